@@ -1,0 +1,5 @@
+"""`python -m galileod`."""
+
+from .cli import main
+
+main()

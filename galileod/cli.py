@@ -1,0 +1,82 @@
+"""The command line of `galileod`."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import click
+import structlog
+import trio
+
+from . import __version__, config, daemon, logs
+
+FAILED: Final = 1
+MISUSED: Final = 2
+"""Exit status for a wrong flag or configuration."""
+
+
+class _ServeByDefault(click.Group):
+    """A group in which flags without a command belong to `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    help=f"Configuration; default $GALILEOD_CONFIG, else {config.DEFAULT_FILE} where it exists.",
+)
+
+
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="galileod %(version)s")
+def cli() -> None:
+    """Receive files over WebSocket, by the GalileoSend protocol.
+
+    Without a command, galileod serves.
+    """
+
+
+@cli.command()
+@_config_option
+@click.option(
+    "--listen", metavar="ADDR", multiple=True, help="host:port or unix:/path; repeatable."
+)
+@click.option("--directory", metavar="DIR", help="Where finished files appear.")
+def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
+    """Run in the foreground until SIGTERM or SIGINT."""
+    source = config.find_file(path, os.environ)
+    settings = config.with_flags(config.load(source), listen, directory)
+    logs.set_up(settings.log.level, settings.log.format, sys.stderr)
+    try:
+        trio.run(daemon.run, settings, source)
+    except daemon.StartError as error:
+        structlog.stdlib.get_logger().critical("server.failed", reason=str(error))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(FAILED)  # before the daemon had begun to wait for signals
+
+
+@cli.command()
+@_config_option
+def check_config(path: str | None) -> None:
+    """Print the effective configuration as TOML, or say what is wrong."""
+    click.echo(config.dump(config.load(config.find_file(path, os.environ))), nl=False)
+
+
+def main() -> None:
+    """The entry point: every wrong use is one line and status 2."""
+    try:
+        cli(prog_name="galileod", standalone_mode=False)
+    except (click.UsageError, config.ConfigError) as error:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        click.echo(f"galileod: {text}", err=True)
+        sys.exit(MISUSED)
+    except click.exceptions.Abort:
+        sys.exit(FAILED)

@@ -1,0 +1,92 @@
+"""The log: one JSON object a line on standard error, or lines for a person at a terminal."""
+
+import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Final, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+MAX_TEXT: Final = 1024
+"""Characters of one text in a line; names and reasons come from peers."""
+
+MAX_TRACEBACK: Final = 8192
+"""Characters of a traceback in a line; the end is kept, since the cause stands there."""
+
+
+def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO) -> None:
+    """Send all that is logged, warned or left uncaught to `stream`, in one form.
+
+    `auto` is console on a terminal, else json. Call once, at the start.
+    """
+    json = form == "json" or (form == "auto" and not stream.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    final: list[structlog.typing.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    ]
+    if json:
+        final += [
+            structlog.processors.format_exc_info,
+            _bounded,
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        final += [_bounded, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final)
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    # The library tells every ping and close at info; they are ours to tell.
+    logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+    # A stream that is full or gone must not print the logging module's own complaint into it.
+    logging.raiseExceptions = False
+    _catch_uncaught()
+
+
+def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            if key == "exception":
+                event[key] = value[-MAX_TRACEBACK:]
+            elif len(value) > MAX_TEXT:
+                event[key] = value[:MAX_TEXT] + "..."
+    return event
+
+
+def _catch_uncaught() -> None:
+    log = structlog.stdlib.get_logger()
+
+    def uncaught(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        log.critical("uncaught", exc_info=(kind, error, trace))
+
+    def unraisable(report: "sys.UnraisableHookArgs") -> None:
+        log.error("unraisable", where=repr(report.object), exc_info=report.exc_value)
+
+    def in_thread(report: "threading.ExceptHookArgs") -> None:
+        log.error("uncaught", thread=str(report.thread), exc_info=report.exc_value)
+
+    sys.excepthook = uncaught
+    sys.unraisablehook = unraisable
+    threading.excepthook = in_thread

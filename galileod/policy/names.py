@@ -1,0 +1,74 @@
+r"""Safe file names: any string that a client sends becomes one plain name, or is refused.
+
+The rules, in order (README, "Names"):
+
+1. Unicode form NFC, so that one name typed on two systems is one name here.
+2. Only what follows the last `/` or `\` counts: clients send paths, some of them made up.
+3. A control, formatting or unassigned character, a lone surrogate, and each of `< > : " | ? *`
+   becomes `_`. The two joiners that some scripts and emoji need (U+200C, U+200D) stay.
+4. White space at both ends and dots at the end go away. If nothing is left, the name is refused.
+5. A dot or dash at the start becomes `_`: nothing hidden, nothing that reads as an option.
+6. A Windows device name gets a `_` in front.
+7. At most 240 bytes of UTF-8; the extension is kept if it is short.
+"""
+
+import os.path
+import re
+import unicodedata
+from typing import Final
+
+from galileod.protocol.errors import Fault, FaultCode
+
+MAX_BYTES: Final = 240
+"""Linux takes 255 bytes; the rest is for the number that a conflict adds."""
+
+MAX_EXTENSION_BYTES: Final = 32
+
+_JOINERS: Final = "\u200c\u200d"
+_RESERVED: Final = frozenset('<>:"|?*')
+_BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
+_DEVICE: Final = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
+)
+_EDGES: Final = re.compile(r"^\s+|[\s.]+$")
+
+
+def safe_name(name: str) -> str:
+    """The name under which a file that a client calls `name` may stand in a directory.
+
+    Raises a `bad_name` Fault where nothing usable is left.
+    """
+    plain = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    plain = "".join(map(_safe_character, plain))
+    plain = _EDGES.sub("", plain)
+    if not plain:
+        raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
+    if plain[0] in ".-":
+        plain = "_" + plain[1:]
+    if _DEVICE.match(plain):
+        plain = "_" + plain
+    return _shorten(plain)
+
+
+def numbered(name: str, number: int) -> str:
+    """The `number`th other name for `name`: `name (1).ext`."""
+    stem, extension = os.path.splitext(name)
+    return f"{stem} ({number}){extension}"
+
+
+def _safe_character(character: str) -> str:
+    if character in _JOINERS:
+        return character
+    bad = character in _RESERVED or unicodedata.category(character) in _BAD_CATEGORIES
+    return "_" if bad else character
+
+
+def _shorten(name: str) -> str:
+    if len(name.encode()) <= MAX_BYTES:
+        return name
+    stem, extension = os.path.splitext(name)
+    if len(extension.encode()) > MAX_EXTENSION_BYTES:
+        stem, extension = name, ""
+    room = MAX_BYTES - len(extension.encode())
+    # A character cut in half is dropped whole; the cut may end in a space or a dot again.
+    return _EDGES.sub("", stem.encode()[:room].decode(errors="ignore")) + extension

@@ -1,0 +1,277 @@
+"""One upload, start to end: the only place where protocol, policy and storage meet."""
+
+import logging
+import math
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from .config import Config
+from .frames import TEXT_LIMIT, FrameTooLarge
+from .policy.limits import check_size
+from .policy.names import safe_name
+from .policy.pacing import Pace, fixed_pace
+from .protocol.errors import Fault, FaultCode
+from .protocol.messages import Finished, HashClaim, Ignored, Metadata
+from .protocol.receiver import UploadReceiver
+from .protocol.states import ReceiverState
+from .stopping import Interrupt, Stopping
+from .storage.base import (
+    RUNNING_HASH,
+    ConflictError,
+    NoSpaceError,
+    Sink,
+    StorageError,
+    Store,
+    Stored,
+)
+from .transport import FrameError, PeerSilent, TransportClosed, WebSocketTransport
+
+HASH_TYPES: Final = ("sha1", "sha256", "sha512", "blake2b")
+"""What a client may send a hash of; sha1 is computed as data arrives, the others at the end."""
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+REFUSED: Final = 1008
+INTERNAL_ERROR: Final = 1011
+"""Close codes of RFC 6455, section 7.4.1."""
+
+DISCONNECTED: Final = "disconnected"
+"""The `code` of an upload whose client went away: no fault, since nobody is left to be told."""
+
+_log = structlog.stdlib.get_logger()
+
+
+@frozen
+class House:
+    """What every session shares."""
+
+    config: Config
+    store: Store
+    stopping: Stopping
+
+
+@define
+class Session:
+    """One upload on one connection."""
+
+    house: House
+    transport: WebSocketTransport
+    user: str
+    log: structlog.stdlib.BoundLogger
+    receiver: UploadReceiver = field(factory=UploadReceiver)
+    progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
+
+    @property
+    def config(self) -> Config:
+        """The settings that hold for this upload."""
+        return self.house.config
+
+    async def receive_upload(self) -> None:
+        """The straight way of one upload. Raises Fault and TransportClosed."""
+        upload = secrets.token_hex(8)
+        metadata = await self.expect_metadata()
+        self.log = self.log.bind(
+            upload=upload, name=metadata.name, size=metadata.size, user=self.user
+        )
+        check_size(metadata.size, self.config.limits.max_file_size)
+        name = safe_name(metadata.name)
+        with _storage_faults():
+            async with await self.house.store.create(upload, name) as sink:
+                self.log.info("upload.started")
+                claim = await self.receive_file(sink)
+                sha1 = await self.verify(sink, claim)
+                stored = await sink.commit()
+        self.log_stored(stored, sha1, verified=claim is not None)
+        await self.send(self.receiver.close())
+
+    async def expect_metadata(self) -> Metadata:
+        """The first signal."""
+        timeout = self.config.timeouts.metadata
+        with self.interrupted_by(self.house.stopping.no_new_uploads):
+            with trio.move_on_after(timeout):
+                while True:
+                    metadata = await self.next_message(math.inf)
+                    if isinstance(metadata, Metadata):
+                        return metadata
+            raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
+
+    async def receive_file(self, sink: Sink) -> HashClaim | None:
+        """Grant, store, grant again, until the client has finished; gives the hash that it sent."""
+        chunks = self.config.chunks
+        pace = fixed_pace(chunks.min, chunks.max, chunks.max_in_flight)
+        with self.interrupted_by(self.house.stopping.no_uploads):
+            while True:
+                await self.grant(pace)
+                match message := await self.next_message(self.config.timeouts.idle):
+                    case bytes() if message:
+                        await sink.write(message)
+                        self.progress.stored(len(message))
+                    case Finished(claim):
+                        return claim
+
+    async def verify(self, sink: Sink, claim: HashClaim | None) -> str:
+        """Compare the hash that the client sent, and give the sha1 of what arrived."""
+        if claim is None:
+            if self.config.hash.required:
+                raise Fault(FaultCode.HASH_REQUIRED, "This server takes no file without a hash.")
+            return await sink.digest(RUNNING_HASH)
+        if claim.type not in HASH_TYPES:
+            raise Fault(
+                FaultCode.UNSUPPORTED_HASH,
+                f"The hash type is not known here. Known are {', '.join(HASH_TYPES)}.",
+                type=claim.type[:64],
+            )
+        digest = await sink.digest(claim.type)
+        if claim.value != digest:
+            raise Fault(
+                FaultCode.HASH_MISMATCH,
+                f"The {claim.type} of what arrived is not the one that was sent.",
+                expected=claim.value[:128],
+                received=digest,
+            )
+        return digest if claim.type == RUNNING_HASH else await sink.digest(RUNNING_HASH)
+
+    async def grant(self, pace: Pace) -> None:
+        """Send every `ready` that the pace allows and the file can use."""
+        while (credit := self.receiver.grant(pace.chunk, pace.in_flight)) is not None:
+            self.transport.allow(credit)
+            self.progress.granted(self.receiver.window.outstanding)
+            await self.send(self.receiver.ready(credit))
+
+    async def next_message(self, idle: float) -> Metadata | Finished | Ignored | bytes:
+        """The next message that the protocol allows: a signal, or the bytes of a chunk."""
+        try:
+            message = await self.transport.receive(idle)
+        except PeerSilent:
+            raise Fault(FaultCode.IDLE, f"Nothing came for {idle:g} seconds.") from None
+        except FrameError as error:
+            raise Fault(FaultCode.BAD_MESSAGE, f"Not a WebSocket message: {error}.") from None
+        except FrameTooLarge as refused:
+            if refused.text:
+                raise Fault(
+                    FaultCode.BAD_MESSAGE,
+                    f"A signal may hold {TEXT_LIMIT} bytes.",
+                    limit=TEXT_LIMIT,
+                ) from None
+            raise self.receiver.overrun(refused.length) from None
+        if isinstance(message, str):
+            return self.receiver.receive_text(message)
+        self.receiver.receive_binary(len(message))
+        return message
+
+    async def send(self, signal: str) -> None:
+        """Send a signal; a peer that does not read is as good as gone."""
+        await self.transport.send(signal, self.config.timeouts.idle)
+
+    @contextmanager
+    def interrupted_by(self, interrupt: Interrupt) -> Iterator[None]:
+        """Raise a `shutting_down` Fault in here once the daemon has come so far."""
+        with interrupt.guard() as scope:
+            yield
+        if scope.cancelled_caught:
+            raise Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
+
+    def log_stored(self, stored: Stored, sha1: str, *, verified: bool) -> None:
+        """Tell the log, before anyone else, that the file is stored."""
+        seconds = trio.current_time() - self.progress.since
+        self.log.info(
+            "upload.stored",
+            path=stored.path,
+            sha1=sha1,
+            hash_verified=verified,
+            seconds=round(seconds, 6),
+            bytes_per_second=round(self.receiver.received / seconds) if seconds else 0,
+            chunks=self.progress.chunks,
+            chunk_min=self.progress.chunk_min or 0,
+            chunk_max=self.progress.chunk_max,
+            in_flight_max=self.progress.in_flight_max,
+        )
+
+
+@define
+class Progress:
+    """What the log tells of an upload at its end. Sizes are bytes; empty chunks do not count."""
+
+    since: float
+    chunks: int = 0
+    chunk_min: int | None = None
+    chunk_max: int = 0
+    in_flight_max: int = 0
+
+    def stored(self, length: int) -> None:
+        """A chunk was stored."""
+        self.chunks += 1
+        self.chunk_min = length if self.chunk_min is None else min(self.chunk_min, length)
+        self.chunk_max = max(self.chunk_max, length)
+
+    def granted(self, outstanding: int) -> None:
+        """A credit was granted."""
+        self.in_flight_max = max(self.in_flight_max, outstanding)
+
+
+async def serve_upload(session: Session) -> str:
+    """Run the session to its end, tell the client and the log how it ended, and close.
+
+    Gives the way in which the connection ended, as a few words.
+    """
+    wait = session.config.timeouts.close
+    try:
+        await session.receive_upload()
+    except TransportClosed as gone:
+        # A client that left before its file was even named, or after it was stored, lost nothing.
+        if session.receiver.metadata and session.receiver.state is not ReceiverState.CLOSED:
+            _log_failed(session, DISCONNECTED, str(gone))
+        return await session.transport.finish(NORMAL, "gone", wait)
+    except Fault as fault:
+        return await _fail(session, fault, REFUSED)
+    except trio.Cancelled:
+        _log_failed(session, FaultCode.SHUTTING_DOWN, "stopped at once")
+        raise
+    except Exception:
+        session.log.exception("upload.error")
+        internal = Fault(FaultCode.INTERNAL, "Something went wrong in the server.")
+        return await _fail(session, internal, INTERNAL_ERROR)
+    return await session.transport.finish(NORMAL, "stored", wait)
+
+
+async def _fail(session: Session, fault: Fault, close_code: int) -> str:
+    _log_failed(session, fault.code, fault.reason)
+    wait = session.config.timeouts.close
+    try:
+        await session.transport.send(session.receiver.fail(fault), wait)
+    except TransportClosed as gone:
+        return str(gone)
+    if fault.code is FaultCode.SHUTTING_DOWN:
+        # No time for the client to close by itself.
+        return await session.transport.finish(GOING_AWAY, fault.code, 0)
+    return await session.transport.finish(close_code, fault.code, wait)
+
+
+def _log_failed(session: Session, code: str, reason: str) -> None:
+    ours = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
+    session.log.log(
+        logging.ERROR if ours else logging.WARNING,
+        "upload.failed",
+        code=str(code),
+        reason=reason,
+        received=session.receiver.received,
+    )
+
+
+@contextmanager
+def _storage_faults() -> Iterator[None]:
+    """Tell the client what the storage says; which step it was stands in the log too."""
+    try:
+        yield
+    except NoSpaceError as error:
+        raise Fault(FaultCode.NO_SPACE, f"There is no room left: {error}.") from error
+    except ConflictError as error:
+        raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
+    except StorageError as error:
+        raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error

@@ -1,0 +1,290 @@
+"""The store on a local filesystem.
+
+A file is spooled under `.galileod/spool/`, made durable there, and linked into the directory under
+its name; the link is made durable too. All names are opened relative to directory descriptors, and
+none of them ever follows a symbolic link.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import structlog
+import trio
+
+from galileod.policy.names import numbered
+
+from .base import (
+    CLEANUP_SECONDS,
+    RUNNING_HASH,
+    ConflictError,
+    NoSpaceError,
+    Sink,
+    StorageError,
+    Store,
+    Stored,
+)
+from .writeback import start_writeback
+
+OnConflict = Literal["rename", "reject", "replace"]
+Durability = Literal["full", "none"]
+
+STATE_DIRECTORY: Final = ".galileod"
+FILE_MODE: Final = 0o640
+WRITERS: Final = 8
+"""Threads that write and hash at once. Two cores are busy with fewer; a slow disk wants some."""
+COMMITTERS: Final = 16
+"""Threads that commit at once, apart from the writers: a long fsync must not hold up data."""
+WRITEBACK_STEP: Final = 8 * 1024 * 1024
+"""Bytes after which the kernel is asked to begin writing them out."""
+READ_BACK: Final = 1024 * 1024
+"""Bytes read at a time when a hash other than the running one is asked for."""
+MAX_NUMBER: Final = 9999
+"""The last number tried for a name that is taken."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
+
+_log = structlog.stdlib.get_logger()
+
+
+class LocalStore(Store):
+    """Files in `directory`. Use `open`; one daemon at a time may hold a directory."""
+
+    def __init__(
+        self, directory: str, on_conflict: OnConflict, durability: Durability, fds: tuple[int, ...]
+    ) -> None:
+        self.directory = directory
+        self.on_conflict = on_conflict
+        self.durable = durability == "full"
+        self.directory_fd, self.spool_fd, self._lock_fd = fds
+        self.writers = trio.CapacityLimiter(WRITERS)
+        self.committers = trio.CapacityLimiter(COMMITTERS)
+
+    @classmethod
+    def open(cls, directory: str, on_conflict: OnConflict, durability: Durability) -> "LocalStore":
+        """Take hold of `directory`, made where it is missing, and clear what a crash left there.
+
+        Blocks; meant for the start. Raises StorageError where another daemon holds the directory,
+        where it cannot be written, or where its filesystem has no hard links.
+        """
+        directory = os.path.abspath(directory)
+        with _translated(f"cannot use {directory}"):
+            os.makedirs(directory, mode=0o750, exist_ok=True)
+            directory_fd = os.open(directory, _DIRECTORY)
+            state_fd = _private_directory(directory_fd, STATE_DIRECTORY)
+            lock_fd = os.open(
+                "lock",
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+                dir_fd=state_fd,
+            )
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StorageError(f"another galileod stores into {directory}") from None
+            spool_fd = _private_directory(state_fd, "spool")
+            os.close(state_fd)
+            store = cls(directory, on_conflict, durability, (directory_fd, spool_fd, lock_fd))
+            left_over = os.listdir(spool_fd)
+            for entry in left_over:
+                os.unlink(entry, dir_fd=spool_fd)
+            store.probe()
+        if left_over:
+            _log.info("spool.cleared", files=len(left_over))
+        return store
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        for fd in (self.directory_fd, self.spool_fd, self._lock_fd):
+            os.close(fd)
+
+    async def create(self, upload: str, name: str) -> "LocalSink":
+        """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
+        fd = await trio.to_thread.run_sync(self._create, upload, name, limiter=self.writers)
+        return LocalSink(self, upload, name, fd)
+
+    async def check(self) -> None:
+        """Make a file and link it, as an upload does, and remove both."""
+        await trio.to_thread.run_sync(self.probe, limiter=self.writers)
+
+    def probe(self) -> None:
+        """The blocking part of `check`: link a new file within the spool."""
+        name = f"probe-{os.urandom(8).hex()}"
+        linked = f"{name}-linked"
+        with _translated("cannot make and link files in the spool"):
+            os.close(self._open_spool(name))
+            try:
+                os.link(name, linked, src_dir_fd=self.spool_fd, dst_dir_fd=self.spool_fd)
+                os.unlink(linked, dir_fd=self.spool_fd)
+            finally:
+                os.unlink(name, dir_fd=self.spool_fd)
+
+    def _create(self, upload: str, name: str) -> int:
+        if self.on_conflict == "reject":
+            try:
+                os.stat(name, dir_fd=self.directory_fd, follow_symlinks=False)
+            except OSError:
+                pass  # not there, most likely; the link at the end is what decides
+            else:
+                raise _taken(name)
+        return self._open_spool(upload)
+
+    def _open_spool(self, upload: str) -> int:
+        with _translated("cannot open a spool file"):
+            return os.open(upload, _NEW_FILE, 0o600, dir_fd=self.spool_fd)
+
+
+class LocalSink(Sink):
+    """One spool file on its way. Its blocking parts run one at a time, in threads."""
+
+    def __init__(self, store: LocalStore, upload: str, name: str, fd: int) -> None:
+        self._store = store
+        self._spool = upload
+        self._name = name
+        self._fd = fd
+        self._hash = hashlib.new(RUNNING_HASH, usedforsecurity=False)
+        self._written = 0
+        self._handed_out = 0
+        self._open = True
+
+    async def write(self, data: bytes) -> None:
+        """Hash and write in one thread hop."""
+        await trio.to_thread.run_sync(self._write, data, limiter=self._store.writers)
+
+    async def digest(self, kind: str) -> str:
+        """The running hash at once; any other by reading the spool file back."""
+        if kind == RUNNING_HASH:
+            return self._hash.hexdigest()
+        return await trio.to_thread.run_sync(self._read_back, kind, limiter=self._store.committers)
+
+    async def commit(self) -> Stored:
+        """fsync, publish, fsync of the directory; in that order, each once."""
+        return await trio.to_thread.run_sync(self._commit, limiter=self._store.committers)
+
+    async def discard(self) -> None:
+        """Close and unlink the spool file."""
+        if not self._open:
+            return
+        # A limiter of its own, so that it never waits behind others on a disk that stalls; a thread
+        # that is left behind still comes to its end.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
+            await trio.to_thread.run_sync(
+                self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        with _translated("cannot write"):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        self._written += len(data)
+        behind = self._written - self._handed_out
+        if self._store.durable and behind >= WRITEBACK_STEP:
+            start_writeback(self._fd, self._handed_out, behind)
+            self._handed_out = self._written
+
+    def _read_back(self, kind: str) -> str:
+        digest = hashlib.new(kind, usedforsecurity=False)
+        with _translated("cannot read back"):
+            for offset in range(0, self._written, READ_BACK):
+                trio.from_thread.check_cancelled()
+                digest.update(os.pread(self._fd, READ_BACK, offset))
+        return digest.hexdigest()
+
+    def _commit(self) -> Stored:
+        store = self._store
+        with _translated("cannot make the file durable"):
+            os.fchmod(self._fd, FILE_MODE)
+            if store.durable:
+                os.fsync(self._fd)  # never tried again: a second fsync can lie about the first
+        name = self._publish()
+        try:
+            if store.durable:
+                with _translated("cannot make the file's name durable"):
+                    os.fsync(store.directory_fd)
+        except StorageError:
+            self._withdraw(name)
+            raise
+        self._discard()
+        return Stored(name, os.path.join(store.directory, name))
+
+    def _publish(self) -> str:
+        """Give the spool file its name in the directory, and say which it became."""
+        store = self._store
+        fds = {"src_dir_fd": store.spool_fd, "dst_dir_fd": store.directory_fd}
+        with _translated("cannot publish the file"):
+            if store.on_conflict == "replace":
+                return self._replace(fds)
+            for name in self._candidates():
+                try:
+                    os.link(self._spool, name, **fds, follow_symlinks=False)
+                except FileExistsError:
+                    continue
+                return name
+        raise _taken(self._name)
+
+    def _candidates(self) -> Iterator[str]:
+        yield self._name
+        if self._store.on_conflict == "rename":
+            for number in range(1, MAX_NUMBER + 1):
+                yield numbered(self._name, number)
+
+    def _replace(self, fds: dict[str, int]) -> str:
+        try:
+            os.rename(self._spool, self._name, **fds)
+        except IsADirectoryError:
+            raise ConflictError(f"{self._name} is a directory") from None
+        return self._name
+
+    def _withdraw(self, name: str) -> None:
+        # A file that took another's place stays: it is whole, and what it replaced is gone.
+        if self._store.on_conflict == "replace":
+            return
+        try:
+            os.unlink(name, dir_fd=self._store.directory_fd)
+        except OSError as error:
+            _log.warning("storage.leftover", path=name, reason=str(error))
+
+    def _discard(self) -> None:
+        self._open = False
+        try:
+            os.unlink(self._spool, dir_fd=self._store.spool_fd)
+        except FileNotFoundError:
+            pass  # renamed into its place
+        except OSError as error:
+            # The file is stored or given up by now; what is left here goes at the next start.
+            _log.warning("storage.leftover", path=self._spool, reason=str(error))
+        finally:
+            os.close(self._fd)
+
+
+def _taken(name: str) -> ConflictError:
+    return ConflictError(f"a file named {name} is there already")
+
+
+def _private_directory(parent_fd: int, name: str) -> int:
+    """Open the directory `name` within the parent, made with mode 0700 where it is missing."""
+    try:
+        os.mkdir(name, mode=0o700, dir_fd=parent_fd)
+    except FileExistsError:
+        pass  # from an earlier start; O_NOFOLLOW below refuses a link put there by somebody else
+    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
+    os.fchmod(fd, 0o700)
+    return fd
+
+
+@contextmanager
+def _translated(step: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the step."""
+    try:
+        yield
+    except OSError as error:
+        kind = NoSpaceError if error.errno in _NO_ROOM else StorageError
+        raise kind(f"{step}: {error.strerror or error}") from error

@@ -1,0 +1,73 @@
+"""A store that keeps files in memory: for tests, where no thread may run beside trio's clock."""
+
+import hashlib
+
+import trio
+
+from galileod.policy.names import numbered
+
+from .base import ConflictError, Sink, Store, Stored
+
+
+class MemoryStore(Store):
+    """Files by name in `files`; `open_sinks` counts uploads that were neither ended nor stored."""
+
+    def __init__(self, on_conflict: str = "rename") -> None:
+        self.files: dict[str, bytes] = {}
+        self.on_conflict = on_conflict
+        self.open_sinks = 0
+
+    async def create(self, upload: str, name: str) -> "MemorySink":
+        """Begin a file; `upload` is not needed here."""
+        del upload
+        await trio.lowlevel.checkpoint()
+        if self.on_conflict == "reject" and name in self.files:
+            raise ConflictError(f"a file named {name} is there already")
+        return MemorySink(self, name)
+
+    async def check(self) -> None:
+        """Memory is always there."""
+        await trio.lowlevel.checkpoint()
+
+
+class MemorySink(Sink):
+    """One file in the making."""
+
+    def __init__(self, store: MemoryStore, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._data = bytearray()
+        self._open = True
+        store.open_sinks += 1
+
+    async def write(self, data: bytes) -> None:
+        """Append."""
+        await trio.lowlevel.checkpoint()
+        self._data += data
+
+    async def digest(self, kind: str) -> str:
+        """Hash it all."""
+        await trio.lowlevel.checkpoint()
+        return hashlib.new(kind, self._data, usedforsecurity=False).hexdigest()
+
+    async def commit(self) -> Stored:
+        """Put the file among the others."""
+        await trio.lowlevel.checkpoint()
+        name, number = self._name, 0
+        while name in self._store.files and self._store.on_conflict != "replace":
+            if self._store.on_conflict == "reject":
+                raise ConflictError(f"a file named {name} is there already")
+            number += 1
+            name = numbered(self._name, number)
+        self._store.files[name] = bytes(self._data)
+        self._close()
+        return Stored(name, f"memory:{name}")
+
+    async def discard(self) -> None:
+        """Forget it."""
+        if self._open:
+            self._close()
+
+    def _close(self) -> None:
+        self._open = False
+        self._store.open_sinks -= 1

@@ -1,0 +1,23 @@
+"""Byte streams: ending one so that the last words arrive."""
+
+import trio
+
+DISCARD = 64 * 1024
+"""Bytes read and dropped at a time."""
+
+
+async def close_in_order(stream: trio.abc.HalfCloseableStream, seconds: float) -> None:
+    """Half-close, drop what the peer still sends until it closes too, then close.
+
+    A socket that is closed with unread data in it resets the connection, and the reset can
+    overtake the answer that we sent last. Takes `seconds` at the most.
+    """
+    try:
+        with trio.move_on_after(seconds):
+            await stream.send_eof()
+            while await stream.receive_some(DISCARD):
+                pass
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the peer was faster: there is nobody left to be orderly with
+    finally:
+        await trio.aclose_forcefully(stream)

@@ -1,0 +1,265 @@
+"""WebSocket messages over a byte stream: the only importer of trio-websocket and wsproto.
+
+trio-websocket reads: it checks frames, puts messages together and answers pings. What it reads
+passes through `_GuardedStream` first, which does what the library leaves open:
+
+- it hands the library a request head of our own making, so that no header of a peer reaches it;
+- it holds everything after the head back until the upgrade is answered (the library would drop it);
+- it refuses a frame that announces too much on its header, counts bytes as they come, and keeps
+  the socket open when the library closes it, so that we can still say why.
+
+Sending is ours, since the library sends nothing more once a connection has failed; frames are
+made by wsproto, and a lock keeps them whole beside the library's pongs.
+"""
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+import wsproto.frame_protocol
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from websockets.speedups import apply_mask
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, TextMessage
+
+from .frames import FrameScanner, FrameTooLarge
+
+READ_BEFORE_GRANT: Final = 16 * 1024
+"""Bytes read at a time from a peer that was granted nothing: all it can make us hold is this, the
+library's message in the making (`TEXT_LIMIT` at most), and one such message on its way to us."""
+
+READ: Final = 256 * 1024
+"""Bytes read at a time during an upload: 4 KiB, the library's default, costs three quarters of
+the throughput."""
+
+CLOSE_SENDING: Final = 1.0
+"""Seconds for our own Close frame to leave, and for its answer to come."""
+
+_CLOSE_FRAME: Final = 0x88
+
+
+class _Masker:
+    """Undoes the masking of one frame in C; stands in for wsproto's, which runs at 0.9 GB/s.
+
+    This is the one place where the routine of the websockets package is plugged in.
+    """
+
+    def __init__(self, key: bytes | bytearray) -> None:
+        self._key = bytes(key)
+
+    def process(self, data: bytes | bytearray) -> bytes:
+        if not data:
+            return b""
+        turn = len(data) % len(self._key)
+        data = apply_mask(data, self._key)
+        # A frame comes in pieces; the next one goes on where this one ended.
+        self._key = self._key[turn:] + self._key[:turn]
+        return data
+
+
+wsproto.frame_protocol.XorMaskerSimple = _Masker  # type: ignore[assignment,misc]
+
+
+class TransportClosed(Exception):  # noqa: N818  the ordinary end of a connection
+    """The connection is gone; the text says how. `code` is the WebSocket close code."""
+
+    def __init__(self, reason: str, code: int = 1006) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class PeerSilent(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
+    """Not one byte came for as long as was allowed."""
+
+
+class FrameError(Exception):
+    """The peer broke the rules of RFC 6455. `code` is the close code that says so."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class _GuardedStream(trio.abc.Stream):
+    """What trio-websocket takes for the connection."""
+
+    def __init__(self, stream: trio.abc.Stream, key: bytes, surplus: bytes) -> None:
+        self._stream = stream
+        self._head = (
+            b"GET / HTTP/1.1\r\nHost: galileod\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n"
+        )
+        self._surplus = surplus
+        self._send_lock = trio.Lock()
+        self._torn = False
+        self.scanner = FrameScanner()
+        self.read_size = READ_BEFORE_GRANT
+        self.accepted = trio.Event()
+        self.refused: FrameTooLarge | None = None
+        self.ended = False
+        self.close_sent = False
+        self.idle = math.inf
+        self.watch = trio.CancelScope()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
+        if self._head:
+            head, self._head = self._head, b""
+            await trio.lowlevel.checkpoint()
+            return head
+        await self.accepted.wait()
+        if self.refused:
+            # Ends the library's reader, after it has passed on what came before.
+            raise trio.BrokenResourceError
+        data = await self._read()
+        self.watch.deadline = trio.current_time() + self.idle
+        self.ended = not data
+        try:
+            self.scanner.feed(data)
+        except FrameTooLarge as refused:
+            self.refused = refused
+            if not refused.clean:
+                raise trio.BrokenResourceError from None
+            return data[: refused.clean]
+        return data
+
+    async def _read(self) -> bytes:
+        if self._surplus:
+            data, self._surplus = self._surplus, b""
+            return data
+        try:
+            return bytes(await self._stream.receive_some(self.read_size))
+        except trio.BrokenResourceError:
+            self.ended = True
+            raise
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        async with self._send_lock:
+            if self._torn:
+                raise trio.BrokenResourceError("an earlier frame was cut off")
+            if self.close_sent:
+                return  # RFC 6455, 5.5.1: nothing follows a Close frame; the library may try
+            self.close_sent = data[0] == _CLOSE_FRAME
+            self._torn = True
+            await self._stream.send_all(data)
+            self._torn = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """The library is done. The socket belongs to the server, which closes it in order."""
+        await trio.lowlevel.checkpoint()
+
+
+class WebSocketTransport:
+    """One upgraded connection, from the server's side.
+
+    After FrameTooLarge or FrameError nothing more can be received, but `send` and `finish` work.
+    """
+
+    def __init__(self, websocket: WebSocketConnection, stream: _GuardedStream) -> None:
+        self._websocket = websocket
+        self._stream = stream
+        self._encoder = Connection(ConnectionType.SERVER)
+
+    def allow(self, length: int) -> None:
+        """One more BINARY message, of at most `length` bytes, may come."""
+        self._stream.scanner.allow(length)
+        self._stream.read_size = READ
+
+    async def receive(self, idle: float) -> str | bytes:
+        """The next message.
+
+        Raises PeerSilent when no byte at all came for `idle` seconds, TransportClosed when the
+        connection is gone, FrameTooLarge and FrameError when the peer broke a rule.
+        """
+        self._stream.idle = idle
+        with trio.CancelScope(deadline=trio.current_time() + idle) as self._stream.watch:
+            try:
+                return await self._websocket.get_message()
+            except ConnectionClosed:
+                raise self._ending() from None
+        raise PeerSilent
+
+    async def send(self, text: str, timeout: float) -> None:
+        """Send a TEXT message. Raises TransportClosed if that fails or takes over `timeout` s."""
+        if self._stream.close_sent:
+            raise TransportClosed("the connection is closing")
+        await self._send(bytes(self._encoder.send(TextMessage(text))), timeout)
+
+    async def finish(self, code: int, reason: str, wait: float) -> str:
+        """End the connection, and say how it ended.
+
+        A sound peer gets `wait` seconds to close by itself, as the protocol has it; then, and at
+        once where nothing more can be received, we send the Close frame (RFC 6455 codes).
+        """
+        with trio.move_on_after(wait):
+            ending = await self._drop_messages()
+            if self._stream.close_sent or self._stream.ended:
+                return ending
+        try:
+            await self._send(
+                bytes(self._encoder.send(CloseConnection(code, reason))), CLOSE_SENDING
+            )
+        except TransportClosed as gone:
+            return str(gone)
+        with trio.move_on_after(CLOSE_SENDING):
+            await self._drop_messages()
+        return f"closed by us: {reason}"
+
+    async def _drop_messages(self) -> str:
+        while True:
+            try:
+                await self.receive(math.inf)
+            except (TransportClosed, FrameTooLarge, FrameError) as ending:
+                return str(ending)
+
+    async def _send(self, frame: bytes, timeout: float) -> None:
+        try:
+            with trio.fail_after(timeout):
+                await self._stream.send_all(frame)
+        except trio.TooSlowError:
+            raise TransportClosed("the peer does not read what we send") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise TransportClosed("the connection was lost") from None
+
+    def _ending(self) -> TransportClosed | FrameTooLarge | FrameError:
+        stream, closed = self._stream, self._websocket.closed
+        if stream.refused:
+            return stream.refused
+        if stream.ended or closed is None:
+            return TransportClosed("the connection was lost")
+        if stream.close_sent:
+            return TransportClosed(f"closed by the peer (code {closed.code})", closed.code)
+        return FrameError(closed.reason or closed.name, closed.code)
+
+
+@asynccontextmanager
+async def open_transport(
+    stream: trio.abc.Stream, key: bytes, surplus: bytes
+) -> AsyncIterator[WebSocketTransport]:
+    """Answer an upgrade request with the Sec-WebSocket-Key `key`, and speak WebSocket on `stream`.
+
+    `surplus` is what was read past the request head. The stream stays open at the end. Raises
+    TransportClosed if the peer is gone before the answer is.
+    """
+    guarded = _GuardedStream(stream, key, surplus)
+    async with trio.open_nursery() as nursery:
+        request = await wrap_server_stream(
+            nursery,
+            guarded,
+            # One message waits while another is being stored; both were granted.
+            message_queue_size=1,
+            # The scanner is the limit. The library's own ends in a reader that may block for ever.
+            max_message_size=2**63,
+            receive_buffer_size=READ,
+        )
+        try:
+            websocket = await request.accept()
+        except ConnectionClosed:
+            raise TransportClosed("the connection was lost") from None
+        guarded.accepted.set()
+        yield WebSocketTransport(websocket, guarded)
+        nursery.cancel_scope.cancel()

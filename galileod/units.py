@@ -1,0 +1,63 @@
+"""Sizes and durations as people write them: `"64KiB"`, `"5MB"`, `"500ms"`, `"2h"`."""
+
+import re
+from typing import Final, NewType
+
+Size = NewType("Size", int)
+"""Bytes."""
+
+Duration = NewType("Duration", float)
+"""Seconds."""
+
+SIZE_EXPECTED: Final = 'a size such as 1048576, "64KiB", "10GiB" or "5MB"'
+DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s" or "2h"'
+
+_SIZE_UNITS: Final = {
+    "TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10,
+    "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1,
+}  # fmt: skip
+_DURATION_UNITS: Final = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1, "ms": 0.001}
+_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
+
+
+def parse_size(value: object) -> Size:
+    """Raises ValueError for what is no size; the text says what is expected."""
+    if isinstance(value, str):
+        value = _quantity(value, _SIZE_UNITS, "B", SIZE_EXPECTED)
+        # "1.5GiB" is a whole number of bytes; "0.1B" is not.
+        value = int(value) if value == int(value) else value
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise ValueError(SIZE_EXPECTED)
+    return Size(value)
+
+
+def parse_duration(value: object) -> Duration:
+    """Raises ValueError for what is no duration; the text says what is expected."""
+    if isinstance(value, str):
+        value = _quantity(value, _DURATION_UNITS, "s", DURATION_EXPECTED)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:  # noqa: PLR2004
+        raise ValueError(DURATION_EXPECTED)
+    return Duration(float(value))
+
+
+def format_size(size: Size) -> int | str:
+    """The shortest exact form: `"64KiB"`, or the number of bytes."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return int(size)
+
+
+def format_duration(duration: Duration) -> float | str:
+    """Whole seconds as `"60s"`, all else as a number."""
+    return f"{int(duration)}s" if float(duration).is_integer() else float(duration)
+
+
+def _quantity(
+    text: str, units: dict[str, int] | dict[str, float], bare: str, expected: str
+) -> float:
+    match = _QUANTITY.fullmatch(text.strip())
+    if not match or (match[2] or bare) not in units:
+        raise ValueError(expected)
+    unit = units[match[2] or bare]
+    return int(match[1]) * unit if match[1].isdigit() else float(match[1]) * unit

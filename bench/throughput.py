@@ -119,12 +119,9 @@ def cpu_seconds(pid: int) -> float:
 
 def measure(directory: str, durability: str, streams: int, source: Path, runs: int) -> None:
     """Print one row: the median of `runs`, after one that does not count."""
-    size, sha1 = source.stat().st_size, hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
-    part = size // streams
+    part = source.stat().st_size // streams
     with source.open("rb") as file:
-        sha1s = [sha1] if streams == 1 else []
-        for _ in range(streams if streams > 1 else 0):
-            sha1s.append(hashlib.sha1(file.read(part)).hexdigest())  # noqa: S324
+        sha1s = [hashlib.sha1(file.read(part)).hexdigest() for _ in range(streams)]  # noqa: S324
     with daemon(directory, durability) as (address, pid, log):
         rates, cpus = [], []
         for _ in range(runs + 1):

@@ -20,7 +20,7 @@ from typing import Final
 import trio
 import wsproto.frame_protocol
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
-from websockets.speedups import apply_mask
+from websockets.utils import apply_mask
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 

@@ -12,7 +12,6 @@ The rules, in order (README, "Names"):
 7. At most 240 bytes of UTF-8; the extension is kept if it is short.
 """
 
-import os.path
 import re
 import unicodedata
 from typing import Final
@@ -52,8 +51,14 @@ def safe_name(name: str) -> str:
 
 def numbered(name: str, number: int) -> str:
     """The `number`th other name for `name`: `name (1).ext`."""
-    stem, extension = os.path.splitext(name)
+    stem, extension = _split(name)
     return f"{stem} ({number}){extension}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The name without its extension, and the extension with its dot, if it has one."""
+    stem, dot, extension = name.rpartition(".")
+    return (stem, dot + extension) if stem else (name, "")
 
 
 def _safe_character(character: str) -> str:
@@ -66,7 +71,7 @@ def _safe_character(character: str) -> str:
 def _shorten(name: str) -> str:
     if len(name.encode()) <= MAX_BYTES:
         return name
-    stem, extension = os.path.splitext(name)
+    stem, extension = _split(name)
     if len(extension.encode()) > MAX_EXTENSION_BYTES:
         stem, extension = name, ""
     room = MAX_BYTES - len(extension.encode())

@@ -47,7 +47,7 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
             structlog.processors.JSONRenderer(),
         ]
     else:
-        final += [_bounded, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        final += [_bounded, _printable, _console(stream)]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final)
@@ -63,6 +63,13 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     _catch_uncaught()
 
 
+def _console(stream: TextIO) -> structlog.typing.Processor:
+    # Plain tracebacks: the coloured ones show local variables, which may be large, or secret.
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
 def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if isinstance(value, str):
@@ -70,6 +77,14 @@ def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
                 event[key] = value[-MAX_TRACEBACK:]
             elif len(value) > MAX_TEXT:
                 event[key] = value[:MAX_TEXT] + "..."
+    return event
+
+
+def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # A name with escape sequences in it must not reach the terminal. JSON escapes by itself.
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = repr(value)[1:-1]
     return event
 
 

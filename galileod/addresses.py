@@ -46,12 +46,21 @@ def parse_address(text: object) -> Listen:
     """Raises ValueError for what is no address; the text says what is expected."""
     if isinstance(text, str):
         path = text.removeprefix("unix:")
-        if path != text and path.startswith("/") and len(os.fsencode(path)) <= MAX_UNIX_PATH:
+        fits = len(os.fsencode(path)) <= MAX_UNIX_PATH and "\0" not in path
+        if path != text and path.startswith("/") and fits:
             return UnixAddress(path)
         match = _TCP.fullmatch(text)
-        if match and int(match[3]) < 1 << 16:
+        if match and int(match[3]) < 1 << 16 and (match[2] or _is_v6(match[1])):
             return TcpAddress(match[1] or match[2], int(match[3]))
     raise ValueError(ADDRESS_EXPECTED)
+
+
+def _is_v6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def network_of(host: str) -> str:

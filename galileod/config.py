@@ -124,7 +124,7 @@ def load(path: str | None) -> Config:
             data = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number or a nesting may be too much for it
         raise ConfigError(f"{path}: is not TOML: {error}") from None
     try:
         config = _converter.structure(data, Config)
@@ -217,7 +217,8 @@ def _unknown(key: str) -> str:
     ]
     names = known if "." in key else [section.name for section in fields(Config)] + known
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-    return f"{key}: unknown key; the nearest known one is {near[0]}"
+    shown = key if key.isprintable() else repr(key)
+    return f"{shown}: unknown key; the nearest known one is {near[0]}"
 
 
 def _sentence(key: str, value: object, expected: str) -> str:

@@ -52,7 +52,10 @@ class FrameScanner:
         self._largest = max(self._largest, length)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Walk over the next bytes. Raises FrameTooLarge as soon as a header is too much."""
+        """Walk over the next bytes. Raises FrameTooLarge as soon as a header is too much.
+
+        After that the scanner has done its work, and takes no more.
+        """
         position = 0
         while position < len(data):
             if self._payload_left:

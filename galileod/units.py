@@ -1,6 +1,7 @@
 """Sizes and durations as people write them: `"64KiB"`, `"5MB"`, `"500ms"`, `"2h"`."""
 
 import re
+from fractions import Fraction
 from typing import Final, NewType
 
 Size = NewType("Size", int)
@@ -9,14 +10,23 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 """Seconds."""
 
+MAX_SECONDS: Final = 10**9
+"""Thirty years are for ever."""
+
 SIZE_EXPECTED: Final = 'a size such as 1048576, "64KiB", "10GiB" or "5MB"'
 DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s" or "2h"'
 
 _SIZE_UNITS: Final = {
-    "TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10,
-    "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1,
+    unit: Fraction(length)
+    for unit, length in {
+        "TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10,
+        "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1,
+    }.items()
 }  # fmt: skip
-_DURATION_UNITS: Final = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1, "ms": 0.001}
+_DURATION_UNITS: Final = {
+    "d": Fraction(86400), "h": Fraction(3600), "min": Fraction(60), "m": Fraction(60),
+    "s": Fraction(1), "ms": Fraction(1, 1000),
+}  # fmt: skip
 _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
 
 
@@ -35,7 +45,11 @@ def parse_duration(value: object) -> Duration:
     """Raises ValueError for what is no duration; the text says what is expected."""
     if isinstance(value, str):
         value = _quantity(value, _DURATION_UNITS, "s", DURATION_EXPECTED)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e9:  # noqa: PLR2004
+    if (
+        not isinstance(value, int | float | Fraction)
+        or isinstance(value, bool)
+        or not 0 <= value < MAX_SECONDS
+    ):
         raise ValueError(DURATION_EXPECTED)
     return Duration(float(value))
 
@@ -53,11 +67,9 @@ def format_duration(duration: Duration) -> float | str:
     return f"{int(duration)}s" if float(duration).is_integer() else float(duration)
 
 
-def _quantity(
-    text: str, units: dict[str, int] | dict[str, float], bare: str, expected: str
-) -> float:
+def _quantity(text: str, units: dict[str, Fraction], bare: str, expected: str) -> Fraction:
     match = _QUANTITY.fullmatch(text.strip())
     if not match or (match[2] or bare) not in units:
         raise ValueError(expected)
-    unit = units[match[2] or bare]
-    return int(match[1]) * unit if match[1].isdigit() else float(match[1]) * unit
+    # Exact: "1.001kB" is 1001 bytes, which binary fractions would miss.
+    return Fraction(match[1]) * units[match[2] or bare]

@@ -6,10 +6,11 @@ The rules, in order (README, "Names"):
 2. Only what follows the last `/` or `\` counts: clients send paths, some of them made up.
 3. A control, formatting or unassigned character, a lone surrogate, and each of `< > : " | ? *`
    becomes `_`. The two joiners that some scripts and emoji need (U+200C, U+200D) stay.
-4. White space at both ends and dots at the end go away. If nothing is left, the name is refused.
+4. White space at both ends and dots at the end go away. If nothing
+   that can be seen is left, the name is refused.
 5. A dot or dash at the start becomes `_`: nothing hidden, nothing that reads as an option.
-6. A Windows device name gets a `_` in front.
-7. At most 240 bytes of UTF-8; the extension is kept if it is short.
+6. At most 240 bytes of UTF-8; the extension is kept if it is short.
+7. A Windows device name gets a `_` in front.
 """
 
 import re
@@ -40,13 +41,13 @@ def safe_name(name: str) -> str:
     plain = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     plain = "".join(map(_safe_character, plain))
     plain = _EDGES.sub("", plain)
-    if not plain:
+    if not plain.strip(_JOINERS):
         raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
     if plain[0] in ".-":
         plain = "_" + plain[1:]
-    if _DEVICE.match(plain):
-        plain = "_" + plain
-    return _shorten(plain)
+    plain = _shorten(plain)
+    # Cutting can bare a device name, too.
+    return _shorten("_" + plain) if _DEVICE.match(plain) else plain
 
 
 def numbered(name: str, number: int) -> str:

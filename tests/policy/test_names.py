@@ -1,0 +1,185 @@
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from galileod.policy.names import MAX_BYTES, numbered, safe_name
+from galileod.protocol.errors import Fault, FaultCode
+
+DEVICES = ["con", "prn", "aux", "nul", "conin$", "conout$"] + [
+    f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"
+]
+NASTY = [
+    *"./\\-_ ~:?*\0\n\t<>|$",
+    "..",
+    "con",
+    "NUL",
+    "com1",
+    ".txt",
+    "e\u0301",
+    "\u200d",
+    "\u202e",
+]
+NASTY += ["\ud800", "\u3000", "\u2028", "x" * 230, " " * 240, "\U0001f600" * 60]
+NAMES = st.text(st.characters()) | st.lists(
+    st.sampled_from(NASTY) | st.characters(), max_size=12
+).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("two words.txt", "two words.txt"),
+        ("no_extension", "no_extension"),
+        ("archive.tar.gz", "archive.tar.gz"),
+        ("~", "~"),
+        ("a/b/c.txt", "c.txt"),
+        ("/etc/passwd", "passwd"),
+        ("../../etc/shadow", "shadow"),
+        ("..\\..\\x.txt", "x.txt"),
+        ("C:\\fakepath\\x.txt", "x.txt"),
+        ("a\\b/c.txt", "c.txt"),
+        ("C:x.txt", "C_x.txt"),
+        ("file.txt::$DATA", "file.txt__$DATA"),
+        ("a\0b.txt", "a_b.txt"),
+        ("a\r\nb.txt", "a__b.txt"),
+        ("a\tb\x1b[31m\x7f\x85", "a_b_[31m__"),
+        ('<a>:"b"|c?*.txt', "_a___b__c__.txt"),
+        ("a\u202egpj.exe", "a_gpj.exe"),
+        ("\u2066a\u2069\u200e\u200f\ufeff", "_a____"),
+        ("a\u2028b\u2029c", "a_b_c"),
+        ("soft\u00adhyphen", "soft_hyphen"),
+        (".bashrc", "_bashrc"),
+        ("..x", "_.x"),
+        ("...x", "_..x"),
+        ("-rf", "_rf"),
+        ("--help", "_-help"),
+        (" -rf", "_rf"),
+        (" .x", "_x"),
+        ("a.", "a"),
+        ("a...", "a"),
+        ("a. . .", "a"),
+        ("  a.txt  ", "a.txt"),
+        ("\u00a0\u3000a\u2003", "a"),
+        ("CON", "_CON"),
+        ("con.txt", "_con.txt"),
+        ("Nul.tar.gz", "_Nul.tar.gz"),
+        ("nul .txt", "_nul .txt"),
+        ("NUL:", "NUL_"),
+        ("COM1", "_COM1"),
+        ("lpt9.log", "_lpt9.log"),
+        ("com\u00b2", "_com\u00b2"),
+        ("CONIN$", "_CONIN$"),
+        ("console", "console"),
+        ("com10", "com10"),
+        ("com", "com"),
+        ("nullable.txt", "nullable.txt"),
+        ("x.con", "x.con"),
+        ("cafe\u0301.txt", "caf\u00e9.txt"),
+        ("caf\u00e9.txt", "caf\u00e9.txt"),
+        ("\u212b", "\u00c5"),
+        ("\ud83d.txt", "_.txt"),
+        ("\udcff", "_"),
+        ("\U0001f469\u200d\U0001f680.png", "\U0001f469\u200d\U0001f680.png"),
+        ("\u2764\ufe0f", "\u2764\ufe0f"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", None),
+        ("\u043e\u0442\u0447\u0451\u0442.docx", "\u043e\u0442\u0447\u0451\u0442.docx"),
+        ("\u65e5\u672c\u8a9e.txt", "\u65e5\u672c\u8a9e.txt"),
+        ("x" * 300, "x" * 240),
+        ("x" * 300 + ".txt", "x" * 236 + ".txt"),
+        ("x" * 236 + ".txt", "x" * 236 + ".txt"),
+        ("x" * 10 + "." + "y" * 300, "x" * 10 + "." + "y" * 229),
+        ("\u00e9" * 150 + ".txt", "\u00e9" * 118 + ".txt"),
+        ("a" + "\u00e9" * 150, "a" + "\u00e9" * 119),
+        ("x" * 230 + " " * 20 + "y", "x" * 230),
+        ("x" * 230 + " " * 20 + ".txt", "x" * 230 + ".txt"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_name_is_made_safe(name: str, safe: str | None) -> None:
+    assert safe_name(name) == (name if safe is None else safe)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "...", " ", "\u3000 .", "/", "a/", "a\\", "a/..", "C:\\", "a/ "]
+)
+def test_a_name_of_which_nothing_is_left_is_refused(name: str) -> None:
+    with pytest.raises(Fault) as caught:
+        safe_name(name)
+    assert caught.value.code is FaultCode.BAD_NAME
+
+
+@pytest.mark.parametrize("name", ["\u200d", "\u200c\u200d", " \u200d "])
+def test_a_name_that_cannot_be_seen_is_refused(name: str) -> None:
+    with pytest.raises(Fault) as caught:
+        safe_name(name)
+    assert caught.value.code is FaultCode.BAD_NAME
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rest", ["", ".txt", " .txt", ".tar.gz"])
+def test_a_windows_device_is_never_named(device: str, rest: str) -> None:
+    assert safe_name(device + rest) == "_" + device + rest
+    assert safe_name(device.upper() + rest) == "_" + device.upper() + rest
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"), [("con" + " " * 300 + "x", "_con"), ("con" + " " * 300 + "x.txt", "_con.txt")]
+)
+def test_a_name_cut_short_is_no_windows_device_either(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+@settings(deadline=None, max_examples=400)
+@given(NAMES)
+def test_any_text_gives_a_plain_name_or_is_a_bad_name(name: str) -> None:
+    try:
+        safe = safe_name(name)
+    except Fault as fault:
+        assert fault.code is FaultCode.BAD_NAME  # noqa: PT017  both ends are right
+        return
+    assert 0 < len(safe.encode()) <= MAX_BYTES
+    assert not set(safe) & set('/\\\0<>:"|?*')
+    assert safe[0] not in ".-"
+    assert safe == safe.strip().rstrip(".")
+    assert safe.split(".", maxsplit=1)[0].rstrip().lower() not in DEVICES
+    assert unicodedata.is_normalized("NFC", safe)
+    assert safe_name(safe) == safe
+
+
+@given(st.text(st.sampled_from("abc\u00e9\u65e5")), st.sampled_from(["", ".txt", ".tar.gz"]))
+def test_an_ordinary_name_stays_as_it_is(stem: str, extension: str) -> None:
+    name = "x" + stem[:50] + extension
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "other"),
+    [
+        ("a.txt", 1, "a (1).txt"),
+        ("a.txt", 12, "a (12).txt"),
+        ("a", 1, "a (1)"),
+        ("a.tar.gz", 2, "a.tar (2).gz"),
+        ("_x", 1, "_x (1)"),
+        ("a (1).txt", 1, "a (1) (1).txt"),
+    ],
+)
+def test_another_name_has_the_number_before_the_extension(
+    name: str, number: int, other: str
+) -> None:
+    assert numbered(name, number) == other
+
+
+@settings(deadline=None)
+@given(NAMES, st.integers(1, 10**9))
+def test_a_numbered_name_is_another_name_and_fits_a_directory_entry(name: str, number: int) -> None:
+    try:
+        safe = safe_name(name)
+    except Fault:
+        safe = "x" * MAX_BYTES
+    other = numbered(safe, number)
+    assert other != safe
+    assert len(other.encode()) <= 255
+    assert other[0] not in ".-"

@@ -1,0 +1,233 @@
+"""Every (state, event) pair of both roles, against the real objects."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+import pytest
+
+from galileod.protocol.errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
+from galileod.protocol.receiver import UploadReceiver
+from galileod.protocol.sender import UploadSender
+from galileod.protocol.states import (
+    RECEIVER,
+    SENDER,
+    ReceiverEvent,
+    ReceiverState,
+    SenderEvent,
+    SenderState,
+)
+
+SIZE: Final = 10
+READY: Final = '{"ready": true}'
+FINISHED: Final = '{"finished": true}'
+STOPPED: Final = Fault(FaultCode.SHUTTING_DOWN, "The server stops.")
+
+RECEIVER_PAIRS: Final = [(state, event) for state in ReceiverState for event in ReceiverEvent]
+RECEIVER_STEPS: Final = [pair for pair in RECEIVER_PAIRS if pair[1] in RECEIVER[pair[0]]]
+RECEIVER_MISTAKES: Final = [pair for pair in RECEIVER_PAIRS if pair not in RECEIVER_STEPS]
+SENDER_PAIRS: Final = [(state, event) for state in SenderState for event in SenderEvent]
+SENDER_STEPS: Final = [pair for pair in SENDER_PAIRS if pair[1] in SENDER[pair[0]]]
+SENDER_MISTAKES: Final = [pair for pair in SENDER_PAIRS if pair not in SENDER_STEPS]
+
+
+def name_of(value: Enum) -> str:
+    return value.name.lower()
+
+
+def family(event: Enum) -> type[Exception]:
+    return LocalProtocolError if event.name.startswith("SEND_") else RemoteProtocolError
+
+
+RECEIVER_ACTS: Final[dict[ReceiverEvent, Callable[[UploadReceiver], object]]] = {
+    ReceiverEvent.METADATA: lambda it: it.receive_text('{"name": "a", "size": 10}'),
+    ReceiverEvent.METADATA_OF_EMPTY_FILE: lambda it: it.receive_text('{"name": "a", "size": 0}'),
+    ReceiverEvent.CHUNK: lambda it: it.receive_binary(3),
+    ReceiverEvent.LAST_CHUNK: lambda it: it.receive_binary(SIZE),
+    ReceiverEvent.EMPTY_CHUNK: lambda it: it.receive_binary(0),
+    ReceiverEvent.FINISHED: lambda it: it.receive_text(FINISHED),
+    ReceiverEvent.SEND_READY: lambda it: it.grant(SIZE, 1),
+    ReceiverEvent.SEND_CLOSE: lambda it: it.close(),
+    ReceiverEvent.SEND_FATAL: lambda it: it.fail(STOPPED),
+}
+
+RECEIVER_WAY: Final = [
+    ReceiverEvent.METADATA,
+    ReceiverEvent.SEND_READY,
+    ReceiverEvent.LAST_CHUNK,
+    ReceiverEvent.FINISHED,
+    ReceiverEvent.SEND_CLOSE,
+]
+
+
+def receiver_in(state: ReceiverState, event: ReceiverEvent) -> UploadReceiver:
+    """A receiver brought into `state`, with a credit out unless that is the event."""
+    receiver = UploadReceiver()
+    if state is ReceiverState.FAILED:
+        receiver.fail(STOPPED)
+    for act in RECEIVER_WAY:
+        asks = act is ReceiverEvent.SEND_READY and event is not ReceiverEvent.SEND_READY
+        if receiver.state is state and not asks:
+            break
+        RECEIVER_ACTS[act](receiver)
+    assert receiver.state is state
+    return receiver
+
+
+def receiver_facts(receiver: UploadReceiver) -> list[object]:
+    window = receiver.window
+    return [
+        receiver.state,
+        receiver.metadata,
+        receiver.received,
+        window.remaining,
+        window.outstanding,
+        window.promised,
+        window.limit,
+        receiver._end_ready_out,
+        receiver._empty_chunks,
+    ]
+
+
+@pytest.mark.parametrize(("state", "event"), RECEIVER_STEPS, ids=name_of)
+def test_the_receiver_makes_each_step_of_its_table(
+    state: ReceiverState, event: ReceiverEvent
+) -> None:
+    receiver = receiver_in(state, event)
+    assert RECEIVER_ACTS[event](receiver) is not None
+    assert receiver.state is RECEIVER[state][event]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    # Where there is no ready to send, `grant` says so; it is asked after every message.
+    [pair for pair in RECEIVER_MISTAKES if pair[1] is not ReceiverEvent.SEND_READY],
+    ids=name_of,
+)
+def test_the_receiver_refuses_any_other_step_and_is_as_before(
+    state: ReceiverState, event: ReceiverEvent
+) -> None:
+    receiver = receiver_in(state, event)
+    before = receiver_facts(receiver)
+    with pytest.raises(family(event)):
+        RECEIVER_ACTS[event](receiver)
+    assert receiver_facts(receiver) == before
+
+
+@pytest.mark.parametrize(
+    "state",
+    [state for state, event in RECEIVER_MISTAKES if event is ReceiverEvent.SEND_READY],
+    ids=name_of,
+)
+def test_the_receiver_grants_nothing_in_a_state_without_ready(state: ReceiverState) -> None:
+    receiver = receiver_in(state, ReceiverEvent.SEND_READY)
+    before = receiver_facts(receiver)
+    assert receiver.grant(SIZE, 16) is None
+    assert receiver_facts(receiver) == before
+
+
+@pytest.mark.parametrize(("state", "event"), RECEIVER_MISTAKES, ids=name_of)
+def test_a_receiver_step_outside_the_table_raises_by_who_made_it(
+    state: ReceiverState, event: ReceiverEvent
+) -> None:
+    receiver = receiver_in(state, event)
+    with pytest.raises(family(event)):
+        receiver._step(event)
+    assert receiver.state is state
+
+
+SENDER_ACTS: Final[dict[SenderEvent, Callable[[UploadSender], object]]] = {
+    SenderEvent.SEND_METADATA: lambda it: it.start(),
+    SenderEvent.SEND_METADATA_OF_EMPTY_FILE: lambda it: it.start(),
+    SenderEvent.SEND_CHUNK: lambda it: it.chunk_sent(3),
+    SenderEvent.SEND_LAST_CHUNK: lambda it: it.chunk_sent(SIZE),
+    SenderEvent.SEND_FINISHED: lambda it: it.finish(),
+    SenderEvent.READY: lambda it: it.receive_text(READY),
+    SenderEvent.CLOSE: lambda it: it.receive_text('{"close": true}'),
+    SenderEvent.ERROR: lambda it: it.receive_text('{"error": "slow"}'),
+    SenderEvent.FATAL: lambda it: it.receive_text('{"error": "full", "fatal": true}'),
+}
+ANSWERS: Final = (SenderEvent.SEND_CHUNK, SenderEvent.SEND_LAST_CHUNK, SenderEvent.SEND_FINISHED)
+
+SENDER_WAY: Final = [
+    SenderEvent.SEND_METADATA,
+    SenderEvent.READY,
+    SenderEvent.SEND_LAST_CHUNK,
+    SenderEvent.READY,
+    SenderEvent.SEND_FINISHED,
+    SenderEvent.CLOSE,
+]
+
+
+def sender_in(state: SenderState, event: SenderEvent) -> UploadSender:
+    """A sender brought into `state`, with a ready open where the event would answer one."""
+    empty = event is SenderEvent.SEND_METADATA_OF_EMPTY_FILE
+    sender = UploadSender("a", 0 if empty else SIZE)
+    if state is SenderState.FAILED:
+        SENDER_ACTS[SenderEvent.FATAL](sender)
+    for act in SENDER_WAY:
+        if sender.state is state:
+            break
+        if not (empty and act is SenderEvent.SEND_LAST_CHUNK):
+            SENDER_ACTS[act](sender)
+    if event in ANSWERS and SenderEvent.READY in SENDER[state]:
+        sender.receive_text(READY)
+    assert sender.state is state
+    return sender
+
+
+def sender_facts(sender: UploadSender) -> list[object]:
+    return [sender.state, sender.sent, list(sender._credits), sender.next_due()]
+
+
+@pytest.mark.parametrize(("state", "event"), SENDER_STEPS, ids=name_of)
+def test_the_sender_makes_each_step_of_its_table(state: SenderState, event: SenderEvent) -> None:
+    sender = sender_in(state, event)
+    SENDER_ACTS[event](sender)
+    assert sender.state is SENDER[state][event]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    # A sender of an empty file is never in the state of sending data.
+    [
+        pair
+        for pair in SENDER_MISTAKES
+        if pair != (SenderState.SENDING, SenderEvent.SEND_METADATA_OF_EMPTY_FILE)
+    ],
+    ids=name_of,
+)
+def test_the_sender_refuses_any_other_step_and_is_as_before(
+    state: SenderState, event: SenderEvent
+) -> None:
+    sender = sender_in(state, event)
+    before = sender_facts(sender)
+    with pytest.raises(family(event)):
+        SENDER_ACTS[event](sender)
+    assert sender_facts(sender) == before
+
+
+@pytest.mark.parametrize(("state", "event"), SENDER_MISTAKES, ids=name_of)
+def test_a_sender_step_outside_the_table_raises_by_who_made_it(
+    state: SenderState, event: SenderEvent
+) -> None:
+    sender = sender_in(state, SenderEvent.SEND_CHUNK)
+    with pytest.raises(family(event)):
+        sender._step(event)
+    assert sender.state is state
+
+
+def test_the_tables_speak_of_every_state() -> None:
+    assert set(RECEIVER) == set(ReceiverState)
+    assert set(SENDER) == set(SenderState)
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [(ReceiverState.VERIFYING, "SEND_CLOSE"), (SenderState.AWAIT_CLOSE, "CLOSE")],
+    ids=str,
+)
+def test_close_has_one_place_after_finished(state: ReceiverState | SenderState, event: str) -> None:
+    steps: list[tuple[Enum, Enum]] = [*RECEIVER_STEPS, *SENDER_STEPS]
+    found = [pair[0] for pair in steps if pair[1].name == event]
+    assert found == [state]

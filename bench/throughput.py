@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CHUNK = 250_000
 GALILEOD = Path(sys.executable).with_name("galileod")
@@ -72,7 +73,7 @@ class Client:
         text = json.dumps(signal).encode()
         self._socket.sendall(_header(1, len(text)) + text)
 
-    def _receive(self) -> dict[str, object]:
+    def _receive(self) -> dict[str, Any]:
         _, length = self._file.read(2)
         if length == 126:
             (length,) = struct.unpack("!H", self._file.read(2))

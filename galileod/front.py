@@ -37,6 +37,7 @@ class Request:
     target: str
     headers: Mapping[str, str]
     surplus: bytes
+    version: str = "1.1"
 
     @property
     def path(self) -> str:
@@ -89,22 +90,25 @@ async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Reques
     Raises RequestTimeout, RequestAbandoned, or BadRequest for what is no HTTP/1.x.
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-    began = False
+    length = 0
     try:
         with trio.fail_after(timeout):
             while True:
                 event = parser.next_event()
                 if isinstance(event, h11.Request):
-                    return _request(event, parser.trailing_data[0])
+                    surplus = parser.trailing_data[0]
+                    if length - len(surplus) > MAX_HEAD:  # h11 limits what is not whole yet
+                        raise BadRequest(431, "The request head is too large.")
+                    return _request(event, surplus)
                 if event is not h11.NEED_DATA:
                     raise RequestAbandoned("the peer sent no request")
                 data = await stream.receive_some(READ)
-                began = began or bool(data)
+                length += len(data)
                 if not data:
                     raise RequestAbandoned("the peer left before its request was whole")
                 parser.receive_data(bytes(data))
     except trio.TooSlowError:
-        raise RequestTimeout(began=began) from None
+        raise RequestTimeout(began=length > 0) from None
     except trio.BrokenResourceError:
         raise RequestAbandoned("the connection was lost") from None
     except h11.RemoteProtocolError as error:
@@ -171,7 +175,8 @@ def is_same_origin(origin: str, host: str) -> bool:
         same_port = (ours.port or 80) == (theirs.port or _DEFAULT_PORTS.get(theirs.scheme))
     except ValueError:
         return False
-    return theirs.scheme == "http" and ours.hostname == theirs.hostname and same_port
+    same_host = ours.hostname is not None and ours.hostname == theirs.hostname
+    return theirs.scheme == "http" and same_host and same_port
 
 
 def _upgrade(
@@ -181,8 +186,9 @@ def _upgrade(
         return Response(404, f"Uploads are taken at {', '.join(paths)}.")
     if not _origin_allowed(request, allowed_origins):
         return Response(403, "Pages of this origin may not upload here.")
-    if request.method != "GET" or "upgrade" not in _tokens(request.headers.get("connection", "")):
-        return Response(400, "A WebSocket handshake is a GET with 'Connection: Upgrade'.")
+    connection = _tokens(request.headers.get("connection", ""))
+    if request.method != "GET" or request.version != "1.1" or "upgrade" not in connection:
+        return Response(400, "A WebSocket handshake is a GET in HTTP/1.1, Connection: Upgrade.")
     if request.headers.get("sec-websocket-version") != _WEBSOCKET_VERSION:
         return Response(
             426, "Only WebSocket version 13 is spoken.",
@@ -217,4 +223,10 @@ def _request(event: h11.Request, surplus: bytes) -> Request:
     for raw_name, raw_value in event.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Request(event.method.decode("ascii"), event.target.decode("latin-1"), headers, surplus)
+    return Request(
+        event.method.decode("ascii"),
+        event.target.decode("latin-1"),
+        headers,
+        surplus,
+        event.http_version.decode("ascii"),
+    )

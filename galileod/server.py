@@ -105,14 +105,15 @@ class Server:
         """Serve one connection to its end. Raises nothing."""
         log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
         with self._admission.admit(peer.network) as admission:
+            seconds = 0 if admission == "flooded" else self._house.config.timeouts.close
             try:
-                if admission != "flooded":
-                    await self._serve(stream, peer, log, full=admission == "full")
+                try:
+                    if admission != "flooded":
+                        await self._serve(stream, peer, log, full=admission == "full")
+                finally:
+                    await close_in_order(stream, seconds)
             except* Exception:  # the wall between one connection and the daemon
                 log.exception("connection.error")
-            finally:
-                seconds = 0 if admission == "flooded" else self._house.config.timeouts.close
-                await close_in_order(stream, seconds)
 
     async def _serve(
         self,
@@ -183,10 +184,11 @@ class Server:
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         began = trio.current_time()
+        timeout = self._house.config.timeouts.handshake
         reason = "stopped at once"
         log.info("connection.opened")
         try:
-            async with open_transport(stream, key, surplus) as transport:
+            async with open_transport(stream, key, surplus, timeout) as transport:
                 session = Session(self._house, transport, peer.user, log)
                 self._running[id(session)] = session
                 try:

@@ -72,6 +72,12 @@ class Session:
         """The settings that hold for this upload."""
         return self.house.config
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether an upload would be lost by an end now: its file is named, and not stored."""
+        named = self.receiver.metadata is not None
+        return named and self.receiver.state is not ReceiverState.CLOSED
+
     async def receive_upload(self) -> None:
         """The straight way of one upload. Raises Fault and TransportClosed."""
         upload = secrets.token_hex(8)
@@ -224,14 +230,14 @@ async def serve_upload(session: Session) -> str:
     try:
         await session.receive_upload()
     except TransportClosed as gone:
-        # A client that left before its file was even named, or after it was stored, lost nothing.
-        if session.receiver.metadata and session.receiver.state is not ReceiverState.CLOSED:
+        if session.unfinished:
             _log_failed(session, DISCONNECTED, str(gone))
         return await session.transport.finish(NORMAL, "gone", wait)
     except Fault as fault:
         return await _fail(session, fault, REFUSED)
     except trio.Cancelled:
-        _log_failed(session, FaultCode.SHUTTING_DOWN, "stopped at once")
+        if session.unfinished:
+            _log_failed(session, FaultCode.SHUTTING_DOWN, "stopped at once")
         raise
     except Exception:
         session.log.exception("upload.error")

@@ -238,12 +238,12 @@ class WebSocketTransport:
 
 @asynccontextmanager
 async def open_transport(
-    stream: trio.abc.Stream, key: bytes, surplus: bytes
+    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request with the Sec-WebSocket-Key `key`, and speak WebSocket on `stream`.
 
     `surplus` is what was read past the request head. The stream stays open at the end. Raises
-    TransportClosed if the peer is gone before the answer is.
+    TransportClosed if the peer is gone before the answer is, or does not take it in `timeout` s.
     """
     guarded = _GuardedStream(stream, key, surplus)
     async with trio.open_nursery() as nursery:
@@ -257,9 +257,12 @@ async def open_transport(
             receive_buffer_size=READ,
         )
         try:
-            websocket = await request.accept()
+            with trio.fail_after(timeout):
+                websocket = await request.accept()
         except ConnectionClosed:
             raise TransportClosed("the connection was lost") from None
+        except trio.TooSlowError:
+            raise TransportClosed("the peer does not read what we send") from None
         guarded.accepted.set()
         yield WebSocketTransport(websocket, guarded)
         nursery.cancel_scope.cancel()

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final, Literal
 
 import structlog
@@ -48,6 +48,7 @@ MAX_NUMBER: Final = 9999
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
 _log = structlog.stdlib.get_logger()
@@ -57,12 +58,13 @@ class LocalStore(Store):
     """Files in `directory`. Use `open`; one daemon at a time may hold a directory."""
 
     def __init__(
-        self, directory: str, on_conflict: OnConflict, durability: Durability, fds: tuple[int, ...]
+        self, directory: str, on_conflict: OnConflict, durability: Durability, fds: tuple[int, int]
     ) -> None:
         self.directory = directory
         self.on_conflict = on_conflict
         self.durable = durability == "full"
-        self.directory_fd, self.spool_fd, self._lock_fd = fds
+        self.directory_fd, self.spool_fd = fds
+        self._opened = ExitStack()
         self.writers = trio.CapacityLimiter(WRITERS)
         self.committers = trio.CapacityLimiter(COMMITTERS)
 
@@ -74,35 +76,29 @@ class LocalStore(Store):
         where it cannot be written, or where its filesystem has no hard links.
         """
         directory = os.path.abspath(directory)
-        with _translated(f"cannot use {directory}"):
+        with _translated(f"cannot use {directory}"), ExitStack() as opened:
             os.makedirs(directory, mode=0o750, exist_ok=True)
-            directory_fd = os.open(directory, _DIRECTORY)
-            state_fd = _private_directory(directory_fd, STATE_DIRECTORY)
-            lock_fd = os.open(
-                "lock",
-                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o600,
-                dir_fd=state_fd,
-            )
+            directory_fd = _keep(opened, os.open(directory, _DIRECTORY))
+            state_fd = _private_directory(opened, directory_fd, STATE_DIRECTORY)
+            lock_fd = _keep(opened, os.open("lock", _LOCK_FILE, 0o600, dir_fd=state_fd))
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StorageError(f"another galileod stores into {directory}") from None
-            spool_fd = _private_directory(state_fd, "spool")
-            os.close(state_fd)
-            store = cls(directory, on_conflict, durability, (directory_fd, spool_fd, lock_fd))
+            spool_fd = _private_directory(opened, state_fd, "spool")
             left_over = os.listdir(spool_fd)
             for entry in left_over:
                 os.unlink(entry, dir_fd=spool_fd)
+            store = cls(directory, on_conflict, durability, (directory_fd, spool_fd))
             store.probe()
+            store._opened = opened.pop_all()
         if left_over:
             _log.info("spool.cleared", files=len(left_over))
         return store
 
     def close(self) -> None:
         """Let go of the directory."""
-        for fd in (self.directory_fd, self.spool_fd, self._lock_fd):
-            os.close(fd)
+        self._opened.close()
 
     async def create(self, upload: str, name: str) -> "LocalSink":
         """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
@@ -192,10 +188,15 @@ class LocalSink(Sink):
 
     def _read_back(self, kind: str) -> str:
         digest = hashlib.new(kind, usedforsecurity=False)
+        offset = 0
         with _translated("cannot read back"):
-            for offset in range(0, self._written, READ_BACK):
+            while offset < self._written:
                 trio.from_thread.check_cancelled()
-                digest.update(os.pread(self._fd, READ_BACK, offset))
+                data = os.pread(self._fd, READ_BACK, offset)
+                if not data:
+                    raise StorageError("cannot read back: the spool file is shorter than written")
+                digest.update(data)
+                offset += len(data)
         return digest.hexdigest()
 
     def _commit(self) -> Stored:
@@ -261,21 +262,29 @@ class LocalSink(Sink):
         except OSError as error:
             # The file is stored or given up by now; what is left here goes at the next start.
             _log.warning("storage.leftover", path=self._spool, reason=str(error))
-        finally:
+        try:
             os.close(self._fd)
+        except OSError as error:
+            # Linux frees the descriptor all the same; what had to be durable went through fsync.
+            _log.warning("storage.close_failed", path=self._spool, reason=str(error))
 
 
 def _taken(name: str) -> ConflictError:
     return ConflictError(f"a file named {name} is there already")
 
 
-def _private_directory(parent_fd: int, name: str) -> int:
+def _keep(opened: ExitStack, fd: int) -> int:
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _private_directory(opened: ExitStack, parent_fd: int, name: str) -> int:
     """Open the directory `name` within the parent, made with mode 0700 where it is missing."""
     try:
         os.mkdir(name, mode=0o700, dir_fd=parent_fd)
     except FileExistsError:
         pass  # from an earlier start; O_NOFOLLOW below refuses a link put there by somebody else
-    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
+    fd = _keep(opened, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd))
     os.fchmod(fd, 0o700)
     return fd
 

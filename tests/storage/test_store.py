@@ -1,0 +1,196 @@
+"""What every store promises, whichever it is."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from galileod.storage.base import ConflictError, Store
+from galileod.storage.local import LocalStore, OnConflict
+from galileod.storage.memory import MemoryStore
+
+pytestmark = pytest.mark.timeout(20)
+
+MakeStore = Callable[[OnConflict], Store]
+
+DATA = os.urandom(300_000)
+
+
+@pytest.fixture(params=["memory", "full", "none"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
+    with ExitStack() as stores:
+
+        def make(on_conflict: OnConflict) -> Store:
+            if request.param == "memory":
+                return MemoryStore(on_conflict)
+            store = LocalStore.open(str(tmp_path / "files"), on_conflict, request.param)
+            stores.callback(store.close)
+            return store
+
+        yield make
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> Store:
+    return make_store("rename")
+
+
+def visible(store: Store) -> dict[str, bytes]:
+    if isinstance(store, MemoryStore):
+        return dict(store.files)
+    assert isinstance(store, LocalStore)
+    directory = Path(store.directory)
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+
+
+def unfinished(store: Store) -> int:
+    if isinstance(store, MemoryStore):
+        return store.open_sinks
+    assert isinstance(store, LocalStore)
+    return len(os.listdir(store.spool_fd))
+
+
+async def put(store: Store, name: str, data: bytes, upload: str = "1") -> str:
+    async with await store.create(upload, name) as sink:
+        await sink.write(data)
+        return (await sink.commit()).name
+
+
+@pytest.mark.parametrize("pieces", [[], [b""], [DATA], [b"a", b"", DATA, b"z"]])
+async def test_the_bytes_written_are_the_file_after_commit(
+    store: Store, pieces: list[bytes]
+) -> None:
+    async with await store.create("1", "a.bin") as sink:
+        for piece in pieces:
+            await sink.write(piece)
+        stored = await sink.commit()
+    assert stored.name == "a.bin"
+    assert stored.path.endswith("a.bin")
+    assert visible(store) == {"a.bin": b"".join(pieces)}
+    assert unfinished(store) == 0
+
+
+async def test_nothing_is_visible_before_commit(store: Store) -> None:
+    async with await store.create("1", "a.bin") as sink:
+        assert visible(store) == {}
+        await sink.write(DATA)
+        await sink.digest("sha256")
+        assert visible(store) == {}
+        assert unfinished(store) == 1
+
+
+async def test_discard_leaves_nothing_and_may_be_repeated(store: Store) -> None:
+    sink = await store.create("1", "a.bin")
+    await sink.write(DATA)
+    await sink.discard()
+    assert visible(store) == {}
+    assert unfinished(store) == 0
+    await sink.discard()
+    assert unfinished(store) == 0
+
+
+async def test_discard_after_commit_keeps_the_file(store: Store) -> None:
+    sink = await store.create("1", "a.bin")
+    await sink.write(DATA)
+    await sink.commit()
+    await sink.discard()
+    assert visible(store) == {"a.bin": DATA}
+    assert unfinished(store) == 0
+
+
+async def test_an_exception_in_the_block_discards(store: Store) -> None:
+    async def fail() -> None:
+        async with await store.create("1", "a.bin") as sink:
+            await sink.write(DATA)
+            raise KeyError("odd")
+
+    with pytest.raises(KeyError, match="odd"):
+        await fail()
+    assert visible(store) == {}
+    assert unfinished(store) == 0
+
+
+async def test_discard_works_in_a_cancelled_scope(store: Store) -> None:
+    with trio.CancelScope() as scope:
+        async with await store.create("1", "a.bin") as sink:
+            await sink.write(DATA)
+            scope.cancel()
+    assert visible(store) == {}
+    assert unfinished(store) == 0
+
+
+async def test_renaming_counts_up_before_the_extension(make_store: MakeStore) -> None:
+    store = make_store("rename")
+    names = [await put(store, "a.tar.gz", bytes([turn])) for turn in range(3)]
+    assert names == ["a.tar.gz", "a.tar (1).gz", "a.tar (2).gz"]
+    assert visible(store) == {name: bytes([turn]) for turn, name in enumerate(names)}
+
+
+async def test_rejecting_refuses_a_taken_name_before_any_byte(make_store: MakeStore) -> None:
+    store = make_store("reject")
+    await put(store, "a.bin", b"first")
+    with pytest.raises(ConflictError, match=r"a\.bin"):
+        await store.create("2", "a.bin")
+    assert visible(store) == {"a.bin": b"first"}
+    assert unfinished(store) == 0
+
+
+async def test_rejecting_refuses_a_name_that_was_taken_meanwhile(make_store: MakeStore) -> None:
+    store = make_store("reject")
+    async with await store.create("1", "a.bin") as late:
+        await late.write(b"late")
+        await put(store, "a.bin", b"first", upload="2")
+        with pytest.raises(ConflictError, match=r"a\.bin"):
+            await late.commit()
+    assert visible(store) == {"a.bin": b"first"}
+    assert unfinished(store) == 0
+
+
+async def test_replacing_puts_the_new_file_in_the_old_ones_place(make_store: MakeStore) -> None:
+    store = make_store("replace")
+    for content in (b"first, and longer", b"second"):
+        assert await put(store, "a.bin", content) == "a.bin"
+    assert visible(store) == {"a.bin": b"second"}
+    assert unfinished(store) == 0
+
+
+@pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512", "blake2b"])
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+async def test_each_hash_is_the_one_of_what_was_written(store: Store, kind: str, size: int) -> None:
+    data = (DATA * 11)[:size]
+    async with await store.create("1", "a.bin") as sink:
+        for start in range(0, size, 700_001):
+            await sink.write(data[start : start + 700_001])
+        assert await sink.digest(kind) == hashlib.new(kind, data).hexdigest()
+        # Asking changes nothing.
+        assert await sink.digest(kind) == hashlib.new(kind, data).hexdigest()
+        await sink.commit()
+    assert visible(store) == {"a.bin": data}
+
+
+async def test_check_passes_and_leaves_nothing(store: Store) -> None:
+    await store.check()
+    assert visible(store) == {}
+    assert unfinished(store) == 0
+
+
+async def test_many_files_of_one_name_at_once_are_all_stored(store: Store) -> None:
+    names: dict[str, bytes] = {}
+
+    async def upload(number: int) -> None:
+        content = b"%d" % number * 1000
+        async with await store.create(str(number), "a.bin") as sink:
+            for start in range(0, len(content), 100):
+                await sink.write(content[start : start + 100])
+            names[(await sink.commit()).name] = content
+
+    async with trio.open_nursery() as uploads:
+        for number in range(40):
+            uploads.start_soon(upload, number)
+    assert set(names) == {"a.bin"} | {f"a ({number}).bin" for number in range(1, 40)}
+    assert visible(store) == names
+    assert unfinished(store) == 0

@@ -1,0 +1,15 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from helpers.daemon import Daemons
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemons]:
+    """Call it with settings to start a daemon; all of them are gone when the test ends."""
+    with ExitStack() as stack:
+        yield Daemons(tmp_path, stack)

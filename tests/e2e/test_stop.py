@@ -1,0 +1,129 @@
+"""How the daemon stops: running uploads may finish, for so long, and nobody is left hanging."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from helpers.clients import (
+    ask,
+    expect_fault,
+    expect_ready,
+    hear,
+    open_websocket,
+    request,
+    say,
+)
+from helpers.daemon import Daemon, Daemons, poll
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+CHUNK = 64 * 1024
+SMALL_CHUNKS = {"min": CHUNK, "max": CHUNK, "max_in_flight": 1}
+
+
+@contextmanager
+def half_an_upload(host: Daemon, name: str) -> Iterator[ClientConnection]:
+    """An upload of two chunks, one of which is stored, with a `ready` for the other."""
+    with open_websocket(host.url) as websocket:
+        say(websocket, name=name, size=2 * CHUNK)
+        expect_ready(websocket)
+        websocket.send(bytes(CHUNK))
+        expect_ready(websocket)
+        yield websocket
+
+
+def expect_goodbye(websocket: ClientConnection) -> None:
+    """The fault, and then the daemon closes by itself."""
+    fault = hear(websocket)
+    assert (fault["code"], fault["fatal"]) == ("shutting_down", True)
+    assert fault["error"].endswith(".")
+    with pytest.raises(ConnectionClosed):
+        hear(websocket)
+    assert websocket.close_code == 1001
+
+
+def refuses(host: Daemon) -> bool:
+    try:
+        host.dial().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_running_upload_finishes_and_nothing_new_begins(
+    daemon: Daemons, number: signal.Signals
+) -> None:
+    host = daemon({"chunks": SMALL_CHUNKS})
+    with ExitStack() as stack:
+        idle = stack.enter_context(open_websocket(host.url))
+        upload = stack.enter_context(half_an_upload(host, "kept.bin"))
+        host.send_signal(number)
+        assert host.wait_for("server.draining")["uploads"] == 1
+        expect_goodbye(idle)
+        assert poll("refused connections", lambda: refuses(host))
+        upload.send(bytes(CHUNK))
+        expect_ready(upload)
+        say(upload, finished=True)
+        assert hear(upload) == {"close": True}
+    assert host.wait() == 0
+    assert host.wait_for("server.stopped")["uploads"] == 0
+    assert (host.directory / "kept.bin").read_bytes() == bytes(2 * CHUNK)
+    assert not host.spooled()
+
+
+def test_a_connection_that_has_not_asked_yet_is_told_so(daemon: Daemons) -> None:
+    host = daemon()
+    with host.dial() as connection, open_websocket(host.url):
+        host.send_signal(signal.SIGTERM)
+        host.wait_for("server.draining")
+        reply = ask(host, request(), sock=connection)
+        assert reply.status == 503
+        assert "retry-after" in reply.headers
+    assert host.wait() == 0
+
+
+def test_an_upload_that_takes_too_long_is_told_and_leaves_nothing(daemon: Daemons) -> None:
+    host = daemon({"chunks": SMALL_CHUNKS, "server": {"drain_timeout": "100ms"}})
+    with half_an_upload(host, "late.bin") as upload:
+        host.send_signal(signal.SIGTERM)
+        expect_goodbye(upload)
+    assert host.wait() == 0
+    assert not host.spooled()
+    assert not host.visible()
+    assert host.wait_for("upload.failed", name="late.bin")["code"] == "shutting_down"
+    assert host.wait_for("server.stopped")["uploads"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_at_once(daemon: Daemons, number: signal.Signals) -> None:
+    host = daemon({"chunks": SMALL_CHUNKS, "server": {"drain_timeout": "1h"}})
+    with half_an_upload(host, "broken.bin") as upload:
+        host.send_signal(number)
+        host.wait_for("server.draining")
+        assert host.running
+        host.send_signal(number)
+        with pytest.raises(ConnectionClosed):
+            hear(upload)
+        assert host.wait() == 0
+    assert not host.spooled()
+    assert not host.visible()
+    assert host.wait_for("upload.failed", name="broken.bin")["code"] == "shutting_down"
+
+
+def test_a_drain_timeout_of_nothing_waits_for_nobody(daemon: Daemons) -> None:
+    host = daemon({"chunks": SMALL_CHUNKS, "server": {"drain_timeout": 0}})
+    with half_an_upload(host, "broken.bin") as upload:
+        host.send_signal(signal.SIGTERM)
+        expect_fault(upload, "shutting_down")
+    assert host.wait() == 0
+    assert not host.spooled()
+
+
+def test_without_connections_it_stops_and_starts_again_on_the_same_files(daemon: Daemons) -> None:
+    host = daemon()
+    assert host.stop() == 0
+    events = [line["event"] for line in host.log()]
+    assert events == ["server.started", "server.draining", "server.stopped"]
+    assert host.start().stop() == 0

@@ -1,0 +1,366 @@
+"""Whole uploads by clients that behave as the original programs do."""
+
+import hashlib
+import random
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import pytest
+from helpers.clients import (
+    CLIENTS,
+    SERVER_CHUNK,
+    Client,
+    HashClaim,
+    JavaScriptClient,
+    PerlClient,
+    check_grants,
+    expect_fault,
+    expect_ready,
+    hear,
+    open_websocket,
+    say,
+    some_bytes,
+    unique_name,
+)
+from helpers.daemon import Daemon, Daemons, poll
+from websockets.exceptions import ConnectionClosed
+
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
+
+SIZES: Final = (0, 1, 249_999, 250_000, 250_001, 3 * SERVER_CHUNK, 3_000_000)
+
+
+@pytest.fixture(scope="module", params=[1, 16], ids=lambda count: f"in_flight-{count}")
+def in_flight(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def bounded(in_flight: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that has `in_flight` ready signals out at the most."""
+    settings = {"chunks": {"max_in_flight": in_flight}}
+    with Daemon(tmp_path_factory.mktemp("bounded"), settings) as daemon:
+        yield daemon.start()
+
+
+def same_content(one: Path, other: Path) -> bool:
+    with one.open("rb") as left, other.open("rb") as right:
+        while block := left.read(MIB):
+            if block != right.read(MIB):
+                return False
+        return not right.read(1)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("plain")) as daemon:
+        yield daemon.start()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_every_client_finds_its_file_stored(
+    bounded: Daemon, in_flight: int, kind: type[Client], size: int
+) -> None:
+    data = some_bytes(size)
+    client = kind(bounded.url, data)
+    outcome = client.run()
+    assert outcome.ending == "stored", outcome
+    assert (bounded.directory / client.name).read_bytes() == data
+    check_grants(outcome.trace, size, in_flight)
+
+
+@pytest.mark.parametrize("size", [0, 3_000_000])
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_the_log_tells_all_of_a_stored_file(
+    bounded: Daemon, in_flight: int, kind: type[Client], size: int
+) -> None:
+    data = some_bytes(size)
+    client = kind(bounded.url, data)
+    outcome = client.run()
+    chunks = [length for step, length in outcome.trace if step == "chunk" and length]
+    line = bounded.wait_for("upload.stored", peer=outcome.peer, name=client.name)
+    expected = {
+        "level": "info",
+        "size": size,
+        "user": "127.0.0.1",
+        "path": str(bounded.directory / client.name),
+        "sha1": hashlib.sha1(data, usedforsecurity=False).hexdigest(),
+        "hash_verified": False,
+        "chunks": len(chunks),
+        "chunk_min": min(chunks, default=0),
+        "chunk_max": max(chunks, default=0),
+    }
+    assert expected.items() <= line.items()
+    assert line["seconds"] >= 0
+    assert line["bytes_per_second"] >= 0
+    assert bool(size) <= line["in_flight_max"] <= in_flight
+    started = bounded.wait_for("upload.started", upload=line["upload"])
+    opened = bounded.wait_for("connection.opened", connection=line["connection"])
+    closed = bounded.wait_for("connection.closed", connection=line["connection"])
+    assert {line["peer"] for line in (started, opened, closed)} == {outcome.peer}
+    assert closed["seconds"] >= line["seconds"]
+    assert closed["reason"]
+
+
+def test_every_grant_leaves_room_for_the_bytes_still_to_come(
+    daemon: Daemons, in_flight: int
+) -> None:
+    # A client that stops answering is sent all that may be out, and then given up: what stands on
+    # the wire by then is the whole grant, whatever the clock did.
+    chunk, size = 64 * 1024, 40 * 64 * 1024 + 1000
+    host = daemon(
+        {
+            "chunks": {"max_in_flight": in_flight, "min": chunk, "max": chunk},
+            "timeouts": {"idle": "1s"},
+        }
+    )
+
+    def outstanding(answered: int) -> list[int]:
+        with open_websocket(host.url) as websocket:
+            say(websocket, name=unique_name(), size=size)
+            granted: list[int] = []
+            for _ in range(answered):
+                granted.append(expect_ready(websocket))
+                websocket.send(bytes(granted[-1]))
+            while "error" not in (signal := hear(websocket)):
+                granted.append(signal["chunksize"])
+            assert signal["code"] == "idle"
+        assert set(granted[:40]) == {chunk} or len(granted) < 40
+        return granted[answered:]
+
+    stops = (0, 1, 20, 30, 38, 39, 40)
+    with ThreadPoolExecutor(len(stops)) as threads:
+        for answered, credits_out in zip(stops, threads.map(outstanding, stops), strict=True):
+            left = size - answered * chunk
+            assert sum(credits_out) <= left
+            assert len(credits_out) == min(in_flight, -(-left // chunk))
+
+
+def test_a_file_of_a_gibibyte_arrives_whole(daemon: Daemons, tmp_path: Path) -> None:
+    shared = Path("/dev/shm")  # noqa: S108
+    roomy = shared.is_dir() and shutil.disk_usage(shared).free > 4 * GIB
+    with tempfile.TemporaryDirectory(dir=shared if roomy else tmp_path) as folder:
+        source = Path(folder, "source")
+        block = bytearray(some_bytes(MIB))
+        digest = hashlib.sha1(usedforsecurity=False)
+        with source.open("wb") as file:
+            for number in range(GIB // MIB):
+                block[:8] = number.to_bytes(8)  # no two blocks are the same
+                digest.update(block)
+                file.write(block)
+        host = daemon({"storage": {"directory": f"{folder}/files", "durability": "none"}})
+        claim = HashClaim("sha1", digest.hexdigest())
+        client = JavaScriptClient(host.url, source, "large.bin", claim=claim)
+        outcome = client.run()
+        assert outcome.ending == "stored", outcome
+        line = host.wait_for("upload.stored", name="large.bin")
+        assert line["hash_verified"] is True
+        assert line["sha1"] == claim.value
+        assert same_content(host.directory / "large.bin", source)
+        check_grants(outcome.trace, GIB, 16)
+        host.kill()
+
+
+def test_a_hundred_uploads_at_once_are_all_stored(plain: Daemon) -> None:
+    sizes = random.Random(100)
+    clients = [
+        (CLIENTS[number % len(CLIENTS)], some_bytes(sizes.randrange(600_000), number))
+        for number in range(100)
+    ]
+
+    def upload(job: tuple[type[Client], bytes]) -> str:
+        kind, data = job
+        client = kind(plain.url, data)
+        outcome = client.run()
+        assert outcome.ending == "stored", outcome
+        return client.name
+
+    with ThreadPoolExecutor(len(clients)) as threads:
+        names = list(threads.map(upload, clients))
+    for name, (_, data) in zip(names, clients, strict=True):
+        assert (plain.directory / name).read_bytes() == data
+    assert poll("an empty spool", lambda: not plain.spooled())
+
+
+@pytest.mark.parametrize("upper", [False, True], ids=["lower", "upper"])
+@pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512", "blake2b"])
+def test_a_right_hash_is_accepted_in_either_case(plain: Daemon, kind: str, *, upper: bool) -> None:
+    data = some_bytes(1_500_000)
+    claim = HashClaim.of(data, kind)
+    if upper:
+        claim = HashClaim(claim.type.upper(), claim.value.upper())
+    client = PerlClient(plain.url, data, claim=claim)
+    outcome = client.run()
+    assert outcome.ending == "stored", outcome
+    line = plain.wait_for("upload.stored", name=client.name)
+    assert line["hash_verified"] is True
+    assert line["sha1"] == HashClaim.of(data, "sha1").value
+
+
+def _flipped(claim: HashClaim) -> HashClaim:
+    return HashClaim(claim.type, f"{int(claim.value[0], 16) ^ 1:x}{claim.value[1:]}")
+
+
+DATA: Final = some_bytes(600_000)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize(
+    ("claim", "declared", "code"),
+    [
+        *[
+            pytest.param(_flipped(HashClaim.of(DATA, kind)), None, "hash_mismatch", id=kind)
+            for kind in ("sha1", "sha256", "sha512", "blake2b")
+        ],
+        pytest.param(HashClaim("sha1", ""), None, "hash_mismatch", id="empty hash"),
+        pytest.param(HashClaim("sha1", "g" * 40), None, "hash_mismatch", id="no hex"),
+        pytest.param(HashClaim.of(DATA, "md5"), None, "unsupported_hash", id="md5"),
+        pytest.param(HashClaim("shake_128", "00"), None, "unsupported_hash", id="shake_128"),
+        pytest.param(HashClaim("", ""), None, "unsupported_hash", id="empty type"),
+        pytest.param(None, len(DATA) + 1, "size_mismatch", id="one byte missing"),
+        pytest.param(None, len(DATA) - 1, "size_mismatch", id="one byte too many"),
+        pytest.param(None, 2**40, "too_large", id="a terabyte declared"),
+    ],
+)
+def test_what_does_not_hold_is_refused_and_leaves_nothing(
+    plain: Daemon, kind: type[Client], claim: HashClaim | None, declared: int | None, code: str
+) -> None:
+    client = kind(plain.url, DATA, claim=claim, declared=declared)
+    outcome = client.run()
+    assert (outcome.ending, outcome.code) == ("failed", code)
+    assert client.name not in plain.visible()
+    assert poll("an empty spool", lambda: not plain.spooled())
+    line = plain.wait_for("upload.failed", peer=outcome.peer, name=client.name)
+    assert line["code"] == code
+    assert line["reason"] == outcome.errors[-1]["error"]
+    assert line["received"] <= len(DATA)
+
+
+def test_a_hash_may_be_demanded(daemon: Daemons) -> None:
+    host = daemon({"hash": {"required": True}})
+    without = JavaScriptClient(host.url, DATA).run()
+    assert (without.ending, without.code) == ("failed", "hash_required")
+    assert not host.visible()
+    assert poll("an empty spool", lambda: not host.spooled())
+    assert JavaScriptClient(host.url, DATA, claim=HashClaim.of(DATA, "sha256")).run().code is None
+    assert len(host.visible()) == 1
+
+
+@pytest.fixture(scope="module", params=["rename", "reject", "replace"])
+def on_conflict(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def conflicting(on_conflict: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    settings = {"storage": {"on_conflict": on_conflict}}
+    with Daemon(tmp_path_factory.mktemp(on_conflict), settings) as daemon:
+        yield daemon.start()
+
+
+STORED_AFTER_CONFLICT: Final = {
+    "rename": {".tar.gz": b"first", ".tar (1).gz": b"second", ".tar (2).gz": b"third"},
+    "reject": {".tar.gz": b"first"},
+    "replace": {".tar.gz": b"third"},
+}
+
+
+def test_a_name_that_is_taken_is_dealt_with_as_configured(
+    conflicting: Daemon, on_conflict: str
+) -> None:
+    stem = uuid.uuid4().hex
+    outcomes = [
+        JavaScriptClient(conflicting.url, data, f"{stem}.tar.gz").run()
+        for data in (b"first", b"second", b"third")
+    ]
+    expected = STORED_AFTER_CONFLICT[on_conflict]
+    stored = {
+        name.removeprefix(stem): path.read_bytes()
+        for name, path in conflicting.visible().items()
+        if name.startswith(stem)
+    }
+    assert stored == expected
+    later = {"conflict"} if on_conflict == "reject" else {None}
+    assert {outcome.code for outcome in outcomes[1:]} == later
+    if on_conflict != "reject":
+        paths = [
+            conflicting.wait_for("upload.stored", peer=outcome.peer)["path"] for outcome in outcomes
+        ]
+        last = [".tar.gz"] * 3 if on_conflict == "replace" else list(expected)
+        assert paths == [str(conflicting.directory / (stem + end)) for end in last]
+
+
+def test_two_uploads_of_one_name_at_once_end_as_configured(
+    conflicting: Daemon, on_conflict: str
+) -> None:
+    name = unique_name()
+    with open_websocket(conflicting.url) as websocket:
+        say(websocket, name=name, size=5)
+        expect_ready(websocket)
+        assert JavaScriptClient(conflicting.url, b"other", name).run().ending == "stored"
+        websocket.send(b"first")
+        expect_ready(websocket)
+        say(websocket, finished=True)
+        if on_conflict == "reject":
+            expect_fault(websocket, "conflict")
+        else:
+            assert hear(websocket) == {"close": True}
+    content = b"first" if on_conflict == "replace" else b"other"
+    assert (conflicting.directory / name).read_bytes() == content
+    assert poll("an empty spool", lambda: not conflicting.spooled())
+
+
+def test_files_and_state_have_the_modes_that_are_promised(plain: Daemon) -> None:
+    client = JavaScriptClient(plain.url, b"content")
+    assert client.run().ending == "stored"
+    assert stat.S_IMODE((plain.directory / client.name).stat().st_mode) == 0o640
+    assert stat.S_IMODE((plain.directory / ".galileod").stat().st_mode) == 0o700
+
+
+def test_nothing_unfinished_is_visible(plain: Daemon) -> None:
+    name = unique_name()
+    with open_websocket(plain.url) as websocket:
+        say(websocket, name=name, size=5)
+        expect_ready(websocket)
+        websocket.send(b"whole")
+        expect_ready(websocket)
+        assert not [shown for shown in plain.visible() if name in shown]
+        say(websocket, finished=True)
+        assert hear(websocket) == {"close": True}
+        assert (plain.directory / name).read_bytes() == b"whole"
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(plain: Daemon) -> None:
+    name = unique_name()
+    with open_websocket(plain.url) as websocket:
+        say(websocket, name=name, size=3_000_000)
+        websocket.send(bytes(expect_ready(websocket)))
+    assert plain.wait_for("upload.failed", name=name)["code"] == "disconnected"
+    assert poll("an empty spool", lambda: not plain.spooled())
+    assert name not in plain.visible()
+
+
+def test_a_second_finished_does_no_harm(plain: Daemon) -> None:
+    name = unique_name()
+    with open_websocket(plain.url) as websocket:
+        say(websocket, name=name, size=5, directory="/etc", mode=0o777)
+        expect_ready(websocket)
+        websocket.send(b"bytes")
+        expect_ready(websocket)
+        say(websocket, finished=1, unknown="key")
+        say(websocket, finished=True)
+        assert hear(websocket) == {"close": True}
+        say(websocket, finished=True)
+        websocket.close()
+        with pytest.raises(ConnectionClosed):
+            hear(websocket)
+        assert websocket.close_code == 1000
+    assert (plain.directory / name).read_bytes() == b"bytes"

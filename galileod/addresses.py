@@ -3,11 +3,14 @@
 import ipaddress
 import os
 import re
+from collections.abc import Collection
 from typing import Final
 
 from attrs import frozen
 
 ADDRESS_EXPECTED: Final = '"host:port", "[v6 address]:port" or "unix:/path"'
+
+NETWORK_EXPECTED: Final = 'a network such as "10.0.0.0/8" or "::1"'
 
 MAX_UNIX_PATH: Final = 107
 """Bytes in the path of a unix socket (unix(7))."""
@@ -41,6 +44,8 @@ class UnixAddress:
 
 Listen = TcpAddress | UnixAddress
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 def parse_address(text: object) -> Listen:
     """Raises ValueError for what is no address; the text says what is expected."""
@@ -63,11 +68,52 @@ def _is_v6(host: str) -> bool:
     return True
 
 
+def parse_network(text: object) -> Network:
+    """Raises ValueError for what is no CIDR; the text says what is expected."""
+    try:
+        if isinstance(text, str):  # a number would be taken for an address, too
+            return ipaddress.ip_network(text)
+    except ValueError:
+        pass  # with a better sentence below
+    raise ValueError(NETWORK_EXPECTED)
+
+
+def is_trusted(host: str, trusted: Collection[Network]) -> bool:
+    """Whether `host` is an address in one of the networks."""
+    address = _address(host)
+    return address is not None and any(address in network for network in trusted)
+
+
+def client_host(peer: str, forwarded_for: str, trusted: Collection[Network]) -> str:
+    """Who is behind `peer`, as X-Forwarded-For tells it: read from the right, while trusted.
+
+    The first hop that is not trusted is the client; what stands left of it is only its word. An
+    entry that is no address ends the reading, at the hop that passed it on.
+    """
+    client = peer
+    for entry in reversed(forwarded_for.split(",")):
+        if not is_trusted(client, trusted):
+            break
+        named = _address(entry.strip())
+        if named is None:
+            break
+        client = str(named)
+    return client
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
 def network_of(host: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 that an IPv6 address is in."""
-    address = ipaddress.ip_address(host.partition("%")[0])
+    address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            return str(address.ipv4_mapped)
         return str(ipaddress.IPv6Network((address, 64), strict=False))
     return str(address)

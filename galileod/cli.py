@@ -1,5 +1,6 @@
 """The command line of `galileod`."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -8,8 +9,11 @@ from typing import Final
 import click
 import structlog
 import trio
+from attrs import asdict
 
 from . import __version__, config, daemon, logs
+from .ledger import Ledger, LedgerError
+from .storage.local import LEDGER_FILE, STATE_DIRECTORY
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -70,6 +74,28 @@ def check_config(path: str | None) -> None:
     click.echo(config.dump(config.load(config.find_file(path, os.environ))), nl=False)
 
 
+@cli.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def usage(path: str | None, as_json: bool) -> None:
+    """Print what each user holds: files stored, and uploads that run."""
+    settings = config.load(config.find_file(path, os.environ))
+    ledger_path = os.path.join(settings.storage.directory, STATE_DIRECTORY, LEDGER_FILE)
+    if not os.path.exists(ledger_path):
+        raise click.ClickException(f"{ledger_path}: there is no ledger; has galileod run here?")
+    ledger = Ledger.open(ledger_path)
+    holdings = ledger.holdings()
+    ledger.close()
+    if as_json:
+        users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
+        click.echo(json.dumps({"users": users}))
+        return
+    click.echo(f"{'user':40} {'files':>10} {'bytes':>20} {'uploads':>8} {'reserved':>20}")
+    for user, held in holdings.items():
+        who = user or "(unknown)"
+        click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
+
+
 def main() -> None:
     """The entry point: every wrong use is one line and status 2."""
     try:
@@ -78,5 +104,8 @@ def main() -> None:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
         sys.exit(MISUSED)
+    except (click.ClickException, LedgerError) as error:
+        click.echo(f"galileod: {error}", err=True)
+        sys.exit(FAILED)
     except click.exceptions.Abort:
         sys.exit(FAILED)

@@ -11,7 +11,8 @@ import tomli_w
 from attrs import evolve, field, fields, frozen
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from .addresses import Listen, TcpAddress, UnixAddress, parse_address
+from .addresses import Listen, Network, TcpAddress, UnixAddress, parse_address, parse_network
+from .policy.quota import Quota
 from .units import Duration, Size, format_duration, format_size, parse_duration, parse_size
 
 DEFAULT_FILE: Final = "/etc/galileod.toml"
@@ -43,6 +44,7 @@ class Server:
     max_connections: int = 4096
     max_connections_per_address: int = 256
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     drain_timeout: Duration = Duration(30)
 
 
@@ -61,6 +63,7 @@ class Limits:
     """`[limits]`: what one upload may ask for."""
 
     max_file_size: Size = Size(10 << 30)
+    min_rate: Size = Size(1024)
 
 
 @frozen
@@ -70,6 +73,7 @@ class Chunks:
     min: Size = Size(64 << 10)
     max: Size = Size(8 << 20)
     max_in_flight: int = 16
+    memory: Size = Size(256 << 20)
 
 
 @frozen
@@ -78,6 +82,7 @@ class Storage:
 
     directory: str = "uploads"
     on_conflict: OnConflict = "rename"
+    min_free: Size = Size(1 << 30)
     durability: Durability = "full"
 
 
@@ -103,6 +108,7 @@ class Config:
     server: Server = field(factory=Server)
     timeouts: Timeouts = field(factory=Timeouts)
     limits: Limits = field(factory=Limits)
+    quota: Quota = field(factory=Quota)  # `[quota]`
     chunks: Chunks = field(factory=Chunks)
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
@@ -150,7 +156,14 @@ def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -
 
 def dump(config: Config) -> str:
     """The configuration as TOML that reads back to the same."""
-    return tomli_w.dumps(_converter.unstructure(config))
+    data = _converter.unstructure(config)
+    # TOML has no null: a limit that is not set is left out.
+    return tomli_w.dumps(
+        {
+            section: {key: value for key, value in keys.items() if value is not None}
+            for section, keys in data.items()
+        }
+    )
 
 
 Violation = tuple[str, object, str]
@@ -163,6 +176,10 @@ def _violations(config: Config) -> Iterator[Violation]:
     for attribute in fields(Timeouts):
         if (value := getattr(config.timeouts, attribute.name)) <= 0:
             yield f"timeouts.{attribute.name}", value, "a duration above 0"
+    for attribute in fields(Quota):
+        value = getattr(config.quota, attribute.name)
+        if value is not None and value < 0:
+            yield f"quota.{attribute.name}", value, "a whole number from 0 up"
     yield from _chunk_violations(config.chunks)
     if not config.storage.directory or "\0" in config.storage.directory:
         yield "storage.directory", config.storage.directory, "the path of a directory"
@@ -186,6 +203,9 @@ def _chunk_violations(chunks: Chunks) -> Iterator[Violation]:
         yield "chunks.max", chunks.max, f"from {at_least} to {format_size(MAX_CHUNK)}"
     if not 1 <= chunks.max_in_flight <= MAX_IN_FLIGHT:
         yield "chunks.max_in_flight", chunks.max_in_flight, f"from 1 to {MAX_IN_FLIGHT}"
+
+    if chunks.memory < chunks.min:
+        yield "chunks.memory", chunks.memory, f"at least chunks.min ({format_size(chunks.min)})"
 
 
 def _describe(error: Exception, data: Any) -> str:  # noqa: ANN401  whatever TOML holds
@@ -273,10 +293,11 @@ _converter.register_structure_hook_func(
 )
 _converter.register_structure_hook(Size, lambda value, _: parse_size(value))
 _converter.register_structure_hook(Duration, lambda value, _: parse_duration(value))
+_converter.register_structure_hook(Network, lambda value, _: parse_network(value))
 _converter.register_structure_hook(Listen, lambda value, _: parse_address(value))
-for _kind in (Server, Timeouts, Limits, Chunks, Storage, Hash, Log):
+for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Log):
     _converter.register_structure_hook(_kind, _section(_kind))
 _converter.register_unstructure_hook(Size, format_size)
 _converter.register_unstructure_hook(Duration, format_duration)
-for _address in (TcpAddress, UnixAddress):
+for _address in (TcpAddress, UnixAddress, *get_args(Network)):
     _converter.register_unstructure_hook(_address, str)

@@ -1,6 +1,7 @@
 """The daemon: from a configuration to listening sockets, and from a signal to a clean stop."""
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -10,18 +11,27 @@ from typing import Final
 
 import structlog
 import trio
+from attrs import evolve
 
 from . import __version__
 from .addresses import Listen, TcpAddress, UnixAddress
 from .config import Config
+from .config import Server as ServerSection
+from .house import House
+from .ledger import Ledger, LedgerError
+from .pool import Pool
 from .server import Server
-from .session import House
-from .stopping import Stopping
 from .storage.base import StorageError
 from .storage.local import LocalStore
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted; it may hold fewer (somaxconn)."""
+
+FILES_PER_CONNECTION: Final = 2
+"""A socket and a spool file."""
+
+OWN_FILES: Final = 128
+"""Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
 
 UNIX_MODE: Final = 0o660
 """Who may connect to a unix socket: the daemon's user and group."""
@@ -38,15 +48,21 @@ async def run(config: Config, source: str | None) -> None:
 
     Raises StartError.
     """
+    config = evolve(config, server=_fit_file_limit(config.server))
     try:
         store = LocalStore.open(
             config.storage.directory, config.storage.on_conflict, config.storage.durability
         )
     except StorageError as error:
         raise StartError(str(error)) from error
+    try:
+        ledger = Ledger.open(store.ledger_path)
+        ledger.reconcile(store.files())
+    except (LedgerError, StorageError) as error:
+        raise StartError(str(error)) from error
     listeners = await _open_listeners(config.server.listen)
-    stopping = Stopping()
-    server = Server(House(config, store, stopping))
+    house = House(config, store, ledger, Pool(config.chunks.memory, config.chunks.min))
+    server = Server(house)
     _log.info(
         "server.started",
         listen=[_name(listener) for listener in listeners],
@@ -60,7 +76,7 @@ async def run(config: Config, source: str | None) -> None:
                 accepting = trio.CancelScope()
                 control.start_soon(
                     partial(
-                        _stop_on_signal, signals, config.server.drain_timeout, server, stopping,
+                        _stop_on_signal, signals, house,
                         accepting=accepting, connections=connections.cancel_scope,
                     )
                 )  # fmt: skip
@@ -70,30 +86,45 @@ async def run(config: Config, source: str | None) -> None:
                     )
                 _remove_sockets(config.server.listen)
             control.cancel_scope.cancel()
-    _log.info("server.stopped", uploads=server.uploads)
+    _log.info("server.stopped", uploads=len(house.running))
+    ledger.close()
     store.close()
 
 
 async def _stop_on_signal(
     signals: AsyncIterator[int],
-    drain_timeout: float,
-    server: Server,
-    stopping: Stopping,
+    house: House,
     *,
     accepting: trio.CancelScope,
     connections: trio.CancelScope,
 ) -> None:
-    """First nothing new; after `drain_timeout` seconds nothing at all; a second signal ends it."""
+    """First nothing new; after the drain timeout nothing at all; a second signal ends it."""
     await anext(signals)
-    _log.info("server.draining", uploads=server.uploads)
+    _log.info("server.draining", uploads=len(house.running))
     accepting.cancel()
-    stopping.no_new_uploads.fire()
-    with trio.move_on_after(drain_timeout) as drain:
+    house.stopping.no_new_uploads.fire()
+    with trio.move_on_after(house.config.server.drain_timeout) as drain:
         await anext(signals)
     if drain.cancelled_caught:
-        stopping.no_uploads.fire()
+        house.stopping.no_uploads.fire()
         await anext(signals)
     connections.cancel()
+
+
+def _fit_file_limit(server: ServerSection) -> ServerSection:
+    """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    fitting = max(1, (most - OWN_FILES) // FILES_PER_CONNECTION)
+    if fitting >= server.max_connections:
+        return server
+    _log.warning(
+        "server.file_limit",
+        limit=most,
+        max_connections=fitting,
+        reason=f"the limit on open files has no room for {server.max_connections} connections",
+    )
+    return evolve(server, max_connections=fitting)
 
 
 async def _open_listeners(addresses: Sequence[Listen]) -> list[trio.SocketListener]:

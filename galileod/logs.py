@@ -12,6 +12,9 @@ from structlog.typing import EventDict, WrappedLogger
 MAX_TEXT: Final = 1024
 """Characters of one text in a line; names and reasons come from peers."""
 
+SELDOM: Final = 10.0
+"""Seconds between two lines about connections that cannot be accepted."""
+
 MAX_TRACEBACK: Final = 8192
 """Characters of a traceback in a line; the end is kept, since the cause stands there."""
 
@@ -58,6 +61,8 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     logging.captureWarnings(True)
     # The library tells every ping and close at info; they are ours to tell.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+    # While descriptors are short trio tells of it ten times a second, with a traceback.
+    logging.getLogger("trio.serve_listeners").addFilter(_Seldom())
     # A stream that is full or gone must not print the logging module's own complaint into it.
     logging.raiseExceptions = False
     _catch_uncaught()
@@ -78,6 +83,22 @@ def _bounded(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
             elif len(value) > MAX_TEXT:
                 event[key] = value[:MAX_TEXT] + "..."
     return event
+
+
+class _Seldom(logging.Filter):
+    """Lets a line through, without its traceback, if the last one was SELDOM seconds ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Decide by the record's own time."""
+        record.exc_info = None
+        due = record.created >= self._next
+        if due:
+            self._next = record.created + SELDOM
+        return due
 
 
 def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -4,15 +4,16 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 import trio
 from attrs import frozen
 
-from . import config, front
-from .addresses import UNIX_PEER, TcpAddress, network_of
-from .session import House, Session, serve_upload
+from . import front
+from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
+from .house import House
+from .session import Session, serve_upload
 from .storage.base import StorageError
 from .streams import close_in_order
 from .transport import TransportClosed, open_transport
@@ -44,39 +45,28 @@ class Peer:
         return cls(str(TcpAddress(host, port)), host, network_of(host))
 
 
-class Admission:
-    """The caps on connections, in all and per address."""
+class Cap:
+    """At most `limit` at once for each key."""
 
-    def __init__(self, limits: config.Server) -> None:
-        self._limits = limits
-        self._refusing = 0
-        self._networks: Counter[str | None] = Counter()
-        self.connections = 0
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: Counter[str] = Counter()
 
     @contextmanager
-    def admit(self, network: str | None) -> Iterator[Literal["admitted", "full", "flooded"]]:
-        """Count a connection while it lasts; `full` is to be told so, `flooded` to be dropped."""
-        theirs = self._networks[network]
-        full = self.connections >= self._limits.max_connections or (
-            network is not None and theirs >= self._limits.max_connections_per_address
-        )
-        if not full:
-            self.connections += 1
-            self._networks[network] += 1
-            try:
-                yield "admitted"
-            finally:
-                self.connections -= 1
-                self._networks[network] -= 1
-                self._networks += Counter()  # drops what is down to zero
-        elif self._refusing < MAX_REFUSING:
-            self._refusing += 1
-            try:
-                yield "full"
-            finally:
-                self._refusing -= 1
-        else:
-            yield "flooded"
+    def hold(self, key: str | None) -> Iterator[bool]:
+        """Count one more while it lasts, or say that there is no room. None is never counted."""
+        if key is not None and self._held[key] >= self._limit:
+            yield False
+            return
+        if key is not None:
+            self._held[key] += 1
+        try:
+            yield True
+        finally:
+            if key is not None:
+                self._held[key] -= 1
+                if not self._held[key]:
+                    del self._held[key]
 
 
 class Server:
@@ -84,13 +74,9 @@ class Server:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._admission = Admission(house.config.server)
-        self._running: dict[int, Session] = {}
-
-    @property
-    def uploads(self) -> int:
-        """Uploads that are running."""
-        return sum(session.receiver.metadata is not None for session in self._running.values())
+        self._all = Cap(house.config.server.max_connections)
+        self._per_network = Cap(house.config.server.max_connections_per_address)
+        self._refusing = Cap(MAX_REFUSING)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted socket; for trio.serve_listeners."""
@@ -104,16 +90,19 @@ class Server:
     async def serve(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
         """Serve one connection to its end. Raises nothing."""
         log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
-        with self._admission.admit(peer.network) as admission:
-            seconds = 0 if admission == "flooded" else self._house.config.timeouts.close
-            try:
+        network = None if self._is_proxy(peer) else peer.network
+        with self._all.hold("all") as one, self._per_network.hold(network) as other:
+            admitted = one and other
+            with self._refusing.hold(None if admitted else "all") as answered:
+                seconds = self._house.config.timeouts.close if answered else 0
                 try:
-                    if admission != "flooded":
-                        await self._serve(stream, peer, log, full=admission == "full")
-                finally:
-                    await close_in_order(stream, seconds)
-            except* Exception:  # the wall between one connection and the daemon
-                log.exception("connection.error")
+                    try:
+                        if answered:
+                            await self._serve(stream, peer, log, full=not admitted)
+                    finally:
+                        await close_in_order(stream, seconds)
+                except* Exception:  # the wall between one connection and the daemon
+                    log.exception("connection.error")
 
     async def _serve(
         self,
@@ -132,11 +121,27 @@ class Server:
         except front.BadRequest as bad:
             await self._reply(stream, bad.response, log)
         else:
-            reply = await self._answer(request, full=full)
-            if isinstance(reply, front.Upgrade):
-                await self._upgrade(stream, reply.key, request.surplus, peer, log)
-            else:
-                await self._reply(stream, reply, log, head=request.method == "HEAD")
+            client = self._behind(peer, request)
+            log = log.bind(peer=client.name)
+            network = client.network if client is not peer else None
+            with self._per_network.hold(network) as admitted:
+                reply = await self._answer(request, full=full or not admitted)
+                if isinstance(reply, front.Upgrade):
+                    await self._upgrade(stream, reply.key, request.surplus, client, log)
+                else:
+                    await self._reply(stream, reply, log, head=request.method == "HEAD")
+
+    def _is_proxy(self, peer: Peer) -> bool:
+        trusted = self._house.config.server.trusted_proxies
+        return peer.network is not None and is_trusted(peer.user, trusted)
+
+    def _behind(self, peer: Peer, request: front.Request) -> Peer:
+        """The client that a trusted proxy speaks for; everybody else speaks for himself."""
+        if not self._is_proxy(peer):
+            return peer
+        forwarded_for = request.headers.get("x-forwarded-for", "")
+        host = client_host(peer.user, forwarded_for, self._house.config.server.trusted_proxies)
+        return Peer(host, host, network_of(host))
 
     async def _reply(
         self,
@@ -189,12 +194,7 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                session = Session(self._house, transport, peer.user, log)
-                self._running[id(session)] = session
-                try:
-                    reason = await serve_upload(session)
-                finally:
-                    del self._running[id(session)]
+                reason = await serve_upload(Session(self._house, transport, peer.user, log))
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:

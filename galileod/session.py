@@ -9,28 +9,31 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from .config import Config
 from .frames import TEXT_LIMIT, FrameTooLarge
+from .house import House
+from .ledger import LedgerError
 from .policy.limits import check_size
 from .policy.names import safe_name
-from .policy.pacing import Pace, fixed_pace
+from .policy.pacing import SlowStart
+from .policy.rate import RateMeter
+from .pool import Account
 from .protocol.errors import Fault, FaultCode
 from .protocol.messages import Finished, HashClaim, Ignored, Metadata
 from .protocol.receiver import UploadReceiver
 from .protocol.states import ReceiverState
-from .stopping import Interrupt, Stopping
+from .stopping import Interrupt
 from .storage.base import (
     RUNNING_HASH,
     ConflictError,
     NoSpaceError,
     Sink,
     StorageError,
-    Store,
     Stored,
 )
-from .transport import FrameError, PeerSilent, TransportClosed, WebSocketTransport
+from .transport import FrameError, PeerSilent, StillComing, TransportClosed, WebSocketTransport
 
 HASH_TYPES: Final = ("sha1", "sha256", "sha512", "blake2b")
 """What a client may send a hash of; sha1 is computed as data arrives, the others at the end."""
@@ -47,15 +50,6 @@ DISCONNECTED: Final = "disconnected"
 _log = structlog.stdlib.get_logger()
 
 
-@frozen
-class House:
-    """What every session shares."""
-
-    config: Config
-    store: Store
-    stopping: Stopping
-
-
 @define
 class Session:
     """One upload on one connection."""
@@ -66,6 +60,14 @@ class Session:
     log: structlog.stdlib.BoundLogger
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
+    received: int = 0
+    account: Account = field(init=False)
+    rate: RateMeter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Open an account of memory, and begin to watch the client's rate."""
+        self.account = Account(self.house.pool)
+        self.rate = RateMeter(self.config.limits.min_rate, self.config.timeouts.idle)
 
     @property
     def config(self) -> Config:
@@ -88,11 +90,15 @@ class Session:
         check_size(metadata.size, self.config.limits.max_file_size)
         name = safe_name(metadata.name)
         with _storage_faults():
-            async with await self.house.store.create(upload, name) as sink:
+            async with (
+                self.house.reserve(upload, self.user, self.receiver, self.log) as reservation,
+                await self.house.store.create(upload, name) as sink,
+            ):
                 self.log.info("upload.started")
                 claim = await self.receive_file(sink)
                 sha1 = await self.verify(sink, claim)
                 stored = await sink.commit()
+                await reservation.become(stored)
         self.log_stored(stored, sha1, verified=claim is not None)
         await self.send(self.receiver.close())
 
@@ -102,7 +108,7 @@ class Session:
         with self.interrupted_by(self.house.stopping.no_new_uploads):
             with trio.move_on_after(timeout):
                 while True:
-                    metadata = await self.next_message(math.inf)
+                    metadata = await self.next_message(math.inf, math.inf)
                     if isinstance(metadata, Metadata):
                         return metadata
             raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
@@ -110,14 +116,17 @@ class Session:
     async def receive_file(self, sink: Sink) -> HashClaim | None:
         """Grant, store, grant again, until the client has finished; gives the hash that it sent."""
         chunks = self.config.chunks
-        pace = fixed_pace(chunks.min, chunks.max, chunks.max_in_flight)
-        with self.interrupted_by(self.house.stopping.no_uploads):
+        head_start = self.account.head_start
+        pace = SlowStart(chunks.min, chunks.max, chunks.max_in_flight, head_start)
+        with self.interrupted_by(self.house.stopping.no_uploads), self.account:
             while True:
                 await self.grant(pace)
-                match message := await self.next_message(self.config.timeouts.idle):
+                match message := await self.next_data():
                     case bytes() if message:
                         await sink.write(message)
                         self.progress.stored(len(message))
+                        pace.stored(len(message))
+                        self.account.settle(self.receiver.window.promised)
                     case Finished(claim):
                         return claim
 
@@ -143,17 +152,52 @@ class Session:
             )
         return digest if claim.type == RUNNING_HASH else await sink.digest(RUNNING_HASH)
 
-    async def grant(self, pace: Pace) -> None:
-        """Send every `ready` that the pace allows and the file can use."""
-        while (credit := self.receiver.grant(pace.chunk, pace.in_flight)) is not None:
-            self.transport.allow(credit)
-            self.progress.granted(self.receiver.window.outstanding)
+    async def grant(self, pace: SlowStart) -> None:
+        """Send every `ready` that the pace, the memory and the file have room for."""
+        window = self.receiver.window
+        if not window.outstanding:
+            self.account.settle(0)  # what earlier credits left over is void with the next one
+        taken = self.take_credits(pace, self.account.room)
+        if self.receiver.state is ReceiverState.RECEIVING and not window.outstanding:
+            # All memory is promised; nothing will come of this upload before it has its turn.
+            taken = self.take_credits(pace, await self.account.turn())
+        for credit in taken:
             await self.send(self.receiver.ready(credit))
 
-    async def next_message(self, idle: float) -> Metadata | Finished | Ignored | bytes:
+    def take_credits(self, pace: SlowStart, room: int) -> list[int]:
+        """Take credits out of the memory; all at once, so that others see what is left."""
+        taken = []
+        while (credit := self.receiver.grant(min(pace.chunk, room), pace.in_flight)) is not None:
+            self.account.settle(self.receiver.window.promised)
+            self.transport.allow(credit)
+            taken.append(credit)
+            room = self.account.room
+        self.progress.granted(self.receiver.window.outstanding)
+        return taken
+
+    async def next_data(self) -> Metadata | Finished | Ignored | bytes:
+        """The next message, from a client that must not be silent, nor too slow with its data."""
+        message = None
+        while message is None:
+            began = trio.current_time()
+            judged = self.receiver.state is ReceiverState.RECEIVING
+            try:
+                message = await self.next_message(
+                    self.config.timeouts.idle, self.rate.left if judged else math.inf
+                )
+            except StillComing:
+                pass  # fast enough or not: the meter says
+            received, self.received = self.received, self.transport.received
+            if judged:
+                self.rate.add(trio.current_time() - began, self.received - received)
+        return message
+
+    async def next_message(
+        self, idle: float, at_most: float
+    ) -> Metadata | Finished | Ignored | bytes:
         """The next message that the protocol allows: a signal, or the bytes of a chunk."""
         try:
-            message = await self.transport.receive(idle)
+            message = await self.transport.receive(idle, at_most)
         except PeerSilent:
             raise Fault(FaultCode.IDLE, f"Nothing came for {idle:g} seconds.") from None
         except FrameError as error:
@@ -279,5 +323,5 @@ def _storage_faults() -> Iterator[None]:
         raise Fault(FaultCode.NO_SPACE, f"There is no room left: {error}.") from error
     except ConflictError as error:
         raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
-    except StorageError as error:
+    except (StorageError, LedgerError) as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error

@@ -74,6 +74,10 @@ class PeerSilent(Exception):  # noqa: N818  a verdict about the peer, not an err
     """Not one byte came for as long as was allowed."""
 
 
+class StillComing(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
+    """Bytes came, but no whole message within the time that was given."""
+
+
 class FrameError(Exception):
     """The peer broke the rules of RFC 6455. `code` is the close code that says so."""
 
@@ -100,7 +104,10 @@ class _GuardedStream(trio.abc.Stream):
         self.refused: FrameTooLarge | None = None
         self.ended = False
         self.close_sent = False
+        self.received = 0
+        self.last_byte = -math.inf
         self.idle = math.inf
+        self.until = math.inf
         self.watch = trio.CancelScope()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
@@ -113,7 +120,10 @@ class _GuardedStream(trio.abc.Stream):
             # Ends the library's reader, after it has passed on what came before.
             raise trio.BrokenResourceError
         data = await self._read()
-        self.watch.deadline = trio.current_time() + self.idle
+        self.received += len(data)
+        self.last_byte = trio.current_time()
+        waits_on = self.last_byte < self.until
+        self.watch.deadline = self.last_byte + (self.idle if waits_on else 0)
         self.ended = not data
         try:
             self.scanner.feed(data)
@@ -169,18 +179,27 @@ class WebSocketTransport:
         self._stream.scanner.allow(length)
         self._stream.read_size = READ
 
-    async def receive(self, idle: float) -> str | bytes:
+    @property
+    def received(self) -> int:
+        """Bytes that came since the upgrade, whatever they were."""
+        return self._stream.received
+
+    async def receive(self, idle: float, at_most: float = math.inf) -> str | bytes:
         """The next message.
 
-        Raises PeerSilent when no byte at all came for `idle` seconds, TransportClosed when the
-        connection is gone, FrameTooLarge and FrameError when the peer broke a rule.
+        Raises PeerSilent when no byte at all came for `idle` seconds, StillComing when bytes come
+        after `at_most` seconds and no message is whole, TransportClosed when the connection is
+        gone, FrameTooLarge and FrameError when the peer broke a rule.
         """
-        self._stream.idle = idle
-        with trio.CancelScope(deadline=trio.current_time() + idle) as self._stream.watch:
+        stream, now = self._stream, trio.current_time()
+        stream.idle, stream.until = idle, now + at_most
+        with trio.CancelScope(deadline=now + idle) as stream.watch:
             try:
                 return await self._websocket.get_message()
             except ConnectionClosed:
                 raise self._ending() from None
+        if trio.current_time() - max(now, stream.last_byte) < idle:
+            raise StillComing
         raise PeerSilent
 
     async def send(self, text: str, timeout: float) -> None:

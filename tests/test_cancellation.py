@@ -76,7 +76,7 @@ async def upload_cut_off(store: Store, after: int) -> tuple[bool, bool]:
             finally:
                 trio.lowlevel.remove_instrument(cut_off)
         assert not patience.cancelled_caught
-        assert wire.server.uploads == 0
+        assert len(wire.house.running) == 0
     return cut_off.scope.cancelled_caught, told
 
 

@@ -1,3 +1,4 @@
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,6 +30,7 @@ from galileod.config import (
     load,
     with_flags,
 )
+from galileod.policy.quota import Quota
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED, Duration, Size
 
 KEYS = [
@@ -269,17 +271,26 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("server.max_connections", 4096),
         ("server.max_connections_per_address", 256),
         ("server.allowed_origins", ()),
+        ("server.trusted_proxies", ()),
         ("server.drain_timeout", 30.0),
         ("timeouts.handshake", 10.0),
         ("timeouts.metadata", 10.0),
         ("timeouts.idle", 60.0),
         ("timeouts.close", 5.0),
         ("limits.max_file_size", 10 << 30),
+        ("limits.min_rate", 1024),
+        ("quota.total_bytes", None),
+        ("quota.total_files", None),
+        ("quota.user_bytes", None),
+        ("quota.user_files", None),
+        ("quota.user_uploads", None),
         ("chunks.min", 64 << 10),
         ("chunks.max", 8 << 20),
         ("chunks.max_in_flight", 16),
+        ("chunks.memory", 256 << 20),
         ("storage.directory", "uploads"),
         ("storage.on_conflict", "rename"),
+        ("storage.min_free", 1 << 30),
         ("storage.durability", "full"),
         ("hash.required", False),
         ("log.level", "info"),
@@ -301,6 +312,7 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         max_connections = 3
         max_connections_per_address = 2
         allowed_origins = ["https://example.org"]
+        trusted_proxies = ["10.0.0.0/8", "::1"]
         drain_timeout = 0
         [timeouts]
         handshake = "500ms"
@@ -309,13 +321,22 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         close = 7
         [limits]
         max_file_size = "5MB"
+        min_rate = 0
+        [quota]
+        total_bytes = "1TiB"
+        total_files = 1
+        user_bytes = 2
+        user_files = 3
+        user_uploads = 0
         [chunks]
         min = "1KiB"
         max = 1024
         max_in_flight = 1
+        memory = 2048
         [storage]
         directory = "/srv/x"
         on_conflict = "replace"
+        min_free = 0
         durability = "none"
         [hash]
         required = true
@@ -331,12 +352,14 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
             max_connections=3,
             max_connections_per_address=2,
             allowed_origins=("https://example.org",),
+            trusted_proxies=(IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")),
             drain_timeout=Duration(0),
         ),
         timeouts=Timeouts(Duration(0.5), Duration(7200), Duration(1.5), Duration(7)),
-        limits=Limits(Size(5_000_000)),
-        chunks=Chunks(Size(1024), Size(1024), 1),
-        storage=Storage("/srv/x", "replace", "none"),
+        limits=Limits(Size(5_000_000), Size(0)),
+        quota=Quota(Size(1 << 40), 1, Size(2), 3, 0),
+        chunks=Chunks(Size(1024), Size(1024), 1, Size(2048)),
+        storage=Storage("/srv/x", "replace", Size(0), "none"),
         hash=Hash(required=True),
         log=Log("debug", "json"),
     )
@@ -349,6 +372,7 @@ def test_a_key_that_is_not_set_keeps_its_default(tmp_path: Path) -> None:
 
 TEXT = st.text(max_size=12)
 SIZES = st.integers(0, (1 << 63) - 1).map(Size)
+COUNTS = st.integers(0, 1 << 40)
 DURATIONS = st.floats(0, 1e9, exclude_min=True, exclude_max=True).map(Duration)
 ADDRESSES = st.builds(
     TcpAddress, st.ip_addresses().map(str) | st.just("localhost"), st.integers(0, 65535)
@@ -375,12 +399,21 @@ CONFIGS = st.builds(
         max_connections=st.integers(1, 1 << 40),
         max_connections_per_address=st.integers(1, 1 << 40),
         allowed_origins=tuples(TEXT),
+        trusted_proxies=tuples(st.ip_addresses().map(ip_network)),
         drain_timeout=DURATIONS | st.just(Duration(0)),
     ),
     timeouts=st.builds(
         Timeouts, handshake=DURATIONS, metadata=DURATIONS, idle=DURATIONS, close=DURATIONS
     ),
-    limits=st.builds(Limits, max_file_size=SIZES),
+    limits=st.builds(Limits, max_file_size=SIZES, min_rate=SIZES),
+    quota=st.builds(
+        Quota,
+        total_bytes=SIZES | st.none(),
+        total_files=COUNTS | st.none(),
+        user_bytes=SIZES | st.none(),
+        user_files=COUNTS | st.none(),
+        user_uploads=COUNTS | st.none(),
+    ),
     chunks=st.lists(st.integers(MIN_CHUNK, MAX_CHUNK), min_size=2, max_size=2)
     .map(sorted)
     .flatmap(
@@ -389,12 +422,14 @@ CONFIGS = st.builds(
             min=st.just(Size(bounds[0])),
             max=st.just(Size(bounds[1])),
             max_in_flight=st.integers(1, MAX_IN_FLIGHT),
+            memory=st.integers(bounds[0], 1 << 40).map(Size),
         )
     ),
     storage=st.builds(
         Storage,
         directory=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
         on_conflict=one_of(OnConflict),
+        min_free=SIZES,
         durability=one_of(Durability),
     ),
     hash=st.builds(Hash, required=st.booleans()),
@@ -416,11 +451,15 @@ def test_any_configuration_reads_back_as_printed(folder: Path, config: Config) -
 
 
 def test_the_printed_configuration_has_every_key() -> None:
-    text = dump(Config())
+    text = dump(evolve(Config(), quota=Quota(Size(1), 1, Size(1), 1, 1)))
     for key in KEYS:
         section, _, name = key.partition(".")
         assert f"[{section}]" in text
         assert f"\n{name} = " in text
+
+
+def test_a_limit_that_is_not_set_is_not_printed() -> None:
+    assert "total_bytes" not in dump(Config())
 
 
 def test_the_printed_configuration_uses_units() -> None:

@@ -13,8 +13,6 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_one_way_
 from galileod import front
 from galileod.front import BadRequest, Request, RequestAbandoned, RequestTimeout, Response, Upgrade
 
-# ruff: noqa: ARG001  a test that asks for the clock runs on it
-
 pytestmark = pytest.mark.timeout(30)
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

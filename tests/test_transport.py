@@ -32,8 +32,6 @@ from galileod.transport import (
     open_transport,
 )
 
-# ruff: noqa: ARG001  a test that asks for the clock runs on it
-
 pytestmark = pytest.mark.timeout(20)
 
 PATIENCE = 1000

@@ -2,22 +2,40 @@
 
 from typing import Final
 
-from attrs import frozen
-
 FIXED_CHUNK: Final = 1024 * 1024
 """Bytes in a chunk, within the configured bounds. One thread hop (some 56 microseconds) a chunk
 is then a twentieth of the time that hashing and writing it take, and it is above the 250,000 of
 clients that know no other size."""
 
 
-@frozen
-class Pace:
-    """The numbers that the session follows: the size of a credit, and how many are out."""
-
-    chunk: int
-    in_flight: int
+FIRST_WINDOW: Final = 256 * 1024
+"""Bytes granted to a client that has shown nothing yet; above the 250,000 too."""
 
 
-def fixed_pace(chunk_min: int, chunk_max: int, max_in_flight: int) -> Pace:
-    """The same pace from the first byte to the last. Sizes are bytes."""
-    return Pace(min(max(FIXED_CHUNK, chunk_min), chunk_max), max_in_flight)
+class SlowStart:
+    """The numbers that the session follows: the size of a credit, and how many are out.
+
+    The window begins with `head_start`, or small where that is little, and grows by every chunk
+    that is stored, so that it doubles in a round trip, up to `max_in_flight` chunks of the full
+    size. A client that does not send holds the first window, and no more. Sizes are bytes.
+    """
+
+    def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
+        self._full = min(max(FIXED_CHUNK, chunk_min), chunk_max)
+        self._most = self._full * max_in_flight
+        small = min(max(FIRST_WINDOW, chunk_min), self._full)
+        self._window = min(max(head_start, small), self._most)
+
+    @property
+    def chunk(self) -> int:
+        """The size of the next credit."""
+        return min(self._window, self._full)
+
+    @property
+    def in_flight(self) -> int:
+        """How many credits may be out."""
+        return self._window // self.chunk
+
+    def stored(self, length: int) -> None:
+        """A chunk was stored."""
+        self._window = min(self._window + length, self._most)

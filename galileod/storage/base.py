@@ -72,5 +72,9 @@ class Store(ABC):
         """Begin a file that shall be called `name`; `upload` is unique among running uploads."""
 
     @abstractmethod
+    async def free(self) -> int:
+        """How many bytes there is room for."""
+
+    @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""

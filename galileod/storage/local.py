@@ -34,6 +34,7 @@ OnConflict = Literal["rename", "reject", "replace"]
 Durability = Literal["full", "none"]
 
 STATE_DIRECTORY: Final = ".galileod"
+LEDGER_FILE: Final = "ledger.sqlite3"
 FILE_MODE: Final = 0o640
 WRITERS: Final = 8
 """Threads that write and hash at once. Two cores are busy with fewer; a slow disk wants some."""
@@ -96,6 +97,11 @@ class LocalStore(Store):
             _log.info("spool.cleared", files=len(left_over))
         return store
 
+    @property
+    def ledger_path(self) -> str:
+        """Where the ledger of this directory stands."""
+        return os.path.join(self.directory, STATE_DIRECTORY, LEDGER_FILE)
+
     def close(self) -> None:
         """Let go of the directory."""
         self._opened.close()
@@ -104,6 +110,19 @@ class LocalStore(Store):
         """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
         fd = await trio.to_thread.run_sync(self._create, upload, name, limiter=self.writers)
         return LocalSink(self, upload, name, fd)
+
+    async def free(self) -> int:
+        """What the filesystem has left for users that are not root."""
+        return await trio.to_thread.run_sync(self._free, limiter=self.writers)
+
+    def files(self) -> dict[str, int]:
+        """The finished files, with their sizes. Blocks; meant for the start."""
+        with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
+            return {
+                entry.name: entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+                if entry.is_file(follow_symlinks=False)
+            }
 
     async def check(self) -> None:
         """Make a file and link it, as an upload does, and remove both."""
@@ -120,6 +139,11 @@ class LocalStore(Store):
                 os.unlink(linked, dir_fd=self.spool_fd)
             finally:
                 os.unlink(name, dir_fd=self.spool_fd)
+
+    def _free(self) -> int:
+        with _translated("cannot ask for free space"):
+            status = os.fstatvfs(self.directory_fd)
+        return status.f_bavail * status.f_frsize
 
     def _create(self, upload: str, name: str) -> int:
         if self.on_conflict == "reject":

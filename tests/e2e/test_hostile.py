@@ -31,6 +31,9 @@ the upgrade, or up to the first `ready` of an upload of 3,000,000 bytes."""
 
 FIN: Final = 0x80
 
+GROWTH: Final = 64 * 1024 * 1024
+"""Bytes of memory that allocators may keep of what all attacks together made us hold for a time."""
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
@@ -115,6 +118,38 @@ FRAMES: Final = {
     "ones": b"\xff" * 100_000,
 }
 
+SIGNALS: Final = {
+    "no JSON": b"upload this",
+    "an empty text": b"",
+    "a number": b"5",
+    "a list": b"[" * 500 + b"]" * 500,
+    "brackets without end": b"[" * 30_000,
+    "an object 10,000 deep": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    "NaN": b'{"name": "x", "size": NaN}',
+    "doubled keys": b'{"name": "x", "size": 1, "size": 2}',
+    "a number of 20,000 digits": b'{"name": "x", "size": ' + b"9" * 20_000 + b"}",
+    "a negative size": b'{"name": "x", "size": -1}',
+    "a fractional size": b'{"name": "x", "size": 1.5}',
+    "a boolean size": b'{"name": "x", "size": true}',
+    "a string size": b'{"name": "x", "size": "1"}',
+    "a size of 2^63": b'{"name": "x", "size": 9223372036854775808}',
+    "a size of 2^63-1": b'{"name": "x", "size": 9223372036854775807}',
+    "no size": b'{"name": "x"}',
+    "no name": b'{"size": 1}',
+    "a name that is a list": b'{"name": [], "size": 1}',
+    "a name of 30,000 characters": b'{"name": "' + b"n" * 30_000 + b'", "size": 1}',
+    "a name of surrogates": b'{"name": "\\ud800\\udfff\\udc00", "size": 1}',
+    "a name of escapes": b'{"name": "\\u001b[2J\\u0000", "size": 1}',
+    "finished before anything": b'{"finished": true}',
+    "finished with a hash that is none": b'{"finished": true, "hash": 5}',
+    "finished with a hash of 30,000 digits": b'{"finished": true, "hash": {"type": "sha1", '
+    b'"value": "' + b"0" * 30_000 + b'"}}',
+}  # fmt: skip
+"""Texts that are no signals, or signals that do not fit."""
+
+AFTER_A_REFUSAL: Final = frame(TEXT, b"nonsense")
+FLOOD: Final = frame_header(FIN | BINARY, 1 << 20) + bytes(1 << 20)
+
 TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(200))
 
 WEBSOCKET_STAGES: Final[tuple[Stage, ...]] = ("upgraded", "uploading")
@@ -136,6 +171,21 @@ ATTACKS: Final = {
         f"{stage}: {what}": Attack(stage, data)
         for what, data in FRAMES.items()
         for stage in WEBSOCKET_STAGES
+    },
+    **{
+        f"{stage}: {what}": Attack(stage, frame(TEXT, text))
+        for what, text in SIGNALS.items()
+        for stage in WEBSOCKET_STAGES
+    },
+    **{
+        f"uploading: {what} after a refusal": Attack("uploading", AFTER_A_REFUSAL + data)
+        for what, data in {
+            "a flood of data": FLOOD * 20,
+            "an illegal frame": frame(0x3, b"x"),
+            "an endless frame": announced(2**62) + bytes(100_000),
+            "a second upload": METADATA,
+            "a close with an illegal code": closing(1005),
+        }.items()
     },
     **{
         f"accepted: {what}": Attack("accepted", data)
@@ -210,6 +260,8 @@ def test_hostile_bytes_end_one_connection_and_harm_no_other(daemon: Daemon, atta
             read_all(connection)  # fails by its time limit where the daemon never closes
     check_serves(daemon)
     assert "hostile.bin" not in daemon.visible()
+    poll("closed descriptors", daemon.at_rest, daemon.text)
+    assert daemon.memory() < daemon.memory_at_start + GROWTH
 
 
 @pytest.mark.parametrize("stage", ["accepted", "upgraded", "uploading"])

@@ -100,13 +100,14 @@ def cage(
 
 
 def around(outside: Path) -> Snapshot:
-    """What stands around the directory, and the daemon's own state in it."""
+    """What stands around the directory, and the daemon's own state in it, but for the ledger."""
     inside = f"{outside}/files/"
     state = f"{inside}.galileod"
     return {
         path: what
         for path, what in snapshot(outside).items()
-        if not path.startswith(inside) or path.startswith(state)
+        if not path.startswith(inside)
+        or (path.startswith(state) and not path.startswith(f"{state}/ledger.sqlite3"))
     }
 
 

@@ -73,14 +73,20 @@ class Daemon:
     """
 
     def __init__(
-        self, folder: Path, settings: Settings | None = None, *, flags: Sequence[str] = ()
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        *,
+        flags: Sequence[str] = (),
+        program: Sequence[str | Path] = (GALILEOD,),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.directory = folder / "files"
         tables: dict[str, dict[str, object]] = {
             "server": {"listen": ["127.0.0.1:0"]},
-            "storage": {"directory": str(self.directory)},
+            # However little room the machine has, there is enough for these files.
+            "storage": {"directory": str(self.directory), "min_free": 0},
             "log": {"format": "json"},
         }
         for name, table in (settings or {}).items():
@@ -89,7 +95,9 @@ class Daemon:
         self.config = write_config(folder / "galileod.toml", tables)
         self.listen: list[str] = []
         self.descriptors_at_start = 0
+        self.memory_at_start = 0
         self._flags = flags
+        self._program = program
         self._logs = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._standby: subprocess.Popen[bytes] | None = None
@@ -113,6 +121,7 @@ class Daemon:
             self._release()
         self.listen = self.wait_for("server.started")["listen"]
         self.descriptors_at_start = self.descriptors()
+        self.memory_at_start = self.memory()
         return self
 
     def prepare(self) -> None:
@@ -145,7 +154,7 @@ class Daemon:
         self._logs += 1
         with (self.folder / f"stderr-{self._logs}.log").open("wb") as stderr:
             return subprocess.Popen(
-                [GALILEOD, "serve", "--config", config, *self._flags],
+                [*self._program, "serve", "--config", config, *self._flags],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
@@ -255,6 +264,11 @@ class Daemon:
     def descriptors(self) -> int:
         """How many files and sockets it holds open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory(self) -> int:
+        """Resident memory, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
     def __enter__(self) -> Self:
         return self

@@ -2,9 +2,9 @@
 
 import json
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 import trio
@@ -13,11 +13,16 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from galileod.config import Chunks, Config
+from galileod.house import House
+from galileod.ledger import Ledger
+from galileod.pool import Pool
 from galileod.server import Peer, Server
-from galileod.session import House
 from galileod.stopping import Stopping
 from galileod.storage.base import Store
+from galileod.storage.local import LocalStore
 from galileod.units import Size
+
+T = TypeVar("T")
 
 PEER: Final = Peer("test", "test", None)
 
@@ -210,10 +215,14 @@ class Wire:
     """A server and its peers."""
 
     server: Server
-    store: Store
-    stopping: Stopping
+    house: House
     nursery: trio.Nursery
     _ends: list[trio.Event] = field(factory=list)
+
+    @property
+    def stopping(self) -> Stopping:
+        """To stop the server by."""
+        return self.house.stopping
 
     def serve(self, stream: trio.abc.HalfCloseableStream, peer: Peer = PEER) -> trio.Event:
         """Let the server serve `stream`; the event is set when it is done with it."""
@@ -264,16 +273,42 @@ class Wire:
             await ended.wait()
 
 
+class InlineLedger(Ledger):
+    """A ledger in memory without a thread, for which trio's jumping clock would not wait."""
+
+    async def _run(self, step: Callable[..., T], *args: object) -> T:
+        await trio.lowlevel.checkpoint()
+        return step(*args)
+
+
 @asynccontextmanager
-async def serving(store: Store, config: Config | None = None) -> AsyncIterator[Wire]:
-    """A server over `store`; whatever is still connected at the end is cut off."""
-    stopping = Stopping()
-    server = Server(House(config or Config(), store, stopping))
+async def serving(
+    store: Store, config: Config | None = None, *, settled: bool = True
+) -> AsyncIterator[Wire]:
+    """A server over `store`; whatever is still connected at the end is cut off.
+
+    After that nothing is held any more: no upload, no memory, and, if `settled`, no quota.
+    """
+    config = config or Config()
+    # However little room the machine has, there is enough for these files.
+    config = evolve(config, storage=evolve(config.storage, min_free=Size(0)))
+    # Beside a store that works in threads the real ledger; beside trio's jumping clock one without.
+    ledger = (
+        Ledger.open(store.ledger_path)
+        if isinstance(store, LocalStore)
+        else InlineLedger.open(":memory:")
+    )
+    house = House(config, store, ledger, Pool(config.chunks.memory, config.chunks.min))
+    server = Server(house)
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            yield Wire(server, store, stopping, nursery)
+            yield Wire(server, house, nursery)
             nursery.cancel_scope.cancel()
+    assert not house.running
+    assert house.pool.share.held == 0
+    assert not settled or all(not holding.uploads for holding in ledger.holdings().values())
+    ledger.close()
 
 
 def with_chunks(size: int, in_flight: int, config: Config | None = None) -> Config:

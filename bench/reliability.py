@@ -1,0 +1,290 @@
+"""How galileod holds under attack: the figures of docs/reliability.md.
+
+    python bench/reliability.py [NAME ...]
+
+Runs as root where a figure needs a small filesystem of its own (`full_disk`).
+"""
+
+import hashlib
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from peer import GALILEOD, Client, daemon, header
+
+SHM = "/dev/shm"  # noqa: S108
+OPEN = "server.max_connections_per_address = 5000"
+
+STALLING = """
+import os, sys, time
+from galileod import cli
+write, stall = os.write, os.environ["STALL_FILE"]
+def stalling_write(fd, data):
+    while os.path.exists(stall):
+        time.sleep(0.05)
+    return write(fd, data)
+os.write = stalling_write
+cli.main()
+"""
+"""A galileod whose disk does not answer while a file is there: a disk that stalls cannot be had."""
+
+
+def memory(pid: int) -> int:
+    """Resident memory of a process in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def peak(pid: int, done: Callable[[], bool], seconds: float) -> int:
+    """The most memory in KiB, looked at until `done`, for at most so many seconds."""
+    highest, deadline = memory(pid), time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        highest = max(highest, memory(pid))
+        time.sleep(0.05)
+    return max(highest, memory(pid))
+
+
+def events(log: Path, name: str) -> list[dict[str, object]]:
+    lines = map(json.loads, log.read_text().splitlines())
+    return [line for line in lines if line["event"] == name]
+
+
+def idle_connections(directory: str) -> str:
+    """Memory for each of 2,000 WebSocket connections that wait for nothing."""
+    with daemon(directory, OPEN, "timeouts.metadata = 600") as (address, pid, _):
+        Client(address).close()
+        before = memory(pid)
+        clients = [Client(address) for _ in range(2000)]
+        each = (memory(pid) - before) / len(clients)
+        for client in clients:
+            client.abandon()
+    return f"{each:.1f} KiB each (aim: at most 64)"
+
+
+def before_metadata(directory: str) -> str:
+    """Growth after 300 MB of data pushed before the metadata, on 4 connections."""
+    with daemon(directory) as (address, pid, _):
+        Client(address).close()
+        before, done = memory(pid), threading.Event()
+
+        def push() -> None:
+            data = os.urandom(1 << 20)
+            for _ in range(4):
+                client = Client(address)
+                with suppress(OSError):
+                    client.send(header(2, 300_000_000))
+                    for _ in range(75):
+                        client.send(data)
+                client.abandon()
+            done.set()
+
+        threading.Thread(target=push).start()
+        growth = peak(pid, done.is_set, 120) - before
+    return f"{growth / 1024:.1f} MiB (aim: at most 8)"
+
+
+def stalled_disk(directory: str) -> str:
+    """Growth when 200 clients in full run send all that they are granted, and the disk stalls."""
+    stall = Path(directory) / "stall"
+    os.environ["STALL_FILE"] = str(stall)
+    command = [sys.executable, "-c", STALLING]
+    with daemon(directory, OPEN, command=command) as (address, pid, log):
+        Client(address).close()
+        before = memory(pid)
+        clients = [Client(address) for _ in range(200)]
+        sent = [0]
+
+        def feed(client: Client) -> None:
+            with suppress(OSError, ValueError):
+                client.text({"name": "stalled", "size": 1 << 30})
+                while (signal := client.receive()).get("ready"):
+                    client.chunk(int(signal["chunksize"]))
+                    sent[0] += int(signal["chunksize"])
+
+        for client in clients:
+            threading.Thread(target=feed, args=(client,), daemon=True).start()
+        wait_for(lambda: sent[0] > 4 << 30)
+        stall.touch()
+        sent[0] = 0
+        growth = peak(pid, lambda: False, 15) - before
+        granted = sent[0] >> 20
+        stall.unlink()
+        for client in clients:
+            client.abandon()
+        wait_for(lambda: len(events(log, "upload.failed")) == len(clients))
+    return f"{growth / 1024:.0f} MiB, {granted} MiB sent into the stall (aim: at most 256 + 64)"
+
+
+def tricklers(directory: str) -> str:
+    """The rate of one honest upload beside 1,000 that send a byte now and then."""
+    size = 256 << 20
+    source = Path(directory) / "source"
+    source.write_bytes(os.urandom(1 << 20) * 256)
+    sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
+
+    def honest(address: tuple[str, int]) -> float:
+        began = time.perf_counter()
+        client = Client(address)
+        with source.open("rb") as file:
+            client.upload("honest", file.fileno(), size, sha1)
+        client.close()
+        return size / 1e6 / (time.perf_counter() - began)
+
+    with daemon(directory, OPEN, 'storage.durability = "none"') as (address, _, __):
+        alone = statistics.median(honest(address) for _ in range(3))
+        slow, stop = [Client(address) for _ in range(1000)], threading.Event()
+        for client in slow:
+            client.text({"name": "slow", "size": 1 << 30})
+        for client in slow:
+            client.send(header(2, 60_000))
+
+        def trickle() -> None:
+            while not stop.is_set():
+                for client in slow:
+                    with suppress(OSError):
+                        client.send(b"x")
+                stop.wait(0.5)
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        beside = statistics.median(honest(address) for _ in range(3))
+        stop.set()
+        thread.join()
+        for client in slow:
+            client.abandon()
+    return f"{beside / alone:.2f} of {alone:.0f} MB/s alone (aim: at least 0.5)"
+
+
+def quota_race(directory: str) -> str:
+    """200 uploads at once for a quota that fits 50."""
+    source = Path(directory) / "source"
+    source.write_bytes(os.urandom(100_000))
+    sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
+    outcomes: list[str] = []
+
+    def one(number: int) -> None:
+        client = Client(address)
+        barrier.wait()
+        try:
+            with source.open("rb") as file:
+                client.upload(f"{number}", file.fileno(), 100_000, sha1)
+            outcomes.append("stored")
+        except RuntimeError as error:
+            outcomes.append(error.args[0]["code"])
+        client.abandon()
+
+    barrier = threading.Barrier(200)
+    with daemon(directory, OPEN, "quota.total_bytes = 5_000_000") as (address, _, __):
+        threads = [threading.Thread(target=one, args=(number,)) for number in range(200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        there = sum(path.is_file() for path in (Path(directory) / "store").iterdir())
+    refused = outcomes.count("quota_exceeded")
+    return f"{there} stored, {refused} refused (aim: exactly 50 and 150)"
+
+
+def full_disk(directory: str) -> str:
+    """A tmpfs of 64 MiB, filled by another program in mid-upload, and emptied again."""
+    mount = Path(directory) / "mount"
+    mount.mkdir()
+    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(mount)])
+    try:
+        with daemon(str(mount), "storage.min_free = 0") as (address, _, __):
+            client = Client(address)
+            client.text({"name": "unlucky", "size": 32 << 20})
+            filler = mount / "filler"
+            with suppress(OSError), filler.open("wb") as file:
+                for _ in range(64):
+                    file.write(bytes(1 << 20))
+            signal = client.receive()
+            while signal.get("ready"):
+                client.chunk(int(signal["chunksize"]))
+                signal = client.receive()
+            client.close()
+            left = sum(1 for _ in (mount / "store/.galileod/spool").iterdir())
+            filler.unlink()
+            source = Path(directory) / "source"
+            source.write_bytes(os.urandom(8 << 20))
+            sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
+            again = Client(address)
+            with source.open("rb") as file:
+                again.upload("lucky", file.fileno(), 8 << 20, sha1)
+            again.close()
+    finally:
+        subprocess.check_call(["umount", "-l", str(mount)])
+    return f"{signal['code']}, {left} left in the spool; the next upload is stored"
+
+
+def few_descriptors(directory: str) -> str:
+    """1,000 connects to a daemon with `ulimit -n 256`, then an upload."""
+    command: list[str | Path] = ["sh", "-c", 'ulimit -n 256; exec "$0" "$@"', *GALILEOD]
+    with daemon(directory, OPEN, "timeouts.handshake = 2", command=command) as (address, _, log):
+        sockets = []
+        for _ in range(1000):
+            with suppress(OSError):
+                sockets.append(socket.create_connection(address, timeout=2))
+        for connection in sockets:
+            connection.close()
+        source = Path(directory) / "source"
+        source.write_bytes(os.urandom(1000))
+        sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
+        stored = wait_for(lambda: _stored(address, source, sha1))
+        lines = len(log.read_text().splitlines())
+    return f"{len(sockets)} connected; then an upload is {stored}; {lines} log lines"
+
+
+def _stored(address: tuple[str, int], source: Path, sha1: str) -> str:
+    try:
+        client = Client(address)
+        with source.open("rb") as file:
+            client.upload("after", file.fileno(), source.stat().st_size, sha1)
+        client.close()
+    except (OSError, RuntimeError, ValueError):
+        return ""
+    return "stored"
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> object:
+    deadline = time.monotonic() + seconds
+    while not (result := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return result
+
+
+FIGURES = (
+    idle_connections,
+    before_metadata,
+    stalled_disk,
+    tricklers,
+    quota_race,
+    full_disk,
+    few_descriptors,
+)
+
+
+def main() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    print("| case | figure |\n|---|---|")
+    for figure in FIGURES:
+        if len(sys.argv) == 1 or figure.__name__ in sys.argv[1:]:
+            with tempfile.TemporaryDirectory(dir=SHM) as directory:
+                result = figure(directory)
+            print(f"| `{figure.__name__}` {(figure.__doc__ or '').rstrip('.')} | {result} |")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What all uploads share, and what each one takes from it before its first byte."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+import trio
+from attrs import field, frozen
+
+from .config import Config
+from .ledger import Ledger, LedgerError
+from .policy.quota import check_quota
+from .policy.space import check_space
+from .pool import Pool
+from .protocol.receiver import UploadReceiver
+from .stopping import Stopping
+from .storage.base import CLEANUP_SECONDS, Store, Stored
+
+
+@frozen(eq=False)
+class House:
+    """What every session shares."""
+
+    config: Config
+    store: Store
+    ledger: Ledger
+    pool: Pool
+    stopping: Stopping = field(factory=Stopping)
+    running: set["Reservation"] = field(factory=set)
+    _admitting: trio.Lock = field(factory=trio.Lock)
+
+    @asynccontextmanager
+    async def reserve(
+        self, upload: str, user: str, receiver: UploadReceiver, log: structlog.stdlib.BoundLogger
+    ) -> AsyncIterator["Reservation"]:
+        """Hold quota and disk for the file that `receiver` was told of, while it is received.
+
+        Raises Fault where a limit forbids it; LedgerError, StorageError.
+        """
+        size = receiver.window.remaining
+        allow = partial(check_quota, self.config.quota, size)
+        await self.ledger.reserve(upload, user, size, allow)
+        reservation = Reservation(self.ledger, upload, receiver, log)
+        try:
+            # One at a time, or two could each be refused for the other's sake.
+            async with self._admitting:
+                expected = sum(other.receiver.window.remaining for other in self.running)
+                free = await self.store.free()
+                check_space(free, expected, size, self.config.storage.min_free)
+                self.running.add(reservation)
+            yield reservation
+        except BaseException:
+            await reservation.release()
+            raise
+        finally:
+            self.running.discard(reservation)
+
+
+@frozen(eq=False)
+class Reservation:
+    """What one running upload holds in the ledger."""
+
+    _ledger: Ledger
+    _upload: str
+    receiver: UploadReceiver
+    _log: structlog.stdlib.BoundLogger
+
+    async def become(self, stored: Stored) -> None:
+        """Turn into the file that is stored by now. Cannot fail: the disk has decided."""
+        with trio.CancelScope(shield=True):  # bounded by the ledger's own BUSY_SECONDS
+            try:
+                await self._ledger.commit(self._upload, stored.name)
+            except LedgerError as error:
+                # The reservation stands for the file until the next start, which asks the disk.
+                self._log.warning("ledger.behind", reason=str(error))
+
+    async def release(self) -> None:
+        """Give back what is held. A file that it became is not touched."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
+            try:
+                await self._ledger.release(self._upload)
+            except LedgerError as error:
+                # It is held until the next start, when no upload runs.
+                self._log.warning("ledger.behind", reason=str(error))

@@ -1,0 +1,201 @@
+"""Who holds what: the files stored and the uploads that run, in SQLite, so that it survives us.
+
+The disk is the truth. `reconcile` brings the ledger back to it at the start: files that somebody
+removed, added or changed by hand, and uploads that a crash cut off.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+import trio
+
+from .policy.quota import Holding
+
+T = TypeVar("T")
+
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another process that writes to the ledger."""
+
+UNKNOWN_USER: Final = ""
+"""Who holds a file that was not stored by an upload."""
+
+_MIGRATIONS: Final = (
+    # 1: triggers keep `holdings`, since adding up a million files for every upload is too slow.
+    """
+    CREATE TABLE files (name TEXT PRIMARY KEY, user TEXT NOT NULL, bytes INTEGER NOT NULL);
+    CREATE TABLE uploads (
+        upload TEXT PRIMARY KEY, user TEXT NOT NULL, bytes INTEGER NOT NULL
+    );
+    CREATE TABLE holdings (
+        user TEXT PRIMARY KEY,
+        bytes INTEGER NOT NULL, files INTEGER NOT NULL,
+        reserved INTEGER NOT NULL, uploads INTEGER NOT NULL
+    );
+    CREATE TRIGGER file_added AFTER INSERT ON files BEGIN
+        INSERT INTO holdings VALUES (new.user, new.bytes, 1, 0, 0) ON CONFLICT (user) DO
+        UPDATE SET bytes = bytes + new.bytes, files = files + 1;
+    END;
+    CREATE TRIGGER file_removed AFTER DELETE ON files BEGIN
+        UPDATE holdings SET bytes = bytes - old.bytes, files = files - 1 WHERE user = old.user;
+    END;
+    CREATE TRIGGER upload_added AFTER INSERT ON uploads BEGIN
+        INSERT INTO holdings VALUES (new.user, 0, 0, new.bytes, 1) ON CONFLICT (user) DO
+        UPDATE SET reserved = reserved + new.bytes, uploads = uploads + 1;
+    END;
+    CREATE TRIGGER upload_removed AFTER DELETE ON uploads BEGIN
+        UPDATE holdings SET reserved = reserved - old.bytes, uploads = uploads - 1
+        WHERE user = old.user;
+    END;
+    """,
+)
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read or written; the text says why."""
+
+
+class Ledger:
+    """The ledger of one directory. The async methods run in a thread, one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._limiter = trio.CapacityLimiter(1)
+
+    @classmethod
+    def open(cls, path: str) -> "Ledger":
+        """Open or make the ledger, and bring its schema up to date. Raises LedgerError."""
+        with _translated():
+            connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+        ledger = cls(connection)
+        try:
+            with _translated():
+                connection.execute("PRAGMA journal_mode = WAL")
+                # After a power cut the last entries may be missing; reconcile puts them right.
+                connection.execute("PRAGMA synchronous = NORMAL")
+                # An entry that replaces another must fire the triggers of its removal, too.
+                connection.execute("PRAGMA recursive_triggers = ON")
+                ledger._migrate()
+        except LedgerError:
+            connection.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    async def reserve(
+        self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
+    ) -> None:
+        """Enter an upload of `size` bytes.
+
+        `allow` is called with what all hold and what this user holds, while nobody else can
+        change it; what it raises passes through, and nothing is entered then.
+        """
+        await self._run(self._reserve, upload, user, size, allow)
+
+    async def commit(self, upload: str, name: str) -> None:
+        """The upload's file stands under `name` now."""
+        await self._run(self._commit, upload, name)
+
+    async def release(self, upload: str) -> None:
+        """The upload ended otherwise. One that was committed is left alone."""
+        await self._run(self._execute, "DELETE FROM uploads WHERE upload = ?", (upload,))
+
+    def reconcile(self, on_disk: Mapping[str, int]) -> None:
+        """Make the ledger say what is on disk, where no upload runs. Blocks; for the start.
+
+        `on_disk` has the size of each finished file. One that is not in the ledger belongs to
+        UNKNOWN_USER from then on: somebody put it there, or a crash came between its publication
+        and its entry.
+        """
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM uploads")
+            entered = {
+                name: (user, size)
+                for name, user, size in connection.execute("SELECT name, user, bytes FROM files")
+            }
+            gone = [(name,) for name in entered if name not in on_disk]
+            connection.executemany("DELETE FROM files WHERE name = ?", gone)
+            for name, size in on_disk.items():
+                user, known = entered.get(name, (UNKNOWN_USER, None))
+                if size != known:
+                    connection.execute(_ENTER, (name, user, size))
+
+    def holdings(self) -> dict[str, Holding]:
+        """What each user holds, by name. Blocks."""
+        with _translated():
+            rows = self._connection.execute(
+                "SELECT user, bytes, files, reserved, uploads FROM holdings"
+                " WHERE files > 0 OR uploads > 0 ORDER BY user"
+            ).fetchall()
+        return {user: Holding(*numbers) for user, *numbers in rows}
+
+    def _reserve(
+        self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
+    ) -> None:
+        with self._transaction() as connection:
+            everybody = Holding(*connection.execute(_SUM).fetchone())
+            mine = connection.execute(_SUM_OF_USER, (user,)).fetchone()
+            allow(everybody, Holding(*mine) if mine else Holding())
+            connection.execute("INSERT INTO uploads VALUES (?, ?, ?)", (upload, user, size))
+
+    def _commit(self, upload: str, name: str) -> None:
+        with self._transaction() as connection:
+            user, size = connection.execute(
+                "SELECT user, bytes FROM uploads WHERE upload = ?", (upload,)
+            ).fetchone()
+            connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+            connection.execute(_ENTER, (name, user, size))
+
+    def _execute(self, statement: str, values: tuple[str | int, ...]) -> None:
+        with self._transaction() as connection:
+            connection.execute(statement, values)
+
+    def _migrate(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version > len(_MIGRATIONS):
+            raise LedgerError(
+                f"the ledger has schema {version}, from a newer galileod; this one knows up to"
+                f" {len(_MIGRATIONS)}"
+            )
+        for number in range(version, len(_MIGRATIONS)):
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            with _translated():
+                yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        with _translated():
+            self._connection.execute("COMMIT")
+
+    async def _run(self, step: Callable[..., T], *args: object) -> T:
+        return await trio.to_thread.run_sync(step, *args, limiter=self._limiter)
+
+
+_SUM: Final = (
+    "SELECT coalesce(sum(bytes), 0), coalesce(sum(files), 0),"
+    " coalesce(sum(reserved), 0), coalesce(sum(uploads), 0) FROM holdings"
+)
+_SUM_OF_USER: Final = "SELECT bytes, files, reserved, uploads FROM holdings WHERE user = ?"
+_ENTER: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?)"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger cannot be used: {error}") from error

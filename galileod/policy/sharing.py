@@ -1,0 +1,78 @@
+"""Sharing the memory for data on its way among all uploads."""
+
+from collections import deque
+from typing import Final, Generic, TypeVar
+
+Turn = TypeVar("Turn")
+"""What stands in the queue for an upload."""
+
+
+SHARE: Final = 4
+"""An upload holds at most the `SHARE`th part of what is free beside it."""
+
+
+HEAD_START: Final = 16
+"""All that is given out before it was earned is the `HEAD_START`th part of the memory."""
+
+
+class MemoryShare(Generic[Turn]):
+    """Bytes promised to clients, or received and not yet stored, over all uploads.
+
+    An upload may hold a quarter of what it leaves free (the dynamic threshold of shared-memory
+    switches: A. K. Choudhury and E. L. Hahne, 1998). So one that is alone holds a fifth of all,
+    many hold less each, and there is something for a newcomer while others keep what they hold
+    without using it. When not even `minimum` is free, uploads that hold nothing wait in a queue,
+    and get `minimum` in turn. It holds one entry an upload at the most.
+    """
+
+    def __init__(self, total: int, minimum: int) -> None:
+        self.total: Final = total
+        self.minimum: Final = minimum
+        self.held = 0
+        self._queue: deque[Turn] = deque()
+
+    @property
+    def free(self) -> int:
+        """Bytes that are promised to nobody."""
+        return self.total - self.held
+
+    @property
+    def head_start(self) -> int:
+        """What an upload may begin with that has shown nothing yet: much on a quiet server."""
+        return max(0, self.total // HEAD_START - self.held)
+
+    def room(self, held: int) -> int:
+        """How many bytes more an upload may be promised that holds `held`; `minimum` or more, or 0.
+
+        While others wait, nobody gets anything but in turn.
+        """
+        if self._queue or self.free < self.minimum:
+            return 0
+        share = (self.free - SHARE * held) // (SHARE + 1)
+        if share < self.minimum:
+            return self.minimum if held == 0 else 0
+        return share
+
+    def take(self, length: int) -> None:
+        """Promise `length` bytes, no more than `room` just gave."""
+        self.held += length
+
+    def give_back(self, length: int) -> list[Turn]:
+        """`length` bytes were stored, or will not come.
+
+        Gives those whose turn has come: `minimum` bytes are promised to each.
+        """
+        self.held -= length
+        served = []
+        while self._queue and self.free >= self.minimum:
+            served.append(self._queue.popleft())
+            self.held += self.minimum
+        return served
+
+    def wait(self, turn: Turn) -> None:
+        """Put an upload that holds nothing, and has no room, at the end of the queue."""
+        self._queue.append(turn)
+
+    def leave(self, turn: Turn) -> None:
+        """Take an upload out of the queue: it ended while it waited."""
+        self._queue.remove(turn)

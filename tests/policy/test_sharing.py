@@ -1,0 +1,91 @@
+"""The memory for data on its way, shared among uploads."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galileod.policy.sharing import MemoryShare
+
+KIB = 1024
+
+
+def share_of(total: int = 1024 * KIB, minimum: int = 64 * KIB) -> MemoryShare[int]:
+    return MemoryShare(total, minimum)
+
+
+def fill(share: MemoryShare[int], held: int = 0) -> int:
+    while room := share.room(held):
+        share.take(room)
+        held += room
+    return held
+
+
+def test_a_lone_upload_may_hold_a_fifth_of_the_memory() -> None:
+    assert 1024 * KIB // 5 - 64 * KIB <= fill(share_of()) <= 1024 * KIB // 5
+
+
+@given(st.integers(0, 20))
+def test_there_is_room_for_a_newcomer_beside_many_that_hold_all_they_can_get(hogs: int) -> None:
+    share = share_of(total=256 * 1024 * KIB)
+    for _ in range(hogs):
+        fill(share)
+    assert fill(share) >= 256 * KIB
+
+
+def test_nothing_below_the_minimum_is_handed_out() -> None:
+    share = share_of(total=100 * KIB)
+    share.take(64 * KIB)
+    assert share.room(0) == 0
+
+
+def test_while_others_wait_nobody_gets_room_but_in_turn() -> None:
+    share = share_of(total=128 * KIB)
+    share.take(128 * KIB)
+    share.wait(1)
+    share.wait(2)
+    assert share.give_back(64 * KIB) == [1]
+    assert share.room(0) == 0
+    assert share.give_back(64 * KIB) == [2]
+
+
+def test_an_upload_that_left_the_queue_is_not_served() -> None:
+    share = share_of(total=64 * KIB)
+    share.take(64 * KIB)
+    share.wait(1)
+    share.wait(2)
+    share.leave(1)
+    assert share.give_back(64 * KIB) == [2]
+
+
+@given(
+    total=st.integers(1, 40),
+    uploads=st.integers(2, 60),
+    turns=st.lists(st.integers(0, 10_000), min_size=50, max_size=400),
+)
+def test_no_upload_starves_and_no_bound_breaks_however_small_the_memory(
+    total: int, uploads: int, turns: list[int]
+) -> None:
+    """Uploads take what they can, give back when told to, and wait when they hold nothing.
+
+    Whoever waits is served in the order of coming, and nobody gets anything before.
+    """
+    share, held = share_of(total=total * 16 * KIB, minimum=16 * KIB), [0] * uploads
+    waiting: list[int] = []
+    for turn in turns:
+        upload = turn % uploads
+        if held[upload] and turn % 2:
+            given_back, held[upload] = held[upload], 0
+            served = share.give_back(given_back)
+            assert served == waiting[: len(served)]
+            del waiting[: len(served)]
+            for lucky in served:
+                held[lucky] += share.minimum
+        elif room := share.room(held[upload]):
+            assert not waiting
+            assert room >= share.minimum
+            share.take(room)
+            held[upload] += room
+        elif not held[upload] and upload not in waiting:
+            share.wait(upload)
+            waiting.append(upload)
+        assert share.held == sum(held) <= share.total
+        assert not waiting or share.free < share.minimum

@@ -1,0 +1,157 @@
+"""The ledger: who holds what."""
+
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galileod.ledger import UNKNOWN_USER, Ledger, LedgerError
+from galileod.policy.quota import Holding, Quota, check_quota
+from galileod.protocol.errors import Fault
+from galileod.units import Size
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "ledger.sqlite3")
+
+
+def allow(_everybody: Holding, _mine: Holding) -> None:
+    """No limits."""
+
+
+async def test_an_upload_is_reserved_then_becomes_a_file(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    assert ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
+    await ledger.commit("u1", "a.txt")
+    assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
+    ledger.close()
+
+
+async def test_an_upload_that_ends_otherwise_gives_back_what_it_held(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.release("u1")
+    assert ledger.holdings() == {}
+    ledger.close()
+
+
+async def test_a_release_after_the_commit_changes_nothing(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.commit("u1", "a.txt")
+    await ledger.release("u1")
+    assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
+    ledger.close()
+
+
+async def test_a_file_that_takes_the_place_of_another_frees_what_that_one_held(path: str) -> None:
+    ledger = Ledger.open(path)
+    for upload, user, size in (("u1", "anna", 100), ("u2", "bert", 30)):
+        await ledger.reserve(upload, user, size, allow)
+        await ledger.commit(upload, "a.txt")
+    assert ledger.holdings() == {"bert": Holding(bytes=30, files=1)}
+    ledger.close()
+
+
+async def test_a_refusal_enters_nothing_and_passes_through(path: str) -> None:
+    ledger = Ledger.open(path)
+    with pytest.raises(Fault):
+        await ledger.reserve("u1", "anna", 2, partial(check_quota, Quota(total_files=0), 2))
+    assert ledger.holdings() == {}
+    await ledger.reserve("u1", "anna", 2, allow)
+    ledger.close()
+
+
+async def test_uploads_that_race_never_pass_the_limit_nor_stop_short_of_it(path: str) -> None:
+    ledgers = [Ledger.open(path) for _ in range(4)]
+    quota, outcomes = Quota(total_bytes=Size(1000)), []
+
+    async def race(number: int) -> None:
+        try:
+            ledger = ledgers[number % 4]
+            await ledger.reserve(f"u{number}", "anna", 100, partial(check_quota, quota, 100))
+        except Fault as fault:
+            outcomes.append(str(fault.code))
+        else:
+            outcomes.append("reserved")
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(race, number)
+    assert outcomes.count("reserved") == 10
+    assert outcomes.count("quota_exceeded") == 30
+    for ledger in ledgers:
+        ledger.close()
+
+
+FILES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 1000))
+
+
+@given(entered=FILES, on_disk=FILES, cut_off=st.integers(0, 3))
+def test_at_the_start_the_ledger_says_what_the_disk_says(
+    entered: dict[str, int], on_disk: dict[str, int], cut_off: int
+) -> None:
+    ledger = Ledger.open(":memory:")
+
+    async def fill() -> None:
+        for number, (name, size) in enumerate(entered.items()):
+            await ledger.reserve(f"u{number}", "anna", size, allow)
+            await ledger.commit(f"u{number}", name)
+        for number in range(cut_off):
+            await ledger.reserve(f"x{number}", "anna", 5, allow)
+
+    trio.run(fill)
+    ledger.reconcile(on_disk)
+    annas = {name: size for name, size in on_disk.items() if name in entered}
+    others = {name: size for name, size in on_disk.items() if name not in entered}
+    expected = {
+        user: Holding(bytes=sum(files.values()), files=len(files))
+        for user, files in (("anna", annas), (UNKNOWN_USER, others))
+        if files
+    }
+    assert ledger.holdings() == expected
+    ledger.close()
+
+
+def test_a_ledger_from_a_newer_version_is_refused(path: str) -> None:
+    Ledger.open(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(LedgerError, match="newer galileod"):
+        Ledger.open(path)
+
+
+def test_a_file_that_is_no_ledger_is_refused(path: str) -> None:
+    Path(path).write_bytes(b"this is no database, and quite long enough" * 100)
+    with pytest.raises(LedgerError):
+        Ledger.open(path)
+
+
+def test_a_process_that_is_killed_leaves_a_sound_ledger(path: str) -> None:
+    program = """
+import os, signal, sys, trio
+from galileod.ledger import Ledger
+async def main():
+    ledger = Ledger.open(sys.argv[1])
+    for number in range(1000):
+        await ledger.reserve(f"u{number}", "anna", 10, lambda all, mine: None)
+        await ledger.commit(f"u{number}", f"{number}")
+        if number == 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+trio.run(main)
+"""
+    ended = subprocess.run([sys.executable, "-c", program, path], check=False, timeout=60)
+    assert ended.returncode == -9
+    ledger = Ledger.open(path)
+    assert ledger.holdings() == {"anna": Holding(bytes=510, files=51)}
+    ledger.close()

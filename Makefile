@@ -2,13 +2,14 @@
 # make test     the whole suite
 # make check    formatter, linter, types, import rules
 # make bench    the benchmarks, as a table
+# make fuzz     a longer fuzzer for the receiving path; ARGS="SECONDS SEED"
 # make install  what the others build on; quick when nothing changed
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench install format clean
+.PHONY: run test check bench fuzz install format clean
 
 install: $(STAMP)
 
@@ -38,6 +39,9 @@ format: install
 
 bench: install
 	$(BIN)/python bench/throughput.py $(ARGS)
+
+fuzz: install
+	$(BIN)/python tests/fuzz/fuzz_receive.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -89,6 +89,10 @@ class UploadReceiver:
             )
         if length > self.window.remaining:
             return self._wrong_size(self.received + length)
+        if length <= self.window.limit:  # it came first, and the `ready` was sent since
+            return RemoteProtocolError(
+                FaultCode.BAD_CHUNK, f"A chunk of {length} bytes came before it was asked for."
+            )
         return RemoteProtocolError(
             FaultCode.BAD_CHUNK,
             f"A chunk of {length} bytes came where at most {self.window.limit} were granted.",

@@ -2,7 +2,9 @@
 
     python bench/throughput.py [--size MIB] [--runs N] [--disk DIR] [--tmpfs DIR]
 
-Each upload is checked by the sha1 that the daemon logs for what landed.
+Each upload is checked by the sha1 that the daemon logs for what landed. Beside it, in turn, stands
+what no receiver can pass on this machine that hashes and writes in one thread: the same data,
+hashed and written out of memory, with nothing received.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from operator import truediv
 from pathlib import Path
 
 from peer import Client, cpu_seconds, daemon
@@ -30,8 +33,9 @@ def measure(directory: str, durability: str, streams: int, source: Path, runs: i
         'limits.max_file_size = "1TiB"',
     )
     with daemon(directory, *settings) as (address, pid, log):
-        rates, cpus = [], []
+        rates, cpus, ceilings = [], [], []
         for _ in range(runs + 1):
+            ceilings.append(hash_and_write(source, directory, fsync=durability == "full"))
             before, began = cpu_seconds(pid), time.perf_counter()
             send(address, source, part, sha1s)
             rates.append(part * streams / 1e6 / (time.perf_counter() - began))
@@ -40,11 +44,30 @@ def measure(directory: str, durability: str, streams: int, source: Path, runs: i
     stored = [event["sha1"] for event in events if event["event"] == "upload.stored"]
     assert sorted(stored) == sorted(sha1s * (runs + 1)), "what landed is not what was sent"
     filesystem = subprocess.check_output(["stat", "-fc", "%T", directory], text=True).strip()
+    of_ceiling = statistics.median(map(truediv, rates[1:], ceilings[1:]))
     print(
         f"| {streams} | {filesystem} | {durability} | {statistics.median(rates[1:]):.0f} MB/s "
-        f"({min(rates[1:]):.0f} to {max(rates[1:]):.0f}) | {statistics.median(cpus[1:]):.2f} s |",
+        f"({min(rates[1:]):.0f} to {max(rates[1:]):.0f}) "
+        f"| {statistics.median(ceilings[1:]):.0f} MB/s | {of_ceiling:.2f} "
+        f"| {statistics.median(cpus[1:]):.2f} s |",
         flush=True,
     )
+
+
+def hash_and_write(source: Path, directory: str, *, fsync: bool) -> float:
+    """Megabytes a second of sha1 and write in one thread, chunk by chunk as the daemon has them."""
+    sha1, target = hashlib.sha1(), Path(directory) / "alone"  # noqa: S324
+    with source.open("rb") as file, target.open("wb", 0) as out:
+        data = file.read(1 << 20)
+        began = time.perf_counter()
+        for _ in range(source.stat().st_size >> 20):
+            sha1.update(data)
+            out.write(data)
+        if fsync:
+            os.fsync(out.fileno())
+        seconds = time.perf_counter() - began
+    target.unlink()
+    return source.stat().st_size / 1e6 / seconds
 
 
 def send(address: tuple[str, int], source: Path, part: int, sha1s: list[str]) -> None:
@@ -78,8 +101,10 @@ def main() -> None:
     parser.add_argument("--tmpfs", default="/dev/shm", help="a directory in memory")  # noqa: S108
     parser.add_argument("--disk", default=".", help="a directory on disk")
     options = parser.parse_args()
-    print("| streams | on | durability | rate, median (min to max) | daemon's CPU per GiB |")
-    print("|---|---|---|---|---|")
+    print(
+        "| streams | on | durability | rate, median (min to max) | hash and write alone | ratio "
+        "| daemon's CPU per GiB |\n|---|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory(dir=options.tmpfs) as fast:
         source = Path(fast) / "source"
         with source.open("wb") as file:

@@ -20,11 +20,15 @@ from typing import Final
 import trio
 import wsproto.frame_protocol
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
-from websockets.utils import apply_mask
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from .frames import FrameScanner, FrameTooLarge
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform for which that package has nothing compiled: right, and slow
+    from websockets.utils import apply_mask
 
 READ_BEFORE_GRANT: Final = 16 * 1024
 """Bytes read at a time from a peer that was granted nothing: all it can make us hold is this, the

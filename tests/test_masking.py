@@ -29,6 +29,10 @@ def test_wsproto_uses_the_masker() -> None:
     assert THEIRS is not transport._Masker
 
 
+def test_the_routine_is_the_compiled_one() -> None:
+    assert transport.apply_mask.__module__ == "websockets.speedups"
+
+
 @given(
     data=st.binary(max_size=300),
     key=st.binary(min_size=4, max_size=4),

@@ -149,7 +149,9 @@ def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -
         except ValueError as expected:
             raise ConfigError(_sentence("--listen", " ".join(listen), str(expected))) from None
         config = evolve(config, server=evolve(config.server, listen=addresses))
-    if directory:
+    if directory is not None:
+        if not directory or "\0" in directory:
+            raise ConfigError(_sentence("--directory", directory, "the path of a directory"))
         config = evolve(config, storage=evolve(config.storage, directory=directory))
     return config
 

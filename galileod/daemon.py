@@ -19,10 +19,13 @@ from .config import Config
 from .config import Server as ServerSection
 from .house import House
 from .ledger import Ledger, LedgerError
+from .policy.pacing import least_credit
 from .pool import Pool
 from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted; it may hold fewer (somaxconn)."""
@@ -48,6 +51,14 @@ async def run(config: Config, source: str | None) -> None:
 
     Raises StartError.
     """
+    for number in STOP_SIGNALS:
+        # What is left over when the receiver ends is given to the handler of before: this one.
+        signal.signal(number, signal.SIG_IGN)
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        await _serve(config, source, signals)
+
+
+async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]) -> None:
     config = evolve(config, server=_fit_file_limit(config.server))
     try:
         store = LocalStore.open(
@@ -61,7 +72,9 @@ async def run(config: Config, source: str | None) -> None:
     except (LedgerError, StorageError) as error:
         raise StartError(str(error)) from error
     listeners = await _open_listeners(config.server.listen)
-    house = House(config, store, ledger, Pool(config.chunks.memory, config.chunks.min))
+    chunks = config.chunks
+    pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
+    house = House(config, store, ledger, pool)
     server = Server(house)
     _log.info(
         "server.started",
@@ -70,22 +83,21 @@ async def run(config: Config, source: str | None) -> None:
         config=source,
         directory=store.directory,
     )
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as control:
-            async with trio.open_nursery() as connections:
-                accepting = trio.CancelScope()
-                control.start_soon(
-                    partial(
-                        _stop_on_signal, signals, house,
-                        accepting=accepting, connections=connections.cancel_scope,
-                    )
-                )  # fmt: skip
-                with accepting:
-                    await trio.serve_listeners(
-                        server.serve_socket, listeners, handler_nursery=connections
-                    )
-                _remove_sockets(config.server.listen)
-            control.cancel_scope.cancel()
+    async with trio.open_nursery() as control:
+        async with trio.open_nursery() as connections:
+            accepting = trio.CancelScope()
+            control.start_soon(
+                partial(
+                    _stop_on_signal, signals, house,
+                    accepting=accepting, connections=connections.cancel_scope,
+                )
+            )  # fmt: skip
+            with accepting:
+                await trio.serve_listeners(
+                    server.serve_socket, listeners, handler_nursery=connections
+                )
+            _remove_sockets(config.server.listen)
+        control.cancel_scope.cancel()
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
     store.close()
@@ -137,6 +149,7 @@ async def _open_listeners(addresses: Sequence[Listen]) -> list[trio.SocketListen
                 case UnixAddress(path):
                     listeners.append(await _open_unix_listener(path))
         except OSError as error:
+            _remove_sockets(addresses[: addresses.index(address)])
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
     return listeners
 

@@ -10,6 +10,9 @@ from typing import Final
 TEXT_LIMIT: Final = 32 * 1024
 """Bytes in a TEXT message, in all its frames. A signal is a line of JSON."""
 
+MAX_FRAGMENTS: Final = 4096
+"""Frames in a message. The library holds something for each, even if it is empty."""
+
 _OPCODE: Final = 0x0F
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
@@ -43,6 +46,7 @@ class FrameScanner:
         self._payload_left = 0
         self._in_text = False
         self._message = 0
+        self._fragments = 0
         self._budget = 0
         self._largest = 0
 
@@ -51,13 +55,14 @@ class FrameScanner:
         self._budget += length
         self._largest = max(self._largest, length)
 
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Walk over the next bytes. Raises FrameTooLarge as soon as a header is too much.
+    def feed(self, data: bytes | bytearray | memoryview, frames: int = 1 << 62) -> int:
+        """Walk over the next bytes, and no further than `frames` headers; gives how far that is.
 
-        After that the scanner has done its work, and takes no more.
+        Raises FrameTooLarge as soon as a header is too much. After that the scanner has done its
+        work, and takes no more.
         """
         position = 0
-        while position < len(data):
+        while position < len(data) and (frames or self._payload_left):
             if self._payload_left:
                 step = min(self._payload_left, len(data) - position)
                 self._payload_left -= step
@@ -69,6 +74,8 @@ class FrameScanner:
                 clean = max(0, position - len(self._header))
                 self._announce(clean)
                 self._header.clear()
+                frames -= 1
+        return position
 
     def _header_length(self) -> int:
         if len(self._header) < 2:  # noqa: PLR2004  the two fixed bytes
@@ -87,12 +94,13 @@ class FrameScanner:
             return
         if opcode != _CONTINUATION:
             self._in_text = opcode == _TEXT
-            self._message = 0
+            self._message = self._fragments = 0
         self._message += length
+        self._fragments += 1
         if self._in_text:
             too_large = self._message > TEXT_LIMIT
         else:
             too_large = self._message > self._largest or length > self._budget
             self._budget -= length
-        if too_large:
+        if too_large or self._fragments > MAX_FRAGMENTS:
             raise FrameTooLarge(text=self._in_text, length=self._message, clean=clean)

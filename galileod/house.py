@@ -1,7 +1,7 @@
 """What all uploads share, and what each one takes from it before its first byte."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
 import structlog
@@ -15,7 +15,7 @@ from .policy.space import check_space
 from .pool import Pool
 from .protocol.receiver import UploadReceiver
 from .stopping import Stopping
-from .storage.base import CLEANUP_SECONDS, Store, Stored
+from .storage.base import Store, Stored
 
 
 @frozen(eq=False)
@@ -29,6 +29,7 @@ class House:
     stopping: Stopping = field(factory=Stopping)
     running: set["Reservation"] = field(factory=set)
     _admitting: trio.Lock = field(factory=trio.Lock)
+    _replacing: trio.Lock = field(factory=trio.Lock)
 
     @asynccontextmanager
     async def reserve(
@@ -39,22 +40,31 @@ class House:
         Raises Fault where a limit forbids it; LedgerError, StorageError.
         """
         size = receiver.window.remaining
-        allow = partial(check_quota, self.config.quota, size)
-        await self.ledger.reserve(upload, user, size, allow)
         reservation = Reservation(self.ledger, upload, receiver, log)
+        # One at a time, or two could each be refused for the other's sake.
+        async with self._admitting:
+            expected = sum(other.receiver.window.remaining for other in self.running)
+            free = await self.store.free()
+            check_space(free, expected, size, self.config.storage.min_free)
+            self.running.add(reservation)
         try:
-            # One at a time, or two could each be refused for the other's sake.
-            async with self._admitting:
-                expected = sum(other.receiver.window.remaining for other in self.running)
-                free = await self.store.free()
-                check_space(free, expected, size, self.config.storage.min_free)
-                self.running.add(reservation)
-            yield reservation
-        except BaseException:
-            await reservation.release()
-            raise
+            allow = partial(check_quota, self.config.quota, size)
+            await self.ledger.reserve(upload, user, size, allow)
+            try:
+                yield reservation
+            except BaseException:
+                await reservation.release()
+                raise
         finally:
             self.running.discard(reservation)
+
+    def publishing(self) -> AbstractAsyncContextManager[object]:
+        """Hold this from the publication of a file to its entry in the ledger.
+
+        Where one file takes another's place, the last on disk must be the last in the ledger.
+        """
+        replaces = self.config.storage.on_conflict == "replace"
+        return self._replacing if replaces else nullcontext()
 
 
 @frozen(eq=False)
@@ -77,7 +87,7 @@ class Reservation:
 
     async def release(self) -> None:
         """Give back what is held. A file that it became is not touched."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
+        with trio.CancelScope(shield=True):  # bounded by the ledger's own BUSY_SECONDS
             try:
                 await self._ledger.release(self._upload)
             except LedgerError as error:

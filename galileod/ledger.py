@@ -125,6 +125,12 @@ class Ledger:
                 user, known = entered.get(name, (UNKNOWN_USER, None))
                 if size != known:
                     connection.execute(_ENTER, (name, user, size))
+            # The sums are made anew, whatever happened to them.
+            connection.execute("DELETE FROM holdings")
+            connection.execute(
+                "INSERT INTO holdings SELECT user, sum(bytes), count(*), 0, 0 FROM files"
+                " GROUP BY user"
+            )
 
     def holdings(self) -> dict[str, Holding]:
         """What each user holds, by name. Blocks."""
@@ -146,9 +152,12 @@ class Ledger:
 
     def _commit(self, upload: str, name: str) -> None:
         with self._transaction() as connection:
-            user, size = connection.execute(
+            reserved = connection.execute(
                 "SELECT user, bytes FROM uploads WHERE upload = ?", (upload,)
             ).fetchone()
+            if reserved is None:
+                raise LedgerError("the upload is not in the ledger")
+            user, size = reserved
             connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
             connection.execute(_ENTER, (name, user, size))
 
@@ -175,11 +184,12 @@ class Ledger:
         try:
             with _translated():
                 yield self._connection
+                self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite ends it by itself on some errors
+                with _translated():
+                    self._connection.execute("ROLLBACK")
             raise
-        with _translated():
-            self._connection.execute("COMMIT")
 
     async def _run(self, step: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(step, *args, limiter=self._limiter)

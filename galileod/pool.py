@@ -1,5 +1,6 @@
 """The memory of all uploads, with waiting: policy.sharing on trio."""
 
+from collections import Counter
 from typing import Self
 
 import trio
@@ -12,6 +13,7 @@ class Pool:
 
     def __init__(self, total: int, minimum: int) -> None:
         self.share: MemoryShare[trio.Event] = MemoryShare(total, minimum)
+        self.by_user: Counter[str] = Counter()
 
     def give_back(self, length: int) -> None:
         """Return bytes, and wake those whose turn it is."""
@@ -22,8 +24,9 @@ class Pool:
 class Account:
     """What one upload holds of the pool, as bytes in `held`. Leaving its `with` gives it back."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, user: str) -> None:
         self._pool = pool
+        self._user = user
         self.held = 0
 
     @property
@@ -34,7 +37,7 @@ class Account:
     @property
     def room(self) -> int:
         """How many bytes more may be promised now."""
-        return self._pool.share.room(self.held)
+        return self._pool.share.room(self.held, self._pool.by_user[self._user])
 
     def __enter__(self) -> Self:
         return self
@@ -56,11 +59,16 @@ class Account:
                 share.leave(turn)
             raise
         self.held += share.minimum
+        self._pool.by_user[self._user] += share.minimum
         return share.minimum
 
     def settle(self, held: int) -> None:
         """The upload holds `held` bytes now; what that is more than before was room just given."""
         before, self.held = self.held, held
+        by_user = self._pool.by_user
+        by_user[self._user] += held - before
+        if not by_user[self._user]:
+            del by_user[self._user]  # the users of today are not kept for ever
         if held > before:
             self._pool.share.take(held - before)
         elif held < before:

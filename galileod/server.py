@@ -21,6 +21,9 @@ from .transport import TransportClosed, open_transport
 MAX_REFUSING: Final = 64
 """Connections above the caps that are still answered at once; more are closed without a word."""
 
+STOPPING_SECONDS: Final = 1.0
+"""At most so long is a peer waited for at its end, once the daemon stops."""
+
 HEALTH_SECONDS: Final = 5.0
 """How long the storage may take to show that it works."""
 
@@ -94,12 +97,14 @@ class Server:
         with self._all.hold("all") as one, self._per_network.hold(network) as other:
             admitted = one and other
             with self._refusing.hold(None if admitted else "all") as answered:
-                seconds = self._house.config.timeouts.close if answered else 0
+                seconds: float = self._house.config.timeouts.close if answered else 0
                 try:
                     try:
                         if answered:
                             await self._serve(stream, peer, log, full=not admitted)
                     finally:
+                        if self._house.stopping.no_new_uploads.fired:
+                            seconds = min(seconds, STOPPING_SECONDS)
                         await close_in_order(stream, seconds)
                 except* Exception:  # the wall between one connection and the daemon
                     log.exception("connection.error")
@@ -113,7 +118,11 @@ class Server:
         full: bool,
     ) -> None:
         try:
-            request = await front.read_request(stream, self._house.config.timeouts.handshake)
+            with self._house.stopping.no_new_uploads.guard() as stopped:
+                request = await front.read_request(stream, self._house.config.timeouts.handshake)
+            if stopped.cancelled_caught:
+                await self._reply(stream, front.busy("The server is shutting down."), log)
+                return
         except front.RequestAbandoned as gone:
             log.debug("connection.abandoned", reason=str(gone))
         except front.RequestTimeout as slow:

@@ -66,7 +66,7 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         """Open an account of memory, and begin to watch the client's rate."""
-        self.account = Account(self.house.pool)
+        self.account = Account(self.house.pool, self.user)
         self.rate = RateMeter(self.config.limits.min_rate, self.config.timeouts.idle)
 
     @property
@@ -97,10 +97,11 @@ class Session:
                 self.log.info("upload.started")
                 claim = await self.receive_file(sink)
                 sha1 = await self.verify(sink, claim)
-                stored = await sink.commit()
-                await reservation.become(stored)
+                async with self.house.publishing():
+                    stored = await sink.commit()
+                    await reservation.become(stored)
         self.log_stored(stored, sha1, verified=claim is not None)
-        await self.send(self.receiver.close())
+        await self.transport.send(self.receiver.close(), self.config.timeouts.close)
 
     async def expect_metadata(self) -> Metadata:
         """The first signal."""
@@ -118,9 +119,14 @@ class Session:
         chunks = self.config.chunks
         head_start = self.account.head_start
         pace = SlowStart(chunks.min, chunks.max, chunks.max_in_flight, head_start)
-        with self.interrupted_by(self.house.stopping.no_uploads), self.account:
+        idle = self.config.timeouts.idle
+        ending = trio.CancelScope()
+        with self.interrupted_by(self.house.stopping.no_uploads), self.account, ending:
             while True:
                 await self.grant(pace)
+                if self.receiver.state is ReceiverState.EXPECT_FINISHED:
+                    # Nothing but `finished` is due; no chatter puts this off.
+                    ending.deadline = min(ending.deadline, trio.current_time() + idle)
                 match message := await self.next_data():
                     case bytes() if message:
                         await sink.write(message)
@@ -129,6 +135,7 @@ class Session:
                         self.account.settle(self.receiver.window.promised)
                     case Finished(claim):
                         return claim
+        raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
 
     async def verify(self, sink: Sink, claim: HashClaim | None) -> str:
         """Compare the hash that the client sent, and give the sha1 of what arrived."""
@@ -160,9 +167,21 @@ class Session:
         taken = self.take_credits(pace, self.account.room)
         if self.receiver.state is ReceiverState.RECEIVING and not window.outstanding:
             # All memory is promised; nothing will come of this upload before it has its turn.
-            taken = self.take_credits(pace, await self.account.turn())
+            taken = self.take_credits(pace, await self.wait_for_memory())
         for credit in taken:
             await self.send(self.receiver.ready(credit))
+
+    async def wait_for_memory(self) -> int:
+        """Stand in line for the smallest share, in bytes, while the client is there."""
+        with self.transport.gone.guard():
+            try:
+                with trio.fail_after(self.config.timeouts.idle):
+                    return await self.account.turn()
+            except trio.TooSlowError:
+                raise Fault(
+                    FaultCode.BUSY, "The server has too many uploads at once. Try again later."
+                ) from None
+        raise TransportClosed("the connection was lost")
 
     def take_credits(self, pace: SlowStart, room: int) -> list[int]:
         """Take credits out of the memory; all at once, so that others see what is left."""

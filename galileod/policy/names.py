@@ -22,6 +22,9 @@ from galileod.protocol.errors import Fault, FaultCode
 MAX_BYTES: Final = 240
 """Linux takes 255 bytes; the rest is for the number that a conflict adds."""
 
+MAX_CHARACTERS: Final = 1024
+"""Of a longer name only the beginning and the end are looked at."""
+
 MAX_EXTENSION_BYTES: Final = 32
 
 _JOINERS: Final = "\u200c\u200d"
@@ -30,7 +33,6 @@ _BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 _DEVICE: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
 )
-_EDGES: Final = re.compile(r"^\s+|[\s.]+$")
 
 
 def safe_name(name: str) -> str:
@@ -38,9 +40,11 @@ def safe_name(name: str) -> str:
 
     Raises a `bad_name` Fault where nothing usable is left.
     """
-    plain = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    plain = "".join(map(_safe_character, plain))
-    plain = _EDGES.sub("", plain)
+    # Cut first: nothing below is to cost more than a name is worth.
+    plain = re.split(r"[/\\]", name)[-1]
+    plain = unicodedata.normalize("NFC", _cut_middle(plain, MAX_CHARACTERS))
+    # A character may be composed into another, but never into a separator.
+    plain = _trim("".join(map(_safe_character, plain)))
     if not plain.strip(_JOINERS):
         raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
     if plain[0] in ".-":
@@ -77,4 +81,19 @@ def _shorten(name: str) -> str:
         stem, extension = name, ""
     room = MAX_BYTES - len(extension.encode())
     # A character cut in half is dropped whole; the cut may end in a space or a dot again.
-    return _EDGES.sub("", stem.encode()[:room].decode(errors="ignore")) + extension
+    return _trim(stem.encode()[:room].decode(errors="ignore")) + extension
+
+
+def _trim(name: str) -> str:
+    """Without white space at both ends and dots at the end; in one pass, whatever it holds."""
+    end = len(name)
+    while end and (name[end - 1].isspace() or name[end - 1] == "."):
+        end -= 1
+    return name[:end].lstrip()
+
+
+def _cut_middle(name: str, length: int) -> str:
+    """At most `length` characters: the beginning, and an end in which an extension may stand."""
+    if len(name) <= length:
+        return name
+    return name[: length - 2 * MAX_EXTENSION_BYTES] + name[-2 * MAX_EXTENSION_BYTES :]

@@ -12,6 +12,16 @@ FIRST_WINDOW: Final = 256 * 1024
 """Bytes granted to a client that has shown nothing yet; above the 250,000 too."""
 
 
+LEAST_CREDIT: Final = 250_000
+"""Bytes that any credit has but at the end of a file, where the configuration lets it: clients
+that know no other size than the original's would be refused for a chunk above a smaller one."""
+
+
+def least_credit(chunk_min: int, chunk_max: int, memory: int) -> int:
+    """The smallest share of the memory that is handed out. All are bytes."""
+    return min(max(chunk_min, LEAST_CREDIT), chunk_max, memory)
+
+
 class SlowStart:
     """The numbers that the session follows: the size of a credit, and how many are out.
 

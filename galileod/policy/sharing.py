@@ -21,8 +21,9 @@ class MemoryShare(Generic[Turn]):
     An upload may hold a quarter of what it leaves free (the dynamic threshold of shared-memory
     switches: A. K. Choudhury and E. L. Hahne, 1998). So one that is alone holds a fifth of all,
     many hold less each, and there is something for a newcomer while others keep what they hold
-    without using it. When not even `minimum` is free, uploads that hold nothing wait in a queue,
-    and get `minimum` in turn. It holds one entry an upload at the most.
+    without using it. All uploads of one user may hold as much as they leave free. When not even
+    `minimum` is free, uploads that hold nothing wait in a queue, and get `minimum` in turn. It
+    holds one entry an upload at the most.
     """
 
     def __init__(self, total: int, minimum: int) -> None:
@@ -41,17 +42,23 @@ class MemoryShare(Generic[Turn]):
         """What an upload may begin with that has shown nothing yet: much on a quiet server."""
         return max(0, self.total // HEAD_START - self.held)
 
-    def room(self, held: int) -> int:
+    def room(self, held: int, held_by_user: int) -> int:
         """How many bytes more an upload may be promised that holds `held`; `minimum` or more, or 0.
 
-        While others wait, nobody gets anything but in turn.
+        All uploads of its user together hold `held_by_user`, and may hold as much as they leave
+        free. While others wait, nobody gets anything but in turn.
         """
         if self._queue or self.free < self.minimum:
             return 0
-        share = (self.free - SHARE * held) // (SHARE + 1)
-        if share < self.minimum:
-            return self.minimum if held == 0 else 0
-        return share
+        share = min(
+            (self.free - SHARE * held) // (SHARE + 1),
+            (self.free - held_by_user) // 2,
+        )
+        if share >= self.minimum:
+            return share
+        # The last quarter is for those who hold less than one.
+        spare = self.free > self.total // 4 or held_by_user < self.total // 4
+        return self.minimum if held == 0 and spare else 0
 
     def take(self, length: int) -> None:
         """Promise `length` bytes, no more than `room` just gave."""

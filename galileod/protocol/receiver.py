@@ -89,14 +89,13 @@ class UploadReceiver:
             )
         if length > self.window.remaining:
             return self._wrong_size(self.received + length)
-        if length <= self.window.limit:  # it came first, and the `ready` was sent since
-            return RemoteProtocolError(
-                FaultCode.BAD_CHUNK, f"A chunk of {length} bytes came before it was asked for."
-            )
+        limit = self.window.limit
+        early = 0 < length <= limit  # it came first, and the `ready` was sent since
+        what = "before it was asked for" if early else f"where at most {limit} were granted"
         return RemoteProtocolError(
             FaultCode.BAD_CHUNK,
-            f"A chunk of {length} bytes came where at most {self.window.limit} were granted.",
-            limit=self.window.limit,
+            f"A chunk of {length} bytes came {what}.",
+            limit=limit,
             received=length,
         )
 

@@ -68,6 +68,7 @@ class LocalStore(Store):
         self._opened = ExitStack()
         self.writers = trio.CapacityLimiter(WRITERS)
         self.committers = trio.CapacityLimiter(COMMITTERS)
+        self._checkers = trio.CapacityLimiter(1)
 
     @classmethod
     def open(cls, directory: str, on_conflict: OnConflict, durability: Durability) -> "LocalStore":
@@ -116,17 +117,23 @@ class LocalStore(Store):
         return await trio.to_thread.run_sync(self._free, limiter=self.writers)
 
     def files(self) -> dict[str, int]:
-        """The finished files, with their sizes. Blocks; meant for the start."""
+        """The finished files, with their sizes. Blocks; meant for the start.
+
+        A name that is no UTF-8, which only somebody else can have made, is shown with escapes.
+        """
         with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
             return {
-                entry.name: entry.stat(follow_symlinks=False).st_size
+                os.fsencode(entry.name).decode(errors="backslashreplace"): entry.stat(
+                    follow_symlinks=False
+                ).st_size
                 for entry in entries
                 if entry.is_file(follow_symlinks=False)
             }
 
     async def check(self) -> None:
         """Make a file and link it, as an upload does, and remove both."""
-        await trio.to_thread.run_sync(self.probe, limiter=self.writers)
+        # One at a time, and apart from the writers: a disk that hangs keeps no more than a thread.
+        await trio.to_thread.run_sync(self.probe, limiter=self._checkers, abandon_on_cancel=True)
 
     def probe(self) -> None:
         """The blocking part of `check`: link a new file within the spool."""

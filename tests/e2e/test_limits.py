@@ -158,7 +158,7 @@ def test_a_client_below_the_least_rate_is_too_slow(daemon: Daemons) -> None:
 
 
 def test_what_is_granted_stays_within_the_memory_for_all(daemon: Daemons) -> None:
-    host = daemon({"chunks": {"memory": "256KiB", "min": "64KiB"}})
+    host = daemon({"chunks": {"memory": "1MiB", "min": "64KiB"}})
     with (
         open_websocket(host.url) as first,
         open_websocket(host.url) as second,
@@ -168,7 +168,7 @@ def test_what_is_granted_stays_within_the_memory_for_all(daemon: Daemons) -> Non
         for websocket in (first, second, third):
             say(websocket, name="a", size=1 << 30)
             granted += sum(signal["chunksize"] for signal in arrived(websocket))
-        assert granted <= 256 * KIB
+        assert granted <= 1024 * KIB
 
 
 def test_a_trusted_proxy_speaks_for_its_clients(daemon: Daemons) -> None:

@@ -15,6 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from galileod.config import Chunks, Config
 from galileod.house import House
 from galileod.ledger import Ledger
+from galileod.policy.pacing import least_credit
 from galileod.pool import Pool
 from galileod.server import Peer, Server
 from galileod.stopping import Stopping
@@ -298,7 +299,9 @@ async def serving(
         if isinstance(store, LocalStore)
         else InlineLedger.open(":memory:")
     )
-    house = House(config, store, ledger, Pool(config.chunks.memory, config.chunks.min))
+    chunks = config.chunks
+    pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
+    house = House(config, store, ledger, pool)
     server = Server(house)
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):

@@ -13,7 +13,7 @@ def share_of(total: int = 1024 * KIB, minimum: int = 64 * KIB) -> MemoryShare[in
 
 
 def fill(share: MemoryShare[int], held: int = 0) -> int:
-    while room := share.room(held):
+    while room := share.room(held, held):
         share.take(room)
         held += room
     return held
@@ -31,10 +31,22 @@ def test_there_is_room_for_a_newcomer_beside_many_that_hold_all_they_can_get(hog
     assert fill(share) >= 256 * KIB
 
 
+def test_the_many_uploads_of_one_user_leave_room_for_others() -> None:
+    share, theirs = share_of(total=256 * 1024 * KIB), 0
+    for _ in range(5000):
+        held = 0
+        while room := share.room(held, theirs):
+            share.take(room)
+            held += room
+            theirs += room
+    assert share.free >= share.total // 5
+    assert fill(share) >= 1024 * KIB
+
+
 def test_nothing_below_the_minimum_is_handed_out() -> None:
     share = share_of(total=100 * KIB)
     share.take(64 * KIB)
-    assert share.room(0) == 0
+    assert share.room(0, 0) == 0
 
 
 def test_while_others_wait_nobody_gets_room_but_in_turn() -> None:
@@ -43,7 +55,7 @@ def test_while_others_wait_nobody_gets_room_but_in_turn() -> None:
     share.wait(1)
     share.wait(2)
     assert share.give_back(64 * KIB) == [1]
-    assert share.room(0) == 0
+    assert share.room(0, 0) == 0
     assert share.give_back(64 * KIB) == [2]
 
 
@@ -79,7 +91,7 @@ def test_no_upload_starves_and_no_bound_breaks_however_small_the_memory(
             del waiting[: len(served)]
             for lucky in served:
                 held[lucky] += share.minimum
-        elif room := share.room(held[upload]):
+        elif room := share.room(held[upload], held[upload]):
             assert not waiting
             assert room >= share.minimum
             share.take(room)

@@ -18,7 +18,7 @@ MAX_UNIX_PATH: Final = 107
 UNIX_PEER: Final = "unix"
 """The name of any peer on a unix socket: it has no address."""
 
-_TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/]+)):(\d{1,5})", re.ASCII)
+_TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
 
 
 @frozen

@@ -80,9 +80,16 @@ def check_config(path: str | None) -> None:
 def usage(path: str | None, as_json: bool) -> None:
     """Print what each user holds: files stored, and uploads that run."""
     settings = config.load(config.find_file(path, os.environ))
-    ledger_path = os.path.join(settings.storage.directory, STATE_DIRECTORY, LEDGER_FILE)
-    if not os.path.exists(ledger_path):
-        raise click.ClickException(f"{ledger_path}: there is no ledger; has galileod run here?")
+    directory = os.path.abspath(settings.storage.directory)
+    ledger_path = os.path.join(directory, STATE_DIRECTORY, LEDGER_FILE)
+    try:
+        os.stat(ledger_path)
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"{ledger_path}: there is no ledger; has galileod run here?"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{ledger_path}: {error.strerror}") from None
     ledger = Ledger.open(ledger_path)
     holdings = ledger.holdings()
     ledger.close()

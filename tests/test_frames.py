@@ -213,3 +213,17 @@ def test_nothing_is_clean_where_the_header_began_in_an_earlier_piece() -> None:
 def test_the_refusal_says_what_was_announced(opcode: int, sentence: str) -> None:
     with pytest.raises(FrameTooLarge, match=f"^{sentence}$"):
         FrameScanner().feed(header(opcode, 99_999))
+
+
+def test_a_message_in_too_many_fragments_is_refused_even_if_they_are_empty() -> None:
+    scanner = FrameScanner()
+    scanner.allow(1000)
+    scanner.feed(bytes([0x02, 0x80]) + bytes(4))
+    with pytest.raises(FrameTooLarge):
+        scanner.feed((bytes([0x00, 0x80]) + bytes(4)) * 10_000)
+
+
+@given(st.integers(1, 20), st.integers(0, 30))
+def test_the_scanner_stops_behind_as_many_frames_as_it_is_told(frames: int, there: int) -> None:
+    pong = bytes([0x8A, 0x81]) + bytes(4) + b"x"
+    assert FrameScanner().feed(pong * there, frames) == len(pong) * min(frames, there)

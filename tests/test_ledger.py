@@ -155,3 +155,32 @@ trio.run(main)
     ledger = Ledger.open(path)
     assert ledger.holdings() == {"anna": Holding(bytes=510, files=51)}
     ledger.close()
+
+
+async def test_the_start_makes_sums_anew_that_went_wrong(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.commit("u1", "a.txt")
+    ledger._connection.execute("UPDATE holdings SET reserved = -5, bytes = 1.5")
+    ledger.reconcile({"a.txt": 100})
+    assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
+    ledger.close()
+
+
+async def test_a_transaction_that_sqlite_itself_rolls_back_is_a_ledger_error(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    ledger._connection.execute(
+        "CREATE TRIGGER bad BEFORE INSERT ON files BEGIN SELECT RAISE(ROLLBACK, 'full'); END"
+    )
+    with pytest.raises(LedgerError, match="full"):
+        await ledger.commit("u1", "a.txt")
+    assert ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
+    ledger.close()
+
+
+async def test_an_upload_that_was_never_reserved_cannot_become_a_file(path: str) -> None:
+    ledger = Ledger.open(path)
+    with pytest.raises(LedgerError, match="not in the ledger"):
+        await ledger.commit("u1", "a.txt")
+    ledger.close()

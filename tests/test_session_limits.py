@@ -1,13 +1,17 @@
 """Limits that an upload meets on its way: rate, memory, quota, disk."""
 
+from pathlib import Path
+
 import pytest
 import trio
-from helpers.wire import BINARY, Wire, WireClient, frame, serving, text_frame
+from attrs import evolve
+from helpers.wire import BINARY, PONG, Wire, WireClient, frame, serving, text_frame
 from trio.testing import MockClock
 
-from galileod.config import Chunks, Config, Limits, Timeouts
+from galileod.config import Chunks, Config, Limits, Storage, Timeouts
 from galileod.ledger import LedgerError
 from galileod.policy.quota import Quota
+from galileod.storage.local import LocalStore
 from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.units import Duration, Size
 
@@ -244,3 +248,67 @@ async def test_a_ledger_that_fails_after_the_file_is_stored_loses_neither_file_n
         full = await begin(wire, "b", 1)
         assert (await full.receive())["code"] == "quota_exceeded"
     assert store.files == {"a": b"x"}
+
+
+async def test_a_client_that_leaves_the_line_is_noticed_at_once(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore(), small_memory(64 * KIB)) as wire:
+        first = await begin(wire, "first", 64 * KIB)
+        await first.receive()
+        gone = await wire.open_raw()
+        await gone.send(text_frame({"name": "gone", "size": 1}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(wire.house.running) == 2
+        await gone.stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(wire.house.running) == 1
+
+
+async def test_nobody_waits_for_memory_longer_than_the_idle_time(
+    autojump_clock: MockClock,
+) -> None:
+    config = evolve(small_memory(64 * KIB), timeouts=Timeouts(idle=Duration(60)))
+    async with serving(MemoryStore(), config) as wire:
+        first = await begin(wire, "first", 64 * KIB)
+        await first.receive()
+        await trio.sleep(1)
+        second = await begin(wire, "second", 1)
+        assert (await first.receive())["code"] == "idle"
+        assert (await second.receive())["ready"]
+        third = await begin(wire, "third", 1)
+        assert (await third.receive())["code"] == "busy"
+
+
+async def test_no_chatter_puts_off_the_end_of_an_upload(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a", "size": 0}))
+        assert await raw.receive() == {"ready": True}
+        began = trio.current_time()
+        try:
+            for _ in range(1000):
+                await raw.send(frame(PONG) + text_frame({}))
+                await trio.sleep(5)
+        except trio.BrokenResourceError:
+            pass  # the server has ended it, as the time shows
+        assert 60 <= trio.current_time() - began <= 75
+
+
+async def test_files_that_replace_each_other_at_once_leave_the_ledger_right(
+    tmp_path: Path,
+) -> None:
+    config = Config(storage=Storage(directory=str(tmp_path), on_conflict="replace"))
+    store = LocalStore.open(str(tmp_path), "replace", "none")
+    async with serving(store, config) as wire:
+        for _ in range(5):
+            async with trio.open_nursery() as nursery:
+                for size in range(1, 9):
+
+                    async def upload(size: int = size) -> None:
+                        client = await wire.open()
+                        assert await client.upload("same", bytes(size)) == {"close": True}
+                        await client.close()
+
+                    nursery.start_soon(upload)
+            (holding,) = wire.house.ledger.holdings().values()
+            assert {"same": holding.bytes} == store.files()
+    store.close()

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -273,3 +274,34 @@ def test_many_connections_that_vanish_are_forgotten(daemon: Daemon, stage: Stage
     poll("closed descriptors", daemon.at_rest, daemon.text)
     assert poll("an empty spool", lambda: not daemon.spooled())
     check_serves(daemon)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [frame(PONG), frame(PING), frame(TEXT, b"{}")],
+    ids=["pongs", "pings", "unknown signals"],
+)
+def test_a_flood_of_tiny_frames_does_not_keep_others_from_their_uploads(
+    daemon: Daemon, flood: bytes
+) -> None:
+    done = threading.Event()
+    with daemon.dial() as connection:
+        advance(connection, "uploading")
+
+        def pour() -> None:
+            connection.settimeout(0.1)
+            while not done.is_set():
+                try:
+                    connection.sendall(flood * 10_000)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        try:
+            check_serves(daemon)
+        finally:
+            done.set()
+            thread.join()

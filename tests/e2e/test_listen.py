@@ -323,3 +323,18 @@ def test_a_killed_daemon_leaves_nothing_that_needs_a_hand(
     with unix_dial(path) as connection:
         connection.sendall(request())
         assert read_head(connection).status == 101
+
+
+def test_a_start_that_fails_leaves_no_socket_behind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        path, port = tmp_path / "sock", taken.getsockname()[1]
+        listen = ["--listen", f"unix:{path}", "--listen", f"127.0.0.1:{port}"]
+        answer = run_galileod(*listen, "--directory", tmp_path / "files", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert not path.exists()
+
+
+def test_an_empty_directory_flag_is_wrong(tmp_path: Path) -> None:
+    answer = run_galileod("--directory", "", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("galileod: --directory: ''")

@@ -127,3 +127,15 @@ def test_without_connections_it_stops_and_starts_again_on_the_same_files(daemon:
     events = [line["event"] for line in host.log()]
     assert events == ["server.started", "server.draining", "server.stopped"]
     assert host.start().stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("count", [1, 3])
+def test_signals_at_the_earliest_moment_and_in_a_row_are_a_clean_stop(
+    daemon: Daemons, number: signal.Signals, count: int
+) -> None:
+    host = daemon()
+    for _ in range(count):
+        host.send_signal(number)
+    assert host.wait() == 0
+    assert host.find("server.stopped")

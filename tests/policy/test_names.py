@@ -183,3 +183,9 @@ def test_a_numbered_name_is_another_name_and_fits_a_directory_entry(name: str, n
     assert other != safe
     assert len(other.encode()) <= 255
     assert other[0] not in ".-"
+
+
+@pytest.mark.parametrize("filler", [".", " ", ". ", "\u0323\u0301", "/", "\u202e"])
+def test_a_name_costs_no_more_than_it_is_worth(filler: str) -> None:
+    """Were any step quadratic, this would not end in time."""
+    assert safe_name("a" + filler * 1_000_000 + "b.txt").endswith(".txt")

@@ -1,9 +1,10 @@
 """How much a client is asked for at once."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.pacing import FIRST_WINDOW, FIXED_CHUNK, SlowStart
+from galileod.policy.pacing import FIRST_WINDOW, FIXED_CHUNK, SlowStart, least_credit
 
 MIN, MAX = 64 * 1024, 8 * 1024 * 1024
 
@@ -48,3 +49,18 @@ def test_no_bound_is_ever_broken(
         pace.stored(length)
         assert low <= pace.chunk <= high
         assert 1 <= pace.in_flight <= max_in_flight
+
+
+@pytest.mark.parametrize(
+    ("chunk_min", "chunk_max", "memory", "least"),
+    [
+        (MIN, MAX, 1 << 28, 250_000),
+        (300_000, MAX, 1 << 28, 300_000),
+        (MIN, MIN, 1 << 28, MIN),
+        (MIN, MAX, 100_000, 100_000),
+    ],
+)
+def test_the_least_credit_fits_a_client_that_knows_only_the_originals_chunk(
+    chunk_min: int, chunk_max: int, memory: int, least: int
+) -> None:
+    assert least_credit(chunk_min, chunk_max, memory) == least

@@ -505,3 +505,11 @@ async def test_an_upload_that_is_cancelled_while_it_commits_is_whole_or_not_ther
             await sink.commit()
     assert visible(directory) in ({}, {"a.bin": DATA})
     assert spool(directory) == []
+
+
+def test_a_name_that_is_no_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/\xff.txt", "wb") as file:
+        file.write(b"data")
+    store = LocalStore.open(str(tmp_path), "rename", "none")
+    assert store.files() == {"\\xff.txt": 4}
+    store.close()

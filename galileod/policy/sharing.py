@@ -11,6 +11,9 @@ SHARE: Final = 4
 """An upload holds at most the `SHARE`th part of what is free beside it."""
 
 
+MODEST: Final = 2
+"""Smallest shares that an upload may hold although its user holds much."""
+
 HEAD_START: Final = 16
 """All that is given out before it was earned is the `HEAD_START`th part of the memory."""
 
@@ -21,7 +24,8 @@ class MemoryShare(Generic[Turn]):
     An upload may hold a quarter of what it leaves free (the dynamic threshold of shared-memory
     switches: A. K. Choudhury and E. L. Hahne, 1998). So one that is alone holds a fifth of all,
     many hold less each, and there is something for a newcomer while others keep what they hold
-    without using it. All uploads of one user may hold as much as they leave free. When not even
+    without using it. All uploads of one user together may hold as much as they leave free; beyond
+    that each of them is held to twice `minimum`. When not even
     `minimum` is free, uploads that hold nothing wait in a queue, and get `minimum` in turn. It
     holds one entry an upload at the most.
     """
@@ -45,20 +49,18 @@ class MemoryShare(Generic[Turn]):
     def room(self, held: int, held_by_user: int) -> int:
         """How many bytes more an upload may be promised that holds `held`; `minimum` or more, or 0.
 
-        All uploads of its user together hold `held_by_user`, and may hold as much as they leave
-        free. While others wait, nobody gets anything but in turn.
+        All uploads of its user together hold `held_by_user`. While others wait, nobody gets
+        anything but in turn.
         """
         if self._queue or self.free < self.minimum:
             return 0
         share = min(
             (self.free - SHARE * held) // (SHARE + 1),
-            (self.free - held_by_user) // 2,
+            max((self.free - held_by_user) // 2, MODEST * self.minimum - held),
         )
         if share >= self.minimum:
             return share
-        # The last quarter is for those who hold less than one.
-        spare = self.free > self.total // 4 or held_by_user < self.total // 4
-        return self.minimum if held == 0 and spare else 0
+        return self.minimum if held == 0 else 0
 
     def take(self, length: int) -> None:
         """Promise `length` bytes, no more than `room` just gave."""

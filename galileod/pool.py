@@ -58,18 +58,22 @@ class Account:
             else:
                 share.leave(turn)
             raise
-        self.held += share.minimum
-        self._pool.by_user[self._user] += share.minimum
+        self._count(share.minimum)
         return share.minimum
 
     def settle(self, held: int) -> None:
         """The upload holds `held` bytes now; what that is more than before was room just given."""
-        before, self.held = self.held, held
+        more = held - self.held
+        self._count(more)
+        if more > 0:
+            self._pool.share.take(more)
+        elif more < 0:
+            self._pool.give_back(-more)
+
+    def _count(self, more: int) -> None:
+        """The upload, and so its user, holds so many bytes more."""
+        self.held += more
         by_user = self._pool.by_user
-        by_user[self._user] += held - before
+        by_user[self._user] += more
         if not by_user[self._user]:
             del by_user[self._user]  # the users of today are not kept for ever
-        if held > before:
-            self._pool.share.take(held - before)
-        elif held < before:
-            self._pool.give_back(before - held)

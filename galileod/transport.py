@@ -113,7 +113,6 @@ class _GuardedStream(trio.abc.Stream):
         self.accepted = trio.Event()
         self.gone = Interrupt()
         self.refused: FrameTooLarge | None = None
-        self.ended = False
         self.close_sent = False
         self.received = 0
         self.last_byte = -math.inf
@@ -138,7 +137,6 @@ class _GuardedStream(trio.abc.Stream):
         self.last_byte = trio.current_time()
         waits_on = self.last_byte < self.until
         self.watch.deadline = self.last_byte + (self.idle if waits_on else 0)
-        self.ended = not data
         if not data:
             self.gone.fire()
         return self._scan(data)
@@ -163,7 +161,6 @@ class _GuardedStream(trio.abc.Stream):
         try:
             return bytes(await self._stream.receive_some(self.read_size))
         except trio.BrokenResourceError:
-            self.ended = True
             self.gone.fire()
             raise
 
@@ -244,7 +241,7 @@ class WebSocketTransport:
         """
         with trio.move_on_after(wait):
             ending = await self._drop_messages()
-            if self._stream.close_sent or self._stream.ended:
+            if self._stream.close_sent or self._stream.gone.fired:
                 return ending
         try:
             await self._send(
@@ -276,7 +273,7 @@ class WebSocketTransport:
         stream, closed = self._stream, self._websocket.closed
         if stream.refused:
             return stream.refused
-        if stream.ended or closed is None:
+        if stream.gone.fired or closed is None:
             return TransportClosed("the connection was lost")
         if stream.close_sent:
             return TransportClosed(f"closed by the peer (code {closed.code})", closed.code)

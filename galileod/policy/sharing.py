@@ -6,10 +6,8 @@ from typing import Final, Generic, TypeVar
 Turn = TypeVar("Turn")
 """What stands in the queue for an upload."""
 
-
 SHARE: Final = 4
 """An upload holds at most the `SHARE`th part of what is free beside it."""
-
 
 MODEST: Final = 2
 """Smallest shares that an upload may hold although its user holds much."""
@@ -25,9 +23,8 @@ class MemoryShare(Generic[Turn]):
     switches: A. K. Choudhury and E. L. Hahne, 1998). So one that is alone holds a fifth of all,
     many hold less each, and there is something for a newcomer while others keep what they hold
     without using it. All uploads of one user together may hold as much as they leave free; beyond
-    that each of them is held to twice `minimum`. When not even
-    `minimum` is free, uploads that hold nothing wait in a queue, and get `minimum` in turn. It
-    holds one entry an upload at the most.
+    that each of them is held to twice `minimum`. When not even `minimum` is free, uploads that
+    hold nothing wait in a queue, and get `minimum` in turn. It holds one entry an upload at most.
     """
 
     def __init__(self, total: int, minimum: int) -> None:

@@ -29,9 +29,6 @@ class Chunk:
     length: int
 
 
-ReceiverOutput = Metadata | Chunk | Finished | Ignored
-
-
 class UploadReceiver:
     """One upload, as the server sees it.
 

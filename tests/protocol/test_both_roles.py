@@ -3,6 +3,7 @@
 from collections import deque
 from random import Random
 
+from helpers.facts import receiver_facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,24 +114,9 @@ TEXTS = st.one_of(
 LENGTHS = st.sampled_from([0, 1, 9, 10, 100]) | st.integers(0, 200)
 
 
-def facts(receiver: UploadReceiver) -> list[object]:
-    window = receiver.window
-    return [
-        receiver.state,
-        receiver.metadata,
-        receiver.received,
-        window.remaining,
-        window.outstanding,
-        window.promised,
-        window.limit,
-        receiver._end_ready_out,
-        receiver._empty_chunks,
-    ]
-
-
 def put(receiver: UploadReceiver, message: str | int) -> None:
     """An error leaves all as it was; anything else is one of the four outputs."""
-    before = facts(receiver)
+    before = receiver_facts(receiver)
     try:
         if isinstance(message, str):
             text_output = receiver.receive_text(message)
@@ -138,7 +124,7 @@ def put(receiver: UploadReceiver, message: str | int) -> None:
         else:
             assert receiver.receive_binary(message) == Chunk(message)
     except RemoteProtocolError:
-        assert facts(receiver) == before
+        assert receiver_facts(receiver) == before
 
 
 @settings(deadline=None, max_examples=60)
@@ -166,8 +152,8 @@ def test_any_messages_into_a_receiver_give_outputs_or_remote_errors(
 def test_a_failed_receiver_lets_only_unknown_signals_pass(messages: list[str | int]) -> None:
     receiver = UploadReceiver()
     receiver.fail(Fault(FaultCode.INTERNAL, "x"))
-    before = facts(receiver)
+    before = receiver_facts(receiver)
     for message in messages:
         put(receiver, message)
         assert receiver.grant(10, 10) is None
-        assert facts(receiver) == before
+        assert receiver_facts(receiver) == before

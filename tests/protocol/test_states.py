@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Final
 
 import pytest
+from helpers.facts import receiver_facts
 
 from galileod.protocol.errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
 from galileod.protocol.receiver import UploadReceiver
@@ -72,21 +73,6 @@ def receiver_in(state: ReceiverState, event: ReceiverEvent) -> UploadReceiver:
         RECEIVER_ACTS[act](receiver)
     assert receiver.state is state
     return receiver
-
-
-def receiver_facts(receiver: UploadReceiver) -> list[object]:
-    window = receiver.window
-    return [
-        receiver.state,
-        receiver.metadata,
-        receiver.received,
-        window.remaining,
-        window.outstanding,
-        window.promised,
-        window.limit,
-        receiver._end_ready_out,
-        receiver._empty_chunks,
-    ]
 
 
 @pytest.mark.parametrize(("state", "event"), RECEIVER_STEPS, ids=name_of)

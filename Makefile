@@ -38,7 +38,7 @@ format: install
 	$(BIN)/ruff check --fix .
 
 bench: install
-	$(BIN)/python bench/throughput.py $(ARGS)
+	$(BIN)/python bench/run.py $(ARGS)
 
 fuzz: install
 	$(BIN)/python tests/fuzz/fuzz_receive.py $(ARGS)

@@ -1,0 +1,221 @@
+"""The peers: how each is started, and how one uploads to it.
+
+All of them store into the folder `store` of a place of their own.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import install
+from install import NotThereError
+from process import free_port, running
+from talk import Line, Part, Talk, galileosend, goodbye, put, tus
+
+BENCH = Path(__file__).resolve().parent
+Command = Sequence[str | Path]
+
+GALILEOD = """\
+log.format = "json"
+server.listen = ["127.0.0.1:{port}"]
+server.max_connections_per_address = 4096
+storage.directory = "{store}"
+storage.durability = "{durability}"
+storage.min_free = 0
+"""
+
+NGINX = """\
+{user}
+daemon off;
+worker_processes 1;
+pid {place}/pid;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path {place}/temp;
+    proxy_temp_path {place}/temp;
+    fastcgi_temp_path {place}/temp;
+    uwsgi_temp_path {place}/temp;
+    scgi_temp_path {place}/temp;
+    server {{
+        listen 127.0.0.1:{port};
+        root {place}/store;
+        client_max_body_size 0;
+        dav_methods PUT;
+    }}
+}}
+"""
+
+
+class Void(Exception):  # noqa: N818  a verdict about a run, not an error of ours
+    """What landed is not what was sent; the run does not count."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server to measure. `command` takes its place, its port and the durability to keep."""
+
+    name: str
+    command: Callable[[Path, int, str], Command]
+    upload: Callable[[Line, Part], Talk]
+    missing: str = ""
+    """Why it cannot be had, if so."""
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether a connection to it ends with a WebSocket's goodbye."""
+        return self.upload is galileosend
+
+    @contextmanager
+    def started(self, place: Path, durability: str = "none") -> Iterator["Running"]:
+        """The server on a free port, in a place that is made for it and removed after it."""
+        store, port = place / "store", free_port()
+        store.mkdir(parents=True)
+        log, pid, failure = place / "log", 0, ""
+        try:
+            with ExitStack() as stack:
+                try:
+                    command = self.command(place, port, durability)
+                    pid = stack.enter_context(running(command, log, port))
+                except (OSError, RuntimeError) as error:
+                    failure = f"it does not start: {error}"
+                yield Running(self, port, pid, store, log, failure)
+        finally:
+            shutil.rmtree(place)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs, or the reason why it does not, which voids what is asked of it."""
+
+    peer: Peer
+    port: int
+    pid: int
+    store: Path
+    log: Path
+    failure: str
+
+    def connect(self, port: int | None = None) -> Line:
+        """A connection to it, or to `port`, where something stands that forwards it."""
+        if self.failure:
+            raise Void(self.failure)
+        return Line(("127.0.0.1", port or self.port))
+
+    def goodbye(self, line: Line) -> Talk:
+        """End a connection in order."""
+        if self.peer.is_websocket:
+            yield from goodbye(line)
+
+    def take_out(self, parts: Sequence[Part]) -> None:
+        """Remove what landed, after a look at it. Raises Void unless it is what was sent."""
+        files = [path for path in self.store.iterdir() if path.is_file()]
+        # tus keeps a description beside each file; its file has a name of its own making.
+        landed = Counter(_sha1(path) for path in files if path.suffix != ".json")
+        for path in files:
+            path.unlink()
+        if landed != Counter(part.sha1 for part in parts):
+            raise Void("what landed is not what was sent")
+
+
+def _sha1(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
+
+
+def galileod(name: str, program: Command) -> Peer:
+    """A build of galileod, with its defaults but for the durability."""
+
+    def command(place: Path, port: int, durability: str) -> Command:
+        config = place / "galileod.toml"
+        config.write_text(GALILEOD.format(port=port, store=place / "store", durability=durability))
+        return [*program, "--config", config]
+
+    return Peer(name, command, galileosend)
+
+
+def program_of(path: Path) -> Command:
+    """How to start the galileod at `path`: the program, or the tree of its source."""
+    if path.is_dir():
+        # -P: the folder that we were started in may hold another one, and would come first.
+        return ["env", f"PYTHONPATH={path.resolve()}", sys.executable, "-P", "-m", "galileod"]
+    return [path.resolve()]
+
+
+def _ours(script: str) -> Peer:
+    def command(place: Path, port: int, _: str) -> Command:
+        return [sys.executable, BENCH / f"{script}.py", place / "store", str(port)]
+
+    return Peer(script, command, galileosend)
+
+
+def _nginx(program: Path) -> Peer:
+    def command(place: Path, port: int, _: str) -> Command:
+        config = place / "nginx.conf"
+        # As root its worker would be somebody else, who may not write here.
+        user = "user root;" if os.geteuid() == 0 else ""
+        config.write_text(NGINX.format(user=user, place=place, port=port))
+        return [program, "-p", place, "-e", "stderr", "-c", config]
+
+    return Peer("nginx", command, put)
+
+
+def _tus(program: Path) -> Peer:
+    def command(place: Path, port: int, _: str) -> Command:
+        return ["node", program, place / "store", str(port)]
+
+    return Peer("tus", command, tus)
+
+
+def _copyparty(folder: Path) -> Peer:
+    def command(place: Path, port: int, _: str) -> Command:
+        start = ["env", f"PYTHONPATH={folder}", f"XDG_CONFIG_HOME={place}", sys.executable, "-P"]
+        flags = ["-q", "--no-thumb", "-i", "127.0.0.1", "-p", str(port)]
+        # It writes into no tmpfs unless it is told that this is meant.
+        return [*start, "-m", "copyparty", *flags, "--wram", "-v", f"{place / 'store'}::rw"]
+
+    return Peer("copyparty", command, put)
+
+
+def _to_install(name: str, get: Callable[[], Path], make: Callable[[Path], Peer]) -> Peer:
+    try:
+        return make(get())
+    except NotThereError as reason:
+        return Peer(name, lambda *_: [], put, missing=str(reason))
+
+
+NAMES = ("galileod", "limit", "afternoon", "nginx", "tus", "copyparty")
+OTHER = "other galileod"
+
+
+def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list[Peer]:
+    """The peers of these names, those that cannot be had with the reason."""
+    makers: dict[str, Callable[[], Peer]] = {
+        "galileod": lambda: galileod("galileod", [Path(sys.executable).with_name("galileod")]),
+        "limit": lambda: _ours("limit"),
+        "afternoon": lambda: _ours("afternoon"),
+        "nginx": lambda: _to_install("nginx", lambda: install.nginx(install=may_install), _nginx),
+        "tus": lambda: _to_install("tus", lambda: install.tus(install=may_install), _tus),
+        "copyparty": lambda: _to_install(
+            "copyparty", lambda: install.copyparty(install=may_install), _copyparty
+        ),
+    }
+    peers = [makers[name]() for name in names]
+    if other:
+        peers.insert(1, galileod(OTHER, program_of(other)))
+    return peers
+
+
+def there(peers: Sequence[Peer]) -> list[Peer]:
+    """Those that can be had."""
+    return [peer for peer in peers if not peer.missing]
+
+
+def builds(peers: Sequence[Peer]) -> list[Peer]:
+    """Those that are galileod."""
+    return [peer for peer in peers if peer.name in ("galileod", OTHER)]

@@ -1,0 +1,111 @@
+"""Processes of the bench's own: started, looked at from outside, and ended whatever happens."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PATIENCE = 30
+"""Seconds that a process may take to listen, and to end when it is told to."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
+    """A process that listens on `port`; gives its id. Raises RuntimeError if it does not listen."""
+    with ExitStack() as stack:
+        with log.open("ab") as output, _uninterrupted():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C comes to us alone, and we end it in order.
+                start_new_session=True,
+            )
+            stack.callback(_end, process)
+        _wait_for(process, port, log)
+        yield process.pid
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with _uninterrupted():
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off: no process may be there that nobody is going to end."""
+    came: list[int] = []
+    usual = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise RuntimeError(" ".join(last) or "it said nothing") from None
+            time.sleep(0.02)
+        else:
+            return
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process, its children, and those of them that have ended, have taken so far."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        number = int(stat.parent.name)
+        parents[number] = int(fields[1])
+        ticks[number] = sum(map(int, fields[11:15]))
+
+    def of_tree(root: int) -> int:
+        children = [number for number, parent in parents.items() if parent == root]
+        return ticks.get(root, 0) + sum(map(of_tree, children))
+
+    return of_tree(pid) / TICKS
+
+
+def peak_memory(pid: int) -> float:
+    """The most resident memory that a process had, in MiB, since `forget_peak`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Let `peak_memory` begin anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM

@@ -1,0 +1,91 @@
+"""galileod beside its peers, in one run, as tables: what `make bench` starts.
+
+    python bench/run.py [--only WORK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
+
+Peers take turns, so that whatever else the machine does falls on all of them. Every ratio is taken
+run by run; a figure is the median of the runs, with the least and the most in brackets. What landed
+is compared with what was sent after each run, and a peer with a difference is VOID.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import install
+from crowds import many, small
+from measure import GIB, Settings
+from peers import NAMES, OTHER, find
+from works import disk, far, one
+
+WORKS = {work.__name__: work for work in (one, many, far, disk, small)}
+QUICK = 4 << 20
+"""Bytes that stand for 1 GiB in a run that only shows that everything works."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="galileod beside its peers, as tables.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--only", action="append", choices=WORKS, help="a work to do; may be given several times")
+    add("--peers", default=",".join(NAMES), help="the peers to measure")
+    add("--galileod", type=Path, help="another build to measure beside: a program, or source")
+    add("--size", type=int, default=1024, help="MiB that each work moves; all go down with it")
+    add("--runs", type=int, default=5, help="runs that count, after one that does not")
+    add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a folder in memory")  # noqa: S108
+    add("--disk", type=Path, default=install.HOME.parent, help="a folder on disk")
+    add("--quick", action="store_true", help="everything tiny, and once; shows only that it works")
+    add("--no-install", action="store_true", help="leave out what is not installed yet")
+    options = parser.parse_args()
+    options.peers = options.peers.split(",")
+    if unknown := set(options.peers) - set(NAMES):
+        parser.error(f"unknown peers: {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    # An ordinary kill ends our own processes too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if options.quick:
+        settings = Settings(QUICK, 1, options.tmpfs, options.disk, quick=True)
+    else:
+        settings = Settings(options.size << 20, options.runs, options.tmpfs, options.disk)
+    peers = find(options.peers, options.galileod, may_install=not options.no_install)
+    print(header(options.peers, settings))
+    if options.galileod:
+        print(f"\n{OTHER}: {options.galileod}")
+    for name in options.only or WORKS:
+        work = WORKS[name]
+        print(f"\n## `{name}`\n\n{(work.__doc__ or '').splitlines()[0]}\n", flush=True)
+        print(work(settings, peers), flush=True)
+
+
+def header(names: Sequence[str], settings: Settings) -> str:
+    """The machine and the versions."""
+    packages = ("galileod", "trio", "websockets")
+    ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    pinned = {"tus": install.TUS, "copyparty": install.COPYPARTY}
+    theirs = [package for name in names for package in pinned.get(name, ())]
+    small = "" if settings.size == GIB else ", and not the 1 GiB that the aims are meant for"
+    return (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}; "
+        f"{', '.join([ours, *theirs])}.\n\nMedian of {settings.runs} (least to most); "
+        f"{settings.size >> 20} MiB{small}."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

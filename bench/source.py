@@ -1,0 +1,51 @@
+"""The data that is sent: a file of random bytes in memory, sent whole or in parts."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from talk import Part
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file of `size` bytes, in a folder of its own where servers may have their place."""
+
+    folder: Path
+    path: Path
+    descriptor: int
+    size: int
+
+    def parts(self, count: int, size: int | None = None) -> list[Part]:
+        """That many parts of one size that follow each other; without a size, of all the file.
+
+        Where they are more than the file has, they begin again at its start.
+        """
+        size = size or self.size // count
+        room = self.size // size
+        return [self._part(f"{number}.bin", number % room * size, size) for number in range(count)]
+
+    def _part(self, name: str, offset: int, size: int) -> Part:
+        sha1 = hashlib.sha1()  # noqa: S324
+        for start in range(offset, offset + size, BLOCK):
+            length = min(BLOCK, offset + size - start)
+            sha1.update(os.pread(self.descriptor, length, start))
+        return Part(name, self.descriptor, offset, size, sha1.hexdigest())
+
+
+@contextmanager
+def source(within: Path, size: int) -> Iterator[Source]:
+    """A source of `size` bytes, which is gone at the end with all of its folder."""
+    with tempfile.TemporaryDirectory(prefix="galileod-bench-", dir=within) as folder:
+        path = Path(folder) / "source"
+        with path.open("wb") as file:
+            for start in range(0, size, BLOCK):
+                file.write(os.urandom(min(BLOCK, size - start)))
+        with path.open("rb") as file:
+            yield Source(Path(folder), path, file.fileno(), size)

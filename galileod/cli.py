@@ -12,6 +12,7 @@ import trio
 from attrs import asdict
 
 from . import __version__, config, daemon, logs
+from .allocator import keep_freed_memory
 from .ledger import Ledger, LedgerError
 from .storage.local import LEDGER_FILE, STATE_DIRECTORY
 
@@ -58,6 +59,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     source = config.find_file(path, os.environ)
     settings = config.with_flags(config.load(source), listen, directory)
     logs.set_up(settings.log.level, settings.log.format, sys.stderr)
+    keep_freed_memory()
     try:
         trio.run(daemon.run, settings, source)
     except daemon.StartError as error:

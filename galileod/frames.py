@@ -1,11 +1,17 @@
-"""Where WebSocket frames begin and how long they say they are (RFC 6455, section 5.2).
+"""WebSocket frames as bytes (RFC 6455, section 5.2): file data goes one way, the rest another.
 
-The WebSocket library shows a message when it is whole. To refuse a frame by its announced length,
-before its bytes are held, the bytes are walked here first. Nothing is judged but the length:
-every other rule of the RFC stays with the library.
+The WebSocket library copies a message several times on its way, and shows it when it is whole. So
+the bytes are walked here first. A frame is refused by its announced length, before its bytes are
+held; and the payload of a BINARY message is taken out, so that the library sees the same frame with
+nothing in it. Every rule of the RFC but the length stays with the library: a frame that breaks one
+is handed to it as it came.
 """
 
+from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+from attrs import frozen
 
 TEXT_LIMIT: Final = 32 * 1024
 """Bytes in a TEXT message, in all its frames. A signal is a line of JSON."""
@@ -13,94 +19,189 @@ TEXT_LIMIT: Final = 32 * 1024
 MAX_FRAGMENTS: Final = 4096
 """Frames in a message. The library holds something for each, even if it is empty."""
 
+PART: Final = 2 * 1024 * 1024
+"""Bytes of a BINARY message that are passed on before it is whole: enough to be worth a thread hop,
+and still in the processor's cache when they are hashed and written."""
+
+SMALL_PIECE: Final = 16 * 1024
+"""Bytes below which a piece of a message is joined to the next: a message that trickles in would
+cost more for the pieces than for what is in them."""
+
+_FINAL: Final = 0x80
+_RESERVED: Final = 0x70
 _OPCODE: Final = 0x0F
 _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
+_BINARY: Final = 0x2
 _FIRST_CONTROL: Final = 0x8
 _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 _LENGTH_OF_LENGTH: Final = {126: 2, 127: 8}
+_LEAST_LENGTH: Final = {126: 126, 127: 1 << 16}
+"""What a length must be to be written in that form: the shortest is the only legal one."""
+_KEY: Final = 4
+
+Unmask = Callable[[memoryview, bytes], bytes]
+"""Undoes the masking of data with a key of four bytes."""
 
 
 class FrameTooLarge(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
     """A message announces more than it may hold: `length` bytes, with what came of it before.
 
-    `clean` bytes of what was fed stand before the frame that does so.
+    `clean` is what the library is to see of the frames before it.
     """
 
-    def __init__(self, *, text: bool, length: int, clean: int) -> None:
+    def __init__(self, *, text: bool, length: int, clean: bytes) -> None:
         super().__init__(f"a {'text' if text else 'binary'} message of {length} bytes")
         self.text = text
         self.length = length
         self.clean = clean
 
 
-class FrameScanner:
-    """Walks the bytes of one direction of a connection, from the first frame on.
+@frozen
+class MessagePart:
+    """The next bytes of a BINARY message of which more is to come; in pieces, in order."""
 
-    Holds at most one frame header (14 bytes). BINARY messages may hold only what `allow` granted.
+    pieces: list[bytes]
+
+
+@frozen
+class BinaryMessage:
+    """The end of a BINARY message: the bytes that no part had, and what there is to say of it all.
+
+    `length` is that of the whole message in bytes; its first and last came at the times that are
+    given in seconds.
     """
 
-    def __init__(self) -> None:
+    pieces: list[bytes]
+    length: int
+    first_byte: float
+    last_byte: float
+
+
+class FrameSplitter:
+    """Walks the bytes of one direction of a connection, from the first frame on.
+
+    Holds one frame header (14 bytes), and what it took out: of BINARY messages, which may hold only
+    what `allow` granted. The owner empties `parts`, and takes the oldest of `messages` each time
+    that the library shows one.
+    """
+
+    def __init__(self, unmask: Unmask) -> None:
+        self.parts: deque[MessagePart] = deque()
+        self.messages: deque[BinaryMessage] = deque()
+        self._unmask = unmask
         self._header = bytearray()
         self._payload_left = 0
+        self._key = b""
+        self._taken_out = False
+        self._final = True
         self._in_text = False
-        self._message = 0
+        self._length = 0
         self._fragments = 0
         self._budget = 0
         self._largest = 0
+        self._pieces: list[bytes] = []
+        self._gathered = 0
+        self._first_byte = 0.0
 
     def allow(self, length: int) -> None:
         """One more BINARY message of at most `length` bytes may come."""
         self._budget += length
         self._largest = max(self._largest, length)
 
-    def feed(self, data: bytes | bytearray | memoryview, frames: int = 1 << 62) -> int:
-        """Walk over the next bytes, and no further than `frames` headers; gives how far that is.
+    def feed(self, data: bytes, now: float, frames: int) -> tuple[bytes, int]:
+        """Walk over the next bytes, and no further than `frames` headers.
 
-        Raises FrameTooLarge as soon as a header is too much. After that the scanner has done its
-        work, and takes no more.
+        Gives what the library is to see, and how many of the bytes were walked. Raises
+        FrameTooLarge as soon as a header is too much. After that the splitter has done its work,
+        and takes no more.
         """
-        position = 0
-        while position < len(data) and (frames or self._payload_left):
+        passed, view, position = bytearray(), memoryview(data), 0
+        while position < len(view) and (frames or self._payload_left):
             if self._payload_left:
-                step = min(self._payload_left, len(data) - position)
-                self._payload_left -= step
-                position += step
-                continue
-            self._header.append(data[position])
-            position += 1
-            if len(self._header) == self._header_length():
-                clean = max(0, position - len(self._header))
-                self._announce(clean)
-                self._header.clear()
+                part = view[position : position + self._payload_left]
+                self._payload_left -= len(part)
+                position += len(part)
+                if self._taken_out:
+                    self._take_out(part)
+                else:
+                    passed += part
+            else:
+                self._header.append(view[position])
+                position += 1
+                if len(self._header) < self._header_length():
+                    continue
                 frames -= 1
-        return position
+                self._begin_frame(passed, now)
+            if self._taken_out and not self._payload_left:
+                self._end_frame(passed, now)
+        return bytes(passed), position
 
     def _header_length(self) -> int:
         if len(self._header) < 2:  # noqa: PLR2004  the two fixed bytes
             return 2
-        mask = 4 if self._header[1] & _MASKED else 0
+        mask = _KEY if self._header[1] & _MASKED else 0
         return 2 + _LENGTH_OF_LENGTH.get(self._header[1] & _LENGTH, 0) + mask
 
-    def _announce(self, clean: int) -> None:
-        length = self._header[1] & _LENGTH
-        extended = _LENGTH_OF_LENGTH.get(length, 0)
-        if extended:
+    def _begin_frame(self, passed: bytearray, now: float) -> None:
+        first, second = self._header[:2]
+        length = second & _LENGTH
+        least = _LEAST_LENGTH.get(length, 0)
+        if extended := _LENGTH_OF_LENGTH.get(length, 0):
             length = int.from_bytes(self._header[2 : 2 + extended])
+        opcode = first & _OPCODE
+        if opcode < _FIRST_CONTROL:
+            in_turn = opcode == (_BINARY if self._final else _CONTINUATION)
+            self._begin_data(opcode, length, passed, now)
+            self._final = bool(first & _FINAL)
+            sound = second & _MASKED and not first & _RESERVED and length >= least
+            self._taken_out = bool(in_turn and sound and not self._in_text)
         self._payload_left = length
-        opcode = self._header[0] & _OPCODE
-        if opcode >= _FIRST_CONTROL:
-            return
+        if self._taken_out:
+            self._key = bytes(self._header[-_KEY:])
+        else:
+            passed += self._header
+            self._header.clear()
+
+    def _begin_data(self, opcode: int, length: int, passed: bytearray, now: float) -> None:
+        """Judge the length of a data frame, together with those of the same message."""
         if opcode != _CONTINUATION:
             self._in_text = opcode == _TEXT
-            self._message = self._fragments = 0
-        self._message += length
+            self._length = self._fragments = 0
+            self._first_byte = now
+        self._length += length
         self._fragments += 1
         if self._in_text:
-            too_large = self._message > TEXT_LIMIT
+            too_large = self._length > TEXT_LIMIT
         else:
-            too_large = self._message > self._largest or length > self._budget
+            too_large = self._length > self._largest or length > self._budget
             self._budget -= length
         if too_large or self._fragments > MAX_FRAGMENTS:
-            raise FrameTooLarge(text=self._in_text, length=self._message, clean=clean)
+            raise FrameTooLarge(text=self._in_text, length=self._length, clean=bytes(passed))
+
+    def _take_out(self, part: memoryview) -> None:
+        piece = self._unmask(part, self._key)
+        # A frame comes in parts; the next one goes on in the key where this one ended.
+        turn = len(part) % _KEY
+        self._key = self._key[turn:] + self._key[:turn]
+        if self._pieces and len(self._pieces[-1]) < SMALL_PIECE:
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(piece)
+        self._gathered += len(piece)
+        if self._gathered >= PART and (self._payload_left or not self._final):
+            self.parts.append(MessagePart(self._gather()))
+
+    def _end_frame(self, passed: bytearray, now: float) -> None:
+        """Show the library the frame with nothing in it."""
+        passed += bytes((self._header[0], _MASKED)) + self._header[-_KEY:]
+        self._header.clear()
+        self._taken_out = False
+        if self._final:
+            message = BinaryMessage(self._gather(), self._length, self._first_byte, now)
+            self.messages.append(message)
+
+    def _gather(self) -> list[bytes]:
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        return pieces

@@ -12,12 +12,12 @@ import trio
 from attrs import define, field
 
 from .config import Config
-from .frames import TEXT_LIMIT, FrameTooLarge
+from .frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
 from .house import House
 from .ledger import LedgerError
 from .policy.limits import check_size
 from .policy.names import safe_name
-from .policy.pacing import SlowStart
+from .policy.pacing import Pacer
 from .policy.rate import RateMeter
 from .pool import Account
 from .protocol.errors import Fault, FaultCode
@@ -46,6 +46,9 @@ INTERNAL_ERROR: Final = 1011
 
 DISCONNECTED: Final = "disconnected"
 """The `code` of an upload whose client went away: no fault, since nobody is left to be told."""
+
+Incoming = Metadata | Finished | Ignored | MessagePart | BinaryMessage
+"""What a client may send: a signal, or bytes of a chunk."""
 
 _log = structlog.stdlib.get_logger()
 
@@ -101,7 +104,7 @@ class Session:
                     stored = await sink.commit()
                     await reservation.become(stored)
         self.log_stored(stored, sha1, verified=claim is not None)
-        await self.transport.send(self.receiver.close(), self.config.timeouts.close)
+        await self.transport.send(self.receiver.close(), timeout=self.config.timeouts.close)
 
     async def expect_metadata(self) -> Metadata:
         """The first signal."""
@@ -118,20 +121,24 @@ class Session:
         """Grant, store, grant again, until the client has finished; gives the hash that it sent."""
         chunks = self.config.chunks
         head_start = self.account.head_start
-        pace = SlowStart(chunks.min, chunks.max, chunks.max_in_flight, head_start)
+        pacer = Pacer(chunks.min, chunks.max, chunks.max_in_flight, head_start)
         idle = self.config.timeouts.idle
         ending = trio.CancelScope()
         with self.interrupted_by(self.house.stopping.no_uploads), self.account, ending:
             while True:
-                await self.grant(pace)
+                await self.grant(pacer)
                 if self.receiver.state is ReceiverState.EXPECT_FINISHED:
                     # Nothing but `finished` is due; no chatter puts this off.
                     ending.deadline = min(ending.deadline, trio.current_time() + idle)
-                match message := await self.next_data():
-                    case bytes() if message:
-                        await sink.write(message)
-                        self.progress.stored(len(message))
-                        pace.stored(len(message))
+                match await self.next_data():
+                    case MessagePart(pieces):
+                        await sink.write(pieces)
+                    case BinaryMessage(pieces, length, first_byte, last_byte):
+                        pacer.arrived(length, first_byte, last_byte)
+                        if length:
+                            await sink.write(pieces)
+                            self.progress.stored(length)
+                        pacer.stored(length, trio.current_time())
                         self.account.settle(self.receiver.window.promised)
                     case Finished(claim):
                         return claim
@@ -159,17 +166,19 @@ class Session:
             )
         return digest if claim.type == RUNNING_HASH else await sink.digest(RUNNING_HASH)
 
-    async def grant(self, pace: SlowStart) -> None:
+    async def grant(self, pacer: Pacer) -> None:
         """Send every `ready` that the pace, the memory and the file have room for."""
         window = self.receiver.window
         if not window.outstanding:
             self.account.settle(0)  # what earlier credits left over is void with the next one
-        taken = self.take_credits(pace, self.account.room)
+        taken = self.take_credits(pacer, self.account.room)
         if self.receiver.state is ReceiverState.RECEIVING and not window.outstanding:
             # All memory is promised; nothing will come of this upload before it has its turn.
-            taken = self.take_credits(pace, await self.wait_for_memory())
-        for credit in taken:
-            await self.send(self.receiver.ready(credit))
+            taken = self.take_credits(pacer, await self.wait_for_memory())
+        if taken:
+            # A peer that does not read is as good as gone.
+            signals = [self.receiver.ready(credit) for credit in taken]
+            await self.transport.send(*signals, timeout=self.config.timeouts.idle)
 
     async def wait_for_memory(self) -> int:
         """Stand in line for the smallest share, in bytes, while the client is there."""
@@ -183,18 +192,27 @@ class Session:
                 ) from None
         raise TransportClosed("the connection was lost")
 
-    def take_credits(self, pace: SlowStart, room: int) -> list[int]:
+    def take_credits(self, pacer: Pacer, room: int) -> list[int]:
         """Take credits out of the memory; all at once, so that others see what is left."""
-        taken = []
-        while (credit := self.receiver.grant(min(pace.chunk, room), pace.in_flight)) is not None:
-            self.account.settle(self.receiver.window.promised)
+        taken, window, most = [], self.receiver.window, self.config.chunks.max_in_flight
+        now = trio.current_time()
+        while True:
+            # What earlier credits left over is void once none is out.
+            promised = window.promised if window.outstanding else 0
+            wanted = pacer.credit(promised, room)
+            credit = self.receiver.grant(wanted, most)
+            if credit is None:
+                break
+            if credit:
+                pacer.granted(credit, now)
+            self.account.settle(window.promised)
             self.transport.allow(credit)
             taken.append(credit)
             room = self.account.room
-        self.progress.granted(self.receiver.window.outstanding)
+        self.progress.granted(window.outstanding)
         return taken
 
-    async def next_data(self) -> Metadata | Finished | Ignored | bytes:
+    async def next_data(self) -> Incoming:
         """The next message, from a client that must not be silent, nor too slow with its data."""
         message = None
         while message is None:
@@ -211,9 +229,7 @@ class Session:
                 self.rate.add(trio.current_time() - began, self.received - received)
         return message
 
-    async def next_message(
-        self, idle: float, at_most: float
-    ) -> Metadata | Finished | Ignored | bytes:
+    async def next_message(self, idle: float, at_most: float) -> Incoming:
         """The next message that the protocol allows: a signal, or the bytes of a chunk."""
         try:
             message = await self.transport.receive(idle, at_most)
@@ -229,14 +245,12 @@ class Session:
                     limit=TEXT_LIMIT,
                 ) from None
             raise self.receiver.overrun(refused.length) from None
-        if isinstance(message, str):
-            return self.receiver.receive_text(message)
-        self.receiver.receive_binary(len(message))
+        match message:
+            case str():
+                return self.receiver.receive_text(message)
+            case BinaryMessage(length=length):
+                self.receiver.receive_binary(length)
         return message
-
-    async def send(self, signal: str) -> None:
-        """Send a signal; a peer that does not read is as good as gone."""
-        await self.transport.send(signal, self.config.timeouts.idle)
 
     @contextmanager
     def interrupted_by(self, interrupt: Interrupt) -> Iterator[None]:
@@ -313,7 +327,7 @@ async def _fail(session: Session, fault: Fault, close_code: int) -> str:
     _log_failed(session, fault.code, fault.reason)
     wait = session.config.timeouts.close
     try:
-        await session.transport.send(session.receiver.fail(fault), wait)
+        await session.transport.send(session.receiver.fail(fault), timeout=wait)
     except TransportClosed as gone:
         return str(gone)
     if fault.code is FaultCode.SHUTTING_DOWN:

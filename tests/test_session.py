@@ -1,7 +1,7 @@
 """One upload, start to end, on trio's own clock: no thread and no socket takes part."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import trio
 from helpers.wire import (
     BINARY,
     CLOSE,
+    CONTINUATION,
     PING,
     UPGRADE,
     frame,
@@ -22,7 +23,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 from trio_websocket import ConnectionClosed
 
-from galileod.config import Config, Hash, Limits, Timeouts
+from galileod.config import Chunks, Config, Hash, Limits, Timeouts
 from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
 from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.units import Duration, Size
@@ -34,6 +35,11 @@ DATA = bytes(range(256)) * 4
 Line = MutableMapping[str, Any]
 
 
+def data_frame(data: bytes) -> bytes:
+    """A chunk of any size, with a mask that changes nothing."""
+    return header(BINARY, len(data)) + data
+
+
 class StubbornSink(MemorySink):
     """A sink that fails in one step, or takes its time there."""
 
@@ -41,9 +47,9 @@ class StubbornSink(MemorySink):
         super().__init__(store, name)
         self._ours = store
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, pieces: Sequence[bytes]) -> None:
         await self._ours.step("write")
-        await super().write(data)
+        await super().write(pieces)
 
     async def digest(self, kind: str) -> str:
         await self._ours.step("digest")
@@ -582,6 +588,25 @@ async def test_smaller_chunks_than_granted_are_taken_and_their_answers_surplus_d
     assert store.files == {"a.bin": DATA}
 
 
+@pytest.mark.parametrize("in_flight", [1, 2, 16])
+@pytest.mark.parametrize("own", [250_000, 200_000, 65_536])
+@pytest.mark.parametrize("size", [3_000_000, 3_932_160, 4_600_000, 5_900_000, 6_997_657, 7_900_000])
+async def test_a_client_with_a_chunk_size_of_its_own_is_served_whatever_the_size_of_its_file(
+    autojump_clock: MockClock, size: int, own: int, in_flight: int
+) -> None:
+    store, sent = MemoryStore(), 0
+    content = (DATA * (size // len(DATA) + 1))[:size]
+    async with serving(store, Config(chunks=Chunks(max_in_flight=in_flight))) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": size}))
+        while (signal := await raw.receive()).get("ready"):
+            chunk = content[sent : sent + own]
+            sent += len(chunk)
+            await raw.send(data_frame(chunk) if chunk else text_frame({"finished": True}))
+        assert signal == {"close": True}
+    assert store.files == {"a.bin": content}
+
+
 async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
     autojump_clock: MockClock,
 ) -> None:
@@ -597,6 +622,210 @@ async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
         await client.send({"finished": 1})
         assert await client.receive() == {"close": True}
     assert store.files == {"a.bin": b"abc"}
+
+
+# Chunks that come in parts.
+
+MIB = 1024 * 1024
+CHUNK = 6 * MIB
+MOST_OF_IT = 4 * MIB
+
+
+class WatchedSink(MemorySink):
+    """Tells how many bytes each write had."""
+
+    def __init__(self, store: MemoryStore, name: str, writes: list[int]) -> None:
+        super().__init__(store, name)
+        self._writes = writes
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        await super().write(pieces)
+        self._writes.append(sum(len(piece) for piece in pieces))
+
+    @property
+    def content(self) -> bytes:
+        return bytes(self._data)
+
+
+class WatchedStore(MemoryStore):
+    """A store for one upload, into whose sink one can look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[int] = []
+        self.sink: WatchedSink | None = None
+
+    async def create(self, upload: str, name: str) -> MemorySink:
+        del upload
+        await trio.lowlevel.checkpoint()
+        self.sink = WatchedSink(self, name, self.writes)
+        return self.sink
+
+    @property
+    def content(self) -> bytes:
+        """What the sink has so far."""
+        assert self.sink is not None
+        return self.sink.content
+
+
+def large(size: int) -> bytes:
+    return (DATA * (size // len(DATA) + 1))[:size]
+
+
+def in_frames(data: bytes, count: int) -> bytes:
+    """A BINARY message in `count` frames."""
+    step = -(-len(data) // count)
+    starts = range(0, len(data), step)
+    return b"".join(
+        header(BINARY if not at else CONTINUATION, len(part), final=at == starts[-1]) + part
+        for at in starts
+        if (part := data[at : at + step])
+    )
+
+
+@pytest.mark.parametrize("whole_frames", [False, True])
+async def test_parts_of_a_chunk_are_stored_before_the_chunk_is_whole(
+    autojump_clock: MockClock, *, whole_frames: bool
+) -> None:
+    store, data = WatchedStore(), large(CHUNK)
+    message = in_frames(data, 12 if whole_frames else 1)
+    async with serving(store, with_chunks(CHUNK, 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": CHUNK}))
+        assert (await raw.receive())["chunksize"] == CHUNK
+        await raw.send(message[:MOST_OF_IT])
+        await trio.testing.wait_all_tasks_blocked()
+        assert 2 * MIB <= len(store.content) <= MOST_OF_IT
+        assert data.startswith(store.content)
+        assert store.files == {}
+        await raw.send(message[MOST_OF_IT:])
+        assert await raw.receive() == {"ready": True}
+        assert store.content == data
+        await raw.send(text_frame({"finished": True}))
+        assert await raw.receive() == {"close": True}
+    assert store.files == {"a.bin": data}
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 100])
+async def test_a_chunk_that_came_in_parts_is_one_chunk_in_the_log(
+    autojump_clock: MockClock, frames: int
+) -> None:
+    store, data = WatchedStore(), large(CHUNK)
+    sha1 = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    with capture_logs() as logs:
+        async with serving(store, with_chunks(CHUNK, 2)) as wire:
+            raw = await wire.open_raw()
+            await raw.send(text_frame({"name": "a.bin", "size": CHUNK}))
+            await raw.receive()
+            await raw.send(in_frames(data, frames))
+            assert await raw.receive() == {"ready": True}
+            await raw.send(text_frame({"finished": True, **hash_of("sha1", sha1)}))
+            assert await raw.receive() == {"close": True}
+    assert len(store.writes) > 1, "the chunk did not come in parts"
+    assert sum(store.writes) == CHUNK
+    assert store.files == {"a.bin": data}
+    end = the_end(logs)
+    assert (end["chunks"], end["chunk_min"], end["chunk_max"]) == (1, CHUNK, CHUNK)
+    assert (end["in_flight_max"], end["sha1"], end["hash_verified"]) == (1, sha1, True)
+
+
+async def test_a_credit_is_given_back_at_the_end_of_its_chunk_and_not_before(
+    autojump_clock: MockClock,
+) -> None:
+    store, data = WatchedStore(), large(4 * CHUNK)
+    async with serving(store, with_chunks(CHUNK, 2)) as wire:
+        share = wire.house.pool.share
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": len(data)}))
+        for _ in range(2):
+            assert await raw.receive() == {"ready": True, "chunksize": CHUNK}
+        for number in range(2):
+            stored = number * CHUNK
+            message = in_frames(data[stored : stored + CHUNK], 1)
+            for sent in range(0, CHUNK, MIB):
+                await raw.send(message[sent : sent + MIB])
+                with trio.move_on_after(1) as nothing_came:
+                    await raw.receive_frame()
+                assert nothing_came.cancelled_caught
+                assert share.held == 2 * CHUNK
+            assert len(store.content) > stored + 2 * MIB
+            await raw.send(message[CHUNK:])
+            assert await raw.receive() == {"ready": True, "chunksize": CHUNK}
+            # What this chunk held was given back, and taken again for the next credit.
+            assert share.held == 2 * CHUNK
+            assert store.content == data[: stored + CHUNK]
+        await raw.send(in_frames(data[2 * CHUNK : 3 * CHUNK], 1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert share.held == CHUNK
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("ending", ["lost", "closed", "silent"])
+async def test_an_upload_that_ends_in_the_middle_of_a_chunk_leaves_nothing(
+    autojump_clock: MockClock, ending: str, before: int
+) -> None:
+    store, data = WatchedStore(), large(2 * CHUNK)
+    with capture_logs() as logs:
+        async with serving(store, with_chunks(CHUNK, 1)) as wire:
+            raw = await wire.open_raw()
+            await raw.send(text_frame({"name": "a.bin", "size": len(data)}))
+            await raw.receive()
+            for _ in range(before):
+                await raw.send(in_frames(data[:CHUNK], 1))
+                await raw.receive()
+            await raw.send(in_frames(data[before * CHUNK :][:CHUNK], 1)[:MOST_OF_IT])
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(store.content) >= before * CHUNK + 2 * MIB
+            match ending:
+                case "lost":
+                    await trio.aclose_forcefully(raw.stream)
+                case "closed":
+                    await raw.stream.send_eof()
+                case "silent":
+                    assert (await raw.receive())["code"] == "idle"
+                    await raw.stream.aclose()
+            await wire.all_ended()
+            assert store.open_sinks == 0
+            assert wire.house.pool.share.held == 0
+    assert store.files == {}
+    assert the_end(logs)["event"] == "upload.failed"
+    assert the_end(logs)["code"] == ("idle" if ending == "silent" else "disconnected")
+    assert the_end(logs)["received"] == before * CHUNK, "what came of no whole chunk does not count"
+
+
+async def test_a_storage_that_fails_in_the_middle_of_a_chunk_is_told_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    store = StubbornStore("write", raising(NoSpaceError("the disk is full")))
+    async with serving(store, with_chunks(CHUNK, 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": CHUNK}))
+        await raw.receive()
+        began = trio.current_time()
+        await raw.send(in_frames(large(CHUNK), 1)[:MOST_OF_IT])
+        assert (await raw.receive())["code"] == "no_space"
+        assert trio.current_time() == began
+        await raw.stream.aclose()
+        await wire.all_ended()
+    assert (store.files, store.open_sinks) == ({}, 0)
+
+
+@pytest.mark.parametrize("seconds", [59, 1000])
+async def test_the_time_that_the_storage_takes_for_a_part_is_not_the_clients(
+    autojump_clock: MockClock, seconds: int
+) -> None:
+    store, data = StubbornStore("write", sleeping(seconds)), large(2 * CHUNK)
+    async with serving(store, with_chunks(CHUNK, 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": len(data)}))
+        for at in range(0, len(data), CHUNK):
+            assert (await raw.receive())["chunksize"] == CHUNK
+            await raw.send(in_frames(data[at : at + CHUNK], 1))
+        assert await raw.receive() == {"ready": True}
+        await raw.send(text_frame({"finished": True}))
+        assert await raw.receive() == {"close": True}
+        assert trio.current_time() >= 4 * seconds
+    assert store.files == {"a.bin": data}
 
 
 # The log.

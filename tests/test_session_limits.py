@@ -51,10 +51,11 @@ async def test_a_client_must_send_the_least_rate_while_it_is_waited_for(
 
 async def test_one_large_chunk_on_a_slow_line_is_progress(autojump_clock: MockClock) -> None:
     store = MemoryStore()
-    async with serving(store, slow_limit(min_rate=1000)) as wire:
+    chunks = Chunks(min=Size(1_000_000))
+    async with serving(store, evolve(slow_limit(min_rate=1000), chunks=chunks)) as wire:
         raw = await wire.open_raw()
         await raw.send(text_frame({"name": "a.bin", "size": 1_000_000}))
-        await raw.receive()
+        assert await raw.receive() == {"ready": True, "chunksize": 1_000_000}
         data = frame(BINARY, bytes(1_000_000))
         for sent in range(0, len(data), 2000):
             await trio.sleep(1)

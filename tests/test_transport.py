@@ -3,6 +3,9 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import pairwise
+from typing import assert_never
 
 import pytest
 import trio
@@ -20,13 +23,16 @@ from helpers.wire import (
     frame,
     header,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
 from galileod import transport
-from galileod.frames import TEXT_LIMIT, FrameTooLarge
+from galileod.frames import PART, TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
 from galileod.transport import (
     FrameError,
     PeerSilent,
+    StillComing,
     TransportClosed,
     WebSocketTransport,
     open_transport,
@@ -90,6 +96,21 @@ async def rest_of(peer: RawPeer, watched: Watched) -> list[Frame]:
     return await peer.receive_frames()
 
 
+async def whole(link: WebSocketTransport, first: MessagePart | None = None) -> bytes:
+    """The bytes of the next message, which is a BINARY one; `first` was taken already."""
+    pieces = first.pieces if first else []
+    while True:
+        match await link.receive(5):
+            case MessagePart(part):
+                pieces += part
+            case BinaryMessage(rest, length):
+                data = b"".join(pieces + rest)
+                assert len(data) == length
+                return data
+            case str(text):
+                raise AssertionError(text)
+
+
 FIRST, SECOND = frame(TEXT, b'{"first": 1}'), frame(TEXT, b'{"second": 2}')
 
 
@@ -120,7 +141,7 @@ async def test_messages_in_pieces_with_pings_between_them_come_whole(
         ]
         for byte in b"".join(parts):
             await peer.send(bytes([byte]))
-        assert await link.receive(5) == b"abcdef"
+        assert await whole(link) == b"abcdef"
         assert await link.receive(5) == "\xfc"
         assert await peer.receive_frame() == Frame(PONG, b"are you there")
 
@@ -128,8 +149,192 @@ async def test_messages_in_pieces_with_pings_between_them_come_whole(
 @pytest.mark.parametrize("text", ["", "x", "\xfc" * 70, "x" * 70_000])
 async def test_a_text_is_sent_as_one_frame(autojump_clock: MockClock, text: str) -> None:
     async with linked() as (link, peer, _):
-        await link.send(text, 5)
+        await link.send(text, timeout=5)
         assert await peer.receive_frame() == Frame(TEXT, text.encode())
+
+
+# Long messages, in parts.
+
+LONG = 4 * PART
+
+
+def long_frame(length: int, *, final: bool = True, opcode: int = BINARY) -> bytes:
+    """A frame of so many bytes, each of which says where it stands."""
+    data = bytes(range(251)) * (length // 251 + 1)
+    return header(opcode, length, final=final) + data[:length]
+
+
+async def everything(link: WebSocketTransport) -> list[str | bytes]:
+    """All messages up to the end of the connection, put together."""
+    messages: list[str | bytes] = []
+    pieces: list[bytes] = []
+    while True:
+        try:
+            message = await link.receive(5)
+        except TransportClosed:
+            return messages
+        match message:
+            case str():
+                assert not pieces, "a signal came in the middle of a message"
+                messages.append(message)
+            case MessagePart(part):
+                assert sum(map(len, part)) >= PART
+                pieces += part
+            case BinaryMessage(rest, length):
+                messages.append(b"".join(pieces + rest))
+                assert len(messages[-1]) == length
+                pieces = []
+            case _:
+                assert_never(message)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    kinds=st.lists(
+        st.sampled_from([0, 3, PART - 1, PART, PART + 1, 2 * PART + 5]) | st.text(max_size=3),
+        max_size=5,
+    ),
+    places=st.lists(st.floats(0, 1), max_size=5),
+    pings=st.booleans(),
+)
+async def test_messages_parts_and_signals_keep_their_order(
+    kinds: list[int | str], places: list[float], *, pings: bool
+) -> None:
+    frames, expected = [], list[str | bytes]()
+    for kind in kinds:
+        if pings:
+            frames.append(frame(PING, b"?"))
+        if isinstance(kind, str):
+            frames.append(frame(TEXT, kind.encode()))
+            expected.append(kind)
+        else:
+            frames.append(long_frame(kind))
+            expected.append(frames[-1][len(header(BINARY, kind)) :])
+    data = b"".join(frames)
+    edges = [0, *sorted(int(place * len(data)) for place in places), len(data)]
+    async with linked() as (link, peer, _):
+        for kind in kinds:
+            if isinstance(kind, int):
+                link.allow(kind)
+
+        async def send() -> None:
+            for start, end in pairwise(edges):
+                if start < end:
+                    await peer.send(data[start:end])
+            await peer.send(frame(CLOSE, (1000).to_bytes(2)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert await everything(link) == expected
+
+
+async def test_a_message_in_fragments_comes_in_parts_as_well(autojump_clock: MockClock) -> None:
+    async with linked() as (link, peer, _):
+        link.allow(LONG + 3)
+        begin = long_frame(LONG, final=False)
+        await peer.send(begin + frame(PING) + frame(CONTINUATION, b"end") + FIRST)
+        assert await whole(link) == begin[-LONG:] + b"end"
+        assert await link.receive(5) == '{"first": 1}'
+
+
+async def test_a_peer_is_read_no_further_than_what_comes_is_taken(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, watched):
+        link.allow(LONG)
+        link.allow(LONG)
+        data = long_frame(LONG)
+        await peer.send(data * 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert watched.read <= 3 * PART + transport.READ
+        first = await link.receive(5)
+        assert isinstance(first, MessagePart)
+        await trio.testing.wait_all_tasks_blocked()
+        assert watched.read <= 4 * PART + transport.READ
+        assert await whole(link, first) == data[-LONG:]
+        assert await whole(link) == data[-LONG:]
+
+
+async def test_an_end_in_the_middle_of_a_message_follows_its_parts(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, _):
+        link.allow(LONG)
+        data = long_frame(LONG)
+        await peer.send(data[:-1])
+        await peer.stream.aclose()
+        got = b""
+        for _ in range(3):
+            part = await link.receive(5)
+            assert isinstance(part, MessagePart)
+            got += b"".join(part.pieces)
+        assert data[-LONG:].startswith(got)
+        for _ in range(3):
+            with pytest.raises(TransportClosed, match="lost"):
+                await link.receive(5)
+
+
+async def test_a_breach_in_the_middle_of_a_message_follows_its_parts(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, watched):
+        link.allow(LONG)
+        await peer.send(long_frame(2 * PART, final=False) + frame(TEXT, b"x"))
+        part = await link.receive(5)
+        assert isinstance(part, MessagePart)
+        for _ in range(3):
+            with pytest.raises(FrameError):
+                await link.receive(5)
+        await check_last_words(link, peer, watched)
+
+
+async def test_nothing_is_lost_when_receiving_is_cut_short(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async with linked() as (link, peer, _):
+        link.allow(LONG)
+        data = long_frame(LONG)
+
+        async def trickle() -> None:
+            step = PART // 3
+            for start in range(0, len(data), step):
+                await peer.send(data[start : start + step])
+                await trio.sleep(1)
+            await peer.send(FIRST)
+
+        nursery.start_soon(trickle)
+        got, cuts = b"", 0
+        while True:
+            try:
+                message = await link.receive(5, 0.7)
+            except StillComing:
+                cuts += 1
+                continue
+            assert not isinstance(message, str)
+            got += b"".join(message.pieces)
+            if isinstance(message, BinaryMessage):
+                break
+        assert cuts >= 3
+        assert got == data[-LONG:]
+        assert message.length == LONG
+        assert message.last_byte - message.first_byte == 12
+        assert await link.receive(5) == '{"first": 1}'
+
+
+async def test_a_message_says_when_it_came_not_when_it_was_taken(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, _):
+        link.allow(100)
+        began = trio.current_time()
+        data = frame(BINARY, b"x" * 100)
+        await peer.send(data[:50])
+        await trio.sleep(2)
+        await peer.send(data[50:])
+        await trio.sleep(3)
+        message = await link.receive(5)
+        assert isinstance(message, BinaryMessage)
+        assert (message.first_byte, message.last_byte) == (began, began + 2)
 
 
 # What a peer may not send.
@@ -167,7 +372,7 @@ async def test_too_large_a_message_is_refused_on_its_header(
 async def check_last_words(link: WebSocketTransport, peer: RawPeer, watched: Watched) -> None:
     """Nothing more can be received, but `send` and `finish` work, and at once."""
     began = trio.current_time()
-    await link.send('{"error": "x"}', 5)
+    await link.send('{"error": "x"}', timeout=5)
     assert await link.finish(1008, "bad_message", 5) == "closed by us: bad_message"
     assert trio.current_time() == began
     words, closing = await rest_of(peer, watched)
@@ -286,7 +491,7 @@ async def test_a_close_of_the_peer_is_answered_once(
             await link.receive(5)
         assert closed.value.code == code
         with pytest.raises(TransportClosed, match="closing"):
-            await link.send("too late", 5)
+            await link.send("too late", timeout=5)
         began = trio.current_time()
         assert await link.finish(1000, "stored", 5) == f"closed by the peer (code {code})"
         assert trio.current_time() == began
@@ -312,7 +517,7 @@ async def test_nothing_follows_our_close_frame(
         assert await link.finish(1008, "conflict", 5) == "closed by us: conflict"
         assert trio.current_time() == began + 5 + (0 if answers else 1)
         with pytest.raises(TransportClosed, match="closing"):
-            await link.send("too late", 5)
+            await link.send("too late", timeout=5)
         assert await rest_of(peer, watched) == []
 
 
@@ -361,7 +566,7 @@ async def test_a_connection_that_is_lost_is_closed_without_a_word(
             await link.receive(5)
         assert closed.value.code == 1006
         with pytest.raises(TransportClosed, match="lost"):
-            await link.send("too late", 5)
+            await link.send("too late", timeout=5)
         assert await link.finish(1000, "gone", 5) == "the connection was lost"
 
 
@@ -388,12 +593,12 @@ async def test_a_peer_that_is_gone_before_the_answer_is_no_error_of_ours(
 
 async def sent_too_slowly(link: WebSocketTransport) -> None:
     with pytest.raises(TransportClosed, match="does not read"):
-        await link.send("x" * 100, 3)
+        await link.send("x" * 100, timeout=3)
 
 
 async def sent_and_cancelled(link: WebSocketTransport) -> None:
     with trio.move_on_after(3) as scope:
-        await link.send("x" * 100, 100)
+        await link.send("x" * 100, timeout=100)
     assert scope.cancelled_caught
 
 
@@ -402,14 +607,14 @@ async def test_a_frame_that_was_cut_off_is_the_last_thing_sent(
     autojump_clock: MockClock, cut_off: Callable[[WebSocketTransport], Awaitable[None]]
 ) -> None:
     async with linked() as (link, peer, watched):
-        await link.send("whole", 5)
+        await link.send("whole", timeout=5)
         began = trio.current_time()
         watched.stuck = True
         await cut_off(link)
         assert trio.current_time() == began + 3
         watched.stuck = False
         with pytest.raises(TransportClosed, match="lost"):
-            await link.send("corrupt", 5)
+            await link.send("corrupt", timeout=5)
         await peer.send(frame(PING, b"?"))
         await link.finish(1000, "stored", 1)
         await watched.send_eof()
@@ -422,7 +627,7 @@ async def test_a_frame_that_waits_for_another_is_whole_or_not_there(
 ) -> None:
     async with linked() as (link, peer, watched):
         for number in range(5):
-            nursery.start_soon(link.send, f"{number}", 5)
+            nursery.start_soon(partial(link.send, f"{number}", timeout=5))
             await peer.send(frame(PING, b"%d" % number))
         await trio.testing.wait_all_tasks_blocked()
         frames = await rest_of(peer, watched)

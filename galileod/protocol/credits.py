@@ -41,14 +41,15 @@ class CreditWindow:
         """The size of the credit to grant next where chunks of `chunk` bytes are wanted, or 0.
 
         A credit smaller than that is only for the end of the file, and there is one of them at
-        most: a row of small credits would be too small for a sender with its own chunk size.
+        most: a row of small credits would be too small for a sender with its own chunk size. Where
+        there is a carry the end has not come: it may free bytes again.
         """
         if not self._credits:
             return min(chunk, self.remaining)
         free = self.remaining - self.promised
         if free >= chunk:
             return chunk
-        return free if self._credits[-1] >= chunk else 0
+        return free if not self._carry and self._credits[-1] >= chunk else 0
 
     def grant(self, credit: int) -> None:
         """Add a credit that `next_credit` gave."""

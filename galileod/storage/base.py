@@ -1,6 +1,7 @@
 """What a storage backend is: a store that makes sinks, and a sink that takes one file."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Final, Self
 
 from attrs import frozen
@@ -39,8 +40,8 @@ class Sink(ABC):
     """
 
     @abstractmethod
-    async def write(self, data: bytes) -> None:
-        """Append `data`, and feed the running hash."""
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        """Append the pieces in order, and feed the running hash."""
 
     @abstractmethod
     async def digest(self, kind: str) -> str:

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final, Literal
 
@@ -28,6 +28,7 @@ from .base import (
     Store,
     Stored,
 )
+from .groupsync import GroupSync
 from .writeback import start_writeback
 
 OnConflict = Literal["rename", "reject", "replace"]
@@ -36,12 +37,17 @@ Durability = Literal["full", "none"]
 STATE_DIRECTORY: Final = ".galileod"
 LEDGER_FILE: Final = "ledger.sqlite3"
 FILE_MODE: Final = 0o640
-WRITERS: Final = 8
-"""Threads that write and hash at once. Two cores are busy with fewer; a slow disk wants some."""
+WRITERS: Final = 4
+"""Threads that write and hash at once: two cores are busy with fewer, a slow disk wants some, and
+with more of them everything else waits longer for its turn on a core."""
+OPENERS: Final = 4
+"""Threads for the short steps with which an upload begins, which must not wait behind data."""
 COMMITTERS: Final = 16
 """Threads that commit at once, apart from the writers: a long fsync must not hold up data."""
 WRITEBACK_STEP: Final = 8 * 1024 * 1024
 """Bytes after which the kernel is asked to begin writing them out."""
+MOST_PIECES: Final = 1024
+"""Pieces that Linux writes in one call (IOV_MAX)."""
 READ_BACK: Final = 1024 * 1024
 """Bytes read at a time when a hash other than the running one is asked for."""
 MAX_NUMBER: Final = 9999
@@ -68,6 +74,8 @@ class LocalStore(Store):
         self._opened = ExitStack()
         self.writers = trio.CapacityLimiter(WRITERS)
         self.committers = trio.CapacityLimiter(COMMITTERS)
+        self._openers = trio.CapacityLimiter(OPENERS)
+        self.names = GroupSync(self.directory_fd)
         self._checkers = trio.CapacityLimiter(1)
 
     @classmethod
@@ -109,12 +117,12 @@ class LocalStore(Store):
 
     async def create(self, upload: str, name: str) -> "LocalSink":
         """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
-        fd = await trio.to_thread.run_sync(self._create, upload, name, limiter=self.writers)
+        fd = await trio.to_thread.run_sync(self._create, upload, name, limiter=self._openers)
         return LocalSink(self, upload, name, fd)
 
     async def free(self) -> int:
         """What the filesystem has left for users that are not root."""
-        return await trio.to_thread.run_sync(self._free, limiter=self.writers)
+        return await trio.to_thread.run_sync(self._free, limiter=self._openers)
 
     def files(self) -> dict[str, int]:
         """The finished files, with their sizes. Blocks; meant for the start.
@@ -180,9 +188,9 @@ class LocalSink(Sink):
         self._handed_out = 0
         self._open = True
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, pieces: Sequence[bytes]) -> None:
         """Hash and write in one thread hop."""
-        await trio.to_thread.run_sync(self._write, data, limiter=self._store.writers)
+        await trio.to_thread.run_sync(self._write, pieces, limiter=self._store.writers)
 
     async def digest(self, kind: str) -> str:
         """The running hash at once; any other by reading the spool file back."""
@@ -205,13 +213,18 @@ class LocalSink(Sink):
                 self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
-    def _write(self, data: bytes) -> None:
-        self._hash.update(data)
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
+        rest = [memoryview(piece) for piece in pieces]
         with _translated("cannot write"):
-            rest = memoryview(data)
             while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        self._written += len(data)
+                written = os.writev(self._fd, rest[:MOST_PIECES])
+                self._written += written
+                while rest and written >= len(rest[0]):
+                    written -= len(rest.pop(0))
+                if written:
+                    rest[0] = rest[0][written:]
         behind = self._written - self._handed_out
         if self._store.durable and behind >= WRITEBACK_STEP:
             start_writeback(self._fd, self._handed_out, behind)
@@ -240,7 +253,7 @@ class LocalSink(Sink):
         try:
             if store.durable:
                 with _translated("cannot make the file's name durable"):
-                    os.fsync(store.directory_fd)
+                    store.names.sync()
         except StorageError:
             self._withdraw(name)
             raise

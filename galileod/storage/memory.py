@@ -1,6 +1,7 @@
 """A store that keeps files in memory: for tests, where no thread may run beside trio's clock."""
 
 import hashlib
+from collections.abc import Sequence
 
 import trio
 
@@ -45,10 +46,11 @@ class MemorySink(Sink):
         self._open = True
         store.open_sinks += 1
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, pieces: Sequence[bytes]) -> None:
         """Append."""
         await trio.lowlevel.checkpoint()
-        self._data += data
+        for piece in pieces:
+            self._data += piece
 
     async def digest(self, kind: str) -> str:
         """Hash it all."""

@@ -144,7 +144,7 @@ def test_a_client_below_the_least_rate_is_too_slow(daemon: Daemons) -> None:
         sock.sendall(request() + signal_frame(name="a", size=10_000_000))
         while b"ready" not in seen:
             seen += sock.recv(4096)
-        sock.sendall(frame_header(0x80 | BINARY, 1 << 20))
+        sock.sendall(frame_header(0x80 | BINARY, 1 << 18))
 
         def trickle() -> bool:
             nonlocal seen
@@ -229,11 +229,11 @@ def test_a_disk_that_fills_by_hand_fails_the_upload_and_nothing_else(
         host = daemon({"storage": {"directory": str(small_disk / "files")}})
         with open_websocket(host.url) as websocket:
             say(websocket, name="unlucky", size=8 << 20)
-            expect_ready(websocket)
+            granted = expect_ready(websocket)
             filler = small_disk / "filler"
             with pytest.raises(OSError, match="No space"):
                 filler.write_bytes(bytes(32 << 20))
-            websocket.send(bytes(1 << 20))
+            websocket.send(bytes(granted))
             expect_fault(websocket, "no_space")
         assert not host.visible()
         poll("an empty spool", lambda: not host.spooled(), host.text)

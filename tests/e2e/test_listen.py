@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.clients import (
+    SERVER_CHUNK,
     JavaScriptClient,
     ask,
     check_serves,
@@ -232,6 +233,7 @@ KIB = 1024
 @pytest.mark.parametrize(
     ("chunks", "expected"),
     [
+        ({}, SERVER_CHUNK),
         ({"max": "100KiB"}, 100 * KIB),
         ({"min": "2MiB"}, 2048 * KIB),
     ],

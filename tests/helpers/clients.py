@@ -24,8 +24,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 DEFAULT_CHUNK: Final = 250_000
-SERVER_CHUNK: Final = 1024 * 1024
-"""What the daemon asks for at once, unless it is configured otherwise."""
+SERVER_CHUNK: Final = 640 * 1024
+"""What the daemon asks for first, if it is at rest and not configured otherwise."""
 
 Signal = dict[str, Any]
 Step = tuple[Literal["ready", "chunk", "finished"], int]

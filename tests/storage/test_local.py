@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from galileod.storage import local
+from galileod.storage import groupsync, local
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import Durability, LocalStore, OnConflict
 
@@ -61,8 +61,14 @@ def faulty(function: str, failing: range, code: int = errno.EIO) -> Iterator[Fau
     """Break the disk for the block only."""
     disk = FaultyOs(function, failing, code)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "os", disk)
+        put_into_place(patch, disk)
         yield disk
+
+
+def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
+    """Let everything that does the store's work on the disk use `disk`."""
+    for module in (local, groupsync):
+        patch.setattr(module, "os", disk)
 
 
 def nth(call: int) -> range:
@@ -127,10 +133,10 @@ def spool(directory: Path) -> list[str]:
 
 
 async def put(store: LocalStore, name: str = "a.bin", upload: str = "1") -> str:
-    """A whole upload: two chunks, a hash that needs reading back, commit."""
+    """A whole upload: two chunks in pieces, a hash that needs reading back, commit."""
     async with await store.create(upload, name) as sink:
-        await sink.write(DATA[:1000])
-        await sink.write(DATA[1000:])
+        await sink.write([DATA[:10], b"", DATA[10:500], DATA[500:1000]])
+        await sink.write([DATA[1000:4000], DATA[4000:]])
         assert await sink.digest("sha256") == hashlib.sha256(DATA).hexdigest()
         return (await sink.commit()).name
 
@@ -281,22 +287,110 @@ async def test_numbers_for_a_taken_name_come_to_an_end(
     assert spool(directory) == []
 
 
-@pytest.mark.parametrize("function", ["write", "pread"])
+def short_write(most: int) -> Callable[[int, Sequence[memoryview]], int]:
+    """A writev that takes no more than `most` bytes at a time."""
+
+    def writev(fd: int, pieces: Sequence[memoryview]) -> int:
+        taken, left = [], most
+        for piece in pieces:
+            taken.append(piece[:left])
+            left -= len(taken[-1])
+        return os.writev(fd, taken)
+
+    return writev
+
+
+@pytest.mark.parametrize("function", ["writev", "pread"])
 async def test_short_reads_and_writes_lose_nothing(
     open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     class ShortOs(FaultyOs):
         def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-            if name == function == "write":
-                return lambda fd, data: os.write(fd, data[:7])
+            if name == function == "writev":
+                return short_write(7)
             if name == function == "pread":
                 return lambda fd, length, offset: os.pread(fd, min(length, 7), offset)
             return getattr(os, name)
 
     store = open_store()
-    monkeypatch.setattr(local, "os", ShortOs("", range(0), 0))
+    put_into_place(monkeypatch, ShortOs("", range(0), 0))
     await put(store)
     assert visible(directory) == {"a.bin": DATA}
+
+
+class CountingOs(FaultyOs):
+    """Writes `most` bytes at a time, and notes how many pieces it was given each time."""
+
+    def __init__(self, most: int, function: str = "", failing: range = range(0)) -> None:
+        super().__init__(function, failing, errno.ENOSPC)
+        self._writev = short_write(most)
+        self.given: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if name != "writev":
+            return super().__getattr__(name)
+
+        def writev(fd: int, pieces: Sequence[memoryview]) -> int:
+            self.given.append(len(pieces))
+            self.calls += 1
+            if self.calls in self._failing:
+                raise OSError(self._code, os.strerror(self._code))
+            return self._writev(fd, pieces)
+
+        return writev
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5, 6, 9, 10, 11, 1000])
+async def test_a_short_write_goes_on_where_it_ended_whichever_piece_that_is(
+    open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    pieces = [b"abc", b"", b"d", b"efghi", b"", b"j", bytes(range(30))]
+    content = b"".join(pieces)
+    disk = CountingOs(most)
+    store = open_store()
+    put_into_place(monkeypatch, disk)
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write(pieces)
+        assert await sink.digest("sha1") == hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        assert await sink.digest("sha256") == hashlib.sha256(content).hexdigest()
+        await sink.commit()
+    assert visible(directory) == {"a.bin": content}
+    assert len(disk.given) == -(-len(content) // most), "no byte was given twice, nor one by one"
+
+
+@pytest.mark.parametrize("most", [1 << 30, 5000, 1025, 1])
+async def test_the_kernel_is_given_no_more_pieces_at_once_than_it_takes(
+    open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    assert os.sysconf("SC_IOV_MAX") >= local.MOST_PIECES
+    count = 2 * local.MOST_PIECES + 10
+    pieces = [DATA[at : at + 1] for at in range(count)]
+    disk = CountingOs(most)
+    store = open_store()
+    put_into_place(monkeypatch, disk)
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write(pieces)
+        await sink.commit()
+    assert visible(directory) == {"a.bin": DATA[:count]}
+    assert max(disk.given) == local.MOST_PIECES
+    assert len(disk.given) == -(-count // min(most, local.MOST_PIECES))
+
+
+@pytest.mark.parametrize("call", [2, 3])
+async def test_a_disk_that_fills_within_a_write_fails_the_upload_and_leaves_nothing(
+    open_store: OpenStore, directory: Path, call: int
+) -> None:
+    store = open_store()
+    before = descriptors()
+    with pytest.MonkeyPatch.context() as patch:
+        disk = CountingOs(7, "writev", nth(call))
+        put_into_place(patch, disk)
+        with pytest.raises(NoSpaceError, match="cannot write"):
+            await put(store)
+    assert disk.calls == call
+    assert visible(directory) == {}
+    assert spool(directory) == []
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize(("durability", "asked"), [("full", DATA[:5000]), ("none", b"")])
@@ -313,7 +407,7 @@ async def test_the_kernel_is_asked_to_write_out_each_byte_once_while_data_comes(
     )
     async with await open_store(durability=durability).create("1", "a.bin") as sink:
         for start in range(0, len(DATA), 250):
-            await sink.write(DATA[start : start + 250])
+            await sink.write([DATA[start : start + 90], DATA[start + 90 : start + 250]])
     assert b"".join(DATA[offset : offset + length] for offset, length in ranges) == asked
 
 
@@ -328,7 +422,7 @@ async def test_durability_decides_on_fsync(
 
 
 # The steps of an upload that can fail, and how often each is taken.
-STEPS = {"open": 1, "write": 2, "pread": 1, "fchmod": 1, "fsync": 2, "link": 1, "rename": 1}
+STEPS = {"open": 1, "writev": 2, "pread": 1, "fchmod": 1, "fsync": 2, "link": 1, "rename": 1}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -402,7 +496,7 @@ async def test_discard_never_raises_and_the_next_start_clears_what_it_left(
     with opened(directory) as store:
         before = descriptors()
         sink = await store.create("1", "a.bin")
-        await sink.write(DATA)
+        await sink.write([DATA])
         with faulty(function, nth(1)) as disk, capture_logs() as logs:
             await sink.discard()
         assert disk.reached
@@ -427,7 +521,7 @@ async def test_a_file_that_cannot_be_withdrawn_is_told_in_the_log(
 
     store = open_store()
     with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
-        patch.setattr(local, "os", Worse("fsync", nth(2), errno.EIO))
+        put_into_place(patch, Worse("fsync", nth(2), errno.EIO))
         with pytest.raises(StorageError, match="name durable"):
             await put(store)
     assert {line["path"] for line in logs if line["event"] == "storage.leftover"} == {"a.bin", "1"}
@@ -500,7 +594,7 @@ async def test_an_upload_that_is_cancelled_while_it_commits_is_whole_or_not_ther
     store = open_store()
     with trio.CancelScope() as scope:
         async with await store.create("1", "a.bin") as sink:
-            await sink.write(DATA)
+            await sink.write([DATA])
             scope.cancel()
             await sink.commit()
     assert visible(directory) in ({}, {"a.bin": DATA})

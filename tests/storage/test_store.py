@@ -56,28 +56,58 @@ def unfinished(store: Store) -> int:
 
 async def put(store: Store, name: str, data: bytes, upload: str = "1") -> str:
     async with await store.create(upload, name) as sink:
-        await sink.write(data)
+        await sink.write([data])
         return (await sink.commit()).name
 
 
-@pytest.mark.parametrize("pieces", [[], [b""], [DATA], [b"a", b"", DATA, b"z"]])
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [],
+        [[]],
+        [[b""]],
+        [[DATA]],
+        [[b"a"], [b""], [DATA], [b"z"]],
+        [[b"a", b"", DATA, b"z"]],
+        [[b"", b""], [b"", b"a", b""], [DATA, b"z"], []],
+    ],
+)
 async def test_the_bytes_written_are_the_file_after_commit(
-    store: Store, pieces: list[bytes]
+    store: Store, writes: list[list[bytes]]
 ) -> None:
     async with await store.create("1", "a.bin") as sink:
-        for piece in pieces:
-            await sink.write(piece)
+        for pieces in writes:
+            await sink.write(pieces)
         stored = await sink.commit()
     assert stored.name == "a.bin"
     assert stored.path.endswith("a.bin")
-    assert visible(store) == {"a.bin": b"".join(pieces)}
+    assert visible(store) == {"a.bin": b"".join(b"".join(pieces) for pieces in writes)}
     assert unfinished(store) == 0
+
+
+@pytest.mark.parametrize("count", [1023, 1024, 1025, 2048, 5000])
+@pytest.mark.parametrize("empty", ["none", "every other", "the first 2000"])
+async def test_a_write_may_have_any_number_of_pieces(store: Store, count: int, empty: str) -> None:
+    pieces = [DATA[at * 50 : at * 50 + 1 + at % 50] for at in range(count)]
+    if empty == "every other":
+        pieces[::2] = [b""] * len(pieces[::2])
+    elif empty == "the first 2000":
+        pieces[:0] = [b""] * 2000
+    content = b"".join(pieces)
+    given = list(pieces)
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write(given)
+        assert await sink.digest("sha1") == hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        assert await sink.digest("sha256") == hashlib.sha256(content).hexdigest()
+        await sink.commit()
+    assert visible(store) == {"a.bin": content}
+    assert given == pieces, "the caller's list is the caller's"
 
 
 async def test_nothing_is_visible_before_commit(store: Store) -> None:
     async with await store.create("1", "a.bin") as sink:
         assert visible(store) == {}
-        await sink.write(DATA)
+        await sink.write([DATA])
         await sink.digest("sha256")
         assert visible(store) == {}
         assert unfinished(store) == 1
@@ -85,7 +115,7 @@ async def test_nothing_is_visible_before_commit(store: Store) -> None:
 
 async def test_discard_leaves_nothing_and_may_be_repeated(store: Store) -> None:
     sink = await store.create("1", "a.bin")
-    await sink.write(DATA)
+    await sink.write([DATA])
     await sink.discard()
     assert visible(store) == {}
     assert unfinished(store) == 0
@@ -95,7 +125,7 @@ async def test_discard_leaves_nothing_and_may_be_repeated(store: Store) -> None:
 
 async def test_discard_after_commit_keeps_the_file(store: Store) -> None:
     sink = await store.create("1", "a.bin")
-    await sink.write(DATA)
+    await sink.write([DATA])
     await sink.commit()
     await sink.discard()
     assert visible(store) == {"a.bin": DATA}
@@ -105,7 +135,7 @@ async def test_discard_after_commit_keeps_the_file(store: Store) -> None:
 async def test_an_exception_in_the_block_discards(store: Store) -> None:
     async def fail() -> None:
         async with await store.create("1", "a.bin") as sink:
-            await sink.write(DATA)
+            await sink.write([DATA])
             raise KeyError("odd")
 
     with pytest.raises(KeyError, match="odd"):
@@ -117,7 +147,7 @@ async def test_an_exception_in_the_block_discards(store: Store) -> None:
 async def test_discard_works_in_a_cancelled_scope(store: Store) -> None:
     with trio.CancelScope() as scope:
         async with await store.create("1", "a.bin") as sink:
-            await sink.write(DATA)
+            await sink.write([DATA])
             scope.cancel()
     assert visible(store) == {}
     assert unfinished(store) == 0
@@ -142,7 +172,7 @@ async def test_rejecting_refuses_a_taken_name_before_any_byte(make_store: MakeSt
 async def test_rejecting_refuses_a_name_that_was_taken_meanwhile(make_store: MakeStore) -> None:
     store = make_store("reject")
     async with await store.create("1", "a.bin") as late:
-        await late.write(b"late")
+        await late.write([b"late"])
         await put(store, "a.bin", b"first", upload="2")
         with pytest.raises(ConflictError, match=r"a\.bin"):
             await late.commit()
@@ -164,7 +194,9 @@ async def test_each_hash_is_the_one_of_what_was_written(store: Store, kind: str,
     data = (DATA * 11)[:size]
     async with await store.create("1", "a.bin") as sink:
         for start in range(0, size, 700_001):
-            await sink.write(data[start : start + 700_001])
+            await sink.write(
+                [data[start : start + 300_000], data[start + 300_000 : start + 700_001]]
+            )
         assert await sink.digest(kind) == hashlib.new(kind, data).hexdigest()
         # Asking changes nothing.
         assert await sink.digest(kind) == hashlib.new(kind, data).hexdigest()
@@ -185,7 +217,7 @@ async def test_many_files_of_one_name_at_once_are_all_stored(store: Store) -> No
         content = b"%d" % number * 1000
         async with await store.create(str(number), "a.bin") as sink:
             for start in range(0, len(content), 100):
-                await sink.write(content[start : start + 100])
+                await sink.write([content[start : start + 30], content[start + 30 : start + 100]])
             names[(await sink.commit()).name] = content
 
     async with trio.open_nursery() as uploads:

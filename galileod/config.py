@@ -41,6 +41,7 @@ class Server:
 
     listen: tuple[Listen, ...] = (TcpAddress("127.0.0.1", 8750),)
     paths: tuple[str, ...] = ("/", "/upload")
+    page: bool = True
     max_connections: int = 4096
     max_connections_per_address: int = 256
     allowed_origins: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Request:
 
 @frozen
 class Response:
-    """An answer in plain text, after which the connection ends."""
+    """An answer, in plain text where `headers` name no type; the connection ends after it."""
 
     status: int
     text: str
@@ -116,11 +116,15 @@ async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Reques
 
 
 def answer(
-    request: Request, paths: Collection[str], allowed_origins: Collection[str]
+    request: Request,
+    paths: Collection[str],
+    allowed_origins: Collection[str],
+    site: Mapping[str, Response],
 ) -> Response | Upgrade | None:
     """What to say to `request`; None means that it asks for the daemon's health.
 
     `paths` accept uploads, from browsers whose Origin is our own or among `allowed_origins`.
+    `site` is what else there is.
     """
     if request.method not in ("GET", "HEAD"):
         return Response(405, "Only GET is taken here.", {"Allow": "GET, HEAD"})
@@ -128,9 +132,23 @@ def answer(
         return _upgrade(request, paths, allowed_origins)
     if request.path == "/healthz":
         return None
+    if (found := site.get(request.path)) is not None:
+        return _unless_known(request, found)
     if request.path in paths:
         return Response(426, "Uploads come over a WebSocket here.", {"Upgrade": "websocket"})
     return Response(404, "There is nothing here.")
+
+
+def _unless_known(request: Request, found: Response) -> Response:
+    """The answer, or 304 where the browser has it (RFC 9110, section 13.1.2)."""
+    known = {
+        tag.strip().removeprefix("W/")
+        for tag in request.headers.get("if-none-match", "").split(",")
+    }
+    if known & {found.headers["ETag"], "*"}:
+        kept = ("ETag", "Cache-Control", "Access-Control-Allow-Origin")
+        return Response(304, "", {name: found.headers[name] for name in kept})
+    return found
 
 
 def busy(reason: str) -> Response:
@@ -145,19 +163,24 @@ async def send_response(
 
     With `head` the text stays away and its length is told all the same.
     """
-    body = response.text.encode() + b"\n"
+    plain = "Content-Type" not in response.headers
+    body = response.text.encode() + (b"\n" if plain else b"")
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Connection": "close",
+        **response.headers,
+    }
+    if response.status == HTTPStatus.NOT_MODIFIED:
+        body = b""
+        del headers["Content-Type"], headers["Content-Length"]
     writer = h11.Connection(h11.SERVER)
     data = writer.send(
         h11.Response(
             status_code=response.status,
-            headers=[
-                ("Content-Type", "text/plain; charset=utf-8"),
-                ("Content-Length", str(len(body))),
-                ("Cache-Control", "no-store"),
-                ("X-Content-Type-Options", "nosniff"),
-                ("Connection", "close"),
-                *response.headers.items(),
-            ],
+            headers=list(headers.items()),
             reason=HTTPStatus(response.status).phrase.encode(),
         )
     )

@@ -14,6 +14,7 @@ from . import front
 from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
 from .house import House
 from .session import Session, serve_upload
+from .site import load_site
 from .storage.base import StorageError
 from .streams import close_in_order
 from .transport import TransportClosed, open_transport
@@ -80,6 +81,7 @@ class Server:
         self._all = Cap(house.config.server.max_connections)
         self._per_network = Cap(house.config.server.max_connections_per_address)
         self._refusing = Cap(MAX_REFUSING)
+        self._site = load_site() if house.config.server.page else {}
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted socket; for trio.serve_listeners."""
@@ -160,7 +162,7 @@ class Server:
         *,
         head: bool = False,
     ) -> None:
-        if response is None or response.status != 200:  # noqa: PLR2004
+        if response is None or response.status >= 400:  # noqa: PLR2004
             status, reason = (response.status, response.text) if response else (None, "silent")
             log.info("connection.refused", status=status, reason=reason)
         if response:
@@ -176,7 +178,7 @@ class Server:
         if self._house.stopping.no_new_uploads.fired:
             return front.busy("The server is shutting down.")
         settings = self._house.config.server
-        reply = front.answer(request, settings.paths, settings.allowed_origins)
+        reply = front.answer(request, settings.paths, settings.allowed_origins, self._site)
         return await self._health() if reply is None else reply
 
     async def _health(self) -> front.Response:

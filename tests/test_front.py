@@ -75,7 +75,7 @@ def request(
     ],
 )
 def test_what_is_said_to_a_request(asked: Request, status: int | None) -> None:
-    reply = front.answer(asked, ("/", "/upload"), ("http://friend.example",))
+    reply = front.answer(asked, ("/", "/upload"), ("http://friend.example",), {})
     match reply:
         case None:
             assert status is None
@@ -88,13 +88,13 @@ def test_what_is_said_to_a_request(asked: Request, status: int | None) -> None:
 
 @pytest.mark.parametrize("origin", ["http://foe.example", "null", ""])
 def test_a_star_lets_every_origin_in(origin: str) -> None:
-    reply = front.answer(request(headers={"origin": origin}), ("/",), ("*",))
+    reply = front.answer(request(headers={"origin": origin}), ("/",), ("*",), {})
     assert reply == Upgrade(KEY.encode())
 
 
 def test_refusals_name_what_would_have_been_right() -> None:
-    method = front.answer(request(method="PUT"), ("/",), ())
-    version = front.answer(request(headers={"sec-websocket-version": "8"}), ("/",), ())
+    method = front.answer(request(method="PUT"), ("/",), (), {})
+    version = front.answer(request(headers={"sec-websocket-version": "8"}), ("/",), (), {})
     assert isinstance(method, Response)
     assert isinstance(version, Response)
     assert method.headers["Allow"] == "GET, HEAD"

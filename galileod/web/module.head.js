@@ -1,0 +1,2 @@
+const GALILEO_BASE = new URL(".", import.meta.url).href;
+

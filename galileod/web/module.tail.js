@@ -1,0 +1,2 @@
+
+export { upload, GalileoSend, UploadError };

@@ -67,7 +67,7 @@ def warm_up(paths: Paths, upload: Upload) -> None:
 def use(paths: Paths, upload: Upload) -> float:
     """How much of the path's rate is used, in a time of many chunks and round trips."""
     rate = min(upload.link.rate, paths.disk_rate)
-    seconds = max(10.0, 20 * upload.link.round_trip, 20 * max(upload.credits) / rate)
+    seconds = max(10.0, 20 * upload.link.round_trip, 60 * max(upload.credits) / rate)
     before = upload.stored
     paths.run(paths.now + seconds)
     return (upload.stored - before) / (seconds * rate)
@@ -162,7 +162,8 @@ def test_a_client_with_a_chunk_of_its_own_is_asked_for_that_and_fills_what_its_c
     possible = min(1, 16 * LEAST_CREDIT / cycle / rate)
     # A little less than others: what it leaves over of the larger credits tried on it is held too.
     assert use(paths, upload) >= 0.8 * possible
-    assert set(list(upload.credits)[-16:]) <= {LEAST_CREDIT, 2 * LEAST_CREDIT}  # it tries for more
+    # It tries for more; at the end of a measure, and no more than twice as much.
+    assert LEAST_CREDIT == min(upload.credits) <= max(upload.credits) <= 2 * LEAST_CREDIT
 
 
 @settings(deadline=None, max_examples=40)

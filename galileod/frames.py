@@ -17,7 +17,11 @@ TEXT_LIMIT: Final = 32 * 1024
 """Bytes in a TEXT message, in all its frames. A signal is a line of JSON."""
 
 MAX_FRAGMENTS: Final = 4096
-"""Frames in a message. The library holds something for each, even if it is empty."""
+"""Frames in a message, beside one for each `USUAL_FRAGMENT` bytes. The library holds something for
+each, even if it is empty."""
+
+USUAL_FRAGMENT: Final = 256
+"""Bytes in a frame of a message from a client that sends small frames and means no harm."""
 
 PART: Final = 2 * 1024 * 1024
 """Bytes of a BINARY message that are passed on before it is whole: enough to be worth a thread hop,
@@ -110,6 +114,11 @@ class FrameSplitter:
         self._budget += length
         self._largest = max(self._largest, length)
 
+    @property
+    def due(self) -> int:
+        """Bytes of BINARY messages that may still come."""
+        return self._budget + (self._payload_left if self._taken_out else 0)
+
     def feed(self, data: bytes, now: float, frames: int) -> tuple[bytes, int]:
         """Walk over the next bytes, and no further than `frames` headers.
 
@@ -177,7 +186,8 @@ class FrameSplitter:
         else:
             too_large = self._length > self._largest or length > self._budget
             self._budget -= length
-        if too_large or self._fragments > MAX_FRAGMENTS:
+        most = MAX_FRAGMENTS + self._length // USUAL_FRAGMENT
+        if too_large or self._fragments > most:
             raise FrameTooLarge(text=self._in_text, length=self._length, clean=bytes(passed))
 
     def _take_out(self, part: memoryview) -> None:

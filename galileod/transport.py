@@ -31,12 +31,13 @@ try:
 except ImportError:  # a platform for which that package has nothing compiled: right, and slow
     from websockets.utils import apply_mask
 
-READ_BEFORE_GRANT: Final = 16 * 1024
-"""Bytes read at a time from a peer that was granted nothing: all it can make us hold is this, the
-library's message in the making (`TEXT_LIMIT` at most), and one such message on its way to us."""
+READ_UNGRANTED: Final = 16 * 1024
+"""Bytes read at a time beyond what was granted: all that a peer which was granted nothing can make
+us hold is this, the library's message in the making (`TEXT_LIMIT` at most), and one such message on
+its way to us."""
 
 READ: Final = 1024 * 1024
-"""Bytes read at a time during an upload. The event loop costs some 200 microseconds a turn, so that
+"""Bytes read at a time at the most. The event loop costs some 200 microseconds a turn, so that
 the library's default of 4 KiB costs three quarters of the throughput."""
 
 FRAMES_AT_ONCE: Final = 64
@@ -100,7 +101,6 @@ class _GuardedStream(trio.abc.Stream):
         # The one place where unmasking in C is plugged in: wsproto's own, in Python, is ten times
         # slower, and now sees signals only.
         self.splitter = FrameSplitter(apply_mask)
-        self.read_size = READ_BEFORE_GRANT
         self.accepted = trio.Event()
         self.gone = Interrupt()
         self.refused: FrameTooLarge | None = None
@@ -159,7 +159,8 @@ class _GuardedStream(trio.abc.Stream):
             data, self._surplus = self._surplus, b""
             return data
         try:
-            return bytes(await self._stream.receive_some(self.read_size))
+            length = min(READ_UNGRANTED + self.splitter.due, READ)
+            return bytes(await self._stream.receive_some(length))
         except trio.BrokenResourceError:
             self.gone.fire()
             raise
@@ -204,7 +205,6 @@ class WebSocketTransport:
     def allow(self, length: int) -> None:
         """One more BINARY message, of at most `length` bytes, may come."""
         self._stream.splitter.allow(length)
-        self._stream.read_size = READ
 
     @property
     def gone(self) -> Interrupt:

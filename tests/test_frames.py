@@ -583,3 +583,19 @@ def test_a_long_message_in_short_frames_comes_in_parts() -> None:
         assert splitter._gathered < PART + size
     assert len(splitter.parts) >= 3
     assert splitter.messages[0].length == 4 * PART
+
+
+def test_a_large_message_may_come_in_small_frames() -> None:
+    splitter = splitter_allowing(8 << 20)
+    start, more = frame(BINARY, 1024, final=False), frame(CONTINUATION, 1024, final=False)
+    splitter.feed(start + more * 8000, 0.0, 1 << 62)
+    assert splitter.due == (8 << 20) - 8001 * 1024
+
+
+def test_what_is_due_is_what_was_allowed_and_has_not_come() -> None:
+    splitter = splitter_allowing(1000, 500)
+    assert splitter.due == 1500
+    splitter.feed(header(BINARY, 800) + b"x" * 300, 0.0, 1 << 62)
+    assert splitter.due == 1200
+    splitter.feed(b"x" * 500, 0.0, 1 << 62)
+    assert splitter.due == 700

@@ -432,15 +432,28 @@ async def test_a_peer_that_was_granted_nothing_can_make_us_hold_little(
     async with linked() as (link, peer, watched):
         await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
         await trio.testing.wait_all_tasks_blocked()
-        assert max(size or 0 for size in watched.read_sizes) == transport.READ_BEFORE_GRANT
+        assert max(size or 0 for size in watched.read_sizes) == transport.READ_UNGRANTED
         # One message on its way to us, one that waits, one in the making.
-        assert watched.read < 4 * (20_000 + transport.READ_BEFORE_GRANT)
+        assert watched.read < 4 * (20_000 + transport.READ_UNGRANTED)
         for _ in range(50):
             assert await link.receive(5) == "x" * 20_000
-        link.allow(1)
+        link.allow(transport.READ)
         await peer.send(frame(PING))
         await trio.testing.wait_all_tasks_blocked()
         assert watched.read_sizes[-1] == transport.READ
+
+
+async def test_what_was_granted_and_came_lets_a_peer_make_us_hold_no_more_than_before(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, watched):
+        link.allow(100_000)
+        await peer.send(frame(BINARY, bytes(100_000), key=bytes(4)))
+        assert (await link.receive(5)) is not None
+        before = watched.read
+        await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
+        await trio.testing.wait_all_tasks_blocked()
+        assert watched.read - before < 4 * (20_000 + transport.READ_UNGRANTED)
 
 
 # Time.

@@ -53,6 +53,7 @@ class Pacer:
 
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
         self._min, self._max, self._max_in_flight = chunk_min, chunk_max, max_in_flight
+        self._never_below = min(max(chunk_min, LEAST_CREDIT), chunk_max)
         self._least = self._usual = min(max(chunk_min, FIRST_CHUNK), chunk_max)
         first = max(FIRST_CHUNK if head_start >= FIRST_CHUNK else FIRST_WINDOW, chunk_min)
         self.chunk = min(first, chunk_max)
@@ -89,11 +90,15 @@ class Pacer:
         self._round_trip = min(self._round_trip, first_byte - since)
         self._came = length or self._came
         if length == credit != LEAST_CREDIT:
-            slow = (last_byte - first_byte) * self._usual > LONGEST_CHUNK * length
-            self._least = self._min if slow else self._usual
+            # Seconds for a usual chunk at the line's rate; it must be clear to change anything.
+            seconds = (last_byte - first_byte) / length * self._usual
+            if seconds > LONGEST_CHUNK:
+                self._least = self._min
+            elif seconds < LONGEST_CHUNK / 2:
+                self._least = self._usual
         elif 0 < length < credit:
             # A chunk size of the client's own, or the end of the file: more would not be used.
-            self._least = max(length, self._min)
+            self._least = max(length, self._never_below)
             self.chunk = min(self.chunk, self._least)
 
     def stored(self, length: int, now: float) -> None:

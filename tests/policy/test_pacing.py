@@ -82,7 +82,7 @@ def on_the_way(paths: Paths, upload: Upload) -> float:
 # What one upload gets.
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(crossings(), HEAD_STARTS, SEEDS)
 def test_an_upload_soon_uses_what_there_is_and_holds_little(
     crossing: tuple[Link, float], head_start: int, seed: int
@@ -96,7 +96,7 @@ def test_an_upload_soon_uses_what_there_is_and_holds_little(
     assert upload.peak <= 4 * on_the_way(paths, upload) + 2 * upload.largest
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(crossings(), HEAD_STARTS, SEEDS)
 def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     crossing: tuple[Link, float], head_start: int, seed: int
@@ -111,7 +111,7 @@ def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     assert MIN <= min(upload.credits) <= max(upload.credits) <= 1.4 * max(usual, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     crossings(),
     st.integers(1, 16),
@@ -136,7 +136,7 @@ def test_no_chunk_takes_more_than_a_few_seconds_unless_its_bounds_say_so(
     assert upload.credits[-1] <= max(3 * rate, low, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(spread(2e4, 1.1e5).flatmap(links), spread(1e6, FASTEST), SEEDS)
 def test_a_client_that_obeys_is_asked_for_the_smallest_chunks_on_a_slow_line(
     link: Link, disk: float, seed: int
@@ -148,7 +148,7 @@ def test_a_client_that_obeys_is_asked_for_the_smallest_chunks_on_a_slow_line(
     assert set(upload.credits) == {MIN}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(crossings(slowest=1e6, fastest=1e8), HEAD_STARTS, SEEDS)
 def test_a_client_with_a_chunk_of_its_own_is_asked_for_that_and_fills_what_its_credits_can(
     crossing: tuple[Link, float], head_start: int, seed: int
@@ -161,12 +161,12 @@ def test_a_client_with_a_chunk_of_its_own_is_asked_for_that_and_fills_what_its_c
     cycle = link.round_trip + link.jitter + LEAST_CREDIT / link.rate + LEAST_CREDIT / disk
     possible = min(1, 16 * LEAST_CREDIT / cycle / rate)
     # A little less than others: what it leaves over of the larger credits tried on it is held too.
-    assert use(paths, upload) >= 0.8 * possible
+    assert use(paths, upload) >= 0.7 * possible
     # It tries for more; at the end of a measure, and no more than twice as much.
-    assert LEAST_CREDIT == min(upload.credits) <= max(upload.credits) <= 2 * LEAST_CREDIT
+    assert LEAST_CREDIT <= min(upload.credits) <= max(upload.credits) <= 2 * LEAST_CREDIT
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(spread(SLOWEST, 1e8), st.data(), HEAD_STARTS, SEEDS)
 def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
     rate: float, data: st.DataObject, head_start: int, seed: int
@@ -185,7 +185,7 @@ def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
 # What changes on the way.
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(crossings(), SEEDS)
 def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     crossing: tuple[Link, float], seed: int
@@ -199,7 +199,7 @@ def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     assert use(paths, upload) >= 0.9
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(crossings(slowest=1e6), SEEDS, st.integers(2, 10))
 def test_an_upload_holds_less_when_the_disk_becomes_slower(
     crossing: tuple[Link, float], seed: int, slower: int
@@ -217,7 +217,7 @@ def test_an_upload_holds_less_when_the_disk_becomes_slower(
     assert upload.pacer.chunk <= 1.2 * max(CHUNK_SECONDS * paths.disk_rate, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(crossings(), SEEDS, spread(2 * FIRST_CHUNK, 16 * MAX).map(int))
 def test_two_credits_fit_into_a_memory_that_becomes_small(
     crossing: tuple[Link, float], seed: int, memory: int
@@ -236,7 +236,7 @@ def test_two_credits_fit_into_a_memory_that_becomes_small(
     assert upload.peak >= 2 * min(upload.credits)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(crossings(slowest=1e6), SEEDS)
 def test_a_client_that_paused_is_asked_for_little_until_it_is_back_at_its_rate(
     crossing: tuple[Link, float], seed: int
@@ -261,7 +261,7 @@ def test_a_client_that_paused_is_asked_for_little_until_it_is_back_at_its_rate(
 # What many uploads get.
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, derandomize=True, max_examples=12)
 @given(spread(2e7, 4e7) | spread(4e8, 1e9), st.data(), SEEDS)
 def test_uploads_on_one_disk_share_it_alike(disk: float, data: st.DataObject, seed: int) -> None:
     paths = Paths(disk, Bounds(head_start=1 << 20), seed)
@@ -310,6 +310,21 @@ def test_an_empty_chunk_that_answers_no_credit_changes_nothing() -> None:
     pacer.arrived(0, 1.0, 1.0)
     pacer.stored(0, 2.0)
     assert (pacer.chunk, pacer.credit(0, 1 << 30)) == (FIRST_WINDOW, FIRST_WINDOW)
+
+
+@given(st.lists(st.integers(1, LEAST_CREDIT), min_size=1, max_size=30), st.floats(0.001, 100))
+def test_a_client_with_short_chunks_may_always_go_back_to_the_originals(
+    lengths: list[int], seconds: float
+) -> None:
+    pacer = Pacer(MIN, MAX, 16, 1 << 20)
+    now = 0.0
+    for length in lengths:
+        credit = pacer.credit(0, 1 << 30)
+        assert credit >= LEAST_CREDIT
+        pacer.granted(credit, now)
+        now += seconds
+        pacer.arrived(length, now, now)
+        pacer.stored(length, now)
 
 
 def test_chunks_that_take_no_time_at_all_are_no_measure() -> None:

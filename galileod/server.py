@@ -4,6 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -162,7 +163,7 @@ class Server:
         *,
         head: bool = False,
     ) -> None:
-        if response is None or response.status >= 400:  # noqa: PLR2004
+        if response is None or response.status >= HTTPStatus.BAD_REQUEST:
             status, reason = (response.status, response.text) if response else (None, "silent")
             log.info("connection.refused", status=status, reason=reason)
         if response:

@@ -53,7 +53,7 @@ class Pacer:
 
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
         self._min, self._max, self._max_in_flight = chunk_min, chunk_max, max_in_flight
-        self._never_below = min(max(chunk_min, LEAST_CREDIT), chunk_max)
+        self._never_below = least_credit(chunk_min, chunk_max, chunk_max)
         self._least = self._usual = min(max(chunk_min, FIRST_CHUNK), chunk_max)
         first = max(FIRST_CHUNK if head_start >= FIRST_CHUNK else FIRST_WINDOW, chunk_min)
         self.chunk = min(first, chunk_max)
@@ -107,7 +107,6 @@ class Pacer:
         if self._epoch is None or self._stored < self.window // 2 or now <= self._epoch:
             return
         rate = self._stored / (now - self._epoch)
-        in_round_trip = rate * self._round_trip
         self._epoch, self._stored = now, 0
         seconds = max(CHUNK_SECONDS, GAIN * self._round_trip / self._max_in_flight)
         wanted = min(int(rate * min(seconds, LONGEST_CHUNK)), self._max)
@@ -116,4 +115,5 @@ class Pacer:
         self.chunk = max(min(wanted, 2 * self._came), self._least)
         # The next one, and one that was granted before the chunk shrank; or what is worth as much.
         two = self.chunk + max(self.chunk, min(before, 2 * self.chunk))
-        self.window = max(two, 2 * wanted) + min(int(GAIN * in_round_trip), 2 * self.window)
+        on_the_way = int(GAIN * (rate * self._round_trip))
+        self.window = max(two, 2 * wanted) + min(on_the_way, 2 * self.window)

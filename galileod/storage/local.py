@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Final, Literal
 
@@ -29,6 +30,7 @@ from .base import (
     Stored,
 )
 from .groupsync import GroupSync
+from .hashing import HASHERS, RunningHash
 from .writeback import start_writeback
 
 OnConflict = Literal["rename", "reject", "replace"]
@@ -73,6 +75,7 @@ class LocalStore(Store):
         self.directory_fd, self.spool_fd = fds
         self._opened = ExitStack()
         self.writers = trio.CapacityLimiter(WRITERS)
+        self.hashers = ThreadPoolExecutor(HASHERS, "hash")
         self.committers = trio.CapacityLimiter(COMMITTERS)
         self._openers = trio.CapacityLimiter(OPENERS)
         self.names = GroupSync(self.directory_fd)
@@ -113,6 +116,7 @@ class LocalStore(Store):
 
     def close(self) -> None:
         """Let go of the directory."""
+        self.hashers.shutdown()
         self._opened.close()
 
     async def create(self, upload: str, name: str) -> "LocalSink":
@@ -183,18 +187,20 @@ class LocalSink(Sink):
         self._spool = upload
         self._name = name
         self._fd = fd
-        self._hash = hashlib.new(RUNNING_HASH, usedforsecurity=False)
+        self._hash = RunningHash(store.hashers)
         self._written = 0
         self._handed_out = 0
         self._open = True
 
     async def write(self, pieces: Sequence[bytes]) -> None:
-        """Hash and write in one thread hop."""
+        """Hash and write in one thread hop; the end of the hash may trail behind."""
         await trio.to_thread.run_sync(self._write, pieces, limiter=self._store.writers)
 
     async def digest(self, kind: str) -> str:
         """The running hash at once; any other by reading the spool file back."""
         if kind == RUNNING_HASH:
+            if self._hash.behind:
+                await trio.to_thread.run_sync(self._hash.catch_up, limiter=self._store.writers)
             return self._hash.hexdigest()
         return await trio.to_thread.run_sync(self._read_back, kind, limiter=self._store.committers)
 
@@ -214,8 +220,10 @@ class LocalSink(Sink):
             )
 
     def _write(self, pieces: Sequence[bytes]) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
+        with self._hash.beside(pieces):
+            self._append(pieces)
+
+    def _append(self, pieces: Sequence[bytes]) -> None:
         rest = [memoryview(piece) for piece in pieces]
         with _translated("cannot write"):
             while rest:

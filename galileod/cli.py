@@ -63,7 +63,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     try:
         trio.run(daemon.run, settings, source)
     except daemon.StartError as error:
-        structlog.stdlib.get_logger().critical("server.failed", reason=str(error))
+        structlog.get_logger().critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(FAILED)  # before the daemon had begun to wait for signals

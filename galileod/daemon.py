@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 import trio
 from attrs import evolve
+from structlog.typing import FilteringBoundLogger
 
 from . import __version__
 from .addresses import Listen, TcpAddress, UnixAddress
@@ -39,7 +40,7 @@ OWN_FILES: Final = 128
 UNIX_MODE: Final = 0o660
 """Who may connect to a unix socket: the daemon's user and group."""
 
-_log = structlog.stdlib.get_logger()
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class StartError(Exception):

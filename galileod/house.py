@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
-import structlog
 import trio
 from attrs import field, frozen
+from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .ledger import Ledger, LedgerError
@@ -33,7 +33,7 @@ class House:
 
     @asynccontextmanager
     async def reserve(
-        self, upload: str, user: str, receiver: UploadReceiver, log: structlog.stdlib.BoundLogger
+        self, upload: str, user: str, receiver: UploadReceiver, log: FilteringBoundLogger
     ) -> AsyncIterator["Reservation"]:
         """Hold quota and disk for the file that `receiver` was told of, while it is received.
 
@@ -74,7 +74,7 @@ class Reservation:
     _ledger: Ledger
     _upload: str
     receiver: UploadReceiver
-    _log: structlog.stdlib.BoundLogger
+    _log: FilteringBoundLogger
 
     async def become(self, stored: Stored) -> None:
         """Turn into the file that is stored by now. Cannot fail: the disk has decided."""

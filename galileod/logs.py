@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 MAX_TEXT: Final = 1024
 """Characters of one text in a line; names and reasons come from peers."""
@@ -25,35 +25,26 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     `auto` is console on a terminal, else json. Call once, at the start.
     """
     json = form == "json" or (form == "auto" and not stream.isatty())
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+    first: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    last: list[Processor] = [_bounded, _printable, _console(stream)]
+    if json:
+        last = [structlog.processors.format_exc_info, _bounded, structlog.processors.JSONRenderer()]
+    # Ours go past the logging module, which would have half of what four lines an upload cost.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*first, *last],
+        logger_factory=lambda: _Lines(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    final: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    ]
-    if json:
-        final += [
-            structlog.processors.format_exc_info,
-            _bounded,
-            structlog.processors.JSONRenderer(),
-        ]
-    else:
-        final += [_bounded, _printable, _console(stream)]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=final)
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
     )
     root = logging.getLogger()
     root.handlers = [handler]
@@ -68,7 +59,24 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     _catch_uncaught()
 
 
-def _console(stream: TextIO) -> structlog.typing.Processor:
+class _Lines:
+    """Writes each line in one piece, from whatever thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one."""
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # full, gone or closed: an upload goes on without its log
+
+    debug = info = warning = error = critical = msg
+
+
+def _console(stream: TextIO) -> Processor:
     # Plain tracebacks: the coloured ones show local variables, which may be large, or secret.
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
@@ -110,7 +118,7 @@ def _printable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 
 
 def _catch_uncaught() -> None:
-    log = structlog.stdlib.get_logger()
+    log = structlog.get_logger()
 
     def uncaught(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 import trio
 from attrs import frozen
+from structlog.typing import FilteringBoundLogger
 
 from . import front
 from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
@@ -29,7 +30,7 @@ STOPPING_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 5.0
 """How long the storage may take to show that it works."""
 
-_log = structlog.stdlib.get_logger()
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
@@ -116,7 +117,7 @@ class Server:
         self,
         stream: trio.abc.HalfCloseableStream,
         peer: Peer,
-        log: structlog.stdlib.BoundLogger,
+        log: FilteringBoundLogger,
         *,
         full: bool,
     ) -> None:
@@ -159,7 +160,7 @@ class Server:
         self,
         stream: trio.abc.SendStream,
         response: front.Response | None,
-        log: structlog.stdlib.BoundLogger,
+        log: FilteringBoundLogger,
         *,
         head: bool = False,
     ) -> None:
@@ -198,7 +199,7 @@ class Server:
         key: bytes,
         surplus: bytes,
         peer: Peer,
-        log: structlog.stdlib.BoundLogger,
+        log: FilteringBoundLogger,
     ) -> None:
         began = trio.current_time()
         timeout = self._house.config.timeouts.handshake

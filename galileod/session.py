@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 import trio
 from attrs import define, field
+from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
@@ -50,7 +51,7 @@ DISCONNECTED: Final = "disconnected"
 Incoming = Metadata | Finished | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or bytes of a chunk."""
 
-_log = structlog.stdlib.get_logger()
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 @define
@@ -60,7 +61,7 @@ class Session:
     house: House
     transport: WebSocketTransport
     user: str
-    log: structlog.stdlib.BoundLogger
+    log: FilteringBoundLogger
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
     received: int = 0

@@ -16,7 +16,7 @@ import gc, logging, os, sys, threading, warnings
 import structlog
 from galileod import logs
 logs.set_up({level!r}, {form!r}, sys.stderr)
-log = structlog.stdlib.get_logger()
+log = structlog.get_logger()
 """
 
 

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 import structlog
 import trio
+from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.names import numbered
 
@@ -60,7 +61,7 @@ _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
-_log = structlog.stdlib.get_logger()
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class LocalStore(Store):

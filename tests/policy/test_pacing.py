@@ -114,7 +114,7 @@ def most(paths: Paths, upload: Upload, chunk: float = 0) -> float:
 # What one upload gets.
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(crossings(), HEAD_STARTS, SEEDS)
 @example(alike(342_289.0, 0.5, 0.03), 0, 1)  # three chunks are too many, and two too few
 @example(alike(889_498.0, 0.19), 0, 1)
@@ -129,7 +129,7 @@ def test_an_upload_soon_uses_what_there_is_and_holds_little(
     assert upload.peak <= most(paths, upload)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(crossings(), HEAD_STARTS, SEEDS)
 def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     crossing: Crossing, head_start: int, seed: int
@@ -141,7 +141,7 @@ def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     assert MIN <= min(upload.credits) <= max(upload.credits) <= 1.2 * max(usual, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     crossings(),
     st.integers(1, 16),
@@ -188,7 +188,7 @@ def test_a_client_with_a_chunk_of_its_own_is_asked_for_that_and_fills_what_its_c
     assert upload.peak <= most(paths, upload, max(CHUNK_SECONDS * rate, FIRST_CHUNK))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(SHORT_LINKS, HEAD_STARTS, SEEDS)
 def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
     link: Link, head_start: int, seed: int
@@ -206,7 +206,7 @@ def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
 # What changes on the way.
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(crossings(), SEEDS)
 def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     crossing: Crossing, seed: int
@@ -217,7 +217,7 @@ def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     assert use(paths, upload) >= 0.9
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(crossings(slowest=1e6), SEEDS, st.integers(2, 10))
 def test_an_upload_holds_less_when_the_disk_becomes_slower(
     crossing: Crossing, seed: int, slower: int
@@ -232,7 +232,7 @@ def test_an_upload_holds_less_when_the_disk_becomes_slower(
     assert upload.pacer.chunk <= 1.2 * max(CHUNK_SECONDS * paths.disk_rate, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(crossings(), SEEDS, spread(2 * FIRST_CHUNK, 16 * MAX).map(int))
 def test_two_credits_fit_into_a_memory_that_becomes_small(
     crossing: Crossing, seed: int, memory: int
@@ -248,7 +248,7 @@ def test_two_credits_fit_into_a_memory_that_becomes_small(
     assert upload.peak >= 2 * min(upload.credits)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(crossings(slowest=1e6), SEEDS)
 @example(alike(3_963_583.0855521397, 0.0027252110523120036), 1)  # chunks stayed unequal
 def test_a_client_that_paused_is_asked_for_little_until_it_is_back_at_its_rate(
@@ -279,7 +279,7 @@ def crowds(draw: st.DrawFn) -> tuple[float, list[Link]]:
     return disk, draw(st.lists(crowd, min_size=50, max_size=50))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=8)
 @given(crowds(), SEEDS)
 def test_uploads_on_one_disk_share_it_alike(crowd: tuple[float, list[Link]], seed: int) -> None:
     disk, uplinks = crowd

@@ -64,6 +64,7 @@ class Pacer:
         self._on_slow_line = min(int(chunk_min / SMALLER), self._usual)
         self._line_is_slow = False
         self._own = chunk_max
+        self._left_over = False
         first = max(FIRST_CHUNK if head_start >= FIRST_CHUNK else FIRST_WINDOW, chunk_min)
         self.chunk = min(first, chunk_max)
         self.window = max(self.chunk, min(head_start, self.chunk * max_in_flight))
@@ -81,14 +82,17 @@ class Pacer:
         # Two should fit into the memory, so that one comes while the other is stored; but where
         # there are so many uploads, others come meanwhile, and fewer signals are worth more.
         chunk = min(self.chunk, max((promised + room) // 2, self._usual), room)
-        left = self.window - promised
-        if not promised or chunk <= left:
+        if not promised:
             return chunk
         least = self._min if self._line_is_slow else self._never_below
-        return left if left >= max(SMALLER * chunk, least) else 0
+        credit = min(chunk, self.window - promised)
+        fits = credit == chunk or credit >= max(SMALLER * chunk, least)
+        return credit if fits and not self._left_over else 0
 
     def granted(self, length: int, now: float) -> None:
         """A credit of `length` bytes was sent."""
+        # What credits left over is void once none is out.
+        self._left_over = self._left_over and bool(self._granted)
         self._granted.append((length, now))
         if self._epoch is None:
             self._epoch = now
@@ -105,6 +109,9 @@ class Pacer:
             # is not asked for again, since it would take up the window.
             self._own = max(length, self._never_below)
             self.chunk = min(self.chunk, self._own)
+            # The rest of the credit takes up the window until all that are out are answered. It is
+            # worth waiting for that, once; but not for a client that never fills the least credit.
+            self._left_over = self._left_over or length >= self._never_below
         elif length == credit != LEAST_CREDIT:
             # Seconds for a usual chunk at the line's rate; it must be clear to change anything.
             seconds = (last_byte - first_byte) / length * self._usual

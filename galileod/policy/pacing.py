@@ -20,6 +20,11 @@ GAIN: Final = 3.5
 """The window has room for so many times what is on its way in a round trip, beside two chunks: four
 times, less what the rate is measured too high by now and then."""
 
+SMALLER: Final = 0.6
+"""The part of a chunk that is asked for where the window has no room for a whole one. While a round
+trip takes about a fifth of a chunk's time, two chunks are too few to keep a line and a disk of one
+rate busy, and three are more than the window holds. Much less would cost more than it brings."""
+
 FIRST_CHUNK: Final = 640 * 1024
 """Bytes asked for at once before anything is known: sixteen of them fill 400 Mbit/s over 200 ms
 from the first moment, and one is five seconds of a line of 1 Mbit/s. Less is asked for on a slow
@@ -54,7 +59,12 @@ class Pacer:
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
         self._min, self._max, self._max_in_flight = chunk_min, chunk_max, max_in_flight
         self._never_below = least_credit(chunk_min, chunk_max, chunk_max)
-        self._least = self._usual = min(max(chunk_min, FIRST_CHUNK), chunk_max)
+        self._usual = min(max(chunk_min, FIRST_CHUNK), chunk_max)
+        # Above the least chunk, so that there is a smaller one to fill the window.
+        self._on_slow_line = min(int(chunk_min / SMALLER), self._usual)
+        self._line_is_slow = False
+        self._own = chunk_max
+        self._left_over = False
         first = max(FIRST_CHUNK if head_start >= FIRST_CHUNK else FIRST_WINDOW, chunk_min)
         self.chunk = min(first, chunk_max)
         self.window = max(self.chunk, min(head_start, self.chunk * max_in_flight))
@@ -72,12 +82,17 @@ class Pacer:
         # Two should fit into the memory, so that one comes while the other is stored; but where
         # there are so many uploads, others come meanwhile, and fewer signals are worth more.
         chunk = min(self.chunk, max((promised + room) // 2, self._usual), room)
-        if promised and promised + chunk > self.window:
-            return 0
-        return chunk
+        if not promised:
+            return chunk
+        least = self._min if self._line_is_slow else self._never_below
+        credit = min(chunk, self.window - promised)
+        fits = credit == chunk or credit >= max(SMALLER * chunk, least)
+        return credit if fits and not self._left_over else 0
 
     def granted(self, length: int, now: float) -> None:
         """A credit of `length` bytes was sent."""
+        # What credits left over is void once none is out.
+        self._left_over = self._left_over and bool(self._granted)
         self._granted.append((length, now))
         if self._epoch is None:
             self._epoch = now
@@ -89,31 +104,38 @@ class Pacer:
         credit, since = self._granted.popleft()
         self._round_trip = min(self._round_trip, first_byte - since)
         self._came = length or self._came
-        if length == credit != LEAST_CREDIT:
+        if 0 < length < credit:
+            # A chunk size of the client's own, or the end of the file: more would not be used, and
+            # is not asked for again, since it would take up the window.
+            self._own = max(length, self._never_below)
+            self.chunk = min(self.chunk, self._own)
+            # The rest of the credit takes up the window until all that are out are answered. It is
+            # worth waiting for that, once; but not for a client that never fills the least credit.
+            self._left_over = self._left_over or length >= self._never_below
+        elif length == credit != LEAST_CREDIT:
             # Seconds for a usual chunk at the line's rate; it must be clear to change anything.
             seconds = (last_byte - first_byte) / length * self._usual
             if seconds > LONGEST_CHUNK:
-                self._least = self._min
+                self._line_is_slow = True
             elif seconds < LONGEST_CHUNK / 2:
-                self._least = self._usual
-        elif 0 < length < credit:
-            # A chunk size of the client's own, or the end of the file: more would not be used.
-            self._least = max(length, self._never_below)
-            self.chunk = min(self.chunk, self._least)
+                self._line_is_slow = False
 
     def stored(self, length: int, now: float) -> None:
         """A chunk of `length` bytes is stored, `granted` and `arrived` before."""
         self._stored += length
-        if self._epoch is None or self._stored < self.window // 2 or now <= self._epoch:
+        # Two chunks or more, since those that are out may differ: a rate that came of one of them
+        # would keep them so.
+        enough = max(self.window // 2, min(2 * self.chunk, self.window))
+        if self._epoch is None or self._stored < enough or now <= self._epoch:
             return
         rate = self._stored / (now - self._epoch)
         self._epoch, self._stored = now, 0
         seconds = max(CHUNK_SECONDS, GAIN * self._round_trip / self._max_in_flight)
         wanted = min(int(rate * min(seconds, LONGEST_CHUNK)), self._max)
-        before = self.chunk
         # Twice what came last at the most: a client may have a size of its own.
-        self.chunk = max(min(wanted, 2 * self._came), self._least)
-        # The next one, and one that was granted before the chunk shrank; or what is worth as much.
-        two = self.chunk + max(self.chunk, min(before, 2 * self.chunk))
+        least = self._on_slow_line if self._line_is_slow else self._usual
+        chunk = max(min(wanted, 2 * self._came), least)
+        self.chunk = min(chunk, self._own)
+        # Of a client's own chunks, more fit into the same window.
         on_the_way = int(GAIN * (rate * self._round_trip))
-        self.window = max(two, 2 * wanted) + min(on_the_way, 2 * self.window)
+        self.window = 2 * chunk + min(on_the_way, 2 * self.window)

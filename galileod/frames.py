@@ -23,10 +23,9 @@ each, even if it is empty."""
 USUAL_FRAGMENT: Final = 256
 """Bytes in a frame of a message from a client that sends small frames and means no harm."""
 
-PART: Final = 1024 * 1024
+PART: Final = 2 * 1024 * 1024
 """Bytes of a BINARY message that are passed on before it is whole: enough to be worth a thread hop,
-and still in the processor's cache when they are hashed and written. Uploads write their parts in
-turn: the less a part is above the usual chunk, the more alike they share a busy disk."""
+and still in the processor's cache when they are hashed and written."""
 
 SMALL_PIECE: Final = 16 * 1024
 """Bytes below which a piece of a message is joined to the next: a message that trickles in would

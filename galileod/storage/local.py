@@ -47,6 +47,9 @@ OPENERS: Final = 4
 """Threads for the short steps with which an upload begins, which must not wait behind data."""
 COMMITTERS: Final = 16
 """Threads that commit at once, apart from the writers: a long fsync must not hold up data."""
+TURN: Final = 1024 * 1024
+"""Bytes after which an upload lets others write that wait. The less this is above the usual chunk,
+the more alike they share a busy disk."""
 WRITEBACK_STEP: Final = 8 * 1024 * 1024
 """Bytes after which the kernel is asked to begin writing them out."""
 MOST_PIECES: Final = 1024
@@ -195,7 +198,9 @@ class LocalSink(Sink):
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         """Hash and write in one thread hop; the end of the hash may trail behind."""
-        await trio.to_thread.run_sync(self._write, pieces, limiter=self._store.writers)
+        writers = self._store.writers
+        for turn in [pieces] if writers.available_tokens else turns(pieces, TURN):
+            await trio.to_thread.run_sync(self._write, turn, limiter=writers)
 
     async def digest(self, kind: str) -> str:
         """The running hash at once; any other by reading the spool file back."""
@@ -320,6 +325,19 @@ class LocalSink(Sink):
         except OSError as error:
             # Linux frees the descriptor all the same; what had to be durable went through fsync.
             _log.warning("storage.close_failed", path=self._spool, reason=str(error))
+
+
+def turns(pieces: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
+    """The pieces in their order, at most `most` bytes at a time, or a piece that is larger."""
+    turn, length = list[bytes](), 0
+    for piece in pieces:
+        if turn and length + len(piece) > most:
+            yield turn
+            turn, length = [], 0
+        turn.append(piece)
+        length += len(piece)
+    if turn:
+        yield turn
 
 
 def _taken(name: str) -> ConflictError:

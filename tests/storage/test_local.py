@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from galileod.storage import groupsync, local
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
-from galileod.storage.local import Durability, LocalStore, OnConflict
+from galileod.storage.local import TURN, Durability, LocalStore, OnConflict, turns
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -607,3 +611,47 @@ def test_a_name_that_is_no_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
     store = LocalStore.open(str(tmp_path), "rename", "none")
     assert store.files() == {"\\xff.txt": 4}
     store.close()
+
+
+# Turns at a busy disk.
+
+
+@given(st.lists(st.binary(max_size=8), max_size=12), st.integers(1, 20))
+def test_turns_have_all_pieces_in_order_and_no_more_than_their_share(
+    pieces: list[bytes], most: int
+) -> None:
+    shared = list(turns(pieces, most))
+    assert [piece for turn in shared for piece in turn] == pieces
+    assert all(turn and (len(turn) == 1 or sum(map(len, turn)) <= most) for turn in shared)
+    # No turn could have taken the first piece of the next one, too.
+    assert all(
+        sum(map(len, turn)) + len(after[0]) > most for turn, after in itertools.pairwise(shared)
+    )
+
+
+async def test_an_upload_that_finds_all_writers_busy_takes_turns_with_others(
+    open_store: OpenStore, directory: Path
+) -> None:
+    store = open_store()
+    order = []
+
+    async def write(name: str, pieces: list[bytes]) -> None:
+        async with await store.create(name, name) as sink:
+            with faulty("writev", nth(1 << 30)) as disk:
+                await sink.write(pieces)
+            order.append((name, disk.calls))
+            await sink.commit()
+
+    large = [bytes(TURN), b"1" * TURN, b"2" * TURN]
+    with trio.fail_after(15):
+        async with trio.open_nursery() as nursery:
+            for writer in range(local.WRITERS):
+                await store.writers.acquire_on_behalf_of(writer)
+            nursery.start_soon(write, "large", large)
+            while not store.writers.statistics().tasks_waiting:
+                await trio.lowlevel.checkpoint()
+            for writer in range(local.WRITERS):
+                store.writers.release_on_behalf_of(writer)
+        await write("alone", large)
+    assert order == [("large", 3), ("alone", 1)]
+    assert visible(directory) == {"large": b"".join(large), "alone": b"".join(large)}

@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 run: install
-	@echo "galileod: storing into ./uploads; send to ws://127.0.0.1:8750/upload, health at http://127.0.0.1:8750/healthz"
+	@echo "galileod: storing into ./uploads; open http://127.0.0.1:8750/ in a browser, or send to ws://127.0.0.1:8750/upload; health at http://127.0.0.1:8750/healthz"
 	@exec $(BIN)/galileod serve --listen 127.0.0.1:8750 --directory uploads
 
 test: install

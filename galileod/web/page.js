@@ -10,6 +10,7 @@ import { amountText, countText, endText, sizeText } from "./page_words.js";
 const PAINT = 250; // ms between two looks of the page: more often than that nobody reads
 const ANNOUNCE = 1_000; // ms that ends are gathered for a screen reader
 const ROWS_AT_ONCE = 500; // made before the browser may do something else
+const SHOWN = 200; // rows from the top that are always to be seen, as page.css has it
 const SMALL = 2 ** 20; // bytes; a file of so many is hashed in a few milliseconds
 
 const byId = (id) => document.getElementById(id);
@@ -62,8 +63,10 @@ function paint() {
 function paintTotal() {
   const count = { waiting: 0, sending: 0, checking: 0, stored: 0, failed: 0, cancelled: 0 };
   const sum = { sent: 0, of: 0, rate: 0 };
-  for (const { state, size, sent, rate } of queue.uploads) {
+  let unseen = 0;
+  for (const [index, { state, size, sent, rate }] of queue.uploads.entries()) {
     count[state] += 1;
+    if (index >= SHOWN && (state === "waiting" || state === "stored")) unseen += 1;
     if (state === "failed" || state === "cancelled") continue;
     sum.sent += sent;
     sum.of += size;
@@ -74,6 +77,8 @@ function paintTotal() {
   byId("amount").textContent = amountText({ ...sum, active: queue.active });
   show(byId("cancel-all"), queue.active);
   show(byId("retry-all"), !queue.active && count.failed > 1);
+  byId("more").hidden = unseen === 0 || byId("uploads").classList.contains("all");
+  byId("unseen").textContent = `${unseen} more that wait or are stored.`;
   const percent = sum.of > 0 ? Math.floor((100 * sum.sent) / sum.of) : 0;
   document.title = queue.active ? `${percent}% · ${title}` : title;
   // Only while it is needed: with such a handler some browsers keep no page for going back.
@@ -142,6 +147,11 @@ for (const input of [byId("files"), byId("folder")]) {
     input.value = ""; // so that the same file may be chosen again
   };
 }
+byId("show-all").onclick = () => {
+  byId("total").focus(); // the button goes
+  byId("uploads").classList.add("all");
+  paintSoon();
+};
 byId("cancel-all").onclick = () => act("cancel", queue.uploads);
 byId("retry-all").onclick = () =>
   act("retry", queue.uploads.filter(({ state }) => state === "failed"));

@@ -21,21 +21,29 @@ export async function filesOf(transfer) {
 }
 
 async function walk(folder, found) {
-  const reader = folder.createReader();
   try {
-    for (;;) {
-      // A folder is given out in parts: a hundred entries at a time in Chromium.
-      const entries = await new Promise((yes, no) => reader.readEntries(yes, no));
-      if (entries.length === 0) return;
-      for (const entry of entries) {
-        if (entry.isDirectory) await walk(entry, found);
-        else await take(entry, found);
-      }
+    for (const entry of await entriesOf(folder)) {
+      if (entry.isDirectory) await walk(entry, found);
+      else await take(entry, found);
     }
   } catch {
     found.unreadable += 1;
   }
 }
+
+/** All that is in a folder, by name: the browser's order is the file system's, which is none. */
+async function entriesOf(folder) {
+  const reader = folder.createReader();
+  const entries = [];
+  for (;;) {
+    // They are given out in parts: a hundred at a time in Chromium.
+    const some = await new Promise((yes, no) => reader.readEntries(yes, no));
+    if (some.length === 0) return entries.sort((one, other) => byName(one.name, other.name));
+    entries.push(...some);
+  }
+}
+
+const byName = new Intl.Collator("en", { numeric: true }).compare;
 
 async function take(entry, found) {
   try {

@@ -22,7 +22,7 @@ def find_browser() -> str | None:
 def running_browser(program: str) -> Iterator[Browser]:
     """The browser without a window, for as long as the block runs."""
     # Chromium refuses to run as root with its sandbox, and containers often have no other user.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         try:

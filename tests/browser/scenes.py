@@ -15,6 +15,7 @@ from helpers.daemon import poll
 from playwright.sync_api import Page, WebSocketRoute
 
 MIB: Final = 1024 * 1024
+CHUNK: Final = 256 * 1024
 NOON: Final = 1_780_000_000
 SENDING: Final = 3_000
 """Milliseconds for which the page of a scene has been sending."""
@@ -43,11 +44,11 @@ TABLE: Final = "survey.csv"
 IMAGE: Final = "whole disk.img"
 
 SIZES: Final = {
-    VIDEO: 24 * MIB,
-    PHOTO: 3_481_600,
-    LONG: 8 * MIB,
+    VIDEO: 6 * MIB,
+    PHOTO: 1_481_600,
+    LONG: 2 * MIB,
     EMPTY: 0,
-    ARCHIVE: 12 * MIB,
+    ARCHIVE: 4 * MIB,
     TABLE: 700_000,
     IMAGE: 12 * 1024 * MIB,  # above the limit; there is nothing in it
 }
@@ -95,7 +96,7 @@ class Server:
             if isinstance(plan, Mapping):
                 socket.send(json.dumps({**plan, "fatal": True}))
             elif plan is not None and (plan == STORE or received < plan * size):
-                socket.send(json.dumps({"ready": True, "chunksize": MIB}))
+                socket.send(json.dumps({"ready": True, "chunksize": CHUNK}))
                 return
             self._settled.add(name)
 

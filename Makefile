@@ -3,13 +3,14 @@
 # make check    formatter, linter, types, import rules
 # make bench    the benchmarks, as a table
 # make fuzz     a longer fuzzer for the receiving path; ARGS="SECONDS SEED"
+# make screenshots  the pictures of the page in docs/, where there is a browser
 # make install  what the others build on; quick when nothing changed
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench fuzz install format clean
+.PHONY: run test check bench fuzz screenshots install format clean
 
 install: $(STAMP)
 
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 run: install
-	@echo "galileod: storing into ./uploads; send to ws://127.0.0.1:8750/upload, health at http://127.0.0.1:8750/healthz"
+	@echo "galileod: storing into ./uploads; open http://127.0.0.1:8750/ in a browser, or send to ws://127.0.0.1:8750/upload; health at http://127.0.0.1:8750/healthz"
 	@exec $(BIN)/galileod serve --listen 127.0.0.1:8750 --directory uploads
 
 test: install
@@ -42,6 +43,9 @@ bench: install
 
 fuzz: install
 	$(BIN)/python tests/fuzz/fuzz_receive.py $(ARGS)
+
+screenshots: install
+	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

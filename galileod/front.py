@@ -147,7 +147,8 @@ def _unless_known(request: Request, found: Response) -> Response:
     }
     if known & {found.headers["ETag"], "*"}:
         kept = ("ETag", "Cache-Control", "Access-Control-Allow-Origin")
-        return Response(304, "", {name: found.headers[name] for name in kept})
+        headers = {name: found.headers[name] for name in kept if name in found.headers}
+        return Response(304, "", headers)
     return found
 
 

@@ -83,7 +83,7 @@ class Server:
         self._all = Cap(house.config.server.max_connections)
         self._per_network = Cap(house.config.server.max_connections_per_address)
         self._refusing = Cap(MAX_REFUSING)
-        self._site = load_site() if house.config.server.page else {}
+        self._site = load_site(house.config)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted socket; for trio.serve_listeners."""

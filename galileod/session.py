@@ -105,7 +105,8 @@ class Session:
                     stored = await sink.commit()
                     await reservation.become(stored)
         self.log_stored(stored, sha1, verified=claim is not None)
-        await self.transport.send(self.receiver.close(), timeout=self.config.timeouts.close)
+        close = self.receiver.close(stored.name)
+        await self.transport.send(close, timeout=self.config.timeouts.close)
 
     async def expect_metadata(self) -> Metadata:
         """The first signal."""

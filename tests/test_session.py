@@ -620,7 +620,7 @@ async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
         await client.send_bytes(b"abc")
         assert await client.receive() == {"ready": True}
         await client.send({"finished": 1})
-        assert await client.receive() == {"close": True}
+        assert await client.receive() == {"close": True, "name": "a.bin"}
     assert store.files == {"a.bin": b"abc"}
 
 
@@ -870,9 +870,9 @@ async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: M
 async def test_two_connections_are_told_apart_in_the_log(autojump_clock: MockClock) -> None:
     with capture_logs() as logs:
         async with serving(MemoryStore()) as wire:
-            for _ in range(2):
+            for name in ("a.bin", "b.bin"):
                 client = await wire.open()
-                assert await client.upload("a.bin", DATA) == {"close": True}
+                assert await client.upload(name, DATA) == {"close": True}
                 await client.close()
             await wire.all_ended()
     for key in ("connection", "upload"):

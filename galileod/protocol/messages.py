@@ -126,9 +126,9 @@ def encode_ready(chunksize: int | None) -> str:
     return f'{{"ready": true, "chunksize": {chunksize}}}'
 
 
-def encode_close() -> str:
-    """`{"close": true}`: the file is stored."""
-    return '{"close": true}'
+def encode_close(name: str | None = None) -> str:
+    """`{"close": true}`: the file is stored, under `name` where that is said."""
+    return json.dumps({"close": True} if name is None else {"close": True, "name": name})
 
 
 def encode_error(reason: str, code: FaultCode, details: Mapping[str, Json]) -> str:

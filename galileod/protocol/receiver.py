@@ -122,10 +122,15 @@ class UploadReceiver:
         """The signal for a credit that `grant` gave."""
         return encode_ready(credit or None)
 
-    def close(self) -> str:
-        """The file is verified and stored: the signal that says so."""
+    def close(self, name: str | None = None) -> str:
+        """The file is verified and stored: the signal that says so.
+
+        `name` is the one that it stands under (None: the client's). It is told where the client
+        would not know it, and otherwise the signal is that of the original, key by key.
+        """
         self._step(ReceiverEvent.SEND_CLOSE)
-        return encode_close()
+        sent = self.metadata.name if self.metadata else None
+        return encode_close(None if name == sent else name)
 
     def fail(self, fault: Fault) -> str:
         """The upload ends here: the signal that says why."""

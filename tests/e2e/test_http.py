@@ -73,6 +73,19 @@ def test_health_is_told_to_get_and_head(host: Daemon) -> None:
     assert (head.status, head.body, head.headers) == (200, b"", got.headers)
 
 
+def test_the_page_is_told_to_get_and_head_and_is_not_sent_twice(host: Daemon) -> None:
+    got = ask(host, plain("GET", "/?from=a-link"))
+    assert got.status == 200
+    assert got.headers["content-type"] == "text/html; charset=utf-8"
+    assert got.headers["content-length"] == str(len(got.body))
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert b'data-max-file-size="' in got.body
+    head = ask(host, plain("HEAD", "/"))
+    assert (head.status, head.body, head.headers) == (200, b"", got.headers)
+    known = ask(host, plain("GET", "/", f"If-None-Match: {got.headers['etag']}"))
+    assert (known.status, known.body) == (304, b"")
+
+
 @pytest.mark.parametrize(
     ("head", "status"),
     [

@@ -138,7 +138,9 @@ def test_a_nasty_name_becomes_a_plain_one_in_the_directory(
     clear(daemon)
     before = around(outside)
     content = uuid.uuid4().bytes
-    path = stored_as(daemon, send(daemon, name, content))
+    outcome = send(daemon, name, content)
+    path = stored_as(daemon, outcome)
+    assert outcome.close == {"close": True} | ({"name": path.name} if path.name != name else {})
     assert daemon.visible() == {path.name: path}
     assert path.read_bytes() == content
     assert around(outside) == before

@@ -8,7 +8,7 @@ import stat
 import struct
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -285,6 +285,15 @@ STORED_AFTER_CONFLICT: Final = {
 }
 
 
+def told_after_conflict(stem: str) -> Mapping[str, Sequence[Mapping[str, str]]]:
+    """What `close` says beside: the name, where it is not the one that was sent."""
+    return {
+        "rename": [{}, {"name": f"{stem}.tar (1).gz"}, {"name": f"{stem}.tar (2).gz"}],
+        "reject": [{}],
+        "replace": [{}, {}, {}],
+    }
+
+
 def test_a_name_that_is_taken_is_dealt_with_as_configured(
     conflicting: Daemon, on_conflict: str
 ) -> None:
@@ -302,6 +311,8 @@ def test_a_name_that_is_taken_is_dealt_with_as_configured(
     assert stored == expected
     later = {"conflict"} if on_conflict == "reject" else {None}
     assert {outcome.code for outcome in outcomes[1:]} == later
+    told = [outcome.close for outcome in outcomes if outcome.ending == "stored"]
+    assert told == [{"close": True, **name} for name in told_after_conflict(stem)[on_conflict]]
     if on_conflict != "reject":
         paths = [
             conflicting.wait_for("upload.stored", peer=outcome.peer)["path"] for outcome in outcomes
@@ -323,6 +334,8 @@ def test_two_uploads_of_one_name_at_once_end_as_configured(
         say(websocket, finished=True)
         if on_conflict == "reject":
             expect_fault(websocket, "conflict")
+        elif on_conflict == "rename":
+            assert hear(websocket) == {"close": True, "name": name.replace(".", " (1).")}
         else:
             assert hear(websocket) == {"close": True}
     content = b"first" if on_conflict == "replace" else b"other"

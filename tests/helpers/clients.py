@@ -53,12 +53,16 @@ class HashClaim:
 
 @frozen
 class Outcome:
-    """How an upload ended, as its client saw it; `peer` is how the daemon's log calls it."""
+    """How an upload ended, as its client saw it; `peer` is how the daemon's log calls it.
+
+    `close` is the signal of success.
+    """
 
     ending: Literal["stored", "failed", "lost"]
     errors: Sequence[Signal]
     peer: str
     trace: Sequence[Step]
+    close: Signal | None
 
     @property
     def code(self) -> str | None:
@@ -135,6 +139,7 @@ class Client(ABC):
         self._finished = False
         self._trace: list[Step] = []
         self._errors: list[Signal] = []
+        self._close: Signal | None = None
 
     @abstractmethod
     def next_chunk(self, source: Source, chunksize: int) -> bytes | None:
@@ -152,7 +157,7 @@ class Client(ABC):
                 ending = self._converse(source, websocket)
             except ConnectionClosed:
                 ending = "lost"
-        return Outcome(ending, self._errors, peer, self._trace)
+        return Outcome(ending, self._errors, peer, self._trace, self._close)
 
     def _converse(
         self, source: Source, websocket: ClientConnection
@@ -163,6 +168,7 @@ class Client(ABC):
             self._trace += [("ready", s.get("chunksize", 0)) for s in signals if s.get("ready")]
             for signal in signals:
                 if signal.get("close"):
+                    self._close = signal
                     return "stored" if self._finished else "lost"
                 if signal.get("error"):
                     self._errors.append(signal)

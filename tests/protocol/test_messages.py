@@ -254,8 +254,9 @@ def test_ready_reads_back_as_written(chunksize: int | None) -> None:
     assert decode_server(encode_ready(chunksize)) == Ready(chunksize)
 
 
-def test_close_reads_back_as_written() -> None:
-    assert decode_server(encode_close()) == Close()
+@given(st.none() | ANY_TEXT)
+def test_close_reads_back_as_written_with_a_name_or_without(name: str | None) -> None:
+    assert decode_server(encode_close(name)) == Close()
 
 
 @given(ANY_TEXT.filter(bool), st.sampled_from(FaultCode), st.integers())
@@ -276,6 +277,7 @@ def test_details_do_not_replace_the_fixed_keys_of_an_error() -> None:
         (encode_ready(None), {"ready": True}),
         (encode_ready(5), {"ready": True, "chunksize": 5}),
         (encode_close(), {"close": True}),
+        (encode_close("b (1)"), {"close": True, "name": "b (1)"}),
         (encode_finished(Finished()), {"finished": True}),
         (
             encode_finished(Finished(HashClaim("sha1", "ab"))),

@@ -299,6 +299,20 @@ def test_close_is_not_sent_before_finished_nor_twice() -> None:
         receiver.close()
 
 
+@pytest.mark.parametrize(
+    ("stored", "signal"),
+    [
+        ("a.txt", {"close": True}),
+        ("a (1).txt", {"close": True, "name": "a (1).txt"}),
+        (None, {"close": True}),
+    ],
+)
+def test_close_tells_the_name_only_where_the_client_sent_another(
+    stored: str | None, signal: dict[str, object]
+) -> None:
+    assert json.loads(finished_receiver().close(stored)) == signal
+
+
 def test_a_fatal_error_is_not_sent_after_close_nor_twice() -> None:
     fault = Fault(FaultCode.INTERNAL, "x")
     closed = finished_receiver()

@@ -15,6 +15,7 @@ from galileod.protocol.states import SenderState
 
 READY = '{"ready": true}'
 CLOSE = '{"close": true}'
+CLOSE_WITH_NAME = '{"close": true, "name": "a (1).txt", "more": []}'
 
 
 def ready(chunksize: int) -> str:
@@ -143,6 +144,12 @@ def test_readies_open_at_the_last_byte_ask_for_finished() -> None:
     sender.finish()
     sender.finish()
     assert sender.next_due() is None
+
+
+def test_a_close_may_say_more_such_as_the_name_that_the_file_got() -> None:
+    sender = finished()
+    assert sender.receive_text(CLOSE_WITH_NAME) == Close()
+    assert state_of(sender) is SenderState.STORED
 
 
 @pytest.mark.parametrize(("size", "sent"), [(5, 0), (5, 3), (5, 5), (0, 0)])

@@ -1,0 +1,46 @@
+// One upload in the list: an element made from the template, and kept as the upload stands.
+
+import { hasEnded } from "./page_queue.js";
+import { sizeText, statusText } from "./page_words.js";
+
+/** The row of an upload. All text goes in as text: names come from strangers. */
+export class Row {
+  element;
+  #upload;
+  #parts;
+
+  constructor(template, upload, { oncancel, onretry }) {
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.#upload = upload;
+    const part = (selector) => this.element.querySelector(selector);
+    const name = part(".name");
+    const cancel = part(".cancel");
+    const retry = part(".retry");
+    this.#parts = { name, cancel, retry, bar: part("progress"), status: part(".status") };
+    name.textContent = upload.name;
+    name.title = upload.file.webkitRelativePath;
+    part(".size").textContent = sizeText(upload.size);
+    this.#parts.bar.setAttribute("aria-label", `Progress of ${upload.name}`);
+    cancel.setAttribute("aria-label", `Cancel ${upload.name}`);
+    retry.setAttribute("aria-label", `Retry ${upload.name}`);
+    cancel.onclick = oncancel;
+    retry.onclick = onretry;
+    this.paint();
+  }
+
+  /** Show how the upload stands now. */
+  paint() {
+    const { name, bar, status } = this.#parts;
+    const upload = this.#upload;
+    const held = this.element.contains(document.activeElement);
+    bar.value = upload.size > 0 ? upload.sent / upload.size : Number(upload.state === "stored");
+    status.textContent = statusText(upload);
+    if (this.element.dataset.state === upload.state) return;
+    this.element.dataset.state = upload.state; // which also decides on the button that is shown
+    if (!held) return;
+    // The button that had the focus may be gone; who uses a keyboard shall not start over.
+    const { cancel, retry } = this.#parts;
+    const next = upload.state === "stored" ? name : hasEnded(upload) ? retry : cancel;
+    next.focus();
+  }
+}

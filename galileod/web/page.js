@@ -3,7 +3,7 @@
 
 import { upload } from "./galileo.js";
 import { filesOf } from "./page_drop.js";
-import { Queue, hasEnded } from "./page_queue.js";
+import { Queue, hasEnded, mayRetry } from "./page_queue.js";
 import { Row } from "./page_row.js";
 import { amountText, countText, endText, sizeText } from "./page_words.js";
 
@@ -64,9 +64,12 @@ function paintTotal() {
   const count = { waiting: 0, sending: 0, checking: 0, stored: 0, failed: 0, cancelled: 0 };
   const sum = { sent: 0, of: 0, rate: 0 };
   let unseen = 0;
-  for (const [index, { state, size, sent, rate }] of queue.uploads.entries()) {
+  let retriable = 0;
+  for (const [index, each] of queue.uploads.entries()) {
+    const { state, size, sent, rate } = each;
     count[state] += 1;
     if (index >= SHOWN && (state === "waiting" || state === "stored")) unseen += 1;
+    if (state === "failed" && mayRetry(each)) retriable += 1;
     if (state === "failed" || state === "cancelled") continue;
     sum.sent += sent;
     sum.of += size;
@@ -76,7 +79,7 @@ function paintTotal() {
   byId("count").textContent = countText(queue.uploads.length, count);
   byId("amount").textContent = amountText({ ...sum, active: queue.active });
   show(byId("cancel-all"), queue.active);
-  show(byId("retry-all"), !queue.active && count.failed > 1);
+  show(byId("retry-all"), !queue.active && retriable > 1);
   byId("more").hidden = unseen === 0 || byId("uploads").classList.contains("all");
   byId("unseen").textContent = `${unseen} more that wait or are stored.`;
   const percent = sum.of > 0 ? Math.floor((100 * sum.sent) / sum.of) : 0;
@@ -154,7 +157,7 @@ byId("show-all").onclick = () => {
 };
 byId("cancel-all").onclick = () => act("cancel", queue.uploads);
 byId("retry-all").onclick = () =>
-  act("retry", queue.uploads.filter(({ state }) => state === "failed"));
+  act("retry", queue.uploads.filter((each) => each.state === "failed" && mayRetry(each)));
 
 const hasFiles = (transfer) => transfer?.types.includes("Files");
 

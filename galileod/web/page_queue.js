@@ -8,6 +8,10 @@ const ENDED = new Set(["stored", "failed", "cancelled"]);
 
 export const hasEnded = ({ state }) => ENDED.has(state);
 
+/** Whether there is any use in trying again: a file above the limit stays above it. */
+export const mayRetry = ({ state, error }) =>
+  state === "cancelled" || (state === "failed" && error.code !== "too_large");
+
 /**
  * `send(file, onprogress)` begins an upload, as the client's `upload` does. `largest` is the
  * limit in bytes. `onchange(upload)` is called after each change.
@@ -43,7 +47,7 @@ export class Queue {
   retry(uploads) {
     const others = [...this.#waiting];
     this.#waiting.clear();
-    for (const upload of uploads) if (hasEnded(upload)) this.#enter(upload);
+    for (const upload of uploads) if (mayRetry(upload)) this.#enter(upload);
     for (const upload of others) this.#waiting.add(upload);
     this.#next();
   }

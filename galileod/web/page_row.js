@@ -1,6 +1,6 @@
 // One upload in the list: an element made from the template, and kept as the upload stands.
 
-import { hasEnded } from "./page_queue.js";
+import { hasEnded, mayRetry } from "./page_queue.js";
 import { sizeText, statusText } from "./page_words.js";
 
 /** The row of an upload. All text goes in as text: names come from strangers. */
@@ -30,17 +30,18 @@ export class Row {
 
   /** Show how the upload stands now. */
   paint() {
-    const { name, bar, status } = this.#parts;
+    const { name, cancel, retry, bar, status } = this.#parts;
     const upload = this.#upload;
     const held = this.element.contains(document.activeElement);
     bar.value = upload.size > 0 ? upload.sent / upload.size : Number(upload.state === "stored");
     status.textContent = statusText(upload);
     if (this.element.dataset.state === upload.state) return;
-    this.element.dataset.state = upload.state; // which also decides on the button that is shown
+    this.element.dataset.state = upload.state;
+    cancel.hidden = hasEnded(upload);
+    retry.hidden = !mayRetry(upload);
     if (!held) return;
     // The button that had the focus may be gone; who uses a keyboard shall not start over.
-    const { cancel, retry } = this.#parts;
-    const next = upload.state === "stored" ? name : hasEnded(upload) ? retry : cancel;
-    next.focus();
+    const button = [cancel, retry].find((each) => !each.hidden);
+    (button ?? name).focus();
   }
 }

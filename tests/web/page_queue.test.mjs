@@ -112,3 +112,11 @@ test("a cancellation after the last byte may come too late, and says so", async 
   await settled();
   assert.deepEqual([upload.state, upload.late], ["cancelled", true]);
 });
+
+test("what is above the limit is not tried again", () => {
+  const { queue, sent } = scripted(100);
+  const [upload] = queue.add(files(1, 101));
+  queue.retry([upload]);
+  assert.equal(upload.state, "failed");
+  assert.deepEqual(sent, []);
+});

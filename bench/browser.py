@@ -112,7 +112,7 @@ class Browser:
         return self._connect(pages[0])
 
     def renderers(self) -> list[int]:
-        """The processes of tabs; one is in reserve, and one still that of the last page."""
+        """The processes of tabs; one is in reserve, and one may be that of the last page."""
         with urlopen(f"{self._address}/version") as answer:  # noqa: S310  our own
             whole = self._connect(json.load(answer))
         processes = whole.call("SystemInfo.getProcessInfo")["processInfo"]

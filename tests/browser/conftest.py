@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from browser.chromium import MISSING, find_browser, running_browser
@@ -12,15 +11,7 @@ from browser.tab import ADD_CHOICE, Tab, UploadPage, http
 from helpers.daemon import Daemon
 from playwright.sync_api import Browser
 
-FOLDER = Path(__file__).parent
 MakeTab = Callable[..., Tab]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has all tests of this folder, so that the browser starts but once."""
-    for item in items:
-        if item.path.parent == FOLDER:
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Sentences for the ends that the client itself sees; the server's are its own. */
+/** Sentences for the ends that the client itself sees, and for one that the server tells to those
+ * who know what a hash is; the others are the server's own. */
 const REASONS = {
   connection_lost: "The connection was lost before the server had confirmed the file.",
   connection_failed: "The server cannot be reached, or takes no uploads from this page.",
+  hash_mismatch: "The file was damaged on its way, so it was not stored.",
   file_changed: "The file was changed while it was being sent. Choose it again to send it.",
   file_unreadable:
     "The file cannot be read. It may have been changed, moved or deleted since it was chosen." +

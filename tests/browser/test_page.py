@@ -308,7 +308,7 @@ def test_a_file_that_changed_on_the_way_fails_in_words_and_a_retry_stores_it(
     page.expect_states(["failed"])
     failure = host.wait_for("upload.failed", name=path.name)
     assert failure["code"] == "hash_mismatch"
-    expect(page.status()).to_contain_text("is not the one that was sent")
+    expect(page.status()).to_contain_text("damaged on its way")
     assert path.name not in host.visible()
     line.flip(None)
     page.button("retry").click()

@@ -7,7 +7,7 @@ Python, which is good enough for signals; frames with file data are made here, a
 import os
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -37,6 +37,11 @@ READ: Final = 16 * 1024
 CLOSING: Final = 2.0
 """Seconds for our Close frame to leave and the server's to come: the upload has ended by then."""
 
+NextPart = Callable[[int], Awaitable[memoryview]]
+"""Gives the next bytes of a message, at least one and at most so many."""
+
+_LOST: Final = "The connection to the server was lost."
+
 _BINARY: Final = 0x82
 """FIN, and the opcode of a BINARY message."""
 
@@ -53,6 +58,7 @@ class Connection:
         self._frames = Frames(ConnectionType.CLIENT, trailing_data=surplus)
         self._send_lock = trio.Lock()
         self._torn = False
+        self._broken = False
         self._text: list[str] = []
         self._held = 0
         self._signals: deque[str] = deque()  # at most what one read of `READ` bytes has brought
@@ -69,7 +75,9 @@ class Connection:
             try:
                 data = await self._stream.receive_some(READ)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise LostError("The connection to the server was lost.") from None
+                raise LostError(_LOST) from None
+            if not data and self._broken:
+                raise LostError(_LOST)  # the reset was told to the sending side
             if not data:
                 raise LostError("The server ended the connection without a word.")
             self._frames.receive_data(bytes(data))
@@ -79,20 +87,23 @@ class Connection:
         """Send a TEXT message. Raises LostError."""
         await self._send(self._frames.send(TextMessage(text)))
 
-    async def send_data(self, length: int, pieces: AsyncIterator[memoryview]) -> None:
-        """Send a BINARY message of `length` bytes, in pieces as they come. Raises LostError.
+    async def send_data(self, length: int, next_part: NextPart) -> None:
+        """Send a BINARY message of `length` bytes, part by part. Raises LostError.
 
-        If the pieces end early, or this is cancelled, the connection is of no use any more.
+        If `next_part` fails, or this is cancelled, the connection is of no use any more.
         """
         key = os.urandom(_KEY)
         async with self._send_lock:
             if self._torn or self._frames.state is not ConnectionState.OPEN:
-                raise LostError("The connection to the server was lost.")
+                raise LostError(_LOST)
             self._torn = True
             head = _header(length, key)
-            async for piece in pieces:
-                masked = apply_mask(piece, key)
-                turn = len(piece) % _KEY
+            while length:
+                part = await next_part(length)
+                length -= len(part)
+                masked = apply_mask(part, key)
+                # The next part goes on in the key where this one ended.
+                turn = len(part) % _KEY
                 key = key[turn:] + key[:turn]
                 await self._send_all((head, masked) if head else (masked,))
                 head = b""
@@ -148,7 +159,7 @@ class Connection:
     async def _send(self, frame: bytes) -> None:
         async with self._send_lock:
             if self._torn:
-                raise LostError("The connection to the server was lost.")
+                raise LostError(_LOST)
             self._torn = True
             await self._send_all((frame,))
             self._torn = False
@@ -158,7 +169,8 @@ class Connection:
             for piece in pieces:
                 await self._stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise LostError("The connection to the server was lost.") from None
+            self._broken = True
+            raise LostError(_LOST) from None
 
 
 def _header(length: int, key: bytes) -> bytes:

@@ -118,6 +118,8 @@ async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
             return Answer(status, headers, surplus=connection.trailing_data[0])
         return Answer(status, headers, await _read_text(connection, stream))
     except h11.RemoteProtocolError:
+        if connection.trailing_data == (b"", True):
+            raise ConnectError("The connection was closed without an answer.") from None
         raise ConnectError(
             "What answers there does not speak HTTP. Check host and port, and ws or wss.",
             transient=False,

@@ -3,7 +3,7 @@
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final, TypeVar
 
@@ -139,7 +139,12 @@ async def open_source(
     elif isinstance(content, AsyncIterable):
         if name is None or size is None:
             raise OptionError("An async iterator needs a name and a size.")
-        yield StreamSource(content, name, size)
+        try:
+            yield StreamSource(content, name, size)
+        finally:
+            # A generator that is left half-way would be closed later, by chance.
+            if isinstance(content, AsyncGenerator):
+                await content.aclose()
     elif hasattr(content, "read"):
         own = getattr(content, "name", None)
         label = own if isinstance(own, str) else "the open file"

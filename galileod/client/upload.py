@@ -1,7 +1,8 @@
 """One upload, from the dialing to the receipt. Each `ready` is answered in its turn."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, assert_never
 
 import trio
@@ -14,7 +15,7 @@ from galileod.protocol.states import SenderState
 from .address import Address
 from .connection import Connection, connect
 from .errors import LostError, NonsenseError, RefusedError, SendError, Signal
-from .pieces import PIECE, Pieces, read_ahead
+from .pieces import Pieces, read_ahead
 from .sources import Source
 from .values import OnProgress, Options, Progress, Receipt
 
@@ -41,14 +42,16 @@ async def upload(
             await connection.send_text(one.sender.start())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(one.answer, connection, pieces)
-                close = await one.listen(connection)
+                end = await one.listen(connection)
                 nursery.cancel_scope.cancel()
             seconds = one.seconds
             await connection.close()
+            if isinstance(end, Error):
+                raise RefusedError(end.details)
     hashes = pieces.hash.hashes()
     return Receipt(
         name=source.name,
-        stored_name=close.name or source.name,
+        stored_name=end.name or source.name,
         size=source.size,
         hashes=hashes,
         seconds=seconds,
@@ -65,6 +68,7 @@ class _Upload:
         self.sender = UploadSender(source.name, source.size, options.chunksize)
         self.signals: list[Signal] = []
         self.chunks = 0
+        self._sent = 0
         self._source = source
         self._options = options
         self._on_progress = on_progress
@@ -76,8 +80,11 @@ class _Upload:
         """How long it has been going on."""
         return trio.current_time() - self._began
 
-    async def listen(self, connection: Connection) -> Close:
-        """Take in what the server says, up to its `close`. Raises SendError for any other end."""
+    async def listen(self, connection: Connection) -> Close | Error:
+        """Take in what the server says, up to its `close` or a fatal error.
+
+        Raises LostError, NonsenseError and RemoteProtocolError for any other end.
+        """
         while True:
             signal = self.sender.receive_text(await connection.receive())
             match signal:
@@ -88,8 +95,7 @@ class _Upload:
                 case Error():
                     self._note(signal.details)
                     if signal.fatal:
-                        await connection.close()
-                        raise RefusedError(signal.details)
+                        return signal
                 case Ignored():
                     pass  # so the protocol has it
                 case _:
@@ -101,7 +107,7 @@ class _Upload:
             while True:
                 match self.sender.next_due():
                     case ChunkDue(_, length):
-                        await connection.send_data(length, self._chunk(connection, pieces, length))
+                        await connection.send_data(length, partial(self._part, connection, pieces))
                         self.sender.chunk_sent(length)
                         self.chunks += 1
                     case FinishedDue():
@@ -115,20 +121,17 @@ class _Upload:
                 await trio.sleep_forever()
             raise
 
-    async def _chunk(
-        self, connection: Connection, pieces: Pieces, length: int
-    ) -> AsyncIterator[memoryview]:
-        pace, left = self._options.pace, length
-        while left:
-            with connection.silence.ours():
-                part = await pieces.next(min(left, pace.part if pace else PIECE))
-                if pace:
-                    await pace.wait(len(part))
-            yield part
-            left -= len(part)
-            if self._on_progress:
-                sent = self.sender.sent + length - left
-                self._on_progress(Progress(sent, self._source.size, self.seconds))
+    async def _part(self, connection: Connection, pieces: Pieces, at_most: int) -> memoryview:
+        """The next bytes of the file, and a word about those before."""
+        pace = self._options.pace
+        with connection.silence.ours():
+            part = await pieces.next(min(at_most, pace.part) if pace else at_most)
+            if pace:
+                await pace.wait(len(part))
+        self._sent += len(part)
+        if self._on_progress:
+            self._on_progress(Progress(self._sent, self._source.size, self.seconds))
+        return part
 
     async def _finish(self, connection: Connection, pieces: Pieces) -> None:
         with connection.silence.ours():

@@ -1,12 +1,14 @@
 """Bars on a terminal, by rich: one for each file under way, and one for all."""
 
-import unicodedata
+import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
+from rich.table import Column
 from rich.text import Text
 
 from . import texts
@@ -23,26 +25,21 @@ REFRESH: Final = 5
 
 _NAME: Final = 0.3
 _SHORTEST: Final = 8
+_LONGEST: Final = 255
+"""Characters of a name that are looked at: as many as a file system takes."""
 
 
 class _Column(ProgressColumn):
-    """A text that is made from a task, and never wrapped."""
+    """A text that is made from a task, in a column of one width."""
 
     def __init__(self, text: Callable[[Task], str], width: int, *, right: bool = True) -> None:
-        super().__init__()
+        side: Literal["left", "right"] = "right" if right else "left"
+        super().__init__(Column(width=width, no_wrap=True, overflow="ellipsis", justify=side))
         self._text = text
-        self._width = width
-        self._right = right
 
     def render(self, task: Task) -> Text:
-        text = Text(self._text(task), no_wrap=True, overflow="ellipsis")
-        text.truncate(self._width, overflow="ellipsis")
-        text.align("right" if self._right else "left", self._width)
-        return text
-
-
-def _name(task: Task) -> str:
-    return task.description
+        """As text: rich would take [brackets] in a name for its markup."""
+        return Text(self._text(task))
 
 
 def _percent(task: Task) -> str:
@@ -63,11 +60,26 @@ def _left(task: Task) -> str:
 
 def columns(width: int) -> list[ProgressColumn]:
     """What fits on a terminal of so many columns."""
-    name = _Column(_name, max(_SHORTEST, int(width * _NAME)), right=False)
+    room = max(_SHORTEST, int(width * _NAME))
+    name = _Column(lambda task: shortened(task.description, room), room, right=False)
+    bar = BarColumn(None, table_column=Column(ratio=1))
     if width < WIDE:
-        return [name, BarColumn(None), _Column(_percent, 4), _Column(_left, 7)]
+        return [name, bar, _Column(_percent, 4), _Column(_left, 7)]
     numbers = [(_percent, 4), (_sizes, 10), (_rate, 12), (_left, 7)]
-    return [name, BarColumn(None), *(_Column(text, width) for text, width in numbers)]
+    return [name, bar, *(_Column(text, width) for text, width in numbers)]
+
+
+def shortened(name: str, width: int) -> str:
+    """A name in so many columns: its middle goes, since its end often tells most."""
+    if cell_len(name) <= width:
+        return name
+    tail = name
+    while cell_len(tail) > (width - 1) // 2:
+        tail = tail[1:]
+    head = name
+    while cell_len(head) > width - 1 - cell_len(tail):
+        head = head[:-1]
+    return f"{head}…{tail}"
 
 
 class _Above(Lines):
@@ -84,13 +96,20 @@ class _Above(Lines):
 class BarReporter(PeopleReporter):
     """Lines for people, with bars below them while it is open."""
 
-    def __init__(self, count: int, size: int, verbosity: Verbosity, out: Lines | None) -> None:
+    def __init__(
+        self,
+        count: int,
+        size: int,
+        verbosity: Verbosity,
+        out: Lines | None,
+        console: Console | None = None,
+    ) -> None:
         """`out` is standard output, or None where that is the terminal with the bars."""
-        console = Console(stderr=True, highlight=False)
+        console = console or Console(stderr=True, highlight=False)
         above = _Above(console)
         super().__init__(out or above, above, verbosity)
         self._progress = Progress(
-            *columns(console.width), console=console, transient=True,
+            *columns(console.width), console=console, transient=True, expand=True,
             refresh_per_second=REFRESH, redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._tasks: dict[int, TaskID] = {}
@@ -123,7 +142,7 @@ class BarReporter(PeopleReporter):
         if id(job) in self._tasks:
             self._progress.reset(self._tasks[id(job)])
         else:
-            name = texts.plain(unicodedata.normalize("NFC", job.label))
+            name = texts.plain(os.path.basename(job.label))[-_LONGEST:]
             self._tasks[id(job)] = self._progress.add_task(name, total=job.size)
         self._progress_of(job, 0)
 

@@ -52,9 +52,10 @@ class _Spool:
 
     async def _fill(self) -> BinaryIO:
         try:
-            file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  for all attempts
+            file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  for all attempts
             async for data in _Input(self._descriptor):
                 await trio.to_thread.run_sync(file.write, data)
+            await trio.to_thread.run_sync(file.flush)
         except OSError as error:
             raise SourceError(
                 f"Standard input cannot be put aside in {tempfile.gettempdir()}: {error.strerror}. "

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from helpers.clients import some_bytes, unique_name
 from helpers.daemon import DEADLINE, Daemon, Daemons, poll
@@ -18,6 +19,7 @@ from helpers.receivers import Peer, PerlReceiver, Scripted
 from helpers.sending import GALILEO_SEND, Command, Process
 
 from galileod import __version__
+from galileod.client.cli import cli
 
 MIB = 1024 * 1024
 
@@ -310,6 +312,14 @@ def test_help_has_examples_and_the_version_is_ours(command: Command) -> None:
     assert status == 0
     assert "Examples:" in out
     assert command("--version") == (0, f"galileo-send {__version__}\n", "")
+
+
+@pytest.mark.parametrize("page", ["galileo-send.md", "galileo-send.1"])
+def test_every_flag_is_described(page: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / page).read_text().replace("\\-", "-")
+    for parameter in cli.params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("version", "help"):
+            assert [flag for flag in parameter.opts if flag not in text] == []
 
 
 def test_a_mistake_of_ours_is_a_sentence_too(

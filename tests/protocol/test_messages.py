@@ -85,6 +85,8 @@ def test_a_signal_of_the_client_is_read(text: str, signal: object) -> None:
         ('{"ready": true, "chunksize": null, "more": []}', Ready()),
         ('{"close": true}', Close()),
         ('{"close": 1}', Close()),
+        ('{"close": true, "name": "a (1).txt"}', Close("a (1).txt")),
+        ('{"close": true, "name": ["a"]}', Close()),
         ('{"close": false}', Ignored()),
         ('{"ready": "true"}', Ignored()),
         ('{"ready": 1.0}', Ignored()),

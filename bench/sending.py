@@ -15,7 +15,7 @@ from pathlib import Path
 from measure import GIB, Lane, Run, Settings, alternate, at_least, at_most, lane_of, row, spread
 from measure import table as as_table
 from peers import Command, Peer, Running, Void, there
-from process import cpu_seconds
+from process import cpu_seconds, peak_memory
 from source import source
 from talk import Part
 
@@ -27,6 +27,9 @@ LARGE = 5
 
 RATE_AIM = 0.4
 """The part of curl's rate, to nginx, that galileo-send is to have; both ends hash."""
+
+LOOK = 0.01
+"""Seconds between two looks at a command's memory."""
 
 MEMORY_AIM = 80
 """MiB that the command may have in memory."""
@@ -102,13 +105,28 @@ def write_out(parts: Sequence[Part], folder: Path) -> None:
         (folder / part.name).write_bytes(os.pread(part.source, part.size, part.offset))
 
 
+def peak_memory_or_none(pid: int) -> float:
+    """MiB; 0 for a process that is about to be gone."""
+    try:
+        return peak_memory(pid)
+    except (OSError, IndexError):
+        return 0.0
+
+
 def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -> Run:
     """One run of a command, and a look at what landed (without parts: at its size alone)."""
     if server.failure:
         raise Void(server.failure)
     before, began = cpu_seconds(server.pid), time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    # What wait4 calls the peak begins with that of the process which forked.
+    memory = 0.0
+    while True:
+        memory = max(memory, peak_memory_or_none(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(LOOK)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
     if process.returncode:
@@ -123,7 +141,7 @@ def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -
         landed[0].unlink()
     extra = {
         "files": len(parts or [0]) / seconds,
-        "memory": usage.ru_maxrss / 1024,
+        "memory": memory,
         "client_cpu": usage.ru_utime + usage.ru_stime,
     }
     return Run(size, seconds, cpu, extra)

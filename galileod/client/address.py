@@ -25,6 +25,7 @@ MAX_UNIX_PATH: Final = 107
 _UNIX: Final = "ws+unix:"
 _SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _SAFE: Final = "/%:@!$&'()*+,;=~-._?"
+_HOST: Final = re.compile(r"[\w.:%-]+", re.ASCII)
 _PORTS: Final = {False: 80, True: 443}
 
 
@@ -143,7 +144,7 @@ def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
         host = (parts.hostname or "").encode("idna").decode()
     except UnicodeError:
         host = ""
-    if not host or parts.port == 0:
+    if not _HOST.fullmatch(host) or parts.port == 0:
         raise AddressError(f"The URL has no host, or one that cannot be. {EXPECTED}")
     return host, parts.port or usual
 

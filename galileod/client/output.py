@@ -32,7 +32,9 @@ class Lines:
             self._stream.flush()
         except BrokenPipeError:
             # Python would complain once more at its own end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 def standard(stream: TextIO) -> Lines:

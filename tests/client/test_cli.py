@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from helpers.clients import some_bytes, unique_name
+from helpers.clients import open_websocket, some_bytes, unique_name
 from helpers.daemon import DEADLINE, Daemon, Daemons, poll
 from helpers.receivers import Peer, PerlReceiver, Scripted
 from helpers.sending import GALILEO_SEND, Command, Process
@@ -148,7 +148,7 @@ def test_no_more_than_so_many_are_sent_at_once(command: Command, tmp_path: Path)
         with lock:
             running -= 1
         peer.say(close=True)
-        peer.wait_for_end()
+        peer.goodbye()
 
     paths = files_in(tmp_path, *map(str, range(20)))
     with Scripted(script) as host:
@@ -179,6 +179,38 @@ def test_a_name_that_is_no_text_is_sent_and_printed_all_the_same(
     assert done.returncode == 0, done.stderr
     assert rb"\udcff.bin" in done.stdout
     assert perl.files[0].metadata["name"] == "\udcff.bin"
+
+
+def test_galileod_is_reached_over_its_unix_socket(
+    command: Command, daemon: Daemons, tmp_path: Path
+) -> None:
+    host = daemon({"server": {"listen": [f"unix:{tmp_path}/g.sock"]}})
+    (path,) = files_in(tmp_path, "a")
+    status, _, err = command(f"ws+unix:{tmp_path}/g.sock:/upload", path)
+    assert status == 0, err
+    assert (host.directory / "a").read_bytes() == path.read_bytes()
+
+
+def test_a_daemon_without_room_for_a_connection_is_told(
+    command: Command, daemon: Daemons, tmp_path: Path
+) -> None:
+    host = daemon({"server": {"max_connections": 1}})
+    (path,) = files_in(tmp_path, "a")
+    with open_websocket(host.url):
+        status, _, err = command("--retries", "0", host.url, path)
+    assert status == 1
+    assert "HTTP 503" in err
+    assert "Try again later." in err
+
+
+def test_a_daemon_that_is_told_a_wrong_path_says_so(
+    command: Command, server: Daemon, tmp_path: Path
+) -> None:
+    (path,) = files_in(tmp_path, "a")
+    status, _, err = command(server.url + "/elsewhere", path)
+    assert status == 1
+    assert "HTTP 404" in err
+    assert "Check the path in the URL." in err
 
 
 def test_a_folder_is_sent_with_recursive(command: Command, server: Daemon, tmp_path: Path) -> None:
@@ -520,12 +552,11 @@ def test_a_large_file_is_sent_in_little_memory(daemon: Daemons, tmp_path: Path) 
     path.touch()
     os.truncate(path, 256 * MIB)
     program = (
-        "import resource, sys\n"
         "from galileod.client.cli import main\n"
         "try:\n"
         "    main()\n"
         "finally:\n"
-        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "    print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, host.url, path], capture_output=True, check=False

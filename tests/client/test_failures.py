@@ -494,7 +494,7 @@ def test_a_unix_socket_is_spoken_to(command: Command, tmp_path: Path) -> None:
         assert head["host"] == "localhost"
         got.append(peer.take_file())
         peer.say(close=True)
-        peer.wait_for_end()
+        peer.goodbye()
 
     (tmp_path / "a").write_bytes(b"data")
     with Scripted(script, unix=tmp_path / "s.sock") as host:
@@ -516,7 +516,7 @@ def test_a_server_that_fails_twice_and_then_works_is_tried_three_times(
         peer.accept()
         got.append(peer.take_file())
         peer.say(close=True)
-        peer.wait_for_end()
+        peer.goodbye()
 
     (tmp_path / "a").write_bytes(b"data")
     with Scripted(script) as host:

@@ -88,7 +88,7 @@ async def test_several_open_readies_are_answered_in_order() -> None:
         got.extend(peer.read_frame()[1] for _ in sizes)
         assert peer.hear()["finished"]
         peer.say(close=True)
-        peer.wait_for_end()
+        peer.goodbye()
 
     with Scripted(script) as host:
         receipt = await send_file(host.url, data, name="a.bin")
@@ -107,7 +107,7 @@ async def test_a_surplus_ready_is_answered_with_one_more_finished() -> None:
         assert first == second == third
         assert first["finished"] is True
         peer.say(close=1)
-        peer.wait_for_end()
+        peer.goodbye()
 
     with Scripted(script) as host:
         await send_file(host.url, b"", name="empty")
@@ -131,7 +131,7 @@ async def test_the_receipt_tells_the_name_that_the_file_got() -> None:
         peer.accept()
         peer.take_file()
         peer.say(close=True, name="a (1).txt")
-        peer.wait_for_end()
+        peer.goodbye()
 
     with Scripted(script) as host:
         receipt = await send_file(host.url, b"data", name="a.txt")
@@ -146,7 +146,7 @@ async def test_a_problem_that_is_not_fatal_is_told_and_does_no_harm() -> None:
         peer.say(error="slow today", fatal=False, extra=[1])
         peer.take_file()
         peer.say(close=True)
-        peer.wait_for_end()
+        peer.goodbye()
 
     with Scripted(script) as host:
         receipt = await send_file(host.url, b"data", name="a", on_warning=heard.append)

@@ -58,7 +58,6 @@ class Connection:
         self._frames = Frames(ConnectionType.CLIENT, trailing_data=surplus)
         self._send_lock = trio.Lock()
         self._torn = False
-        self._broken = False
         self._text: list[str] = []
         self._held = 0
         self._signals: deque[str] = deque()  # at most what one read of `READ` bytes has brought
@@ -76,8 +75,8 @@ class Connection:
                 data = await self._stream.receive_some(READ)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise LostError(_LOST) from None
-            if not data and self._broken:
-                raise LostError(_LOST)  # the reset was told to the sending side
+            if not data and self._torn:
+                raise LostError(_LOST)  # a reset may be told to the sending side alone
             if not data:
                 raise LostError("The server ended the connection without a word.")
             self._frames.receive_data(bytes(data))
@@ -85,6 +84,8 @@ class Connection:
 
     async def send_text(self, text: str) -> None:
         """Send a TEXT message. Raises LostError."""
+        if self._frames.state is not ConnectionState.OPEN:
+            raise LostError(_LOST)
         await self._send(self._frames.send(TextMessage(text)))
 
     async def send_data(self, length: int, next_part: NextPart) -> None:
@@ -169,7 +170,6 @@ class Connection:
             for piece in pieces:
                 await self._stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._broken = True
             raise LostError(_LOST) from None
 
 

@@ -39,9 +39,9 @@ async def upload(
             read_ahead(source, options.hash) as pieces,
             connect(address, options) as connection,
         ):
-            await connection.send_text(one.sender.start())
+            metadata = one.sender.start()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(one.answer, connection, pieces)
+                nursery.start_soon(one.talk, metadata, connection, pieces)
                 end = await one.listen(connection)
                 nursery.cancel_scope.cancel()
             seconds = one.seconds
@@ -101,9 +101,10 @@ class _Upload:
                 case _:
                     assert_never(signal)
 
-    async def answer(self, connection: Connection, pieces: Pieces) -> None:
-        """Answer each `ready`, in order, for as long as there is a connection."""
+    async def talk(self, metadata: str, connection: Connection, pieces: Pieces) -> None:
+        """Send the metadata, and answer each `ready`, for as long as there is a connection."""
         try:
+            await connection.send_text(metadata)
             while True:
                 match self.sender.next_due():
                     case ChunkDue(_, length):

@@ -55,6 +55,7 @@ def says(*frames: tuple[int, bytes]) -> Script:
     def script(peer: Peer) -> None:
         for opcode, payload in frames:
             peer.frame(opcode, payload)
+        peer.goodbye()
         peer.wait_for_end()
 
     return after_upgrade(script)
@@ -87,6 +88,12 @@ def refuses_and_hangs_up(peer: Peer) -> None:
     while peer.sock.recv(1 * MIB):
         pass
     peer.reset()
+
+
+def refuses_at_once(peer: Peer) -> None:
+    peer.accept()
+    peer.say(error="Not now.", fatal=True, code="shutting_down")
+    peer.goodbye()
 
 
 def resets_in_mid_chunk(peer: Peer) -> None:
@@ -180,7 +187,13 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     "resets in mid-chunk": (
         after_upgrade(resets_in_mid_chunk), "lost", "connection to the server was lost",
     ),
-    "ends in mid-chunk": (after_upgrade(ends_in_mid_chunk), "lost", "The server ended"),
+    "ends in mid-chunk": (
+        after_upgrade(ends_in_mid_chunk), "lost", "connection to the server was lost",
+    ),
+    "closes behind a ready": (
+        says((TEXT, b'{"ready": true, "chunksize": 1}'), (CLOSE, b"")), "lost", "closed the conn",
+    ),
+    "refuses before it was asked": (refuses_at_once, "refused", "Not now."),
     "closes without close": (
         after_upgrade(closes_without_close),
         "lost", "closed the connection (code 1001, going away)",

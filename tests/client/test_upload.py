@@ -320,7 +320,8 @@ async def test_nothing_is_left_open_after_many_uploads(server: Daemon, tmp_path:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         await send_file(server.url, path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    # Fewer are no leak: what other tests left may be collected meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_the_blocking_twin_works_in_any_thread(server: Daemon) -> None:

@@ -21,9 +21,10 @@ import install
 from crowds import many, small
 from measure import GIB, Settings
 from peers import NAMES, OTHER, find
+from sending import send
 from works import disk, far, one
 
-WORKS = {work.__name__: work for work in (one, many, far, disk, small)}
+WORKS = {work.__name__: work for work in (one, many, far, disk, small, send)}
 QUICK = 4 << 20
 """Bytes that stand for 1 GiB in a run that only shows that everything works."""
 

@@ -59,6 +59,7 @@ def table(folder: Path, *arguments: str | Path) -> dict[str, list[str]]:
         ("far", {"galileod, 400 Mbit/s, 50 ms", "galileod, 20 Mbit/s, 300 ms"}),
         ("disk", {"dd conv=fsync", "galileod"}),
         ("small", {"galileod", "afternoon", "galileod, durable on disk"}),
+        ("send", {"galileo-send", "galileo-send --hash none", "curl -T to nginx"}),
     ],
 )
 def test_every_work_gives_its_table(work: str, expected: set[str], tmp_path: Path) -> None:

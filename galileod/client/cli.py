@@ -1,8 +1,227 @@
 """The command line of `galileo-send`."""
 
+import os
 import sys
+import traceback
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+import click
+from attrs import frozen
+
+from galileod import __version__
+from galileod.protocol.sender import DEFAULT_CHUNK
+from galileod.units import parse_duration, parse_size
+
+from .address import Address, find_proxy, parse_url
+from .dial import tls_context
+from .errors import OptionError
+from .output import Verbosity
+from .rate import SharedPace
+from .retry import RetryPolicy
+from .run import Plan, run
+from .stdin import LABEL
+from .texts import plain
+from .values import TIMEOUT, Options
+
+FAILED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+
+MAX_PARALLEL: Final = 256
+"""Uploads at once: each needs two or three descriptors, and some of them a thread."""
+
+EXAMPLES: Final = """\b
+Examples:
+  galileo-send wss://uploads.example.org/upload report.pdf
+  galileo-send --recursive --parallel 8 ws://127.0.0.1:8750/upload photos/
+  tar cz . | galileo-send --name backup.tgz ws+unix:/run/galileod.sock:/upload -
+  GALILEO_TOKEN=... galileo-send --json wss://uploads.example.org/upload *.iso
+"""
 
 
-def main() -> None:
-    """Say that the client is not there yet."""
-    sys.exit("galileo-send: comes with a later release; the README shows a sender in Python")
+@frozen
+class _Parsed(click.ParamType[object]):
+    """A parameter that one of our own functions reads."""
+
+    name: str
+    parse: Callable[[str], object]
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ValueError as error:
+            text = str(error)
+            self.fail(text if text.endswith(".") else f"expected {text}.", param, ctx)
+
+
+SIZE: Final = _Parsed("size", parse_size)
+DURATION: Final = _Parsed("duration", parse_duration)
+URL: Final = _Parsed("url", parse_url)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXAMPLES,
+)
+@click.argument("address", metavar="URL", type=URL)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True)
+)
+@click.option("-r", "--recursive", is_flag=True, help="Send the files in folders, at any depth.")
+@click.option("-n", "--name", help="The name to send one file under.")
+@click.option("--size", type=SIZE, help="The size of standard input, which is then not put aside.")
+@click.option(
+    "-p", "--parallel", default=3, show_default=True, metavar="N",
+    type=click.IntRange(1, MAX_PARALLEL), help="Files that are sent at once.",
+)  # fmt: skip
+@click.option(
+    "--hash", "kind", default="sha1", show_default=True, metavar="KIND",
+    help="sha1, sha256, sha512, blake2b or none.",
+)  # fmt: skip
+@click.option(
+    "--chunksize", type=SIZE, default=DEFAULT_CHUNK, show_default=True,
+    help="Bytes in a chunk, for a server that names no size.",
+)  # fmt: skip
+@click.option("--limit-rate", type=SIZE, help="Bytes a second, for all files together.")
+@click.option(
+    "--retries", default=3, show_default=True, metavar="N", type=click.IntRange(0, 1000),
+    help="More attempts where the connection failed.",
+)  # fmt: skip
+@click.option(
+    "--retry-delay", type=DURATION, default="500ms", show_default=True,
+    help="The first wait between attempts; each is twice as long, up to 30 s.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=DURATION, default=f"{TIMEOUT:g}s", show_default=True,
+    help="How long the server may take to answer, or be silent.",
+)  # fmt: skip
+@click.option(
+    "--token-file", type=click.Path(), help="A file with the token. [else $GALILEO_TOKEN]"
+)
+@click.option(
+    "--ca", type=click.Path(), help="Certificates to trust in place of the system's (PEM)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.version_option(__version__, message="galileo-send %(version)s")
+def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
+    *,
+    address: Address,
+    files: tuple[str, ...],
+    recursive: bool,
+    name: str | None,
+    size: int | None,
+    parallel: int,
+    kind: str,
+    chunksize: int,
+    limit_rate: int | None,
+    retries: int,
+    retry_delay: float,
+    timeout: float,
+    token_file: str | None,
+    ca: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Send files to a GalileoSend server over WebSocket.
+
+    URL is ws://, wss://, or ws+unix:/path/of.sock:/upload. A FILE of - is standard input. A file
+    counts as sent only when the server has said that it is stored.
+
+    Exit status: 0 all stored, 1 some failed, 2 wrong usage, 130 interrupted.
+    """
+    if files.count(LABEL) > 1:
+        raise click.UsageError("Standard input can be sent only once.")
+    if size is not None and files != (LABEL,):
+        raise click.UsageError(
+            "--size is for standard input alone: FILE must be - and nothing else."
+        )
+    if name is not None and (len(files) > 1 or recursive):
+        raise click.UsageError("--name is for one file.")
+    if name == "":
+        raise click.UsageError("--name must not be empty.")
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other.")
+    if limit_rate == 0:
+        raise click.UsageError("--limit-rate must be above 0.")
+    proxy = find_proxy(address, os.environ)
+    if address.secure or (proxy and proxy.secure):
+        tls_context(ca)  # a file that cannot be used is wrong usage, and not each file's failure
+    options = Options(
+        hash=None if kind == "none" else kind,
+        chunksize=chunksize,
+        timeout=timeout,
+        token=_token(token_file),
+        ca=ca,
+        pace=None if limit_rate is None else SharedPace(limit_rate),
+    )
+    verbosity: Verbosity = "quiet" if quiet else "verbose" if verbose else "normal"
+    return run(
+        Plan(
+            address=address,
+            proxy=proxy,
+            files=files,
+            name=name,
+            size=size,
+            recursive=recursive,
+            options=options,
+            policy=RetryPolicy(retries, retry_delay),
+            parallel=parallel,
+            verbosity=verbosity,
+            as_json=as_json,
+        )
+    )
+
+
+def _token(path: str | None) -> str | None:
+    """From the file, else from the environment: a command line is everybody's to read."""
+    if path is None:
+        return os.environ.get("GALILEO_TOKEN") or None
+    try:
+        with open(path, encoding="utf-8") as file:
+            token = file.read(_LONGEST_TOKEN).strip()
+    except OSError as error:
+        raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token:
+        raise click.UsageError(f"There is no token in {path}.")
+    return token
+
+
+_LONGEST_TOKEN: Final = 16 * 1024
+"""Characters; a server takes no head that is longer."""
+
+
+def main() -> NoReturn:
+    """The entry point. Whatever goes wrong is a sentence, and never a traceback."""
+    try:
+        status = cli.main(prog_name="galileo-send", standalone_mode=False)
+    except (click.UsageError, OptionError) as error:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        _complain(f"{text} Try galileo-send --help.", MISUSED)
+    except click.ClickException as error:
+        _complain(error.format_message(), FAILED)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _complain("interrupted.", INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  the last resort, so that nobody sees a traceback
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        _complain(
+            f"a mistake of ours, please report it: {type(error).__name__}: {error} "
+            f"({os.path.basename(place.filename)}:{place.lineno}).",
+            FAILED,
+        )
+    sys.exit(status)
+
+
+def _complain(text: str, status: int) -> NoReturn:
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    click.echo(f"galileo-send: {plain(text)}", err=True)
+    sys.exit(status)

@@ -50,7 +50,9 @@ class Ready:
 
 @frozen
 class Close:
-    """The file is stored."""
+    """The file is stored; under `name`, where the server tells one."""
+
+    name: str | None = None
 
 
 @frozen
@@ -102,7 +104,8 @@ def decode_server(text: str) -> ServerSignal:
             return Ready(size)
         return Ready()
     if _is_true(signal.get("close")):
-        return Close()
+        name = signal.get("name")
+        return Close(name if isinstance(name, str) else None)
     return Ignored()
 
 

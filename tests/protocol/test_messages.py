@@ -85,6 +85,8 @@ def test_a_signal_of_the_client_is_read(text: str, signal: object) -> None:
         ('{"ready": true, "chunksize": null, "more": []}', Ready()),
         ('{"close": true}', Close()),
         ('{"close": 1}', Close()),
+        ('{"close": true, "name": "a (1).txt"}', Close("a (1).txt")),
+        ('{"close": true, "name": ["a"]}', Close()),
         ('{"close": false}', Ignored()),
         ('{"ready": "true"}', Ignored()),
         ('{"ready": 1.0}', Ignored()),
@@ -256,7 +258,7 @@ def test_ready_reads_back_as_written(chunksize: int | None) -> None:
 
 @given(st.none() | ANY_TEXT)
 def test_close_reads_back_as_written_with_a_name_or_without(name: str | None) -> None:
-    assert decode_server(encode_close(name)) == Close()
+    assert decode_server(encode_close(name)) == Close(name)
 
 
 @given(ANY_TEXT.filter(bool), st.sampled_from(FaultCode), st.integers())

@@ -148,7 +148,7 @@ def test_readies_open_at_the_last_byte_ask_for_finished() -> None:
 
 def test_a_close_may_say_more_such_as_the_name_that_the_file_got() -> None:
     sender = finished()
-    assert sender.receive_text(CLOSE_WITH_NAME) == Close()
+    assert sender.receive_text(CLOSE_WITH_NAME) == Close("a (1).txt")
     assert state_of(sender) is SenderState.STORED
 
 

@@ -1,0 +1,147 @@
+"""galileo-send as a command: one file beside `curl -T`, many small ones, its memory on a large one.
+
+Timed from the start of the process to its end, as one who types it sees it.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from measure import GIB, Lane, Run, Settings, alternate, at_least, at_most, lane_of, row, spread
+from measure import table as as_table
+from peers import Command, Peer, Running, Void, there
+from process import cpu_seconds, peak_memory
+from source import source
+from talk import Part
+
+SEND = Path(sys.executable).with_name("galileo-send")
+
+FILES, FILE_SIZE, AT_ONCE = 2000, 10_000, 8
+LARGE = 5
+"""GiB in the file on which memory is looked at."""
+
+RATE_AIM = 0.4
+"""The part of curl's rate, to nginx, that galileo-send is to have; both ends hash."""
+
+LOOK = 0.01
+"""Seconds between two looks at a command's memory."""
+
+MEMORY_AIM = 80
+"""MiB that the command may have in memory."""
+
+
+def send(settings: Settings, peers: Sequence[Peer]) -> str:
+    """galileo-send to galileod, and curl to nginx, on tmpfs; whole commands."""
+    lanes: list[Lane] = []
+    count = max(AT_ONCE, settings.size * FILES // GIB)
+    with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
+        (whole,) = data.parts(1)
+        many = data.parts(count, FILE_SIZE)
+        folder, large = data.folder / "many", data.folder / "large"
+        write_out(many, folder)
+        large.touch()
+        os.truncate(large, settings.part(LARGE))
+        named = Part(data.path.name, whole.source, whole.offset, whole.size, whole.sha1)
+        servers = {
+            peer.name: stack.enter_context(peer.started(data.folder / peer.name))
+            for peer in there(peers)
+            if peer.name in ("galileod", "nginx")
+        }
+
+        def lane(name: str, to: str, command: Command, parts: Sequence[Part], size: int) -> None:
+            if server := servers.get(to):
+                once = partial(timed, command, server, parts, size)
+                lanes.append(Lane(name, once))
+
+        if server := servers.get("galileod"):
+            url = f"ws://127.0.0.1:{server.port}/upload"
+            start: list[str | Path] = [SEND, "--quiet"]
+            lane("galileo-send", "galileod", [*start, url, data.path], [named], data.size)
+            bare = [*start, "--hash", "none", url, data.path]
+            lane("galileo-send --hash none", "galileod", bare, [named], data.size)
+            small = [*start, "--parallel", str(AT_ONCE), "--recursive", url, folder]
+            lane(f"{count} files, --parallel 8", "galileod", small, many, count * FILE_SIZE)
+            size = settings.part(LARGE)
+            lane(f"{LARGE} times the size", "galileod", [*start, url, large], [], size)
+        if server := servers.get("nginx"):
+            put: list[str | Path] = [
+                "curl",
+                "-sS",
+                "--fail",
+                "-T",
+                data.path,
+                f"http://127.0.0.1:{server.port}/",
+            ]
+            lane("curl -T to nginx", "nginx", put, [named], data.size)
+        alternate("send", lanes, settings)
+    curl = lane_of(lanes, "curl -T to nginx")
+    rows = []
+    for one in lanes:
+        beside = one.over(curl) if curl and curl is not one and "files" not in one.name else []
+        memory = one.values("memory")
+        cells = (
+            spread(beside),
+            at_least(RATE_AIM, beside) if one.name == "galileo-send" else "-",
+            spread(one.values("rate"), ".0f"),
+            spread(one.values("files"), ".0f"),
+            spread(memory, ".0f"),
+            at_most(MEMORY_AIM, memory, ".0f") if "galileo-send" in one.name else "-",
+            spread(one.values("client_cpu")),
+        )
+        rows.append(row(one, *cells))
+    head = ("command", "of curl's rate", "aim", "MB/s", "files a second", "memory, MiB", "aim")
+    return as_table((*head, "its CPU s"), rows)
+
+
+def write_out(parts: Sequence[Part], folder: Path) -> None:
+    """The parts as files of their own."""
+    folder.mkdir()
+    for part in parts:
+        (folder / part.name).write_bytes(os.pread(part.source, part.size, part.offset))
+
+
+def peak_memory_or_none(pid: int) -> float:
+    """MiB; 0 for a process that is about to be gone."""
+    try:
+        return peak_memory(pid)
+    except (OSError, IndexError):
+        return 0.0
+
+
+def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -> Run:
+    """One run of a command, and a look at what landed (without parts: at its size alone)."""
+    if server.failure:
+        raise Void(server.failure)
+    before, began = cpu_seconds(server.pid), time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # What wait4 calls the peak begins with that of the process which forked.
+    memory = 0.0
+    while True:
+        memory = max(memory, peak_memory_or_none(process.pid))
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(LOOK)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - began
+    if process.returncode:
+        raise Void(f"{Path(command[0]).name} ends with status {process.returncode}")
+    cpu = cpu_seconds(server.pid) - before
+    if parts:
+        server.take_out(parts)
+    else:
+        landed = [path for path in server.store.iterdir() if path.is_file()]
+        if [path.stat().st_size for path in landed] != [size]:
+            raise Void("what landed is not what was sent")
+        landed[0].unlink()
+    extra = {
+        "files": len(parts or [0]) / seconds,
+        "memory": memory,
+        "client_cpu": usage.ru_utime + usage.ru_stime,
+    }
+    return Run(size, seconds, cpu, extra)

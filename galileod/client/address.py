@@ -1,0 +1,173 @@
+"""Where to send to, and through what: URLs and the environment in, values out."""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from attrs import field, frozen
+
+from .errors import AddressError
+
+EXPECTED: Final = (
+    'Expected something like "wss://host/upload", "ws://host:8750/upload" or '
+    '"ws+unix:/run/galileod.sock:/upload".'
+)
+
+MAX_URL: Final = 8192
+"""Characters of a URL; servers take less."""
+
+MAX_UNIX_PATH: Final = 107
+"""Bytes in the path of a unix socket (unix(7))."""
+
+_UNIX: Final = "ws+unix:"
+_SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
+_SAFE: Final = "/%:@!$&'()*+,;=~-._?"
+_HOST: Final = re.compile(r"[\w.:%-]+", re.ASCII)
+_PORTS: Final = {False: 80, True: 443}
+
+
+@frozen
+class Address:
+    """A server: `host` and `port`, or the path of a unix socket; `target` is what to ask it for."""
+
+    host: str
+    port: int
+    secure: bool
+    target: str
+    unix: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """As it stands in the Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.secure] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"unix:{self.unix}" if self.unix else self.authority
+
+
+@frozen
+class Proxy:
+    """An HTTP proxy that is asked to CONNECT. `authorization` is a header's value, or None."""
+
+    host: str
+    port: int
+    secure: bool
+    authorization: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_url(url: str) -> Address:
+    """Raises AddressError, which says what was expected."""
+    if len(url) > MAX_URL or not url.isprintable() or " " in url:
+        raise AddressError(f"The URL is too long, or has a space in it. {EXPECTED}")
+    if url.startswith(_UNIX):
+        return _parse_unix(url)
+    parts = _split(url)
+    if parts.scheme not in _SECURE:
+        raise AddressError(f'"{_without_secrets(url)}" is no address to send to. {EXPECTED}')
+    if parts.username is not None or parts.password is not None:
+        raise AddressError(
+            "The URL must not have a user or a password in it. Put a token into $GALILEO_TOKEN, or "
+            "into a file for --token-file."
+        )
+    secure = _SECURE[parts.scheme]
+    target = parts.path or "/"
+    if parts.query:
+        target += f"?{parts.query}"
+    return Address(*_host_port(parts, _PORTS[secure]), secure, quote(target, safe=_SAFE))
+
+
+def find_proxy(address: Address, environ: Mapping[str, str]) -> Proxy | None:
+    """The proxy that the environment names for this server. Raises AddressError for a wrong one.
+
+    HTTPS_PROXY is for wss, HTTP_PROXY for ws, ALL_PROXY for both; NO_PROXY has hosts, domains,
+    networks, or `*`. The names may be in lower case, which wins.
+    """
+    if address.unix or _is_exempt(address, _variable(environ, "no_proxy")):
+        return None
+    own = "https_proxy" if address.secure else "http_proxy"
+    text = _variable(environ, own) or _variable(environ, "all_proxy")
+    return _parse_proxy(text) if text else None
+
+
+def _variable(environ: Mapping[str, str], name: str) -> str:
+    # A web server that runs us as a CGI program sets HTTP_PROXY from a header of a stranger.
+    upper = "" if name == "http_proxy" and "REQUEST_METHOD" in environ else name.upper()
+    return (environ.get(name) or environ.get(upper, "")).strip()
+
+
+def _parse_unix(url: str) -> Address:
+    path, _, target = url.removeprefix(_UNIX).partition(":")
+    path = re.sub("^//(?=/)", "", path)
+    if not path.startswith("/") or len(path.encode()) > MAX_UNIX_PATH:
+        raise AddressError(
+            f"A unix socket needs an absolute path of at most {MAX_UNIX_PATH} bytes. {EXPECTED}"
+        )
+    if target and not target.startswith("/"):
+        raise AddressError(f"What follows the socket's path must begin with a slash. {EXPECTED}")
+    target = quote(target or "/", safe=_SAFE)
+    return Address("localhost", 80, secure=False, target=target, unix=path)
+
+
+def _parse_proxy(text: str) -> Proxy:
+    parts = _split(text if "://" in text else f"http://{text}")
+    if parts.scheme not in ("http", "https"):
+        raise AddressError(
+            f'A proxy of the kind "{parts.scheme}" is not supported. Expected "http://host:port" in'
+            " HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
+        )
+    secure = parts.scheme == "https"
+    host, port = _host_port(parts, 443 if secure else 8080)
+    if parts.username is None:
+        return Proxy(host, port, secure)
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return Proxy(host, port, secure, "Basic " + base64.b64encode(pair.encode()).decode())
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises for what is no port
+    except ValueError as error:
+        raise AddressError(f'"{_without_secrets(url)}": {error}. {EXPECTED}') from None
+    return parts
+
+
+def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
+    try:
+        host = (parts.hostname or "").encode("idna").decode()
+    except UnicodeError:
+        host = ""
+    if not _HOST.fullmatch(host) or parts.port == 0:
+        raise AddressError(f"The URL has no host, or one that cannot be. {EXPECTED}")
+    return host, parts.port or usual
+
+
+def _without_secrets(url: str) -> str:
+    head, at, tail = url.rpartition("@")
+    scheme = re.match(r"[a-z+]*://", head)
+    return f"{scheme[0] if scheme else ''}...{at}{tail}" if at else url
+
+
+def _is_exempt(address: Address, listed: str) -> bool:
+    return any(_matches(address, entry.strip()) for entry in listed.split(",") if entry.strip())
+
+
+def _matches(address: Address, entry: str) -> bool:
+    if entry == "*":
+        return True
+    try:
+        return ipaddress.ip_address(address.host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        pass  # the host or the entry is a name
+    name, _, port = entry.lower().removeprefix("*").partition(":")
+    name = name.lstrip(".")
+    if port and port != str(address.port):
+        return False
+    return address.host == name or address.host.endswith(f".{name}")

@@ -1,0 +1,174 @@
+"""HTTP before the WebSocket: the request for the upgrade, and CONNECT to a proxy (h11)."""
+
+import base64
+import hashlib
+import os
+import re
+from typing import Final
+
+import h11
+import trio
+from attrs import frozen
+
+from galileod import __version__
+
+from .address import Address, Proxy
+from .errors import ConnectError, UpgradeError
+
+MAX_HEAD: Final = 64 * 1024
+"""Bytes of an answer's head."""
+
+MAX_BODY: Final = 2048
+"""Bytes of a refusal's text that are read; the first line of them is shown."""
+
+MAX_RETRY_AFTER: Final = 86_400.0
+"""Seconds; what asks for more is not meant for us."""
+
+_READ: Final = 16 * 1024
+_SHOWN: Final = 200
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_USER_AGENT: Final = f"galileo-send/{__version__}"
+_SWITCHING: Final = 101
+_REDIRECTS: Final = range(300, 400)
+_HINTS: Final = {
+    401: "Put a token into $GALILEO_TOKEN, or into a file for --token-file.",
+    403: "Check the URL and the token.",
+    404: "Check the path in the URL.",
+    407: "Put the user and the password into the proxy's URL.",
+    426: "The server does not speak this version of WebSocket.",
+    429: "Try again later.",
+    502: "Try again later.",
+    503: "Try again later.",
+    504: "Try again later.",
+}
+
+
+@frozen
+class Answer:
+    """An answer to a request; `surplus` is what came behind its head where protocols switch."""
+
+    status: int
+    headers: dict[str, str]
+    text: str = ""
+    surplus: bytes = b""
+
+
+async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) -> bytes:
+    """Ask for a WebSocket; gives the bytes that came behind the answer.
+
+    Raises UpgradeError for a refusal, and ConnectError for what is no answer at all.
+    """
+    key = base64.b64encode(os.urandom(16))
+    headers = [
+        ("Host", address.authority),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", key.decode()),
+        ("User-Agent", _USER_AGENT),
+    ]
+    if token is not None:
+        headers.append(("Authorization", f"Bearer {token}"))
+    answer = await _ask(stream, h11.Request(method="GET", target=address.target, headers=headers))
+    if answer.status != _SWITCHING:
+        raise _refusal("The server", answer)
+    proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
+    extra = {"sec-websocket-extensions", "sec-websocket-protocol"} & answer.headers.keys()
+    if (
+        answer.headers.get("upgrade", "").lower() != "websocket"
+        or answer.headers.get("sec-websocket-accept") != proof
+        or extra
+    ):
+        raise ConnectError(
+            "The server's answer to the upgrade is not that of a WebSocket server. Check the URL.",
+            transient=False,
+        )
+    return answer.surplus
+
+
+async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
+    """Ask a proxy for a connection to a server. Raises UpgradeError, ConnectError."""
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    headers = [("Host", target), ("User-Agent", _USER_AGENT)]
+    if proxy.authorization is not None:
+        headers.append(("Proxy-Authorization", proxy.authorization))
+    answer = await _ask(stream, h11.Request(method="CONNECT", target=target, headers=headers))
+    if not 200 <= answer.status < 300:  # noqa: PLR2004  RFC 9110, 9.3.6: any 2xx will do
+        raise _refusal(f"The proxy {proxy}", answer)
+    if answer.surplus:
+        raise ConnectError(f"The proxy {proxy} spoke out of turn.", transient=False)
+
+
+async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+    head = connection.send(request) or b""
+    connection.send(h11.EndOfMessage())
+    try:
+        await stream.send_all(head)
+        while True:
+            event = await _next_event(connection, stream)
+            if isinstance(event, h11.InformationalResponse) and event.status_code != _SWITCHING:
+                continue  # an interim answer, which says nothing to us
+            if isinstance(event, h11.Response | h11.InformationalResponse):
+                break
+            raise ConnectError("The connection was closed without an answer.")
+        headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+        status = event.status_code
+        if connection.their_state is h11.SWITCHED_PROTOCOL:
+            return Answer(status, headers, surplus=connection.trailing_data[0])
+        return Answer(status, headers, await _read_text(connection, stream))
+    except h11.RemoteProtocolError:
+        if connection.trailing_data == (b"", True):
+            raise ConnectError("The connection was closed without an answer.") from None
+        raise ConnectError(
+            "What answers there does not speak HTTP. Check host and port, and ws or wss.",
+            transient=False,
+        ) from None
+
+
+async def _next_event(connection: h11.Connection, stream: trio.abc.Stream) -> object:
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(bytes(await stream.receive_some(_READ)))
+    return event
+
+
+async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str:
+    """The beginning of a refusal's body; a body that is cut off is better than none."""
+    body = b""
+    try:
+        while len(body) < MAX_BODY:
+            event = await _next_event(connection, stream)
+            if not isinstance(event, h11.Data):
+                break
+            body += bytes(event.data)
+    except (h11.RemoteProtocolError, trio.BrokenResourceError):
+        pass  # the head has said what matters
+    return body[:MAX_BODY].decode("utf-8", "replace")
+
+
+def _refusal(who: str, answer: Answer) -> UpgradeError:
+    if answer.status in _REDIRECTS and (place := answer.headers.get("location")):
+        hint = f"It points to {place[:_SHOWN]}: use that."
+    else:
+        hint = _HINTS.get(answer.status, "Check the URL.")
+    said = _first_line(answer)
+    return UpgradeError(
+        f"{who} answered with HTTP {answer.status}{said}. {hint}",
+        answer.status,
+        _retry_after(answer.headers.get("retry-after", "")),
+    )
+
+
+def _first_line(answer: Answer) -> str:
+    """What a person may read in it; a page in HTML is not that."""
+    line = answer.text.strip().partition("\n")[0].strip()
+    if not line or line.startswith("<") or "html" in answer.headers.get("content-type", ""):
+        return ""
+    return f" ({line[:_SHOWN].rstrip('.')})"
+
+
+def _retry_after(value: str) -> float | None:
+    """Seconds. The other form, a date, would need their clock to be ours."""
+    if not re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)

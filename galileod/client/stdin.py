@@ -1,0 +1,98 @@
+"""Standard input: sent as it comes where its size is known, and put aside first where it is not."""
+
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from typing import BinaryIO, Final
+
+import trio
+
+from .errors import SourceError
+from .jobs import Job
+from .sources import Content, in_thread
+
+LABEL: Final = "-"
+DEFAULT_NAME: Final = "stdin"
+
+READ: Final = 64 * 1024
+"""Bytes that are read at once: what a pipe holds."""
+
+
+class _Input(AsyncIterator[bytes]):
+    """What comes from a descriptor. A wait for it can be cancelled, which a thread's could not."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def __anext__(self) -> bytes:
+        try:
+            await trio.lowlevel.wait_readable(self._descriptor)
+        except PermissionError:
+            pass  # a device that never makes one wait, such as /dev/null
+        data = await in_thread(lambda: os.read(self._descriptor, READ), "standard input")
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
+class _Spool:
+    """Standard input as a file that has no name and goes with the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._file: BinaryIO | None = None
+
+    async def open(self) -> Content:
+        """The file, from its beginning; the first time it is filled. Raises SourceError."""
+        if self._file is None:
+            self._file = await self._fill()
+        self._file.seek(0)
+        return self._file
+
+    async def _fill(self) -> BinaryIO:
+        try:
+            file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  for all attempts
+            async for data in _Input(self._descriptor):
+                await trio.to_thread.run_sync(file.write, data)
+            await trio.to_thread.run_sync(file.flush)
+        except OSError as error:
+            raise SourceError(
+                f"Standard input cannot be put aside in {tempfile.gettempdir()}: {error.strerror}. "
+                "Set TMPDIR to a folder with room, or give --size, and it is sent as it comes."
+            ) from None
+        return file
+
+
+def stdin_job(name: str | None, size: int | None, descriptor: int = 0) -> Job:
+    """The job for standard input; `size` in bytes is what it will be, if that is known."""
+    chosen = name or DEFAULT_NAME
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        begin = os.lseek(descriptor, 0, os.SEEK_CUR)
+        return Job(LABEL, _File(descriptor, begin).open, chosen, status.st_size - begin, size)
+    if size is not None:
+        return Job(LABEL, _Stream(descriptor).open, chosen, size, size, again=False)
+    return Job(LABEL, _Spool(descriptor).open, chosen)
+
+
+class _File:
+    """Standard input that is a file already."""
+
+    def __init__(self, descriptor: int, begin: int) -> None:
+        self._file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115  not ours
+        self._begin = begin
+
+    async def open(self) -> Content:
+        self._file.seek(self._begin)
+        return self._file
+
+
+class _Stream:
+    """Standard input as it comes."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def open(self) -> Content:
+        return _Input(self._descriptor)

@@ -1,0 +1,50 @@
+"""What the tests of the client share."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+import trustme
+from helpers.daemon import Daemon
+from helpers.receivers import PerlReceiver
+from helpers.sending import Command, Process, run_process
+
+FOREIGN: Final = ("_proxy", "_PROXY", "GALILEO_TOKEN", "REQUEST_METHOD", "SSL_CERT_FILE")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no token of the machine's."""
+    for name in os.environ:
+        if name.endswith(FOREIGN):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One galileod for all tests of a module."""
+    with Daemon(tmp_path_factory.mktemp("daemon")) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture
+def perl() -> Iterator[PerlReceiver]:
+    with PerlReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def process() -> Process:
+    """`galileo-send` as a process of its own."""
+    return run_process

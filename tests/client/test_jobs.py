@@ -1,0 +1,62 @@
+"""What a command is to send."""
+
+import os
+from pathlib import Path
+
+from galileod.client.jobs import Job, Passed, collect, doubled
+
+
+def listed(found: list[Job | Passed]) -> list[tuple[str, str]]:
+    return [
+        (entry.path, entry.why) if isinstance(entry, Passed) else (entry.label, entry.name)
+        for entry in found
+    ]
+
+
+def test_files_become_jobs_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"123")
+    first, second = collect([str(tmp_path / "b"), "none/a"], None, recursive=False)
+    assert isinstance(first, Job)
+    assert isinstance(second, Job)
+    assert (first.name, first.size) == ("b", 3)
+    assert (second.name, second.size) == ("a", None)
+
+
+async def test_a_job_opens_as_its_path(tmp_path: Path) -> None:
+    (job,) = collect([str(tmp_path)], "name", recursive=False)
+    assert isinstance(job, Job)
+    assert job.name == "name"
+    assert await job.open() == str(tmp_path)
+
+
+def test_a_folder_gives_its_files_at_any_depth_in_order(tmp_path: Path) -> None:
+    for name in ("b/2", "b/1", "a/deep/er/x", "0", ".hidden"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "0")
+    (tmp_path / "a" / "broken").symlink_to("nowhere")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "b" / "fifo")
+    found = listed(collect([str(tmp_path)], None, recursive=True))
+    folder = f"{tmp_path}/"
+    assert [(path.removeprefix(folder), rest) for path, rest in found] == [
+        (".hidden", ".hidden"),
+        ("0", "0"),
+        ("a/broken", "broken"),
+        ("a/link", "link"),
+        ("a/loop", "a link to a folder"),
+        ("a/deep/er/x", "x"),
+        ("b/1", "1"),
+        ("b/2", "2"),
+        ("b/fifo", "no ordinary file"),
+    ]
+
+
+def test_names_that_occur_twice_are_found() -> None:
+    found = [Job(path, _none, path[-1]) for path in ("a/x", "b/x", "c/y")]
+    assert doubled(found) == ["x"]
+
+
+async def _none() -> bytes:
+    return b""

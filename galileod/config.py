@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, get_args
@@ -169,6 +170,19 @@ def dump(config: Config) -> str:
     )
 
 
+_PATH: Final = re.compile(r'/[!"$->@-~]*')
+"""ASCII that is no space, without the two characters that end a path."""
+
+_ORIGIN: Final = re.compile(
+    r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"
+)
+"""An origin as browsers write it (RFC 6454, section 6.2); one written otherwise matches nothing."""
+
+_ORIGIN_EXPECTED: Final = (
+    'an origin as browsers send it, such as "https://example.org" or "http://localhost:3000":'
+    " lower case, without a path or the usual port"
+)
+
 Violation = tuple[str, object, str]
 """The key, its value, and what was expected."""
 
@@ -191,8 +205,14 @@ def _violations(config: Config) -> Iterator[Violation]:
 def _server_violations(server: Server) -> Iterator[Violation]:
     if not server.listen:
         yield "server.listen", [], "at least one address"
-    if not server.paths or not all(path.startswith("/") for path in server.paths):
-        yield "server.paths", list(server.paths), 'one or more paths that begin with "/"'
+    if not server.paths:
+        yield "server.paths", [], "at least one path"
+    for path in server.paths:
+        if not _PATH.fullmatch(path):
+            yield "server.paths", path, 'a path as in a URL: from its "/", without query and spaces'
+    for origin in server.allowed_origins:
+        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+            yield "server.allowed_origins", origin, _ORIGIN_EXPECTED
     for key in ("max_connections", "max_connections_per_address"):
         if (value := getattr(server, key)) < 1:
             yield f"server.{key}", value, "a whole number from 1 up"

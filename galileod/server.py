@@ -142,6 +142,9 @@ class Server:
                 if isinstance(reply, front.Upgrade):
                     await self._upgrade(stream, reply.key, request.surplus, client, log)
                 else:
+                    if reply.status == HTTPStatus.FORBIDDEN:
+                        # What `server.allowed_origins` would have to name.
+                        log = log.bind(origin=request.headers.get("origin"))
                     await self._reply(stream, reply, log, head=request.method == "HEAD")
 
     def _is_proxy(self, peer: Peer) -> bool:

@@ -8,9 +8,12 @@ const ENDED = new Set(["stored", "failed", "cancelled"]);
 
 export const hasEnded = ({ state }) => ENDED.has(state);
 
-/** Whether there is any use in trying again: a file above the limit stays above it. */
+/** Codes of failures that stay: of a file above the limit, or one that is not what was chosen. */
+const FOR_GOOD = new Set(["too_large", "file_changed", "file_unreadable"]);
+
+/** Whether there is any use in trying again. */
 export const mayRetry = ({ state, error }) =>
-  state === "cancelled" || (state === "failed" && error.code !== "too_large");
+  state === "cancelled" || (state === "failed" && !FOR_GOOD.has(error.code));
 
 /**
  * `send(file, onprogress)` begins an upload, as the client's `upload` does. `largest` is the

@@ -329,4 +329,5 @@ def test_a_refused_browser_sees_the_status(host: Daemon) -> None:
     ):
         pass
     assert caught.value.response.status_code == 403
-    assert host.wait_for("connection.refused", status=403)["reason"]
+    refused = host.wait_for("connection.refused", status=403, origin="http://evil.example")
+    assert refused["reason"]

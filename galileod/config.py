@@ -178,7 +178,7 @@ _ORIGIN: Final = re.compile(
 )
 """An origin as browsers write it (RFC 6454, section 6.2); one written otherwise matches nothing."""
 
-_ORIGIN_EXPECTED: Final = (
+ORIGIN_EXPECTED: Final = (
     'an origin as browsers send it, such as "https://example.org" or "http://localhost:3000":'
     " lower case, without a path or the usual port"
 )
@@ -212,7 +212,7 @@ def _server_violations(server: Server) -> Iterator[Violation]:
             yield "server.paths", path, 'a path as in a URL: from its "/", without query and spaces'
     for origin in server.allowed_origins:
         if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
-            yield "server.allowed_origins", origin, _ORIGIN_EXPECTED
+            yield "server.allowed_origins", origin, ORIGIN_EXPECTED
     for key in ("max_connections", "max_connections_per_address"):
         if (value := getattr(server, key)) < 1:
             yield f"server.{key}", value, "a whole number from 1 up"

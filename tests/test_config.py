@@ -12,6 +12,7 @@ from galileod.config import (
     MAX_CHUNK,
     MAX_IN_FLIGHT,
     MIN_CHUNK,
+    ORIGIN_EXPECTED,
     Chunks,
     Config,
     ConfigError,
@@ -120,11 +121,7 @@ def test_a_value_of_the_wrong_type_is_refused_in_one_line(
             (
                 "server.allowed_origins",
                 f'["https://ok.example", "{origin}"]',
-                (
-                    f"server.allowed_origins: '{origin}': expected an origin as browsers send it, such"
-                    ' as "https://example.org" or "http://localhost:3000": lower case, without a path'
-                    " or the usual port"
-                ),
+                f"server.allowed_origins: '{origin}': expected {ORIGIN_EXPECTED}",
             )
             for origin in (
                 "example.org",

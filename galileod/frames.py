@@ -104,6 +104,7 @@ class FrameSplitter:
         self._length = 0
         self._fragments = 0
         self._budget = 0
+        self._begun = 0
         self._largest = 0
         self._pieces: list[bytes] = []
         self._gathered = 0
@@ -114,10 +115,21 @@ class FrameSplitter:
         self._budget += length
         self._largest = max(self._largest, length)
 
+    def taken(self, length: int) -> None:
+        """The owner has seen the whole of a BINARY message of `length` bytes."""
+        self._begun -= length
+
+    def settle(self, promised: int) -> None:
+        """No more than `promised` bytes may come, with those of messages that were not `taken`.
+
+        What a message left over of its length is not void before this says so.
+        """
+        self._budget = promised - self._begun
+
     @property
     def due(self) -> int:
         """Bytes of BINARY messages that may still come."""
-        return self._budget + (self._payload_left if self._taken_out else 0)
+        return max(0, self._budget) + (self._payload_left if self._taken_out else 0)
 
     def feed(self, data: bytes, now: float, frames: int) -> tuple[bytes, int]:
         """Walk over the next bytes, and no further than `frames` headers.
@@ -186,6 +198,7 @@ class FrameSplitter:
         else:
             too_large = self._length > self._largest or length > self._budget
             self._budget -= length
+            self._begun += length
         most = MAX_FRAGMENTS + self._length // USUAL_FRAGMENT
         if too_large or self._fragments > most:
             raise FrameTooLarge(text=self._in_text, length=self._length, clean=bytes(passed))

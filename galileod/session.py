@@ -171,8 +171,11 @@ class Session:
     async def grant(self, pacer: Pacer) -> None:
         """Send every `ready` that the pace, the memory and the file have room for."""
         window = self.receiver.window
-        if not window.outstanding:
-            self.account.settle(0)  # what earlier credits left over is void with the next one
+        # What earlier credits left over is void once none is out.
+        promised = window.promised if window.outstanding else 0
+        self.transport.settle(promised)
+        if not promised:
+            self.account.settle(0)
         taken = self.take_credits(pacer, self.account.room)
         if self.receiver.state is ReceiverState.RECEIVING and not window.outstanding:
             # All memory is promised; nothing will come of this upload before it has its turn.

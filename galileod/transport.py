@@ -206,6 +206,10 @@ class WebSocketTransport:
         """One more BINARY message, of at most `length` bytes, may come."""
         self._stream.splitter.allow(length)
 
+    def settle(self, promised: int) -> None:
+        """No more than `promised` bytes of data may come, with what came and was not received."""
+        self._stream.splitter.settle(promised)
+
     @property
     def gone(self) -> Interrupt:
         """Breaks into a wait for something else, should the peer go away meanwhile."""
@@ -230,6 +234,8 @@ class WebSocketTransport:
             if message is None:
                 self._ended = True
                 raise self._ending()
+            if isinstance(message, BinaryMessage):
+                stream.splitter.taken(message.length)
             return message
         if trio.current_time() - max(now, stream.last_byte) < idle:
             raise StillComing

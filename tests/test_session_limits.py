@@ -147,6 +147,27 @@ async def test_many_uploads_share_a_small_memory_and_all_are_stored(
     assert store.files == content
 
 
+async def test_what_short_chunks_left_over_is_no_leave_to_send_while_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore(), small_memory(64 * KIB)) as wire:
+        first = await begin(wire, "first", 1000 * KIB)
+        second = await begin(wire, "second", 1000 * KIB)
+        for _ in range(5):
+            for client in (first, second):
+                assert (await client.receive())["ready"]
+                await client.send_bytes(b"1")
+        assert (await first.receive())["ready"]
+        # All memory is the first one's now, and the second has answered all that it was asked.
+        await second.send_bytes(bytes(60_000))
+        await trio.testing.wait_all_tasks_blocked()
+        await first.send_bytes(bytes(64 * KIB))
+        while "error" not in (answer := await second.receive()):
+            assert answer["ready"]
+        assert answer["code"] == "bad_chunk"
+        await first.close()
+
+
 async def test_a_client_with_smaller_chunks_than_its_credits_is_served_out_of_the_last_memory(
     autojump_clock: MockClock,
 ) -> None:

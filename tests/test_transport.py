@@ -456,6 +456,24 @@ async def test_what_was_granted_and_came_lets_a_peer_make_us_hold_no_more_than_b
         assert watched.read - before < 4 * (20_000 + transport.READ_UNGRANTED)
 
 
+async def test_what_messages_left_over_may_not_come_once_that_is_settled(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, _):
+        for _ in range(3):
+            link.allow(100)
+        for length in (1, 100):
+            await peer.send(frame(BINARY, bytes(length)))
+        assert (await link.receive(5)) is not None
+        link.settle(100)  # for the one that has come and was not received
+        await peer.send(frame(BINARY, b"more"))
+        message = await link.receive(5)
+        assert isinstance(message, BinaryMessage)
+        assert message.length == 100
+        with pytest.raises(FrameTooLarge):
+            await link.receive(5)
+
+
 # Time.
 
 

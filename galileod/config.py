@@ -170,8 +170,9 @@ def dump(config: Config) -> str:
     )
 
 
-_PATH: Final = re.compile(r'/[!"$->@-~]*')
-"""ASCII that is no space, without the two characters that end a path."""
+_PATH: Final = re.compile(r"/|(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
+"""What browsers leave as it is: ASCII without spaces, quotes, angle brackets, backslashes and the two
+characters that end a path, without dots as a whole step, and not what they would take for a host."""
 
 _ORIGIN: Final = re.compile(
     r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"

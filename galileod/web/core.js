@@ -12,6 +12,7 @@ const MAX_FAULTS = 100; // error signals kept for onfailure
 const READ_AHEAD = 4 * 2 ** 20; // bytes; two slices are read ahead, more only if this holds them
 const MAX_BUFFERED = 8 * 2 ** 20; // bytes the WebSocket may hold before the next chunk waits
 const DEFAULT_TIMEOUT = 60_000; // ms without a sign of life
+const VERIFYING = 20_000; // bytes a ms that a server reads back at the least before it says `close`
 const CLOSE_TIMEOUT = 5_000; // ms for the closing handshake before `onclose` is called anyway
 const TICK = 200; // ms between two progress events, and two looks at the clock
 const POLL = 20; // ms between two looks at a full WebSocket, which tells nobody when it drains
@@ -166,7 +167,8 @@ function readHere(file, hasher) {
   let turn = Promise.resolve();
   return {
     read(start, end) {
-      const reading = file.slice(start, end).arrayBuffer();
+      // A file that is gone has the size 0 and empty slices; only as a whole it cannot be read.
+      const reading = (end > start ? file.slice(start, end) : file).arrayBuffer();
       turn = Promise.all([reading, turn]).then(([data]) => {
         hasher?.update(new Uint8Array(data));
         return data;
@@ -345,13 +347,15 @@ function transfer(options, on) {
     if (socket.bufferedAmount < buffered) touch();
     buffered = socket.bufferedAmount;
     if (opened) progress();
-    if (over || performance.now() - active < timeout) return;
+    const patience = timeout + (finishedSent ? size / VERIFYING : 0);
+    if (over || performance.now() - active < patience) return;
     // A page that was frozen finds itself here before it sees what came meanwhile.
     if (!suspected) {
       suspected = true;
       return;
     }
-    fail("timeout", `${awaited()} for ${timeout / 1000} s.`);
+    const late = finishedSent ? " It may have stored the file all the same." : "";
+    fail("timeout", `${awaited()} for ${Math.round(patience / 1000)} s.${late}`);
   }
 
   function awaited() {
@@ -364,8 +368,8 @@ function transfer(options, on) {
   function succeed(signal) {
     const seconds = (performance.now() - began) / 1000;
     // The server may say under which name the file stands.
-    const stored = typeof signal.name === "string" ? signal.name : name;
-    finish(null, { name: stored, size, hash: finishedSent ? claim : null, seconds });
+    const stored = typeof signal.name === "string" && signal.name;
+    finish(null, { name: stored || name, size, hash: finishedSent ? claim : null, seconds });
   }
 
   function fail(code, error, cause) {

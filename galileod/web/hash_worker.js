@@ -21,7 +21,9 @@ async function open(question) {
 
 async function read({ start, end }, earlier) {
   // Reading begins at once, so that it overlaps with hashing the slice before.
-  const [data] = await Promise.all([file.slice(start, end).arrayBuffer(), earlier]);
+  // A file that is gone has the size 0 and empty slices; only as a whole it cannot be read.
+  const reading = (end > start ? file.slice(start, end) : file).arrayBuffer();
+  const [data] = await Promise.all([reading, earlier]);
   hasher.update(new Uint8Array(data));
   return data;
 }

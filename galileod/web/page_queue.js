@@ -40,8 +40,10 @@ export class Queue {
   /** Take files in, and give their uploads, each with its `state`. */
   add(files) {
     const added = Array.from(files, (file) => ({ file, name: file.name, size: file.size }));
-    this.uploads.push(...added);
-    for (const upload of added) this.#enter(upload);
+    for (const upload of added) {
+      this.uploads.push(upload);
+      this.#enter(upload);
+    }
     this.#next();
     return added;
   }

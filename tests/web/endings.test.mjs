@@ -63,6 +63,20 @@ test("an empty file: one empty chunk, a ratio of 1, success", async () => {
   assert.equal(run.socket.finished[0].hash.value, sha1(""));
 });
 
+for (const hash of ["sha1", "none"]) {
+  test(`a file that is gone is no empty file: hash ${hash}`, async () => {
+    const gone = fileOf("");
+    gone.arrayBuffer = () => Promise.reject(new DOMException("gone", "NotFoundError"));
+    const run = stage().send(gone, { hash });
+    run.socket.open();
+    run.socket.say({ ready: true });
+    await until(() => run.log.length > 0);
+    assert.equal(run.log[0][0], "onfailure");
+    assert.equal(run.log[0][1][0].code, "file_unreadable");
+    assert.deepEqual(run.socket.chunks, []);
+  });
+}
+
 test("onclose does not wait for a peer that never answers the Close", async () => {
   const page = stage();
   const run = page.send(fileOf("x"));

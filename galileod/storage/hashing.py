@@ -10,7 +10,7 @@ from .base import RUNNING_HASH
 
 HASHERS: Final = 2
 """Threads that hash while a writer writes the same bytes; where none is free the writer does both.
-On two cores without SHA instructions this made one upload 1.3 to 1.7 times as fast."""
+On two cores without SHA instructions this made one upload up to 1.7 times as fast."""
 
 WORTH_A_HASHER: Final = 256 * 1024
 """Bytes below which it costs more to hand them to another thread than to hash them."""

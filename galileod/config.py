@@ -171,8 +171,8 @@ def dump(config: Config) -> str:
 
 
 _PATH: Final = re.compile(r"/|(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
-"""What browsers leave as it is: ASCII without spaces, quotes, angle brackets, backslashes and the two
-characters that end a path, without dots as a whole step, and not what they would take for a host."""
+"""What browsers leave as it is: ASCII without spaces, quotes, angle brackets, backslashes and the
+two characters that end a path, without dots as a whole step; nor what they take for a host."""
 
 _ORIGIN: Final = re.compile(
     r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"

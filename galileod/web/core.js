@@ -355,7 +355,7 @@ function transfer(options, on) {
       return;
     }
     const late = finishedSent ? " It may have stored the file all the same." : "";
-    fail("timeout", `${awaited()} for ${Math.round(patience / 1000)} s.${late}`);
+    fail("timeout", `${awaited()} for ${Math.round(patience / 100) / 10} s.${late}`);
   }
 
   function awaited() {

@@ -58,6 +58,7 @@ class Connection:
         self._frames = Frames(ConnectionType.CLIENT, trailing_data=surplus)
         self._send_lock = trio.Lock()
         self._torn = False
+        self._broken = False
         self._text: list[str] = []
         self._held = 0
         self._signals: deque[str] = deque()  # at most what one read of `READ` bytes has brought
@@ -75,8 +76,8 @@ class Connection:
                 data = await self._stream.receive_some(READ)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise LostError(_LOST) from None
-            if not data and self._torn:
-                raise LostError(_LOST)  # a reset may be told to the sending side alone
+            if not data and self._broken:
+                raise LostError(_LOST)
             if not data:
                 raise LostError("The server ended the connection without a word.")
             self._frames.receive_data(bytes(data))
@@ -97,7 +98,8 @@ class Connection:
         async with self._send_lock:
             if self._torn or self._frames.state is not ConnectionState.OPEN:
                 raise LostError(_LOST)
-            self._torn = True
+            # Broken too, should the server end it in here: a reset may reach the reader as an end.
+            self._torn = self._broken = True
             head = _header(length, key)
             while length:
                 part = await next_part(length)
@@ -108,7 +110,7 @@ class Connection:
                 key = key[turn:] + key[:turn]
                 await self._send_all((head, masked) if head else (masked,))
                 head = b""
-            self._torn = False
+            self._torn = self._broken = False
 
     async def close(self) -> None:
         """End the connection in order, as far as the server goes along; never raises."""
@@ -170,6 +172,7 @@ class Connection:
             for piece in pieces:
                 await self._stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken = True
             raise LostError(_LOST) from None
 
 

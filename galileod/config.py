@@ -170,7 +170,7 @@ def dump(config: Config) -> str:
     )
 
 
-_PATH: Final = re.compile(r"/|(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
+_PATH: Final = re.compile(r"(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
 """What browsers leave as it is: ASCII without spaces, quotes, angle brackets, backslashes and the
 two characters that end a path, without dots as a whole step; nor what they take for a host."""
 

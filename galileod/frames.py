@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import frozen
 
+from .masking import KEY, turned
+
 TEXT_LIMIT: Final = 32 * 1024
 """Bytes in a TEXT message, in all its frames. A signal is a line of JSON."""
 
@@ -43,7 +45,6 @@ _LENGTH: Final = 0x7F
 _LENGTH_OF_LENGTH: Final = {126: 2, 127: 8}
 _LEAST_LENGTH: Final = {126: 126, 127: 1 << 16}
 """What a length must be to be written in that form: the shortest is the only legal one."""
-_KEY: Final = 4
 
 Unmask = Callable[[memoryview, bytes], bytes]
 """Undoes the masking of data with a key of four bytes."""
@@ -162,7 +163,7 @@ class FrameSplitter:
     def _header_length(self) -> int:
         if len(self._header) < 2:  # noqa: PLR2004  the two fixed bytes
             return 2
-        mask = _KEY if self._header[1] & _MASKED else 0
+        mask = KEY if self._header[1] & _MASKED else 0
         return 2 + _LENGTH_OF_LENGTH.get(self._header[1] & _LENGTH, 0) + mask
 
     def _begin_frame(self, passed: bytearray, now: float) -> None:
@@ -180,7 +181,7 @@ class FrameSplitter:
             self._taken_out = bool(in_turn and sound and not self._in_text)
         self._payload_left = length
         if self._taken_out:
-            self._key = bytes(self._header[-_KEY:])
+            self._key = bytes(self._header[-KEY:])
         else:
             passed += self._header
             self._header.clear()
@@ -205,9 +206,7 @@ class FrameSplitter:
 
     def _take_out(self, part: memoryview) -> None:
         piece = self._unmask(part, self._key)
-        # A frame comes in parts; the next one goes on in the key where this one ended.
-        turn = len(part) % _KEY
-        self._key = self._key[turn:] + self._key[:turn]
+        self._key = turned(self._key, len(part))
         if self._pieces and len(self._pieces[-1]) < SMALL_PIECE:
             self._pieces[-1] += piece
         else:
@@ -218,7 +217,7 @@ class FrameSplitter:
 
     def _end_frame(self, passed: bytearray, now: float) -> None:
         """Show the library the frame with nothing in it."""
-        passed += bytes((self._header[0], _MASKED)) + self._header[-_KEY:]
+        passed += bytes((self._header[0], _MASKED)) + self._header[-KEY:]
         self._header.clear()
         self._taken_out = False
         if self._final:

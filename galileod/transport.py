@@ -24,12 +24,8 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
 from .frames import BinaryMessage, FrameSplitter, FrameTooLarge, MessagePart
+from .masking import apply_mask
 from .stopping import Interrupt
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # a platform for which that package has nothing compiled: right, and slow
-    from websockets.utils import apply_mask
 
 READ_UNGRANTED: Final = 16 * 1024
 """Bytes read at a time beyond what was granted: all that a peer which was granted nothing can make

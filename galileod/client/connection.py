@@ -16,17 +16,14 @@ from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from galileod.masking import KEY, apply_mask, turned
+
 from .address import Address
 from .dial import dial
 from .errors import ConnectError, LostError, NonsenseError
 from .handshake import upgrade
 from .line import Silence
 from .values import Options
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # a platform for which that package has nothing compiled: right, and slow
-    from websockets.utils import apply_mask
 
 TEXT_LIMIT: Final = 64 * 1024
 """Characters in a message from the server. A signal is a line of JSON."""
@@ -46,7 +43,6 @@ _BINARY: Final = 0x82
 """FIN, and the opcode of a BINARY message."""
 
 _MASKED: Final = 0x80
-_KEY: Final = 4
 
 
 class Connection:
@@ -94,7 +90,7 @@ class Connection:
 
         If `next_part` fails, or this is cancelled, the connection is of no use any more.
         """
-        key = os.urandom(_KEY)
+        key = os.urandom(KEY)
         async with self._send_lock:
             if self._torn or self._frames.state is not ConnectionState.OPEN:
                 raise LostError(_LOST)
@@ -105,9 +101,7 @@ class Connection:
                 part = await next_part(length)
                 length -= len(part)
                 masked = apply_mask(part, key)
-                # The next part goes on in the key where this one ended.
-                turn = len(part) % _KEY
-                key = key[turn:] + key[:turn]
+                key = turned(key, len(part))
                 await self._send_all((head, masked) if head else (masked,))
                 head = b""
             self._torn = self._broken = False

@@ -1,11 +1,8 @@
-"""The daemon: from a configuration to listening sockets, and from a signal to a clean stop."""
+"""The daemon: from a configuration to a running server, and from a signal to a clean stop."""
 
-import os
 import resource
 import signal
-import socket
-import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 
@@ -15,11 +12,11 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from . import __version__
-from .addresses import Listen, TcpAddress, UnixAddress
 from .config import Config
 from .config import Server as ServerSection
 from .house import House
 from .ledger import Ledger, LedgerError
+from .listeners import ListenError, name_of, open_listeners, remove_sockets
 from .policy.pacing import least_credit
 from .pool import Pool
 from .server import Server
@@ -28,17 +25,11 @@ from .storage.local import LocalStore
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
-BACKLOG: Final = 1024
-"""Connections that the kernel holds until they are accepted; it may hold fewer (somaxconn)."""
-
 FILES_PER_CONNECTION: Final = 2
 """A socket and a spool file."""
 
 OWN_FILES: Final = 128
 """Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
-
-UNIX_MODE: Final = 0o660
-"""Who may connect to a unix socket: the daemon's user and group."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -72,14 +63,17 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
         ledger.reconcile(store.files())
     except (LedgerError, StorageError) as error:
         raise StartError(str(error)) from error
-    listeners = await _open_listeners(config.server.listen)
+    try:
+        listeners = await open_listeners(config.server.listen)
+    except ListenError as error:
+        raise StartError(str(error)) from error
     chunks = config.chunks
     pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     house = House(config, store, ledger, pool)
     server = Server(house)
     _log.info(
         "server.started",
-        listen=[_name(listener) for listener in listeners],
+        listen=[name_of(listener) for listener in listeners],
         version=__version__,
         config=source,
         directory=store.directory,
@@ -97,7 +91,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
                 await trio.serve_listeners(
                     server.serve_socket, listeners, handler_nursery=connections
                 )
-            _remove_sockets(config.server.listen)
+            remove_sockets(config.server.listen)
         control.cancel_scope.cancel()
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
@@ -138,63 +132,3 @@ def _fit_file_limit(server: ServerSection) -> ServerSection:
         reason=f"the limit on open files has no room for {server.max_connections} connections",
     )
     return evolve(server, max_connections=fitting)
-
-
-async def _open_listeners(addresses: Sequence[Listen]) -> list[trio.SocketListener]:
-    listeners: list[trio.SocketListener] = []
-    for address in addresses:
-        try:
-            match address:
-                case TcpAddress(host, port):
-                    listeners += await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-                case UnixAddress(path):
-                    listeners.append(await _open_unix_listener(path))
-        except OSError as error:
-            _remove_sockets(addresses[: addresses.index(address)])
-            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
-    return listeners
-
-
-async def _open_unix_listener(path: str) -> trio.SocketListener:
-    _remove_stale(path)
-    listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # Nobody may connect before the mode is right.
-        before = os.umask(0o777 & ~UNIX_MODE)
-        try:
-            await listening.bind(path)
-        finally:
-            os.umask(before)
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return trio.SocketListener(listening)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that a daemon left behind when it was killed; one in use stays."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind will say what is wrong
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-
-
-def _remove_sockets(addresses: Sequence[Listen]) -> None:
-    for address in addresses:
-        if isinstance(address, UnixAddress):
-            try:
-                os.unlink(address.path)
-            except OSError as error:
-                _log.warning("server.leftover", path=address.path, reason=str(error))
-
-
-def _name(listener: trio.SocketListener) -> str:
-    address = listener.socket.getsockname()
-    return str(TcpAddress(*address[:2]) if isinstance(address, tuple) else UnixAddress(address))

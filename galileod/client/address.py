@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -127,7 +128,7 @@ def _parse_proxy(text: str) -> Proxy:
     if parts.username is None:
         return Proxy(host, port, secure)
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return Proxy(host, port, secure, "Basic " + base64.b64encode(pair.encode()).decode())
+    return Proxy(host, port, secure, "Basic " + base64.b64encode(os.fsencode(pair)).decode())
 
 
 def _split(url: str) -> SplitResult:
@@ -135,7 +136,9 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018  raises for what is no port
     except ValueError as error:
-        raise AddressError(f'"{_without_secrets(url)}": {error}. {EXPECTED}') from None
+        # Python quotes what stands after a colon: a password, where there is a slash in it.
+        why = "The host or the port cannot be" if "@" in url else error
+        raise AddressError(f'"{_without_secrets(url)}": {why}. {EXPECTED}') from None
     return parts
 
 

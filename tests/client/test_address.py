@@ -1,6 +1,7 @@
 """Where to send to, and through what."""
 
 import base64
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -131,6 +132,23 @@ def test_user_and_password_of_a_proxy_are_sent_and_never_shown() -> None:
     assert proxy.authorization is not None
     assert base64.b64decode(proxy.authorization.removeprefix("Basic ")) == b"me@home:p:w"
     assert proxy.authorization not in repr(proxy)
+
+
+def test_a_password_with_a_slash_is_not_shown() -> None:
+    with pytest.raises(AddressError) as wrong:
+        find_proxy(parse_url("ws://h"), {"http_proxy": "http://me:sec/ret@p:1"})
+    assert "sec" not in str(wrong.value)
+    with pytest.raises(AddressError) as wrong:
+        parse_url("ws://me:sec/ret@h/")
+    assert "sec" not in str(wrong.value)
+
+
+def test_a_password_of_a_proxy_may_be_of_any_bytes() -> None:
+    text = os.fsdecode(b"http://me:\xff@p:1")
+    proxy = find_proxy(parse_url("ws://h"), {"http_proxy": text})
+    assert proxy is not None
+    assert proxy.authorization is not None
+    assert base64.b64decode(proxy.authorization.removeprefix("Basic ")) == b"me:\xff"
 
 
 @pytest.mark.parametrize("text", ["socks5://p:1080", "http://", "http://p:x", "http://p:99999"])

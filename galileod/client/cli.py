@@ -183,7 +183,7 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
 def _token(path: str | None) -> str | None:
     """From the file, else from the environment: a command line is everybody's to read."""
     if path is None:
-        return os.environ.get("GALILEO_TOKEN") or None
+        return os.environ.get("GALILEO_TOKEN", "").strip() or None
     try:
         with open(path, encoding="utf-8") as file:
             token = file.read(_LONGEST_TOKEN).strip()

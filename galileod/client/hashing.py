@@ -14,7 +14,7 @@ class FileHash:
 
     def __init__(self, kind: str | None) -> None:
         self._kind = kind
-        self._hash = hashlib.new(kind, usedforsecurity=False) if kind else None
+        self._hash = hashlib.new(kind, usedforsecurity=False) if kind is not None else None
 
     def note(self, data: bytes | memoryview) -> None:
         """Hash the next bytes. Long, so it belongs in a thread."""
@@ -23,7 +23,7 @@ class FileHash:
 
     def hashes(self) -> dict[str, str]:
         """By type, in hex: one, or none."""
-        return {self._kind: self._hash.hexdigest()} if self._kind and self._hash else {}
+        return {self._kind: self._hash.hexdigest()} if self._kind is not None and self._hash else {}
 
 
 def check_hash(_: object, __: object, kind: str | None) -> None:

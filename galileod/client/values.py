@@ -90,8 +90,12 @@ def _is_chunk(_: object, __: object, value: int) -> None:
 
 def _is_token(_: object, __: object, value: str | None) -> None:
     # It becomes part of a header; what it is must never be shown.
-    if value is not None and not (value.isascii() and value.isprintable() and value.strip()):
-        raise OptionError("The token must be one line of printable ASCII characters.")
+    if value is None:
+        return
+    if not (value and value.isascii() and value.isprintable() and value == value.strip()):
+        raise OptionError(
+            "The token must be one line of printable ASCII characters, without spaces around it."
+        )
 
 
 @frozen

@@ -269,7 +269,7 @@ def test_a_token_comes_from_a_file_or_the_environment(
     (path,) = files_in(tmp_path, "a")
     (tmp_path / "token").write_text("from-file\n")
     assert command("-v", "--token-file", tmp_path / "token", perl.url, path)[0] == 0
-    monkeypatch.setenv("GALILEO_TOKEN", "from-environment")
+    monkeypatch.setenv("GALILEO_TOKEN", "from-environment \n")
     assert command("-v", perl.url, path)[0] == 0
     assert command("-v", "--token-file", tmp_path / "token", perl.url, path)[0] == 0
     assert [file.token for file in perl.files] == [
@@ -301,6 +301,7 @@ MISUSES: Mapping[str, tuple[list[str], str]] = {
     "name for a folder": (["-r", "--name", "x", "ws://h/", "a"], "--name is for one file"),
     "an empty name": (["--name", "", "ws://h/", "a"], "must not be empty"),
     "no such hash": (["--hash", "md17", "ws://h/", "a"], "There is no hash 'md17'"),
+    "an empty hash": (["--hash", "", "ws://h/", "a"], "There is no hash ''"),
     "a hash of any length": (["--hash", "shake_128", "ws://h/", "a"], "There is no hash"),
     "no chunk": (["--chunksize", "0", "ws://h/", "a"], "chunksize must be from 1"),
     "no rate": (["--limit-rate", "0", "ws://h/", "a"], "above 0"),

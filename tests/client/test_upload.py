@@ -278,6 +278,10 @@ async def test_arguments_that_cannot_be_are_one_kind_of_error(server: Daemon) ->
     ):
         with pytest.raises(OptionError):
             await wrong
+    for token in ("", " ", "two\nlines", "s3cret ", " s3cret", "s3cr\u00e9t"):
+        with pytest.raises(OptionError, match="one line of printable") as wrong_token:
+            await send_file(server.url, b"", name="a", token=token)
+        assert "s3cr" not in str(wrong_token.value)
     with pytest.raises(ValueError, match="chunksize"):
         await send_file(server.url, b"", name="a", chunksize=-1)
 

@@ -16,7 +16,7 @@ from galileod.units import parse_duration, parse_size
 from .address import Address, find_proxy, parse_url
 from .dial import tls_context
 from .errors import OptionError
-from .output import Verbosity
+from .output import Verbosity, standard
 from .rate import SharedPace
 from .retry import RetryPolicy
 from .run import Plan, run
@@ -27,6 +27,8 @@ from .values import TIMEOUT, Options
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
+
+_STANDARD_ERROR: Final = 2
 
 MAX_PARALLEL: Final = 256
 """Uploads at once: each needs two or three descriptors, and some of them a thread."""
@@ -202,6 +204,7 @@ _LONGEST_TOKEN: Final = 16 * 1024
 
 def main() -> NoReturn:
     """The entry point. Whatever goes wrong is a sentence, and never a traceback."""
+    _open_what_is_closed()
     try:
         status = cli.main(prog_name="galileo-send", standalone_mode=False)
     except (click.UsageError, OptionError) as error:
@@ -211,6 +214,8 @@ def main() -> NoReturn:
         _complain(error.format_message(), FAILED)
     except (click.exceptions.Abort, KeyboardInterrupt):
         _complain("interrupted.", INTERRUPTED)
+    except OSError as error:
+        _complain(f"stopped by the system: {error.strerror or error}.", FAILED)
     except Exception as error:  # noqa: BLE001  the last resort, so that nobody sees a traceback
         place = traceback.extract_tb(error.__traceback__)[-1]
         _complain(
@@ -222,6 +227,18 @@ def main() -> NoReturn:
 
 
 def _complain(text: str, status: int) -> NoReturn:
-    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    click.echo(f"galileo-send: {plain(text)}", err=True)
+    standard(sys.stderr).write(f"galileo-send: {plain(text)}")
     sys.exit(status)
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that the caller closed lead nowhere, and never into a socket or a file.
+
+    From an input that was closed nothing can be read: it is an error, and no empty file.
+    """
+    while (descriptor := os.open(os.devnull, os.O_WRONLY)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    # Python has None for them, and no code here expects that.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

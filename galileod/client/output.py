@@ -20,29 +20,35 @@ Verbosity = Literal["quiet", "normal", "verbose"]
 
 
 class Lines:
-    """Lines to a stream, whole and at once. A reader that went away is no reason to stop."""
+    """Lines to a stream, whole and at once. One that takes no more is no reason to stop sending.
 
-    def __init__(self, stream: TextIO) -> None:
+    `lost` hears why, once, unless it is a reader that went away of its own will.
+    """
+
+    def __init__(self, stream: TextIO, lost: Callable[[str], None] | None = None) -> None:
         self._stream = stream
+        self._lost = lost
 
     def write(self, line: str) -> None:
         """One line."""
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
-        except BrokenPipeError:
+        except OSError as error:
             # Python would complain once more at its own end.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+            if self._lost and not isinstance(error, BrokenPipeError):
+                self._lost(error.strerror or str(error))
 
 
-def standard(stream: TextIO) -> Lines:
+def standard(stream: TextIO, lost: Callable[[str], None] | None = None) -> Lines:
     """Standard output or error; what its encoding lacks is escaped."""
     reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
-    return Lines(stream)
+    return Lines(stream, lost)
 
 
 class PeopleReporter:

@@ -76,7 +76,11 @@ def run(plan: Plan) -> int:
 
 
 def _reporter(plan: Plan, jobs: Sequence[Job]) -> AbstractContextManager[FullReporter]:
-    out = standard(sys.stdout)
+    err = standard(sys.stderr)
+    out = standard(
+        sys.stdout,
+        lambda why: err.write(f"galileo-send: standard output cannot be written: {why}."),
+    )
     if plan.as_json:
         return nullcontext(JsonReporter(out, time.monotonic))
     if plan.verbosity != "quiet" and is_terminal(sys.stderr):
@@ -85,7 +89,7 @@ def _reporter(plan: Plan, jobs: Sequence[Job]) -> AbstractContextManager[FullRep
 
         size = sum(job.size or 0 for job in jobs)
         return BarReporter(len(jobs), size, plan.verbosity, None if sys.stdout.isatty() else out)
-    return nullcontext(PeopleReporter(out, standard(sys.stderr), plan.verbosity))
+    return nullcontext(PeopleReporter(out, err, plan.verbosity))
 
 
 def _remarks(plan: Plan, jobs: Sequence[Job], reporter: FullReporter) -> None:

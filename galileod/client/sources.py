@@ -157,7 +157,11 @@ async def open_source(
 
 def name_of(path: str) -> str:
     """The name that a path is sent under: its last part."""
-    return os.path.basename(os.path.abspath(path)) or UNNAMED
+    try:
+        path = os.path.abspath(path)
+    except FileNotFoundError:
+        pass  # the working folder is gone, and with it what `.` and `..` are called
+    return os.path.basename(path) or UNNAMED
 
 
 def _agreed(source: Source, size: int | None) -> Source:

@@ -57,8 +57,10 @@ class _Spool:
                 await trio.to_thread.run_sync(file.write, data)
             await trio.to_thread.run_sync(file.flush)
         except OSError as error:
+            # No folder is known where none could be written: asking for it would fail once more.
+            place = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
             raise SourceError(
-                f"Standard input cannot be put aside in {tempfile.gettempdir()}: {error.strerror}. "
+                f"Standard input cannot be put aside{place}: {error.strerror}. "
                 "Set TMPDIR to a folder with room, or give --size, and it is sent as it comes."
             ) from None
         return file

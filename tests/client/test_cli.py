@@ -547,6 +547,73 @@ def test_a_reader_that_goes_away_does_not_stop_the_sending(server: Daemon, tmp_p
     assert all((server.directory / path.name).exists() for path in paths)
 
 
+def shell(line: str, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
+    """The command, which is `"$@"` in the line."""
+    run = ["sh", "-c", line, "sh", GALILEO_SEND, *arguments]
+    return subprocess.run(run, capture_output=True, timeout=DEADLINE, check=False)
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize("line", ['"$@" >/dev/full', '"$@" >&-', '"$@" 2>&-', '"$@" <&- >&- 2>&-'])
+def test_an_output_that_takes_nothing_does_not_stop_the_sending(
+    server: Daemon, tmp_path: Path, line: str, json_too: list[str]
+) -> None:
+    paths = files_in(tmp_path, *(unique_name() for _ in range(3)))
+    done = shell(line, *json_too, server.url, *paths)
+    assert done.returncode == 0
+    assert all((server.directory / path.name).exists() for path in paths)
+    told = b"galileo-send: standard output cannot be written: No space left on device.\n"
+    assert done.stderr.count(told) == line.count("full")
+    assert b"mistake" not in done.stderr
+    assert shell(line, *json_too, server.url, tmp_path / "none").returncode == 1
+
+
+@pytest.mark.parametrize("line", ['"$@" 2>/dev/full', '"$@" 2>&-'])
+def test_wrong_usage_is_status_2_though_nobody_can_be_told(line: str) -> None:
+    assert shell(line).returncode == 2
+
+
+def test_help_that_cannot_be_written_is_told() -> None:
+    done = shell('"$@" --help >/dev/full')
+    assert done.returncode == 1
+    assert done.stderr == b"galileo-send: stopped by the system: No space left on device.\n"
+
+
+@pytest.mark.parametrize("size", [[], ["--size", "0"]], ids=["put aside", "as it comes"])
+def test_standard_input_that_is_closed_is_an_error_and_no_empty_file(
+    server: Daemon, size: list[str]
+) -> None:
+    name = unique_name()
+    done = shell('"$@" <&-', "--name", name, *size, server.url, "-")
+    assert done.returncode == 1
+    assert done.stderr == (
+        b"galileo-send: -: standard input cannot be read: Bad file descriptor.\n"
+    )
+    assert not (server.directory / name).exists()
+
+
+def test_no_folder_for_standard_input_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Some /tmp can be written wherever tests run.
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "wb"):
+        monkeypatch.setattr("galileod.client.stdin.stdin_job.__defaults__", (reading,))
+        status, _, err = command("--retries", "0", "ws://127.0.0.1:1/", "-")
+    assert status == 1
+    assert "Standard input cannot be put aside: No usable temporary directory" in err
+
+
+def test_a_working_folder_that_is_gone_is_told(server: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    line = f'cd "{tmp_path}/gone" && rmdir ../gone && "$@"'
+    done = shell(line, server.url, "a")
+    assert done.returncode == 1
+    assert done.stderr == b"galileo-send: a cannot be read: No such file or directory.\n"
+
+
 def test_a_large_file_is_sent_in_little_memory(daemon: Daemons, tmp_path: Path) -> None:
     host = daemon({"storage": {"durability": "none"}})
     path = tmp_path / "large"

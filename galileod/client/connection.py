@@ -55,6 +55,7 @@ class Connection:
         self._send_lock = trio.Lock()
         self._torn = False
         self._broken = False
+        self._pong = b""  # the latest; RFC 6455, 5.5.3: earlier ones need no answer
         self._text: list[str] = []
         self._held = 0
         self._signals: deque[str] = deque()  # at most what one read of `READ` bytes has brought
@@ -104,6 +105,7 @@ class Connection:
                 key = turned(key, len(part))
                 await self._send_all((head, masked) if head else (masked,))
                 head = b""
+            await self._send_pong()
             self._torn = self._broken = False
 
     async def close(self) -> None:
@@ -122,7 +124,8 @@ class Connection:
         for event in self._frames.events():
             if isinstance(event, TextMessage):
                 self._text.append(event.data)
-                self._held += len(event.data)
+                # A fragment of nothing counts as well, or there could be any number of them.
+                self._held += max(1, len(event.data))
                 if self._held > TEXT_LIMIT:
                     self._ended = NonsenseError("The server sent a message that is far too long.")
                 elif event.message_finished:
@@ -133,12 +136,20 @@ class Connection:
             elif isinstance(event, CloseConnection):
                 self._ended = await self._answer_close(event)
             elif isinstance(event, Ping) and self._frames.state is ConnectionState.OPEN:
-                try:
-                    await self._send(self._frames.send(event.response()))
-                except LostError:
-                    pass  # what it said before is still to be read
+                await self._answer_ping(self._frames.send(event.response()))
             if self._ended:
                 return
+
+    async def _answer_ping(self, pong: bytes) -> None:
+        if self._send_lock.locked():
+            # Whoever is sending sends it too. To wait here would be to hear nothing more, and the
+            # server may say next why it reads no further.
+            self._pong = pong
+            return
+        try:
+            await self._send(pong)
+        except LostError:
+            pass  # what it said before is still to be read
 
     async def _answer_close(self, event: CloseConnection) -> LostError | NonsenseError:
         if self._frames.state is ConnectionState.REMOTE_CLOSING:
@@ -159,7 +170,14 @@ class Connection:
                 raise LostError(_LOST)
             self._torn = True
             await self._send_all((frame,))
+            await self._send_pong()
             self._torn = False
+
+    async def _send_pong(self) -> None:
+        """Behind the frame that was being sent as the Ping came."""
+        while pong := self._pong:
+            self._pong = b""
+            await self._send_all((pong,))
 
     async def _send_all(self, pieces: Iterable[bytes]) -> None:
         try:

@@ -95,6 +95,32 @@ async def test_a_message_in_fragments_has_the_same_limit() -> None:
         await connection.receive()
 
 
+async def test_a_message_in_fragments_of_nothing_has_the_same_limit() -> None:
+    connection, theirs = opened()
+    await theirs.send_all(b"\x01\x00" + b"\x00\x00" * (TEXT_LIMIT + 1))
+    with pytest.raises(NonsenseError, match="far too long"):
+        await connection.receive()
+
+
+async def test_what_follows_a_ping_is_heard_while_data_is_sent() -> None:
+    connection, theirs = opened()
+    heard = trio.Event()
+
+    async def part(_: int) -> memoryview:
+        await heard.wait()
+        return memoryview(b"data")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.send_data, 4, part)
+        await trio.testing.wait_all_tasks_blocked()
+        await theirs.send_all(b"\x89\x01x\x89\x01y" + HELLO)
+        assert await connection.receive() == "hello"
+        heard.set()
+    sent = bytes(await theirs.receive_some(100))
+    assert unmasked(sent[:10]) == (0x82, b"data")
+    assert unmasked(sent[10:]) == (0x8A, b"y")
+
+
 async def test_nothing_follows_a_frame_that_was_cut_off() -> None:
     connection, theirs = opened()
 

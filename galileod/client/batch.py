@@ -2,18 +2,23 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from itertools import count
+from typing import Final, Protocol
 
 import trio
 from attrs import define, frozen
 
-from .errors import SendError
+from .errors import SendError, Signal
 from .jobs import Job
 from .retry import RetryPolicy
 from .values import OnProgress, OnWarning, Receipt
 
 SendJob = Callable[[Job, OnProgress, OnWarning], Awaitable[Receipt]]
 """One attempt. Raises SendError."""
+
+
+MAX_WARNINGS: Final = 100
+"""Errors of one attempt, none fatal, that are told; a server may go on about it for ever."""
 
 
 @define
@@ -74,6 +79,15 @@ class Batch:
             for _ in range(min(self.parallel, len(jobs))):
                 nursery.start_soon(work)
 
+    def _warner(self, job: Job) -> OnWarning:
+        told = count(1)
+
+        def warn(signal: Signal) -> None:
+            if next(told) <= MAX_WARNINGS:
+                self.reporter.warned(job, str(signal.get("error")))
+
+        return warn
+
     async def _do(self, job: Job, tally: Tally) -> None:
         attempt = 1
         while True:
@@ -82,7 +96,7 @@ class Batch:
                 receipt = await self.send(
                     job,
                     lambda progress: self.reporter.moved(job, progress.sent, progress.size),
-                    lambda signal: self.reporter.warned(job, str(signal.get("error"))),
+                    self._warner(job),
                 )
             except SendError as error:
                 wait = self.policy.wait(error, attempt, job.again, random.random)

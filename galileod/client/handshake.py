@@ -21,6 +21,9 @@ MAX_HEAD: Final = 64 * 1024
 MAX_BODY: Final = 2048
 """Bytes of a refusal's text that are read; the first line of them is shown."""
 
+BODY_TIME: Final = 2.0
+"""Seconds for that text: the status has said what matters, and must not be lost over it."""
+
 MAX_RETRY_AFTER: Final = 86_400.0
 """Seconds; what asks for more is not meant for us."""
 
@@ -135,14 +138,17 @@ async def _next_event(connection: h11.Connection, stream: trio.abc.Stream) -> ob
 async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str:
     """The beginning of a refusal's body; a body that is cut off is better than none."""
     body = b""
-    try:
-        while len(body) < MAX_BODY:
-            event = await _next_event(connection, stream)
-            if not isinstance(event, h11.Data):
-                break
-            body += bytes(event.data)
-    except (h11.RemoteProtocolError, trio.BrokenResourceError):
-        pass  # the head has said what matters
+    # In half the time that is left at the most, so that what was said is told and no time-out.
+    left = trio.current_effective_deadline() - trio.current_time()
+    with trio.move_on_after(max(0.0, min(BODY_TIME, left / 2))):
+        try:
+            while len(body) < MAX_BODY:
+                event = await _next_event(connection, stream)
+                if not isinstance(event, h11.Data):
+                    break
+                body += bytes(event.data)
+        except (h11.RemoteProtocolError, trio.BrokenResourceError):
+            pass  # the head has said what matters
     return body[:MAX_BODY].decode("utf-8", "replace")
 
 

@@ -9,12 +9,15 @@ from attrs import field, frozen
 
 from . import texts
 from .batch import Tally
-from .errors import RefusedError, SendError, UpgradeError
+from .errors import QUOTED, RefusedError, SendError, UpgradeError
 from .jobs import Job
 from .values import Receipt
 
 EVERY: Final = 0.5
 """Seconds between two lines of progress about one file."""
+
+LONGEST_NAME: Final = 255
+"""Characters of a name from the server that are shown: as many as a file system takes."""
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 
@@ -70,7 +73,8 @@ class PeopleReporter:
 
     def warned(self, job: Job, sentence: str) -> None:
         """The server's sentence."""
-        self.err.write(f"galileo-send: {texts.plain(job.label)}: warning: {texts.plain(sentence)}")
+        told = texts.plain(texts.cut(sentence, QUOTED))
+        self.err.write(f"galileo-send: {texts.plain(job.label)}: warning: {told}")
 
     def retrying(self, job: Job, attempt: int, wait: float, error: SendError) -> None:
         """Why, and when the next attempt is."""
@@ -86,7 +90,7 @@ class PeopleReporter:
             return
         told = f"stored {texts.plain(job.label)}"
         if receipt.stored_name != os.path.basename(job.label):
-            told += f" as {texts.plain(receipt.stored_name)}"
+            told += f" as {texts.plain(texts.cut(receipt.stored_name, LONGEST_NAME))}"
         told += f" ({texts.size(receipt.size)}, {texts.rate(receipt.size, receipt.seconds)})"
         self.out.write(told)
         if self._verbose:

@@ -26,6 +26,11 @@ def plain(text: str) -> str:
     )
 
 
+def cut(text: str, length: int) -> str:
+    """The beginning of a foreign text that may be of any length."""
+    return text if len(text) <= length else text[:length] + "..."
+
+
 def size(count: float) -> str:
     """Bytes for a person: `999 B`, `4.0 KiB`."""
     if count < _STEP:

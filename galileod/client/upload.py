@@ -14,7 +14,7 @@ from galileod.protocol.states import SenderState
 
 from .address import Address
 from .connection import Connection, connect
-from .errors import LostError, NonsenseError, RefusedError, SendError, Signal
+from .errors import QUOTED, LostError, NonsenseError, RefusedError, SendError, Signal
 from .pieces import Pieces, read_ahead
 from .sources import Source
 from .values import OnProgress, Options, Progress, Receipt
@@ -170,7 +170,7 @@ def _tell_warnings(error: SendError) -> None:
     """A server that reported a problem and then hung up has said why."""
     told = [signal.get("error") for signal in error.signals if not signal.get("fatal")]
     if isinstance(error, LostError) and told and isinstance(told[-1], str):
-        error.args = (f"{error} Before that it had said: {told[-1]}",)
+        error.args = (f"{error} Before that it had said: {told[-1][:QUOTED]}",)
 
 
 def _the_one(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ import pytest
 import trio
 import trustme
 from helpers.clients import some_bytes
+from helpers.daemon import DEADLINE
 from helpers.receivers import (
     BINARY,
     CLOSE,
@@ -27,6 +29,7 @@ from helpers.receivers import (
 from helpers.sending import Command
 
 from galileod.client import ConnectError, LostError, RefusedError, UpgradeError, send_file
+from galileod.client.batch import MAX_WARNINGS
 
 MIB = 1024 * 1024
 
@@ -123,6 +126,18 @@ def sends_half_a_frame(peer: Peer) -> None:
     peer.sock.sendall(bytes([0x80 | TEXT, 20]) + b'{"rea')
     peer.sock.shutdown(socket.SHUT_WR)
     peer.wait_for_end()
+
+
+def pings_in_mid_chunk_and_refuses(peer: Peer) -> None:
+    peer.say(ready=True, chunksize=32 * MIB)
+    peer.sock.recv(100_000)
+    peer.frame(PING, b"there?")
+    peer.say(error="No room for this.", fatal=True)
+    peer.sock.shutdown(socket.SHUT_WR)
+    # It reads no further, and is there until it is left.
+    hung_up = select.poll()
+    hung_up.register(peer.sock, 0)
+    hung_up.poll(DEADLINE * 1000)
 
 
 FAILURES: dict[str, tuple[Script, str, str]] = {
@@ -231,6 +246,9 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     "a fatal error in mid-chunk": (
         after_upgrade(refuses_in_mid_chunk), "refused", "No room for this.",
     ),
+    "a fatal error behind a ping and no more reading": (
+        after_upgrade(pings_in_mid_chunk_and_refuses), "refused", "No room for this.",
+    ),
     "a fatal error and no more reading": (
         after_upgrade(refuses_and_hangs_up), "refused", "No room for this.",
     ),
@@ -253,6 +271,38 @@ def test_a_server_that_fails_gives_a_status_and_a_sentence(
     assert failed["event"] == "failed"
     assert failed["kind"] == kind
     assert summary["failed"] == 1
+
+
+async def test_a_status_is_told_though_its_text_does_not_come() -> None:
+    def script(peer: Peer) -> None:
+        peer.answer("HTTP/1.1 503 Full\nRetry-After: 7\n\nFull")
+        peer.wait_for_end()
+
+    with Scripted(script) as host, pytest.raises(UpgradeError, match=r"503 \(Full\)") as full:
+        await send_file(host.url, b"data", name="a", timeout=0.5)
+    assert full.value.retry_after == 7
+
+
+def test_a_server_that_does_not_stop_talking_is_cut_short(command: Command, tmp_path: Path) -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.take_file()
+        for _ in range(MAX_WARNINGS + 5):
+            peer.say(error="w" * 30_000)
+        if peer.number == 1:
+            peer.say(close=True, name="n" * 30_000)
+            peer.goodbye()
+
+    (tmp_path / "a").write_bytes(b"data")
+    with Scripted(script) as host:
+        status, out, err = command(host.url, tmp_path / "a")
+        assert status == 0
+        assert len(out) < 1000
+        assert err.count("\n") == MAX_WARNINGS
+        assert max(map(len, err.splitlines())) < 1000
+        status, _, err = command(host.url, tmp_path / "a")
+    assert status == 1
+    assert len(err.splitlines()[-1]) < 1000
 
 
 def test_a_closed_port_is_told(command: Command, path: Path) -> None:

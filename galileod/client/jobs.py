@@ -65,7 +65,11 @@ def doubled(jobs: Sequence[Job]) -> list[str]:
 def _walk(folder: str) -> Iterator[Job | Passed]:
     """Ordinary files at any depth. Links to files are followed, links to folders are not."""
     unread: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=unread.append):
+    waiting = [folder]
+    while waiting:
+        # A folder at a time: for folders in folders os.walk calls itself, up to Python's limit.
+        here = os.walk(waiting.pop(), onerror=unread.append)
+        place, folders, files = next(here, ("", [], []))
         folders.sort()
         for name in sorted(files):
             path = os.path.join(place, name)
@@ -76,6 +80,11 @@ def _walk(folder: str) -> Iterator[Job | Passed]:
         for name in folders:
             if os.path.islink(path := os.path.join(place, name)):
                 yield Passed(path, "a link to a folder")
+        waiting += [
+            path
+            for name in reversed(folders)
+            if not os.path.islink(path := os.path.join(place, name))
+        ]
     for error in unread:
         yield file_job(str(error.filename))
 

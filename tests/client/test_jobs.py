@@ -53,6 +53,20 @@ def test_a_folder_gives_its_files_at_any_depth_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_may_be_deeper_than_pythons_stack(tmp_path: Path) -> None:
+    deepest = str(tmp_path) + "/d" * 1200
+    os.makedirs(deepest[: len(str(tmp_path)) + 1000])
+    os.makedirs(deepest)
+    with open(f"{deepest}/x", "w"):
+        pass
+    found = listed(collect([str(tmp_path)], None, recursive=True))
+    assert found == [(f"{deepest}/x", "x")]
+    while deepest != str(tmp_path):  # pytest would call itself as often
+        for name in os.listdir(deepest):
+            (os.rmdir if name == "d" else os.unlink)(f"{deepest}/{name}")
+        deepest = os.path.dirname(deepest)
+
+
 def test_names_that_occur_twice_are_found() -> None:
     found = [Job(path, _none, path[-1]) for path in ("a/x", "b/x", "c/y")]
     assert doubled(found) == ["x"]

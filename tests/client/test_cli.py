@@ -513,6 +513,14 @@ def test_an_interruption_sums_up_what_was_stored(
     assert server.wait_for("upload.failed", name=slow)["code"] == "disconnected"
 
 
+def test_an_interruption_before_all_is_loaded_is_no_traceback(
+    process: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "trio.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = process("ws://127.0.0.1:1/", "a", environ={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 def test_an_interruption_is_told_in_json_too(server: Daemon, tmp_path: Path) -> None:
     name = unique_name()
     (tmp_path / name).write_bytes(bytes(5 * MIB))

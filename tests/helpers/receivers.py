@@ -104,6 +104,7 @@ class Peer:
 
     sock: socket.socket
     number: int
+    _over: threading.Event
     _buffer: bytearray = field(factory=bytearray)
 
     def read_head(self) -> dict[str, str]:
@@ -193,6 +194,10 @@ class Peer:
             while self.sock.recv(65536):
                 pass
 
+    def stay(self) -> None:
+        """Be there, and do nothing, until the test is over."""
+        self._over.wait(DEADLINE)
+
     def goodbye(self) -> None:
         """Answer the client's Close frame."""
         while self.read_frame()[0] != CLOSE:
@@ -233,6 +238,7 @@ class Scripted:
         self.connections = 0
         self.failures: list[BaseException] = []
         self._threads: list[threading.Thread] = []
+        self._over = threading.Event()
         if unix:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(str(unix))
@@ -255,6 +261,7 @@ class Scripted:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._listener.close()
@@ -280,10 +287,10 @@ class Scripted:
         with connection:
             try:
                 if self._tls is None:
-                    self._script(Peer(connection, number))
+                    self._script(Peer(connection, number, self._over))
                 else:
                     with self._tls.wrap_socket(connection, server_side=True) as secured:
-                        self._script(Peer(secured, number))
+                        self._script(Peer(secured, number, self._over))
             except (Gone, OSError):
                 pass  # the client went away, which scripts do not look at
             except BaseException as failure:  # noqa: BLE001  the test is told at its end

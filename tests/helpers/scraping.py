@@ -1,16 +1,17 @@
 """What a scrape says."""
 
-from collections.abc import Iterator
-
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 
 
 class Scrape:
-    """The samples in the text of one scrape."""
+    """The samples in the text of one scrape, and the names of its `metrics`."""
 
     def __init__(self, text: str) -> None:
-        self.samples = list(_samples(text))
+        families = list(text_string_to_metric_families(text))
+        self.samples = [sample for family in families for sample in family.samples]
+        self.metrics = {
+            family.name + ("_total" if family.type == "counter" else "") for family in families
+        }
 
     def __call__(self, name: str, **labels: str) -> float | None:
         """The value of one series, or None where there is no such series."""
@@ -35,8 +36,3 @@ class Scrape:
         for sample in self.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
         return labels
-
-
-def _samples(text: str) -> Iterator[Sample]:
-    for family in text_string_to_metric_families(text):
-        yield from family.samples

@@ -1,6 +1,7 @@
 """The configuration: every key with its type and default, read strictly."""
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -104,6 +105,16 @@ class Log:
 
 
 @frozen
+class Metrics:
+    """`[metrics]`: who may read them."""
+
+    allow: tuple[Network, ...] = (
+        ipaddress.IPv4Network("127.0.0.0/8"),
+        ipaddress.IPv6Network("::1/128"),
+    )
+
+
+@frozen
 class Config:
     """All of it. Passed on whole, or as one section; never key by key."""
 
@@ -115,6 +126,7 @@ class Config:
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
     log: Log = field(factory=Log)
+    metrics: Metrics = field(factory=Metrics)
 
 
 def find_file(flag: str | None, environ: Mapping[str, str]) -> str | None:
@@ -319,7 +331,7 @@ _converter.register_structure_hook(Size, lambda value, _: parse_size(value))
 _converter.register_structure_hook(Duration, lambda value, _: parse_duration(value))
 _converter.register_structure_hook(Network, lambda value, _: parse_network(value))
 _converter.register_structure_hook(Listen, lambda value, _: parse_address(value))
-for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Log):
+for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Log, Metrics):
     _converter.register_structure_hook(_kind, _section(_kind))
 _converter.register_unstructure_hook(Size, format_size)
 _converter.register_unstructure_hook(Duration, format_duration)

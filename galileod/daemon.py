@@ -17,11 +17,13 @@ from .config import Server as ServerSection
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, name_of, open_listeners, remove_sockets
+from .metrics import Metrics, watch_loop
 from .policy.pacing import least_credit
 from .pool import Pool
 from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
+from .storage.timing import Timings
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -52,9 +54,16 @@ async def run(config: Config, source: str | None) -> None:
 
 async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]) -> None:
     config = evolve(config, server=_fit_file_limit(config.server))
+    metrics = Metrics()
+    timings = Timings(
+        metrics.write_seconds.observe,
+        metrics.fsync_file_seconds.observe,
+        metrics.fsync_directory_seconds.observe,
+    )
+    settings = config.storage
     try:
         store = LocalStore.open(
-            config.storage.directory, config.storage.on_conflict, config.storage.durability
+            settings.directory, settings.on_conflict, settings.durability, timings
         )
     except StorageError as error:
         raise StartError(str(error)) from error
@@ -69,7 +78,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
         raise StartError(str(error)) from error
     chunks = config.chunks
     pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    house = House(config, store, ledger, pool)
+    house = House(config, store, ledger, pool, metrics)
     server = Server(house)
     _log.info(
         "server.started",
@@ -87,6 +96,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
                     accepting=accepting, connections=connections.cancel_scope,
                 )
             )  # fmt: skip
+            control.start_soon(watch_loop, metrics)
             with accepting:
                 await trio.serve_listeners(
                     server.serve_socket, listeners, handler_nursery=connections

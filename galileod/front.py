@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Collection, Mapping
+from enum import Enum
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -54,11 +55,19 @@ class Request:
 
 @frozen
 class Response:
-    """An answer, in plain text where `headers` name no type; the connection ends after it."""
+    """An answer, in plain text where `headers` name no type; the connection ends after it.
+
+    `refuses` says whether a client was turned away, which the log and the metrics tell.
+    """
 
     status: int
     text: str
     headers: Mapping[str, str] = field(factory=dict)
+    refuses: bool = field()
+
+    @refuses.default
+    def _by_status(self) -> bool:
+        return self.status >= HTTPStatus.BAD_REQUEST
 
 
 @frozen
@@ -66,6 +75,16 @@ class Upgrade:
     """The request is a sound WebSocket handshake; `key` is its Sec-WebSocket-Key."""
 
     key: bytes
+
+
+class Monitor(Enum):
+    """What is asked about the daemon itself; the value is the path."""
+
+    HEALTH = "/healthz"
+    METRICS = "/metrics"
+
+
+_MONITORS: Final = {monitor.value: monitor for monitor in Monitor}
 
 
 class RequestTimeout(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
@@ -120,8 +139,8 @@ def answer(
     paths: Collection[str],
     allowed_origins: Collection[str],
     site: Mapping[str, Response],
-) -> Response | Upgrade | None:
-    """What to say to `request`; None means that it asks for the daemon's health.
+) -> Response | Upgrade | Monitor:
+    """What to say to `request`, or what it wants to know about the daemon.
 
     `paths` accept uploads, from browsers whose Origin is our own or among `allowed_origins`.
     `site` is what else there is.
@@ -130,8 +149,8 @@ def answer(
         return Response(405, "Only GET is taken here.", {"Allow": "GET, HEAD"})
     if request.asks_upgrade():
         return _upgrade(request, paths, allowed_origins)
-    if request.path == "/healthz":
-        return None
+    if (monitor := _MONITORS.get(request.path)) is not None:
+        return monitor
     if (found := site.get(request.path)) is not None:
         return _unless_known(request, found)
     if request.path in paths:

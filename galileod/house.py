@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .ledger import Ledger, LedgerError
+from .metrics import Metrics
 from .policy.quota import check_quota
 from .policy.space import check_space
 from .pool import Pool
@@ -26,6 +27,7 @@ class House:
     store: Store
     ledger: Ledger
     pool: Pool
+    metrics: Metrics = field(factory=Metrics)
     stopping: Stopping = field(factory=Stopping)
     running: set["Reservation"] = field(factory=set)
     _admitting: trio.Lock = field(factory=trio.Lock)

@@ -106,6 +106,11 @@ class Ledger:
         """The upload ended otherwise. One that was committed is left alone."""
         await self._run(self._execute, "DELETE FROM uploads WHERE upload = ?", (upload,))
 
+    async def total(self) -> Holding:
+        """What all hold together. Raises LedgerError."""
+        # Nothing is changed by it, so whoever asks may go away while the disk hangs.
+        return await self._run(self._total, abandon_on_cancel=True)
+
     def reconcile(self, on_disk: Mapping[str, int]) -> None:
         """Make the ledger say what is on disk, where no upload runs. Blocks; for the start.
 
@@ -145,10 +150,14 @@ class Ledger:
         self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
     ) -> None:
         with self._transaction() as connection:
-            everybody = Holding(*connection.execute(_SUM).fetchone())
+            everybody = self._total()
             mine = connection.execute(_SUM_OF_USER, (user,)).fetchone()
             allow(everybody, Holding(*mine) if mine else Holding())
             connection.execute("INSERT INTO uploads VALUES (?, ?, ?)", (upload, user, size))
+
+    def _total(self) -> Holding:
+        with _translated():
+            return Holding(*self._connection.execute(_SUM).fetchone())
 
     def _commit(self, upload: str, name: str) -> None:
         with self._transaction() as connection:
@@ -191,8 +200,12 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
             raise
 
-    async def _run(self, step: Callable[..., T], *args: object) -> T:
-        return await trio.to_thread.run_sync(step, *args, limiter=self._limiter)
+    async def _run(
+        self, step: Callable[..., T], *args: object, abandon_on_cancel: bool = False
+    ) -> T:
+        return await trio.to_thread.run_sync(
+            step, *args, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
+        )
 
 
 _SUM: Final = (

@@ -9,12 +9,13 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from . import front
 from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
 from .house import House
+from .scrape import scrape
 from .session import Session, serve_upload
 from .site import load_site
 from .storage.base import StorageError
@@ -29,6 +30,12 @@ STOPPING_SECONDS: Final = 1.0
 
 HEALTH_SECONDS: Final = 5.0
 """How long the storage may take to show that it works."""
+
+PROXY_HEADERS: Final = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
+"""What shows that a request came through a proxy."""
+
+LOOPBACK: Final = "127.0.0.1"
+"""Where a peer on a unix socket is: on this machine."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -57,6 +64,10 @@ class Cap:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held: Counter[str] = Counter()
+
+    def held(self, key: str) -> int:
+        """How many there are now."""
+        return self._held[key]
 
     @contextmanager
     def hold(self, key: str | None) -> Iterator[bool]:
@@ -106,6 +117,8 @@ class Server:
                     try:
                         if answered:
                             await self._serve(stream, peer, log, full=not admitted)
+                        else:
+                            self._house.metrics.refused(None)
                     finally:
                         if self._house.stopping.no_new_uploads.fired:
                             seconds = min(seconds, STOPPING_SECONDS)
@@ -138,13 +151,14 @@ class Server:
             log = log.bind(peer=client.name)
             network = client.network if client is not peer else None
             with self._per_network.hold(network) as admitted:
-                reply = await self._answer(request, full=full or not admitted)
+                asked = self._ask(request, peer, client)
+                reply = await self._answer(asked, request, full=full or not admitted)
                 if isinstance(reply, front.Upgrade):
                     await self._upgrade(stream, reply.key, request.surplus, client, log)
                 else:
-                    if reply.status == HTTPStatus.FORBIDDEN:
+                    if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
                         # What `server.allowed_origins` would have to name.
-                        log = log.bind(origin=request.headers.get("origin"))
+                        log = log.bind(origin=request.headers["origin"])
                     await self._reply(stream, reply, log, head=request.method == "HEAD")
 
     def _is_proxy(self, peer: Peer) -> bool:
@@ -167,24 +181,52 @@ class Server:
         *,
         head: bool = False,
     ) -> None:
-        if response is None or response.status >= HTTPStatus.BAD_REQUEST:
+        if response is None or response.refuses:
             status, reason = (response.status, response.text) if response else (None, "silent")
+            self._house.metrics.refused(status)
             log.info("connection.refused", status=status, reason=reason)
         if response:
             await front.send_response(
                 stream, response, self._house.config.timeouts.close, head=head
             )
 
-    async def _answer(
-        self, request: front.Request, *, full: bool
-    ) -> front.Response | front.Upgrade:
-        if full:
-            return front.busy("All connections are taken.")
-        if self._house.stopping.no_new_uploads.fired:
-            return front.busy("The server is shutting down.")
+    def _ask(
+        self, request: front.Request, peer: Peer, client: Peer
+    ) -> front.Response | front.Upgrade | front.Monitor:
+        """What `request` gets while there is room; `client` speaks through `peer`."""
         settings = self._house.config.server
         reply = front.answer(request, settings.paths, settings.allowed_origins, self._site)
-        return await self._health() if reply is None else reply
+        if reply is not front.Monitor.METRICS:
+            return reply
+        proxied = not PROXY_HEADERS.isdisjoint(request.headers)
+        if proxied and (client is peer or self._is_proxy(client)):
+            # Behind this proxy it may be anybody.
+            return front.Response(403, "No trusted proxy names the client that asks for metrics.")
+        host = LOOPBACK if client.network is None else client.user
+        if not is_trusted(host, self._house.config.metrics.allow):
+            return front.Response(403, "Metrics are for the networks in metrics.allow alone.")
+        return reply
+
+    async def _answer(
+        self,
+        asked: front.Response | front.Upgrade | front.Monitor,
+        request: front.Request,
+        *,
+        full: bool,
+    ) -> front.Response | front.Upgrade:
+        if asked is front.Monitor.METRICS:
+            # Above the caps too: whoever watches shall see that they are reached.
+            accept = request.headers.get("accept", "")
+            return await scrape(self._house, self._all.held("all"), accept)
+        reason = None
+        if full:
+            reason = "All connections are taken."
+        elif self._house.stopping.no_new_uploads.fired:
+            reason = "The server is shutting down."
+        if asked is front.Monitor.HEALTH:
+            health = front.busy(reason) if reason else await self._health()
+            return evolve(health, refuses=False)
+        return front.busy(reason) if reason else asked
 
     async def _health(self) -> front.Response:
         try:

@@ -16,6 +16,7 @@ from .config import Config
 from .frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
 from .house import House
 from .ledger import LedgerError
+from .metrics import DISCONNECTED
 from .policy.limits import check_size
 from .policy.names import safe_name
 from .policy.pacing import Pacer
@@ -44,9 +45,6 @@ GOING_AWAY: Final = 1001
 REFUSED: Final = 1008
 INTERNAL_ERROR: Final = 1011
 """Close codes of RFC 6455, section 7.4.1."""
-
-DISCONNECTED: Final = "disconnected"
-"""The `code` of an upload whose client went away: no fault, since nobody is left to be told."""
 
 Incoming = Metadata | Finished | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or bytes of a chunk."""
@@ -136,15 +134,24 @@ class Session:
                     case MessagePart(pieces):
                         await sink.write(pieces)
                     case BinaryMessage(pieces, length, first_byte, last_byte):
-                        pacer.arrived(length, first_byte, last_byte)
+                        waited = pacer.arrived(length, first_byte, last_byte)
                         if length:
                             await sink.write(pieces)
-                            self.progress.stored(length)
+                            self.chunk_stored(length, waited)
                         pacer.stored(length, trio.current_time())
                         self.account.settle(self.receiver.window.promised)
                     case Finished(claim):
                         return claim
         raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
+
+    def chunk_stored(self, length: int, waited: float | None) -> None:
+        """Count a chunk, which came so many seconds after it was asked for."""
+        self.progress.stored(length)
+        metrics = self.house.metrics
+        metrics.upload_bytes.inc(length)
+        metrics.chunk_bytes.observe(length)
+        if waited is not None:
+            metrics.round_trip_seconds.observe(waited)
 
     async def verify(self, sink: Sink, claim: HashClaim | None) -> str:
         """Compare the hash that the client sent, and give the sha1 of what arrived."""
@@ -266,8 +273,9 @@ class Session:
             raise Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
 
     def log_stored(self, stored: Stored, sha1: str, *, verified: bool) -> None:
-        """Tell the log, before anyone else, that the file is stored."""
+        """Tell the log, before the client, that the file is stored."""
         seconds = trio.current_time() - self.progress.since
+        self.house.metrics.stored(seconds)
         self.log.info(
             "upload.stored",
             path=stored.path,
@@ -342,6 +350,7 @@ async def _fail(session: Session, fault: Fault, close_code: int) -> str:
 
 
 def _log_failed(session: Session, code: str, reason: str) -> None:
+    session.house.metrics.failed(code)
     ours = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
     session.log.log(
         logging.ERROR if ours else logging.WARNING,

@@ -22,6 +22,7 @@ from galileod.config import (
     Log,
     LogFormat,
     LogLevel,
+    Metrics,
     OnConflict,
     Server,
     Storage,
@@ -317,6 +318,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("hash.required", False),
         ("log.level", "info"),
         ("log.format", "auto"),
+        ("metrics.allow", (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))),
     ],
 )
 def test_a_default_is_the_documented_one(key: str, value: object) -> None:
@@ -365,6 +367,8 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         [log]
         level = "debug"
         format = "json"
+        [metrics]
+        allow = ["192.0.2.0/24"]
         """,
     )
     assert load(path) == Config(
@@ -384,6 +388,7 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         storage=Storage("/srv/x", "replace", Size(0), "none"),
         hash=Hash(required=True),
         log=Log("debug", "json"),
+        metrics=Metrics((IPv4Network("192.0.2.0/24"),)),
     )
 
 
@@ -458,6 +463,7 @@ CONFIGS = st.builds(
     ),
     hash=st.builds(Hash, required=st.booleans()),
     log=st.builds(Log, level=one_of(LogLevel), format=one_of(LogFormat)),
+    metrics=st.builds(Metrics, allow=tuples(st.ip_addresses().map(ip_network))),
 )
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_one_way_pair
 
 from galileod import front
-from galileod.front import BadRequest, Request, RequestAbandoned, RequestTimeout, Response, Upgrade
+from galileod.front import (
+    BadRequest,
+    Monitor,
+    Request,
+    RequestAbandoned,
+    RequestTimeout,
+    Response,
+    Upgrade,
+)
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -68,17 +76,21 @@ def request(
         (request("/upload", headers={"upgrade": "h2c"}), 426),
         (request("/nothing", headers={"upgrade": None}), 404),
         (request("/nothing", "HEAD", headers={"upgrade": None}), 404),
-        (request("/healthz", headers={"upgrade": None}), None),
-        (request("/healthz", "HEAD", headers={"upgrade": None}), None),
-        (request("/healthz?x", headers={"upgrade": None}), None),
+        (request("/healthz", headers={"upgrade": None}), Monitor.HEALTH),
+        (request("/healthz", "HEAD", headers={"upgrade": None}), Monitor.HEALTH),
+        (request("/healthz?x", headers={"upgrade": None}), Monitor.HEALTH),
+        (request("/metrics", headers={"upgrade": None}), Monitor.METRICS),
+        (request("/metrics?x", "HEAD", headers={"upgrade": None}), Monitor.METRICS),
+        (request("/metrics", "POST", headers={"upgrade": None}), 405),
+        (request("/metrics"), 404),
         (request("/healthz", "DELETE", headers={"upgrade": None}), 405),
     ],
 )
-def test_what_is_said_to_a_request(asked: Request, status: int | None) -> None:
+def test_what_is_said_to_a_request(asked: Request, status: int | Monitor) -> None:
     reply = front.answer(asked, ("/", "/upload"), ("http://friend.example",), {})
     match reply:
-        case None:
-            assert status is None
+        case Monitor():
+            assert reply is status
         case Upgrade(key):
             assert status == 101
             assert key == KEY.encode()

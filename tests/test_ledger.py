@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -183,4 +184,37 @@ async def test_an_upload_that_was_never_reserved_cannot_become_a_file(path: str)
     ledger = Ledger.open(path)
     with pytest.raises(LedgerError, match="not in the ledger"):
         await ledger.commit("u1", "a.txt")
+    ledger.close()
+
+
+async def test_the_total_is_that_of_all_users(path: str) -> None:
+    ledger = Ledger.open(path)
+    assert await ledger.total() == Holding()
+    for upload, user in (("u1", "anna"), ("u2", "bert")):
+        await ledger.reserve(upload, user, 100, allow)
+    await ledger.commit("u1", "a.txt")
+    assert await ledger.total() == Holding(bytes=100, files=1, reserved=100, uploads=1)
+    ledger.close()
+    with pytest.raises(LedgerError, match="the ledger cannot be used"):
+        await ledger.total()
+
+
+async def test_whoever_asks_for_the_total_may_go_away_while_the_disk_hangs(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(path)
+    began, goes_on = threading.Event(), threading.Event()
+
+    def hang() -> Holding:
+        began.set()
+        goes_on.wait(20)
+        return Holding()
+
+    monkeypatch.setattr(ledger, "_total", hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ledger.total)
+        await trio.to_thread.run_sync(began.wait, 20)
+        nursery.cancel_scope.cancel()
+    assert not goes_on.is_set()
+    goes_on.set()
     ledger.close()

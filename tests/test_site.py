@@ -21,7 +21,7 @@ def answer(
     chosen = config or Config()
     asked = Request("GET", path, headers or {}, b"")
     found = front.answer(asked, chosen.server.paths, (), load_site(chosen))
-    assert found
+    assert not isinstance(found, front.Monitor)
     return found
 
 

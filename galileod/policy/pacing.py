@@ -97,12 +97,16 @@ class Pacer:
         if self._epoch is None:
             self._epoch = now
 
-    def arrived(self, length: int, first_byte: float, last_byte: float) -> None:
-        """A chunk of `length` bytes, which came between these times, answers a credit."""
+    def arrived(self, length: int, first_byte: float, last_byte: float) -> float | None:
+        """A chunk of `length` bytes, which came between these times, answers a credit.
+
+        Gives the seconds from the credit to its first byte, or None where there was no credit.
+        """
         if not self._granted:
-            return  # an empty chunk in answer to the `ready` that asks for the end
+            return None  # an empty chunk in answer to the `ready` that asks for the end
         credit, since = self._granted.popleft()
-        self._round_trip = min(self._round_trip, first_byte - since)
+        waited = first_byte - since
+        self._round_trip = min(self._round_trip, waited)
         self._came = length or self._came
         if 0 < length < credit:
             # A chunk size of the client's own, or the end of the file: more would not be used, and
@@ -119,6 +123,7 @@ class Pacer:
                 self._line_is_slow = True
             elif seconds < LONGEST_CHUNK / 2:
                 self._line_is_slow = False
+        return waited
 
     def stored(self, length: int, now: float) -> None:
         """A chunk of `length` bytes is stored, `granted` and `arrived` before."""

@@ -39,6 +39,11 @@ class MemoryShare(Generic[Turn]):
         return self.total - self.held
 
     @property
+    def waiting(self) -> int:
+        """How many uploads stand in the queue."""
+        return len(self._queue)
+
+    @property
     def head_start(self) -> int:
         """What an upload may begin with that has shown nothing yet: much on a quiet server."""
         return max(0, self.total // HEAD_START - self.held)

@@ -3,6 +3,8 @@
 import os
 import threading
 
+from .timing import Observe, timed, unheard
+
 
 class _Batch:
     """Those who wait for the same fsync, and how it went."""
@@ -18,8 +20,9 @@ class GroupSync:
     Many small files that are stored at once need one fsync of their directory, not one each.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, observe: Observe = unheard) -> None:
         self._fd = fd
+        self._observe = observe
         self._syncing = threading.Lock()
         self._next = _Batch()
 
@@ -34,7 +37,8 @@ class GroupSync:
             if not batch.done:
                 self._next = _Batch()
                 try:
-                    os.fsync(self._fd)
+                    with timed(self._observe):
+                        os.fsync(self._fd)
                 except OSError as error:
                     batch.error = error
                 batch.done = True

@@ -32,6 +32,7 @@ from .base import (
 )
 from .groupsync import GroupSync
 from .hashing import HASHERS, RunningHash
+from .timing import Timings, timed
 from .writeback import start_writeback
 
 OnConflict = Literal["rename", "reject", "replace"]
@@ -71,22 +72,34 @@ class LocalStore(Store):
     """Files in `directory`. Use `open`; one daemon at a time may hold a directory."""
 
     def __init__(
-        self, directory: str, on_conflict: OnConflict, durability: Durability, fds: tuple[int, int]
+        self,
+        directory: str,
+        on_conflict: OnConflict,
+        durability: Durability,
+        fds: tuple[int, int],
+        timings: Timings,
     ) -> None:
         self.directory = directory
         self.on_conflict = on_conflict
         self.durable = durability == "full"
         self.directory_fd, self.spool_fd = fds
+        self.timings = timings
         self._opened = ExitStack()
         self.writers = trio.CapacityLimiter(WRITERS)
         self.hashers = ThreadPoolExecutor(HASHERS, "hash")
         self.committers = trio.CapacityLimiter(COMMITTERS)
         self._openers = trio.CapacityLimiter(OPENERS)
-        self.names = GroupSync(self.directory_fd)
+        self.names = GroupSync(self.directory_fd, timings.fsync_directory)
         self._checkers = trio.CapacityLimiter(1)
 
     @classmethod
-    def open(cls, directory: str, on_conflict: OnConflict, durability: Durability) -> "LocalStore":
+    def open(
+        cls,
+        directory: str,
+        on_conflict: OnConflict,
+        durability: Durability,
+        timings: Timings = Timings(),  # noqa: B008  it is frozen
+    ) -> "LocalStore":
         """Take hold of `directory`, made where it is missing, and clear what a crash left there.
 
         Blocks; meant for the start. Raises StorageError where another daemon holds the directory,
@@ -106,7 +119,7 @@ class LocalStore(Store):
             left_over = os.listdir(spool_fd)
             for entry in left_over:
                 os.unlink(entry, dir_fd=spool_fd)
-            store = cls(directory, on_conflict, durability, (directory_fd, spool_fd))
+            store = cls(directory, on_conflict, durability, (directory_fd, spool_fd), timings)
             store.probe()
             store._opened = opened.pop_all()
         if left_over:
@@ -130,7 +143,10 @@ class LocalStore(Store):
 
     async def free(self) -> int:
         """What the filesystem has left for users that are not root."""
-        return await trio.to_thread.run_sync(self._free, limiter=self._openers)
+        # Whoever asks may go away; on a disk that hangs the limiter bounds the threads left behind.
+        return await trio.to_thread.run_sync(
+            self._free, limiter=self._openers, abandon_on_cancel=True
+        )
 
     def files(self) -> dict[str, int]:
         """The finished files, with their sizes. Blocks; meant for the start.
@@ -233,7 +249,8 @@ class LocalSink(Sink):
         rest = [memoryview(piece) for piece in pieces]
         with _translated("cannot write"):
             while rest:
-                written = os.writev(self._fd, rest[:MOST_PIECES])
+                with timed(self._store.timings.write):
+                    written = os.writev(self._fd, rest[:MOST_PIECES])
                 self._written += written
                 while rest and written >= len(rest[0]):
                     written -= len(rest.pop(0))
@@ -262,7 +279,8 @@ class LocalSink(Sink):
         with _translated("cannot make the file durable"):
             os.fchmod(self._fd, FILE_MODE)
             if store.durable:
-                os.fsync(self._fd)  # never tried again: a second fsync can lie about the first
+                with timed(store.timings.fsync_file):
+                    os.fsync(self._fd)  # never tried again: a second fsync can lie about the first
         name = self._publish()
         try:
             if store.durable:

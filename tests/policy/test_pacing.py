@@ -358,9 +358,17 @@ def test_a_head_start_is_never_exceeded_before_the_client_has_sent() -> None:
 
 def test_an_empty_chunk_that_answers_no_credit_changes_nothing() -> None:
     pacer = Pacer(MIN, MAX, 16, 0)
-    pacer.arrived(0, 1.0, 1.0)
+    assert pacer.arrived(0, 1.0, 1.0) is None
     pacer.stored(0, 2.0)
     assert (pacer.chunk, pacer.credit(0, 1 << 30)) == (FIRST_WINDOW, FIRST_WINDOW)
+
+
+def test_a_chunk_is_told_how_long_ago_it_was_asked_for() -> None:
+    pacer = Pacer(MIN, MAX, 16, 0)
+    for asked in (1.0, 2.0):
+        pacer.granted(MIN, asked)
+    assert pacer.arrived(MIN, 1.5, 3.0) == 0.5
+    assert pacer.arrived(MIN, 6.0, 7.0) == 4.0
 
 
 @given(st.lists(st.integers(1, LEAST_CREDIT), min_size=1, max_size=30), st.floats(0.001, 100))

@@ -63,7 +63,8 @@ class Group:
     def __init__(self, disk: SlowDisk, threads: ThreadPoolExecutor) -> None:
         self._door = Door()
         self._threads = threads
-        self._sync = GroupSync(0)
+        self.told: list[float] = []
+        self._sync = GroupSync(0, self.told.append)
         vars(self._sync)["_syncing"] = self._door
         self.disk = disk
 
@@ -102,6 +103,8 @@ def test_those_who_ask_during_an_fsync_share_the_next_one(group: Group) -> None:
     group.disk.let_go.release(2)
     assert [code(answer) for answer in (first, *others)] == [None] * (WAITING + 1)
     assert group.disk.calls == 2
+    # Who stood in line is not told of as if the disk had been slow.
+    assert len(group.told) == 2
 
 
 def test_nobody_is_answered_by_an_fsync_that_had_begun_before_they_asked(group: Group) -> None:

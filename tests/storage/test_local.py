@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from structlog.testing import capture_logs
 from galileod.storage import groupsync, local
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import TURN, Durability, LocalStore, OnConflict, turns
+from galileod.storage.timing import Timings
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -423,6 +425,50 @@ async def test_durability_decides_on_fsync(
     with faulty("fsync", range(0)) as disk:
         await put(store)
     assert disk.calls == calls
+
+
+@pytest.mark.parametrize(("durability", "fsyncs"), [("full", 1), ("none", 0)])
+async def test_the_disk_s_own_time_is_told_step_by_step(
+    directory: Path, durability: Durability, fsyncs: int
+) -> None:
+    told: dict[str, list[float]] = {"write": [], "file": [], "directory": []}
+    timings = Timings(*(times.append for times in told.values()))
+    store = LocalStore.open(str(directory), "rename", durability, timings)
+    await put(store)
+    store.close()
+    assert {step: len(times) for step, times in told.items()} == {
+        "write": 2, "file": fsyncs, "directory": fsyncs,
+    }  # fmt: skip
+    assert all(seconds >= 0 for times in told.values() for seconds in times)
+
+
+async def test_the_time_of_a_step_that_fails_is_told_too(directory: Path) -> None:
+    told: list[float] = []
+    store = LocalStore.open(str(directory), "rename", "full", Timings(fsync_file=told.append))
+    with faulty("fsync", nth(1)), pytest.raises(StorageError):
+        await put(store)
+    store.close()
+    assert len(told) == 1
+
+
+async def test_whoever_asks_for_free_space_may_go_away_while_the_disk_hangs(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    began, goes_on = threading.Event(), threading.Event()
+
+    def hang() -> int:
+        began.set()
+        goes_on.wait(20)
+        return 0
+
+    monkeypatch.setattr(store, "_free", hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.free)
+        await trio.to_thread.run_sync(began.wait, 20)
+        nursery.cancel_scope.cancel()
+    assert not goes_on.is_set()
+    goes_on.set()
 
 
 # The steps of an upload that can fail, and how often each is taken.

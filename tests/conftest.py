@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 from helpers.daemon import Daemons
+from hypothesis import settings
+
+# No example is judged by how long it takes: the machine has other things to do.
+settings.register_profile("galileod", deadline=None)
+settings.load_profile("galileod")
 
 
 @pytest.fixture

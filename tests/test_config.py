@@ -472,7 +472,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("config")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(config=CONFIGS)
 def test_any_configuration_reads_back_as_printed(folder: Path, config: Config) -> None:
     path = folder / "galileod.toml"

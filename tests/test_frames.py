@@ -128,7 +128,6 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 # What is refused.
 
 
-@settings(deadline=None)
 @given(FRAMES, ALLOWED, PLACES)
 def test_frames_cut_anywhere_get_the_verdict_of_the_whole(
     frames: list[bytes], allowed: list[int], places: list[int]
@@ -139,7 +138,6 @@ def test_frames_cut_anywhere_get_the_verdict_of_the_whole(
     assert parts == whole
 
 
-@settings(deadline=None)
 @given(FRAMES, ALLOWED)
 def test_frames_fed_byte_by_byte_get_the_verdict_of_the_whole(
     frames: list[bytes], allowed: list[int]
@@ -400,7 +398,6 @@ def emptied(event: Event) -> Event:
     return event
 
 
-@settings(deadline=None)
 @given(st.lists(BINARIES | SOUND_TEXTS, max_size=5), PLACES)
 def test_the_payload_of_binary_messages_is_taken_out_whole(
     sent: list[Sent], places: list[int]
@@ -415,7 +412,7 @@ def test_the_payload_of_binary_messages_is_taken_out_whole(
     assert [message.length for message in splitter.messages] == [len(each) for each in binaries]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
 @example([], header(BINARY, 3, masked=False) + b"abc", 0, [])
 @example([], header(BINARY, 3, reserved=4) + b"abc", 0, [])
@@ -455,7 +452,7 @@ def test_the_library_sees_all_but_the_payload_of_binary_messages(
         assert len(splitter.messages) == len(finished)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
 def test_each_message_is_there_when_the_library_shows_it(
     sent: list[Sent], broken: bytes | None, at: int, places: list[int]
@@ -480,7 +477,6 @@ def test_each_message_is_there_when_the_library_shows_it(
         assert not splitter.messages
 
 
-@settings(deadline=None)
 @given(st.lists(BINARIES, min_size=1, max_size=3), PLACES)
 def test_times_are_those_of_the_first_header_and_of_the_last_byte(
     sent: list[Sent], places: list[int]
@@ -507,7 +503,6 @@ def test_times_are_those_of_the_first_header_and_of_the_last_byte(
     ]
 
 
-@settings(deadline=None)
 @given(KEYS, PAYLOADS, PLACES)
 @example(b"abcd", b"0123456789", [7, 8, 8, 9, 13])
 def test_masking_goes_on_across_any_cut(key: bytes, payload: bytes, places: list[int]) -> None:
@@ -531,7 +526,6 @@ def test_a_message_that_trickles_in_is_held_in_few_pieces(length: int) -> None:
     assert sum(map(len, message.pieces)) == length
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 3 * SMALL_PIECE), min_size=1, max_size=60))
 def test_pieces_of_any_size_are_joined_where_they_are_small(sizes: list[int]) -> None:
     splitter, length = FrameSplitter(unmasked), sum(sizes)

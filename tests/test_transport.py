@@ -188,7 +188,7 @@ async def everything(link: WebSocketTransport) -> list[str | bytes]:
                 assert_never(message)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     kinds=st.lists(
         st.sampled_from([0, 3, PART - 1, PART, PART + 1, 2 * PART + 5]) | st.text(max_size=3),

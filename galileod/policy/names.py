@@ -45,13 +45,18 @@ def safe_name(name: str) -> str:
     plain = unicodedata.normalize("NFC", _cut_middle(plain, MAX_CHARACTERS))
     # A character may be composed into another, but never into a separator.
     plain = _trim("".join(map(_safe_character, plain)))
-    if not plain.strip(_JOINERS):
-        raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
+    _check_visible(plain)
     if plain[0] in ".-":
         plain = "_" + plain[1:]
     plain = _shorten(plain)
-    # Cutting can bare a device name, too.
+    # Cutting can take all that is seen away, and bare a device name.
+    _check_visible(plain)
     return _shorten("_" + plain) if _DEVICE.match(plain) else plain
+
+
+def _check_visible(name: str) -> None:
+    if all(character in _JOINERS or character.isspace() for character in name):
+        raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
 
 
 def numbered(name: str, number: int) -> str:

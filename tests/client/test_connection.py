@@ -29,7 +29,7 @@ def opened() -> tuple[Connection, trio.StapledStream[MemorySendStream, MemoryRec
 
 
 @given(st.binary(max_size=200_000), st.lists(st.integers(1, 70_000), max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_data_arrives_as_one_masked_frame_however_it_is_cut(data: bytes, cuts: list[int]) -> None:
     async def run() -> None:
         connection, theirs = opened()
@@ -51,7 +51,7 @@ def test_data_arrives_as_one_masked_frame_however_it_is_cut(data: bytes, cuts: l
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_a_server_sends_is_a_text_or_one_of_two_errors(pieces: list[bytes]) -> None:
     async def run() -> None:
         for begin in (b"", HELLO, b"\x01\x02he", b"\x88", b"\x89\x01x"):

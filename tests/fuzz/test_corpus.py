@@ -24,14 +24,14 @@ def test_what_sound_clients_send_is_stored_by_those_who_are_patient(name: str) -
     assert sum(run(well_behaved()[name], seed) for seed in range(10)) >= 3
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 32), st.sampled_from(seeds()))
 def test_a_bent_stream_does_no_harm(seed: int, stream: bytes) -> None:
     chance = random.Random(seed)
     run(chance.choice(MUTATIONS)(chance, stream), seed)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.binary(max_size=300), st.integers(0, 1 << 32))
 def test_any_bytes_do_no_harm(stream: bytes, seed: int) -> None:
     run(stream, seed)

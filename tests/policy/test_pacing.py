@@ -114,7 +114,7 @@ def most(paths: Paths, upload: Upload, chunk: float = 0) -> float:
 # What one upload gets.
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(crossings(), HEAD_STARTS, SEEDS)
 @example(alike(342_289.0, 0.5, 0.03), 0, 1)  # three chunks are too many, and two too few
 @example(alike(889_498.0, 0.19), 0, 1)
@@ -129,7 +129,7 @@ def test_an_upload_soon_uses_what_there_is_and_holds_little(
     assert upload.peak <= most(paths, upload)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(crossings(), HEAD_STARTS, SEEDS)
 def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     crossing: Crossing, head_start: int, seed: int
@@ -141,7 +141,7 @@ def test_a_chunk_takes_a_quarter_of_a_second_where_the_bounds_allow(
     assert MIN <= min(upload.credits) <= max(upload.credits) <= 1.2 * max(usual, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     crossings(),
     st.integers(1, 16),
@@ -158,7 +158,7 @@ def test_no_chunk_takes_more_than_a_few_seconds_unless_its_bounds_say_so(
     assert upload.credits[-1] <= max(3 * path_rate(paths, upload), low, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(spread(2e4, 1.1e5).flatmap(links), spread(1e6, FASTEST), SEEDS)
 def test_a_client_that_obeys_is_asked_for_little_on_a_slow_line(
     link: Link, disk: float, seed: int
@@ -168,7 +168,7 @@ def test_a_client_that_obeys_is_asked_for_little_on_a_slow_line(
     assert MIN <= min(upload.credits) <= max(upload.credits) <= MIN / SMALLER
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(crossings(), st.just(LEAST_CREDIT) | spread(LEAST_CREDIT, MAX).map(int), HEAD_STARTS, SEEDS)
 @example(alike(2_217_407.0, 0.041), LEAST_CREDIT, 1 << 20, 1)
 @example(alike(1_924_773.0, 0.0107, 0.00214), LEAST_CREDIT, 16 << 20, 1)
@@ -191,7 +191,7 @@ def test_a_client_with_a_chunk_of_its_own_is_asked_for_that_and_fills_what_its_c
     assert upload.peak <= most(paths, upload, max(1.2 * usual, FIRST_CHUNK))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SHORT_LINKS, HEAD_STARTS, SEEDS)
 def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
     link: Link, head_start: int, seed: int
@@ -209,7 +209,7 @@ def test_one_chunk_in_flight_is_stop_and_wait_with_chunks_that_make_up_for_it(
 # What changes on the way.
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(crossings(), SEEDS)
 def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     crossing: Crossing, seed: int
@@ -220,7 +220,7 @@ def test_an_upload_recovers_when_the_disk_has_stood_still_for_a_second(
     assert use(paths, upload) >= 0.9
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(crossings(slowest=1e6), SEEDS, st.integers(2, 10))
 def test_an_upload_holds_less_when_the_disk_becomes_slower(
     crossing: Crossing, seed: int, slower: int
@@ -235,7 +235,7 @@ def test_an_upload_holds_less_when_the_disk_becomes_slower(
     assert upload.pacer.chunk <= 1.2 * max(CHUNK_SECONDS * paths.disk_rate, FIRST_CHUNK)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(crossings(), SEEDS, spread(2 * FIRST_CHUNK, 16 * MAX).map(int))
 def test_two_credits_fit_into_a_memory_that_becomes_small(
     crossing: Crossing, seed: int, memory: int
@@ -251,7 +251,7 @@ def test_two_credits_fit_into_a_memory_that_becomes_small(
     assert upload.peak >= 2 * min(upload.credits)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(crossings(slowest=1e6), SEEDS)
 @example(alike(3_963_583.0855521397, 0.0027252110523120036), 1)  # chunks stayed unequal
 def test_a_client_that_paused_is_asked_for_little_until_it_is_back_at_its_rate(
@@ -282,7 +282,7 @@ def crowds(draw: st.DrawFn) -> tuple[float, list[Link]]:
     return disk, draw(st.lists(crowd, min_size=50, max_size=50))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(crowds(), SEEDS)
 def test_uploads_on_one_disk_share_it_alike(crowd: tuple[float, list[Link]], seed: int) -> None:
     disk, uplinks = crowd
@@ -409,7 +409,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     bounds=st.tuples(spread(1024, 1 << 30), spread(1024, 1 << 30)).map(sorted),
     max_in_flight=st.integers(1, 1024),

@@ -75,7 +75,7 @@ class Upload:
         return False
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     size=st.integers(0, 50) | st.integers(0, 2_000_000),
     hundredths=st.lists(st.integers(1, 300), min_size=1, max_size=5),
@@ -127,7 +127,7 @@ def put(receiver: UploadReceiver, message: str | int) -> None:
         assert receiver_facts(receiver) == before
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(TEXTS | LENGTHS, max_size=25),
     st.lists(st.integers(0, 3), min_size=25, max_size=25),
@@ -147,7 +147,6 @@ def test_any_messages_into_a_receiver_give_outputs_or_remote_errors(
         assert receiver.received + receiver.window.promised <= size
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS | LENGTHS, max_size=10))
 def test_a_failed_receiver_lets_only_unknown_signals_pass(messages: list[str | int]) -> None:
     receiver = UploadReceiver()

@@ -1,6 +1,6 @@
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.protocol.credits import CreditWindow
@@ -15,7 +15,6 @@ def receiver_of(size: int) -> UploadReceiver:
     return receiver
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(1, 3000),
     chunks=st.lists(st.integers(1, 400), min_size=1, max_size=6),
@@ -43,7 +42,6 @@ def test_no_more_is_promised_than_is_to_come_nor_than_memory_allows(
         assert window.promised <= (in_flight + 1) * max(chunks)
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(1, 3000),
     own=st.integers(1, 200),
@@ -66,7 +64,6 @@ def test_a_client_with_a_chunk_size_of_its_own_below_ours_gets_through(
     assert receiver.received == size
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(1, 3000), chunk=st.integers(1, 500), in_flight=st.integers(1, 8), seed=SEEDS
 )

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.protocol.errors import FaultCode, RemoteProtocolError
@@ -218,7 +218,6 @@ def test_an_error_nested_to_any_depth_is_read_or_refused() -> None:
     assert refused < 600
 
 
-@settings(deadline=None)
 @given(ANY_TEXT | NEAR_SIGNALS)
 def test_any_text_gives_a_client_signal_or_a_remote_error(text: str) -> None:
     try:
@@ -229,7 +228,6 @@ def test_any_text_gives_a_client_signal_or_a_remote_error(text: str) -> None:
         assert isinstance(signal, Metadata | Finished | Ignored)
 
 
-@settings(deadline=None)
 @given(ANY_TEXT | NEAR_SIGNALS)
 def test_any_text_gives_a_server_signal_or_a_remote_error(text: str) -> None:
     try:

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,3 +19,10 @@ def daemon(tmp_path: Path) -> Iterator[Daemons]:
     """Call it with settings to start a daemon; all of them are gone when the test ends."""
     with ExitStack() as stack:
         yield Daemons(tmp_path, stack)
+
+
+@pytest.fixture
+def run_folder() -> Iterator[Path]:
+    """A folder with a path short enough for unix sockets."""
+    with tempfile.TemporaryDirectory(prefix="galileod-") as folder:
+        yield Path(folder)

@@ -4,9 +4,7 @@ import json
 import os
 import socket
 import stat
-import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,13 +31,6 @@ from helpers.daemon import (
 )
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
-
-
-@pytest.fixture
-def run_folder() -> Iterator[Path]:
-    """A folder with a path short enough for unix sockets."""
-    with tempfile.TemporaryDirectory(prefix="galileod-") as folder:
-        yield Path(folder)
 
 
 def unix_dial(path: Path) -> socket.socket:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import pytest
+import trustme
 from attrs import frozen
 from helpers.clients import Reply, read_all, read_head
 from helpers.daemon import DEADLINE, poll
@@ -32,6 +34,18 @@ class Certificate:
     chain: Path
     key: Path
     authority: Path
+
+
+def make_certificate(folder: Path) -> Certificate:
+    """A new one, in files in `folder`."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    made = Certificate(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
+    issued.private_key_pem.write_to_path(made.key)
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(made.chain, append=True)
+    authority.cert_pem.write_to_path(made.authority)
+    return made
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
@@ -279,6 +293,15 @@ class Caddy(Front):
     def reload(self) -> None:
         ended = self.run("reload", "--force", "--address", f"localhost:{self.admin_port}")
         assert ended.returncode == 0, ended.stdout
+
+
+def require(kind: type[Front]) -> None:
+    """Leave the test out where the program is missing; in CI that is a failure."""
+    if kind.found() is None:
+        missing = f"needs {kind.program}: install Debian's package {kind.package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{missing}; in CI these tests are not left out")
+        pytest.skip(missing)
 
 
 FRONTS: Final[Sequence[type[Front]]] = (Nginx, Caddy)

@@ -31,6 +31,7 @@ _READ: Final = 16 * 1024
 _SHOWN: Final = 200
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _USER_AGENT: Final = f"galileo-send/{__version__}"
+_HTTP: Final = b"HTTP/1."
 _SWITCHING: Final = 101
 _REDIRECTS: Final = range(300, 400)
 _HINTS: Final = {
@@ -121,7 +122,8 @@ async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
             return Answer(status, headers, surplus=connection.trailing_data[0])
         return Answer(status, headers, await _read_text(connection, stream))
     except h11.RemoteProtocolError:
-        if connection.trailing_data == (b"", True):
+        data, ended = connection.trailing_data
+        if ended and _HTTP.startswith(data[: len(_HTTP)]):
             raise ConnectError("The connection was closed without an answer.") from None
         raise ConnectError(
             "What answers there does not speak HTTP. Check host and port, and ws or wss.",

@@ -53,9 +53,13 @@ class _Spool:
     async def _fill(self) -> BinaryIO:
         try:
             file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  for all attempts
-            async for data in _Input(self._descriptor):
-                await trio.to_thread.run_sync(file.write, data)
-            await trio.to_thread.run_sync(file.flush)
+            try:
+                async for data in _Input(self._descriptor):
+                    await trio.to_thread.run_sync(file.write, data)
+                await trio.to_thread.run_sync(file.flush)
+            except BaseException:
+                file.close()
+                raise
         except OSError as error:
             # No folder is known where none could be written: asking for it would fail once more.
             place = f" in {tempfile.tempdir}" if tempfile.tempdir else ""

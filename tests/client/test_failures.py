@@ -508,6 +508,43 @@ def test_tls_goes_through_a_proxy(
     assert asked == [f"localhost:{receiver.port}"]
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
+def test_a_proxy_may_be_spoken_to_over_tls(
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    authority: trustme.CA,
+    tmp_path: Path,
+    variable: str,
+) -> None:
+    pem, path = tmp_path / "ca.pem", tmp_path / "a.bin"
+    authority.cert_pem.write_to_path(str(pem))
+    path.write_bytes(data := some_bytes(1_000_000))
+    # For wss it is TLS in TLS.
+    server = server_tls(authority) if variable == "HTTPS_PROXY" else None
+    with (
+        PerlReceiver(server) as receiver,
+        connect_proxy("me:pass", tls=server_tls(authority)) as (port, asked),
+    ):
+        monkeypatch.setenv(variable, f"https://me:pass@localhost:{port}")
+        status, _, err = command("--ca", pem, receiver.url, path)
+        assert status == 0, err
+    assert asked == [f"localhost:{receiver.port}"]
+    assert receiver.files[0].data == data
+
+
+def test_a_proxy_whose_certificate_is_not_trusted_is_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    with connect_proxy(tls=server_tls(authority)) as (port, asked):
+        monkeypatch.setenv("HTTPS_PROXY", f"https://localhost:{port}")
+        status, _, err = command("wss://server.example/", tmp_path / "a")
+    assert status == 1
+    assert f"The certificate of the proxy localhost:{port} is not trusted" in err
+    assert "--ca" in err
+    assert not asked
+
+
 def test_a_proxy_that_refuses_is_told(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -138,6 +138,14 @@ async def test_the_receipt_tells_the_name_that_the_file_got() -> None:
     assert (receipt.name, receipt.stored_name) == ("a.txt", "a (1).txt")
 
 
+async def test_the_receipt_tells_the_name_that_galileod_made_of_it(server: Daemon) -> None:
+    first = await send_file(server.url, b"one", name="taken.txt")
+    second = await send_file(server.url, b"another", name="taken.txt")
+    assert (first.name, first.stored_name) == ("taken.txt", "taken.txt")
+    assert (second.name, second.stored_name) == ("taken.txt", "taken (1).txt")
+    assert server.visible()["taken (1).txt"].read_bytes() == b"another"
+
+
 async def test_a_problem_that_is_not_fatal_is_told_and_does_no_harm() -> None:
     heard: list[object] = []
 

@@ -298,7 +298,9 @@ class Scripted:
 
 
 @contextmanager
-def connect_proxy(credentials: str | None = None) -> Iterator[tuple[int, list[str]]]:
+def connect_proxy(
+    credentials: str | None = None, *, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """An HTTP proxy that knows CONNECT alone; gives its port, and the targets it was asked for."""
     asked: list[str] = []
 
@@ -324,7 +326,7 @@ def connect_proxy(credentials: str | None = None) -> Iterator[tuple[int, list[st
             peer.sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             _pump(peer.sock, server)
 
-    with Scripted(script) as proxy:
+    with Scripted(script, tls=tls) as proxy:
         yield proxy.port, asked
 
 

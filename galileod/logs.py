@@ -36,7 +36,7 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     structlog.configure(
         processors=[*first, *last],
         logger_factory=lambda: _Lines(stream),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(level),), {}),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
@@ -57,6 +57,15 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     # A stream that is full or gone must not print the logging module's own complaint into it.
     logging.raiseExceptions = False
     _catch_uncaught()
+
+
+def set_level(level: str) -> None:
+    """Let another level hold from now on; loggers that were made and bound before obey too."""
+    # What is below the level is an empty method. All loggers are of one class: another base gives
+    # it other methods, which costs a call that is written, or not, nothing.
+    logger = structlog.get_config()["wrapper_class"]
+    logger.__bases__ = (structlog.make_filtering_bound_logger(level),)
+    logging.getLogger().setLevel(level.upper())
 
 
 class _Lines:

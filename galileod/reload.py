@@ -78,7 +78,7 @@ class Prepared:
 def _prepare(current: Config, read: Read, steps: Sequence[Step]) -> Prepared:
     config, source = read()
     if source is None:
-        raise ConfigError("there is no file to read: galileod runs by its defaults")
+        raise ConfigError("there is no file to read; what is in force stays")
     differing = [key for key in KEYS if value_of(config, key) != value_of(current, key)]
     kept = [key for key in differing if key in NEEDS_RESTART]
     for key in kept:

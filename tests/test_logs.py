@@ -209,3 +209,31 @@ def test_the_console_form_cannot_be_made_to_lie_by_a_name() -> None:
     )
     assert len(text.splitlines()) == 1
     assert "\x1b" not in text
+
+
+def test_a_new_level_holds_for_loggers_of_before_and_for_others() -> None:
+    script = """
+        bound = log.bind(connection="1")
+        def speak(when):
+            for name in ("debug", "info", "warning"):
+                getattr(log, name)(when)
+                getattr(bound.bind(), name)(when)
+                bound.log(getattr(logging, name.upper()), when)
+                getattr(logging.getLogger("other"), name)(when)
+        speak("before")
+        for level in ("warning", "debug", "info"):
+            logs.set_level(level)
+            speak(level)
+    """
+    told = [(line["event"], line["level"]) for line in lines(script)]
+    assert told == [
+        (when, level)
+        for when, levels in (
+            ("before", ["info", "warning"]),
+            ("warning", ["warning"]),
+            ("debug", ["debug", "info", "warning"]),
+            ("info", ["info", "warning"]),
+        )
+        for level in levels
+        for _ in range(4)
+    ]

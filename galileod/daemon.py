@@ -99,6 +99,7 @@ async def _serve(
     steps = (server.prepare, partial(_adopting, house, store))
     async with trio.open_nursery() as control:
         control.start_soon(reload_at, hangups, house, partial(_read_to_fit, read), steps)
+        control.start_soon(_tell_suppressed)
         async with trio.open_nursery() as connections:
             accepting = trio.CancelScope()
             control.start_soon(
@@ -114,6 +115,7 @@ async def _serve(
                 )
             remove_sockets(config.server.listen)
         control.cancel_scope.cancel()
+    logs.tell_suppressed()
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
     store.close()
@@ -137,6 +139,12 @@ async def _stop_on_signal(
         house.stopping.no_uploads.fire()
         await anext(signals)
     connections.cancel()
+
+
+async def _tell_suppressed() -> None:
+    while True:
+        await trio.sleep(logs.TURN)
+        logs.tell_suppressed()
 
 
 def _adopting(house: House, store: LocalStore, config: Config) -> Callable[[], None]:

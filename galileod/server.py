@@ -262,13 +262,17 @@ class Server:
     ) -> None:
         began = trio.current_time()
         timeout = self._house.config.timeouts.handshake
-        reason = "stopped at once"
+        reason, stored = "stopped at once", False
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                reason = await serve_upload(Session(self._house, transport, peer.user, log))
+                session = Session(self._house, transport, peer.user, log)
+                try:
+                    reason = await serve_upload(session)
+                finally:
+                    stored = session.stored
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:
             seconds = round(trio.current_time() - began, 6)
-            log.info("connection.closed", reason=reason, seconds=seconds)
+            log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)

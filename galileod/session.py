@@ -63,6 +63,7 @@ class Session:
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
     received: int = 0
+    stored: bool = False
     config: Config = field(init=False)
     account: Account = field(init=False)
     rate: RateMeter = field(init=False)
@@ -104,6 +105,7 @@ class Session:
                 async with self.house.publishing(sink):
                     stored = await sink.commit()
                     await reservation.become(stored)
+        self.stored = True
         self.log_stored(stored, sha1, verified=claim is not None)
         close = self.receiver.close(stored.name)
         await self.transport.send(close, timeout=self.config.timeouts.close)

@@ -172,7 +172,7 @@ class Server:
                 else:
                     if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
                         # What `server.allowed_origins` would have to name.
-                        log = log.bind(origin=request.headers["origin"])
+                        log = log.bind(origin=request.origin)
                     await self._reply(stream, reply, log, head=request.method == "HEAD")
 
     def _is_proxy(self, peer: Peer) -> bool:

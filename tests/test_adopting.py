@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config import Chunks, Config, Hash, Limits, Storage, Timeouts
 from galileod.pool import Account, Pool
+from galileod.storage.base import Sink
 from galileod.storage.local import LocalStore, OnConflict
 from galileod.storage.memory import MemoryStore
 from galileod.units import Duration, Size
@@ -201,3 +202,30 @@ async def test_files_that_take_others_places_and_files_that_do_not_leave_the_led
         assert holding.bytes == sum(store.files().values())
         assert holding.files == len(store.files())
     store.close()
+
+
+async def test_a_file_that_replaces_is_alone_from_its_publication_to_the_ledger(
+    autojump_clock: MockClock,
+) -> None:
+    store, told = MemoryStore("replace"), list[str]()
+    replacing = await store.create("1", "a")
+    store.on_conflict = "rename"
+    renaming = await store.create("2", "b")
+    async with serving(store) as wire, trio.open_nursery() as nursery:
+
+        async def publish(sink: Sink, what: str) -> None:
+            async with wire.house.publishing(sink):
+                told.append(f"{what} began")
+                await trio.sleep(1)
+                told.append(f"{what} ended")
+
+        for sink, what in ((renaming, "a"), (renaming, "b"), (replacing, "C"), (renaming, "d")):
+            nursery.start_soon(publish, sink, what)
+            await wait_all_tasks_blocked()
+        left = trio.CancelScope()
+        with left:
+            left.cancel()
+            await publish(replacing, "never")
+    assert told[:2] == ["a began", "b began"]
+    assert sorted(told[2:4]) == ["a ended", "b ended"]
+    assert told[4:] == ["C began", "C ended", "d began", "d ended"]

@@ -75,6 +75,10 @@ def page(host: Daemon) -> int:
     return ask(host, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").status
 
 
+def metrics(host: Daemon) -> int:
+    return ask(host, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").status
+
+
 def second_connection(host: Daemon) -> int:
     with open_websocket(host.url):
         return ask(host, request()).status
@@ -223,6 +227,7 @@ EFFECTS: Mapping[str, Effect] = {
     "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
     "chunks.max_in_flight": Effect(1, in_flight, True, False),
     "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "metrics.allow": Effect(["192.0.2.0/24"], metrics, 200, 403),
     "storage.on_conflict": Effect("reject", same_name_twice, None, "conflict"),
     "storage.min_free": Effect("1000000TiB", code, None, "no_space"),
     "storage.durability": Effect("none", syncs, 2, 0),

@@ -6,7 +6,6 @@ Runs as root where a figure needs a small filesystem of its own (`full_disk`).
 """
 
 import hashlib
-import json
 import os
 import resource
 import socket
@@ -17,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,11 +52,6 @@ def peak(pid: int, done: Callable[[], bool], seconds: float) -> int:
         highest = max(highest, memory(pid))
         time.sleep(0.05)
     return max(highest, memory(pid))
-
-
-def events(log: Path, name: str) -> list[dict[str, object]]:
-    lines = map(json.loads, log.read_text().splitlines())
-    return [line for line in lines if line["event"] == name]
 
 
 def idle_connections(directory: str) -> str:
@@ -98,7 +93,7 @@ def stalled_disk(directory: str) -> str:
     stall = Path(directory) / "stall"
     os.environ["STALL_FILE"] = str(stall)
     command = [sys.executable, "-c", STALLING]
-    with daemon(directory, OPEN, command=command) as (address, pid, log):
+    with daemon(directory, OPEN, command=command) as (address, pid, _):
         Client(address).close()
         before = memory(pid)
         clients = [Client(address) for _ in range(200)]
@@ -121,7 +116,8 @@ def stalled_disk(directory: str) -> str:
         stall.unlink()
         for client in clients:
             client.abandon()
-        wait_for(lambda: len(events(log, "upload.failed")) == len(clients))
+        spool = Path(directory) / "store/.galileod/spool"
+        wait_for(lambda: not any(spool.iterdir()))
     return f"{growth / 1024:.0f} MiB, {granted} MiB sent into the stall (aim: at most 256 + 64)"
 
 
@@ -256,6 +252,33 @@ def _stored(address: tuple[str, int], source: Path, sha1: str) -> str:
     return "stored"
 
 
+def log_flood(directory: str) -> str:
+    """Bytes of log for 10,000 requests for nothing, and for 10,000 uploads that are refused."""
+    figures = []
+    for upload in (False, True):
+        with daemon(directory, OPEN) as (address, _, log):
+            before = log.stat().st_size
+            with ThreadPoolExecutor(8) as pool:
+                for _ in pool.map(_be_refused, [(address, upload)] * 10_000):
+                    pass
+        figures.append(f"{log.stat().st_size - before:,}")
+    return " and ".join(figures)
+
+
+def _be_refused(how: tuple[tuple[str, int], bool]) -> None:
+    address, upload = how
+    if upload:
+        client = Client(address)
+        client.text({"name": "..", "size": 1})
+        client.receive()
+        client.close()
+        return
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: galileod\r\n\r\n")
+        while connection.recv(4096):
+            pass
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> object:
     deadline = time.monotonic() + seconds
     while not (result := condition()) and time.monotonic() < deadline:
@@ -271,6 +294,7 @@ FIGURES = (
     quota_race,
     full_disk,
     few_descriptors,
+    log_flood,
 )
 
 

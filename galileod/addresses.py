@@ -111,6 +111,14 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return address
 
 
+def network_of_peer(name: str) -> str:
+    """What counts as one client, of a peer as the log calls it: with a port, without, or unix."""
+    if name.startswith("["):
+        return network_of(name[1:].partition("]")[0])
+    host, _, port = name.partition(":")
+    return network_of(name if ":" in port else host)
+
+
 def network_of(host: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 that an IPv6 address is in."""
     address = _address(host)

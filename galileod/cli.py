@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import click
@@ -56,17 +58,27 @@ def cli() -> None:
 @click.option("--directory", metavar="DIR", help="Where finished files appear.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    source = config.find_file(path, os.environ)
-    settings = config.with_flags(config.load(source), listen, directory)
+    # From here on SIGHUP reloads; until there is something to reload it does nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    read = partial(_read, path, listen, directory)
+    settings, source = read()
     logs.set_up(settings.log.level, settings.log.format, sys.stderr)
     keep_freed_memory()
     try:
-        trio.run(daemon.run, settings, source)
+        trio.run(daemon.run, settings, source, read)
     except daemon.StartError as error:
         structlog.get_logger().critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(FAILED)  # before the daemon had begun to wait for signals
+
+
+def _read(
+    path: str | None, listen: tuple[str, ...], directory: str | None
+) -> tuple[config.Config, str | None]:
+    """The configuration to serve by, with the file that it came from."""
+    source = config.find_file(path, os.environ)
+    return config.with_flags(config.load(source), listen, directory), source
 
 
 @cli.command()

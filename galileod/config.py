@@ -24,6 +24,9 @@ MIN_CHUNK: Final = Size(1024)
 MAX_CHUNK: Final = Size(1 << 30)
 MAX_IN_FLIGHT: Final = 1024
 
+MAX_FILE: Final = Size(1 << 20)
+"""The largest file that is read."""
+
 SHOWN: Final = 120
 """Characters of a wrong value that are shown."""
 
@@ -129,6 +132,20 @@ class Config:
     metrics: Metrics = field(factory=Metrics)
 
 
+KEYS: Final = tuple(
+    f"{section.name}.{attribute.name}"
+    for section in fields(Config)
+    for attribute in fields(type(getattr(Config(), section.name)))
+)
+"""Every key, as `section.name`."""
+
+
+def value_of(config: Config, key: str) -> object:
+    """The value of one of KEYS."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(config, section), name)
+
+
 def find_file(flag: str | None, environ: Mapping[str, str]) -> str | None:
     """The file to read: the flag's, else `$GALILEOD_CONFIG`, else the default where it exists."""
     named = flag or environ.get("GALILEOD_CONFIG")
@@ -141,7 +158,10 @@ def load(path: str | None) -> Config:
         return Config()
     try:
         with open(path, "rb") as file:
-            data = tomllib.load(file)
+            text = file.read(MAX_FILE + 1)
+        if len(text) > MAX_FILE:
+            raise ConfigError(f"{path}: is too large: expected {format_size(MAX_FILE)} at the most")
+        data = tomllib.loads(text.decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # a number or a nesting may be too much for it
@@ -266,12 +286,7 @@ def _dotted(path: list[str | int]) -> str:
 
 
 def _unknown(key: str) -> str:
-    known = [
-        f"{section.name}.{attribute.name}"
-        for section in fields(Config)
-        for attribute in fields(type(getattr(Config(), section.name)))
-    ]
-    names = known if "." in key else [section.name for section in fields(Config)] + known
+    names = KEYS if "." in key else (*(section.name for section in fields(Config)), *KEYS)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
     shown = key if key.isprintable() else repr(key)
     return f"{shown}: unknown key; the nearest known one is {near[0]}"

@@ -2,7 +2,7 @@
 
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
 
@@ -11,15 +11,15 @@ import trio
 from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
-from . import __version__
+from . import __version__, logs
 from .config import Config
-from .config import Server as ServerSection
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, name_of, open_listeners, remove_sockets
 from .metrics import Metrics, watch_loop
 from .policy.pacing import least_credit
 from .pool import Pool
+from .reload import Read, reload_at
 from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
@@ -40,20 +40,29 @@ class StartError(Exception):
     """The daemon cannot start; the text says why, in one line."""
 
 
-async def run(config: Config, source: str | None) -> None:
+async def run(config: Config, source: str | None, read: Read) -> None:
     """Serve until SIGTERM or SIGINT. `source` is the file that the configuration came from.
 
-    Raises StartError.
+    At SIGHUP, which is to be ignored before, it is read again. Raises StartError.
     """
     for number in STOP_SIGNALS:
         # What is left over when the receiver ends is given to the handler of before: this one.
         signal.signal(number, signal.SIG_IGN)
-    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        await _serve(config, source, signals)
+    with (
+        trio.open_signal_receiver(*STOP_SIGNALS) as signals,
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+    ):
+        await _serve(config, source, read, signals, hangups)
 
 
-async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]) -> None:
-    config = evolve(config, server=_fit_file_limit(config.server))
+async def _serve(
+    config: Config,
+    source: str | None,
+    read: Read,
+    signals: AsyncIterator[int],
+    hangups: AsyncIterator[int],
+) -> None:
+    config = _fit_file_limit(config)
     metrics = Metrics()
     timings = Timings(
         metrics.write_seconds.observe,
@@ -87,7 +96,10 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
         config=source,
         directory=store.directory,
     )
+    steps = (server.prepare, partial(_adopting, house, store))
     async with trio.open_nursery() as control:
+        control.start_soon(reload_at, hangups, house, partial(_read_to_fit, read), steps)
+        control.start_soon(_tell_suppressed)
         async with trio.open_nursery() as connections:
             accepting = trio.CancelScope()
             control.start_soon(
@@ -103,6 +115,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
                 )
             remove_sockets(config.server.listen)
         control.cancel_scope.cancel()
+    logs.tell_suppressed()
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
     store.close()
@@ -128,17 +141,41 @@ async def _stop_on_signal(
     connections.cancel()
 
 
-def _fit_file_limit(server: ServerSection) -> ServerSection:
+async def _tell_suppressed() -> None:
+    while True:
+        await trio.sleep(logs.TURN)
+        logs.tell_suppressed()
+
+
+def _adopting(house: House, store: LocalStore, config: Config) -> Callable[[], None]:
+    """What puts `config` in place of the one in force, for all that begins from then on."""
+
+    def put_in_place() -> None:
+        house.adopt(config)
+        store.on_conflict = config.storage.on_conflict
+        store.durability = config.storage.durability
+        logs.set_level(config.log.level)
+
+    return put_in_place
+
+
+def _read_to_fit(read: Read) -> tuple[Config, str | None]:
+    config, source = read()
+    return _fit_file_limit(config), source
+
+
+def _fit_file_limit(config: Config) -> Config:
     """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
+    server = config.server
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fitting = max(1, (most - OWN_FILES) // FILES_PER_CONNECTION)
     if fitting >= server.max_connections:
-        return server
+        return config
     _log.warning(
         "server.file_limit",
         limit=most,
         max_connections=fitting,
         reason=f"the limit on open files has no room for {server.max_connections} connections",
     )
-    return evolve(server, max_connections=fitting)
+    return evolve(config, server=evolve(server, max_connections=fitting))

@@ -1,27 +1,28 @@
 """What all uploads share, and what each one takes from it before its first byte."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .ledger import Ledger, LedgerError
 from .metrics import Metrics
+from .policy.pacing import least_credit
 from .policy.quota import check_quota
 from .policy.space import check_space
 from .pool import Pool
 from .protocol.receiver import UploadReceiver
 from .stopping import Stopping
-from .storage.base import Store, Stored
+from .storage.base import Sink, Store, Stored
 
 
-@frozen(eq=False)
+@define(eq=False)
 class House:
-    """What every session shares."""
+    """What every session shares. `config` is what is in force now; `adopt` changes it."""
 
     config: Config
     store: Store
@@ -32,6 +33,14 @@ class House:
     running: set["Reservation"] = field(factory=set)
     _admitting: trio.Lock = field(factory=trio.Lock)
     _replacing: trio.Lock = field(factory=trio.Lock)
+    _publishing: int = 0
+    _published: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+
+    def adopt(self, config: Config) -> None:
+        """Let `config` be in force, in one step. What is promised already stays so."""
+        self.config = config
+        chunks = config.chunks
+        self.pool.resize(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
 
     @asynccontextmanager
     async def reserve(
@@ -60,13 +69,25 @@ class House:
         finally:
             self.running.discard(reservation)
 
-    def publishing(self) -> AbstractAsyncContextManager[object]:
+    @asynccontextmanager
+    async def publishing(self, sink: Sink) -> AsyncIterator[None]:
         """Hold this from the publication of a file to its entry in the ledger.
 
-        Where one file takes another's place, the last on disk must be the last in the ledger.
+        Where one file takes another's place, the last on disk must be the last in the ledger: such
+        a file is alone here. Others are here together. After a reload there may be both kinds.
         """
-        replaces = self.config.storage.on_conflict == "replace"
-        return self._replacing if replaces else nullcontext()
+        async with self._replacing:
+            if sink.replaces:
+                while self._publishing:
+                    await self._published.park()
+                yield
+                return
+            self._publishing += 1
+        try:
+            yield
+        finally:
+            self._publishing -= 1
+            self._published.unpark_all()
 
 
 @frozen(eq=False)

@@ -3,14 +3,21 @@
 import logging
 import sys
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from .addresses import network_of_peer
+from .policy.flood import Flood, Kind
+
 MAX_TEXT: Final = 1024
 """Characters of one text in a line; names and reasons come from peers."""
+
+TURN: Final = 60.0
+"""Seconds from one call of `tell_suppressed` to the next; so long the bounds on failures hold."""
 
 SELDOM: Final = 10.0
 """Seconds between two lines about connections that cannot be accepted."""
@@ -34,9 +41,9 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
         last = [structlog.processors.format_exc_info, _bounded, structlog.processors.JSONRenderer()]
     # Ours go past the logging module, which would have half of what four lines an upload cost.
     structlog.configure(
-        processors=[*first, *last],
+        processors=[_failures, *first, *last],
         logger_factory=lambda: _Lines(stream),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(level),), {}),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
@@ -57,6 +64,59 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     # A stream that is full or gone must not print the logging module's own complaint into it.
     logging.raiseExceptions = False
     _catch_uncaught()
+
+
+def set_level(level: str) -> None:
+    """Let another level hold from now on; loggers that were made and bound before obey too."""
+    # What is below the level is an empty method. All loggers are of one class: another base gives
+    # it other methods, which costs a call that is written, or not, nothing.
+    logger = structlog.get_config()["wrapper_class"]
+    logger.__bases__ = (structlog.make_filtering_bound_logger(level),)
+    logging.getLogger().setLevel(level.upper())
+
+
+def tell_suppressed() -> None:
+    """Say how many lines were not written since the last call, and begin anew."""
+    log = structlog.get_logger()
+    for kind, count in _failures.turn().items():
+        log.warning(_SUPPRESSED, of=kind.event, code=kind.code, count=count)
+
+
+class _Failures:
+    """Drops lines about failures, and about what comes to nothing, where there are too many."""
+
+    def __init__(self) -> None:
+        self._flood = Flood()
+        self._lock = threading.Lock()  # the store's threads warn, too
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        name = event["event"]
+        begins = name in _BEGINNINGS
+        fails = method == "warning" or name in _FAILURES or event.get("stored") is False
+        if name == _SUPPRESSED or not (begins or fails):
+            return event
+        kind = Kind(name, str(event.get("code", event.get("status", ""))))
+        source = network_of_peer(event.get("peer", ""))
+        with self._lock:
+            admits = self._flood.admits_beginning if begins else self._flood.admits_failure
+            if admits(kind, source):
+                return event
+        raise structlog.DropEvent
+
+    def turn(self) -> Mapping[Kind, int]:
+        """Begin anew; gives what was dropped."""
+        with self._lock:
+            return self._flood.turn()
+
+
+_SUPPRESSED: Final = "log.suppressed"
+
+_BEGINNINGS: Final = {"connection.opened", "upload.started"}
+
+_FAILURES: Final = {"connection.refused", "connection.abandoned"}
+"""Failures that are told below warning; `connection.closed` is one if nothing was stored."""
+
+_failures: Final = _Failures()
 
 
 class _Lines:

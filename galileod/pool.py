@@ -1,24 +1,43 @@
 """The memory of all uploads, with waiting: policy.sharing on trio."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Self
 
 import trio
+from attrs import define, field
 
 from .policy.sharing import MemoryShare
+
+
+@define(eq=False)
+class Turn:
+    """A place in the queue. Once it `came`, so many `bytes` are held."""
+
+    came: trio.Event = field(factory=trio.Event)
+    bytes: int = 0
 
 
 class Pool:
     """What all uploads draw their credits from. Each has an `Account`."""
 
     def __init__(self, total: int, minimum: int) -> None:
-        self.share: MemoryShare[trio.Event] = MemoryShare(total, minimum)
+        self.share: MemoryShare[Turn] = MemoryShare(total, minimum)
         self.by_user: Counter[str] = Counter()
 
     def give_back(self, length: int) -> None:
         """Return bytes, and wake those whose turn it is."""
-        for turn in self.share.give_back(length):
-            turn.set()
+        self._wake(self.share.give_back(length))
+
+    def resize(self, total: int, minimum: int) -> None:
+        """Have `total` bytes from now on; what was promised beyond that comes back in time."""
+        self._wake(self.share.resize(total, minimum))
+
+    def _wake(self, turns: Iterable[Turn]) -> None:
+        for turn in turns:
+            # The smallest share may be another before the upload gets to run.
+            turn.bytes = self.share.minimum
+            turn.came.set()
 
 
 class Account:
@@ -48,18 +67,18 @@ class Account:
     async def turn(self) -> int:
         """Wait in line for the smallest share; gives its bytes, which are held from then on."""
         share = self._pool.share
-        turn = trio.Event()
+        turn = Turn()
         share.wait(turn)
         try:
-            await turn.wait()
+            await turn.came.wait()
         except trio.Cancelled:
-            if turn.is_set():
-                self._pool.give_back(share.minimum)
+            if turn.came.is_set():
+                self._pool.give_back(turn.bytes)
             else:
                 share.leave(turn)
             raise
-        self._count(share.minimum)
-        return share.minimum
+        self._count(turn.bytes)
+        return turn.bytes
 
     def settle(self, held: int) -> None:
         """The upload holds `held` bytes now; what that is more than before was room just given."""

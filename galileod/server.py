@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from . import front
 from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
+from .config import Config
 from .house import House
 from .scrape import scrape
 from .session import Session, serve_upload
@@ -59,10 +60,9 @@ class Peer:
 
 
 class Cap:
-    """At most `limit` at once for each key."""
+    """So many at once for each key."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._held: Counter[str] = Counter()
 
     def held(self, key: str) -> int:
@@ -70,9 +70,9 @@ class Cap:
         return self._held[key]
 
     @contextmanager
-    def hold(self, key: str | None) -> Iterator[bool]:
+    def hold(self, key: str | None, limit: int) -> Iterator[bool]:
         """Count one more while it lasts, or say that there is no room. None is never counted."""
-        if key is not None and self._held[key] >= self._limit:
+        if key is not None and self._held[key] >= limit:
             yield False
             return
         if key is not None:
@@ -91,10 +91,19 @@ class Server:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._all = Cap(house.config.server.max_connections)
-        self._per_network = Cap(house.config.server.max_connections_per_address)
-        self._refusing = Cap(MAX_REFUSING)
+        self._all = Cap()
+        self._per_network = Cap()
+        self._refusing = Cap()
         self._site = load_site(house.config)
+
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """Make the page for `config`; gives what puts it in place. Blocks, as `load_site` does."""
+        site = load_site(config)
+
+        def put_in_place() -> None:
+            self._site = site
+
+        return put_in_place
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one accepted socket; for trio.serve_listeners."""
@@ -109,9 +118,13 @@ class Server:
         """Serve one connection to its end. Raises nothing."""
         log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
         network = None if self._is_proxy(peer) else peer.network
-        with self._all.hold("all") as one, self._per_network.hold(network) as other:
+        caps = self._house.config.server
+        with (
+            self._all.hold("all", caps.max_connections) as one,
+            self._per_network.hold(network, caps.max_connections_per_address) as other,
+        ):
             admitted = one and other
-            with self._refusing.hold(None if admitted else "all") as answered:
+            with self._refusing.hold(None if admitted else "all", MAX_REFUSING) as answered:
                 seconds: float = self._house.config.timeouts.close if answered else 0
                 try:
                     try:
@@ -150,7 +163,8 @@ class Server:
             client = self._behind(peer, request)
             log = log.bind(peer=client.name)
             network = client.network if client is not peer else None
-            with self._per_network.hold(network) as admitted:
+            most = self._house.config.server.max_connections_per_address
+            with self._per_network.hold(network, most) as admitted:
                 asked = self._ask(request, peer, client)
                 reply = await self._answer(asked, request, full=full or not admitted)
                 if isinstance(reply, front.Upgrade):
@@ -158,7 +172,7 @@ class Server:
                 else:
                     if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
                         # What `server.allowed_origins` would have to name.
-                        log = log.bind(origin=request.headers["origin"])
+                        log = log.bind(origin=request.origin)
                     await self._reply(stream, reply, log, head=request.method == "HEAD")
 
     def _is_proxy(self, peer: Peer) -> bool:
@@ -248,13 +262,17 @@ class Server:
     ) -> None:
         began = trio.current_time()
         timeout = self._house.config.timeouts.handshake
-        reason = "stopped at once"
+        reason, stored = "stopped at once", False
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                reason = await serve_upload(Session(self._house, transport, peer.user, log))
+                session = Session(self._house, transport, peer.user, log)
+                try:
+                    reason = await serve_upload(session)
+                finally:
+                    stored = session.stored
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:
             seconds = round(trio.current_time() - began, 6)
-            log.info("connection.closed", reason=reason, seconds=seconds)
+            log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)

@@ -19,7 +19,7 @@ from .ledger import LedgerError
 from .metrics import DISCONNECTED
 from .policy.limits import check_size
 from .policy.names import safe_name
-from .policy.pacing import Pacer
+from .policy.pacing import Pacer, least_credit
 from .policy.rate import RateMeter
 from .pool import Account
 from .protocol.errors import Fault, FaultCode
@@ -63,18 +63,20 @@ class Session:
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
     received: int = 0
+    stored: bool = False
+    config: Config = field(init=False)
     account: Account = field(init=False)
     rate: RateMeter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Open an account of memory, and begin to watch the client's rate."""
+        """Open an account of memory."""
         self.account = Account(self.house.pool, self.user)
-        self.rate = RateMeter(self.config.limits.min_rate, self.config.timeouts.idle)
+        self.begin()
 
-    @property
-    def config(self) -> Config:
-        """The settings that hold for this upload."""
-        return self.house.config
+    def begin(self) -> None:
+        """Hold on to the settings that are in force now, for this upload, and watch its rate."""
+        self.config = self.house.config
+        self.rate = RateMeter(self.config.limits.min_rate, self.config.timeouts.idle)
 
     @property
     def unfinished(self) -> bool:
@@ -86,6 +88,7 @@ class Session:
         """The straight way of one upload. Raises Fault and TransportClosed."""
         upload = secrets.token_hex(8)
         metadata = await self.expect_metadata()
+        self.begin()
         self.log = self.log.bind(
             upload=upload, name=metadata.name, size=metadata.size, user=self.user
         )
@@ -99,9 +102,10 @@ class Session:
                 self.log.info("upload.started")
                 claim = await self.receive_file(sink)
                 sha1 = await self.verify(sink, claim)
-                async with self.house.publishing():
+                async with self.house.publishing(sink):
                     stored = await sink.commit()
                     await reservation.become(stored)
+        self.stored = True
         self.log_stored(stored, sha1, verified=claim is not None)
         close = self.receiver.close(stored.name)
         await self.transport.send(close, timeout=self.config.timeouts.close)
@@ -206,12 +210,17 @@ class Session:
 
     def take_credits(self, pacer: Pacer, room: int) -> list[int]:
         """Take credits out of the memory; all at once, so that others see what is left."""
-        taken, window, most = [], self.receiver.window, self.config.chunks.max_in_flight
+        taken, window = list[int](), self.receiver.window
+        began, current = self.config.chunks, self.house.config.chunks
+        # What was lowered since this upload began holds for what it is granted from now on, but
+        # for the chunk of clients that know one size: they would fail.
+        most = min(began.max_in_flight, current.max_in_flight)
+        largest = max(current.max, least_credit(began.min, began.max, began.memory))
         now = trio.current_time()
         while True:
             # What earlier credits left over is void once none is out.
             promised = window.promised if window.outstanding else 0
-            wanted = pacer.credit(promised, room)
+            wanted = min(pacer.credit(promised, room), largest)
             credit = self.receiver.grant(wanted, most)
             if credit is None:
                 break

@@ -209,3 +209,121 @@ def test_the_console_form_cannot_be_made_to_lie_by_a_name() -> None:
     )
     assert len(text.splitlines()) == 1
     assert "\x1b" not in text
+
+
+def test_a_new_level_holds_for_loggers_of_before_and_for_others() -> None:
+    script = """
+        bound = log.bind(connection="1")
+        def speak(when):
+            for name in ("debug", "info", "warning"):
+                getattr(log, name)(when)
+                getattr(bound.bind(), name)(when)
+                bound.log(getattr(logging, name.upper()), when)
+                getattr(logging.getLogger("other"), name)(when)
+        speak("before")
+        for level in ("warning", "debug", "info"):
+            logs.set_level(level)
+            speak(level)
+    """
+    told = [(line["event"], line["level"]) for line in lines(script)]
+    assert told == [
+        (when, level)
+        for when, levels in (
+            ("before", ["info", "warning"]),
+            ("warning", ["warning"]),
+            ("debug", ["debug", "info", "warning"]),
+            ("info", ["info", "warning"]),
+        )
+        for level in levels
+        for _ in range(4)
+    ]
+
+
+REPEATED = """
+    def refuse(port, address="192.0.2.1", code=400):
+        log.info("connection.refused", peer=f"{address}:{port}", status=code, reason="no")
+"""
+
+
+def of(told: list[Any], event: str) -> list[Any]:
+    return [line for line in told if line["event"] == event]
+
+
+def test_failures_that_repeat_are_counted_and_told_when_the_minute_is_over() -> None:
+    told = lines(
+        textwrap.dedent(REPEATED)
+        + textwrap.dedent("""
+        for port in range(100):
+            refuse(port)
+            log.warning("upload.failed", peer=f"192.0.2.1:{port}", code="idle", reason="r")
+        refuse(1, code=404)
+        refuse(1, "192.0.2.2")
+        logs.tell_suppressed()
+        refuse(1)
+        logs.tell_suppressed()
+        """)
+    )
+    assert len(of(told, "connection.refused")) == 23
+    assert len(of(told, "upload.failed")) == 20
+    suppressed = [
+        {key: line[key] for key in ("level", "of", "code", "count")}
+        for line in of(told, "log.suppressed")
+    ]
+    assert suppressed == [
+        {"level": "warning", "of": "connection.refused", "code": "400", "count": 80},
+        {"level": "warning", "of": "upload.failed", "code": "idle", "count": 80},
+    ]
+    assert told[-1]["event"] == "connection.refused"
+
+
+def test_errors_and_what_is_stored_are_always_written() -> None:
+    told = lines(
+        textwrap.dedent(REPEATED)
+        + textwrap.dedent("""
+        for port in range(50):
+            refuse(port)
+            peer = {"peer": f"192.0.2.1:{port}"}
+            log.info("upload.stored", **peer)
+            log.info("connection.closed", stored=True, **peer)
+            log.error("upload.failed", code="storage_failed", **peer)
+            try:
+                raise ValueError
+            except ValueError:
+                log.exception("connection.error", **peer)
+        """)
+    )
+    assert len(of(told, "connection.refused")) == 20
+    for event in ("upload.stored", "connection.closed", "upload.failed", "connection.error"):
+        assert len(of(told, event)) == 50
+
+
+def test_a_server_with_many_sound_uploads_writes_the_story_of_each() -> None:
+    told = lines(
+        """
+        for port in range(1000):
+            peer = {"peer": f"192.0.2.1:{port}"}
+            for event in ("connection.opened", "upload.started", "upload.stored"):
+                log.info(event, **peer)
+            log.info("connection.closed", stored=True, **peer)
+        logs.tell_suppressed()
+        """
+    )
+    assert len(told) == 4000
+
+
+def test_connections_that_come_to_nothing_are_counted_from_their_beginning() -> None:
+    told = lines(
+        """
+        for port in range(1000):
+            peer = {"peer": f"[2001:db8::{port:x}]:1"}
+            log.info("connection.opened", **peer)
+            log.info("connection.closed", stored=False, **peer)
+        log.info("connection.opened", peer="192.0.2.1:1")
+        logs.tell_suppressed()
+        """
+    )
+    assert len(told) == 21 + 20 + 1 + 2
+    assert {line["of"]: line["count"] for line in of(told, "log.suppressed")} == {
+        "connection.opened": 979,
+        "connection.closed": 980,
+    }

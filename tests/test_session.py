@@ -864,6 +864,7 @@ async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: M
         "event": "connection.closed",
         "reason": "closed by the peer (code 1000)",
         "seconds": 4.0,
+        "stored": True,
     }
 
 

@@ -25,17 +25,20 @@ class MemoryShare(Generic[Turn]):
     without using it. All uploads of one user together may hold as much as they leave free; beyond
     that each of them is held to twice `minimum`. When not even `minimum` is free, uploads that
     hold nothing wait in a queue, and get `minimum` in turn. It holds one entry an upload at most.
+
+    `total` and `minimum` are changed by `resize` alone. More than `total` is held only while what
+    was promised before it became less has not come back; nothing is promised meanwhile.
     """
 
     def __init__(self, total: int, minimum: int) -> None:
-        self.total: Final = total
-        self.minimum: Final = minimum
+        self.total = total
+        self.minimum = minimum
         self.held = 0
         self._queue: deque[Turn] = deque()
 
     @property
     def free(self) -> int:
-        """Bytes that are promised to nobody."""
+        """Bytes that are promised to nobody; below 0 where the memory became less than is held."""
         return self.total - self.held
 
     @property
@@ -74,11 +77,15 @@ class MemoryShare(Generic[Turn]):
         Gives those whose turn has come: `minimum` bytes are promised to each.
         """
         self.held -= length
-        served = []
-        while self._queue and self.free >= self.minimum:
-            served.append(self._queue.popleft())
-            self.held += self.minimum
-        return served
+        return self._serve()
+
+    def resize(self, total: int, minimum: int) -> list[Turn]:
+        """There are `total` bytes from now on, handed out by no less than `minimum`.
+
+        Gives those whose turn has come by that, as `give_back` does.
+        """
+        self.total, self.minimum = total, minimum
+        return self._serve()
 
     def wait(self, turn: Turn) -> None:
         """Put an upload that holds nothing, and has no room, at the end of the queue."""
@@ -87,3 +94,10 @@ class MemoryShare(Generic[Turn]):
     def leave(self, turn: Turn) -> None:
         """Take an upload out of the queue: it ended while it waited."""
         self._queue.remove(turn)
+
+    def _serve(self) -> list[Turn]:
+        served = []
+        while self._queue and self.free >= self.minimum:
+            served.append(self._queue.popleft())
+            self.held += self.minimum
+        return served

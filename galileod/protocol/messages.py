@@ -82,9 +82,10 @@ def decode_client(text: str) -> ClientSignal:
     """Read a signal from the client.
 
     Raises RemoteProtocolError: `bad_message` for what is no signal at all, `bad_metadata` for
-    metadata that is not a string name and a whole size.
+    metadata that is not a string name and a whole size. Neither quotes the client: what it sends
+    may be a secret, and a fault is logged.
     """
-    signal = _load(text)
+    signal = _load(text, "The text")
     if _is_true(signal.get("finished")):
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
@@ -94,7 +95,7 @@ def decode_client(text: str) -> ClientSignal:
 
 def decode_server(text: str) -> ServerSignal:
     """Read a signal from the server. Raises RemoteProtocolError for what is no signal at all."""
-    signal = _load(text)
+    signal = _load(text, f"The text {quote(text)}")
     if error := signal.get("error"):
         reason = error if isinstance(error, str | int | float) else json.dumps(error)
         return Error(reason, bool(signal.get("fatal")), signal)
@@ -139,7 +140,7 @@ def encode_error(reason: str, code: FaultCode, details: Mapping[str, Json]) -> s
     return json.dumps({**details, "error": reason, "fatal": True, "code": code.value})
 
 
-def _load(text: str) -> dict[str, object]:
+def _load(text: str, what: str) -> dict[str, object]:
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except RecursionError:
@@ -148,11 +149,11 @@ def _load(text: str) -> dict[str, object]:
         ) from None
     except ValueError as error:
         raise RemoteProtocolError(
-            FaultCode.BAD_MESSAGE, f"The text {quote(text)} is not a signal in JSON: {error}."
+            FaultCode.BAD_MESSAGE, f"{what} is not a signal in JSON: {error}."
         ) from None
     if not isinstance(value, dict):
         raise RemoteProtocolError(
-            FaultCode.BAD_MESSAGE, f"A signal is a JSON object. Got: {quote(text)}."
+            FaultCode.BAD_MESSAGE, f"{what} is not a signal: expected one JSON object."
         )
     return value
 

@@ -37,7 +37,10 @@ class Sink(ABC):
     """Takes the bytes of one file. Nothing is visible before `commit`, everything after it.
 
     Leaving its `async with` removes what was not committed. Every method may raise StorageError.
+    `replaces` says whether `commit` may put the file in another's place.
     """
+
+    replaces: bool
 
     @abstractmethod
     async def write(self, pieces: Sequence[bytes]) -> None:

@@ -69,7 +69,10 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class LocalStore(Store):
-    """Files in `directory`. Use `open`; one daemon at a time may hold a directory."""
+    """Files in `directory`. Use `open`; one daemon at a time may hold a directory.
+
+    `on_conflict` and `durability` may be set at any time: a file keeps those of its beginning.
+    """
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class LocalStore(Store):
     ) -> None:
         self.directory = directory
         self.on_conflict = on_conflict
-        self.durable = durability == "full"
+        self.durability = durability
         self.directory_fd, self.spool_fd = fds
         self.timings = timings
         self._opened = ExitStack()
@@ -138,8 +141,11 @@ class LocalStore(Store):
 
     async def create(self, upload: str, name: str) -> "LocalSink":
         """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
-        fd = await trio.to_thread.run_sync(self._create, upload, name, limiter=self._openers)
-        return LocalSink(self, upload, name, fd)
+        on_conflict, durable = self.on_conflict, self.durability == "full"
+        fd = await trio.to_thread.run_sync(
+            self._create, upload, name, on_conflict, limiter=self._openers
+        )
+        return LocalSink(self, upload, name, fd, on_conflict, durable=durable)
 
     async def free(self) -> int:
         """What the filesystem has left for users that are not root."""
@@ -184,8 +190,8 @@ class LocalStore(Store):
             status = os.fstatvfs(self.directory_fd)
         return status.f_bavail * status.f_frsize
 
-    def _create(self, upload: str, name: str) -> int:
-        if self.on_conflict == "reject":
+    def _create(self, upload: str, name: str, on_conflict: OnConflict) -> int:
+        if on_conflict == "reject":
             try:
                 os.stat(name, dir_fd=self.directory_fd, follow_symlinks=False)
             except OSError:
@@ -202,8 +208,20 @@ class LocalStore(Store):
 class LocalSink(Sink):
     """One spool file on its way. Its blocking parts run one at a time, in threads."""
 
-    def __init__(self, store: LocalStore, upload: str, name: str, fd: int) -> None:
+    def __init__(
+        self,
+        store: LocalStore,
+        upload: str,
+        name: str,
+        fd: int,
+        on_conflict: OnConflict,
+        *,
+        durable: bool,
+    ) -> None:
         self._store = store
+        self._on_conflict = on_conflict
+        self._durable = durable
+        self.replaces = on_conflict == "replace"
         self._spool = upload
         self._name = name
         self._fd = fd
@@ -257,7 +275,7 @@ class LocalSink(Sink):
                 if written:
                     rest[0] = rest[0][written:]
         behind = self._written - self._handed_out
-        if self._store.durable and behind >= WRITEBACK_STEP:
+        if self._durable and behind >= WRITEBACK_STEP:
             start_writeback(self._fd, self._handed_out, behind)
             self._handed_out = self._written
 
@@ -278,12 +296,12 @@ class LocalSink(Sink):
         store = self._store
         with _translated("cannot make the file durable"):
             os.fchmod(self._fd, FILE_MODE)
-            if store.durable:
+            if self._durable:
                 with timed(store.timings.fsync_file):
                     os.fsync(self._fd)  # never tried again: a second fsync can lie about the first
         name = self._publish()
         try:
-            if store.durable:
+            if self._durable:
                 with _translated("cannot make the file's name durable"):
                     store.names.sync()
         except StorageError:
@@ -297,7 +315,7 @@ class LocalSink(Sink):
         store = self._store
         fds = {"src_dir_fd": store.spool_fd, "dst_dir_fd": store.directory_fd}
         with _translated("cannot publish the file"):
-            if store.on_conflict == "replace":
+            if self.replaces:
                 return self._replace(fds)
             for name in self._candidates():
                 try:
@@ -309,7 +327,7 @@ class LocalSink(Sink):
 
     def _candidates(self) -> Iterator[str]:
         yield self._name
-        if self._store.on_conflict == "rename":
+        if self._on_conflict == "rename":
             for number in range(1, MAX_NUMBER + 1):
                 yield numbered(self._name, number)
 
@@ -322,7 +340,7 @@ class LocalSink(Sink):
 
     def _withdraw(self, name: str) -> None:
         # A file that took another's place stays: it is whole, and what it replaced is gone.
-        if self._store.on_conflict == "replace":
+        if self.replaces:
             return
         try:
             os.unlink(name, dir_fd=self._store.directory_fd)

@@ -42,6 +42,8 @@ class MemorySink(Sink):
     def __init__(self, store: MemoryStore, name: str) -> None:
         self._store = store
         self._name = name
+        self._on_conflict = store.on_conflict
+        self.replaces = store.on_conflict == "replace"
         self._data = bytearray()
         self._open = True
         store.open_sinks += 1
@@ -61,8 +63,8 @@ class MemorySink(Sink):
         """Put the file among the others."""
         await trio.lowlevel.checkpoint()
         name, number = self._name, 0
-        while name in self._store.files and self._store.on_conflict != "replace":
-            if self._store.on_conflict == "reject":
+        while name in self._store.files and not self.replaces:
+            if self._on_conflict == "reject":
                 raise ConflictError(f"a file named {name} is there already")
             number += 1
             name = numbered(self._name, number)

@@ -213,7 +213,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "half a frame": (after_upgrade(sends_half_a_frame), "lost", "without a word"),
     "no json": (says((TEXT, b"hello")), "nonsense", 'The text "hello" is not a signal'),
-    "json that is no object": (says((TEXT, b"[1]")), "nonsense", "A signal is a JSON object"),
+    "json that is no object": (says((TEXT, b"[1]")), "nonsense", "expected one JSON object"),
     "no utf-8": (says((TEXT, b"\xff\xfe")), "nonsense", "broke the rules of WebSocket"),
     "a frame with a reserved bit": (says((0x40 | TEXT, b"{}")), "nonsense", "rules of WebSocket"),
     "an unknown opcode": (says((0x3, b"{}")), "nonsense", "rules of WebSocket"),

@@ -104,3 +104,60 @@ def test_no_upload_starves_and_no_bound_breaks_however_small_the_memory(
             waiting.append(upload)
         assert share.held == sum(held) <= share.total
         assert not waiting or share.free < share.minimum
+
+
+def test_memory_that_became_less_is_promised_to_nobody_until_enough_came_back() -> None:
+    share = share_of(total=1024 * KIB)
+    share.take(800 * KIB)
+    assert share.resize(256 * KIB, 64 * KIB) == []
+    assert share.free < 0
+    assert share.head_start == 0
+    assert share.room(0, 0) == 0
+    share.wait(1)
+    assert share.give_back(600 * KIB) == []
+    assert share.give_back(8 * KIB) == [1]
+    assert share.held == share.total == 256 * KIB
+
+
+def test_memory_that_became_more_is_given_to_those_who_wait() -> None:
+    share = share_of(total=64 * KIB)
+    share.take(64 * KIB)
+    for turn in (1, 2, 3):
+        share.wait(turn)
+    assert share.resize(100 * KIB, 16 * KIB) == [1, 2]
+    assert share.resize(112 * KIB, 16 * KIB) == [3]
+    assert share.held == 112 * KIB
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(1, 64), st.integers(1, 16)), max_size=200
+    )
+)
+def test_however_the_memory_is_resized_no_promise_is_lost_and_none_goes_beyond_it(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    """Each step is an upload that takes or gives back all, or a new size for the memory."""
+    share, held, waiting = share_of(total=32, minimum=4), [0] * 8, list[int]()
+    for who, total, minimum in steps:
+        before = share.held
+        served, returned = list[int](), 0
+        if who >= len(held):
+            served = share.resize(max(total, minimum), minimum)
+        elif held[who]:
+            returned, held[who] = held[who], 0
+            served = share.give_back(returned)
+        elif room := share.room(0, 0):
+            share.take(room)
+            held[who] = room
+        elif who not in waiting:
+            share.wait(who)
+            waiting.append(who)
+        assert served == waiting[: len(served)]
+        del waiting[: len(served)]
+        for lucky in served:
+            held[lucky] = share.minimum
+        assert share.held == sum(held)
+        # More than there is may be held, but nothing is added to that.
+        assert share.held <= share.total or share.held == before - returned
+        assert not waiting or share.free < share.minimum

@@ -1,0 +1,432 @@
+"""SIGHUP: a right file is in force at once, a wrong one changes nothing, and nobody is cut off."""
+
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+from attrs import field, frozen
+from helpers.clients import (
+    JavaScriptClient,
+    arrived,
+    ask,
+    check_serves,
+    expect_fault,
+    expect_ready,
+    hear,
+    open_websocket,
+    read_head,
+    request,
+    say,
+    some_bytes,
+)
+from helpers.daemon import Daemon, Daemons, Settings, poll, write_config
+from websockets.exceptions import ConnectionClosed
+
+from galileod.config import KEYS, MAX_FILE
+from galileod.reload import NEEDS_RESTART
+
+CHUNK = 64 * 1024
+
+
+def count(host: Daemon, event: str) -> int:
+    return sum(line["event"] == event for line in host.log())
+
+
+def hang_up(host: Daemon, event: str) -> dict[str, object]:
+    """Send SIGHUP, and give the line that answers it."""
+    before = count(host, event)
+    host.send_signal(signal.SIGHUP)
+    poll(event, lambda: count(host, event) > before, host.text)
+    return host.wait_for(event)
+
+
+def rewrite(host: Daemon, settings: Settings) -> None:
+    """Put `settings` over those in the daemon's file."""
+    tables = tomllib.loads(host.config.read_text())
+    for name, table in settings.items():
+        tables.setdefault(name, {}).update(table)
+    write_config(host.config, tables)
+
+
+def reload(host: Daemon, settings: Settings) -> dict[str, object]:
+    rewrite(host, settings)
+    return hang_up(host, "config.reloaded")
+
+
+# Each key, and how its new value shows.
+
+
+def code(host: Daemon, size: int = 10, name: str | None = None) -> str | None:
+    """How an upload without a hash fails, or None."""
+    return JavaScriptClient(host.url, bytes(size), name).run().code
+
+
+def status(target: str = "/upload", **headers: str) -> Callable[[Daemon], int]:
+    return lambda host: ask(host, request(target, {**headers})).status
+
+
+def page(host: Daemon) -> int:
+    return ask(host, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").status
+
+
+def metrics(host: Daemon) -> int:
+    return ask(host, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").status
+
+
+def second_connection(host: Daemon) -> int:
+    with open_websocket(host.url):
+        return ask(host, request()).status
+
+
+def peer_by_proxy(host: Daemon) -> bool:
+    ask(host, request("/upload", {"X-Forwarded-For": "192.0.2.7"}))
+    peer: str = host.wait_for("connection.opened")["peer"]
+    return peer == "192.0.2.7"
+
+
+def slow_handshake(host: Daemon) -> int:
+    with host.dial() as connection:
+        connection.sendall(b"GET")
+        return read_head(connection).status
+
+
+def silent_upload(host: Daemon) -> str:
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="a", size=10)
+        return str(expect_fault(websocket, "idle")["code"])
+
+
+def no_metadata(host: Daemon) -> str:
+    with open_websocket(host.url) as websocket:
+        return str(expect_fault(websocket, "idle")["code"])
+
+
+def who_does_not_close(host: Daemon) -> int | None:
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="..", size=1)
+        with suppress(ConnectionClosed):
+            while True:
+                hear(websocket)
+        return websocket.close_code
+
+
+def trickling(host: Daemon) -> str:
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="a", size=CHUNK)
+        expect_ready(websocket)
+        while True:
+            websocket.ping()
+            with suppress(TimeoutError):
+                return str(hear(websocket, 0.02)["code"])
+
+
+def first_credit(host: Daemon) -> int:
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="a", size=100 << 20)
+        return expect_ready(websocket)
+
+
+def in_flight(host: Daemon) -> bool:
+    client = JavaScriptClient(host.url, some_bytes(4 << 20))
+    client.run()
+    most: int = host.wait_for("upload.stored", name=client.name)["in_flight_max"]
+    return most > 1
+
+
+def same_name_twice(host: Daemon) -> str | None:
+    code(host, name="same")
+    return code(host, name="same")
+
+
+def syncs(host: Daemon) -> int:
+    before = count(host, "fsync")
+    code(host)
+    return count(host, "fsync") - before
+
+
+def abandoned(host: Daemon) -> bool:
+    host.dial().close()
+    ask(host, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+    return host.find("connection.abandoned") is not None
+
+
+def drained(host: Daemon) -> int:
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="a", size=10)
+        expect_ready(websocket)
+        host.send_signal(signal.SIGTERM)
+        expect_fault(websocket, "shutting_down")
+    return host.wait()
+
+
+@frozen
+class Effect:
+    """With `value` the probe gives `after`; before, unless that would take long, `before`."""
+
+    value: object
+    probe: Callable[[Daemon], object]
+    before: object
+    after: object
+    start: Settings = field(factory=dict)
+
+
+LONG: Final = object()
+"""Before the reload the probe would wait for very long."""
+
+IN_VAIN: Final = "https://elsewhere.example"
+
+FSYNC_TOLD: Final = """
+import os, sys
+from galileod.cli import main
+fsync = os.fsync
+def telling(fd):
+    fsync(fd)
+    os.write(2, b'{"event": "fsync", "level": "info", "timestamp": ""}\\n')
+os.fsync = telling
+main()
+"""
+
+EFFECTS: Mapping[str, Effect] = {
+    "server.paths": Effect(["/other"], status("/other"), 404, 101),
+    "server.page": Effect(False, page, 200, 426),
+    "server.max_connections": Effect(1, second_connection, 101, 503),
+    "server.max_connections_per_address": Effect(1, second_connection, 101, 503),
+    "server.allowed_origins": Effect([IN_VAIN], status(Origin=IN_VAIN), 403, 101),
+    "server.trusted_proxies": Effect(["127.0.0.1"], peer_by_proxy, False, True),
+    "server.drain_timeout": Effect(0, drained, LONG, 0, {"server": {"drain_timeout": "1h"}}),
+    "timeouts.handshake": Effect(
+        "100ms", slow_handshake, LONG, 408, {"timeouts": {"handshake": "1h"}}
+    ),
+    "timeouts.metadata": Effect(
+        "100ms", no_metadata, LONG, "idle", {"timeouts": {"metadata": "1h"}}
+    ),
+    "timeouts.idle": Effect("100ms", silent_upload, LONG, "idle", {"timeouts": {"idle": "1h"}}),
+    "timeouts.close": Effect(
+        "100ms", who_does_not_close, LONG, 1008, {"timeouts": {"close": "1h"}}
+    ),
+    "limits.max_file_size": Effect(9, code, None, "too_large"),
+    "limits.min_rate": Effect(
+        "1GiB",
+        trickling,
+        LONG,
+        "too_slow",
+        {"limits": {"min_rate": 0}, "timeouts": {"idle": "300ms"}},
+    ),
+    "quota.total_bytes": Effect(9, code, None, "quota_exceeded"),
+    "quota.total_files": Effect(0, code, None, "quota_exceeded"),
+    "quota.user_bytes": Effect(9, code, None, "quota_exceeded"),
+    "quota.user_files": Effect(0, code, None, "quota_exceeded"),
+    "quota.user_uploads": Effect(0, code, None, "quota_exceeded"),
+    "chunks.min": Effect("1MiB", first_credit, 640 << 10, 1 << 20),
+    "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
+    "chunks.max_in_flight": Effect(1, in_flight, True, False),
+    "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "metrics.allow": Effect(["192.0.2.0/24"], metrics, 200, 403),
+    "storage.on_conflict": Effect("reject", same_name_twice, None, "conflict"),
+    "storage.min_free": Effect("1000000TiB", code, None, "no_space"),
+    "storage.durability": Effect("none", syncs, 2, 0),
+    "hash.required": Effect(True, code, None, "hash_required"),
+    "log.level": Effect("debug", abandoned, False, True),
+}
+
+
+def test_each_key_either_reloads_or_needs_a_restart() -> None:
+    assert sorted([*EFFECTS, *NEEDS_RESTART]) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("key", EFFECTS)
+def test_a_new_value_is_in_force_at_once(tmp_path: Path, key: str) -> None:
+    effect, (section, _, name) = EFFECTS[key], key.partition(".")
+    program = (sys.executable, "-c", FSYNC_TOLD)
+    with Daemon(tmp_path, effect.start, program=program).start() as host:
+        if effect.before is not LONG:
+            assert effect.probe(host) == effect.before
+        told = reload(host, {section: {name: effect.value}})
+        assert told["config"] == str(host.config)
+        assert told["changed"] == [key]
+        assert effect.probe(host) == effect.after
+        assert not host.find("config.restart_needed")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "in_force"),
+    [
+        ("server.listen", ["127.0.0.1:1", "unix:/x"], ["127.0.0.1:0"]),
+        ("storage.directory", "elsewhere", None),
+        ("log.format", "console", "json"),
+    ],
+)
+def test_a_key_that_needs_a_restart_says_so_each_time_and_what_is_in_force(
+    daemon: Daemons, key: str, value: object, in_force: object
+) -> None:
+    host, (section, _, name) = daemon(), key.partition(".")
+    rewrite(host, {section: {name: value}})
+    for told in (1, 2):
+        assert hang_up(host, "config.reloaded")["changed"] == []
+        line = host.wait_for("config.restart_needed", key=key)
+        assert line["in_force"] == (in_force or str(host.directory))
+        assert count(host, "config.restart_needed") == told
+    check_serves(host)
+
+
+def test_the_keys_that_need_a_restart_are_those_that_are_tested() -> None:
+    assert set(NEEDS_RESTART) == {"server.listen", "storage.directory", "log.format"}
+
+
+# What is wrong changes nothing.
+
+
+def vanish(path: Path) -> None:
+    path.unlink()
+
+
+def become_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def become_endless(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (vanish, "cannot be read: No such file or directory"),
+        (become_a_directory, "cannot be read: Is a directory"),
+        (become_endless, "is too large: expected 1MiB at the most"),
+        (lambda path: path.write_bytes(b"#" * (MAX_FILE + 1)), "is too large"),
+        (lambda path: path.write_bytes(b"# \xff"), "is not TOML: 'utf-8' codec can't decode"),
+        (lambda path: path.write_text("[limits\n"), "is not TOML: "),
+        (lambda path: path.write_text("[limits]\nmax_file_sise = 1\n"), "max_file_sise: unknown"),
+        (lambda path: path.write_text("[limits]\nmax_file_size = -1\n"), "max_file_size: -1:"),
+        (lambda path: path.write_text("[chunks]\nmax = 5\n"), "chunks.max: 5: expected from"),
+    ],
+    ids=["gone", "directory", "endless", "large", "binary", "half", "unknown", "value", "rule"],
+)
+def test_a_file_that_is_wrong_is_told_in_one_line_and_changes_nothing(
+    daemon: Daemons, spoil: Callable[[Path], object], reason: str
+) -> None:
+    host = daemon({"limits": {"max_file_size": 1_000_000}})
+    whole = host.config.read_text()
+    spoil(host.config)
+    told = hang_up(host, "config.rejected")
+    assert str(told["reason"]).startswith(f"{host.config}: ")
+    assert reason in str(told["reason"])
+    assert told["level"] == "warning"
+    check_serves(host)
+    assert code(host, 1_000_001) == "too_large"
+    if host.config.is_dir():
+        host.config.rmdir()
+    else:
+        host.config.unlink(missing_ok=True)
+    host.config.write_text(whole)
+    assert hang_up(host, "config.reloaded")["changed"] == []
+
+
+def test_without_a_file_there_is_nothing_to_read_until_there_is_one(tmp_path: Path) -> None:
+    flags = ("--listen", "127.0.0.1:0", "--directory", str(tmp_path / "files"))
+    missing = tmp_path / "none.toml"
+    script = (
+        "import sys; from galileod import cli, config; config.DEFAULT_FILE = sys.argv.pop(1); "
+        "at = sys.argv.index('--config'); del sys.argv[at : at + 2]; cli.main()"
+    )
+    program = (sys.executable, "-c", script, str(missing))
+    with Daemon(tmp_path, flags=flags, program=program) as host:
+        host.start()
+        assert host.wait_for("server.started")["config"] is None
+        told = hang_up(host, "config.rejected")["reason"]
+        assert told == "there is no file to read; what is in force stays"
+        write_config(missing, {"limits": {"max_file_size": 9}})
+        assert hang_up(host, "config.reloaded")["config"] == str(missing)
+        assert code(host) == "too_large"
+
+
+def test_flags_stay_above_the_file(daemon: Daemons, tmp_path: Path) -> None:
+    host = daemon(flags=("--directory", str(tmp_path / "flagged")))
+    told = reload(host, {"storage": {"directory": "elsewhere"}, "hash": {"required": True}})
+    assert told["changed"] == ["hash.required"]
+    assert not host.find("config.restart_needed")
+
+
+# Uploads that run.
+
+
+def test_a_running_upload_goes_on_by_its_own_settings_through_many_reloads(
+    daemon: Daemons,
+) -> None:
+    sizes = {"min": CHUNK, "max": CHUNK, "max_in_flight": 2}
+    host = daemon({"chunks": sizes, "limits": {"max_file_size": 6 * CHUNK}})
+    with open_websocket(host.url) as upload:
+        say(upload, name="kept.bin", size=6 * CHUNK)
+        assert [expect_ready(upload), expect_ready(upload)] == [CHUNK, CHUNK]
+        reload(
+            host,
+            {
+                "limits": {"max_file_size": 1},
+                "hash": {"required": True},
+                "quota": {"total_files": 0},
+                "timeouts": {"idle": "1s"},
+                "chunks": {"max_in_flight": 1, "memory": CHUNK},
+                "storage": {"on_conflict": "reject", "min_free": "1000000TiB"},
+            },
+        )
+        upload.send(bytes(CHUNK))
+        for _ in range(20):
+            host.send_signal(signal.SIGHUP)
+        for _ in range(5):
+            upload.send(bytes(CHUNK))
+            expect_ready(upload)
+        say(upload, finished=True)
+        assert hear(upload) == {"close": True}
+    assert (host.directory / "kept.bin").read_bytes() == bytes(6 * CHUNK)
+    assert code(host) == "too_large"
+
+
+def test_many_signals_are_few_reloads_and_none_is_lost(daemon: Daemons) -> None:
+    host = daemon()
+    for number in range(200):
+        if number == 150:
+            rewrite(host, {"limits": {"max_file_size": 9}})
+        host.send_signal(signal.SIGHUP)
+    host.wait_for("config.reloaded", changed=["limits.max_file_size"])
+    assert count(host, "config.reloaded") <= 200
+    assert code(host) == "too_large"
+
+
+def test_a_reload_while_draining_does_no_harm(daemon: Daemons) -> None:
+    host = daemon({"server": {"drain_timeout": "1h"}})
+    with ExitStack() as stack:
+        upload = stack.enter_context(open_websocket(host.url))
+        say(upload, name="a", size=10)
+        expect_ready(upload)
+        host.send_signal(signal.SIGTERM)
+        host.wait_for("server.draining")
+        reload(host, {"limits": {"max_file_size": 1}})
+        upload.send(bytes(10))
+        assert arrived(upload)[-1].get("ready")
+        say(upload, finished=True)
+        assert hear(upload) == {"close": True}
+    assert host.wait() == 0
+
+
+def test_a_hangup_before_it_listens_is_survived(daemon: Daemons) -> None:
+    host = daemon(start=False)
+    os.mkfifo(fifo := host.folder / "slow.fifo")
+    whole = host.config.read_bytes()
+    host.config.unlink()
+    host.config.symlink_to(fifo)
+    host.spawn()
+    # It has begun to read, which is after it began to ignore hangups.
+    with fifo.open("wb") as writing:
+        host.send_signal(signal.SIGHUP)
+        writing.write(whole)
+    host.wait_for("server.started")
+    assert host.stop() == 0

@@ -1,0 +1,99 @@
+"""Repeated failures are counted, and not all written."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galileod.policy.flood import EACH, IN_ALL, MAX_KINDS, OTHER, Flood, Kind
+
+REFUSED = Kind("connection.refused", "400")
+FAILED = Kind("upload.failed", "idle")
+OPENED = Kind("connection.opened")
+
+
+def test_of_one_kind_from_one_source_the_first_are_written() -> None:
+    lines = Flood()
+    assert [lines.admits_failure(REFUSED, "a") for _ in range(EACH + 2)] == [True] * EACH + [
+        False,
+        False,
+    ]
+    assert lines.admits_failure(REFUSED, "b")
+    assert lines.admits_failure(FAILED, "a")
+    assert lines.turn() == {REFUSED: 2}
+
+
+def test_what_a_source_begins_is_not_written_while_it_floods() -> None:
+    lines = Flood()
+    for _ in range(EACH):
+        assert lines.admits_beginning(OPENED, "a")
+        lines.admits_failure(REFUSED, "a")
+    assert lines.admits_beginning(OPENED, "a")
+    lines.admits_failure(REFUSED, "a")
+    assert not lines.admits_beginning(OPENED, "a")
+    assert lines.admits_beginning(OPENED, "b")
+    assert lines.turn() == {REFUSED: 1, OPENED: 1}
+    assert lines.admits_beginning(OPENED, "a")
+
+
+def test_however_many_begin_without_failing_all_are_written() -> None:
+    lines = Flood()
+    assert all(lines.admits_beginning(OPENED, "a") for _ in range(10 * IN_ALL))
+    assert lines.turn() == {}
+
+
+def test_many_sources_together_are_bounded_too() -> None:
+    lines = Flood()
+    written = sum(lines.admits_failure(REFUSED, str(source)) for source in range(3 * IN_ALL))
+    assert written == IN_ALL
+    assert not lines.admits_beginning(OPENED, "somebody else")
+    assert lines.turn() == {REFUSED: 2 * IN_ALL, OPENED: 1}
+
+
+def test_kinds_beyond_the_bound_are_counted_as_one() -> None:
+    lines = Flood()
+    for source in range(IN_ALL):
+        lines.admits_failure(REFUSED, str(source))
+    for number in range(MAX_KINDS + 5):
+        lines.admits_failure(Kind("odd", str(number)), "a")
+    told = lines.turn()
+    assert len(told) == MAX_KINDS + 1
+    assert told[OTHER] == 5
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["failure", "beginning", "turn"]),
+            st.sampled_from([REFUSED, FAILED, OPENED]),
+            st.integers(0, 99),
+        ),
+        max_size=500,
+    )
+)
+def test_each_line_is_written_or_counted_and_the_bounds_hold(
+    steps: list[tuple[str, Kind, int]],
+) -> None:
+    lines = Flood()
+    written: Counter[tuple[Kind, str]] = Counter()
+    missing: Counter[Kind] = Counter()
+    for what, kind, who in steps:
+        source = str(who)
+        if what == "turn":
+            assert lines.turn() == missing
+            written.clear()
+            missing.clear()
+        elif what == "failure":
+            if lines.admits_failure(kind, source):
+                written[kind, source] += 1
+            else:
+                missing[kind] += 1
+                assert written[kind, source] == EACH or written.total() == IN_ALL
+        elif not lines.admits_beginning(kind, source):
+            missing[kind] += 1
+            flooded = any(count == EACH for (_, one), count in written.items() if one == source)
+            assert flooded or written.total() == IN_ALL
+        assert written.total() <= IN_ALL
+        assert all(count <= EACH for count in written.values())
+        assert len(lines._written) <= IN_ALL
+    assert lines.turn() == missing

@@ -14,6 +14,9 @@ from structlog.typing import FilteringBoundLogger
 from . import __version__
 from .config import Config
 from .config import Server as ServerSection
+from .hooks.delivery import Delivery
+from .hooks.post import read_secret
+from .hooks.settings import HookError
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, name_of, open_listeners, remove_sockets
@@ -30,8 +33,9 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 FILES_PER_CONNECTION: Final = 2
 """A socket and a spool file."""
 
-OWN_FILES: Final = 128
-"""Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
+OWN_FILES: Final = 256
+"""Descriptors beside those: of connections that are refused (64), of the hook's attempts (32 by 4),
+listeners, log, ledger, store."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -61,6 +65,11 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
         metrics.fsync_directory_seconds.observe,
     )
     settings = config.storage
+    if config.hooks.secret_file is not None:
+        try:
+            read_secret(config.hooks.secret_file)
+        except HookError as error:
+            raise StartError(str(error)) from error
     try:
         store = LocalStore.open(
             settings.directory, settings.on_conflict, settings.durability, timings
@@ -69,7 +78,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
         raise StartError(str(error)) from error
     try:
         ledger = Ledger.open(store.ledger_path)
-        ledger.reconcile(store.files())
+        ledger.reconcile(store.files(), store.find)
     except (LedgerError, StorageError) as error:
         raise StartError(str(error)) from error
     try:
@@ -97,6 +106,7 @@ async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]
                 )
             )  # fmt: skip
             control.start_soon(watch_loop, metrics)
+            connections.start_soon(Delivery(house, store.directory).run)
             with accepting:
                 await trio.serve_listeners(
                     server.serve_socket, listeners, handler_nursery=connections

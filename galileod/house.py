@@ -5,18 +5,19 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from functools import partial
 
 import trio
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .ledger import Ledger, LedgerError
 from .metrics import Metrics
+from .outbox import Outbox
 from .policy.quota import check_quota
 from .policy.space import check_space
 from .pool import Pool
 from .protocol.receiver import UploadReceiver
 from .stopping import Stopping
-from .storage.base import Store, Stored
+from .storage.base import Sink, Store, Stored
 
 
 @frozen(eq=False)
@@ -30,6 +31,7 @@ class House:
     metrics: Metrics = field(factory=Metrics)
     stopping: Stopping = field(factory=Stopping)
     running: set["Reservation"] = field(factory=set)
+    outbox: Outbox = field(default=Factory(lambda house: Outbox(house.ledger), takes_self=True))
     _admitting: trio.Lock = field(factory=trio.Lock)
     _replacing: trio.Lock = field(factory=trio.Lock)
 
@@ -42,7 +44,7 @@ class House:
         Raises Fault where a limit forbids it; LedgerError, StorageError.
         """
         size = receiver.window.remaining
-        reservation = Reservation(self.ledger, upload, receiver, log)
+        reservation = Reservation(self.ledger, self.outbox, upload, receiver, log)
         # One at a time, or two could each be refused for the other's sake.
         async with self._admitting:
             expected = sum(other.receiver.window.remaining for other in self.running)
@@ -74,9 +76,17 @@ class Reservation:
     """What one running upload holds in the ledger."""
 
     _ledger: Ledger
+    _outbox: Outbox
     _upload: str
     receiver: UploadReceiver
     _log: FilteringBoundLogger
+
+    async def promise(self, sink: Sink, receipt: str) -> None:
+        """Owe the hook this receipt from the moment in which the sink's file is published.
+
+        Raises LedgerError, StorageError: better no file than one that nobody is told of.
+        """
+        await self._ledger.promise(self._upload, sink.inode, receipt)
 
     async def become(self, stored: Stored) -> None:
         """Turn into the file that is stored by now. Cannot fail: the disk has decided."""
@@ -86,6 +96,7 @@ class Reservation:
             except LedgerError as error:
                 # The reservation stands for the file until the next start, which asks the disk.
                 self._log.warning("ledger.behind", reason=str(error))
+        self._outbox.ring()
 
     async def release(self) -> None:
         """Give back what is held. A file that it became is not touched."""

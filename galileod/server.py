@@ -252,7 +252,8 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                reason = await serve_upload(Session(self._house, transport, peer.user, log))
+                session = Session(self._house, transport, peer.user, peer.name, log)
+                reason = await serve_upload(session)
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:

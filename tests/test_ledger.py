@@ -219,6 +219,7 @@ async def test_whoever_asks_for_the_total_may_go_away_while_the_disk_hangs(
         nursery.cancel_scope.cancel()
     assert not goes_on.is_set()
     goes_on.set()
+    ledger.close()
 
 
 RECEIPT = '{"id": "1"}'

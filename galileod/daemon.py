@@ -33,9 +33,11 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 FILES_PER_CONNECTION: Final = 2
 """A socket and a spool file."""
 
-OWN_FILES: Final = 256
-"""Descriptors beside those: of connections that are refused (64), of the hook's attempts (32 by 4),
-listeners, log, ledger, store."""
+FILES_PER_ATTEMPT: Final = 4
+"""Two pipes with a command, its process, and what its start takes; or a socket."""
+
+OWN_FILES: Final = 128
+"""Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -57,7 +59,8 @@ async def run(config: Config, source: str | None) -> None:
 
 
 async def _serve(config: Config, source: str | None, signals: AsyncIterator[int]) -> None:
-    config = evolve(config, server=_fit_file_limit(config.server))
+    held = OWN_FILES + FILES_PER_ATTEMPT * config.hooks.parallel
+    config = evolve(config, server=_fit_file_limit(config.server, held))
     metrics = Metrics()
     timings = Timings(
         metrics.write_seconds.observe,
@@ -138,11 +141,14 @@ async def _stop_on_signal(
     connections.cancel()
 
 
-def _fit_file_limit(server: ServerSection) -> ServerSection:
-    """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
+def _fit_file_limit(server: ServerSection, held: int) -> ServerSection:
+    """Take as many descriptors as we may; where the cap needs more, lower it and say so.
+
+    `held` are those that are not for connections.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    fitting = max(1, (most - OWN_FILES) // FILES_PER_CONNECTION)
+    fitting = max(1, (most - held) // FILES_PER_CONNECTION)
     if fitting >= server.max_connections:
         return server
     _log.warning(

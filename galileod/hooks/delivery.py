@@ -78,15 +78,16 @@ class Delivery:
             return math.inf
         if now < self._resume:
             return self._resume
+        running = frozenset(self._running)
         try:
-            # Those that run are still among them, and may be all but one.
-            owed = await self._house.outbox.first(hooks.parallel + len(self._running))
+            # Those that run are still among them.
+            owed = await self._house.outbox.first(hooks.parallel + len(running))
         except LedgerError as error:
             _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE
         for one in owed:
-            if one.number in self._running:
-                continue
+            if one.number in running:
+                continue  # also if it has ended since the ledger was asked
             if one.due > now or len(self._running) >= hooks.parallel:
                 return one.due if one.due > now else math.inf
             self._running.add(one.number)
@@ -106,7 +107,7 @@ class Delivery:
                 log.exception("hook.error")
                 await self._failed(owed, "a mistake of ours", log)
             else:
-                self._failures = 0
+                self._failures, self._resume = 0, -math.inf
                 await self._house.outbox.delivered(owed.number)
                 log.info("hook.delivered", attempt=owed.attempts + 1)
         except LedgerError as error:

@@ -37,7 +37,9 @@ async def post(
     `number` is the receipt's `id`, by which one that comes twice is known. Of the answer no more is
     read than its head, which httpcore bounds at 100 KiB; no redirect is followed.
     """
-    secret = read_secret(secret_file) if secret_file else None
+    secret = None
+    if secret_file is not None:
+        secret = await trio.to_thread.run_sync(read_secret, secret_file)
     headers = make_headers(url, receipt, number, secret, int(time.time()))
     try:
         with trio.fail_after(timeout):
@@ -78,12 +80,13 @@ def make_headers(
 
 
 def read_secret(path: str) -> bytes:
-    """The key for the signature: the file without the line's end. Raises HookError.
+    """The key for the signature: the file without the line's end. Blocks. Raises HookError.
 
     It is read for each attempt, so that a new one holds at once.
     """
     try:
-        with open(path, "rb") as file:
+        # A FIFO is no secret either; opening one must not wait for its other side.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             secret = file.read(MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
     except OSError as error:

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import os
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -76,6 +79,21 @@ def test_the_signature_covers_body_and_time_and_depends_on_the_secret() -> None:
         for now in (1, 2)
     }
     assert len(variants) == 8
+
+
+def test_the_readmes_way_to_verify_takes_ours_and_nothing_else() -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    (block,) = (part for part in readme.split("```python\n") if "is_from_galileod" in part)
+    names: dict[str, Any] = {}
+    exec(block.partition("```")[0], names)  # noqa: S102  our own text
+    verify, now = names["is_from_galileod"], int(time.time())
+    good = make_headers("http://x/", RECEIPT, "1", b"secret", now)
+    old = make_headers("http://x/", RECEIPT, "1", b"secret", now - 3600)
+    assert verify(good, RECEIPT, b"secret")
+    assert not verify(good, RECEIPT + b" ", b"secret")
+    assert not verify(good, RECEIPT, b"other")
+    assert not verify({**good, "X-Galileod-Timestamp": str(now - 1)}, RECEIPT, b"secret")
+    assert not verify(old, RECEIPT, b"secret")
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
@@ -207,3 +225,6 @@ def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_secret(str(tmp_path / "secret"))
     with pytest.raises(HookError, match="Is a directory"):
         read_secret(str(tmp_path))
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with pytest.raises(HookError, match="expected a text"):
+        read_secret(str(tmp_path / "fifo"))

@@ -28,6 +28,8 @@ READ: Final = 64 * 1024
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "TZ")
 """Of the daemon's environment, what a command gets. The rest may be secret."""
 
+Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream]
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -52,7 +54,7 @@ async def run_command(
         # Not the error's own text: it has the whole of a path that may be long.
         reason = os.strerror(error.errno or errno.EIO)
         raise HookError(f"the command cannot be started: {reason}") from None
-    stdin, stdout = cast("Pipes", (process.stdin, process.stdout))
+    stdin, stdout = cast(Pipes, (process.stdin, process.stdout))
     output = bytearray()
     try:
         async with stdin, stdout, trio.open_nursery() as nursery:
@@ -72,9 +74,6 @@ async def run_command(
         raise HookError(f"the command did not end within {timeout:g} seconds")
     if process.returncode:
         raise HookError(_status(process.returncode))
-
-
-Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream]
 
 
 async def _feed(stdin: trio.abc.SendStream, receipt: bytes) -> None:

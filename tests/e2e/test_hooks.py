@@ -1,5 +1,6 @@
 """Hooks, from outside: a real daemon tells a script or a receiver of each stored file."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import pytest
 from helpers.clients import (
@@ -20,6 +20,7 @@ from helpers.clients import (
 )
 from helpers.daemon import Daemon, Daemons, poll, run_galileod
 from helpers.hooks import HookReceiver, Script, secret_file, silence, status
+from websockets.exceptions import WebSocketException
 
 from galileod import __version__
 
@@ -221,33 +222,55 @@ def test_without_a_hook_nothing_is_owed_and_what_was_owed_waits(
     assert [posted.receipt["name"] for posted in receiver.posted] == ["owed.txt"]
 
 
-KILLED_AT_THE_ENTRY: Final = """
-import os, signal
-from galileod.ledger import Ledger
-Ledger._commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-from galileod.cli import main
-main()
-"""
+def killed_at(step: str) -> tuple[str, ...]:
+    """A galileod that is killed where it would begin this step, as `module.Class.method`."""
+    kind, _, method = step.rpartition(".")
+    module, _, name = kind.rpartition(".")
+    program = (
+        f"import os, signal; from galileod.{module} import {name};"
+        f"{name}.{method} = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "from galileod.cli import main; main()"
+    )
+    return (sys.executable, "-c", program)
 
 
-@pytest.mark.parametrize("on_conflict", ["rename", "replace"])
-def test_a_kill_between_the_publication_and_the_entry_loses_no_delivery(
-    tmp_path: Path, receiver: HookReceiver, on_conflict: str
+@pytest.mark.parametrize(
+    ("step", "on_conflict", "stored", "deliveries"),
+    [
+        ("storage.local.LocalSink._publish", "rename", False, 0),
+        # Published, and not yet in the ledger.
+        ("ledger.Ledger._commit", "rename", True, 1),
+        ("ledger.Ledger._commit", "replace", True, 1),
+        ("hooks.delivery.Delivery._attempt", "rename", True, 1),
+        # The receiver has it, and the ledger does not know.
+        ("outbox.Outbox.delivered", "rename", True, 2),
+    ],
+)
+def test_a_kill_at_any_step_loses_no_delivery_and_invents_none(
+    tmp_path: Path,
+    receiver: HookReceiver,
+    step: str,
+    on_conflict: str,
+    deliveries: int,
+    *,
+    stored: bool,
 ) -> None:
     tables = settings(receiver.origin)
     tables["storage"] = {
         "directory": str(tmp_path / "files"), "min_free": 0, "on_conflict": on_conflict,
     }  # fmt: skip
-    program = (sys.executable, "-c", KILLED_AT_THE_ENTRY)
-    with Daemon(tmp_path, tables, program=program) as host:
+    with Daemon(tmp_path, tables, program=killed_at(step)) as host:
         host.start()
-        assert JavaScriptClient(host.url, DATA, "a.txt").run().ending != "stored"
+        with contextlib.suppress(OSError, EOFError, WebSocketException):
+            JavaScriptClient(host.url, DATA, "a.txt").run()
         assert host.wait() == -signal.SIGKILL
-        assert list(host.visible()) == ["a.txt"]
-        assert receiver.posted == []
+        assert list(host.visible()) == ["a.txt"] * stored
     with Daemon(tmp_path, tables) as host:
-        host.start().wait_for("hook.delivered")
+        host.start()
+        if deliveries:
+            host.wait_for("hook.delivered")
+        assert host.stop() == 0
         usage = json.loads(run_galileod("usage", "--json", "--config", host.config).stdout)
-        assert [one["user"] for one in usage["users"]] == ["127.0.0.1"]
-    (posted,) = receiver.posted
-    assert (posted.receipt["name"], posted.receipt["sha1"]) == ("a.txt", SHA1)
+        assert [one["user"] for one in usage["users"]] == ["127.0.0.1"] * stored
+    assert [posted.receipt["name"] for posted in receiver.posted] == ["a.txt"] * deliveries
+    assert len({posted.headers["Idempotency-Key"] for posted in receiver.posted}) <= 1

@@ -88,8 +88,10 @@ class Delivery:
         for one in owed:
             if one.number in running:
                 continue  # also if it has ended since the ledger was asked
-            if one.due > now or len(self._running) >= hooks.parallel:
-                return one.due if one.due > now else math.inf
+            if one.due > now:
+                return one.due
+            if len(self._running) >= hooks.parallel:
+                break  # the end of one of them rings
             self._running.add(one.number)
             attempts.start_soon(self._attempt, hooks, one)
         return math.inf
@@ -108,7 +110,8 @@ class Delivery:
                 await self._failed(owed, "a mistake of ours", log)
             else:
                 self._failures, self._resume = 0, -math.inf
-                await self._house.outbox.delivered(owed.number)
+                with trio.CancelScope(shield=True):  # bounded by the ledger's own BUSY_SECONDS
+                    await self._house.outbox.delivered(owed.number)
                 log.info("hook.delivered", attempt=owed.attempts + 1)
         except LedgerError as error:
             # It is delivered again, which a receiver knows by the id; but not at once.

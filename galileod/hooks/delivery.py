@@ -110,6 +110,7 @@ class Delivery:
                 await self._failed(owed, "a mistake of ours", log)
             else:
                 self._failures, self._resume = 0, -math.inf
+                self._house.metrics.attempted("delivered")
                 with trio.CancelScope(shield=True):  # bounded by the ledger's own BUSY_SECONDS
                     await self._house.outbox.delivered(owed.number)
                 log.info("hook.delivered", attempt=owed.attempts + 1)
@@ -128,8 +129,10 @@ class Delivery:
         self._failures += 1
         self._resume = now + pause(self._failures)
         if seconds is None:
+            self._house.metrics.attempted("failed")
             log.error("hook.failed", reason=reason, attempt=attempt)
             await self._house.outbox.put_off(owed.number, None)
         else:
+            self._house.metrics.attempted("retried")
             log.warning("hook.retry", reason=reason, attempt=attempt, next=round(seconds, 3))
             await self._house.outbox.put_off(owed.number, now + seconds)

@@ -148,6 +148,9 @@ async def test_one_that_fails_is_tried_again_ever_more_seldom_and_then_given_up(
     for line, (_, before), (_, after) in zip(retries, scene.told, scene.told[1:], strict=False):
         # The hook itself may be taken to be down meanwhile.
         assert line["next"] <= after - before + 0.001 <= line["next"] + LONGEST_PAUSE + 0.002
+    counted = scene.house.metrics.registry.get_sample_value
+    for outcome, count in (("delivered", 0), ("retried", ATTEMPTS - 1), ("failed", 1)):
+        assert counted("galileod_hook_attempts_total", {"outcome": outcome}) == count
     # It is kept, for the next start.
     assert await scene.owed() == 1
 

@@ -14,6 +14,8 @@ from attrs import evolve, field, fields, frozen
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from .addresses import Listen, Network, TcpAddress, UnixAddress, parse_address, parse_network
+from .hooks import settings as hook_settings
+from .hooks.settings import HIDDEN, Hook, Hooks
 from .policy.quota import Quota
 from .units import Duration, Size, format_duration, format_size, parse_duration, parse_size
 
@@ -128,6 +130,7 @@ class Config:
     chunks: Chunks = field(factory=Chunks)
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
+    hooks: Hooks = field(factory=Hooks)  # `[hooks]`
     log: Log = field(factory=Log)
     metrics: Metrics = field(factory=Metrics)
 
@@ -233,6 +236,7 @@ def _violations(config: Config) -> Iterator[Violation]:
     yield from _chunk_violations(config.chunks)
     if not config.storage.directory or "\0" in config.storage.directory:
         yield "storage.directory", config.storage.directory, "the path of a directory"
+    yield from hook_settings.violations(config.hooks)
 
 
 def _server_violations(server: Server) -> Iterator[Violation]:
@@ -293,6 +297,8 @@ def _unknown(key: str) -> str:
 
 
 def _sentence(key: str, value: object, expected: str) -> str:
+    if key == HIDDEN:
+        return f"{key}: expected {expected}"
     shown = repr(value)
     return f"{key}: {shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'}: expected {expected}"
 
@@ -346,9 +352,13 @@ _converter.register_structure_hook(Size, lambda value, _: parse_size(value))
 _converter.register_structure_hook(Duration, lambda value, _: parse_duration(value))
 _converter.register_structure_hook(Network, lambda value, _: parse_network(value))
 _converter.register_structure_hook(Listen, lambda value, _: parse_address(value))
-for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Log, Metrics):
+_converter.register_structure_hook(Hook, lambda value, _: hook_settings.parse_hook(value))
+for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Hooks, Log, Metrics):
     _converter.register_structure_hook(_kind, _section(_kind))
 _converter.register_unstructure_hook(Size, format_size)
 _converter.register_unstructure_hook(Duration, format_duration)
+_converter.register_unstructure_hook(
+    Hook, lambda hook: hook if isinstance(hook, str) else list(hook)
+)
 for _address in (TcpAddress, UnixAddress, *get_args(Network)):
     _converter.register_unstructure_hook(_address, str)

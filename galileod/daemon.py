@@ -12,7 +12,10 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from . import __version__, logs
-from .config import Config
+from .config import Config, ConfigError
+from .hooks.delivery import Delivery
+from .hooks.post import read_secret
+from .hooks.settings import HookError
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, name_of, open_listeners, remove_sockets
@@ -29,6 +32,9 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 FILES_PER_CONNECTION: Final = 2
 """A socket and a spool file."""
+
+FILES_PER_ATTEMPT: Final = 4
+"""Two pipes with a command, its process, and what its start takes; or a socket."""
 
 OWN_FILES: Final = 128
 """Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
@@ -62,6 +68,10 @@ async def _serve(
     signals: AsyncIterator[int],
     hangups: AsyncIterator[int],
 ) -> None:
+    try:
+        _check_secret(config)
+    except ConfigError as error:
+        raise StartError(str(error)) from error
     config = _fit_file_limit(config)
     metrics = Metrics()
     timings = Timings(
@@ -78,7 +88,7 @@ async def _serve(
         raise StartError(str(error)) from error
     try:
         ledger = Ledger.open(store.ledger_path)
-        ledger.reconcile(store.files())
+        ledger.reconcile(store.files(), store.find)
     except (LedgerError, StorageError) as error:
         raise StartError(str(error)) from error
     try:
@@ -109,6 +119,7 @@ async def _serve(
                 )
             )  # fmt: skip
             control.start_soon(watch_loop, metrics)
+            connections.start_soon(Delivery(house, store.directory).run)
             with accepting:
                 await trio.serve_listeners(
                     server.serve_socket, listeners, handler_nursery=connections
@@ -161,15 +172,26 @@ def _adopting(house: House, store: LocalStore, config: Config) -> Callable[[], N
 
 def _read_to_fit(read: Read) -> tuple[Config, str | None]:
     config, source = read()
+    _check_secret(config)
     return _fit_file_limit(config), source
+
+
+def _check_secret(config: Config) -> None:
+    """Raises ConfigError where the hook's secret is of no use."""
+    if config.hooks.secret_file is not None:
+        try:
+            read_secret(config.hooks.secret_file)
+        except HookError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _fit_file_limit(config: Config) -> Config:
     """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
     server = config.server
+    held = OWN_FILES + FILES_PER_ATTEMPT * config.hooks.parallel
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    fitting = max(1, (most - OWN_FILES) // FILES_PER_CONNECTION)
+    fitting = max(1, (most - held) // FILES_PER_CONNECTION)
     if fitting >= server.max_connections:
         return config
     _log.warning(

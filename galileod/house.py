@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from .config import Config
 from .ledger import Ledger, LedgerError
 from .metrics import Metrics
+from .outbox import Outbox
 from .policy.pacing import least_credit
 from .policy.quota import check_quota
 from .policy.space import check_space
@@ -31,6 +32,7 @@ class House:
     metrics: Metrics = field(factory=Metrics)
     stopping: Stopping = field(factory=Stopping)
     running: set["Reservation"] = field(factory=set)
+    outbox: Outbox = field(default=Factory(lambda house: Outbox(house.ledger), takes_self=True))
     _admitting: trio.Lock = field(factory=trio.Lock)
     _replacing: trio.Lock = field(factory=trio.Lock)
     _publishing: int = 0
@@ -41,6 +43,7 @@ class House:
         self.config = config
         chunks = config.chunks
         self.pool.resize(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
+        self.outbox.ring()  # there may be a hook now that owed receipts have waited for
 
     @asynccontextmanager
     async def reserve(
@@ -51,7 +54,7 @@ class House:
         Raises Fault where a limit forbids it; LedgerError, StorageError.
         """
         size = receiver.window.remaining
-        reservation = Reservation(self.ledger, upload, receiver, log)
+        reservation = Reservation(self.ledger, self.outbox, upload, receiver, log)
         # One at a time, or two could each be refused for the other's sake.
         async with self._admitting:
             expected = sum(other.receiver.window.remaining for other in self.running)
@@ -95,9 +98,17 @@ class Reservation:
     """What one running upload holds in the ledger."""
 
     _ledger: Ledger
+    _outbox: Outbox
     _upload: str
     receiver: UploadReceiver
     _log: FilteringBoundLogger
+
+    async def promise(self, sink: Sink, receipt: str) -> None:
+        """Owe the hook this receipt from the moment in which the sink's file is published.
+
+        Raises LedgerError, StorageError: better no file than one that nobody is told of.
+        """
+        await self._ledger.promise(self._upload, sink.inode, receipt)
 
     async def become(self, stored: Stored) -> None:
         """Turn into the file that is stored by now. Cannot fail: the disk has decided."""
@@ -107,6 +118,7 @@ class Reservation:
             except LedgerError as error:
                 # The reservation stands for the file until the next start, which asks the disk.
                 self._log.warning("ledger.behind", reason=str(error))
+        self._outbox.ring()
 
     async def release(self) -> None:
         """Give back what is held. A file that it became is not touched."""

@@ -5,7 +5,7 @@ removed, added or changed by hand, and uploads that a crash cut off.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -48,6 +48,18 @@ _MIGRATIONS: Final = (
         UPDATE holdings SET reserved = reserved - old.bytes, uploads = uploads - 1
         WHERE user = old.user;
     END;
+    """,
+    # 2: receipts for the hook. One stands with its upload, and the number of the spool file, from
+    # just before the publication, so that a crash between that and the entry loses neither.
+    """
+    ALTER TABLE uploads ADD COLUMN inode INTEGER;
+    ALTER TABLE uploads ADD COLUMN receipt TEXT;
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL, receipt TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, due REAL
+    );
+    CREATE INDEX outbox_by_due ON outbox (due) WHERE due IS NOT NULL;
     """,
 )
 
@@ -96,30 +108,45 @@ class Ledger:
         `allow` is called with what all hold and what this user holds, while nobody else can
         change it; what it raises passes through, and nothing is entered then.
         """
-        await self._run(self._reserve, upload, user, size, allow)
+        await self.run(self._reserve, upload, user, size, allow)
+
+    async def promise(self, upload: str, inode: int, receipt: str) -> None:
+        """Note that `receipt` is owed to the hook as soon as the file `inode` is published.
+
+        When this returns, it survives a power cut.
+        """
+        await self.run(self._promise, upload, inode, receipt)
 
     async def commit(self, upload: str, name: str) -> None:
-        """The upload's file stands under `name` now."""
-        await self._run(self._commit, upload, name)
+        """The upload's file stands under `name` now, and what was promised is owed."""
+        await self.run(self._commit, upload, name, trio.current_time())
 
     async def release(self, upload: str) -> None:
         """The upload ended otherwise. One that was committed is left alone."""
-        await self._run(self._execute, "DELETE FROM uploads WHERE upload = ?", (upload,))
+        await self.run(self._execute, "DELETE FROM uploads WHERE upload = ?", (upload,))
 
     async def total(self) -> Holding:
         """What all hold together. Raises LedgerError."""
         # Nothing is changed by it, so whoever asks may go away while the disk hangs.
-        return await self._run(self._total, abandon_on_cancel=True)
+        return await self.run(self._total, abandon_on_cancel=True)
 
-    def reconcile(self, on_disk: Mapping[str, int]) -> None:
+    def reconcile(
+        self,
+        on_disk: Mapping[str, int],
+        find: Callable[[Collection[int]], Mapping[int, str]] = lambda _: {},
+    ) -> None:
         """Make the ledger say what is on disk, where no upload runs. Blocks; for the start.
 
         `on_disk` has the size of each finished file. One that is not in the ledger belongs to
         UNKNOWN_USER from then on: somebody put it there, or a crash came between its publication
-        and its entry.
+        and its entry. `find` tells which of these inodes stand in the directory, by which names: a
+        file that was promised to the hook is entered after all.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
+            self._enter_published(on_disk, find)
             connection.execute("DELETE FROM uploads")
+            # Whoever mended the hook and starts again expects it to be tried.
+            connection.execute("UPDATE outbox SET attempts = 0, due = 0")
             entered = {
                 name: (user, size)
                 for name, user, size in connection.execute("SELECT name, user, bytes FROM files")
@@ -149,29 +176,65 @@ class Ledger:
     def _reserve(
         self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
     ) -> None:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             everybody = self._total()
             mine = connection.execute(_SUM_OF_USER, (user,)).fetchone()
             allow(everybody, Holding(*mine) if mine else Holding())
-            connection.execute("INSERT INTO uploads VALUES (?, ?, ?)", (upload, user, size))
+            connection.execute(
+                "INSERT INTO uploads (upload, user, bytes) VALUES (?, ?, ?)", (upload, user, size)
+            )
 
     def _total(self) -> Holding:
         with _translated():
             return Holding(*self._connection.execute(_SUM).fetchone())
 
-    def _commit(self, upload: str, name: str) -> None:
-        with self._transaction() as connection:
-            reserved = connection.execute(
-                "SELECT user, bytes FROM uploads WHERE upload = ?", (upload,)
-            ).fetchone()
-            if reserved is None:
-                raise LedgerError("the upload is not in the ledger")
-            user, size = reserved
-            connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
-            connection.execute(_ENTER, (name, user, size))
+    def _promise(self, upload: str, inode: int, receipt: str) -> None:
+        with _translated():
+            # An fsync, which the entries that follow can do without: this one leads to them.
+            self._connection.execute("PRAGMA synchronous = FULL")
+        try:
+            self._execute(
+                "UPDATE uploads SET inode = ?, receipt = ? WHERE upload = ?",
+                (inode, receipt, upload),
+            )
+        finally:
+            with _translated():
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _commit(self, upload: str, name: str, due: float) -> None:
+        with self.transaction():
+            self._enter(upload, name, due)
+
+    def _enter(self, upload: str, name: str, due: float) -> None:
+        """Within a transaction: the reservation becomes a file, and its receipt is owed."""
+        row = self._connection.execute(
+            "SELECT user, bytes, receipt FROM uploads WHERE upload = ?", (upload,)
+        ).fetchone()
+        if row is None:
+            raise LedgerError("the upload is not in the ledger")
+        user, size, receipt = row
+        self._connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+        self._connection.execute(_ENTER, (name, user, size))
+        if receipt is not None:
+            self._connection.execute(_OWE, (name, receipt, due))
+
+    def _enter_published(
+        self,
+        on_disk: Mapping[str, int],
+        find: Callable[[Collection[int]], Mapping[int, str]],
+    ) -> None:
+        """Within a transaction: what a crash cut off between publication and entry."""
+        promised = self._connection.execute(
+            "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL"
+        ).fetchall()
+        names = find({inode for _, _, inode in promised}) if promised else {}
+        for upload, size, inode in promised:
+            name = names.get(inode)
+            if name is not None and on_disk.get(name) == size:
+                self._enter(upload, name, 0)
 
     def _execute(self, statement: str, values: tuple[str | int, ...]) -> None:
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(statement, values)
 
     def _migrate(self) -> None:
@@ -187,7 +250,8 @@ class Ledger:
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing; for a step of `run`. Raises LedgerError."""
         with _translated():
             self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -200,9 +264,10 @@ class Ledger:
                     self._connection.execute("ROLLBACK")
             raise
 
-    async def _run(
+    async def run(
         self, step: Callable[..., T], *args: object, abandon_on_cancel: bool = False
     ) -> T:
+        """Run a step that blocks, in a thread, one at a time."""
         return await trio.to_thread.run_sync(
             step, *args, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
         )
@@ -214,6 +279,7 @@ _SUM: Final = (
 )
 _SUM_OF_USER: Final = "SELECT bytes, files, reserved, uploads FROM holdings WHERE user = ?"
 _ENTER: Final = "INSERT OR REPLACE INTO files VALUES (?, ?, ?)"
+_OWE: Final = "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)"
 
 
 @contextmanager

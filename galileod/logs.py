@@ -59,6 +59,8 @@ def set_up(level: str, form: Literal["auto", "console", "json"], stream: TextIO)
     logging.captureWarnings(True)
     # The library tells every ping and close at info; they are ours to tell.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+    # At debug this one writes out the heads of requests, passwords included.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
     # While descriptors are short trio tells of it ten times a second, with a traceback.
     logging.getLogger("trio.serve_listeners").addFilter(_Seldom())
     # A stream that is full or gone must not print the logging module's own complaint into it.

@@ -4,7 +4,7 @@ What can be asked for at any moment, such as the uploads that run, is not kept h
 `scrape`.
 """
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 import trio
 from prometheus_client import (
@@ -27,6 +27,9 @@ LAG_EVERY: Final = 0.25
 
 UNANSWERED: Final = "none"
 """The `status` of a connection that was refused without a word."""
+
+Attempted = Literal["delivered", "retried", "failed"]
+"""How an attempt to tell the hook ended."""
 
 # Without a series for each, the first of its kind would be no increase.
 _STATUSES: Final = ("400", "403", "404", "405", "408", "426", "431", "503", UNANSWERED)
@@ -75,6 +78,14 @@ class Metrics:
         )
         for status in _STATUSES:
             self._refused.labels(status)
+        self._attempts = Counter(
+            "galileod_hook_attempts",
+            "Attempts to tell the hook of a file: delivered, to be retried, or given up.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in get_args(Attempted):
+            self._attempts.labels(outcome)
         self.upload_bytes: Final = Counter(
             "galileod_upload_bytes",
             "File data that was received and written, in whole chunks, of all uploads.",
@@ -124,6 +135,10 @@ class Metrics:
     def refused(self, status: int | None) -> None:
         """A connection was told `status`, or nothing, and became no upload."""
         self._refused.labels(UNANSWERED if status is None else str(status)).inc()
+
+    def attempted(self, outcome: Attempted) -> None:
+        """An attempt to tell the hook ended."""
+        self._attempts.labels(outcome).inc()
 
 
 async def watch_loop(metrics: Metrics) -> None:

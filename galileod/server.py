@@ -266,7 +266,7 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                session = Session(self._house, transport, peer.user, log)
+                session = Session(self._house, transport, peer.user, peer.name, log)
                 try:
                     reason = await serve_upload(session)
                 finally:

@@ -26,6 +26,7 @@ from .protocol.errors import Fault, FaultCode
 from .protocol.messages import Finished, HashClaim, Ignored, Metadata
 from .protocol.receiver import UploadReceiver
 from .protocol.states import ReceiverState
+from .receipt import make_receipt
 from .stopping import Interrupt
 from .storage.base import (
     RUNNING_HASH,
@@ -59,6 +60,7 @@ class Session:
     house: House
     transport: WebSocketTransport
     user: str
+    peer: str
     log: FilteringBoundLogger
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
@@ -102,6 +104,9 @@ class Session:
                 self.log.info("upload.started")
                 claim = await self.receive_file(sink)
                 sha1 = await self.verify(sink, claim)
+                if self.config.hooks.stored:
+                    receipt = make_receipt(upload, metadata.size, sha1, claim, self.user, self.peer)
+                    await reservation.promise(sink, receipt)
                 async with self.house.publishing(sink):
                     stored = await sink.commit()
                     await reservation.become(stored)

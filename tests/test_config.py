@@ -32,6 +32,7 @@ from galileod.config import (
     load,
     with_flags,
 )
+from galileod.hooks.settings import HOOK_EXPECTED, MAX_PARALLEL, Hooks
 from galileod.policy.quota import Quota
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED, Duration, Size
 
@@ -307,6 +308,10 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("quota.user_bytes", None),
         ("quota.user_files", None),
         ("quota.user_uploads", None),
+        ("hooks.stored", ()),
+        ("hooks.timeout", 30),
+        ("hooks.parallel", 4),
+        ("hooks.secret_file", None),
         ("chunks.min", 64 << 10),
         ("chunks.max", 8 << 20),
         ("chunks.max_in_flight", 16),
@@ -364,6 +369,11 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         durability = "none"
         [hash]
         required = true
+        [hooks]
+        stored = "https://example.org/stored"
+        timeout = "5s"
+        parallel = 2
+        secret_file = "/etc/secret"
         [log]
         level = "debug"
         format = "json"
@@ -387,6 +397,7 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         chunks=Chunks(Size(1024), Size(1024), 1, Size(2048)),
         storage=Storage("/srv/x", "replace", Size(0), "none"),
         hash=Hash(required=True),
+        hooks=Hooks("https://example.org/stored", Duration(5), 2, "/etc/secret"),
         log=Log("debug", "json"),
         metrics=Metrics((IPv4Network("192.0.2.0/24"),)),
     )
@@ -416,6 +427,9 @@ def tuples(element: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy
 def one_of(literal: object) -> st.SearchStrategy[Any]:
     return st.sampled_from(get_args(literal))
 
+
+ARGUMENTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+WORDS = ARGUMENTS.filter(bool)
 
 CONFIGS = st.builds(
     Config,
@@ -462,6 +476,17 @@ CONFIGS = st.builds(
         durability=one_of(Durability),
     ),
     hash=st.builds(Hash, required=st.booleans()),
+    hooks=st.builds(
+        Hooks,
+        stored=st.just(()) | st.builds(lambda word, rest: (word, *rest), WORDS, tuples(ARGUMENTS)),
+        timeout=DURATIONS,
+        parallel=st.integers(1, MAX_PARALLEL),
+    )
+    | st.builds(
+        Hooks,
+        stored=st.from_regex(r"https?://[a-z0-9.]{1,20}(:8[0-9]{3})?/[a-z?=%&]*", fullmatch=True),
+        secret_file=WORDS | st.none(),
+    ),
     log=st.builds(Log, level=one_of(LogLevel), format=one_of(LogFormat)),
     metrics=st.builds(Metrics, allow=tuples(st.ip_addresses().map(ip_network))),
 )
@@ -481,7 +506,9 @@ def test_any_configuration_reads_back_as_printed(folder: Path, config: Config) -
 
 
 def test_the_printed_configuration_has_every_key() -> None:
-    text = dump(evolve(Config(), quota=Quota(Size(1), 1, Size(1), 1, 1)))
+    quota = Quota(Size(1), 1, Size(1), 1, 1)
+    hooks = Hooks("https://example.org/", secret_file="/etc/secret")  # noqa: S106  a path
+    text = dump(evolve(Config(), quota=quota, hooks=hooks))
     for key in KEYS:
         section, _, name = key.partition(".")
         assert f"[{section}]" in text
@@ -497,6 +524,41 @@ def test_the_printed_configuration_uses_units() -> None:
     assert 'min = "64KiB"' in text
     assert 'idle = "60s"' in text
     assert '"127.0.0.1:8750"' in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"ftp://anna:hunter2@example.org/"',
+        '"https://example.org/ token=hunter2"',
+        '["notify", "--token=hunter2", 1]',
+        '{ url = "https://hunter2@example.org" }',
+    ],
+)
+def test_a_wrong_hook_is_not_shown_since_it_may_be_secret(tmp_path: Path, value: str) -> None:
+    line = complaint(tmp_path, setting("hooks.stored", value))
+    assert line == f"hooks.stored: expected {HOOK_EXPECTED}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("timeout = 0", "hooks.timeout: 0.0: expected a duration above 0"),
+        ("parallel = 0", "hooks.parallel: 0: expected from 1 to 32"),
+        ("parallel = 33", "hooks.parallel: 33: expected from 1 to 32"),
+        (
+            'stored = ["a"]\nsecret_file = "/x"',
+            "hooks.secret_file: '/x': expected none, unless hooks.stored is a URL",
+        ),
+        (
+            'stored = "http://x/"\nsecret_file = ""',
+            "hooks.secret_file: '': expected the path of a file",
+        ),
+        ("store = []", "hooks.store: unknown key; the nearest known one is hooks.stored"),
+    ],
+)
+def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: str) -> None:
+    assert complaint(tmp_path, f"[hooks]\n{text}\n") == line
 
 
 ENVIRON = {"GALILEOD_CONFIG": "/from/environ"}

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.ledger import UNKNOWN_USER, Ledger, LedgerError
+from galileod.outbox import Outbox
 from galileod.policy.quota import Holding, Quota, check_quota
 from galileod.protocol.errors import Fault
 from galileod.units import Size
@@ -217,4 +219,117 @@ async def test_whoever_asks_for_the_total_may_go_away_while_the_disk_hangs(
         nursery.cancel_scope.cancel()
     assert not goes_on.is_set()
     goes_on.set()
+    ledger.close()
+
+
+RECEIPT = '{"id": "1"}'
+
+
+async def owed(ledger: Ledger) -> list[tuple[str, str, int]]:
+    return [(one.name, one.receipt, one.attempts) for one in await Outbox(ledger).first(100)]
+
+
+async def test_what_was_promised_is_owed_once_the_file_is_entered_and_not_before(path: str) -> None:
+    ledger = Ledger.open(path)
+    for upload in ("u1", "u2"):
+        await ledger.reserve(upload, "anna", 100, allow)
+    await ledger.promise("u1", 7, RECEIPT)
+    assert await owed(ledger) == []
+    await ledger.commit("u1", "a.txt")
+    await ledger.commit("u2", "b.txt")
+    assert await owed(ledger) == [("a.txt", RECEIPT, 0)]
+    ledger.close()
+
+
+async def test_a_promise_ends_with_an_upload_that_ends_otherwise(path: str) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.promise("u1", 7, RECEIPT)
+    await ledger.release("u1")
+    ledger.reconcile({"a.txt": 100}, lambda _: {7: "a.txt"})
+    assert await owed(ledger) == []
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "found", "entered"),
+    [
+        ({"a.txt": 100}, {7: "a.txt"}, {"anna": Holding(bytes=100, files=1)}),
+        ({}, {}, {}),
+        # A number that came to another file since.
+        ({"b.txt": 3}, {7: "b.txt"}, {UNKNOWN_USER: Holding(bytes=3, files=1)}),
+    ],
+)
+async def test_a_crash_between_publication_and_entry_loses_neither_user_nor_receipt(
+    path: str, on_disk: dict[str, int], found: dict[int, str], entered: dict[str, Holding]
+) -> None:
+    ledger = Ledger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.promise("u1", 7, RECEIPT)
+    ledger.close()
+    ledger = Ledger.open(path)
+    asked: list[int] = []
+
+    def find(inodes: Collection[int]) -> dict[int, str]:
+        asked.extend(inodes)
+        return found
+
+    ledger.reconcile(on_disk, find)
+    assert asked == [7]
+    assert ledger.holdings() == entered
+    assert await owed(ledger) == ([("a.txt", RECEIPT, 0)] if "anna" in entered else [])
+    ledger.close()
+
+
+async def test_the_start_makes_due_what_was_put_off_and_what_was_given_up(path: str) -> None:
+    ledger = Ledger.open(path)
+    outbox = Outbox(ledger)
+    for name in "abc":
+        await ledger.reserve(name, "anna", 1, allow)
+        await ledger.promise(name, 7, name)
+        await ledger.commit(name, name)
+    first, second, _ = await outbox.first(10)
+    await outbox.put_off(first.number, first.due + 1e9)
+    await outbox.put_off(second.number, None)
+    assert await owed(ledger) == [("c", "c", 0), ("a", "a", 1)]
+    assert await outbox.count() == 3
+    ledger.reconcile({})
+    assert await owed(ledger) == [("a", "a", 0), ("b", "b", 0), ("c", "c", 0)]
+    await outbox.delivered(first.number)
+    assert await owed(ledger) == [("b", "b", 0), ("c", "c", 0)]
+    ledger.close()
+
+
+async def test_a_promise_is_synced_and_what_follows_need_not_be(path: str) -> None:
+    ledger = Ledger.open(path)
+    statements: list[str] = []
+    ledger._connection.set_trace_callback(statements.append)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.promise("u1", 7, RECEIPT)
+    await ledger.commit("u1", "a.txt")
+    levels = [one for one in statements if "synchronous" in one]
+    update = next(at for at, one in enumerate(statements) if one.startswith("UPDATE uploads"))
+    full, normal = (statements.index(one) for one in levels)
+    assert levels == ["PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"]
+    assert full < update < statements.index("COMMIT", update) < normal
+    ledger.close()
+
+
+async def test_a_ledger_of_the_first_schema_is_brought_up_to_date(path: str) -> None:
+    first = Path(__file__).with_name("ledger_schema_1.sql").read_text()
+    connection = sqlite3.connect(path)
+    connection.executescript(first)
+    connection.close()
+    ledger = Ledger.open(path)
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1),
+        "bert": Holding(reserved=30, uploads=1),
+    }
+    await ledger.promise("u2", 7, RECEIPT)
+    await ledger.commit("u2", "b.txt")
+    assert await owed(ledger) == [("b.txt", RECEIPT, 0)]
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1),
+        "bert": Holding(bytes=30, files=1),
+    }
     ledger.close()

@@ -24,6 +24,7 @@ from trio.testing import MockClock
 from trio_websocket import ConnectionClosed
 
 from galileod.config import Chunks, Config, Hash, Limits, Timeouts
+from galileod.hooks.settings import Hooks
 from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
 from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.units import Duration, Size
@@ -791,6 +792,25 @@ async def test_an_upload_that_ends_in_the_middle_of_a_chunk_leaves_nothing(
     assert the_end(logs)["event"] == "upload.failed"
     assert the_end(logs)["code"] == ("idle" if ending == "silent" else "disconnected")
     assert the_end(logs)["received"] == before * CHUNK, "what came of no whole chunk does not count"
+
+
+@pytest.mark.parametrize("hook", [("notify",), ()])
+async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
+    autojump_clock: MockClock, hook: tuple[str, ...]
+) -> None:
+    store = MemoryStore()
+    async with serving(store, Config(hooks=Hooks(stored=hook))) as wire:
+        wire.house.ledger._connection.execute(
+            "CREATE TRIGGER bad BEFORE UPDATE ON uploads BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        client = await wire.open()
+        signal = await client.upload("a.bin", DATA)
+        await client.close()
+    if hook:
+        assert signal["code"] == "storage_failed"
+        assert store.files == {}
+    else:
+        assert signal == {"close": True}
 
 
 async def test_a_storage_that_fails_in_the_middle_of_a_chunk_is_told_at_once(

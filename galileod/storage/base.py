@@ -50,6 +50,11 @@ class Sink(ABC):
     async def digest(self, kind: str) -> str:
         """The hash of all that was written, in lower-case hex. `kind` is a name of hashlib's."""
 
+    @property
+    @abstractmethod
+    def inode(self) -> int:
+        """The number by which the store knows the file again, also after a crash."""
+
     @abstractmethod
     async def commit(self) -> Stored:
         """Publish the file. When this returns, it is as durable as the store was told to be."""

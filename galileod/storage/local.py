@@ -9,7 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Final, Literal
@@ -168,6 +168,11 @@ class LocalStore(Store):
                 if entry.is_file(follow_symlinks=False)
             }
 
+    def find(self, inodes: Collection[int]) -> dict[int, str]:
+        """Which of these stand in the directory, and their names. Blocks; meant for the start."""
+        with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
+            return {entry.inode(): entry.name for entry in entries if entry.inode() in inodes}
+
     async def check(self) -> None:
         """Make a file and link it, as an upload does, and remove both."""
         # One at a time, and apart from the writers: a disk that hangs keeps no more than a thread.
@@ -243,6 +248,12 @@ class LocalSink(Sink):
                 await trio.to_thread.run_sync(self._hash.catch_up, limiter=self._store.writers)
             return self._hash.hexdigest()
         return await trio.to_thread.run_sync(self._read_back, kind, limiter=self._store.committers)
+
+    @property
+    def inode(self) -> int:
+        """The spool file's, which it keeps when it is published."""
+        with _translated("cannot look at the spool file"):
+            return os.fstat(self._fd).st_ino
 
     async def commit(self) -> Stored:
         """fsync, publish, fsync of the directory; in that order, each once."""

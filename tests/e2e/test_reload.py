@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,37 +25,13 @@ from helpers.clients import (
     some_bytes,
 )
 from helpers.daemon import Daemon, Daemons, Settings, poll, write_config
+from helpers.reloading import count, hang_up, reload, rewrite
 from websockets.exceptions import ConnectionClosed
 
 from galileod.config import KEYS, MAX_FILE
 from galileod.reload import NEEDS_RESTART
 
 CHUNK = 64 * 1024
-
-
-def count(host: Daemon, event: str) -> int:
-    return sum(line["event"] == event for line in host.log())
-
-
-def hang_up(host: Daemon, event: str) -> dict[str, object]:
-    """Send SIGHUP, and give the line that answers it."""
-    before = count(host, event)
-    host.send_signal(signal.SIGHUP)
-    poll(event, lambda: count(host, event) > before, host.text)
-    return host.wait_for(event)
-
-
-def rewrite(host: Daemon, settings: Settings) -> None:
-    """Put `settings` over those in the daemon's file."""
-    tables = tomllib.loads(host.config.read_text())
-    for name, table in settings.items():
-        tables.setdefault(name, {}).update(table)
-    write_config(host.config, tables)
-
-
-def reload(host: Daemon, settings: Settings) -> dict[str, object]:
-    rewrite(host, settings)
-    return hang_up(host, "config.reloaded")
 
 
 # Each key, and how its new value shows.
@@ -165,6 +140,25 @@ def drained(host: Daemon) -> int:
     return host.wait()
 
 
+def hook_delivers(host: Daemon) -> bool:
+    code(host)
+    return bool(host.wait_for("hook.delivered"))
+
+
+def hook_fails(host: Daemon) -> str:
+    code(host)
+    return str(host.wait_for("hook.retry")["reason"])
+
+
+def hooks_at_once(host: Daemon) -> int:
+    """Files to be told of are there for two; each hook notes its start, and stays."""
+    code(host)
+    code(host)
+    return poll(
+        "two hooks", lambda: len(list(host.directory.glob("began-*"))) == 2 and 2, host.text
+    )
+
+
 @frozen
 class Effect:
     """With `value` the probe gives `after`; before, unless that would take long, `before`."""
@@ -227,6 +221,21 @@ EFFECTS: Mapping[str, Effect] = {
     "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
     "chunks.max_in_flight": Effect(1, in_flight, True, False),
     "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
+    "hooks.timeout": Effect(
+        "100ms",
+        hook_fails,
+        LONG,
+        "the command did not end within 0.1 seconds",
+        {"hooks": {"stored": ["sleep", "3600"], "timeout": "1h"}},
+    ),
+    "hooks.parallel": Effect(
+        2,
+        hooks_at_once,
+        LONG,
+        2,
+        {"hooks": {"stored": ["sh", "-c", "> began-$$; sleep 3600"], "parallel": 1}},
+    ),
     "metrics.allow": Effect(["192.0.2.0/24"], metrics, 200, 403),
     "storage.on_conflict": Effect("reject", same_name_twice, None, "conflict"),
     "storage.min_free": Effect("1000000TiB", code, None, "no_space"),
@@ -236,8 +245,12 @@ EFFECTS: Mapping[str, Effect] = {
 }
 
 
+ELSEWHERE: Final = ("hooks.secret_file",)
+"""Keys whose values are files: test_hooks.py."""
+
+
 def test_each_key_either_reloads_or_needs_a_restart() -> None:
-    assert sorted([*EFFECTS, *NEEDS_RESTART]) == sorted(KEYS)
+    assert sorted([*EFFECTS, *ELSEWHERE, *NEEDS_RESTART]) == sorted(KEYS)
 
 
 @pytest.mark.parametrize("key", EFFECTS)

@@ -277,7 +277,7 @@ class Wire:
 class InlineLedger(Ledger):
     """A ledger in memory without a thread, for which trio's jumping clock would not wait."""
 
-    async def _run(
+    async def run(
         self, step: Callable[..., T], *args: object, abandon_on_cancel: bool = False
     ) -> T:
         del abandon_on_cancel

@@ -659,6 +659,21 @@ def test_a_name_that_is_no_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("on_conflict", ["rename", "reject", "replace"])
+async def test_a_file_is_found_by_its_number_under_the_name_that_it_has_by_now(
+    directory: Path, on_conflict: OnConflict
+) -> None:
+    store = LocalStore.open(str(directory), on_conflict, "full")
+    async with await store.create("1", "a.bin") as sink, await store.create("2", "b.bin") as other:
+        numbers = {sink.inode, other.inode}
+        assert store.find(numbers) == {}
+        await sink.commit()
+        assert store.find(numbers) == {(directory / "a.bin").stat().st_ino: "a.bin"}
+        (directory / "a.bin").rename(directory / "moved.bin")
+        assert list(store.find(numbers).values()) == ["moved.bin"]
+    store.close()
+
+
 # Turns at a busy disk.
 
 

@@ -1,0 +1,82 @@
+"""What is owed to the hook: receipts of stored files, kept in the ledger until they are delivered.
+
+`due` is a time of trio's clock, which begins anew with each process: at the start the ledger makes
+all of it due, from its first attempt on, also what was given up.
+"""
+
+from collections.abc import Sequence
+
+import trio
+from attrs import frozen
+
+from .ledger import Ledger
+
+
+@frozen
+class Owed:
+    """One receipt, of the file stored as `name`, after so many failed `attempts`."""
+
+    number: int
+    name: str
+    receipt: str
+    attempts: int
+    due: float
+
+
+class Outbox:
+    """The receipts that are owed, and a bell for the one who delivers them.
+
+    The async methods raise LedgerError.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._bell = trio.Event()
+
+    def ring(self) -> None:
+        """Say that there is something to do, or that the settings have changed."""
+        self._bell.set()
+
+    async def wait(self) -> None:
+        """Wait until somebody rings, or has rung since the last time."""
+        await self._bell.wait()
+        self._bell = trio.Event()
+
+    async def count(self) -> int:
+        """How many are owed, with those that were given up."""
+        return await self._ledger.run(self._count)
+
+    async def first(self, most: int) -> Sequence[Owed]:
+        """The first `most` by the time at which they are due, whether that has come or not."""
+        return await self._ledger.run(self._first, most)
+
+    async def delivered(self, number: int) -> None:
+        """It is owed no more."""
+        await self._ledger.run(self._execute, "DELETE FROM outbox WHERE number = ?", number)
+
+    async def put_off(self, number: int, due: float | None) -> None:
+        """One more attempt failed; the next is due then, or, with None, after the next start."""
+        await self._ledger.run(
+            self._execute,
+            "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE number = ?",
+            due,
+            number,
+        )
+
+    def _count(self) -> int:
+        with self._ledger.transaction() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM outbox").fetchone()
+        return int(count)
+
+    def _first(self, most: int) -> Sequence[Owed]:
+        with self._ledger.transaction() as connection:
+            rows = connection.execute(
+                "SELECT number, name, receipt, attempts, due FROM outbox"
+                " WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
+                (most,),
+            ).fetchall()
+        return [Owed(*row) for row in rows]
+
+    def _execute(self, statement: str, *values: float | None) -> None:
+        with self._ledger.transaction() as connection:
+            connection.execute(statement, values)

@@ -1,0 +1,31 @@
+"""SIGHUP to a daemon whose configuration was rewritten."""
+
+import signal
+import tomllib
+
+from helpers.daemon import Daemon, Settings, poll, write_config
+
+
+def count(host: Daemon, event: str) -> int:
+    return sum(line["event"] == event for line in host.log())
+
+
+def hang_up(host: Daemon, event: str) -> dict[str, object]:
+    """Send SIGHUP, and give the line that answers it."""
+    before = count(host, event)
+    host.send_signal(signal.SIGHUP)
+    poll(event, lambda: count(host, event) > before, host.text)
+    return host.wait_for(event)
+
+
+def rewrite(host: Daemon, settings: Settings) -> None:
+    """Put `settings` over those in the daemon's file."""
+    tables = tomllib.loads(host.config.read_text())
+    for name, table in settings.items():
+        tables.setdefault(name, {}).update(table)
+    write_config(host.config, tables)
+
+
+def reload(host: Daemon, settings: Settings) -> dict[str, object]:
+    rewrite(host, settings)
+    return hang_up(host, "config.reloaded")

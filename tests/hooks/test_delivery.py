@@ -1,0 +1,299 @@
+"""The deliveries, on trio's own clock: in which order, how many at once, and when again."""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pytest
+import trio
+from attrs import define, evolve, field
+from helpers.wire import InlineLedger
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from galileod.config import Config
+from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
+from galileod.hooks.settings import HookError, Hooks
+from galileod.house import House
+from galileod.policy.backoff import ATTEMPTS, LONGEST_PAUSE, PATIENCE
+from galileod.pool import Pool
+from galileod.storage.memory import MemoryStore
+
+PARALLEL: Final = 2
+HOOKS: Final = Hooks(stored=("notify",), parallel=PARALLEL)
+DAY: Final = 86400.0
+
+Line = MutableMapping[str, Any]
+
+
+@define
+class Scene:
+    """An outbox, and a hook that notes who was told when, and does `act` each time."""
+
+    house: House
+    act: Callable[[str], None] = lambda _: None
+    takes: float = 0
+    told: list[tuple[str, float]] = field(factory=list)
+    running: int = 0
+    most: int = 0
+
+    @classmethod
+    def make(cls, hooks: Hooks = HOOKS) -> "Scene":
+        config = evolve(Config(), hooks=hooks)
+        return cls(House(config, MemoryStore(), InlineLedger.open(":memory:"), Pool(1, 1)))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.told]
+
+    async def store(self, *names: str) -> None:
+        ledger = self.house.ledger
+        for name in names:
+            await ledger.reserve(name, "anna", 1, lambda _all, _mine: None)
+            await ledger.promise(name, 1, json.dumps({"id": f"id-{name}", "upload": name}))
+            await ledger.commit(name, name)
+        self.house.outbox.ring()
+
+    async def send(self, _hooks: Hooks, receipt: Receipt, directory: str) -> None:
+        assert receipt["path"] == f"{directory}/{receipt['name']}"
+        name = str(receipt["name"])
+        self.told.append((name, trio.current_time()))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await trio.sleep(self.takes)
+            self.act(name)
+        finally:
+            self.running -= 1
+
+    @asynccontextmanager
+    async def delivering(self) -> AsyncIterator[trio.Nursery]:
+        with trio.fail_after(100 * DAY):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(Delivery(self.house, "/files", self.send).run)
+                yield nursery
+                nursery.cancel_scope.cancel()
+
+    async def owed(self) -> int:
+        return await self.house.outbox.count()
+
+
+def refuse(*names: str) -> Callable[[str], None]:
+    def act(name: str) -> None:
+        if not names or name in names:
+            raise HookError("no")
+
+    return act
+
+
+def of_event(logs: list[Line], event: str) -> list[Line]:
+    return [line for line in logs if line["event"] == event]
+
+
+async def test_what_is_owed_at_the_start_is_delivered_oldest_first(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make(evolve(HOOKS, parallel=1))
+    names = [str(number) for number in range(20)]
+    await scene.store(*names)
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await wait_all_tasks_blocked()
+    assert scene.names == names
+    assert await scene.owed() == 0
+    assert of_event(logs, "hook.delivered")[0] == {
+        "event": "hook.delivered", "log_level": "info",
+        "upload": "0", "name": "0", "id": "id-0", "attempt": 1,
+    }  # fmt: skip
+
+
+async def test_what_is_stored_meanwhile_is_delivered_at_once(autojump_clock: MockClock) -> None:
+    scene = Scene.make()
+    async with scene.delivering():
+        await trio.sleep(1000)
+        await scene.store("a")
+        await trio.sleep(0.001)
+        assert scene.told == [("a", 1000)]
+
+
+async def test_no_more_run_at_once_than_may(autojump_clock: MockClock) -> None:
+    scene = Scene.make()
+    scene.takes = 1
+    await scene.store(*"abcdefg")
+    async with scene.delivering():
+        await trio.sleep(100)
+    assert sorted(scene.names) == list("abcdefg")
+    assert scene.most == PARALLEL
+
+
+async def test_one_that_fails_is_tried_again_ever_more_seldom_and_then_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    scene.act = refuse("bad")
+    await scene.store("bad")
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(3 * DAY)
+    assert scene.names == ["bad"] * ATTEMPTS
+    *retries, failed = logs
+    assert [line["attempt"] for line in retries] == list(range(1, ATTEMPTS))
+    assert {(line["event"], line["log_level"]) for line in retries} == {("hook.retry", "warning")}
+    assert failed == {
+        "event": "hook.failed", "log_level": "error", "reason": "no",
+        "upload": "bad", "name": "bad", "id": "id-bad", "attempt": ATTEMPTS,
+    }  # fmt: skip
+    for line, (_, before), (_, after) in zip(retries, scene.told, scene.told[1:], strict=False):
+        # The hook itself may be taken to be down meanwhile.
+        assert line["next"] <= after - before + 0.001 <= line["next"] + LONGEST_PAUSE + 0.002
+    counted = scene.house.metrics.registry.get_sample_value
+    for outcome, count in (("delivered", 0), ("retried", ATTEMPTS - 1), ("failed", 1)):
+        assert counted("galileod_hook_attempts_total", {"outcome": outcome}) == count
+    # It is kept, for the next start.
+    assert await scene.owed() == 1
+
+
+async def test_one_that_fails_does_not_starve_the_others(autojump_clock: MockClock) -> None:
+    scene = Scene.make(evolve(HOOKS, parallel=1))
+    scene.act = refuse("bad")
+    await scene.store("bad")
+    async with scene.delivering():
+        for number in range(1000):
+            await scene.store(str(number))
+            await trio.sleep(1)
+    assert [name for name in scene.names if name != "bad"] == [str(n) for n in range(1000)]
+    assert scene.names.count("bad") > 5
+    assert await scene.owed() == 1
+
+
+async def test_a_hook_that_is_down_is_spared_and_gets_all_once_it_is_up(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    scene.act = refuse()
+    names = [str(number) for number in range(300)]
+    await scene.store(*names)
+    async with scene.delivering():
+        await trio.sleep(DAY)
+        attempts = len(scene.told)
+        assert PATIENCE < attempts < PATIENCE + 6 + PARALLEL * DAY / LONGEST_PAUSE * 2
+        scene.act = lambda _: None
+        scene.told.clear()
+        await trio.sleep(2 * 3600)
+    assert sorted(set(scene.names)) == sorted(names)
+    assert await scene.owed() == 0
+
+
+async def test_without_a_hook_what_is_owed_stays_and_is_told_of(autojump_clock: MockClock) -> None:
+    scene = Scene.make(Hooks())
+    await scene.store("a", "b")
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(DAY)
+    assert scene.told == []
+    assert await scene.owed() == 2
+    (line,) = logs
+    assert (line["event"], line["log_level"], line["deliveries"]) == ("hook.waiting", "warning", 2)
+
+
+async def test_a_mistake_of_ours_is_a_failed_attempt_and_nothing_worse(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    mistakes = [ZeroDivisionError("oops")]
+
+    def act(_: str) -> None:
+        if mistakes:
+            raise mistakes.pop()
+
+    scene.act = act
+    await scene.store("a")
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(10)
+    assert [line["event"] for line in logs] == ["hook.error", "hook.retry", "hook.delivered"]
+    assert await scene.owed() == 0
+
+
+@pytest.mark.parametrize("statement", ["DELETE", "UPDATE"])
+async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
+    autojump_clock: MockClock, statement: str
+) -> None:
+    scene = Scene.make()
+    scene.act = refuse() if statement == "UPDATE" else scene.act
+    await scene.store("a")
+    connection = scene.house.ledger._connection
+    connection.execute(
+        f"CREATE TRIGGER bad BEFORE {statement} ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(LEDGER_PAUSE / 2)
+            assert scene.names == ["a"]
+            connection.execute("DROP TRIGGER bad")
+            scene.act = lambda _: None
+            await trio.sleep(LEDGER_PAUSE)
+    assert scene.names == ["a", "a"]
+    assert "full" in of_event(logs, "ledger.behind")[0]["reason"]
+    assert await scene.owed() == 0
+
+
+async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockClock) -> None:
+    scene = Scene.make()
+    await scene.store("a")
+    connection = scene.house.ledger._connection
+
+    def deny(_action: int, table: str | None, *_: object) -> int:
+        return sqlite3.SQLITE_DENY if table == "outbox" else sqlite3.SQLITE_OK
+
+    connection.set_authorizer(deny)
+    async with scene.delivering():
+        await trio.sleep(1)
+        connection.set_authorizer(None)
+        await trio.sleep(LEDGER_PAUSE)
+        assert scene.names == ["a"]
+
+
+async def test_once_the_daemon_stops_nothing_begins_and_what_runs_may_end(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    scene.takes = 10
+    await scene.store("a", "b", "c")
+    with trio.fail_after(20):
+        async with scene.delivering():
+            await trio.sleep(1)
+            scene.house.stopping.no_new_uploads.fire()
+            await trio.sleep(12)
+    assert sorted(scene.names) == ["a", "b"]
+    assert await scene.owed() == 1
+
+
+async def test_when_no_upload_may_go_on_what_runs_is_ended_and_stays_owed(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    scene.takes = 1000
+    await scene.store("a")
+    async with scene.delivering():
+        await trio.sleep(1)
+        scene.house.stopping.no_new_uploads.fire()
+        scene.house.stopping.no_uploads.fire()
+        await wait_all_tasks_blocked()
+        assert scene.running == 0
+    assert await scene.owed() == 1
+
+
+async def test_what_waited_without_a_hook_goes_to_the_one_that_is_configured_later(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make(Hooks())
+    await scene.store("a")
+    async with scene.delivering():
+        await wait_all_tasks_blocked()
+    scene.house = evolve(scene.house, config=evolve(Config(), hooks=HOOKS))
+    async with scene.delivering():
+        await wait_all_tasks_blocked()
+    assert scene.names == ["a"]

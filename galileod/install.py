@@ -63,16 +63,15 @@ def install(root: str, say: Say) -> None:
     foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
     if foreign:
         raise InstallError(f"{foreign[0]}: was not written by galileod; move it away first")
-    with _translated():
-        for path, source in _files(root).items():
-            _write(path, _EXEC_START.sub(lambda _: exec_start, _shipped(source)))
-            say(f"wrote {path}")
-        settings = _below(root, DEFAULT_FILE)
-        if os.path.lexists(settings):
-            say(f"kept {settings}")
-        else:
-            _write(settings, _shipped("etc/galileod.toml"))
-            say(f"wrote {settings}")
+    for path, source in _files(root).items():
+        _write(path, _EXEC_START.sub(lambda _: exec_start, _shipped(source)))
+        say(f"wrote {path}")
+    settings = _below(root, DEFAULT_FILE)
+    if os.path.lexists(settings):
+        say(f"kept {settings}")
+    else:
+        _write(settings, _shipped("etc/galileod.toml"))
+        say(f"wrote {settings}")
     if root == "/":
         _run("systemd-sysusers", "galileod.conf")
         if _booted():
@@ -93,10 +92,10 @@ def uninstall(root: str, say: Say) -> None:
     units = [os.path.basename(path) for path in ours if path.startswith(_UNITS)]
     if root == "/" and units and _booted():
         _run("systemctl", "disable", "--now", *units)
-    with _translated():
-        for path in ours:
+    for path in ours:
+        with _translated():
             os.unlink(path)
-            say(f"removed {path}")
+        say(f"removed {path}")
     if root == "/" and units and _booted():
         _run("systemctl", "daemon-reload")
     for path in present:
@@ -160,16 +159,18 @@ def _is_ours(path: str) -> bool:
 def _write(path: str, text: str) -> None:
     """Put the file in its place in one step, so that systemd never reads half of it."""
     folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".galileod-", delete=False) as file:
+    with _translated():
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(dir=folder, prefix=".galileod-")
         try:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(descriptor, 0o644)
+                os.fsync(descriptor)
+            os.replace(unfinished, path)
         except BaseException:
-            os.unlink(file.name)
+            os.unlink(unfinished)
             raise
 
 

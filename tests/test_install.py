@@ -139,3 +139,15 @@ def test_the_limit_on_files_fits_the_default_number_of_connections() -> None:
     limit = int(unit.partition("\nLimitNOFILE=")[2].split()[0])
     connections = config.Server().max_connections
     assert limit == daemon.FILES_PER_CONNECTION * connections + daemon.OWN_FILES
+
+
+def test_one_who_does_not_listen_to_the_end_is_not_told_of_it(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as deaf:
+        ended = subprocess.run(
+            [GALILEOD, "install-service", "--root", tmp_path],
+            stdout=deaf, stderr=subprocess.PIPE, text=True, timeout=DEADLINE,
+            env=environment({"PYTHONUNBUFFERED": "1"}), check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, "")

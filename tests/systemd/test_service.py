@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final, Self
@@ -19,6 +20,7 @@ from helpers import debian
 from helpers.clients import (
     JavaScriptClient,
     Reply,
+    expect_fault,
     expect_ready,
     hear,
     open_websocket,
@@ -69,6 +71,9 @@ class Service:
 
     def count(self, event: str) -> int:
         return sum(line["event"] == event for line in self.log())
+
+    def has_more(self, event: str, count: int) -> bool:
+        return self.count(event) > count
 
     def ask(self, address: tuple[str, int] | str = ADDRESS) -> Reply:
         """What /healthz says."""
@@ -253,6 +258,28 @@ def bite(service: Service) -> None:
     assert "Watchdog timeout" in service.run("journalctl", f"UNIT={SERVICE}")
 
 
+def reload(service: Service) -> None:
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    before = service.pid()
+    for text, event in (
+        (right.replace('"10GiB"', '"1KiB"'), "config.reloaded"),
+        (right.replace("[storage]", "[storage]\ncolour = 1"), "config.rejected"),
+    ):
+        count = service.count(event)
+        settings.write_text(text)
+        service.run("systemctl", "reload", SERVICE)
+        poll(event, partial(service.has_more, event, count))
+        # The first is in force after both.
+        with open_websocket(URL, sock=service.container.dial(ADDRESS)) as upload:
+            say(upload, name=unique_name(), size=1025)
+            expect_fault(upload, "too_large")
+    settings.write_text(right)
+    service.run("systemctl", "reload", SERVICE)
+    poll("the settings of before", lambda: service.count("config.reloaded") > 1)
+    assert service.pid() == before
+
+
 def stay_down_with_a_wrong_configuration(service: Service) -> None:
     settings = service.container.path("/etc/galileod.toml")
     right = settings.read_text()
@@ -325,6 +352,7 @@ STEPS: Final[tuple[Callable[[Service], None], ...]] = (
     check_units,
     store,
     tell_the_status,
+    reload,
     restart_during_an_upload,
     survive_a_kill,
     bite,

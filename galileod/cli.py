@@ -13,7 +13,7 @@ import structlog
 import trio
 from attrs import asdict
 
-from . import __version__, config, daemon, logs
+from . import __version__, config, daemon, install, logs
 from .allocator import keep_freed_memory
 from .ledger import Ledger, LedgerError
 from .storage.local import LEDGER_FILE, STATE_DIRECTORY
@@ -117,6 +117,25 @@ def usage(path: str | None, as_json: bool) -> None:
         click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
 
 
+_root_option: Final[Callable[..., Callable[..., None]]] = click.option(
+    "--root", metavar="DIR", default="/", help="Another root, for packagers; tells systemd nothing."
+)
+
+
+@cli.command()
+@_root_option
+def install_service(root: str) -> None:
+    """Write the systemd units, and /etc/galileod.toml where there is none."""
+    install.install(root, click.echo)
+
+
+@cli.command()
+@_root_option
+def uninstall_service(root: str) -> None:
+    """Stop the service, and remove what install-service wrote; keep configuration and data."""
+    install.uninstall(root, click.echo)
+
+
 def main() -> None:
     """The entry point: every wrong use is one line and status 2."""
     try:
@@ -125,7 +144,7 @@ def main() -> None:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
         sys.exit(MISUSED)
-    except (click.ClickException, LedgerError) as error:
+    except (click.ClickException, LedgerError, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)
         sys.exit(FAILED)
     except click.exceptions.Abort:

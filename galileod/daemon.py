@@ -1,5 +1,6 @@
 """The daemon: from a configuration to a running server, and from a signal to a clean stop."""
 
+import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -13,12 +14,13 @@ from structlog.typing import FilteringBoundLogger
 
 from . import __version__, logs
 from .config import Config, ConfigError
+from .doors import keep_doors
 from .hooks.delivery import Delivery
 from .hooks.post import read_secret
 from .hooks.settings import HookError
 from .house import House
 from .ledger import Ledger, LedgerError
-from .listeners import ListenError, name_of, open_listeners, remove_sockets
+from .listeners import ListenError, open_listeners
 from .metrics import Metrics, watch_loop
 from .policy.pacing import least_credit
 from .pool import Pool
@@ -27,6 +29,8 @@ from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
 from .storage.timing import Timings
+from .supervision import report_to
+from .systemd import Manager
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -54,11 +58,15 @@ async def run(config: Config, source: str | None, read: Read) -> None:
     for number in STOP_SIGNALS:
         # What is left over when the receiver ends is given to the handler of before: this one.
         signal.signal(number, signal.SIG_IGN)
+    try:
+        manager = Manager.take(os.environ, os.getpid())
+    except ValueError as error:
+        raise StartError(str(error)) from error
     with (
         trio.open_signal_receiver(*STOP_SIGNALS) as signals,
         trio.open_signal_receiver(signal.SIGHUP) as hangups,
     ):
-        await _serve(config, source, read, signals, hangups)
+        await _serve(config, source, read, signals, hangups, manager)
 
 
 async def _serve(
@@ -67,6 +75,7 @@ async def _serve(
     read: Read,
     signals: AsyncIterator[int],
     hangups: AsyncIterator[int],
+    manager: Manager,
 ) -> None:
     try:
         _check_secret(config)
@@ -92,7 +101,7 @@ async def _serve(
     except (LedgerError, StorageError) as error:
         raise StartError(str(error)) from error
     try:
-        listeners = await open_listeners(config.server.listen)
+        listeners = await open_listeners(config.server.listen, manager.passed)
     except ListenError as error:
         raise StartError(str(error)) from error
     chunks = config.chunks
@@ -101,30 +110,23 @@ async def _serve(
     server = Server(house)
     _log.info(
         "server.started",
-        listen=[name_of(listener) for listener in listeners],
+        listen=listeners.names,
         version=__version__,
         config=source,
         directory=store.directory,
     )
     steps = (server.prepare, partial(_adopting, house, store))
+    manager.notify("READY=1")
     async with trio.open_nursery() as control:
         control.start_soon(reload_at, hangups, house, partial(_read_to_fit, read), steps)
         control.start_soon(_tell_suppressed)
-        async with trio.open_nursery() as connections:
-            accepting = trio.CancelScope()
-            control.start_soon(
-                partial(
-                    _stop_on_signal, signals, house,
-                    accepting=accepting, connections=connections.cancel_scope,
-                )
-            )  # fmt: skip
-            control.start_soon(watch_loop, metrics)
-            connections.start_soon(Delivery(house, store.directory).run)
-            with accepting:
-                await trio.serve_listeners(
-                    server.serve_socket, listeners, handler_nursery=connections
-                )
-            remove_sockets(config.server.listen)
+        control.start_soon(_stop_on_signal, signals, house, manager)
+        control.start_soon(watch_loop, metrics)
+        control.start_soon(report_to, manager, house)
+        with house.stopping.at_once.guard():
+            async with trio.open_nursery() as working:
+                working.start_soon(Delivery(house, store.directory).run)
+                working.start_soon(keep_doors, listeners, server.serve_socket, house.stopping)
         control.cancel_scope.cancel()
     logs.tell_suppressed()
     _log.info("server.stopped", uploads=len(house.running))
@@ -132,24 +134,18 @@ async def _serve(
     store.close()
 
 
-async def _stop_on_signal(
-    signals: AsyncIterator[int],
-    house: House,
-    *,
-    accepting: trio.CancelScope,
-    connections: trio.CancelScope,
-) -> None:
+async def _stop_on_signal(signals: AsyncIterator[int], house: House, manager: Manager) -> None:
     """First nothing new; after the drain timeout nothing at all; a second signal ends it."""
     await anext(signals)
     _log.info("server.draining", uploads=len(house.running))
-    accepting.cancel()
     house.stopping.no_new_uploads.fire()
+    manager.notify("STOPPING=1")
     with trio.move_on_after(house.config.server.drain_timeout) as drain:
         await anext(signals)
     if drain.cancelled_caught:
         house.stopping.no_uploads.fire()
         await anext(signals)
-    connections.cancel()
+    house.stopping.at_once.fire()
 
 
 async def _tell_suppressed() -> None:

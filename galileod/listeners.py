@@ -1,4 +1,4 @@
-"""Listening sockets: opened from `server.listen`, named for the log, removed at the end."""
+"""Listening sockets: passed by systemd or opened, after `server.listen`; removed at the end."""
 
 import os
 import socket
@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 import trio
+from attrs import field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from .addresses import Listen, TcpAddress, UnixAddress
@@ -25,20 +26,82 @@ class ListenError(Exception):
     """An address cannot be listened on; the text says which, and why."""
 
 
-async def open_listeners(addresses: Sequence[Listen]) -> list[trio.SocketListener]:
-    """Listen on all of `addresses`, or on none of them. Raises ListenError."""
-    listeners: list[trio.SocketListener] = []
+@frozen
+class Listeners:
+    """What we listen on: our own sockets, with the paths that they have, and those of systemd."""
+
+    own: list[trio.SocketListener] = field(factory=list)
+    passed: list[trio.SocketListener] = field(factory=list)
+    paths: list[str] = field(factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Where they really listen, in the form of `server.listen`."""
+        return [_name_of(listener) for listener in (*self.passed, *self.own)]
+
+    def remove(self) -> None:
+        """Remove our own unix sockets from the filesystem, so that nobody knocks in vain."""
+        for path in self.paths:
+            try:
+                os.unlink(path)
+            except OSError as error:
+                _log.warning("server.leftover", path=path, reason=str(error))
+
+
+async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()) -> Listeners:
+    """Listen on all of `addresses`, or on none of them. Raises ListenError.
+
+    `passed` are descriptors of sockets that systemd listens on. Each must be named by an address;
+    an address that names one is not opened again.
+    """
+    listeners = Listeners(passed=[_adopt(descriptor) for descriptor in passed])
+    handed = frozenset(listeners.names)
+    named: set[str] = set()
     for address in addresses:
         try:
-            match address:
-                case TcpAddress(host, port):
-                    listeners += await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-                case UnixAddress(path):
-                    listeners.append(await _open_unix_listener(path))
+            if found := handed & await _names_of(address):
+                named |= found
+            else:
+                await _open(address, listeners)
         except OSError as error:
-            remove_sockets(addresses[: addresses.index(address)])
+            listeners.remove()
             raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+    if unnamed := sorted(handed - named):
+        listeners.remove()
+        raise ListenError(
+            f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
+            f" {', '.join(map(str, addresses))}"
+        )
     return listeners
+
+
+async def _open(address: Listen, listeners: Listeners) -> None:
+    match address:
+        case TcpAddress(host, port):
+            listeners.own.extend(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+        case UnixAddress(path):
+            listeners.own.append(await _open_unix_listener(path))
+            listeners.paths.append(path)
+
+
+def _adopt(descriptor: int) -> trio.SocketListener:
+    """The listener of a socket that systemd passed. Raises ListenError if it is none."""
+    try:
+        os.set_inheritable(descriptor, False)  # children shall not have it
+        return trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor)))
+    except (OSError, ValueError) as error:
+        raise ListenError(
+            f"systemd passed descriptor {descriptor}, which is no listening stream socket"
+            f" (ListenStream=, Accept=no): {error}"
+        ) from error
+
+
+async def _names_of(address: Listen) -> set[str]:
+    """How a socket bound to `address` may be named: a host may have several addresses."""
+    if isinstance(address, UnixAddress):
+        return {str(address)}
+    found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
 
 
 async def _open_unix_listener(path: str) -> trio.SocketListener:
@@ -72,17 +135,8 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
-def remove_sockets(addresses: Sequence[Listen]) -> None:
-    """Remove the unix sockets from the filesystem, so that nobody knocks in vain."""
-    for address in addresses:
-        if isinstance(address, UnixAddress):
-            try:
-                os.unlink(address.path)
-            except OSError as error:
-                _log.warning("server.leftover", path=address.path, reason=str(error))
-
-
-def name_of(listener: trio.SocketListener) -> str:
-    """Where it really listens, in the form of `server.listen`."""
+def _name_of(listener: trio.SocketListener) -> str:
     address = listener.socket.getsockname()
+    if isinstance(address, bytes):
+        return f"unix:@{os.fsdecode(address[1:])}"  # an abstract one, which no address names
     return str(TcpAddress(*address[:2]) if isinstance(address, tuple) else UnixAddress(address))

@@ -1,4 +1,4 @@
-"""Stopping in two steps: first nothing new, then nothing at all."""
+"""Stopping in steps: first nothing new, then no uploads, then nothing at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,3 +38,4 @@ class Stopping:
     def __init__(self) -> None:
         self.no_new_uploads = Interrupt()
         self.no_uploads = Interrupt()
+        self.at_once = Interrupt()

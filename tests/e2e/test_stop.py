@@ -11,14 +11,16 @@ from helpers.clients import (
     expect_ready,
     hear,
     open_websocket,
+    read_head,
     request,
     say,
 )
-from helpers.daemon import Daemon, Daemons, poll
+from helpers.daemon import Daemon, Daemons
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 CHUNK = 64 * 1024
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 SMALL_CHUNKS = {"min": CHUNK, "max": CHUNK, "max_in_flight": 1}
 
 
@@ -43,16 +45,8 @@ def expect_goodbye(websocket: ClientConnection) -> None:
     assert websocket.close_code == 1001
 
 
-def refuses(host: Daemon) -> bool:
-    try:
-        host.dial().close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_running_upload_finishes_and_nothing_new_begins(
+def test_a_running_upload_finishes_and_whoever_comes_is_told_to_come_later(
     daemon: Daemons, number: signal.Signals
 ) -> None:
     host = daemon({"chunks": SMALL_CHUNKS})
@@ -62,12 +56,18 @@ def test_a_running_upload_finishes_and_nothing_new_begins(
         host.send_signal(number)
         assert host.wait_for("server.draining")["uploads"] == 1
         expect_goodbye(idle)
-        assert poll("refused connections", lambda: refuses(host))
+        for head in (HEALTH, request()):
+            reply = ask(host, head)
+            assert reply.status == 503
+            assert int(reply.headers["retry-after"]) > 0
+            assert b"shutting down" in reply.body
         upload.send(bytes(CHUNK))
         expect_ready(upload)
         say(upload, finished=True)
         assert hear(upload) == {"close": True}
     assert host.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        host.dial()
     assert host.wait_for("server.stopped")["uploads"] == 0
     assert (host.directory / "kept.bin").read_bytes() == bytes(2 * CHUNK)
     assert not host.spooled()
@@ -110,6 +110,21 @@ def test_a_second_signal_stops_at_once(daemon: Daemons, number: signal.Signals) 
     assert not host.spooled()
     assert not host.visible()
     assert host.wait_for("upload.failed", name="broken.bin")["code"] == "shutting_down"
+
+
+def test_one_who_came_late_and_says_nothing_holds_nobody_up(daemon: Daemons) -> None:
+    host = daemon({"chunks": SMALL_CHUNKS})
+    with half_an_upload(host, "kept.bin") as upload:
+        host.send_signal(signal.SIGTERM)
+        host.wait_for("server.draining")
+        with host.dial() as silent:
+            assert read_head(silent).status == 503  # though it asked for nothing
+            upload.send(bytes(CHUNK))
+            expect_ready(upload)
+            say(upload, finished=True)
+            assert hear(upload) == {"close": True}
+            upload.close()
+            assert host.wait() == 0
 
 
 def test_a_drain_timeout_of_nothing_waits_for_nobody(daemon: Daemons) -> None:

@@ -23,6 +23,22 @@ DEADLINE: Final = 30.0
 
 POLL: Final = 0.005
 
+PASSING: Final = """
+import os, sys
+end = sys.argv.index("--")
+for number in sys.argv[1:end]:
+    os.set_inheritable(int(number), False)
+# Out of the way first: a descriptor may be among those that are written over.
+copies = [os.dup(int(number)) for number in sys.argv[1:end]]
+while copies and min(copies) < 3 + len(copies):
+    copies = [os.dup(copy) for copy in copies]
+for number, copy in enumerate(copies, 3):
+    os.dup2(copy, number)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies))}
+os.execv(sys.argv[end + 1], sys.argv[end + 1:])
+"""
+"""Starts a program as systemd does, with sockets as its descriptors from 3 on."""
+
 Settings = Mapping[str, Mapping[str, object]]
 LogLine = dict[str, Any]
 T = TypeVar("T")
@@ -79,6 +95,8 @@ class Daemon:
         *,
         flags: Sequence[str] = (),
         program: Sequence[str | Path] = (GALILEOD,),
+        environ: Mapping[str, str] | None = None,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -98,6 +116,8 @@ class Daemon:
         self.memory_at_start = 0
         self._flags = flags
         self._program = program
+        self._environ = environ
+        self._sockets = [socket.fileno() for socket in sockets]
         self._logs = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._standby: subprocess.Popen[bytes] | None = None
@@ -153,13 +173,18 @@ class Daemon:
     def _popen(self, config: Path) -> "subprocess.Popen[bytes]":
         self._logs += 1
         with (self.folder / f"stderr-{self._logs}.log").open("wb") as stderr:
+            passing = (sys.executable, "-c", PASSING, *map(str, self._sockets), "--")
             return subprocess.Popen(
-                [*self._program, "serve", "--config", config, *self._flags],
+                [
+                    *(passing if self._sockets else ()),
+                    *(*self._program, "serve", "--config", config, *self._flags),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
-                env=environment(),
+                env=environment(self._environ),
                 cwd=self.folder,
+                pass_fds=self._sockets,
             )
 
     @property
@@ -303,9 +328,17 @@ class Daemons:
         self._count = 0
 
     def __call__(
-        self, settings: Settings | None = None, *, flags: Sequence[str] = (), start: bool = True
+        self,
+        settings: Settings | None = None,
+        *,
+        flags: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        sockets: Sequence[socket.socket] = (),
+        start: bool = True,
     ) -> Daemon:
         self._count += 1
         folder = self._folder / f"daemon-{self._count}"
-        daemon = self._stack.enter_context(Daemon(folder, settings, flags=flags))
+        daemon = self._stack.enter_context(
+            Daemon(folder, settings, flags=flags, environ=environ, sockets=sockets)
+        )
         return daemon.start() if start else daemon

@@ -1,0 +1,392 @@
+"""The life of galileod as a service, under a real systemd in a booted Debian 12.
+
+One test in steps, since it is one story. Each step leaves the service as it found it, running.
+"""
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Final, Self
+
+import pytest
+from helpers import debian
+from helpers.clients import (
+    JavaScriptClient,
+    Reply,
+    expect_fault,
+    expect_ready,
+    hear,
+    open_websocket,
+    read_all,
+    read_head,
+    say,
+    unique_name,
+)
+from helpers.container import Container
+from helpers.daemon import poll
+from websockets.sync.client import ClientConnection
+
+ADDRESS: Final = ("127.0.0.1", 8750)
+URL: Final = "ws://127.0.0.1:8750/upload"
+HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
+SERVICE: Final = "galileod.service"
+SOCKET: Final = "galileod.socket"
+INSTALLED: Final = (
+    "/etc/systemd/system/galileod.service",
+    "/etc/systemd/system/galileod.socket",
+    "/etc/sysusers.d/galileod.conf",
+)
+HALF: Final = 1000
+
+
+class Service:
+    """galileod inside of a container."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.run = container.run
+
+    def show(self, name: str) -> str:
+        """A property of the unit."""
+        return self.run("systemctl", "show", "--value", f"--property={name}", SERVICE).strip()
+
+    def pid(self) -> int:
+        """Its main process, as numbered inside."""
+        return int(self.show("MainPID"))
+
+    def log(self) -> list[dict[str, Any]]:
+        """All that the daemon ever wrote to the journal; each line must be a JSON object.
+
+        But for a wrong configuration, which is told before it is known how to log.
+        """
+        lines = self.run("journalctl", "--output=cat", f"_SYSTEMD_UNIT={SERVICE}").splitlines()
+        return [json.loads(line) for line in lines if not line.startswith("galileod: ")]
+
+    def count(self, event: str) -> int:
+        return sum(line["event"] == event for line in self.log())
+
+    def has_more(self, event: str, count: int) -> bool:
+        return self.count(event) > count
+
+    def ask(self, address: tuple[str, int] | str = ADDRESS) -> Reply:
+        """What /healthz says."""
+        with self.container.dial(address) as connection:
+            connection.sendall(HEALTH)
+            reply = read_head(connection)
+            return Reply(reply.status, reply.headers, reply.body + read_all(connection))
+
+    @contextmanager
+    def half_an_upload(self, name: str) -> Iterator[ClientConnection]:
+        """An upload of which half is still to come."""
+        with open_websocket(URL, sock=self.container.dial(ADDRESS)) as websocket:
+            say(websocket, name=name, size=2 * HALF)
+            expect_ready(websocket)
+            websocket.send(bytes(HALF))
+            yield websocket
+
+    def stored(self, name: str) -> Path:
+        return self.container.path(f"/var/lib/galileod/{name}")
+
+    @contextmanager
+    def changed(self, **drop_ins: str) -> Iterator[None]:
+        """Run with more lines in the units, as `systemctl edit` writes them; then without."""
+        paths = {
+            self.container.path(f"/etc/systemd/system/galileod.{kind}.d/test.conf"): text
+            for kind, text in drop_ins.items()
+        }
+        for path, text in paths.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        self.restart(*drop_ins)
+        yield
+        for path in paths:
+            path.unlink()
+        self.restart(*drop_ins)
+
+    def restart(self, *kinds: str) -> None:
+        if "socket" in kinds:
+            self.run("systemctl", "stop", SERVICE, SOCKET)
+        self.run("systemctl", "daemon-reload")
+        self.run("systemctl", "reset-failed")
+        if "socket" in kinds:
+            self.run("systemctl", "start", SOCKET)
+        self.run("systemctl", "restart", SERVICE)
+
+
+def finish(upload: ClientConnection) -> None:
+    """Send the other half, and hear that all of it is stored."""
+    upload.send(bytes(HALF))
+    while hear(upload).get("chunksize"):
+        pass
+    say(upload, finished=True)
+    assert hear(upload) == {"close": True}
+
+
+def documented_commands() -> list[str]:
+    """What README tells an administrator to type, from the bare server to the running service."""
+    readme = (debian.REPOSITORY / "README.md").read_text()
+    _, _, section = readme.partition("## Install it as a service")
+    block = section.split("```")[1]
+    return [line.removeprefix("# ") for line in block.splitlines() if line.startswith("# ")]
+
+
+def install(service: Service) -> None:
+    commands = documented_commands()
+    assert commands[0].startswith("apt install")  # what the Debian of these tests was made with
+    said = ""
+    for command in commands[1:]:
+        # The wheel of this source stands for the source; the network has no index.
+        line = command.replace(
+            "pip install .", "pip install --no-index --find-links /wheels galileod"
+        )
+        said = service.run("sh", "-e", "-c", line)
+    assert said.endswith("ok\n")  # of /healthz, at the end
+    for path in INSTALLED:
+        assert service.container.path(path).exists()
+    assert "galileod" in service.run("id", "galileod")
+    assert service.show("StatusText") == "0 uploads running"
+
+
+def check_units(service: Service) -> None:
+    units = [path for path in INSTALLED if "/system/" in path]
+    assert service.run("systemd-analyze", "verify", *units) == ""
+    service.run("systemd-analyze", "security", "--offline=yes", "--threshold=15", units[0])
+
+
+def store(service: Service) -> None:
+    dialed = service.container.dial(ADDRESS)
+    client = JavaScriptClient(URL, bytes(3_000_000), sock=dialed)
+    assert client.run().ending == "stored"
+    status = service.stored(client.name).stat()
+    assert (status.st_size, stat.S_IMODE(status.st_mode)) == (3_000_000, 0o640)
+    assert stat.S_IMODE(service.container.path("/var/lib/galileod").stat().st_mode) == 0o750
+
+
+def tell_the_status(service: Service) -> None:
+    with service.half_an_upload(unique_name()) as upload:
+        poll("the status", lambda: service.show("StatusText") == "1 upload running")
+        finish(upload)
+
+
+class Knocking:
+    """Asks for the daemon's health over and over, and notes what it heard."""
+
+    def __init__(self, service: Service) -> None:
+        self.statuses: list[int] = []
+        self.errors: list[OSError] = []
+        self._service = service
+        self._enough = Event()
+        self._thread = Thread(target=self._knock)
+
+    def _knock(self) -> None:
+        while not self._enough.is_set():
+            try:
+                self.statuses.append(self._service.ask().status)
+            except OSError as error:
+                self.errors.append(error)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._enough.set()
+        self._thread.join()
+
+
+def restart_during_an_upload(service: Service) -> None:
+    name = unique_name()
+    # A time-out that the drain does not fit: the daemon asks for more.
+    with service.changed(service="[Service]\nTimeoutStopSec=1s\n"):
+        before, drained = service.pid(), service.count("server.draining")
+        with Knocking(service) as knocking:
+            with service.half_an_upload(name) as upload:
+                restarting = service.container.start("systemctl", "restart", SERVICE)
+                poll("the drain", lambda: service.count("server.draining") > drained)
+                began = time.monotonic()
+                # These wait for the next process.
+                waiting = [service.container.dial(ADDRESS) for _ in range(20)]
+                for connection in waiting:
+                    connection.sendall(HEALTH)
+                poll("more than the time-out", lambda: time.monotonic() > began + 3)
+                finish(upload)
+            assert restarting.communicate(timeout=60)[0] == ""
+            assert restarting.returncode == 0
+            for connection in waiting:
+                with connection:
+                    assert read_head(connection).status == 200
+            answered = len(knocking.statuses)
+            poll("answers of the new process", lambda: len(knocking.statuses) > answered + 5)
+        assert not knocking.errors
+        assert set(knocking.statuses) <= {200, 503}
+        assert service.pid() != before
+        assert service.stored(name).read_bytes() == bytes(2 * HALF)
+
+
+def restarts(service: Service) -> int:
+    return int(service.show("NRestarts"))
+
+
+def survive_a_kill(service: Service) -> None:
+    service.run("systemctl", "reset-failed")
+    before, count = service.pid(), restarts(service)
+    name = unique_name()
+    with suppress(ConnectionError), service.half_an_upload(name):
+        service.run("systemctl", "kill", "--signal=SIGKILL", SERVICE)
+        poll("an automatic restart", lambda: restarts(service) == count + 1)
+    poll("the new process", lambda: service.show("ActiveState") == "active")
+    assert service.pid() != before
+    assert service.ask().status == 200
+    assert not service.stored(name).exists()
+
+
+def bite(service: Service) -> None:
+    with service.changed(service="[Service]\nWatchdogSec=4s\n"):
+        before, count = service.pid(), restarts(service)
+        service.run("kill", "-STOP", str(before))
+        poll("an automatic restart", lambda: restarts(service) == count + 1)
+        poll("the new process", lambda: service.show("ActiveState") == "active")
+        assert service.pid() != before
+        assert service.ask().status == 200
+    assert "Watchdog timeout" in service.run("journalctl", f"UNIT={SERVICE}")
+
+
+def reload(service: Service) -> None:
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    before = service.pid()
+    for text, event in (
+        (right.replace('"10GiB"', '"1KiB"'), "config.reloaded"),
+        (right.replace("[storage]", "[storage]\ncolour = 1"), "config.rejected"),
+    ):
+        count = service.count(event)
+        settings.write_text(text)
+        service.run("systemctl", "reload", SERVICE)
+        poll(event, partial(service.has_more, event, count))
+        # The first is in force after both.
+        with open_websocket(URL, sock=service.container.dial(ADDRESS)) as upload:
+            say(upload, name=unique_name(), size=1025)
+            expect_fault(upload, "too_large")
+    settings.write_text(right)
+    service.run("systemctl", "reload", SERVICE)
+    poll("the settings of before", lambda: service.count("config.reloaded") > 1)
+    assert service.pid() == before
+
+
+def stay_down_with_a_wrong_configuration(service: Service) -> None:
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    settings.write_text(right.replace("[storage]", "[storage]\ncolour = 1"))
+    service.run("systemctl", "restart", SERVICE, check=False)
+    assert service.show("ExecMainStatus") == "2"
+    said = service.run("journalctl", "--output=cat", f"_SYSTEMD_UNIT={SERVICE}", "--lines=1")
+    assert said.startswith("galileod: /etc/galileod.toml: storage.colour: unknown key")
+    assert (service.show("ActiveState"), restarts(service)) == ("failed", 0)
+    settings.write_text(right)
+    service.restart()
+
+
+def listen_elsewhere(service: Service) -> None:
+    """A port below 1024, and a unix socket for somebody else's proxy."""
+    drop_in = """
+        [Socket]
+        ListenStream=
+        ListenStream=127.0.0.1:80
+        ListenStream=/run/galileod.sock
+        SocketUser=www-data
+        SocketMode=0600
+        RemoveOnStop=yes
+    """
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    changed = right.replace('"127.0.0.1:8750"', '"127.0.0.1:80", "unix:/run/galileod.sock"')
+    assert changed != right
+    settings.write_text(changed)
+    with service.changed(socket=re.sub("(?m)^ +", "", drop_in)):
+        assert service.log()[-1]["listen"] == ["127.0.0.1:80", "unix:/run/galileod.sock"]
+        assert service.ask(("127.0.0.1", 80)).status == 200
+        assert service.ask("/run/galileod.sock").status == 200
+        path = service.container.path("/run/galileod.sock")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        service.run("systemctl", "restart", SERVICE)
+        assert service.ask("/run/galileod.sock").status == 200
+        settings.write_text(right)
+    assert not path.exists()
+
+
+def name_a_socket_that_is_not_configured(service: Service) -> None:
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    settings.write_text(right.replace("127.0.0.1:8750", "127.0.0.1:8751"))
+    service.run("systemctl", "restart", SERVICE, check=False)
+    (line,) = [line for line in service.log() if line["event"] == "server.failed"][-1:]
+    assert "127.0.0.1:8750" in line["reason"]
+    assert "127.0.0.1:8751" in line["reason"]
+    settings.write_text(right)
+    service.restart("socket")
+
+
+def uninstall(service: Service) -> None:
+    commands = ("/opt/galileod/bin/galileod", "uninstall-service")
+    said = service.run(*commands)
+    for path in INSTALLED:
+        assert f"removed {path}\n" in said
+        assert not service.container.path(path).exists()
+    for path in ("/etc/galileod.toml", "/var/lib/galileod"):
+        assert f"kept {path}\n" in said
+        assert service.container.path(path).exists()
+    assert service.show("ActiveState") == "inactive"
+    with pytest.raises(ConnectionRefusedError):
+        service.container.dial(ADDRESS)
+    assert "removed" not in service.run(*commands)
+
+
+STEPS: Final[tuple[Callable[[Service], None], ...]] = (
+    check_units,
+    store,
+    tell_the_status,
+    reload,
+    restart_during_an_upload,
+    survive_a_kill,
+    bite,
+    stay_down_with_a_wrong_configuration,
+    listen_elsewhere,
+    name_a_socket_that_is_not_configured,
+    uninstall,
+)
+
+
+def leave_out(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; in CI this test is not left out")
+    pytest.skip(reason)
+
+
+# The first run fetches a Debian.
+@pytest.mark.timeout(debian.BUILD_SECONDS + 300)
+def test_the_life_of_a_service(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to boot a container")
+    if missing := debian.missing_packages():
+        leave_out(f"needs a container: install Debian's packages {' '.join(missing)}")
+    packages = tmp_path / "wheels"
+    packages.mkdir()
+    try:
+        root = debian.debian()
+        debian.wheels(packages)
+    except debian.Unavailable as reason:
+        leave_out(str(reason))
+        return
+    with Container(root, tmp_path / "console", {"/wheels": packages}) as container:
+        service = Service(container)
+        install(service)
+        for step in STEPS:
+            with subtests.test(step.__name__):
+                step(service)

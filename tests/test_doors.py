@@ -1,0 +1,115 @@
+"""Who is let in while the daemon runs, and while it drains."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from attrs import define, field
+
+from galileod.addresses import TcpAddress, UnixAddress
+from galileod.doors import keep_doors
+from galileod.listeners import Listeners, open_listeners
+from galileod.stopping import Stopping
+
+pytestmark = pytest.mark.timeout(20)
+
+LOCAL = TcpAddress("127.0.0.1", 0)
+
+
+@define
+class House:
+    """Doors whose guests stay until they are let go, each told that he is in."""
+
+    listeners: Listeners
+    stopping: Stopping = field(factory=Stopping)
+    closed: trio.Event = field(factory=trio.Event)
+
+    async def greet(self, stream: trio.SocketStream) -> None:
+        await stream.send_all(b"hello")
+        await stream.receive_some()
+
+    async def keep(self) -> None:
+        await keep_doors(self.listeners, self.greet, self.stopping)
+        self.closed.set()
+
+
+async def enter(address: object) -> trio.SocketStream:
+    """Connect, and wait until one is let in."""
+    if isinstance(address, str):
+        stream = await trio.open_unix_socket(address)
+    else:
+        assert isinstance(address, tuple)
+        stream = await trio.open_tcp_stream(*address)
+    assert await stream.receive_some() == b"hello"
+    return stream
+
+
+async def enter_until_refused(address: object, inside: list[trio.SocketStream]) -> None:
+    """It takes the daemon a moment to notice that its last guest has left."""
+    with suppress(OSError, trio.BrokenResourceError):
+        while True:
+            inside.append(await enter(address))
+
+
+def exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+@asynccontextmanager
+async def keeping(listeners: Listeners) -> AsyncIterator[House]:
+    house = House(listeners)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.keep)
+            yield house
+            await house.closed.wait()
+
+
+async def test_our_own_doors_stay_open_until_those_from_before_have_left(tmp_path: Path) -> None:
+    path = str(tmp_path / "own.sock")
+    listeners = await open_listeners([LOCAL, UnixAddress(path)])
+    address = listeners.own[0].socket.getsockname()
+    async with keeping(listeners) as house:
+        guest = await enter(address)
+        house.stopping.no_new_uploads.fire()
+        late = [await enter(address), await enter(path)]
+        await guest.aclose()
+        await enter_until_refused(address, late)
+        assert not exists(path)
+        assert not house.closed.is_set()  # whoever was let in may end in order
+        for one in late:
+            await one.aclose()
+
+
+async def test_a_door_of_systemds_is_let_go_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        address = passed.getsockname()
+        listeners = await open_listeners([TcpAddress(*address)], [socket.dup(passed.fileno())])
+        assert not listeners.own
+        async with keeping(listeners) as house:
+            guest = await enter(address)
+            house.stopping.no_new_uploads.fire()
+            await trio.testing.wait_all_tasks_blocked()
+            waiting = await trio.open_tcp_stream(*address)
+            assert not house.closed.is_set()
+            await guest.aclose()
+        passed.setblocking(False)
+        passed.accept()[0].close()  # nobody took it from the queue
+        await waiting.aclose()
+
+
+async def test_at_once_waits_for_nobody(tmp_path: Path) -> None:
+    path = str(tmp_path / "own.sock")
+    async with keeping(await open_listeners([UnixAddress(path)])) as house:
+        guest = await enter(path)
+        house.stopping.no_new_uploads.fire()
+        late = await enter(path)
+        house.stopping.at_once.fire()
+        for stream in (guest, late):
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+    assert not exists(path)

@@ -218,5 +218,9 @@ def described(error: SendError) -> dict[str, object]:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether bars may be drawn there."""
-    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    """Whether bars may be drawn there, which take characters of their own."""
+    return (
+        stream.isatty()
+        and os.environ.get("TERM", "dumb") != "dumb"
+        and stream.encoding.lower().replace("-", "") == "utf8"
+    )

@@ -20,7 +20,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from galileod.client import ConnectError, Receipt
-from galileod.client.bars import BarReporter, shortened
+from galileod.client.bars import MARGIN, MAX_LINES, BarReporter, shortened
+from galileod.client.batch import Tally
 from galileod.client.jobs import Job
 
 
@@ -52,8 +53,8 @@ class Screen:
     def lines(self, reporter: BarReporter) -> list[str]:
         """What the bars look like now."""
         paper = Console(file=io.StringIO(), width=self.console.width, color_system=None)
-        with paper.capture() as captured:
-            paper.print(reporter._progress.get_renderable())
+        with reporter._drawing, paper.capture() as captured:
+            paper.print(reporter._table())
         return captured.get().rstrip("\n").splitlines()
 
 
@@ -63,17 +64,15 @@ def test_bars_fit_the_terminal(width: int, count: int) -> None:
     screen = Screen(width)
     jobs = [job(f"folder/a-rather-long-name-🚀-{number}.jpg") for number in range(count)]
     reporter = screen.bars(count, 1000 * count)
-    if count > 1:
-        reporter._total = reporter._progress.add_task(reporter._all(), total=1000 * count)
     for one in jobs[:3]:
         reporter.started(one, 1)
         reporter.moved(one, 500, 1000)
     lines = screen.lines(reporter)
     assert len(lines) == min(count, 3) + (count > 1)
-    assert {cell_len(line) for line in lines} == {width}
+    assert {cell_len(line) for line in lines} == {width - MARGIN}
     assert all("50%" in line for line in lines[-min(count, 3) :])
     assert all("0.jpg" in line for line in lines[-1:]) or count > 1
-    assert ("500 B" in lines[-1]) is (width >= 60)
+    assert ("500 B" in lines[-1]) is (width - MARGIN >= 60)
     assert not [line for line in lines if "folder/" in line]
 
 
@@ -93,6 +92,60 @@ def test_the_total_counts_files_and_bytes() -> None:
     shown = screen.text.getvalue()
     assert "stored a (1000 B, 1000 B/s)" in shown
     assert "galileo-send: b: There is no way to b." in shown
+
+
+def test_no_more_bars_are_drawn_than_the_terminal_has_rows() -> None:
+    screen = Screen(80)
+    reporter = screen.bars(200, 200_000)
+    jobs = [job(str(number)) for number in range(50)]
+    for one in jobs:
+        reporter.started(one, 1)
+        reporter.moved(one, 500, 1000)
+    total, *lines = screen.lines(reporter)
+    assert " 12% " in total  # those that are not shown are counted
+    assert [line.split()[0] for line in lines] == [str(number) for number in range(22)]
+    reporter.stored(jobs[0], receipt("0", 1000), 1)
+    assert screen.lines(reporter)[-1].startswith("22 ")
+
+
+def test_what_happens_is_not_drawn_each_time() -> None:
+    screen = Screen(80)
+    reporter = screen.bars(200, 200_000)
+    with screen.console:  # what is printed in here would be in its buffer
+        for number in range(100):
+            one = job(str(number))
+            reporter.started(one, 1)
+            reporter.moved(one, 500, 1000)
+            reporter.stored(one, receipt(one.name, 1000), 1)
+        assert not screen.console._buffer
+        reporter.draw()
+        assert screen.console._buffer
+
+
+def test_lines_that_wait_are_not_without_end() -> None:
+    screen = Screen(80)
+    reporter = screen.bars(1, 0)
+    for number in range(MAX_LINES):
+        reporter.remark(str(number))
+    assert screen.text.getvalue().count("galileo-send: ") == MAX_LINES
+
+
+def test_before_anything_has_begun_there_is_something_to_see() -> None:
+    screen = Screen(80)
+    (line,) = screen.lines(screen.bars(1, 0))
+    assert line.startswith("0 of 1 ")
+
+
+def test_nothing_is_left_of_the_bars_at_their_end() -> None:
+    screen = Screen(80)
+    with screen.bars(3, 3000) as reporter:
+        reporter.started(job("a"), 1)
+        reporter.draw()
+    last = screen.text.getvalue().rpartition("0 of 3")[2]
+    assert last.count("\x1b[2K") >= 2, "both rows are erased"
+    assert screen.lines(reporter) == []
+    reporter.ended(Tally(3), 1.0, interrupted=True)
+    assert screen.text.getvalue().endswith(", 3 not sent.\n")
 
 
 def test_another_attempt_begins_the_bar_anew() -> None:
@@ -131,13 +184,8 @@ def test_a_shortened_name_fits_and_keeps_its_ends(name: str, width: int) -> None
         assert tail or "…" in name
 
 
-@pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("count", [1, 20])
-def test_a_terminal_is_left_as_it_was_found(
-    server: Daemon, tmp_path: Path, columns: int, count: int
-) -> None:
-    for number in range(count):
-        (tmp_path / f"{columns}-{count}-{number}").write_bytes(some_bytes(1000))
+def on_a_terminal(columns: int, *arguments: str | Path, **environ: str) -> str:
+    """All that `galileo-send` shows on a terminal; it must succeed."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     shown = bytearray()
@@ -149,11 +197,10 @@ def test_a_terminal_is_left_as_it_was_found(
         except OSError:
             pass  # EIO: nobody has the other end open any more
 
-    paths = sorted(tmp_path.iterdir())
-    environ = {**os.environ, "TERM": "xterm"}
+    environ = {**os.environ, "TERM": "xterm", "PYTHONUTF8": "1", **environ}
     environ.pop("COLUMNS", None)
     sending = subprocess.Popen(
-        [GALILEO_SEND, server.url, *paths], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+        [GALILEO_SEND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environ
     )
     os.close(theirs)
     reader = threading.Thread(target=read)
@@ -161,7 +208,24 @@ def test_a_terminal_is_left_as_it_was_found(
     assert sending.wait(DEADLINE) == 0, shown
     reader.join()
     os.close(ours)
-    text = shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_terminal_is_left_as_it_was_found(
+    server: Daemon, tmp_path: Path, columns: int, count: int
+) -> None:
+    for number in range(count):
+        (tmp_path / f"{columns}-{count}-{number}").write_bytes(some_bytes(1000))
+    text = on_a_terminal(columns, server.url, *sorted(tmp_path.iterdir()))
     assert text.count("stored ") >= count
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is to be seen again"
     assert ("of 20" in text) is (count == 20)
+
+
+def test_a_terminal_that_lacks_the_characters_gets_lines(server: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"data")
+    text = on_a_terminal(80, server.url, tmp_path / "a", PYTHONIOENCODING="ascii")
+    assert text.startswith("stored ")
+    assert "\x1b" not in text

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The command. Its modules take a while to load, and Ctrl-C in that time is no traceback."""
+    """The command. While it is loaded, and once it is done, Ctrl-C ends it without a traceback."""
     python_hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if python_hears:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -13,4 +13,8 @@ def main() -> NoReturn:
 
     if python_hears:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    try:
+        run()
+    finally:
+        if python_hears:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -12,6 +12,7 @@ from .errors import (
     SourceError,
     UpgradeError,
 )
+from .rate import SharedPace
 from .values import Options, Progress, Receipt
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Receipt",
     "RefusedError",
     "SendError",
+    "SharedPace",
     "SourceError",
     "UpgradeError",
     "send_file",

@@ -65,6 +65,8 @@ class Proxy:
 
 def parse_url(url: str) -> Address:
     """Raises AddressError, which says what was expected."""
+    if not isinstance(url, str):
+        raise AddressError(f"The URL must be a text, and not {url!r}. {EXPECTED}")
     if len(url) > MAX_URL or not url.isprintable() or " " in url:
         raise AddressError(f"The URL is too long, or has a space in it. {EXPECTED}")
     if url.startswith(_UNIX):
@@ -92,9 +94,10 @@ def find_proxy(address: Address, environ: Mapping[str, str]) -> Proxy | None:
     """
     if address.unix or _is_exempt(address, _variable(environ, "no_proxy")):
         return None
-    own = "https_proxy" if address.secure else "http_proxy"
-    text = _variable(environ, own) or _variable(environ, "all_proxy")
-    return _parse_proxy(text) if text else None
+    for name in ("https_proxy" if address.secure else "http_proxy", "all_proxy"):
+        if text := _variable(environ, name):
+            return _parse_proxy(text, name if name in environ else name.upper())
+    return None
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
@@ -116,15 +119,16 @@ def _parse_unix(url: str) -> Address:
     return Address("localhost", 80, secure=False, target=target, unix=path)
 
 
-def _parse_proxy(text: str) -> Proxy:
-    parts = _split(text if "://" in text else f"http://{text}")
-    if parts.scheme not in ("http", "https"):
+def _parse_proxy(text: str, variable: str) -> Proxy:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        secure = {"http": False, "https": True}[parts.scheme]
+        host, port = _host_port(parts, 443 if secure else 8080)
+    except (KeyError, ValueError):  # of urlsplit, of the port; an AddressError is about "the URL"
         raise AddressError(
-            f'A proxy of the kind "{parts.scheme}" is not supported. Expected "http://host:port" in'
-            " HTTPS_PROXY, HTTP_PROXY or ALL_PROXY."
-        )
-    secure = parts.scheme == "https"
-    host, port = _host_port(parts, 443 if secure else 8080)
+            f'${variable} has "{_without_secrets(text)}", which is no proxy that can be used. '
+            'Expected something like "http://host:3128".'
+        ) from None
     if parts.username is None:
         return Proxy(host, port, secure)
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -147,7 +151,9 @@ def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
         host = (parts.hostname or "").encode("idna").decode()
     except UnicodeError:
         host = ""
-    if not _HOST.fullmatch(host) or parts.port == 0:
+    if parts.port == 0:
+        raise AddressError(f"The port must be from 1 to 65535. {EXPECTED}")
+    if not _HOST.fullmatch(host):
         raise AddressError(f"The URL has no host, or one that cannot be. {EXPECTED}")
     return host, parts.port or usual
 

@@ -6,7 +6,8 @@ from typing import Unpack
 import trio
 
 from .address import parse_url
-from .sources import Content, open_source
+from .errors import OptionError
+from .opening import Content, open_source
 from .upload import upload
 from .values import OnProgress, Options, Receipt, Settings
 
@@ -31,6 +32,13 @@ async def send_file(
     Raises SendError, of which OptionError is for arguments that cannot be. Needs to run in trio.
     When it is cancelled the connection is closed at once, and the server discards what it got.
     """
+    if not trio.lowlevel.in_trio_run():
+        raise OptionError(
+            "send_file needs to run in trio. Elsewhere call send_file_sync; from asyncio: "
+            "await asyncio.to_thread(send_file_sync, ...)."
+        )
+    if on_progress is not None and not callable(on_progress):
+        raise OptionError(f"The on_progress must be a function, and not {on_progress!r}.")
     options = Options(**settings)
     address = parse_url(url)
     async with open_source(content, name, size) as source:
@@ -47,6 +55,8 @@ def send_file_sync(
     **settings: Unpack[Settings],
 ) -> Receipt:
     """As `send_file`, for a program without an event loop of trio's: blocks until it is done."""
+    if trio.lowlevel.in_trio_run():
+        raise OptionError("send_file_sync would block trio. Here: await send_file(...).")
     sending = partial(
         send_file, url, content, name=name, size=size, on_progress=on_progress, **settings
     )

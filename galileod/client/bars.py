@@ -18,7 +18,8 @@ from rich.text import Text
 from . import texts
 from .errors import SendError
 from .jobs import Job
-from .output import Lines, PeopleReporter, Verbosity
+from .output import Lines
+from .people import PeopleReporter, Verbosity
 from .values import Receipt
 
 WIDE: Final = 60
@@ -177,12 +178,11 @@ class BarReporter(PeopleReporter):
 
     def draw(self) -> None:
         """Show how things are."""
-        with self._drawing:
+        with self._drawing, self._console:  # which makes one write of it
             if lines := self._above.take():
-                # As text: rich would take [brackets] in a name for its markup. The bars come along.
+                # As text: rich would take [brackets] in a name for its markup.
                 self._console.print(Text("\n".join(lines)), soft_wrap=True)
-            else:
-                self._live.refresh()
+            self._live.refresh()
 
     def _table(self) -> Table:
         """The bars as they are now, as many as there are rows for."""
@@ -229,6 +229,11 @@ class BarReporter(PeopleReporter):
         """Its bar becomes a line."""
         self._end(job, job.size or 0)
         super().failed(job, error, attempts)
+
+    def dropped(self, job: Job, error: SendError, attempts: int) -> None:
+        """Its bar becomes a line."""
+        self._end(job, job.size or 0)
+        super().dropped(job, error, attempts)
 
     def _end(self, job: Job, sent: int) -> None:
         self._ended += 1

@@ -3,21 +3,21 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from typing import Final, NoReturn
 
 import click
-from attrs import frozen
 
 from galileod import __version__
 from galileod.protocol.sender import DEFAULT_CHUNK
-from galileod.units import parse_duration, parse_size
 
-from .address import Address, find_proxy, parse_url
+from .address import Address, find_proxy
 from .dial import tls_context
 from .errors import OptionError
-from .output import Verbosity, standard
+from .flags import DURATION, PARALLEL, RETRIES, SIZE, URL, read_token
+from .output import standard
+from .people import Verbosity
 from .rate import SharedPace
+from .retry import RETRIES as TRIED_AGAIN
 from .retry import RetryPolicy
 from .run import Plan, run
 from .stdin import LABEL
@@ -30,9 +30,6 @@ INTERRUPTED: Final = 130
 
 _STANDARD_ERROR: Final = 2
 
-MAX_PARALLEL: Final = 256
-"""Uploads at once: each needs two or three descriptors, and some of them a thread."""
-
 EXAMPLES: Final = """\b
 Examples:
   galileo-send wss://uploads.example.org/upload report.pdf
@@ -42,44 +39,24 @@ Examples:
 """
 
 
-@frozen
-class _Parsed(click.ParamType[object]):
-    """A parameter that one of our own functions reads."""
-
-    name: str
-    parse: Callable[[str], object]
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self.parse(value)
-        except ValueError as error:
-            text = str(error)
-            self.fail(text if text.endswith(".") else f"expected {text}.", param, ctx)
-
-
-SIZE: Final = _Parsed("size", parse_size)
-DURATION: Final = _Parsed("duration", parse_duration)
-URL: Final = _Parsed("url", parse_url)
-
-
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXAMPLES,
 )
 @click.argument("address", metavar="URL", type=URL)
 @click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True)
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(allow_dash=True, readable=False),
 )
 @click.option("-r", "--recursive", is_flag=True, help="Send the files in folders, at any depth.")
 @click.option("-n", "--name", help="The name to send one file under.")
 @click.option("--size", type=SIZE, help="The size of standard input, which is then not put aside.")
 @click.option(
-    "-p", "--parallel", default=3, show_default=True, metavar="N",
-    type=click.IntRange(1, MAX_PARALLEL), help="Files that are sent at once.",
+    "-p", "--parallel", default=3, show_default=True, metavar="N", type=PARALLEL,
+    help="Files that are sent at once.",
 )  # fmt: skip
 @click.option(
     "--hash", "kind", default="sha1", show_default=True, metavar="KIND",
@@ -91,12 +68,13 @@ URL: Final = _Parsed("url", parse_url)
 )  # fmt: skip
 @click.option("--limit-rate", type=SIZE, help="Bytes a second, for all files together.")
 @click.option(
-    "--retries", default=3, show_default=True, metavar="N", type=click.IntRange(0, 1000),
-    help="More attempts where the connection failed.",
+    "--retries", default=TRIED_AGAIN, show_default=True, metavar="N", type=RETRIES,
+    help="More attempts, each from the first byte on, where the connection failed or the server "
+    "is busy.",
 )  # fmt: skip
 @click.option(
     "--retry-delay", type=DURATION, default="500ms", show_default=True,
-    help="The first wait between attempts; each is twice as long, up to 30 s.",
+    help="The first wait between attempts at the most; each is twice as long, up to 30 s.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=DURATION, default=f"{TIMEOUT:g}s", show_default=True,
@@ -139,6 +117,8 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
 
     Exit status: 0 all stored, 1 some failed, 2 wrong usage, 130 interrupted.
     """
+    if "" in files:
+        raise click.UsageError("A FILE must not be empty.")
     if files.count(LABEL) > 1:
         raise click.UsageError("Standard input can be sent only once.")
     if size is not None and files != (LABEL,):
@@ -157,10 +137,10 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
     if address.secure or (proxy and proxy.secure):
         tls_context(ca)  # a file that cannot be used is wrong usage, and not each file's failure
     options = Options(
-        hash=None if kind == "none" else kind,
+        hash=kind,
         chunksize=chunksize,
         timeout=timeout,
-        token=_token(token_file),
+        token=read_token(token_file),
         ca=ca,
         pace=None if limit_rate is None else SharedPace(limit_rate),
     )
@@ -178,28 +158,9 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
             parallel=parallel,
             verbosity=verbosity,
             as_json=as_json,
+            token_file=token_file,
         )
     )
-
-
-def _token(path: str | None) -> str | None:
-    """From the file, else from the environment: a command line is everybody's to read."""
-    if path is None:
-        return os.environ.get("GALILEO_TOKEN", "").strip() or None
-    try:
-        with open(path, encoding="utf-8") as file:
-            token = file.read(_LONGEST_TOKEN).strip()
-    except OSError as error:
-        raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not token:
-        raise click.UsageError(f"There is no token in {path}.")
-    return token
-
-
-_LONGEST_TOKEN: Final = 16 * 1024
-"""Characters; a server takes no head that is longer."""
 
 
 def main() -> NoReturn:

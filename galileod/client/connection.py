@@ -21,7 +21,7 @@ from galileod.masking import KEY, apply_mask, turned
 from .address import Address
 from .dial import dial
 from .errors import ConnectError, LostError, NonsenseError
-from .handshake import upgrade
+from .handshake import perhaps_tls, upgrade
 from .line import Silence
 from .values import Options
 
@@ -230,5 +230,7 @@ async def _open(
                 await trio.aclose_forcefully(stream)
                 raise
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise ConnectError(f"{address} broke the connection off as it began.") from None
+            raise ConnectError(
+                f"{address} broke the connection off as it began.{perhaps_tls(address)}"
+            ) from None
     raise ConnectError(f"{address} did not answer within {options.timeout:g} seconds.")

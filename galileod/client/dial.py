@@ -19,6 +19,10 @@ UNSENT = 256 * 1024
 turn of its loop for each of them; more than this would only sit in the way of a Close."""
 
 
+UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's numbers for a certificate that nobody trusted has signed (X509_V_ERR)."""
+
+
 async def dial(address: Address, ca: str | None, silence: Silence) -> trio.abc.Stream:
     """A connection to the server, over which HTTP may begin. Raises ConnectError."""
     proxy = find_proxy(address, os.environ)
@@ -75,11 +79,8 @@ async def _wrap(stream: trio.abc.Stream, ca: str | None, host: str, what: str) -
     except trio.BrokenResourceError as error:
         cause = error.__cause__
         if isinstance(cause, ssl.SSLCertVerificationError):
-            raise ConnectError(
-                f"The certificate of {what} is not trusted: {cause.verify_message}. "
-                "If it is your own, name its authority with --ca.",
-                transient=False,
-            ) from None
+            said = f"The certificate of {what} is not trusted: {cause.verify_message}."
+            raise ConnectError(said + _advice(cause, ca), transient=False) from None
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
             reason = (cause.reason or "unknown").lower().replace("_", " ")
             raise ConnectError(
@@ -88,6 +89,14 @@ async def _wrap(stream: trio.abc.Stream, ca: str | None, host: str, what: str) -
             ) from None
         raise ConnectError(f"{what} closed the connection while TLS began.") from None
     return secured
+
+
+def _advice(error: ssl.SSLCertVerificationError, ca: str | None) -> str:
+    if error.verify_code not in UNKNOWN_AUTHORITY:
+        return ""
+    if ca is None:
+        return " If it is your own, name its authority with --ca."
+    return f" What signed it is not in {ca}."
 
 
 def _explained(what: str, error: OSError) -> ConnectError:

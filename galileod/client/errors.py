@@ -9,6 +9,9 @@ Signal = Mapping[str, object]
 BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
 """HTTP answers by which a server, or a proxy before it, asks to be tried again later."""
 
+BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
+"""Words of galileod's by which it asks for the same."""
+
 QUOTED: Final = 500
 """Characters of a server's sentence that are shown at the most."""
 
@@ -20,7 +23,7 @@ class SendError(Exception):
     """
 
     transient = False
-    """Whether another attempt may succeed: the transport failed before anything was stored."""
+    """Whether another attempt may succeed: nothing was stored, and the file was not the reason."""
 
     kind = "error"
     """One word for programs."""
@@ -96,7 +99,10 @@ class LostError(SendError):
 
 
 class RefusedError(SendError):
-    """The server said a fatal error: `signal` with all its keys; `code` is its word, or None."""
+    """The server said a fatal error: `signal` with all its keys; `code` is its word, or None.
+
+    `transient` if the word asks to be tried again later: busy, shutting_down. Nothing was stored.
+    """
 
     kind = "refused"
     fatal = True
@@ -111,6 +117,7 @@ class RefusedError(SendError):
         self.signal = signal
         code = signal.get("code")
         self.code = code if isinstance(code, str) else None
+        self.transient = self.code in BUSY_CODES
 
 
 class NonsenseError(SendError):

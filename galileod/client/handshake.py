@@ -33,12 +33,13 @@ _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _USER_AGENT: Final = f"galileo-send/{__version__}"
 _HTTP: Final = b"HTTP/1."
 _SWITCHING: Final = 101
+_TLS_ALERT: Final = b"\x15\x03"
+_PROXY_AUTHENTICATION: Final = 407
 _REDIRECTS: Final = range(300, 400)
 _HINTS: Final = {
     401: "Put a token into $GALILEO_TOKEN, or into a file for --token-file.",
     403: "Check the URL and the token.",
     404: "Check the path in the URL.",
-    407: "Put the user and the password into the proxy's URL.",
     426: "The server does not speak this version of WebSocket.",
     429: "Try again later.",
     502: "Try again later.",
@@ -73,9 +74,10 @@ async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) 
     ]
     if token is not None:
         headers.append(("Authorization", f"Bearer {token}"))
-    answer = await _ask(stream, h11.Request(method="GET", target=address.target, headers=headers))
+    request = h11.Request(method="GET", target=address.target, headers=headers)
+    answer = await _ask(stream, request, str(address), perhaps_tls(address))
     if answer.status != _SWITCHING:
-        raise _refusal("The server", answer)
+        raise _refusal("The server", answer, _server_hint(answer))
     proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
     extra = {"sec-websocket-extensions", "sec-websocket-protocol"} & answer.headers.keys()
     if (
@@ -96,17 +98,30 @@ async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port
     headers = [("Host", target), ("User-Agent", _USER_AGENT)]
     if proxy.authorization is not None:
         headers.append(("Proxy-Authorization", proxy.authorization))
-    answer = await _ask(stream, h11.Request(method="CONNECT", target=target, headers=headers))
+    request = h11.Request(method="CONNECT", target=target, headers=headers)
+    answer = await _ask(stream, request, f"the proxy {proxy}", "")
     if not 200 <= answer.status < 300:  # noqa: PLR2004  RFC 9110, 9.3.6: any 2xx will do
-        raise _refusal(f"The proxy {proxy}", answer)
+        hint = (
+            "Put the user and the password into the proxy's URL."
+            if answer.status == _PROXY_AUTHENTICATION
+            else f"It was asked for a connection to {target}."
+        )
+        raise _refusal(f"The proxy {proxy}", answer, hint)
     if answer.surplus:
         raise ConnectError(f"The proxy {proxy} spoke out of turn.", transient=False)
 
 
-async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
+def perhaps_tls(address: Address) -> str:
+    """A hint for where a server says nothing: many that speak TLS do not answer other things."""
+    return "" if address.secure or address.unix else " If it speaks TLS, take wss."
+
+
+async def _ask(stream: trio.abc.Stream, request: h11.Request, who: str, hint: str) -> Answer:
+    """Ask; `who` is asked, and `hint` follows where there is no answer. Raises ConnectError."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     head = connection.send(request) or b""
     connection.send(h11.EndOfMessage())
+    unanswered = ConnectError(f"{who} closed the connection without an answer.{hint}")
     try:
         await stream.send_all(head)
         while True:
@@ -115,7 +130,7 @@ async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
                 continue  # an interim answer, which says nothing to us
             if isinstance(event, h11.Response | h11.InformationalResponse):
                 break
-            raise ConnectError("The connection was closed without an answer.")
+            raise unanswered
         headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
         status = event.status_code
         if connection.their_state is h11.SWITCHED_PROTOCOL:
@@ -124,10 +139,11 @@ async def _ask(stream: trio.abc.Stream, request: h11.Request) -> Answer:
     except h11.RemoteProtocolError:
         data, ended = connection.trailing_data
         if ended and _HTTP.startswith(data[: len(_HTTP)]):
-            raise ConnectError("The connection was closed without an answer.") from None
+            raise unanswered from None
+        if data.startswith(_TLS_ALERT) and hint:
+            raise ConnectError(f"{who} speaks TLS: take wss.", transient=False) from None
         raise ConnectError(
-            "What answers there does not speak HTTP. Check host and port, and ws or wss.",
-            transient=False,
+            f"What answers at {who} does not speak HTTP. Check host and port.", transient=False
         ) from None
 
 
@@ -154,11 +170,13 @@ async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str
     return body[:MAX_BODY].decode("utf-8", "replace")
 
 
-def _refusal(who: str, answer: Answer) -> UpgradeError:
+def _server_hint(answer: Answer) -> str:
     if answer.status in _REDIRECTS and (place := answer.headers.get("location")):
-        hint = f"It points to {place[:_SHOWN]}: use that."
-    else:
-        hint = _HINTS.get(answer.status, "Check the URL.")
+        return f"It points to {place[:_SHOWN]}: use that."
+    return _HINTS.get(answer.status, "Check the URL.")
+
+
+def _refusal(who: str, answer: Answer, hint: str) -> UpgradeError:
     said = _first_line(answer)
     return UpgradeError(
         f"{who} answered with HTTP {answer.status}{said}. {hint}",

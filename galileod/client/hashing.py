@@ -2,11 +2,15 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 
 from .errors import OptionError
 
 Note = Callable[[bytes | memoryview], None]
 """Takes the next bytes of a file."""
+
+KINDS: Final = ("sha1", "sha256", "sha512", "blake2b")
+"""What servers know: galileod takes these four."""
 
 
 class FileHash:
@@ -26,11 +30,11 @@ class FileHash:
         return {self._kind: self._hash.hexdigest()} if self._kind is not None and self._hash else {}
 
 
-def check_hash(_: object, __: object, kind: str | None) -> None:
-    """Raises OptionError for what is no hash that has a hex value of its own."""
-    try:
-        FileHash(kind).hashes()
-    except (ValueError, TypeError):  # unknown; or of any length, as the shake family
-        raise OptionError(
-            f"There is no hash {kind!r}. Take sha1, sha256, sha512, blake2b, or none."
-        ) from None
+def known_hash(kind: object) -> str | None:
+    """The kind in lower case; None for "none", and for None itself. Raises OptionError."""
+    known = kind.lower() if isinstance(kind, str) else kind
+    if known is None or known == "none":
+        return None
+    if isinstance(known, str) and known in KINDS:
+        return known
+    raise OptionError(f"There is no hash {kind!r}. Take {', '.join(KINDS)}, or none.")

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from . import texts
 from .errors import SourceError
 from .hashing import FileHash
 from .sources import Source
@@ -33,17 +34,13 @@ class Pieces:
         while left:
             data = await source.read(min(PIECE, left), self.hash.note)
             if not data:
-                raise SourceError(
-                    f"{source.name} ended {left} bytes early: it has {source.size - left} bytes "
-                    f"and not {source.size}. Did it shrink while it was sent?"
-                )
+                had = texts.count(source.size - left)
+                raise SourceError(f"{source.label} had {had}, and not {source.size} as declared.")
             left -= len(data)
             await self._into.send(data)
         if not await source.at_end():
-            raise SourceError(
-                f"{source.name} goes on after the {source.size} bytes that were announced. Did it "
-                "grow while it was sent?"
-            )
+            declared = texts.count(source.size)
+            raise SourceError(f"{source.label} has more than the {declared} that were declared.")
         self.all_read.set()
 
     async def next(self, at_most: int) -> memoryview:

@@ -13,6 +13,10 @@ LONGEST: Final = 30.0
 MAX_ASKED: Final = 300.0
 """Seconds that a server may ask us to wait; one that asks for more is not tried again."""
 
+RETRIES: Final = 7
+"""By default: with half a second to begin with they last for 31 to 62 seconds, so that a server may
+be started anew meanwhile."""
+
 DOUBLINGS: Final = 16
 """After so many the wait has long been the longest."""
 
@@ -21,7 +25,7 @@ DOUBLINGS: Final = 16
 class RetryPolicy:
     """`retries` attempts after the first; the first wait is `delay` seconds at the most."""
 
-    retries: int = 3
+    retries: int = RETRIES
     delay: float = 0.5
 
     def wait(

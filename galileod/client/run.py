@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,11 +16,13 @@ from attrs import evolve, frozen
 
 from . import texts
 from .address import Address, Proxy
-from .batch import Batch, Tally
+from .batch import Batch, OnStart, Tally
 from .jobs import Job, Passed, collect, doubled
-from .output import JsonReporter, PeopleReporter, Verbosity, is_terminal, standard
+from .objects import JsonReporter
+from .opening import open_source
+from .output import is_terminal, standard
+from .people import PeopleReporter, Verbosity, summary
 from .retry import RetryPolicy
-from .sources import open_source
 from .stdin import LABEL, stdin_job
 from .upload import upload
 from .values import OnProgress, OnWarning, Options, Receipt
@@ -45,6 +48,7 @@ class Plan:
     parallel: int
     verbosity: Verbosity
     as_json: bool
+    token_file: str | None
 
 
 FullReporter = PeopleReporter | JsonReporter
@@ -52,35 +56,40 @@ FullReporter = PeopleReporter | JsonReporter
 
 def run(plan: Plan) -> int:
     """Send all of it; gives the exit status."""
-    found = [
-        entry
-        for path in plan.files
-        for entry in (
-            [stdin_job(plan.name, plan.size)]
-            if path == LABEL
-            else collect([path], plan.name, recursive=plan.recursive)
-        )
-    ]
+    paths = [path for path in plan.files if path != LABEL]
+    found = collect(paths, plan.name, recursive=plan.recursive)
+    if LABEL in plan.files:
+        found.insert(0, stdin_job(plan.name, plan.size))
     jobs = [entry for entry in found if isinstance(entry, Job)]
-    with _reporter(plan, jobs) as reporter:
+    lost: list[str] = []
+    with _reporter(plan, jobs, lost) as reporter:
         for entry in found:
             if isinstance(entry, Passed):
-                reporter.passed(entry.path, entry.why)
+                reporter.passed(entry.label, entry.why)
         _remarks(plan, jobs, reporter)
         tally, began = Tally(len(jobs)), time.monotonic()
         stopped = trio.run(_work, plan, jobs, tally, reporter)
-    reporter.ended(tally, time.monotonic() - began, interrupted=bool(stopped))
+    seconds = time.monotonic() - began
+    reporter.ended(tally, seconds, interrupted=bool(stopped))
+    if lost and (plan.as_json or tally.total == 1):
+        # What was to tell it did not arrive; of several files there is a summary already.
+        standard(sys.stderr).write(summary(tally, seconds, interrupted=bool(stopped)))
     if stopped:
         return 128 + stopped
-    return 1 if tally.failed else 0
+    return 1 if tally.failed or lost else 0
 
 
-def _reporter(plan: Plan, jobs: Sequence[Job]) -> AbstractContextManager[FullReporter]:
+def _reporter(
+    plan: Plan, jobs: Sequence[Job], lost: list[str]
+) -> AbstractContextManager[FullReporter]:
+    """Who tells how it goes; `lost` gets why standard output cannot be written."""
     err = standard(sys.stderr)
-    out = standard(
-        sys.stdout,
-        lambda why: err.write(f"galileo-send: standard output cannot be written: {why}."),
-    )
+
+    def note(why: str) -> None:
+        lost.append(why)
+        err.write(f"galileo-send: standard output cannot be written: {why}.")
+
+    out = standard(sys.stdout, note)
     if plan.as_json:
         return nullcontext(JsonReporter(out, time.monotonic))
     if plan.verbosity != "quiet" and is_terminal(sys.stderr):
@@ -95,9 +104,11 @@ def _reporter(plan: Plan, jobs: Sequence[Job]) -> AbstractContextManager[FullRep
 def _remarks(plan: Plan, jobs: Sequence[Job], reporter: FullReporter) -> None:
     if plan.verbosity == "verbose":
         through = f" through the proxy {plan.proxy}" if plan.proxy else ""
-        reporter.remark(f"sending {texts.files(len(jobs))} to {plan.address}{through}.")
+        reporter.remark(f"sending {texts.count(len(jobs), 'file')} to {plan.address}{through}.")
     if not jobs:
         reporter.remark("there is nothing to send.")
+    if plan.token_file and os.stat(plan.token_file).st_mode & stat.S_IROTH:
+        reporter.remark(f"the token in {texts.plain(plan.token_file)} can be read by everybody.")
     if plan.options.token and not plan.address.secure and not _is_near(plan.address):
         reporter.remark("the token goes unencrypted over ws: anybody on the way can read it.")
     if names := doubled(jobs):
@@ -147,7 +158,11 @@ def _drop_everything(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
-async def _send(plan: Plan, job: Job, on_progress: OnProgress, on_warning: OnWarning) -> Receipt:
+async def _send(
+    plan: Plan, job: Job, on_start: OnStart, on_progress: OnProgress, on_warning: OnWarning
+) -> Receipt:
     options = evolve(plan.options, on_warning=on_warning)
-    async with open_source(await job.open(), job.name, job.declared) as source:
+    label = "Standard input" if job.label == LABEL else None
+    async with open_source(await job.open(), job.name, job.declared, label) as source:
+        on_start()
         return await upload(plan.address, source, options, on_progress)

@@ -1,21 +1,17 @@
-"""What can be sent: a file by its path, bytes, an open binary file, an async iterator."""
+"""What is sent, read from its beginning to its end: bytes, an open file, an async iterator."""
 
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Callable
 from typing import BinaryIO, Final, TypeVar
 
 import trio
+from attrs import frozen
 
+from . import texts
 from .errors import OptionError, SourceError
 from .hashing import Note
-
-Content = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
-"""A path (text or PathLike), or what is to be sent itself."""
-
-UNNAMED: Final = "unnamed"
 
 WORTH_A_THREAD: Final = 64 * 1024
 """Bytes below which it costs more to hand them to a thread than to hash them."""
@@ -23,12 +19,32 @@ WORTH_A_THREAD: Final = 64 * 1024
 T = TypeVar("T")
 
 
-class Source(ABC):
-    """So many bytes under a name, read from the beginning to the end. Errors are SourceError."""
+@frozen
+class Stamp:
+    """What tells that a file on a disk was written to: its size, and when that was (in ns)."""
 
-    def __init__(self, name: str, size: int) -> None:
+    size: int
+    written: int
+
+
+@frozen
+class Opened:
+    """A file, with its stamp when it was opened; None where it is not on a disk."""
+
+    file: BinaryIO
+    stamp: Stamp | None
+
+
+class Source(ABC):
+    """So many bytes under a name, read from the beginning to the end. Errors are SourceError.
+
+    `label` is what its owner calls it.
+    """
+
+    def __init__(self, name: str, size: int, label: str) -> None:
         self.name = name
         self.size = size
+        self.label = label
 
     @abstractmethod
     async def read(self, length: int, note: Note) -> bytes | memoryview:
@@ -43,7 +59,7 @@ class BytesSource(Source):
     """Bytes that are there."""
 
     def __init__(self, data: memoryview, name: str) -> None:
-        super().__init__(name, data.nbytes)
+        super().__init__(name, data.nbytes, name)
         self._data = data.cast("B")
         self._offset = 0
 
@@ -56,12 +72,15 @@ class BytesSource(Source):
 
 
 class FileSource(Source):
-    """An open binary file, from where it stands. Reading and hashing are one hop to a thread."""
+    """An open binary file, from where it stands. Reading and hashing are one hop to a thread.
 
-    def __init__(self, file: BinaryIO, name: str, size: int, label: str) -> None:
-        super().__init__(name, size)
-        self._file = file
-        self._label = label
+    A file that is written to meanwhile would be sent as a mixture: that is looked for at each read.
+    """
+
+    def __init__(self, opened: Opened, name: str, size: int, label: str) -> None:
+        super().__init__(name, size, label)
+        self._file = opened.file
+        self._stamp = opened.stamp
 
     async def read(self, length: int, note: Note) -> bytes | memoryview:
         """What one read gives."""
@@ -70,17 +89,20 @@ class FileSource(Source):
             data = self._file.read(length)
             if data is None:  # type: ignore[redundant-expr,unused-ignore]  # see below
                 raise BlockingIOError(0, "it is in non-blocking mode")  # a raw file's way to say so
+            now = stamp(self._file)
+            if now and self._stamp and now != self._stamp:
+                raise SourceError(_changed(self.label, self._stamp, now))
             note(data)
             return data
 
-        return await in_thread(read, self._label)
+        return await in_thread(read, self.label)
 
 
 class StreamSource(Source):
     """An async iterator of bytes, which must yield as many as was declared."""
 
-    def __init__(self, stream: AsyncIterable[bytes], name: str, size: int) -> None:
-        super().__init__(name, size)
+    def __init__(self, stream: AsyncIterable[bytes], name: str, size: int, label: str) -> None:
+        super().__init__(name, size, label)
         self._iterator = aiter(stream)
         self._rest = memoryview(b"")
 
@@ -88,9 +110,15 @@ class StreamSource(Source):
         """A part of what the iterator gave last."""
         while not self._rest:
             try:
-                self._rest = memoryview(await anext(self._iterator)).cast("B")
+                given = await anext(self._iterator)
             except StopAsyncIteration:
                 return b""
+            try:
+                self._rest = memoryview(given).cast("B")
+            except TypeError:
+                raise OptionError(
+                    f"An async iterator must give bytes, and not {kind_of(given)}."
+                ) from None
         data, self._rest = self._rest[:length], self._rest[length:]
         await noted(data, note)
         return data
@@ -117,76 +145,23 @@ async def in_thread(step: Callable[[], T], label: str) -> T:
         raise SourceError(f"{label} cannot be read: {error.strerror}.") from None
 
 
-@asynccontextmanager
-async def open_source(
-    content: Content, name: str | None = None, size: int | None = None
-) -> AsyncIterator[Source]:
-    """What `content` stands for. Closes what it opened, and nothing else.
-
-    `size` is needed where it cannot be known. Raises OptionError where something is missing.
-    """
-    if isinstance(content, bytes | bytearray | memoryview):
-        if name is None:
-            raise OptionError("Bytes need a name to be sent under.")
-        yield _agreed(BytesSource(memoryview(content), name), size)
-    elif isinstance(content, str | os.PathLike):
-        path = os.fspath(content)
-        file, length = await in_thread(lambda: _open(path), path)
-        try:
-            yield _agreed(FileSource(file, name or name_of(path), length, path), size)
-        finally:
-            file.close()
-    elif isinstance(content, AsyncIterable):
-        if name is None or size is None:
-            raise OptionError("An async iterator needs a name and a size.")
-        try:
-            yield StreamSource(content, name, size)
-        finally:
-            # A generator that is left half-way would be closed later, by chance.
-            if isinstance(content, AsyncGenerator):
-                await content.aclose()
-    elif hasattr(content, "read"):
-        own = getattr(content, "name", None)
-        label = own if isinstance(own, str) else "the open file"
-        chosen = name or (name_of(own) if isinstance(own, str) else UNNAMED)
-        length = size if size is not None else await in_thread(lambda: _length(content), label)
-        yield FileSource(content, chosen, length, label)
-    else:
-        raise OptionError(f"A {type(content).__name__} cannot be sent.")
-
-
-def name_of(path: str) -> str:
-    """The name that a path is sent under: its last part."""
+def stamp(file: BinaryIO) -> Stamp | None:
+    """The stamp of an open file now; None for what is not on a disk."""
     try:
-        path = os.path.abspath(path)
-    except FileNotFoundError:
-        pass  # the working folder is gone, and with it what `.` and `..` are called
-    return os.path.basename(path) or UNNAMED
+        status = os.fstat(file.fileno())
+    except (AttributeError, OSError):
+        return None  # no file of the system's, such as one in memory
+    return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _agreed(source: Source, size: int | None) -> Source:
-    if size is not None and size != source.size:
-        raise SourceError(f"{source.name} has {source.size} bytes, and not {size}.")
-    return source
+def _changed(label: str, then: Stamp, now: Stamp) -> str:
+    if now.size == then.size:
+        return f"{label} was written to while it was sent."
+    how = "grew" if now.size > then.size else "shrank"
+    return f"{label} {how} while it was sent: it had {texts.count(then.size)}, and has {now.size}."
 
 
-def _open(path: str) -> tuple[BinaryIO, int]:
-    # Non-blocking for the opening alone: a FIFO would wait for its writer, for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        os.set_blocking(descriptor, True)
-        return open(descriptor, "rb", buffering=0), status.st_size
-    os.close(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        raise SourceError(f"{path} is a folder. Its files are sent with --recursive.")
-    raise SourceError(f"{path} is no ordinary file. What it gives can be piped to -.")
-
-
-def _length(file: BinaryIO) -> int:
-    if not file.seekable():
-        raise OptionError("A file that cannot be sought in, such as a pipe, needs a size.")
-    here = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(here)
-    return max(0, end - here)
+def kind_of(value: object) -> str:
+    """`a list`, `an int`."""
+    kind = type(value).__name__
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -1,5 +1,6 @@
 """Standard input: sent as it comes where its size is known, and put aside first where it is not."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -10,7 +11,8 @@ import trio
 
 from .errors import SourceError
 from .jobs import Job
-from .sources import Content, in_thread
+from .opening import Content
+from .sources import in_thread
 
 LABEL: Final = "-"
 DEFAULT_NAME: Final = "stdin"
@@ -23,6 +25,7 @@ class _Input(AsyncIterator[bytes]):
     """What comes from a descriptor. A wait for it can be cancelled, which a thread's could not."""
 
     def __init__(self, descriptor: int) -> None:
+        self.begun = False
         self._descriptor = descriptor
 
     async def __anext__(self) -> bytes:
@@ -30,10 +33,19 @@ class _Input(AsyncIterator[bytes]):
             await trio.lowlevel.wait_readable(self._descriptor)
         except PermissionError:
             pass  # a device that never makes one wait, such as /dev/null
-        data = await in_thread(lambda: os.read(self._descriptor, READ), "standard input")
+        self.begun = True
+        data = await in_thread(self._read, "Standard input")
         if not data:
             raise StopAsyncIteration
         return data
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._descriptor, READ)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # open for nothing but writing, as `cli` leaves it
+                raise SourceError("Standard input is closed.") from None
+            raise
 
 
 class _Spool:
@@ -51,8 +63,9 @@ class _Spool:
         return self._file
 
     async def _fill(self) -> BinaryIO:
+        folder = os.environ.get("TMPDIR") or None  # Python would take another in silence
         try:
-            file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  for all attempts
+            file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  for all attempts
             try:
                 async for data in _Input(self._descriptor):
                     await trio.to_thread.run_sync(file.write, data)
@@ -62,7 +75,7 @@ class _Spool:
                 raise
         except OSError as error:
             # No folder is known where none could be written: asking for it would fail once more.
-            place = f" in {tempfile.tempdir}" if tempfile.tempdir else ""
+            place = f" in {found}" if (found := folder or tempfile.tempdir) else ""
             raise SourceError(
                 f"Standard input cannot be put aside{place}: {error.strerror}. "
                 "Set TMPDIR to a folder with room, or give --size, and it is sent as it comes."
@@ -78,7 +91,12 @@ def stdin_job(name: str | None, size: int | None, descriptor: int = 0) -> Job:
         begin = os.lseek(descriptor, 0, os.SEEK_CUR)
         return Job(LABEL, _File(descriptor, begin).open, chosen, status.st_size - begin, size)
     if size is not None:
-        return Job(LABEL, _Stream(descriptor).open, chosen, size, size, again=False)
+        stream = _Input(descriptor)
+
+        async def the_stream() -> Content:
+            return stream
+
+        return Job(LABEL, the_stream, chosen, size, size, again=lambda: not stream.begun)
     return Job(LABEL, _Spool(descriptor).open, chosen)
 
 
@@ -92,13 +110,3 @@ class _File:
     async def open(self) -> Content:
         self._file.seek(self._begin)
         return self._file
-
-
-class _Stream:
-    """Standard input as it comes."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    async def open(self) -> Content:
-        return _Input(self._descriptor)

@@ -60,6 +60,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{rest:02}"
 
 
-def files(count: int) -> str:
-    """`1 file`, `2 files`."""
-    return f"{count} file" if count == 1 else f"{count} files"
+def count(size: int, what: str = "byte") -> str:
+    """`1 byte`, `2 bytes`; of the regular kind."""
+    return f"{size} {what}" if size == 1 else f"{size} {what}s"

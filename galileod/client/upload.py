@@ -36,8 +36,9 @@ async def upload(
     one = _Upload(source, options, on_progress)
     with one.errors_told():
         async with (
-            read_ahead(source, options.hash) as pieces,
             connect(address, options) as connection,
+            # Not before: what can be read only once is still whole if there is no connection.
+            read_ahead(source, options.hash) as pieces,
         ):
             metadata = one.sender.start()
             async with trio.open_nursery() as nursery:

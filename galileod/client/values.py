@@ -1,14 +1,17 @@
 """What goes into an upload, and what comes out of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 from attrs import field, frozen
 
 from galileod.protocol.sender import DEFAULT_CHUNK
 
 from .errors import OptionError, Signal
-from .hashing import check_hash
+from .hashing import known_hash
+
+Given = Any
+"""What a program passed, which may be anything."""
 
 TIMEOUT: Final = 60.0
 """Seconds, by default, that a server may be silent while we wait for it."""
@@ -77,41 +80,64 @@ class Settings(TypedDict, total=False):
     pace: Pace | None
 
 
-def _is_positive(_: object, attribute: object, value: float) -> None:
-    if not value > 0:
-        name = getattr(attribute, "name", "")
-        raise OptionError(f"The {name} must be above 0.")
+def _is_time(_: object, __: object, value: Given) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise OptionError(f"The timeout must be a number of seconds above 0, and not {value!r}.")
 
 
-def _is_chunk(_: object, __: object, value: int) -> None:
-    if not 0 < value <= MAX_CHUNK:
-        raise OptionError(f"The chunksize must be from 1 to {MAX_CHUNK} bytes.")
+def _is_chunk(_: object, __: object, value: Given) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_CHUNK:
+        raise OptionError(f"The chunksize must be from 1 to {MAX_CHUNK} bytes, and not {value!r}.")
 
 
-def _is_token(_: object, __: object, value: str | None) -> None:
+def _is_token(_: object, __: object, value: Given) -> None:
     # It becomes part of a header; what it is must never be shown.
     if value is None:
         return
-    if not (value and value.isascii() and value.isprintable() and value == value.strip()):
+    if not (
+        isinstance(value, str)
+        and value
+        and value.isascii()
+        and value.isprintable()
+        and value == value.strip()
+    ):
         raise OptionError(
             "The token must be one line of printable ASCII characters, without spaces around it."
         )
+
+
+def _is_path(_: object, __: object, value: Given) -> None:
+    if value is not None and not isinstance(value, str):
+        raise OptionError(f"The ca must be the path of a PEM file, and not {value!r}.")
+
+
+def _is_pace(_: object, __: object, value: Given) -> None:
+    if value is not None and not (hasattr(value, "part") and hasattr(value, "wait")):
+        raise OptionError(f"The pace must be one such as SharedPace(1_000_000), and not {value!r}.")
+
+
+def _is_function(_: object, attribute: object, value: Given) -> None:
+    if value is not None and not callable(value):
+        name = getattr(attribute, "name", "")
+        raise OptionError(f"The {name} must be a function, and not {value!r}.")
 
 
 @frozen
 class Options:
     """How to send.
 
-    `hash` is a name that hashlib knows (None: no hash), `chunksize` the bytes of a chunk where the
-    server names no size. `timeout` is in seconds: for the opening of the connection, and for any
-    time in which nothing moves while the server is waited for. `token` goes as a Bearer token, `ca`
-    is a PEM file that replaces the system's roots. `on_warning` hears errors that are not fatal.
+    `hash` is sha1, sha256, sha512 or blake2b (None or "none": no hash), `chunksize` the bytes of a
+    chunk where the server names no size. `timeout` is in seconds: for the opening of the
+    connection, and for any time in which nothing moves while the server is waited for. `token` goes
+    as a Bearer token, `ca` is a PEM file that replaces the system's roots. `on_warning` is called
+    with each error that is not fatal, as the server sent it. `pace` holds the sending back, see
+    `SharedPace`.
     """
 
-    hash: str | None = field(default="sha1", validator=check_hash)
+    hash: str | None = field(default="sha1", converter=known_hash)
     chunksize: int = field(default=DEFAULT_CHUNK, validator=_is_chunk)
-    timeout: float = field(default=TIMEOUT, validator=_is_positive)
+    timeout: float = field(default=TIMEOUT, validator=_is_time)
     token: str | None = field(default=None, repr=False, validator=_is_token)
-    ca: str | None = None
-    on_warning: OnWarning | None = None
-    pace: Pace | None = None
+    ca: str | None = field(default=None, validator=_is_path)
+    on_warning: OnWarning | None = field(default=None, validator=_is_function)
+    pace: Pace | None = field(default=None, validator=_is_pace)

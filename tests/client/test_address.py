@@ -41,7 +41,7 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
         ("ftp://host/", "no address"),
         ("ws://", "no host"),
         ("ws:///upload", "no host"),
-        ("ws://host:0/", "no host"),
+        ("ws://host:0/", "from 1 to 65535"),
         ("ws://host:70000/", "Port out of range"),
         ("ws://host:x/", "Port could not be"),
         ("ws://[::1/", "Invalid IPv6"),
@@ -151,7 +151,15 @@ def test_a_password_of_a_proxy_may_be_of_any_bytes() -> None:
     assert base64.b64decode(proxy.authorization.removeprefix("Basic ")) == b"me:\xff"
 
 
-@pytest.mark.parametrize("text", ["socks5://p:1080", "http://", "http://p:x", "http://p:99999"])
+@pytest.mark.parametrize(
+    "text", ["socks5://p:1080", "http://", "http://p:x", "http://p:99999", "p:0"]
+)
 def test_a_proxy_that_cannot_be_is_an_error(text: str) -> None:
-    with pytest.raises(AddressError):
+    with pytest.raises(AddressError) as wrong:
         find_proxy(parse_url("ws://h"), {"http_proxy": text})
+    assert str(wrong.value) == (
+        f'$http_proxy has "{text}", which is no proxy that can be used. '
+        'Expected something like "http://host:3128".'
+    )
+    with pytest.raises(AddressError, match=r"^\$ALL_PROXY has "):
+        find_proxy(parse_url("ws://h"), {"ALL_PROXY": text})

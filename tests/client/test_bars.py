@@ -122,6 +122,16 @@ def test_what_happens_is_not_drawn_each_time() -> None:
         assert screen.console._buffer
 
 
+def test_the_bars_below_a_new_line_are_new_too() -> None:
+    screen, one = Screen(80), job("a")
+    with screen.bars(3, 3000) as reporter:
+        reporter.started(one, 1)
+        reporter.draw()
+        reporter.stored(one, receipt("a", 1000), 1)
+        reporter.draw()
+        assert screen.text.getvalue().rpartition(" of 3")[0].endswith("1")
+
+
 def test_lines_that_wait_are_not_without_end() -> None:
     screen = Screen(80)
     reporter = screen.bars(1, 0)

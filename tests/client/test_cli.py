@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -305,9 +306,14 @@ MISUSES: Mapping[str, tuple[list[str], str]] = {
     "a hash of any length": (["--hash", "shake_128", "ws://h/", "a"], "There is no hash"),
     "no chunk": (["--chunksize", "0", "ws://h/", "a"], "chunksize must be from 1"),
     "no rate": (["--limit-rate", "0", "ws://h/", "a"], "above 0"),
-    "no time": (["--timeout", "0", "ws://h/", "a"], "timeout must be above 0"),
+    "no time": (["--timeout", "0", "ws://h/", "a"], "timeout must be a number of seconds above 0"),
     "a wrong time": (["--timeout", "soon", "ws://h/", "a"], "expected a duration such as"),
-    "none at once": (["--parallel", "0", "ws://h/", "a"], "range"),
+    "none at once": (["--parallel", "0", "ws://h/", "a"], "a whole number from 1 to 256."),
+    "no number": (["-p", "x", "ws://h/", "a"], "expected a whole number from 1 to 256."),
+    "too many retries": (["--retries", "1001", "ws://h/", "a"], "from 0 to 1000"),
+    "an empty path": (["ws://h/", ""], "A FILE must not be empty."),
+    "no port": (["ws://h:0/", "a"], "The port must be from 1 to 65535."),
+    "a hash of no server's": (["--hash", "md5", "ws://h/", "a"], "There is no hash 'md5'"),
     "quiet and verbose": (["-q", "-v", "ws://h/", "a"], "exclude each other"),
     "no token file": (["--token-file", "none", "ws://h/", "a"], "none cannot be read"),
     "no authority": (["--ca", "none", "wss://h/", "a"], "certificates in none cannot be used"),
@@ -369,6 +375,64 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     assert "a mistake of ours, please report it: ZeroDivisionError: inside (test_cli.py:" in err
 
 
+def test_a_file_that_may_not_be_read_fails_alone(daemon: Daemons, tmp_path: Path) -> None:
+    host = daemon()
+    good, secret = files_in(tmp_path, "good", "secret")
+    os.chmod(secret, 0)
+    run: list[str | Path] = [GALILEO_SEND, "--json", host.url, secret, good]
+    if os.geteuid() == 0:  # who may read everything
+        run = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *run]
+    done = subprocess.run(run, capture_output=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 1, done.stderr
+    told = {(line["event"], line.get("name")) for line in objects(done.stdout)}
+    assert {("failed", "secret"), ("stored", "good"), ("summary", None)} <= told
+    assert ("started", "secret") not in told
+
+
+def test_what_is_not_sent_has_not_started(command: Command, server: Daemon, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    _, out, _ = command("--json", server.url, tmp_path, tmp_path / "none", tmp_path / "fifo")
+    assert [line["event"] for line in objects(out)] == ["failed"] * 3 + ["summary"]
+
+
+def test_a_path_is_told_once_where_a_file_is_not_of_its_size(
+    command: Command, server: Daemon
+) -> None:
+    _, _, err = command(server.url, "/proc/self/status")
+    assert err.startswith("galileo-send: /proc/self/status has more than the 0 bytes")
+
+
+def test_one_chunk_and_no_hash_are_told_as_such(
+    command: Command, server: Daemon, tmp_path: Path
+) -> None:
+    (path,) = files_in(tmp_path, unique_name())
+    _, _, err = command("-v", "--hash", "none", server.url, path)
+    assert err.splitlines()[-1].startswith("  1 chunk, ")
+    assert err.splitlines()[-1].endswith(" s")
+
+
+def test_a_token_file_for_everybody_is_warned_about(
+    command: Command, server: Daemon, tmp_path: Path
+) -> None:
+    (path,) = files_in(tmp_path, unique_name())
+    token = tmp_path / "token"
+    token.write_text("s3cret")
+    for mode, warned in ((0o644, True), (0o640, False)):
+        token.chmod(mode)
+        _, _, err = command("--token-file", token, server.url, path)
+        assert ("can be read by everybody" in err) is warned
+
+
+def test_a_second_interruption_after_the_summary_is_no_traceback(
+    process: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    )
+    done = process("--version", environ={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_can_complete_it(process: Process, shell: str) -> None:
     done = process(environ={"_GALILEO_SEND_COMPLETE": f"{shell}_source"})
@@ -415,7 +479,10 @@ def test_standard_input_of_a_known_size_is_sent_as_it_comes(
     assert (server.directory / name).read_bytes() == data
 
 
-@pytest.mark.parametrize(("size", "said"), [(4, b"goes on after"), (6, b"ended 1 bytes early")])
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(4, b"has more than the 4 bytes"), (6, b"had 5 bytes, and not 6 as declared")],
+)
 def test_standard_input_of_another_size_is_an_error(
     process: Process, server: Daemon, size: int, said: bytes
 ) -> None:
@@ -534,10 +601,11 @@ def test_an_interruption_is_told_in_json_too(server: Daemon, tmp_path: Path) -> 
 
 
 def test_an_interruption_while_standard_input_says_nothing_is_heard(server: Daemon) -> None:
-    with slow_sending(server, "-v", server.url, "-") as sending:
-        assert sending.stderr is not None
-        while b"attempt" not in sending.stderr.readline():
-            pass
+    with slow_sending(server, server.url, "-") as sending:
+        assert sending.stdin is not None
+        # More than a pipe holds: when it is written, some of it was read.
+        sending.stdin.write(bytes(200_000))
+        sending.stdin.flush()
         sending.send_signal(signal.SIGINT)
         assert sending.wait(DEADLINE) == 130
 
@@ -568,8 +636,11 @@ def test_an_output_that_takes_nothing_does_not_stop_the_sending(
 ) -> None:
     paths = files_in(tmp_path, *(unique_name() for _ in range(3)))
     done = shell(line, *json_too, server.url, *paths)
-    assert done.returncode == 0
+    assert done.returncode == line.count("full")
     assert all((server.directory / path.name).exists() for path in paths)
+    assert done.stderr.count(b"3 of 3 files stored") == (
+        "2>&-" not in line and (not json_too or "full" in line)
+    )
     told = b"galileo-send: standard output cannot be written: No space left on device.\n"
     assert done.stderr.count(told) == line.count("full")
     assert b"mistake" not in done.stderr
@@ -594,16 +665,60 @@ def test_standard_input_that_is_closed_is_an_error_and_no_empty_file(
     name = unique_name()
     done = shell('"$@" <&-', "--name", name, *size, server.url, "-")
     assert done.returncode == 1
-    assert done.stderr == (
-        b"galileo-send: -: standard input cannot be read: Bad file descriptor.\n"
-    )
+    assert done.stderr == (b"galileo-send: -: Standard input is closed.\n")
     assert not (server.directory / name).exists()
+
+
+def test_a_tmpdir_that_cannot_be_used_is_told(process: Process, tmp_path: Path) -> None:
+    none = tmp_path / "none"
+    done = process("ws://127.0.0.1:1/", "-", stdin=b"x", environ={"TMPDIR": str(none)})
+    assert done.returncode == 1
+    assert f"cannot be put aside in {none}: No such file or directory.".encode() in done.stderr
+
+
+def test_as_long_as_none_was_read_standard_input_is_tried_again(process: Process) -> None:
+    got: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        if peer.number < 3:
+            peer.reset()
+            return
+        peer.accept()
+        peer.hear()
+        peer.say(ready=True)
+        got.append(peer.read_frame()[1])
+        peer.reset()
+
+    with Scripted(script) as host:
+        done = process("--size", "4", "--retry-delay", "0", host.url, "-", stdin=b"data")
+        assert host.connections == 3
+    assert done.returncode == 1
+    assert got == [b"data"]
+    assert b"It is not tried again: what was read cannot be read again." in done.stderr
+
+
+def test_a_restart_in_the_middle_of_an_upload_is_survived(daemon: Daemons, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    host = daemon({"server": {"listen": [f"127.0.0.1:{port}"], "drain_timeout": 0}})
+    (tmp_path / "a").write_bytes(data := some_bytes(4 * MIB))
+    run: list[str | Path] = [GALILEO_SEND, "--limit-rate", "8MB", host.url, tmp_path / "a"]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
+        host.wait_for("upload.started", name="a")
+        host.stop()
+        host.start()
+        _, err = sending.communicate(timeout=DEADLINE)
+    assert sending.returncode == 0, err
+    assert b"The server refused it" in err
+    assert b"Attempt 2 begins" in err
+    assert (host.directory / "a").read_bytes() == data
 
 
 def test_no_folder_for_standard_input_is_told(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Some /tmp can be written wherever tests run.
+    monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
     reading, writing = os.pipe()

@@ -172,7 +172,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "no answer to the request": (
         lambda peer: peer.answer(""),
-        "connect", "closed without an answer",
+        "connect", "closed the connection without an answer. If it speaks TLS, take wss.",
     ),
     "reset at the request": (
         resets_at_the_request,
@@ -464,6 +464,58 @@ def test_tls_to_a_server_without_it_is_told(command: Command, path: Path) -> Non
     assert "take ws" in err
 
 
+def test_a_port_that_speaks_tls_is_told(
+    command: Command, authority: trustme.CA, path: Path
+) -> None:
+    with PerlReceiver(server_tls(authority)) as receiver:
+        status, _, err = command("--retries", "0", receiver.url.replace("wss:", "ws:"), path)
+    assert status == 1
+    assert "take wss" in err
+
+
+def test_a_tls_alert_is_known(command: Command, path: Path) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.sock.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+
+    with Scripted(script) as host:
+        status, _, err = command(host.url, path)
+    assert status == 1
+    assert err == f"galileo-send: {path}: 127.0.0.1:{host.port} speaks TLS: take wss.\n"
+
+
+def test_an_authority_that_is_another_is_told_as_such(
+    command: Command, authority: trustme.CA, path: Path, tmp_path: Path
+) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    with Scripted(lambda _: None, tls=server_tls(authority)) as host:
+        _, _, err = command("--ca", tmp_path / "other.pem", host.url, path)
+    assert f"What signed it is not in {tmp_path}/other.pem." in err
+    assert "--ca" not in err
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("HTTP/1.1 403 No\nContent-Length: 0\n\n", "HTTP 403. It was asked for a connection to "),
+        ("HTTP/1.1 502 No\nContent-Length: 0\n\n", "HTTP 502. It was asked for a connection to "),
+        ("SSH-2.0-OpenSSH_9.2\n\n", "does not speak HTTP."),
+        ("", "closed the connection without an answer."),
+    ],
+)
+def test_a_proxy_that_does_not_go_along_is_named(
+    command: Command, path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, sentence: str
+) -> None:
+    with Scripted(lambda peer: peer.answer(answer)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        status, _, err = command("--retries", "0", "ws://server.example/", path)
+    assert status == 1
+    assert f"he proxy 127.0.0.1:{proxy.port} " in err
+    assert sentence in err
+    assert "Check the URL" not in err
+    assert "take wss" not in err
+
+
 def test_with_its_authority_a_server_is_trusted(
     command: Command, authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -623,7 +675,7 @@ def test_a_server_that_fails_twice_and_then_works_is_tried_three_times(
 
 
 def test_a_refusal_is_not_tried_again(command: Command, tmp_path: Path) -> None:
-    script = says((TEXT, b'{"error": "Not today.", "fatal": true, "code": "busy"}'))
+    script = says((TEXT, b'{"error": "Not today.", "fatal": true, "code": "too_large"}'))
     (tmp_path / "a").write_bytes(b"data")
     with Scripted(script) as host:
         status, _, _ = command("--retry-delay", "0", host.url, tmp_path / "a")

@@ -166,9 +166,9 @@ async def test_a_refusal_is_told_in_a_sentence(
 @pytest.mark.parametrize(
     ("answer", "sentence", "transient"),
     [
-        ("", "closed without an answer", True),
-        ("HTT", "closed without an answer", True),
-        ("HTTP/1.1 101 Swi", "closed without an answer", True),
+        ("", "closed the connection without an answer", True),
+        ("HTT", "closed the connection without an answer", True),
+        ("HTTP/1.1 101 Swi", "closed the connection without an answer", True),
         ("220 mail.example ESMTP\n", "does not speak HTTP", False),
         ("HTTP/1.1 200 OK\nA: " + "x" * MAX_HEAD, "does not speak HTTP", False),
     ],

@@ -3,12 +3,15 @@
 import os
 from pathlib import Path
 
+import pytest
+
+from galileod.client import SourceError
 from galileod.client.jobs import Job, Passed, collect, doubled
 
 
 def listed(found: list[Job | Passed]) -> list[tuple[str, str]]:
     return [
-        (entry.path, entry.why) if isinstance(entry, Passed) else (entry.label, entry.name)
+        (entry.label, entry.why) if isinstance(entry, Passed) else (entry.label, entry.name)
         for entry in found
     ]
 
@@ -23,10 +26,38 @@ def test_files_become_jobs_in_their_order(tmp_path: Path) -> None:
 
 
 async def test_a_job_opens_as_its_path(tmp_path: Path) -> None:
-    (job,) = collect([str(tmp_path)], "name", recursive=False)
+    path = tmp_path / "a"
+    path.touch()
+    (job,) = collect([str(path)], "name", recursive=False)
     assert isinstance(job, Job)
     assert job.name == "name"
-    assert await job.open() == str(tmp_path)
+    assert await job.open() == str(path)
+
+
+async def test_a_folder_and_a_fifo_say_what_the_command_can_do_with_them(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    folder, fifo = collect([str(tmp_path), str(tmp_path / "fifo")], None, recursive=False)
+    assert isinstance(folder, Job)
+    assert isinstance(fifo, Job)
+    with pytest.raises(SourceError, match=r"is a folder. Its files are sent with --recursive.$"):
+        await folder.open()
+    with pytest.raises(SourceError, match=r"is no ordinary file. What it gives can be piped to -"):
+        await fifo.open()
+
+
+def test_what_is_named_twice_is_sent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "sub/b"):
+        (tmp_path / name).touch()
+    paths = [".", "sub", str(tmp_path / "sub" / "b"), "a", "sub/../a"]
+    assert [name for _, name in listed(collect(paths, None, recursive=True))] == ["a", "b"]
+
+
+def test_a_folder_without_files_is_passed_over_with_a_word(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "too").mkdir(parents=True)
+    found = listed(collect([str(tmp_path)], None, recursive=True))
+    assert found == [(str(tmp_path), "there is no file in it")]
 
 
 def test_a_folder_gives_its_files_at_any_depth_in_order(tmp_path: Path) -> None:

@@ -9,16 +9,9 @@ import pytest
 from galileod.client.batch import Tally
 from galileod.client.errors import LostError, RefusedError, SendError, SourceError, UpgradeError
 from galileod.client.jobs import Job
-from galileod.client.output import (
-    EVERY,
-    JsonReporter,
-    Lines,
-    PeopleReporter,
-    Verbosity,
-    described,
-    standard,
-    summary,
-)
+from galileod.client.objects import EVERY, JsonReporter, described
+from galileod.client.output import Lines, standard
+from galileod.client.people import PeopleReporter, Verbosity, summary
 from galileod.client.values import Receipt
 
 

@@ -18,7 +18,7 @@ class Shares(Source):
     """Gives what it has in these shares, whatever is asked for; `taken` counts them."""
 
     def __init__(self, shares: Sequence[bytes], size: int) -> None:
-        super().__init__("a.bin", size)
+        super().__init__("a.bin", size, "a.bin")
         self._shares = list(shares)
         self.taken = 0
 
@@ -70,9 +70,9 @@ async def test_a_reader_that_is_not_waited_for_stops() -> None:
 @pytest.mark.parametrize(
     ("size", "sentence"),
     [
-        (10, "a.bin ended 4 bytes early: it has 6 bytes and not 10"),
-        (5, "a.bin goes on after the 5 bytes that were announced"),
-        (0, "a.bin goes on after the 0 bytes that were announced"),
+        (10, "a.bin had 6 bytes, and not 10 as declared"),
+        (5, "a.bin has more than the 5 bytes"),
+        (0, "a.bin has more than the 0 bytes"),
     ],
 )
 async def test_another_length_than_was_announced_is_an_error(size: int, sentence: str) -> None:

@@ -14,7 +14,7 @@ from galileod.client.errors import (
     SourceError,
     UpgradeError,
 )
-from galileod.client.retry import LONGEST, MAX_ASKED, RetryPolicy
+from galileod.client.retry import LONGEST, MAX_ASKED, RETRIES, RetryPolicy
 
 TRANSIENT: list[SendError] = [
     ConnectError("x"),
@@ -23,6 +23,8 @@ TRANSIENT: list[SendError] = [
     UpgradeError("x", 429),
     UpgradeError("x", 502),
     UpgradeError("x", 504),
+    RefusedError({"error": "x", "fatal": True, "code": "busy"}),
+    RefusedError({"error": "x", "fatal": True, "code": "shutting_down"}),
 ]
 FINAL: list[SendError] = [
     ConnectError("x", transient=False),
@@ -30,7 +32,8 @@ FINAL: list[SendError] = [
     UpgradeError("x", 403),
     UpgradeError("x", 401),
     UpgradeError("x", 500),
-    RefusedError({"error": "x", "fatal": True, "code": "busy"}),
+    RefusedError({"error": "x", "fatal": True, "code": "no_space"}),
+    RefusedError({"error": "x", "fatal": True}),
     NonsenseError("x"),
     SourceError("x"),
     OptionError("x"),
@@ -64,6 +67,16 @@ def test_a_wait_is_bounded_and_at_least_half_by_the_doubling(
     assert wait is not None
     longest = min(LONGEST, delay * 2 ** min(attempt - 1, 60))
     assert longest / 2 <= wait <= longest
+
+
+def test_by_default_a_server_may_be_away_for_half_a_minute() -> None:
+    policy = RetryPolicy()
+    for chance, least in ((0.0, 30), (1.0, 60)):
+        waits = [
+            policy.wait(LostError("x"), attempt, again=True, random=lambda: chance)  # noqa: B023
+            for attempt in range(1, RETRIES + 1)
+        ]
+        assert sum(wait or 0 for wait in waits) > least
 
 
 def test_a_server_that_says_how_long_is_waited_for() -> None:

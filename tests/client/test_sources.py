@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galileod.client.errors import OptionError, SourceError
-from galileod.client.sources import WORTH_A_THREAD, Source, StreamSource, name_of, open_source
+from galileod.client.opening import name_of, open_source
+from galileod.client.sources import WORTH_A_THREAD, Source, StreamSource
 
 
 async def all_of(source: Source, at_most: int = 1000) -> bytes:
@@ -85,7 +86,7 @@ async def test_a_file_beyond_its_end_is_empty() -> None:
 @settings(max_examples=50, deadline=None)
 def test_a_stream_may_be_cut_anywhere(parts: list[bytes], at_most: int) -> None:
     async def run() -> None:
-        source = StreamSource(pieces(*parts), "a", sum(map(len, parts)))
+        source = StreamSource(pieces(*parts), "a", sum(map(len, parts)), "a")
         assert await all_of(source, at_most) == b"".join(parts)
 
     trio.run(run)
@@ -123,7 +124,7 @@ async def test_a_file_in_non_blocking_mode_that_has_nothing_is_an_error() -> Non
         (b"data", None, None, "Bytes need a name"),
         (pieces(), "a", None, "An async iterator needs a name and a size"),
         (pieces(), None, 1, "An async iterator needs a name and a size"),
-        (5, "a", 1, "A int cannot be sent"),
+        (5, "a", 1, "An int cannot be sent"),
     ],
 )
 async def test_what_is_missing_is_told(
@@ -157,8 +158,8 @@ async def test_what_is_no_ordinary_file_is_told_and_not_waited_for(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     before = os.listdir("/proc/self/fd")
     for name, sentence in [
-        ("fifo", "is no ordinary file. What it gives can be piped to -."),
-        ("folder", "is a folder. Its files are sent with --recursive."),
+        ("fifo", "is no ordinary file."),
+        ("folder", "is a folder."),
         ("missing", "cannot be read: No such file or directory."),
     ]:
         path = str(tmp_path / name)

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from galileod.client.errors import SourceError
 from galileod.client.jobs import Job
-from galileod.client.sources import open_source
+from galileod.client.opening import open_source
 from galileod.client.stdin import stdin_job
 
 
@@ -44,7 +44,7 @@ async def test_a_pipe_is_put_aside_and_can_be_sent_again(pipe: tuple[int, int]) 
     os.write(writing, data)
     os.close(writing)
     job = stdin_job(None, None, reading)
-    assert (job.label, job.name, job.size, job.again) == ("-", "stdin", None, True)
+    assert (job.label, job.name, job.size, job.again()) == ("-", "stdin", None, True)
     assert await content_of(job) == data
     assert await content_of(job) == data
     await close_spool(job)
@@ -55,10 +55,11 @@ async def test_a_pipe_of_a_known_size_is_sent_as_it_comes(
 ) -> None:
     reading, writing = pipe
     job = stdin_job("backup.tgz", 10, reading)
-    assert (job.name, job.size, job.declared, job.again) == ("backup.tgz", 10, 10, False)
+    assert (job.name, job.size, job.declared, job.again()) == ("backup.tgz", 10, 10, True)
     async with open_source(await job.open(), job.name, job.declared) as source:
         os.write(writing, b"first")
         assert await source.read(1000, lambda _: None) == b"first"
+        assert not job.again()
         # Nothing has come of the rest yet, and the wait for it can be given up.
         with trio.move_on_after(1) as waiting:
             await source.read(1000, lambda _: None)
@@ -76,7 +77,7 @@ async def test_a_file_is_sent_from_where_it_stands_each_time(tmp_path: Path) -> 
     try:
         os.lseek(descriptor, 4, os.SEEK_SET)
         job = stdin_job(None, None, descriptor)
-        assert (job.size, job.again) == (6, True)
+        assert (job.size, job.again()) == (6, True)
         assert await content_of(job) == b"456789"
         assert await content_of(job) == b"456789"
         os.fstat(descriptor)  # it is not ours to close
@@ -99,6 +100,7 @@ async def test_no_place_to_put_it_aside_is_told(
 ) -> None:
     reading, writing = pipe
     os.close(writing)
+    monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     with pytest.raises(SourceError, match=r"cannot be put aside in .*gone: No such file"):
         await stdin_job(None, None, reading).open()
@@ -107,7 +109,7 @@ async def test_no_place_to_put_it_aside_is_told(
 async def test_a_descriptor_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with pytest.raises(SourceError, match="standard input cannot be read: Is a directory"):
+        with pytest.raises(SourceError, match="Standard input cannot be read: Is a directory"):
             await stdin_job(None, None, descriptor).open()
     finally:
         os.close(descriptor)

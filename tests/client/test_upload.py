@@ -1,5 +1,6 @@
 """Whole uploads by the library: to galileod, and to a receiver like the original's."""
 
+import asyncio
 import hashlib
 import io
 import os
@@ -8,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +22,7 @@ from galileod.client import (
     Options,
     Progress,
     RefusedError,
+    SharedPace,
     SourceError,
     send_file,
     send_file_sync,
@@ -192,6 +195,11 @@ async def test_a_token_goes_along(perl: PerlReceiver) -> None:
     assert "s3cret" not in repr(Options(token="s3cret.token"))  # noqa: S106
 
 
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"a"
+
+
 async def parts(*pieces: bytes) -> AsyncIterator[bytes]:
     for piece in pieces:
         await trio.lowlevel.checkpoint()
@@ -208,21 +216,20 @@ async def test_an_async_iterator_is_sent(server: Daemon) -> None:
 @pytest.mark.parametrize(
     ("pieces", "size", "sentence"),
     [
-        ([b"12345"], 6, "ended 1 bytes early"),
-        ([], 1, "ended 1 bytes early"),
-        ([b"12345"], 4, "goes on after the 4 bytes"),
-        ([b"1234", b"5"], 4, "goes on after the 4 bytes"),
-        ([b"1"], 0, "goes on after the 0 bytes"),
+        ([b"12345"], 6, "a had 5 bytes, and not 6 as declared"),
+        ([], 1, "a had 0 bytes, and not 1 as declared"),
+        ([b"12345"], 4, "a has more than the 4 bytes"),
+        ([b"1234", b"5"], 4, "a has more than the 4 bytes"),
+        ([b"1"], 0, "a has more than the 0 bytes"),
     ],
 )
 async def test_an_async_iterator_of_another_length_is_an_error(
     server: Daemon, pieces: list[bytes], size: int, sentence: str
 ) -> None:
-    name = unique_name()
-    with pytest.raises(SourceError, match=sentence):
-        await send_file(server.url, parts(*pieces), name=name, size=size)
+    with pytest.raises(SourceError, match=f"^{sentence}"):
+        await send_file(server.url, parts(*pieces), name="a", size=size)
     assert poll("an empty spool", lambda: not server.spooled())
-    assert name not in server.visible()
+    assert "a" not in server.visible()
 
 
 async def test_what_an_async_iterator_raises_comes_out_as_it_is(server: Daemon) -> None:
@@ -267,8 +274,30 @@ async def test_a_file_that_changes_its_size_while_it_is_sent_is_an_error(
             os.truncate(path, 8 * MIB + change)
             touched = True
 
-    with pytest.raises(SourceError, match="shrink" if change < 0 else "grow"):
+    how = "shrank" if change < 0 else "grew"
+    said = f"{how} while it was sent: it had {8 * MIB} bytes, and has {8 * MIB + change}."
+    with pytest.raises(SourceError, match=said):
         await send_file(server.url, path, on_progress=touch)
+    assert path.name not in server.visible()
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "file"])
+async def test_a_file_that_is_written_to_while_it_is_sent_is_an_error(
+    server: Daemon, tmp_path: Path, opened: bool
+) -> None:
+    path = tmp_path / unique_name()
+    path.write_bytes(some_bytes(8 * MIB))
+    seen = 0
+
+    def touch(progress: Progress) -> None:
+        nonlocal seen
+        if not seen:
+            os.utime(path, ns=(0, 0))  # as a write would, by a clock that may be a coarse one
+        seen = progress.sent
+
+    with path.open("rb") as file, pytest.raises(SourceError, match="was written to while it was"):
+        await send_file(server.url, file if opened else path, on_progress=touch)
+    assert seen < 8 * MIB, "it is not sent to its end first"
     assert path.name not in server.visible()
 
 
@@ -282,7 +311,6 @@ async def test_arguments_that_cannot_be_are_one_kind_of_error(server: Daemon) ->
         send_file(server.url, b"", name="a", timeout=0),
         send_file(server.url, b"", name="a", token="two\nlines"),  # noqa: S106
         send_file("gopher://x", b"", name="a"),
-        send_file(server.url, 5, name="a"),  # type: ignore[arg-type]
     ):
         with pytest.raises(OptionError):
             await wrong
@@ -292,6 +320,73 @@ async def test_arguments_that_cannot_be_are_one_kind_of_error(server: Daemon) ->
         assert "s3cr" not in str(wrong_token.value)
     with pytest.raises(ValueError, match="chunksize"):
         await send_file(server.url, b"", name="a", chunksize=-1)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "url": ({"url": 5}, "The URL must be a text, and not 5."),
+    "content": ({"content": 5}, "An int cannot be sent. Expected a path, bytes, an open"),
+    "a list": ({"content": [b"x"]}, "A list cannot be sent."),
+    "a path of bytes": ({"content": BytesPath()}, "A path must be a text"),
+    "a text": ({"content": io.StringIO("x")}, 'open as text. Open it with "rb"'),
+    "name": ({"name": 5}, "The name must be a text, and not 5."),
+    "size": ({"size": "4"}, "The size must be a number of bytes, and not '4'."),
+    "a size below 0": ({"size": -1}, "The size must be a number of bytes, and not -1."),
+    "timeout": ({"timeout": "60s"}, "a number of seconds above 0, and not '60s'."),
+    "no timeout": ({"timeout": None}, "a number of seconds above 0, and not None."),
+    "chunksize": ({"chunksize": 1.5}, "from 1 to 1073741824 bytes, and not 1.5."),
+    "pace": ({"pace": 1000}, "one such as SharedPace"),
+    "token": ({"token": 5}, "The token must be one line"),
+    "ca": ({"ca": 5}, "The ca must be the path of a PEM file, and not 5."),
+    "hash": ({"hash": 5}, "There is no hash 5. Take sha1, sha256, sha512, blake2b, or none."),
+    "on_warning": ({"on_warning": 5}, "The on_warning must be a function, and not 5."),
+    "on_progress": ({"on_progress": 5}, "The on_progress must be a function, and not 5."),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_an_argument_of_a_wrong_type_is_a_sentence(perl: PerlReceiver, case: str) -> None:
+    given, sentence = WRONG[case]
+    with pytest.raises(OptionError) as wrong:
+        await send_file(**{"url": perl.url, "content": b"data", "name": "a", **given})
+    assert sentence in str(wrong.value)
+
+
+async def test_an_iterator_of_text_is_a_sentence(perl: PerlReceiver) -> None:
+    async def text() -> AsyncIterator[Any]:
+        yield "data"
+
+    with pytest.raises(OptionError, match="must give bytes, and not a str"):
+        await send_file(perl.url, text(), name="a", size=4)
+
+
+@pytest.mark.parametrize("kind", ["none", "NONE", None])
+async def test_none_is_no_hash(perl: PerlReceiver, kind: str | None) -> None:
+    assert (await send_file(perl.url, b"data", name="a", hash=kind)).hashes == {}
+
+
+async def test_a_hash_may_be_written_in_upper_case(perl: PerlReceiver) -> None:
+    receipt = await send_file(perl.url, b"data", name="a", hash="SHA256")
+    assert list(receipt.hashes) == ["sha256"]
+
+
+async def test_the_blocking_twin_in_trio_names_the_other() -> None:
+    with pytest.raises(OptionError, match="await send_file"):
+        send_file_sync("ws://h/", b"data", name="a")
+
+
+def test_outside_of_trio_the_blocking_twin_is_named() -> None:
+    with pytest.raises(OptionError, match=r"asyncio.to_thread\(send_file_sync, "):
+        asyncio.run(send_file("ws://h/", b"data", name="a"))
+
+
+def test_from_asyncio_the_blocking_twin_is_called_in_a_thread(perl: PerlReceiver) -> None:
+    receipt = asyncio.run(asyncio.to_thread(send_file_sync, perl.url, b"data", name="a"))
+    assert receipt.size == 4
+
+
+async def test_a_pace_holds_the_sending_back(perl: PerlReceiver) -> None:
+    await send_file(perl.url, b"data", name="a", pace=SharedPace(1_000_000))
+    assert perl.files[0].data == b"data"
 
 
 async def test_a_refusal_has_all_that_the_server_said(daemon: Daemons, tmp_path: Path) -> None:

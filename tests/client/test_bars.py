@@ -20,8 +20,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from galileod.client import ConnectError, Receipt
-from galileod.client.bars import MARGIN, MAX_LINES, BarReporter, shortened
+from galileod.client.bars import MARGIN, MAX_LINES, BarReporter
 from galileod.client.batch import Tally
+from galileod.client.columns import shortened
 from galileod.client.jobs import Job
 
 

@@ -104,9 +104,11 @@ def usage(path: str | None, as_json: bool) -> None:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_path}: {error.strerror}") from None
-    ledger = Ledger.open(ledger_path)
-    holdings = ledger.holdings()
-    ledger.close()
+    ledger = Ledger.open_to_look(ledger_path)
+    try:
+        holdings = ledger.holdings()
+    finally:
+        ledger.close()
     if as_json:
         users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
         click.echo(json.dumps({"users": users}))

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import trio
 
@@ -91,6 +92,27 @@ class Ledger:
                 # An entry that replaces another must fire the triggers of its removal, too.
                 connection.execute("PRAGMA recursive_triggers = ON")
                 ledger._migrate()
+        except LedgerError:
+            connection.close()
+            raise
+        return ledger
+
+    @classmethod
+    def open_to_look(cls, path: str) -> "Ledger":
+        """Open a ledger that may be in use by another galileod, and change nothing in it.
+
+        An older schema stays as it is. Raises LedgerError.
+        """
+        with _translated():
+            # SQLite's own `mode=ro` would leave its files for shared memory behind.
+            connection = sqlite3.connect(
+                f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+            )
+        ledger = cls(connection)
+        try:
+            with _translated():
+                connection.execute("PRAGMA query_only = ON")
+                ledger._version()
         except LedgerError:
             connection.close()
             raise
@@ -237,14 +259,18 @@ class Ledger:
         with self.transaction() as connection:
             connection.execute(statement, values)
 
-    def _migrate(self) -> None:
+    def _version(self) -> int:
+        """Its schema. Raises LedgerError for one that we do not know."""
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version > len(_MIGRATIONS):
             raise LedgerError(
                 f"the ledger has schema {version}, from a newer galileod; this one knows up to"
                 f" {len(_MIGRATIONS)}"
             )
-        for number in range(version, len(_MIGRATIONS)):
+        return int(version)
+
+    def _migrate(self) -> None:
+        for number in range(self._version(), len(_MIGRATIONS)):
             self._connection.executescript(
                 f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT"
             )

@@ -1,10 +1,12 @@
 """The ledger: who holds what."""
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -313,6 +315,42 @@ async def test_a_promise_is_synced_and_what_follows_need_not_be(path: str) -> No
     assert levels == ["PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"]
     assert full < update < statements.index("COMMIT", update) < normal
     ledger.close()
+
+
+def test_whoever_only_looks_leaves_a_ledger_of_the_first_schema_as_it_is(path: str) -> None:
+    first = Path(__file__).with_name("ledger_schema_1.sql").read_text()
+    with closing(sqlite3.connect(path)) as older:
+        older.execute("PRAGMA journal_mode = WAL")
+        older.executescript(first)
+        before = list(older.iterdump())
+        ledger = Ledger.open_to_look(path)
+        assert ledger.holdings() == {
+            "anna": Holding(bytes=100, files=1),
+            "bert": Holding(reserved=30, uploads=1),
+        }
+        with pytest.raises(LedgerError, match="readonly"), ledger.transaction() as connection:
+            connection.execute("DELETE FROM files")
+        ledger.close()
+        assert list(older.iterdump()) == before
+        assert older.execute("PRAGMA user_version").fetchone() == (1,)
+    assert os.listdir(Path(path).parent) == [Path(path).name]
+
+
+def test_a_look_leaves_nothing_behind_and_makes_no_ledger(path: str) -> None:
+    with pytest.raises(LedgerError, match="unable to open"):
+        Ledger.open_to_look(path)
+    Ledger.open(path).close()
+    ledger = Ledger.open_to_look(path)
+    assert ledger.holdings() == {}
+    ledger.close()
+    assert os.listdir(Path(path).parent) == [Path(path).name]
+
+
+def test_a_look_at_a_ledger_of_a_newer_galileod_says_so(path: str) -> None:
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    with pytest.raises(LedgerError, match="schema 99, from a newer galileod"):
+        Ledger.open_to_look(path)
 
 
 async def test_a_ledger_of_the_first_schema_is_brought_up_to_date(path: str) -> None:

@@ -53,6 +53,7 @@ def install(root: str, say: Say) -> None:
 
     `say` hears what was done, and what to do next. May be called again. Raises InstallError.
     """
+    root = _root(root)
     if root == "/":
         _check_root("install-service")
     program = _program(root)
@@ -85,6 +86,7 @@ def uninstall(root: str, say: Say) -> None:
 
     `say` hears what was done, and what stays. May be called again. Raises InstallError.
     """
+    root = _root(root)
     if root == "/":
         _check_root("uninstall-service")
     present = [path for path in _files(root) if os.path.lexists(path)]
@@ -93,7 +95,7 @@ def uninstall(root: str, say: Say) -> None:
     if root == "/" and units and _booted():
         _run("systemctl", "disable", "--now", *units)
     for path in ours:
-        with _translated():
+        with _translated(path):
             os.unlink(path)
         say(f"removed {path}")
     if root == "/" and units and _booted():
@@ -106,6 +108,14 @@ def uninstall(root: str, say: Say) -> None:
             say(f"kept {_below(root, path)}")
 
 
+def _root(given: str) -> str:
+    """The root as an absolute path; this machine's is "/", however it was written."""
+    if not given:
+        raise InstallError("--root: is empty; expected a directory")
+    root = f"/{os.path.abspath(given).lstrip('/')}"
+    return "/" if os.path.realpath(root) == "/" else root
+
+
 def _program(root: str) -> str:
     """The galileod that was called; one below `root` as it will be called there."""
     program = os.path.abspath(sys.argv[0])
@@ -115,7 +125,7 @@ def _program(root: str) -> str:
         raise InstallError(f"{program}: is no program that systemd could start")
     if _UNSAFE.search(program):
         raise InstallError(f"{program!r}: systemd starts no program with such a name")
-    inside = os.path.join(os.path.abspath(root), "")
+    inside = os.path.join(root, "")
     return f"/{program.removeprefix(inside)}" if program.startswith(inside) else program
 
 
@@ -148,18 +158,26 @@ def _files(root: str) -> dict[str, str]:
 
 
 def _below(root: str, path: str) -> str:
-    return os.path.join(os.path.abspath(root), path.lstrip("/"))
+    """Where `path` is below `root`. Raises InstallError if a symbolic link leads out of there."""
+    found = os.path.join(root, path.lstrip("/"))
+    folder = os.path.realpath(os.path.dirname(found))
+    inside = os.path.realpath(root)
+    if os.path.commonpath((inside, folder)) != inside:
+        raise InstallError(f"{found}: a symbolic link leads out of {root}, to {folder}")
+    return found
 
 
 def _is_ours(path: str) -> bool:
-    with _translated(), open(path, "rb") as file:
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False  # we write neither links nor pipes, and reading one may take for ever
+    with _translated(path), open(path, "rb") as file:
         return file.readline(len(MARK)).startswith(MARK.encode())
 
 
 def _write(path: str, text: str) -> None:
     """Put the file in its place in one step, so that systemd never reads half of it."""
     folder = os.path.dirname(path)
-    with _translated():
+    with _translated(path):
         os.makedirs(folder, mode=0o755, exist_ok=True)
         descriptor, unfinished = tempfile.mkstemp(dir=folder, prefix=".galileod-")
         try:
@@ -194,8 +212,8 @@ def _run(*command: str) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InstallError(f"{error.filename}: {error.strerror}") from error
+        raise InstallError(f"{path}: {error.strerror}") from error

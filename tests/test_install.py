@@ -115,17 +115,71 @@ def test_what_was_written_is_taken_away_and_all_else_is_kept(tmp_path: Path) -> 
     assert "removed" not in run("uninstall-service", tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["directory", "pipe", "link", "link to nothing"])
+def test_what_is_no_file_is_in_the_way_and_stays(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "root"
+    run("install-service", root)
+    unit = root / UNITS / "galileod.service"
+    elsewhere = unit.rename(tmp_path / "galileod.service")
+    match kind:
+        case "directory":
+            unit.mkdir()
+        case "pipe":
+            os.mkfifo(unit)
+        case "link":
+            unit.symlink_to(elsewhere)
+        case _:
+            unit.symlink_to("nowhere")
+    check_refused("install-service", root, str(unit), "was not written by galileod")
+    assert f"kept {unit}: it was not written by galileod\n" in run("uninstall-service", root)
+    assert os.path.lexists(unit)
+    assert elsewhere.exists()
+
+
 @pytest.mark.parametrize("command", ["install-service", "uninstall-service"])
-def test_a_file_in_the_way_is_told_in_one_line(tmp_path: Path, command: str) -> None:
-    (tmp_path / UNITS / "galileod.service").mkdir(parents=True)
-    check_refused(command, tmp_path, "galileod.service", "directory")
+@pytest.mark.parametrize("link", ["etc", "etc/systemd", "etc/systemd/system", "etc/sysusers.d"])
+def test_no_symbolic_link_leads_out_of_the_root(tmp_path: Path, command: str, link: str) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    run("install-service", root)
+    (root / link).rename(outside)
+    (root / link).symlink_to(outside)
+    before = {path: (outside / path).stat().st_mtime_ns for path in files(outside)}
+    check_refused(command, root, "a symbolic link leads out of", str(outside))
+    assert {path: (outside / path).stat().st_mtime_ns for path in files(outside)} == before
 
 
-def test_only_root_may_install_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symbolic_links_within_the_root_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "root/usr/etc").mkdir(parents=True)
+    (tmp_path / "root/etc").symlink_to("usr/etc")
+    (tmp_path / "link").symlink_to("root")
+    program = tmp_path / "link/usr/bin/galileod"
+    program.parent.mkdir()
+    program.symlink_to(GALILEOD)
+    run("install-service", tmp_path / "link", program)
+    unit = (tmp_path / "root/usr" / UNITS / "galileod.service").read_text()
+    assert '\nExecStart="/usr/bin/galileod" serve ' in unit
+
+
+def test_a_root_without_a_name_is_told_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(install.InstallError, match="^--root: is empty; expected a directory$"):
+        install.install("", print)
+    assert files(tmp_path) == set()
+
+
+def test_a_folder_that_takes_no_file_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("")
+    check_refused("install-service", tmp_path, f"{tmp_path / WRITTEN[0]}: ")
+
+
+@pytest.mark.parametrize("root", ["/", "//", "/.", "/etc/..", "/proc/self/root"])
+def test_only_root_may_install_on_this_machine(monkeypatch: pytest.MonkeyPatch, root: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     for act in (install.install, install.uninstall):
         with pytest.raises(install.InstallError, match="must be run by root, as in: sudo "):
-            act("/", print)
+            act(root, print)
 
 
 @pytest.mark.parametrize("path", ["/root/x", "/home/me/x", "/run/user/0/x", "/var/tmp/x"])  # noqa: S108

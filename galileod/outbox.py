@@ -71,7 +71,9 @@ class Outbox:
     def _first(self, most: int) -> Sequence[Owed]:
         with self._ledger.transaction() as connection:
             rows = connection.execute(
-                "SELECT number, name, receipt, attempts, due FROM outbox"
+                # Whatever somebody wrote there by hand, it has these types.
+                "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT),"
+                " CAST(attempts AS INTEGER), CAST(due AS REAL) FROM outbox"
                 " WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
                 (most,),
             ).fetchall()

@@ -36,5 +36,11 @@ def make_receipt(
 
 
 def addressed(receipt: str, name: str, directory: str) -> dict[str, object]:
-    """The whole receipt of the file that stands in `directory` as `name`."""
-    return {**json.loads(receipt), "name": name, "path": os.path.join(directory, name)}
+    """The whole receipt of the file that stands in `directory` as `name`.
+
+    Raises ValueError for one that was damaged since it was made.
+    """
+    value = json.loads(receipt)
+    if not isinstance(value, dict) or not {"id", "upload"} <= value.keys():
+        raise ValueError("no receipt")
+    return {**value, "name": name, "path": os.path.join(directory, name)}

@@ -98,9 +98,14 @@ class Delivery:
 
     async def _attempt(self, hooks: Hooks, owed: Owed) -> None:
         """Try once, and note the outcome."""
-        receipt = addressed(owed.receipt, owed.name, self._directory)
-        log = _log.bind(upload=receipt["upload"], name=owed.name, id=receipt["id"])
+        log = _log.bind(name=owed.name)
         try:
+            try:
+                receipt = addressed(owed.receipt, owed.name, self._directory)
+            except ValueError:
+                await self._give_up(owed, "the receipt in the ledger is damaged", log)
+                return
+            log = log.bind(upload=receipt["upload"], id=receipt["id"])
             try:
                 await self._send(hooks, receipt, self._directory)
             except HookError as error:
@@ -117,7 +122,8 @@ class Delivery:
         except LedgerError as error:
             # It is delivered again, which a receiver knows by the id; but not at once.
             log.warning("ledger.behind", reason=str(error))
-            await trio.sleep(LEDGER_PAUSE)
+            with self._house.stopping.no_new_uploads.guard():
+                await trio.sleep(LEDGER_PAUSE)
         finally:
             self._running.discard(owed.number)
             self._house.outbox.ring()
@@ -129,10 +135,14 @@ class Delivery:
         self._failures += 1
         self._resume = now + pause(self._failures)
         if seconds is None:
-            self._house.metrics.attempted("failed")
-            log.error("hook.failed", reason=reason, attempt=attempt)
-            await self._house.outbox.put_off(owed.number, None)
+            await self._give_up(owed, reason, log)
         else:
             self._house.metrics.attempted("retried")
             log.warning("hook.retry", reason=reason, attempt=attempt, next=round(seconds, 3))
             await self._house.outbox.put_off(owed.number, now + seconds)
+
+    async def _give_up(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
+        """Leave it to the next start."""
+        self._house.metrics.attempted("failed")
+        log.error("hook.failed", reason=reason, attempt=owed.attempts + 1)
+        await self._house.outbox.put_off(owed.number, None)

@@ -217,6 +217,38 @@ async def test_a_mistake_of_ours_is_a_failed_attempt_and_nothing_worse(
     assert await scene.owed() == 0
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "delivered"),
+    [
+        ("receipt", "no JSON", False),
+        ("receipt", '["no", "object"]', False),
+        ("receipt", '{"id": "1"}', False),
+        ("receipt", b'{"id": "1", "upload": "bad"}', True),
+        ("name", b"bad", True),
+        ("attempts", "some", True),
+        ("due", "some day", True),
+    ],
+)
+async def test_a_row_that_is_damaged_does_no_harm_to_others(
+    autojump_clock: MockClock, column: str, value: object, *, delivered: bool
+) -> None:
+    scene = Scene.make(evolve(HOOKS, parallel=1))
+    await scene.store("bad", "a")
+    scene.house.ledger._connection.execute(
+        f"UPDATE outbox SET {column} = ? WHERE name = 'bad'", (value,)
+    )
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(DAY)
+            await scene.store("b")
+            await wait_all_tasks_blocked()
+    assert sorted(scene.names) == ["a", "b", *["bad"] * delivered]
+    failed = [(line["name"], line["reason"]) for line in of_event(logs, "hook.failed")]
+    assert failed == [("bad", "the receipt in the ledger is damaged")] * (not delivered)
+    # What cannot be read is kept, for whoever wants to look at it.
+    assert await scene.owed() == (not delivered)
+
+
 @pytest.mark.parametrize("statement", ["DELETE", "UPDATE"])
 async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
     autojump_clock: MockClock, statement: str
@@ -238,6 +270,22 @@ async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
     assert scene.names == ["a", "a"]
     assert "full" in of_event(logs, "ledger.behind")[0]["reason"]
     assert await scene.owed() == 0
+
+
+async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
+    autojump_clock: MockClock,
+) -> None:
+    scene = Scene.make()
+    await scene.store("a")
+    scene.house.ledger._connection.execute(
+        "CREATE TRIGGER bad BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Delivery(scene.house, "/files", scene.send).run)
+        await wait_all_tasks_blocked()
+        scene.house.stopping.no_new_uploads.fire()
+        began = trio.current_time()
+    assert trio.current_time() < began + 1
 
 
 async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockClock) -> None:

@@ -88,7 +88,10 @@ def _adopt(descriptor: int) -> trio.SocketListener:
     """The listener of a socket that systemd passed. Raises ListenError if it is none."""
     try:
         os.set_inheritable(descriptor, False)  # children shall not have it
-        return trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor)))
+        passed = socket.socket(fileno=descriptor)
+        if passed.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            raise ValueError(f"address family {int(passed.family)}")  # such as vsock:
+        return trio.SocketListener(trio.socket.from_stdlib_socket(passed))
     except (OSError, ValueError) as error:
         raise ListenError(
             f"systemd passed descriptor {descriptor}, which is no listening stream socket"

@@ -14,6 +14,9 @@ FIRST_PASSED: Final = 3
 MAX_PASSED: Final = 1024
 """Sockets that may be passed; more cannot be meant."""
 
+MAX_DIGITS: Final = 20
+"""What a number of 64 bits has."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -72,6 +75,6 @@ class Manager:
 def _number(name: str, value: str | None) -> int | None:
     if value is None:
         return None
-    if not (value.isascii() and value.isdecimal()):
-        raise ValueError(f"{name}: {value!r}: expected a whole number from 0 up")
+    if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS):
+        raise ValueError(f"{name}: {value[:80]!r}: expected a whole number from 0 up")
     return int(value)

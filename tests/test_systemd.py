@@ -54,7 +54,7 @@ def test_nothing_is_left_for_children() -> None:
 
 
 @pytest.mark.parametrize("name", ["LISTEN_PID", "LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC"])
-@pytest.mark.parametrize("value", ["", "-1", "one", "1.5", "\u0661"])
+@pytest.mark.parametrize("value", ["", "-1", "one", "1.5", "\u0661", "1" * 5000])
 def test_what_is_no_number_is_told(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: .* expected a whole number"):
         take(**{name: value})

@@ -112,6 +112,21 @@ def test_a_passed_socket_that_takes_no_connections_is_told(daemon: Daemons, kind
     assert "ListenStream=" in reason
 
 
+def test_a_passed_socket_of_a_family_that_server_listen_cannot_name_is_told(
+    daemon: Daemons,
+) -> None:
+    try:
+        wrong = socket.socket(socket.AF_VSOCK)
+    except OSError:
+        pytest.skip("needs a kernel with vsock")
+    with closing(wrong):
+        wrong.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+        wrong.listen()
+        reason = failure(daemon(sockets=[wrong], start=False))
+    assert "systemd passed descriptor 3" in reason
+    assert "address family 40" in reason
+
+
 def test_wrong_numbers_in_the_environment_are_told(daemon: Daemons) -> None:
     host = daemon(environ={"WATCHDOG_USEC": "soon"}, start=False)
     assert failure(host).startswith("WATCHDOG_USEC: 'soon': expected")

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -170,6 +171,27 @@ async def test_a_receiver_that_is_not_there_is_a_failure(receiver: HookReceiver)
             await send(f"http://127.0.0.1:{bound.getsockname()[1]}/")
         with pytest.raises(HookError, match=r"the request failed: .*refused"):
             await send(f"http://localhost:{bound.getsockname()[1]}/")
+
+
+async def test_authorities_are_read_in_a_thread_and_for_https_alone(
+    monkeypatch: pytest.MonkeyPatch, receiver: HookReceiver
+) -> None:
+    read_in = list[int]()
+    make = ssl.create_default_context
+
+    def noting() -> ssl.SSLContext:
+        read_in.append(threading.get_ident())
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", noting)
+    post_room._tls.cache_clear()
+    await send(receiver.origin)
+    assert read_in == []
+    with pytest.raises(HookError, match="the request failed"):
+        await send(receiver.origin.replace("http:", "https:"))
+    post_room._tls.cache_clear()
+    assert len(read_in) == 1
+    assert read_in[0] != threading.get_ident()
 
 
 @pytest.mark.parametrize("trusted", [True, False])

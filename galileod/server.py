@@ -20,7 +20,7 @@ from .scrape import scrape
 from .session import Session, serve_upload
 from .site import load_site
 from .storage.base import StorageError
-from .streams import close_in_order
+from .streams import close_in_order, drop_until_quiet
 from .transport import TransportClosed, open_transport
 
 MAX_REFUSING: Final = 64
@@ -271,6 +271,8 @@ class Server:
                     reason = await serve_upload(session)
                 finally:
                     stored = session.stored
+            if not transport.heard_out:
+                await drop_until_quiet(stream, self._house.config.timeouts.close)
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:

@@ -196,6 +196,7 @@ class WebSocketTransport:
         self._stream = stream
         self._messages = messages
         self._ended = False
+        self._peer_closed = False
         self._encoder = Connection(ConnectionType.SERVER)
 
     def allow(self, length: int) -> None:
@@ -210,6 +211,11 @@ class WebSocketTransport:
     def gone(self) -> Interrupt:
         """Breaks into a wait for something else, should the peer go away meanwhile."""
         return self._stream.gone
+
+    @property
+    def heard_out(self) -> bool:
+        """Whether nothing more comes from the peer: it closed, or is gone."""
+        return self._peer_closed or self.gone.fired
 
     @property
     def received(self) -> int:
@@ -228,8 +234,11 @@ class WebSocketTransport:
         with trio.CancelScope(deadline=now + idle) as stream.watch:
             message = None if self._ended else await self._messages.receive()
             if message is None:
+                ending = self._ending()
+                if not self._ended:
+                    self._peer_closed = isinstance(ending, TransportClosed)
                 self._ended = True
-                raise self._ending()
+                raise ending
             if isinstance(message, BinaryMessage):
                 stream.splitter.taken(message.length)
             return message

@@ -7,7 +7,17 @@ import pytest
 import structlog
 import trio
 import trio.testing
-from helpers.wire import CLOSE, UPGRADE, RawPeer, Wire, frame, serving, text_frame
+from helpers.wire import (
+    BINARY,
+    CLOSE,
+    UPGRADE,
+    RawPeer,
+    Wire,
+    frame,
+    header,
+    serving,
+    text_frame,
+)
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
 
@@ -16,6 +26,7 @@ from galileod.config import Config
 from galileod.server import Peer
 from galileod.storage.base import Sink, StorageError
 from galileod.storage.memory import MemoryStore
+from galileod.streams import QUIET
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -343,3 +354,35 @@ async def test_a_socket_that_is_gone_before_it_was_looked_at_is_closed(
             await wire.server.serve_socket(stream)
     assert gone.fileno() == -1
     other.close()
+
+
+@pytest.mark.parametrize("in_mid_chunk", [True, False])
+async def test_a_peer_in_mid_chunk_hears_why_before_the_connection_ends(
+    autojump_clock: MockClock, *, in_mid_chunk: bool
+) -> None:
+    """A proxy drops both sides when one ends."""
+    del autojump_clock
+    async with serving(MemoryStore()) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a", "size": 10_000_000}))
+        granted = (await raw.receive())["chunksize"]
+        length = granted + 1_000_000
+        await raw.send(header(BINARY, length) + bytes(granted))
+        *_, fault, close = [await raw.receive_frame() for _ in range(16 + 1)]
+        assert fault is not None
+        assert close is not None
+        assert (fault.signal["code"], close.close_code) == ("bad_chunk", 1008)
+        ended = trio.Event()
+
+        async def hear_the_end() -> None:
+            assert await raw.receive_frame() is None
+            ended.set()
+
+        wire.nursery.start_soon(hear_the_end)
+        for _ in range(8 if in_mid_chunk else 0):
+            await trio.sleep(0.9 * QUIET)
+            assert not ended.is_set()
+            await raw.send(bytes(1000))
+        began = trio.current_time()
+        await ended.wait()
+        assert trio.current_time() - began <= QUIET

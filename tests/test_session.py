@@ -27,6 +27,7 @@ from galileod.config import Chunks, Config, Hash, Limits, Timeouts
 from galileod.hooks.settings import Hooks
 from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
 from galileod.storage.memory import MemorySink, MemoryStore
+from galileod.streams import QUIET
 from galileod.units import Duration, Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -209,10 +210,10 @@ async def test_a_client_that_does_not_close_is_closed_after_the_close_time(
         assert (received.opcode, received.close_code) == (CLOSE, 1000)
         assert trio.current_time() == began + 5
         assert await raw.receive_frame() is None
-        assert trio.current_time() == began + 6
+        assert trio.current_time() == began + 6 + QUIET
         await wire.all_ended()
         # A last wait for the far end of the half-closed stream.
-        assert trio.current_time() == began + 11
+        assert trio.current_time() == began + 11 + QUIET
 
 
 async def test_a_client_that_closes_is_answered_at_once(autojump_clock: MockClock) -> None:

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock, memory_stream_pair
 
-from galileod.streams import close_in_order
+from galileod.streams import QUIET, close_in_order, drop_until_quiet
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -60,6 +60,42 @@ async def test_a_peer_that_never_stops_sending_is_left_after_the_time(
             babbling.start_soon(babble)
             await close_in_order(ours, 5)
             assert trio.current_time() == began + 5
+
+
+@pytest.mark.parametrize(
+    ("pauses", "waited"),
+    [
+        (0, QUIET),
+        (4, 4 * 0.9 * QUIET + QUIET),
+        (1000, 5),
+    ],
+)
+async def test_what_a_peer_is_sending_is_dropped_until_it_pauses(
+    autojump_clock: MockClock, pauses: int, waited: float
+) -> None:
+    del autojump_clock
+    ours, theirs = memory_stream_pair()
+
+    async def send() -> None:
+        for _ in range(pauses):
+            await trio.sleep(0.9 * QUIET)
+            await theirs.send_all(b"x" * 1000)
+
+    async with trio.open_nursery() as sending:
+        sending.start_soon(send)
+        began = trio.current_time()
+        await drop_until_quiet(ours, 5)
+        assert trio.current_time() == pytest.approx(began + waited)
+        sending.cancel_scope.cancel()
+
+
+async def test_a_peer_that_ends_is_not_waited_for(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    ours, theirs = memory_stream_pair()
+    await theirs.aclose()
+    began = trio.current_time()
+    await drop_until_quiet(ours, 5)
+    assert trio.current_time() == began
 
 
 @pytest.mark.parametrize("gone_at", ["before", "while it drains"])

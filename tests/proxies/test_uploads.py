@@ -1,5 +1,6 @@
 """Uploads through nginx and Caddy, configured by the files in docs/."""
 
+import contextlib
 import hashlib
 import signal
 import threading
@@ -146,6 +147,35 @@ def test_a_client_in_mid_upload_hears_that_galileod_stops(
         while (signal_heard := hear(websocket)).get("ready"):
             pass
         assert signal_heard["code"] == "shutting_down"
+    assert host.wait() == 0
+
+
+def test_a_client_in_mid_chunk_hears_that_it_broke_the_rules(
+    daemon: Daemons, front: OpenFront
+) -> None:
+    host = daemon(TRUSTED)
+    with websocket_through(front(host)) as websocket:
+        say(websocket, name=unique_name(), size=64 * MIB)
+        websocket.send(bytes(expect_ready(websocket) + 32 * MIB))
+        expect_fault(websocket, "bad_chunk")
+
+
+def test_a_client_in_mid_chunk_hears_that_galileod_stops(daemon: Daemons, front: OpenFront) -> None:
+    chunks = {"min": "32MiB", "max": "32MiB", "max_in_flight": 1}
+    host = daemon({"server": {**TRUSTED["server"], "drain_timeout": 0}, "chunks": chunks})
+    with websocket_through(front(host)) as websocket:
+        say(websocket, name=unique_name(), size=64 * MIB)
+
+        def pieces() -> Iterator[bytes]:
+            for number in range(expect_ready(websocket) // MIB):
+                if number == 1:
+                    host.send_signal(signal.SIGTERM)
+                    host.wait_for("upload.failed", code="shutting_down")
+                yield bytes(MIB)
+
+        with contextlib.suppress(ConnectionClosed):
+            websocket.send(pieces())  # what came before the end is still to be heard
+        expect_fault(websocket, "shutting_down")
     assert host.wait() == 0
 
 

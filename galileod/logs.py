@@ -11,7 +11,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .addresses import network_of_peer
-from .policy.flood import Flood, Kind
+from .policy.flood import OURSELVES, Flood, Kind
 
 MAX_TEXT: Final = 1024
 """Characters of one text in a line; names and reasons come from peers."""
@@ -94,11 +94,14 @@ class _Failures:
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         name = event["event"]
         begins = name in _BEGINNINGS
+        peer = event.get("peer")
         fails = method == "warning" or name in _FAILURES or event.get("stored") is False
+        # Who finds a way to make us fail, or a disk that is full, could fill the log with it.
+        fails = fails or (method == "error" and peer is not None)
         if name == _SUPPRESSED or not (begins or fails):
             return event
         kind = Kind(name, str(event.get("code", event.get("status", ""))))
-        source = network_of_peer(event.get("peer", ""))
+        source = OURSELVES if peer is None else network_of_peer(peer)
         with self._lock:
             admits = self._flood.admits_beginning if begins else self._flood.admits_failure
             if admits(kind, source):

@@ -276,7 +276,7 @@ def test_failures_that_repeat_are_counted_and_told_when_the_minute_is_over() -> 
     assert told[-1]["event"] == "connection.refused"
 
 
-def test_errors_and_what_is_stored_are_always_written() -> None:
+def test_what_is_stored_is_always_written_and_errors_are_unless_a_client_meets_too_many() -> None:
     told = lines(
         textwrap.dedent(REPEATED)
         + textwrap.dedent("""
@@ -290,11 +290,32 @@ def test_errors_and_what_is_stored_are_always_written() -> None:
                 raise ValueError
             except ValueError:
                 log.exception("connection.error", **peer)
+            log.error("hook.failed", name="a")
+        logs.tell_suppressed()
         """)
     )
-    assert len(of(told, "connection.refused")) == 20
-    for event in ("upload.stored", "connection.closed", "upload.failed", "connection.error"):
+    for event in ("upload.stored", "connection.closed", "hook.failed"):
         assert len(of(told, event)) == 50
+    for event in ("connection.refused", "upload.failed", "connection.error"):
+        assert len(of(told, event)) == 20
+    assert {line["of"]: line["count"] for line in of(told, "log.suppressed")} == {
+        "connection.refused": 30,
+        "upload.failed": 30,
+        "connection.error": 30,
+    }
+
+
+def test_a_flood_hides_no_line_that_no_client_caused() -> None:
+    told = lines(
+        textwrap.dedent(REPEATED)
+        + textwrap.dedent("""
+        for number in range(2000):
+            refuse(1, f"10.0.{number // 250}.{number % 250}")
+        log.warning("config.rejected", reason="r")
+        """)
+    )
+    assert len(of(told, "connection.refused")) == 1000
+    assert len(of(told, "config.rejected")) == 1
 
 
 def test_a_server_with_many_sound_uploads_writes_the_story_of_each() -> None:

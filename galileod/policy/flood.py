@@ -16,6 +16,10 @@ EACH: Final = 20
 IN_ALL: Final = 1000
 """Failures of all kinds and sources together that are."""
 
+OURSELVES: Final = ""
+"""The source of what no client caused, such as a configuration that was rejected: no flood from
+elsewhere hides it."""
+
 MAX_KINDS: Final = 1000
 """Kinds that are told apart; there are some dozens."""
 
@@ -36,7 +40,7 @@ class Flood:
     """Counts failures by kind and source, and says which of them are written.
 
     A source that floods is one address or network; what it begins is not written either, until the
-    next turn. When IN_ALL lines were written, everybody counts as one that floods. Memory: one
+    next turn. When IN_ALL lines were written, all but OURSELVES count as one that floods. Memory: one
     entry a line that was written, and one a kind.
     """
 
@@ -48,9 +52,10 @@ class Flood:
 
     def admits_failure(self, kind: Kind, source: str) -> bool:
         """Count a failure, and say whether it is written."""
-        if self._in_all < IN_ALL and self._written[kind, source] < EACH:
+        room = source == OURSELVES or self._in_all < IN_ALL
+        if room and self._written[kind, source] < EACH:
             self._written[kind, source] += 1
-            self._in_all += 1
+            self._in_all += source != OURSELVES
             return True
         if self._in_all < IN_ALL:
             self._flooding.add(source)

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.flood import EACH, IN_ALL, MAX_KINDS, OTHER, Flood, Kind
+from galileod.policy.flood import EACH, IN_ALL, MAX_KINDS, OTHER, OURSELVES, Flood, Kind
 
 REFUSED = Kind("connection.refused", "400")
 FAILED = Kind("upload.failed", "idle")
@@ -48,6 +48,19 @@ def test_many_sources_together_are_bounded_too() -> None:
     assert written == IN_ALL
     assert not lines.admits_beginning(OPENED, "somebody else")
     assert lines.turn() == {REFUSED: 2 * IN_ALL, OPENED: 1}
+
+
+def test_what_no_client_caused_is_written_whoever_floods() -> None:
+    lines = Flood()
+    rejected = Kind("config.rejected")
+    for source in range(2 * IN_ALL):
+        lines.admits_failure(REFUSED, str(source))
+    written = [lines.admits_failure(rejected, OURSELVES) for _ in range(EACH + 1)]
+    assert written == [True] * EACH + [False]
+    assert lines.turn() == {REFUSED: IN_ALL, rejected: 1}
+    for _ in range(EACH):
+        lines.admits_failure(rejected, OURSELVES)
+    assert sum(lines.admits_failure(REFUSED, str(source)) for source in range(2 * IN_ALL)) == IN_ALL
 
 
 def test_kinds_beyond_the_bound_are_counted_as_one() -> None:

@@ -88,15 +88,19 @@ def _adopt(descriptor: int) -> trio.SocketListener:
     """The listener of a socket that systemd passed. Raises ListenError if it is none."""
     try:
         os.set_inheritable(descriptor, False)  # children shall not have it
-        passed = socket.socket(fileno=descriptor)
-        if passed.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-            raise ValueError(f"address family {int(passed.family)}")  # such as vsock:
-        return trio.SocketListener(trio.socket.from_stdlib_socket(passed))
+        passed = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+        listener = trio.SocketListener(passed)
     except (OSError, ValueError) as error:
         raise ListenError(
             f"systemd passed descriptor {descriptor}, which is no listening stream socket"
             f" (ListenStream=, Accept=no): {error}"
         ) from error
+    if passed.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        raise ListenError(
+            f"systemd passed descriptor {descriptor}, whose address family {int(passed.family)}"
+            " server.listen has no form for"
+        )
+    return listener
 
 
 async def _names_of(address: Listen) -> set[str]:

@@ -164,7 +164,7 @@ def test_a_root_without_a_name_is_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(install.InstallError, match="^--root: is empty; expected a directory$"):
+    with pytest.raises(install.InstallError, match=r"^--root: is empty; expected a directory$"):
         install.install("", print)
     assert files(tmp_path) == set()
 

@@ -40,8 +40,8 @@ class Flood:
     """Counts failures by kind and source, and says which of them are written.
 
     A source that floods is one address or network; what it begins is not written either, until the
-    next turn. When IN_ALL lines were written, all but OURSELVES count as one that floods. Memory: one
-    entry a line that was written, and one a kind.
+    next turn. When IN_ALL lines were written, all but OURSELVES count as one that floods. Memory:
+    one entry a line that was written, and one a kind.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,8 @@ def test_a_command_with_its_arguments_is_a_hook(value: list[str]) -> None:
         "", "/bin/true", "ftp://example.org/", "http://", "http:///path", "https://:80/",
         "http://example.org:0/", "http://example.org:99999/", "http://example.org:x/",
         "http://[::1/", "http://example.org/a b", "http://example.org/#part", "http://exämple.org/",
-        "http://example.org/\n", "http://a..b/", f"http://{'a' * 64}/", [""], ["", "a"], ["a", 1], ["a\0"], 1, True, {}, None,
+        "http://example.org/\n", "http://a..b/", f"http://{'a' * 64}/",
+        [""], ["", "a"], ["a", 1], ["a\0"], 1, True, {}, None,
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(value: object) -> None:

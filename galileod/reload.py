@@ -17,6 +17,10 @@ NEEDS_RESTART: Final = ("server.listen", "storage.directory", "log.format")
 READ_SECONDS: Final = 10.0
 """How long the file may take: a pipe or a network's disk may never answer."""
 
+MAX_READERS: Final = 4
+"""Threads that read: one, and those that wait for a file that does not answer, such as a pipe that
+was taken away. Nothing ends them; with one alone no reload would come after such a file."""
+
 Read = Callable[[], tuple[Config, str | None]]
 """Gives the configuration as it is to be, and the file that it came from. Raises ConfigError."""
 
@@ -34,19 +38,18 @@ async def reload_at(
     signals: AsyncIterator[int], house: House, read: Read, steps: Sequence[Step]
 ) -> None:
     """Reload at each of `signals`. While one reload runs, trio holds one signal more at most."""
-    # One at a time: a file that does not answer keeps no more than a thread.
-    reader = trio.CapacityLimiter(1)
+    readers = trio.CapacityLimiter(MAX_READERS)
     async for _ in signals:
-        await _reload(house, read, steps, reader)
+        await _reload(house, read, steps, readers)
 
 
 async def _reload(
-    house: House, read: Read, steps: Sequence[Step], reader: trio.CapacityLimiter
+    house: House, read: Read, steps: Sequence[Step], readers: trio.CapacityLimiter
 ) -> None:
     try:
         with trio.fail_after(READ_SECONDS):
             prepared = await trio.to_thread.run_sync(
-                _prepare, house.config, read, steps, limiter=reader, abandon_on_cancel=True
+                _prepare, house.config, read, steps, limiter=readers, abandon_on_cancel=True
             )
     except ConfigError as error:
         _log.warning("config.rejected", reason=str(error))

@@ -82,11 +82,14 @@ def check_refused(status: int, stderr: str, stdout: str, *words: str) -> None:
         assert word in line["reason"]
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix", "file"])
+@pytest.mark.parametrize("kind", ["tcp", "unix", "busy unix", "file"])
 def test_an_address_in_use_is_told_in_one_line(tmp_path: Path, run_folder: Path, kind: str) -> None:
     path = run_folder / "taken.sock"
     family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
-    with socket.socket(family, socket.SOCK_STREAM) as taken:
+    with (
+        socket.socket(family, socket.SOCK_STREAM) as taken,
+        socket.socket(family, socket.SOCK_STREAM) as waiting,
+    ):
         if kind == "tcp":
             taken.bind(("127.0.0.1", 0))
             taken.listen()
@@ -96,6 +99,10 @@ def test_an_address_in_use_is_told_in_one_line(tmp_path: Path, run_folder: Path,
             if kind == "unix":
                 taken.bind(str(path))
                 taken.listen()
+            elif kind == "busy unix":
+                taken.bind(str(path))
+                taken.listen(0)
+                waiting.connect(str(path))  # and now nobody else has room
             else:
                 path.write_text("a file that must stay")
         config = write_config(tmp_path / "galileod.toml", {"log": {"format": "json"}})

@@ -13,7 +13,14 @@ from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from . import front
-from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
+from .addresses import (
+    UNIX_PEER,
+    TcpAddress,
+    client_host,
+    is_trusted,
+    network_of,
+    x_forwarded_hops,
+)
 from .config import Config
 from .house import House
 from .scrape import scrape
@@ -183,8 +190,8 @@ class Server:
         """The client that a trusted proxy speaks for; everybody else speaks for himself."""
         if not self._is_proxy(peer):
             return peer
-        forwarded_for = request.headers.get("x-forwarded-for", "")
-        host = client_host(peer.user, forwarded_for, self._house.config.server.trusted_proxies)
+        hops = x_forwarded_hops(request.headers.get("x-forwarded-for", ""))
+        host = client_host(peer.user, hops, self._house.config.server.trusted_proxies)
         return Peer(host, host, network_of(host))
 
     async def _reply(

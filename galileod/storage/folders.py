@@ -100,8 +100,8 @@ class Folders:
         return below
 
 
-def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
-    """Paths and sizes of the ordinary files in the folder `fd`, and `depth` folders below it.
+def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Paths and states of the ordinary files in the folder `fd`, and `depth` folders below it.
 
     What is hidden is none of them. Links are not followed. Blocks; raises OSError.
     """
@@ -109,7 +109,7 @@ def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, int]]:
         for entry in entries:
             name = os.fsencode(entry.name).decode(errors="backslashreplace")
             if entry.is_file(follow_symlinks=False):
-                yield prefix + name, entry.stat(follow_symlinks=False).st_size
+                yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:
                     below = os.open(entry.name, _DIRECTORY, dir_fd=fd)

@@ -158,12 +158,14 @@ class LocalStore(Store):
         A name that is no UTF-8, which only somebody else can have made, is shown with escapes.
         """
         with translated("cannot list the directory"):
-            return dict(files_below(self.directory_fd, "", MAX_DEPTH))
+            found = files_below(self.directory_fd, "", MAX_DEPTH)
+            return {path: state.st_size for path, state in found}
 
     def find(self, inodes: Collection[int]) -> dict[int, str]:
-        """Which of these stand in the directory, and their names. Blocks; meant for the start."""
-        with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
-            return {entry.inode(): entry.name for entry in entries if entry.inode() in inodes}
+        """Which of these stand in the directory, and their paths. Blocks; meant for the start."""
+        with translated("cannot list the directory"):
+            found = files_below(self.directory_fd, "", MAX_DEPTH)
+            return {state.st_ino: path for path, state in found if state.st_ino in inodes}
 
     async def check(self) -> None:
         """Make a file and link it, as an upload does, and remove both."""
@@ -244,7 +246,7 @@ class LocalSink(Sink):
     @property
     def inode(self) -> int:
         """The spool file's, which it keeps when it is published."""
-        with _translated("cannot look at the spool file"):
+        with translated("cannot look at the spool file"):
             return os.fstat(self._fd).st_ino
 
     async def commit(self) -> Stored:

@@ -170,7 +170,7 @@ def test_files_are_found_to_the_depth_of_any_layout(directory: Path) -> None:
     (directory / ".hidden" / "file").write_bytes(b"")
     (directory / "link").symlink_to(directory / "d")
     with opened(directory) as fd:
-        found = dict(files_below(fd, "", MAX_DEPTH))
+        found = {path: state.st_size for path, state in files_below(fd, "", MAX_DEPTH)}
     assert found == {"d/" * depth + "file": 1 for depth in range(MAX_DEPTH + 1)}
 
 

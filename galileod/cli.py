@@ -15,6 +15,7 @@ from attrs import asdict
 
 from . import __version__, config, daemon, install, logs
 from .allocator import keep_freed_memory
+from .cli_token import token
 from .ledger import Ledger, LedgerError
 from .storage.local import LEDGER_FILE, STATE_DIRECTORY
 
@@ -115,6 +116,9 @@ def usage(path: str | None, as_json: bool) -> None:
     for user, held in holdings.items():
         who = user or "(unknown)"
         click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
+
+
+cli.add_command(token)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

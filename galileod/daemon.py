@@ -13,6 +13,8 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from . import __version__, logs
+from .auth.gate import open_gate
+from .auth.secretfile import SecretFileError
 from .config import Config, ConfigError
 from .doors import keep_doors
 from .hooks.delivery import Delivery
@@ -23,6 +25,7 @@ from .ledger import Ledger, LedgerError
 from .listeners import ListenError, open_listeners
 from .metrics import Metrics, watch_loop
 from .policy.pacing import least_credit
+from .policy.slowdown import Slowdown
 from .pool import Pool
 from .reload import Read, reload_at
 from .server import Server
@@ -106,7 +109,11 @@ async def _serve(
         raise StartError(str(error)) from error
     chunks = config.chunks
     pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    house = House(config, store, ledger, pool, metrics)
+    try:
+        gate = open_gate(config.auth, Slowdown())
+    except SecretFileError as error:
+        raise StartError(str(error)) from error
+    house = House(config, store, ledger, pool, gate, metrics)
     server = Server(house)
     _log.info(
         "server.started",
@@ -115,7 +122,7 @@ async def _serve(
         config=source,
         directory=store.directory,
     )
-    steps = (server.prepare, partial(_adopting, house, store))
+    steps = (server.prepare, partial(_guarding, house), partial(_adopting, house, store))
     manager.notify("READY=1")
     async with trio.open_nursery() as control:
         control.start_soon(reload_at, hangups, house, partial(_read_to_fit, read), steps)
@@ -162,6 +169,19 @@ def _adopting(house: House, store: LocalStore, config: Config) -> Callable[[], N
         store.on_conflict = config.storage.on_conflict
         store.durability = config.storage.durability
         logs.set_level(config.log.level)
+
+    return put_in_place
+
+
+def _guarding(house: House, config: Config) -> Callable[[], None]:
+    """What opens a gate as `config` has it. Raises ConfigError where its files are of no use."""
+    try:
+        gate = open_gate(config.auth, house.gate.slowdown)
+    except SecretFileError as error:
+        raise ConfigError(str(error)) from None
+
+    def put_in_place() -> None:
+        house.gate = gate
 
     return put_in_place
 

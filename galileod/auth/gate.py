@@ -3,7 +3,7 @@
 import os
 import time
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 import trio
@@ -14,10 +14,9 @@ from galileod.policy.slowdown import Slowdown
 
 from .grant import MAX_CREDENTIAL, Grant, Unauthorized
 from .secretfile import SecretFileError, read_secret_file
-from .tickets import TicketKey, check_ticket
+from .settings import Auth
+from .tickets import TicketKey, check_ticket, load_ticket_key
 from .tokens import Tokens, check_token, read_tokens
-
-Mode = Literal["none", "token", "ticket"]
 
 _TOKEN_PREFIX: Final = "gal_"  # noqa: S105  how tokens begin
 
@@ -93,3 +92,17 @@ class Gate:
         if self.ticket_key:
             return check_ticket(self.ticket_key, credential, time.time())
         raise Unauthorized("no credential is taken here")
+
+
+def open_gate(auth: Auth, slowdown: Slowdown) -> Gate:
+    """The gate that `auth` asks for. Blocks. Raises SecretFileError."""
+    tokens = ticket_key = None
+    if auth.takes("token"):
+        tokens = TokenFile(auth.tokens_file)
+        tokens.read()
+    if auth.takes("ticket"):
+        ticket = auth.ticket
+        # The configuration was checked: tickets have all three.
+        if ticket.algorithm and ticket.key_file and ticket.audience:
+            ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
+    return Gate(tokens, ticket_key, slowdown)

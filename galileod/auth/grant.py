@@ -6,6 +6,9 @@ from attrs import field, frozen
 
 from galileod.units import Size
 
+NOT_VALID: Final = "The credentials are not valid here."
+"""All that a peer learns of what is wrong with them."""
+
 MAX_CREDENTIAL: Final = 4096
 """Characters of a token or ticket that are looked at; a longer one is wrong."""
 
@@ -27,16 +30,24 @@ class Unauthorized(Exception):  # noqa: N818  a verdict about the peer, not an e
 class Grant:
     """Whose uploads these are, and what bounds them beside the general limits.
 
-    `once` is the id of a ticket that may be used for one upload, until `until` (seconds of the
-    epoch). `name` is the only name that may be uploaded under.
+    `max_file_size` and `quota` (bytes) stand in place of the general limits; no file may have more
+    than `most` bytes. `name` is the only one that may be uploaded under. `once` is the id of a
+    ticket for a single upload, until `until` (seconds of the epoch).
     """
 
     user: str
     max_file_size: Size | None = None
     quota: Size | None = None
+    most: Size | None = None
     name: str | None = None
     once: str | None = field(default=None, repr=False)
     until: float = 0.0
+
+
+def largest(grant: Grant, general: Size) -> Size:
+    """Bytes that a file may have: by the user's own limit or the general one, and by a ticket."""
+    limit = general if grant.max_file_size is None else grant.max_file_size
+    return limit if grant.most is None else min(limit, grant.most)
 
 
 def is_user(name: str) -> bool:

@@ -118,7 +118,7 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
         raise Unauthorized("a ticket whose max_size is none")
     limit = None if size is None else Size(size)
-    return Grant(user, limit, name=name, once=once, until=float(until))
+    return Grant(user, most=limit, name=name, once=once, until=float(until))
 
 
 def _is_time(value: object) -> bool:

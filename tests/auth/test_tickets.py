@@ -69,7 +69,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
 def test_a_ticket_allows_what_it_says(kind: Kind) -> None:
     sign, key = kind
     text = sign(name="a.txt", max_size=7, jti="once")
-    expected = Grant("anna", Size(7), name="a.txt", once="once", until=NOW + 60)
+    expected = Grant("anna", most=Size(7), name="a.txt", once="once", until=NOW + 60)
     assert check_ticket(key, text, NOW) == expected
 
 

@@ -17,6 +17,7 @@ from . import __version__, config, daemon, install, logs
 from .allocator import keep_freed_memory
 from .cli_token import token
 from .ledger import Ledger, LedgerError
+from .named_files import check_named_files
 from .storage.local import LEDGER_FILE, STATE_DIRECTORY
 
 FAILED: Final = 1
@@ -79,14 +80,17 @@ def _read(
 ) -> tuple[config.Config, str | None]:
     """The configuration to serve by, with the file that it came from."""
     source = config.find_file(path, os.environ)
-    return config.with_flags(config.load(source), listen, directory), source
+    settings = config.with_flags(config.load(source), listen, directory)
+    check_named_files(settings, source)
+    return settings, source
 
 
 @cli.command()
 @_config_option
 def check_config(path: str | None) -> None:
     """Print the effective configuration as TOML, or say what is wrong."""
-    click.echo(config.dump(config.load(config.find_file(path, os.environ))), nl=False)
+    settings, _ = _read(path, (), None)
+    click.echo(config.dump(settings), nl=False)
 
 
 @cli.command()

@@ -10,9 +10,9 @@ import click
 
 from . import config
 from .auth.grant import USER_EXPECTED, is_user
-from .auth.secretfile import SecretFileError
 from .auth.store import change_tokens, load_tokens
 from .auth.tokens import MAX_TOKENS, Token, Tokens, make_token
+from .secretfile import SecretFileError
 from .units import Duration, Size, format_size, parse_duration, parse_size
 
 T = TypeVar("T")

@@ -14,12 +14,9 @@ from structlog.typing import FilteringBoundLogger
 
 from . import __version__, logs
 from .auth.gate import open_gate
-from .auth.secretfile import SecretFileError
 from .config import Config, ConfigError
 from .doors import keep_doors
 from .hooks.delivery import Delivery
-from .hooks.post import read_secret
-from .hooks.settings import HookError
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, open_listeners
@@ -28,6 +25,7 @@ from .policy.pacing import least_credit
 from .policy.slowdown import Slowdown
 from .pool import Pool
 from .reload import Read, reload_at
+from .secretfile import SecretFileError
 from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
@@ -80,10 +78,6 @@ async def _serve(
     hangups: AsyncIterator[int],
     manager: Manager,
 ) -> None:
-    try:
-        _check_secret(config)
-    except ConfigError as error:
-        raise StartError(str(error)) from error
     config = _fit_file_limit(config)
     metrics = Metrics()
     timings = Timings(
@@ -188,17 +182,7 @@ def _guarding(house: House, config: Config) -> Callable[[], None]:
 
 def _read_to_fit(read: Read) -> tuple[Config, str | None]:
     config, source = read()
-    _check_secret(config)
     return _fit_file_limit(config), source
-
-
-def _check_secret(config: Config) -> None:
-    """Raises ConfigError where the hook's secret is of no use."""
-    if config.hooks.secret_file is not None:
-        try:
-            read_secret(config.hooks.secret_file)
-        except HookError as error:
-            raise ConfigError(str(error)) from None
 
 
 def _fit_file_limit(config: Config) -> Config:

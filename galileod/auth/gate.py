@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,9 +13,9 @@ from attrs import field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.slowdown import Slowdown
+from galileod.secretfile import SecretFileError, read_secret_file
 
 from .grant import MAX_CREDENTIAL, Grant, Unauthorized
-from .secretfile import SecretFileError, read_secret_file
 from .settings import Auth
 from .tickets import TicketKey, check_ticket, load_ticket_key
 from .tokens import Tokens, check_token, read_tokens
@@ -95,14 +97,23 @@ class Gate:
 
 
 def open_gate(auth: Auth, slowdown: Slowdown) -> Gate:
-    """The gate that `auth` asks for. Blocks. Raises SecretFileError."""
+    """The gate that `auth` asks for. Blocks. Raises SecretFileError, which names the key too."""
     tokens = ticket_key = None
     if auth.takes("token"):
         tokens = TokenFile(auth.tokens_file)
-        tokens.read()
-    if auth.takes("ticket"):
-        ticket = auth.ticket
-        # The configuration was checked: tickets have all three.
-        if ticket.algorithm and ticket.key_file and ticket.audience:
+        with _told_as("auth.tokens_file"):
+            tokens.read()
+    ticket = auth.ticket
+    # The configuration was checked: where tickets are taken it has all three.
+    if auth.takes("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
+        with _told_as("auth.ticket.key_file"):
             ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
     return Gate(tokens, ticket_key, slowdown)
+
+
+@contextmanager
+def _told_as(key: str) -> Iterator[None]:
+    try:
+        yield
+    except SecretFileError as error:
+        raise SecretFileError(f"{key}: {error}") from None

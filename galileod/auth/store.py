@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from .secretfile import SecretFileError, read_secret_file
+from galileod.secretfile import SecretFileError, read_secret_file
+
 from .tokens import Token, Tokens, read_tokens, write_tokens
 
 MODE: Final = 0o640

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from galileod.protocol.messages import MAX_SIZE
+from galileod.secretfile import SecretFileError, read_secret_file
 from galileod.units import Size
 
 from .grant import Grant, Unauthorized, is_user
-from .secretfile import SecretFileError, read_secret_file
 
 Algorithm = Literal["HS256", "EdDSA", "ES256"]
 

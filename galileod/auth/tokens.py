@@ -18,10 +18,10 @@ import tomli_w
 from attrs import asdict, frozen
 from cattrs.errors import ClassValidationError, IterableValidationError
 
+from galileod.secretfile import SecretFileError
 from galileod.units import Size, format_size, parse_size
 
 from .grant import Grant, Unauthorized, is_user
-from .secretfile import SecretFileError
 
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 20

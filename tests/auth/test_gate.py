@@ -9,9 +9,9 @@ import trio.testing
 
 from galileod.auth.gate import Gate, TokenFile
 from galileod.auth.grant import MAX_CREDENTIAL, Unauthorized
-from galileod.auth.secretfile import SecretFileError
 from galileod.auth.tickets import TicketKey
 from galileod.auth.tokens import Token, make_token, write_tokens
+from galileod.secretfile import SecretFileError
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 TICKETS = TicketKey("HS256", b"0" * 32, "uploads")

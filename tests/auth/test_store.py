@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from galileod.auth.secretfile import SecretFileError
 from galileod.auth.store import change_tokens, load_tokens
 from galileod.auth.tokens import Token, Tokens, make_token
+from galileod.secretfile import SecretFileError
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.auth.grant import Grant, Unauthorized
-from galileod.auth.secretfile import SecretFileError
 from galileod.auth.tokens import Token, Tokens, check_token, make_token, read_tokens, write_tokens
+from galileod.secretfile import SecretFileError
 from galileod.units import Size
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

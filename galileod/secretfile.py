@@ -22,7 +22,8 @@ def read_secret_file(path: str, *, private: bool = True) -> bytes:
     and group may read it, or others than its owner may write to it.
     """
     try:
-        with open(path, "rb") as file:
+        # A FIFO is no file of ours either; opening one must not wait for its other side.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise SecretFileError(f"{path}: is no ordinary file")

@@ -181,7 +181,7 @@ class Server:
                         grant = await self._authorize(request, client)
                     except Unauthorized as refused:
                         self._house.metrics.credentials_refused.inc()
-                        log.info("credentials.refused", reason=refused.why)
+                        log.warning("credentials.refused", reason=refused.why)
                         reply = front.unauthorized(NOT_VALID)
                 if isinstance(reply, front.Upgrade):
                     await self._upgrade(stream, reply.key, request.surplus, client, grant, log)

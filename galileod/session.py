@@ -148,7 +148,7 @@ class Session:
                 return await gate.check(metadata.token, network_of_peer(self.peer))
         except Unauthorized as refused:
             self.house.metrics.credentials_refused.inc()
-            self.log.info("credentials.refused", reason=refused.why)
+            self.log.warning("credentials.refused", reason=refused.why)
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
     def find_place(self, grant: Grant, name: str) -> str:

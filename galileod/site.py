@@ -81,7 +81,7 @@ def load_site(config: Config) -> Mapping[str, Response]:
     values = {
         "max_file_size": config.limits.max_file_size,
         "path": config.server.paths[0],
-        "auth": "none",
+        "auth": " ".join(config.auth.mode or ("none",)),
     }
     escaped = {name: escape(str(value)) for name, value in values.items()}
     site = dict(_client())

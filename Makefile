@@ -1,6 +1,6 @@
 # make run      start galileod on 127.0.0.1:8750, storing into ./uploads
 # make test     the whole suite
-# make check    formatter, linter, types, import rules
+# make check    formatter, linter, types, import rules, known holes in dependencies, stray secrets
 # make bench    the benchmarks, as a table
 # make fuzz     a longer fuzzer for the receiving path; ARGS="SECONDS SEED"
 # make screenshots  the pictures of the page in docs/, where there is a browser
@@ -33,6 +33,8 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 format: install
 	$(BIN)/ruff format .

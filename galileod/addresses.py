@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -17,6 +17,13 @@ MAX_UNIX_PATH: Final = 107
 
 UNIX_PEER: Final = "unix"
 """The name of any peer on a unix socket: it has no address."""
+
+_QUOTED: Final = re.compile(r'(?:[^"]|"(?:[^"\\]|\\.)*")*')
+_ELEMENT: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
+_PAIR: Final = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
+_UNESCAPE: Final = re.compile(r"\\(.)")
+_NODE: Final = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+)(?::\d+)?", re.ASCII)
+"""Parts of RFC 7239, section 4: values may be quoted, with commas and semicolons in them."""
 
 _TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
 
@@ -84,21 +91,47 @@ def is_trusted(host: str, trusted: Collection[Network]) -> bool:
     return address is not None and any(address in network for network in trusted)
 
 
-def client_host(peer: str, forwarded_for: str, trusted: Collection[Network]) -> str:
-    """Who is behind `peer`, as X-Forwarded-For tells it: read from the right, while trusted.
+def client_host(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> str:
+    """Who is behind `peer`, as its proxies tell it: `hops` read from the right, while trusted.
 
     The first hop that is not trusted is the client; what stands left of it is only its word. An
     entry that is no address ends the reading, at the hop that passed it on.
     """
     client = peer
-    for entry in reversed(forwarded_for.split(",")):
+    for hop in reversed(hops):
         if not is_trusted(client, trusted):
             break
-        named = _address(entry.strip())
+        named = _address(hop)
         if named is None:
             break
         client = str(named)
     return client
+
+
+def x_forwarded_hops(x_forwarded_for: str) -> list[str]:
+    """The hops of an X-Forwarded-For header, in its order."""
+    return [hop.strip() for hop in x_forwarded_for.split(",")]
+
+
+def forwarded_hops(forwarded: str) -> list[str]:
+    """The hops of a Forwarded header (RFC 7239), in its order, without ports.
+
+    A hop that names no address is kept as it is: nobody can be found behind it. Raises ValueError
+    where a quotation does not end: what stands behind it cannot be told from what it quotes.
+    """
+    if not _QUOTED.fullmatch(forwarded):
+        raise ValueError("a Forwarded header whose quotations end")
+    hops = []
+    for element in _ELEMENT.findall(forwarded):
+        pairs = (pair.strip().partition("=") for pair in _PAIR.findall(element))
+        named = [value for key, _, value in pairs if key.lower() == "for"]
+        hops.append(_without_port(_UNESCAPE.sub(r"\1", named[0].strip('"'))) if named else "")
+    return hops
+
+
+def _without_port(node: str) -> str:
+    match = _NODE.fullmatch(node)
+    return (match[1] or match[2]) if match else node
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

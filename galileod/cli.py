@@ -15,7 +15,9 @@ from attrs import asdict
 
 from . import __version__, config, daemon, install, logs
 from .allocator import keep_freed_memory
+from .cli_token import token
 from .ledger import Ledger, LedgerError
+from .named_files import check_named_files
 from .storage.local import LEDGER_FILE, STATE_DIRECTORY
 
 FAILED: Final = 1
@@ -78,14 +80,17 @@ def _read(
 ) -> tuple[config.Config, str | None]:
     """The configuration to serve by, with the file that it came from."""
     source = config.find_file(path, os.environ)
-    return config.with_flags(config.load(source), listen, directory), source
+    settings = config.with_flags(config.load(source), listen, directory)
+    check_named_files(settings, source)
+    return settings, source
 
 
 @cli.command()
 @_config_option
 def check_config(path: str | None) -> None:
     """Print the effective configuration as TOML, or say what is wrong."""
-    click.echo(config.dump(config.load(config.find_file(path, os.environ))), nl=False)
+    settings, _ = _read(path, (), None)
+    click.echo(config.dump(settings), nl=False)
 
 
 @cli.command()
@@ -117,6 +122,9 @@ def usage(path: str | None, as_json: bool) -> None:
     for user, held in holdings.items():
         who = user or "(unknown)"
         click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
+
+
+cli.add_command(token)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

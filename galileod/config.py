@@ -6,16 +6,21 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final, Literal, get_args
 
+import attrs
 import cattrs
 import tomli_w
 from attrs import evolve, field, fields, frozen
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from .addresses import Listen, Network, TcpAddress, UnixAddress, parse_address, parse_network
+from .auth import settings as auth_settings
+from .auth.settings import Auth, Modes, TicketSettings
 from .hooks import settings as hook_settings
 from .hooks.settings import HIDDEN, Hook, Hooks
+from .policy.layout import check_layout
 from .policy.quota import Quota
 from .units import Duration, Size, format_duration, format_size, parse_duration, parse_size
 
@@ -89,6 +94,7 @@ class Storage:
     """`[storage]`: where finished files go, and how surely."""
 
     directory: str = "uploads"
+    layout: str = "{name}"
     on_conflict: OnConflict = "rename"
     min_free: Size = Size(1 << 30)
     durability: Durability = "full"
@@ -130,23 +136,27 @@ class Config:
     chunks: Chunks = field(factory=Chunks)
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
+    auth: Auth = field(factory=Auth)  # `[auth]`
     hooks: Hooks = field(factory=Hooks)  # `[hooks]`
     log: Log = field(factory=Log)
     metrics: Metrics = field(factory=Metrics)
 
 
-KEYS: Final = tuple(
-    f"{section.name}.{attribute.name}"
-    for section in fields(Config)
-    for attribute in fields(type(getattr(Config(), section.name)))
-)
-"""Every key, as `section.name`."""
+def _keys_of(section: type, prefix: str = "") -> Iterator[str]:
+    for attribute in fields(section):
+        if attrs.has(attribute.type):
+            yield from _keys_of(attribute.type, f"{prefix}{attribute.name}.")
+        else:
+            yield prefix + attribute.name
+
+
+KEYS: Final = tuple(_keys_of(Config))
+"""Every key, with the names of its tables before it: `server.listen`."""
 
 
 def value_of(config: Config, key: str) -> object:
     """The value of one of KEYS."""
-    section, _, name = key.partition(".")
-    return getattr(getattr(config, section), name)
+    return attrgetter(key)(config)
 
 
 def find_file(flag: str | None, environ: Mapping[str, str]) -> str | None:
@@ -186,6 +196,8 @@ def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -
         except ValueError as expected:
             raise ConfigError(_sentence("--listen", " ".join(listen), str(expected))) from None
         config = evolve(config, server=evolve(config.server, listen=addresses))
+        for _, value, expected_there in auth_settings.violations(config.auth, addresses):
+            raise ConfigError(_sentence("--listen", value, expected_there))
     if directory is not None:
         if not directory or "\0" in directory:
             raise ConfigError(_sentence("--directory", directory, "the path of a directory"))
@@ -195,14 +207,16 @@ def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -
 
 def dump(config: Config) -> str:
     """The configuration as TOML that reads back to the same."""
-    data = _converter.unstructure(config)
-    # TOML has no null: a limit that is not set is left out.
-    return tomli_w.dumps(
-        {
-            section: {key: value for key, value in keys.items() if value is not None}
-            for section, keys in data.items()
-        }
-    )
+    return tomli_w.dumps(_without_null(_converter.unstructure(config)))
+
+
+def _without_null(table: Mapping[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is not set is left out."""
+    return {
+        key: _without_null(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None and value != {}
+    }
 
 
 _PATH: Final = re.compile(r"(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
@@ -234,6 +248,11 @@ def _violations(config: Config) -> Iterator[Violation]:
         if value is not None and value < 0:
             yield f"quota.{attribute.name}", value, "a whole number from 0 up"
     yield from _chunk_violations(config.chunks)
+    yield from auth_settings.violations(config.auth, config.server.listen)
+    try:
+        check_layout(config.storage.layout)
+    except ValueError as expected:
+        yield "storage.layout", config.storage.layout, str(expected)
     if not config.storage.directory or "\0" in config.storage.directory:
         yield "storage.directory", config.storage.directory, "the path of a directory"
     yield from hook_settings.violations(config.hooks)
@@ -353,8 +372,13 @@ _converter.register_structure_hook(Duration, lambda value, _: parse_duration(val
 _converter.register_structure_hook(Network, lambda value, _: parse_network(value))
 _converter.register_structure_hook(Listen, lambda value, _: parse_address(value))
 _converter.register_structure_hook(Hook, lambda value, _: hook_settings.parse_hook(value))
-for _kind in (Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, Hooks, Log, Metrics):
+_converter.register_structure_hook(Modes, lambda value, _: auth_settings.parse_modes(value))
+for _kind in (
+    Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, TicketSettings, Auth, Hooks, Log,
+    Metrics,
+):  # fmt: skip
     _converter.register_structure_hook(_kind, _section(_kind))
+_converter.register_unstructure_hook(Modes, auth_settings.format_modes)
 _converter.register_unstructure_hook(Size, format_size)
 _converter.register_unstructure_hook(Duration, format_duration)
 _converter.register_unstructure_hook(

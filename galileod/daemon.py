@@ -13,18 +13,19 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from . import __version__, logs
+from .auth.gate import open_gate
 from .config import Config, ConfigError
 from .doors import keep_doors
 from .hooks.delivery import Delivery
-from .hooks.post import read_secret
-from .hooks.settings import HookError
 from .house import House
 from .ledger import Ledger, LedgerError
 from .listeners import ListenError, open_listeners
 from .metrics import Metrics, watch_loop
 from .policy.pacing import least_credit
+from .policy.slowdown import Slowdown
 from .pool import Pool
 from .reload import Read, reload_at
+from .secretfile import SecretFileError
 from .server import Server
 from .storage.base import StorageError
 from .storage.local import LocalStore
@@ -77,10 +78,6 @@ async def _serve(
     hangups: AsyncIterator[int],
     manager: Manager,
 ) -> None:
-    try:
-        _check_secret(config)
-    except ConfigError as error:
-        raise StartError(str(error)) from error
     config = _fit_file_limit(config)
     metrics = Metrics()
     timings = Timings(
@@ -106,7 +103,11 @@ async def _serve(
         raise StartError(str(error)) from error
     chunks = config.chunks
     pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    house = House(config, store, ledger, pool, metrics)
+    try:
+        gate = open_gate(config.auth, Slowdown())
+    except SecretFileError as error:
+        raise StartError(str(error)) from error
+    house = House(config, store, ledger, pool, gate, metrics)
     server = Server(house)
     _log.info(
         "server.started",
@@ -115,7 +116,7 @@ async def _serve(
         config=source,
         directory=store.directory,
     )
-    steps = (server.prepare, partial(_adopting, house, store))
+    steps = (server.prepare, partial(_guarding, house), partial(_adopting, house, store))
     manager.notify("READY=1")
     async with trio.open_nursery() as control:
         control.start_soon(reload_at, hangups, house, partial(_read_to_fit, read), steps)
@@ -166,19 +167,22 @@ def _adopting(house: House, store: LocalStore, config: Config) -> Callable[[], N
     return put_in_place
 
 
+def _guarding(house: House, config: Config) -> Callable[[], None]:
+    """What opens a gate as `config` has it. Raises ConfigError where its files are of no use."""
+    try:
+        gate = open_gate(config.auth, house.gate.slowdown)
+    except SecretFileError as error:
+        raise ConfigError(str(error)) from None
+
+    def put_in_place() -> None:
+        house.gate = gate
+
+    return put_in_place
+
+
 def _read_to_fit(read: Read) -> tuple[Config, str | None]:
     config, source = read()
-    _check_secret(config)
     return _fit_file_limit(config), source
-
-
-def _check_secret(config: Config) -> None:
-    """Raises ConfigError where the hook's secret is of no use."""
-    if config.hooks.secret_file is not None:
-        try:
-            read_secret(config.hooks.secret_file)
-        except HookError as error:
-            raise ConfigError(str(error)) from None
 
 
 def _fit_file_limit(config: Config) -> Config:

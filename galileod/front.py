@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import h11
 import trio
@@ -18,6 +18,9 @@ MAX_HEAD: Final = 16 * 1024
 
 READ: Final = 4 * 1024
 """Bytes read at a time while the head is not whole; so many may be left over behind it."""
+
+MAX_FIELDS: Final = 100
+"""Parts of a query that are looked at; one with more holds nothing of ours."""
 
 RETRY_AFTER: Final = 5
 """Seconds that a client is told to wait when we are full."""
@@ -55,6 +58,18 @@ class Request:
         """What the Origin header names as one, fit for a log: no path, no query, no password."""
         found = _ORIGIN.match(self.headers.get("origin", ""))
         return f"{found[1]}{found[2]}" if found else "null"
+
+    @property
+    def credential(self) -> str | None:
+        """What proves who asks: a Bearer token (RFC 6750, section 2.1), or `?ticket=`."""
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return token.strip()
+        try:
+            query = parse_qs(urlsplit(self.target).query, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            return None
+        return query.get("ticket", [None])[0]
 
     def asks_upgrade(self) -> bool:
         """Whether this means to become a WebSocket."""
@@ -179,6 +194,11 @@ def _unless_known(request: Request, found: Response) -> Response:
         headers = {name: found.headers[name] for name in kept if name in found.headers}
         return Response(304, "", headers)
     return found
+
+
+def unauthorized(reason: str) -> Response:
+    """The answer to a wrong credential."""
+    return Response(401, reason, {"WWW-Authenticate": 'Bearer realm="galileod"'})
 
 
 def busy(reason: str) -> Response:

@@ -5,17 +5,20 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from structlog.typing import FilteringBoundLogger
 
+from .auth.gate import Gate
+from .auth.grant import NOT_VALID, Grant
 from .config import Config
-from .ledger import Ledger, LedgerError
+from .ledger import AlreadyUsedError, Ledger, LedgerError, Once
 from .metrics import Metrics
 from .outbox import Outbox
 from .policy.pacing import least_credit
 from .policy.quota import check_quota
 from .policy.space import check_space
 from .pool import Pool
+from .protocol.errors import Fault, FaultCode
 from .protocol.receiver import UploadReceiver
 from .stopping import Stopping
 from .storage.base import Sink, Store, Stored
@@ -29,6 +32,7 @@ class House:
     store: Store
     ledger: Ledger
     pool: Pool
+    gate: Gate = field(factory=Gate)
     metrics: Metrics = field(factory=Metrics)
     stopping: Stopping = field(factory=Stopping)
     running: set["Reservation"] = field(factory=set)
@@ -47,11 +51,11 @@ class House:
 
     @asynccontextmanager
     async def reserve(
-        self, upload: str, user: str, receiver: UploadReceiver, log: FilteringBoundLogger
+        self, upload: str, grant: Grant, receiver: UploadReceiver, log: FilteringBoundLogger
     ) -> AsyncIterator["Reservation"]:
         """Hold quota and disk for the file that `receiver` was told of, while it is received.
 
-        Raises Fault where a limit forbids it; LedgerError, StorageError.
+        Raises Fault where a limit forbids it, or the ticket was used; LedgerError, StorageError.
         """
         size = receiver.window.remaining
         reservation = Reservation(self.ledger, self.outbox, upload, receiver, log)
@@ -62,8 +66,15 @@ class House:
             check_space(free, expected, size, self.config.storage.min_free)
             self.running.add(reservation)
         try:
-            allow = partial(check_quota, self.config.quota, size)
-            await self.ledger.reserve(upload, user, size, allow)
+            quota = self.config.quota
+            if grant.quota is not None:
+                quota = evolve(quota, user_bytes=grant.quota)
+            once = None if grant.once is None else Once(grant.once, grant.until)
+            allow = partial(check_quota, quota, size)
+            try:
+                await self.ledger.reserve(upload, grant.user, size, allow, once)
+            except AlreadyUsedError:
+                raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
             try:
                 yield reservation
             except BaseException:

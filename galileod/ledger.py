@@ -5,12 +5,14 @@ removed, added or changed by hand, and uploads that a crash cut off.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 from urllib.parse import quote
 
 import trio
+from attrs import frozen
 
 from .policy.quota import Holding
 
@@ -62,11 +64,28 @@ _MIGRATIONS: Final = (
     );
     CREATE INDEX outbox_by_due ON outbox (due) WHERE due IS NOT NULL;
     """,
+    # 3: tickets that were used, until they expire by themselves (seconds of the epoch).
+    """
+    CREATE TABLE tickets (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
+    CREATE INDEX tickets_by_until ON tickets (until);
+    """,
 )
 
 
 class LedgerError(Exception):
     """The ledger cannot be read or written; the text says why."""
+
+
+class AlreadyUsedError(Exception):
+    """A ticket for a single upload was used before."""
+
+
+@frozen
+class Once:
+    """A ticket for a single upload: its id, and when it expires (seconds of the epoch)."""
+
+    id: str
+    until: float
 
 
 class Ledger:
@@ -123,14 +142,20 @@ class Ledger:
         self._connection.close()
 
     async def reserve(
-        self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
+        self,
+        upload: str,
+        user: str,
+        size: int,
+        allow: Callable[[Holding, Holding], None],
+        once: Once | None = None,
     ) -> None:
         """Enter an upload of `size` bytes.
 
         `allow` is called with what all hold and what this user holds, while nobody else can
-        change it; what it raises passes through, and nothing is entered then.
+        change it; what it raises passes through, and nothing is entered then. The ticket `once` is
+        used up by it: AlreadyUsedError if it was so before.
         """
-        await self.run(self._reserve, upload, user, size, allow)
+        await self.run(self._reserve, upload, user, size, allow, once)
 
     async def promise(self, upload: str, inode: int, receipt: str) -> None:
         """Note that `receipt` is owed to the hook as soon as the file `inode` is published.
@@ -196,15 +221,32 @@ class Ledger:
         return {user: Holding(*numbers) for user, *numbers in rows}
 
     def _reserve(
-        self, upload: str, user: str, size: int, allow: Callable[[Holding, Holding], None]
+        self,
+        upload: str,
+        user: str,
+        size: int,
+        allow: Callable[[Holding, Holding], None],
+        once: Once | None,
     ) -> None:
         with self.transaction() as connection:
+            if once is not None:
+                self._use_up(once)
             everybody = self._total()
             mine = connection.execute(_SUM_OF_USER, (user,)).fetchone()
             allow(everybody, Holding(*mine) if mine else Holding())
             connection.execute(
                 "INSERT INTO uploads (upload, user, bytes) VALUES (?, ?, ?)", (upload, user, size)
             )
+
+    def _use_up(self, once: Once) -> None:
+        """Within a transaction."""
+        # Those that expired are refused for that; what is kept is bounded by an hour's tickets.
+        self._connection.execute("DELETE FROM tickets WHERE until < ?", (time.time(),))
+        used = self._connection.execute(
+            "INSERT OR IGNORE INTO tickets VALUES (?, ?)", (once.id, once.until)
+        )
+        if not used.rowcount:
+            raise AlreadyUsedError
 
     def _total(self) -> Holding:
         with _translated():

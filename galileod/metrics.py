@@ -32,7 +32,7 @@ Attempted = Literal["delivered", "retried", "failed"]
 """How an attempt to tell the hook ended."""
 
 # Without a series for each, the first of its kind would be no increase.
-_STATUSES: Final = ("400", "403", "404", "405", "408", "426", "431", "503", UNANSWERED)
+_STATUSES: Final = ("400", "401", "403", "404", "405", "408", "426", "431", "503", UNANSWERED)
 _CODES: Final = (*FaultCode, DISCONNECTED)
 
 _KIB: Final = 1024
@@ -86,6 +86,11 @@ class Metrics:
         )
         for outcome in get_args(Attempted):
             self._attempts.labels(outcome)
+        self.credentials_refused: Final = Counter(
+            "galileod_credentials_refused",
+            "Tokens and tickets that were not right, in a handshake or in metadata.",
+            registry=self.registry,
+        )
         self.upload_bytes: Final = Counter(
             "galileod_upload_bytes",
             "File data that was received and written, in whole chunks, of all uploads.",

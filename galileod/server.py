@@ -13,7 +13,15 @@ from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from . import front
-from .addresses import UNIX_PEER, TcpAddress, client_host, is_trusted, network_of
+from .addresses import (
+    UNIX_PEER,
+    TcpAddress,
+    client_host,
+    is_trusted,
+    network_of,
+    x_forwarded_hops,
+)
+from .auth.grant import NOT_VALID, Grant, Unauthorized
 from .config import Config
 from .house import House
 from .scrape import scrape
@@ -167,8 +175,16 @@ class Server:
             with self._per_network.hold(network, most) as admitted:
                 asked = self._ask(request, peer, client)
                 reply = await self._answer(asked, request, full=full or not admitted)
+                grant = None
                 if isinstance(reply, front.Upgrade):
-                    await self._upgrade(stream, reply.key, request.surplus, client, log)
+                    try:
+                        grant = await self._authorize(request, client)
+                    except Unauthorized as refused:
+                        self._house.metrics.credentials_refused.inc()
+                        log.warning("credentials.refused", reason=refused.why)
+                        reply = front.unauthorized(NOT_VALID)
+                if isinstance(reply, front.Upgrade):
+                    await self._upgrade(stream, reply.key, request.surplus, client, grant, log)
                 else:
                     if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
                         # What `server.allowed_origins` would have to name.
@@ -183,8 +199,8 @@ class Server:
         """The client that a trusted proxy speaks for; everybody else speaks for himself."""
         if not self._is_proxy(peer):
             return peer
-        forwarded_for = request.headers.get("x-forwarded-for", "")
-        host = client_host(peer.user, forwarded_for, self._house.config.server.trusted_proxies)
+        hops = x_forwarded_hops(request.headers.get("x-forwarded-for", ""))
+        host = client_host(peer.user, hops, self._house.config.server.trusted_proxies)
         return Peer(host, host, network_of(host))
 
     async def _reply(
@@ -242,6 +258,16 @@ class Server:
             return evolve(health, refuses=False)
         return front.busy(reason) if reason else asked
 
+    async def _authorize(self, request: front.Request, client: Peer) -> Grant | None:
+        """What the credential of a handshake allows; None without one: metadata may bring it.
+
+        Raises Unauthorized.
+        """
+        gate, credential = self._house.gate, request.credential
+        if gate.is_open or credential is None:
+            return None
+        return await gate.check(credential, client.network or client.name)
+
     async def _health(self) -> front.Response:
         try:
             with trio.fail_after(HEALTH_SECONDS):
@@ -258,6 +284,7 @@ class Server:
         key: bytes,
         surplus: bytes,
         peer: Peer,
+        grant: Grant | None,
         log: FilteringBoundLogger,
     ) -> None:
         began = trio.current_time()
@@ -266,7 +293,7 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                session = Session(self._house, transport, peer.user, peer.name, log)
+                session = Session(self._house, transport, peer.user, peer.name, log, grant)
                 try:
                     reason = await serve_upload(session)
                 finally:

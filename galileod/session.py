@@ -5,6 +5,7 @@ import math
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -12,11 +13,14 @@ import trio
 from attrs import define, field
 from structlog.typing import FilteringBoundLogger
 
+from .addresses import network_of_peer
+from .auth.grant import NOT_VALID, Grant, Unauthorized, largest
 from .config import Config
 from .frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
 from .house import House
 from .ledger import LedgerError
 from .metrics import DISCONNECTED
+from .policy.layout import place
 from .policy.limits import check_size
 from .policy.names import safe_name
 from .policy.pacing import Pacer, least_credit
@@ -62,6 +66,7 @@ class Session:
     user: str
     peer: str
     log: FilteringBoundLogger
+    shown: Grant | None = None
     receiver: UploadReceiver = field(factory=UploadReceiver)
     progress: "Progress" = field(factory=lambda: Progress(trio.current_time()))
     received: int = 0
@@ -71,7 +76,7 @@ class Session:
     rate: RateMeter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Open an account of memory."""
+        """Begin as whoever is calling."""
         self.account = Account(self.house.pool, self.user)
         self.begin()
 
@@ -91,28 +96,31 @@ class Session:
         upload = secrets.token_hex(8)
         metadata = await self.expect_metadata()
         self.begin()
-        self.log = self.log.bind(
-            upload=upload, name=metadata.name, size=metadata.size, user=self.user
-        )
-        check_size(metadata.size, self.config.limits.max_file_size)
-        name = safe_name(metadata.name)
+        self.log = self.log.bind(upload=upload, name=metadata.name, size=metadata.size)
+        grant = await self.authorize(metadata)
+        self.log = self.log.bind(user=grant.user)
+        self.account = Account(self.house.pool, grant.user)
+        check_size(metadata.size, largest(grant, self.config.limits.max_file_size))
+        path = self.find_place(grant, safe_name(metadata.name))
         with _storage_faults():
             async with (
-                self.house.reserve(upload, self.user, self.receiver, self.log) as reservation,
-                await self.house.store.create(upload, name) as sink,
+                self.house.reserve(upload, grant, self.receiver, self.log) as reservation,
+                await self.house.store.create(upload, path) as sink,
             ):
                 self.log.info("upload.started")
                 claim = await self.receive_file(sink)
                 sha1 = await self.verify(sink, claim)
                 if self.config.hooks.stored:
-                    receipt = make_receipt(upload, metadata.size, sha1, claim, self.user, self.peer)
+                    receipt = make_receipt(
+                        upload, metadata.size, sha1, claim, grant.user, self.peer
+                    )
                     await reservation.promise(sink, receipt)
                 async with self.house.publishing(sink):
                     stored = await sink.commit()
                     await reservation.become(stored)
         self.stored = True
         self.log_stored(stored, sha1, verified=claim is not None)
-        close = self.receiver.close(stored.name)
+        close = self.receiver.close(stored.name.rpartition("/")[2])
         await self.transport.send(close, timeout=self.config.timeouts.close)
 
     async def expect_metadata(self) -> Metadata:
@@ -125,6 +133,30 @@ class Session:
                     if isinstance(metadata, Metadata):
                         return metadata
             raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
+
+    async def authorize(self, metadata: Metadata) -> Grant:
+        """Whose upload this is, by what was shown in the handshake, or is in the metadata."""
+        gate = self.house.gate
+        if self.shown is not None:
+            return self.shown
+        if gate.is_open:
+            return Grant(self.user)
+        if metadata.token is None:
+            raise Fault(FaultCode.UNAUTHORIZED, "A token or a ticket is needed to upload here.")
+        try:
+            with self.interrupted_by(self.house.stopping.no_new_uploads):
+                return await gate.check(metadata.token, network_of_peer(self.peer))
+        except Unauthorized as refused:
+            self.house.metrics.credentials_refused.inc()
+            self.log.warning("credentials.refused", reason=refused.why)
+            raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+    def find_place(self, grant: Grant, name: str) -> str:
+        """The path that the file shall have below the directory."""
+        if grant.name is not None and safe_name(grant.name) != name:
+            raise Fault(FaultCode.UNAUTHORIZED, "The ticket is for a file of another name.")
+        today = datetime.now(UTC).date().isoformat()
+        return "/".join((*place(self.config.storage.layout, grant.user, today), name))
 
     async def receive_file(self, sink: Sink) -> HashClaim | None:
         """Grant, store, grant again, until the client has finished; gives the hash that it sent."""

@@ -39,7 +39,7 @@ _PAGE: Final[Mapping[str, tuple[str, str]]] = {
     "/icon.svg": (IMAGE, "icon.svg"),
     **{
         f"/{name}.js": (SCRIPT, f"{name}.js")
-        for name in ("page", "page_drop", "page_queue", "page_row", "page_words")
+        for name in ("page", "page_drop", "page_proof", "page_queue", "page_row", "page_words")
     },
 }
 
@@ -78,7 +78,11 @@ def load_site(config: Config) -> Mapping[str, Response]:
     """
     if not config.server.page:
         return {}
-    values = {"max_file_size": config.limits.max_file_size, "path": config.server.paths[0]}
+    values = {
+        "max_file_size": config.limits.max_file_size,
+        "path": config.server.paths[0],
+        "auth": " ".join(config.auth.mode or ("none",)),
+    }
     escaped = {name: escape(str(value)) for name, value in values.items()}
     site = dict(_client())
     for path, (kind, name) in _PAGE.items():

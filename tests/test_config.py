@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galileod.addresses import ADDRESS_EXPECTED, TcpAddress, UnixAddress
+from galileod.auth.settings import EXPOSED, MODE_EXPECTED, Auth, Modes, TicketSettings
+from galileod.auth.tickets import Algorithm
 from galileod.config import (
+    KEYS,
     MAX_CHUNK,
     MAX_IN_FLIGHT,
     MIN_CHUNK,
@@ -36,11 +39,6 @@ from galileod.hooks.settings import HOOK_EXPECTED, MAX_PARALLEL, Hooks
 from galileod.policy.quota import Quota
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED, Duration, Size
 
-KEYS = [
-    f"{section.name}.{key.name}"
-    for section in fields(Config)
-    for key in fields(type(getattr(Config(), section.name)))
-]
 WRONG_FOR_ALL = ["1979-05-27", "{ a = 1 }", "[[1]]", "-1.5", "nan"]
 
 
@@ -51,7 +49,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def setting(key: str, value: str) -> str:
-    section, _, name = key.partition(".")
+    section, _, name = key.rpartition(".")
     return f"[{section}]\n{name} = {value}\n"
 
 
@@ -327,7 +325,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     ],
 )
 def test_a_default_is_the_documented_one(key: str, value: object) -> None:
-    section, _, name = key.partition(".")
+    section, _, name = key.rpartition(".")
     assert getattr(getattr(Config(), section), name) == value
 
 
@@ -364,11 +362,19 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         memory = 2048
         [storage]
         directory = "/srv/x"
+        layout = "in/{user}/{name}"
         on_conflict = "replace"
         min_free = 0
         durability = "none"
         [hash]
         required = true
+        [auth]
+        mode = ["ticket", "token"]
+        tokens_file = "/etc/t"
+        [auth.ticket]
+        algorithm = "EdDSA"
+        key_file = "/etc/k"
+        audience = "here"
         [hooks]
         stored = "https://example.org/stored"
         timeout = "5s"
@@ -395,8 +401,9 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         limits=Limits(Size(5_000_000), Size(0)),
         quota=Quota(Size(1 << 40), 1, Size(2), 3, 0),
         chunks=Chunks(Size(1024), Size(1024), 1, Size(2048)),
-        storage=Storage("/srv/x", "replace", Size(0), "none"),
+        storage=Storage("/srv/x", "in/{user}/{name}", "replace", Size(0), "none"),
         hash=Hash(required=True),
+        auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),
         hooks=Hooks("https://example.org/stored", Duration(5), 2, "/etc/secret"),
         log=Log("debug", "json"),
         metrics=Metrics((IPv4Network("192.0.2.0/24"),)),
@@ -471,11 +478,22 @@ CONFIGS = st.builds(
     storage=st.builds(
         Storage,
         directory=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
+        layout=st.sampled_from(["{name}", "{user}/{name}", "{date}/in-{user}/{name}"]),
         on_conflict=one_of(OnConflict),
         min_free=SIZES,
         durability=one_of(Durability),
     ),
     hash=st.builds(Hash, required=st.booleans()),
+    auth=st.builds(
+        Auth,
+        mode=st.sampled_from(
+            [Modes(("none",)), Modes(("token",)), Modes(("ticket",)), Modes(("token", "ticket"))]
+        ),
+        tokens_file=WORDS,
+        ticket=st.builds(
+            TicketSettings, algorithm=one_of(Algorithm), key_file=WORDS, audience=WORDS
+        ),
+    ),
     hooks=st.builds(
         Hooks,
         stored=st.just(()) | st.builds(lambda word, rest: (word, *rest), WORDS, tuples(ARGUMENTS)),
@@ -508,9 +526,10 @@ def test_any_configuration_reads_back_as_printed(folder: Path, config: Config) -
 def test_the_printed_configuration_has_every_key() -> None:
     quota = Quota(Size(1), 1, Size(1), 1, 1)
     hooks = Hooks("https://example.org/", secret_file="/etc/secret")  # noqa: S106  a path
-    text = dump(evolve(Config(), quota=quota, hooks=hooks))
+    auth = Auth(Modes(("none",)), ticket=TicketSettings("ES256", "/etc/key", "here"))
+    text = dump(evolve(Config(), quota=quota, hooks=hooks, auth=auth))
     for key in KEYS:
-        section, _, name = key.partition(".")
+        section, _, name = key.rpartition(".")
         assert f"[{section}]" in text
         assert f"\n{name} = " in text
 
@@ -614,3 +633,45 @@ def test_a_wrong_flag_is_named_with_what_was_expected() -> None:
     with pytest.raises(ConfigError) as caught:
         with_flags(Config(), ("nowhere",), None)
     assert str(caught.value) == f"--listen: 'nowhere': expected {ADDRESS_EXPECTED}"
+
+
+# Who may upload.
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "example.org:1"])
+def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: str) -> None:
+    text = f'[server]\nlisten = ["127.0.0.1:1", "{listen}"]\n'
+    assert complaint(tmp_path, text) == f"server.listen: {listen!r}: expected {EXPOSED}"
+    with pytest.raises(ConfigError, match=r"^--listen: .*auth\.mode"):
+        with_flags(Config(), (listen,), None)
+    for mode in ("none", "token"):
+        config = load(written(tmp_path, f'{text}[auth]\nmode = "{mode}"'))
+        assert with_flags(config, (listen,), None).auth.mode == (mode,)
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "unix:/run/x"]
+)
+def test_an_address_of_this_machine_alone_needs_none(tmp_path: Path, listen: str) -> None:
+    assert load(written(tmp_path, f'[server]\nlisten = ["{listen}"]')).auth.mode is None
+    assert with_flags(Config(), (listen,), None).auth.mode is None
+
+
+@pytest.mark.parametrize(
+    "mode", ['"no"', "[]", '["none", "token"]', '["token", "token"]', "true", '[["token"]]', '""']
+)
+def test_a_mode_that_is_none_is_refused(tmp_path: Path, mode: str) -> None:
+    assert complaint(tmp_path, f"[auth]\nmode = {mode}").endswith(f"expected {MODE_EXPECTED}")
+
+
+@pytest.mark.parametrize("missing", ["algorithm", "key_file", "audience"])
+def test_tickets_need_all_that_they_are_checked_with(tmp_path: Path, missing: str) -> None:
+    keys = {"algorithm": "ES256", "key_file": "/etc/key", "audience": "here"}
+    lines = [f'{key} = "{value}"' for key, value in keys.items() if key != missing]
+    text = '[auth]\nmode = "ticket"\n[auth.ticket]\n' + "\n".join(lines)
+    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: None: expected ")
+
+
+def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
+    told = complaint(tmp_path, '[storage]\nlayout = "../{name}"')
+    assert told.startswith("storage.layout: '../{name}': expected a path that ends in")

@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import hmac
-import os
 import ssl
-import stat
 import time
 from functools import cache
 from typing import Final
@@ -15,6 +13,7 @@ import httpcore
 import trio
 
 from galileod import __version__
+from galileod.secretfile import SecretFileError, read_secret_file
 
 from .settings import HookError
 
@@ -87,16 +86,9 @@ def read_secret(path: str) -> bytes:
     It is read for each attempt, so that a new one holds at once.
     """
     try:
-        # A FIFO is no secret either; opening one must not wait for its other side.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            secret = file.read(MAX_SECRET + 1) if stat.S_ISREG(mode) else b""
-    except OSError as error:
-        raise HookError(f"hooks.secret_file: {path}: {error.strerror}") from None
-    if mode & stat.S_IRWXO:
-        raise HookError(
-            f"hooks.secret_file: {path}: everybody may use it; expected a mode such as 0640"
-        )
+        secret = read_secret_file(path)
+    except SecretFileError as error:
+        raise HookError(f"hooks.secret_file: {error}") from None
     if len(secret) > MAX_SECRET or not secret.strip():
         raise HookError(f"hooks.secret_file: {path}: expected a text of up to {MAX_SECRET} bytes")
     return secret.rstrip(b"\r\n")

@@ -20,10 +20,14 @@ QUOTED: Final = 80
 
 @frozen
 class Metadata:
-    """The client's first signal: a file of `size` bytes under the name `name`."""
+    """The client's first signal: a file of `size` bytes under the name `name`.
+
+    `token` is what it shows to prove who it is; None where it shows no text here.
+    """
 
     name: str
     size: int
+    token: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -89,7 +93,7 @@ def decode_client(text: str) -> ClientSignal:
     if _is_true(signal.get("finished")):
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
-        return Metadata(_name(signal), _size(signal))
+        return Metadata(_name(signal), _size(signal), _token(signal))
     return Ignored()
 
 
@@ -111,8 +115,11 @@ def decode_server(text: str) -> ServerSignal:
 
 
 def encode_metadata(metadata: Metadata) -> str:
-    """`{"name": ..., "size": ...}`."""
-    return json.dumps({"name": metadata.name, "size": metadata.size})
+    """`{"name": ..., "size": ...}`, with the token where there is one."""
+    signal: dict[str, object] = {"name": metadata.name, "size": metadata.size}
+    if metadata.token is not None:
+        signal["token"] = metadata.token
+    return json.dumps(signal)
 
 
 def encode_finished(finished: Finished) -> str:
@@ -193,6 +200,11 @@ def _size(signal: Mapping[str, object]) -> int:
             key="size",
         )
     return size
+
+
+def _token(signal: Mapping[str, object]) -> str | None:
+    token = signal.get("token")
+    return token if isinstance(token, str) else None
 
 
 def _hash_claim(claim: object) -> HashClaim | None:

@@ -1,7 +1,9 @@
 """What a storage backend is: a store that makes sinks, and a sink that takes one file."""
 
+import errno
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Self
 
 from attrs import frozen
@@ -11,6 +13,9 @@ RUNNING_HASH: Final = "sha1"
 
 CLEANUP_SECONDS: Final = 5.0
 """At most so long is spent on removing what was not committed; the rest is done at the start."""
+
+
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class StorageError(Exception):
@@ -27,7 +32,7 @@ class ConflictError(StorageError):
 
 @frozen
 class Stored:
-    """A committed file: the name that it got, and where it stands."""
+    """A committed file: the name that it got, below the store's directory, and where it stands."""
 
     name: str
     path: str
@@ -77,8 +82,11 @@ class Store(ABC):
     """A place for finished files."""
 
     @abstractmethod
-    async def create(self, upload: str, name: str) -> Sink:
-        """Begin a file that shall be called `name`; `upload` is unique among running uploads."""
+    async def create(self, upload: str, path: str) -> Sink:
+        """Begin a file that shall stand at `path`, a safe name behind any number of safe folders.
+
+        `upload` is unique among running uploads.
+        """
 
     @abstractmethod
     async def free(self) -> int:
@@ -87,3 +95,13 @@ class Store(ABC):
     @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""
+
+
+@contextmanager
+def translated(step: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the step."""
+    try:
+        yield
+    except OSError as error:
+        kind = NoSpaceError if error.errno in _NO_ROOM else StorageError
+        raise kind(f"{step}: {error.strerror or error}") from error

@@ -5,13 +5,12 @@ its name; the link is made durable too. All names are opened relative to directo
 none of them ever follows a symbolic link.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Final, Literal
 
 import structlog
@@ -24,13 +23,13 @@ from .base import (
     CLEANUP_SECONDS,
     RUNNING_HASH,
     ConflictError,
-    NoSpaceError,
     Sink,
     StorageError,
     Store,
     Stored,
+    translated,
 )
-from .groupsync import GroupSync
+from .folders import MAX_DEPTH, Folders, files_below
 from .hashing import HASHERS, RunningHash
 from .timing import Timings, timed
 from .writeback import start_writeback
@@ -63,7 +62,6 @@ MAX_NUMBER: Final = 9999
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -92,7 +90,7 @@ class LocalStore(Store):
         self.hashers = ThreadPoolExecutor(HASHERS, "hash")
         self.committers = trio.CapacityLimiter(COMMITTERS)
         self._openers = trio.CapacityLimiter(OPENERS)
-        self.names = GroupSync(self.directory_fd, timings.fsync_directory)
+        self.folders = Folders(self.directory_fd, timings.fsync_directory)
         self._checkers = trio.CapacityLimiter(1)
 
     @classmethod
@@ -109,7 +107,7 @@ class LocalStore(Store):
         where it cannot be written, or where its filesystem has no hard links.
         """
         directory = os.path.abspath(directory)
-        with _translated(f"cannot use {directory}"), ExitStack() as opened:
+        with translated(f"cannot use {directory}"), ExitStack() as opened:
             os.makedirs(directory, mode=0o750, exist_ok=True)
             directory_fd = _keep(opened, os.open(directory, _DIRECTORY))
             state_fd = _private_directory(opened, directory_fd, STATE_DIRECTORY)
@@ -139,13 +137,13 @@ class LocalStore(Store):
         self.hashers.shutdown()
         self._opened.close()
 
-    async def create(self, upload: str, name: str) -> "LocalSink":
+    async def create(self, upload: str, path: str) -> "LocalSink":
         """Open the spool file. Where conflicts are rejected, a name that is taken is so at once."""
         on_conflict, durable = self.on_conflict, self.durability == "full"
         fd = await trio.to_thread.run_sync(
-            self._create, upload, name, on_conflict, limiter=self._openers
+            self._create, upload, path, on_conflict, limiter=self._openers
         )
-        return LocalSink(self, upload, name, fd, on_conflict, durable=durable)
+        return LocalSink(self, upload, path, fd, on_conflict, durable=durable)
 
     async def free(self) -> int:
         """What the filesystem has left for users that are not root."""
@@ -155,23 +153,19 @@ class LocalStore(Store):
         )
 
     def files(self) -> dict[str, int]:
-        """The finished files, with their sizes. Blocks; meant for the start.
+        """The finished files by their paths, with their sizes. Blocks; meant for the start.
 
         A name that is no UTF-8, which only somebody else can have made, is shown with escapes.
         """
-        with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
-            return {
-                os.fsencode(entry.name).decode(errors="backslashreplace"): entry.stat(
-                    follow_symlinks=False
-                ).st_size
-                for entry in entries
-                if entry.is_file(follow_symlinks=False)
-            }
+        with translated("cannot list the directory"):
+            found = files_below(self.directory_fd, "", MAX_DEPTH)
+            return {path: state.st_size for path, state in found}
 
     def find(self, inodes: Collection[int]) -> dict[int, str]:
-        """Which of these stand in the directory, and their names. Blocks; meant for the start."""
-        with _translated("cannot list the directory"), os.scandir(self.directory_fd) as entries:
-            return {entry.inode(): entry.name for entry in entries if entry.inode() in inodes}
+        """Which of these stand in the directory, and their paths. Blocks; meant for the start."""
+        with translated("cannot list the directory"):
+            found = files_below(self.directory_fd, "", MAX_DEPTH)
+            return {state.st_ino: path for path, state in found if state.st_ino in inodes}
 
     async def check(self) -> None:
         """Make a file and link it, as an upload does, and remove both."""
@@ -182,7 +176,7 @@ class LocalStore(Store):
         """The blocking part of `check`: link a new file within the spool."""
         name = f"probe-{os.urandom(8).hex()}"
         linked = f"{name}-linked"
-        with _translated("cannot make and link files in the spool"):
+        with translated("cannot make and link files in the spool"):
             os.close(self._open_spool(name))
             try:
                 os.link(name, linked, src_dir_fd=self.spool_fd, dst_dir_fd=self.spool_fd)
@@ -191,22 +185,22 @@ class LocalStore(Store):
                 os.unlink(name, dir_fd=self.spool_fd)
 
     def _free(self) -> int:
-        with _translated("cannot ask for free space"):
+        with translated("cannot ask for free space"):
             status = os.fstatvfs(self.directory_fd)
         return status.f_bavail * status.f_frsize
 
-    def _create(self, upload: str, name: str, on_conflict: OnConflict) -> int:
+    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> int:
         if on_conflict == "reject":
             try:
-                os.stat(name, dir_fd=self.directory_fd, follow_symlinks=False)
+                os.stat(path, dir_fd=self.directory_fd, follow_symlinks=False)
             except OSError:
                 pass  # not there, most likely; the link at the end is what decides
             else:
-                raise _taken(name)
+                raise _taken(path)
         return self._open_spool(upload)
 
     def _open_spool(self, upload: str) -> int:
-        with _translated("cannot open a spool file"):
+        with translated("cannot open a spool file"):
             return os.open(upload, _NEW_FILE, 0o600, dir_fd=self.spool_fd)
 
 
@@ -217,7 +211,7 @@ class LocalSink(Sink):
         self,
         store: LocalStore,
         upload: str,
-        name: str,
+        path: str,
         fd: int,
         on_conflict: OnConflict,
         *,
@@ -228,7 +222,7 @@ class LocalSink(Sink):
         self._durable = durable
         self.replaces = on_conflict == "replace"
         self._spool = upload
-        self._name = name
+        self._folder, _, self._name = path.rpartition("/")
         self._fd = fd
         self._hash = RunningHash(store.hashers)
         self._written = 0
@@ -252,7 +246,7 @@ class LocalSink(Sink):
     @property
     def inode(self) -> int:
         """The spool file's, which it keeps when it is published."""
-        with _translated("cannot look at the spool file"):
+        with translated("cannot look at the spool file"):
             return os.fstat(self._fd).st_ino
 
     async def commit(self) -> Stored:
@@ -276,7 +270,7 @@ class LocalSink(Sink):
 
     def _append(self, pieces: Sequence[bytes]) -> None:
         rest = [memoryview(piece) for piece in pieces]
-        with _translated("cannot write"):
+        with translated("cannot write"):
             while rest:
                 with timed(self._store.timings.write):
                     written = os.writev(self._fd, rest[:MOST_PIECES])
@@ -293,7 +287,7 @@ class LocalSink(Sink):
     def _read_back(self, kind: str) -> str:
         digest = hashlib.new(kind, usedforsecurity=False)
         offset = 0
-        with _translated("cannot read back"):
+        with translated("cannot read back"):
             while offset < self._written:
                 trio.from_thread.check_cancelled()
                 data = os.pread(self._fd, READ_BACK, offset)
@@ -305,27 +299,29 @@ class LocalSink(Sink):
 
     def _commit(self) -> Stored:
         store = self._store
-        with _translated("cannot make the file durable"):
+        with translated("cannot make the file durable"):
             os.fchmod(self._fd, FILE_MODE)
             if self._durable:
                 with timed(store.timings.fsync_file):
                     os.fsync(self._fd)  # never tried again: a second fsync can lie about the first
-        name = self._publish()
-        try:
-            if self._durable:
-                with _translated("cannot make the file's name durable"):
-                    store.names.sync()
-        except StorageError:
-            self._withdraw(name)
-            raise
+        with store.folders.open(self._folder) as folder:
+            name = self._publish(folder.fd)
+            try:
+                if self._durable:
+                    with translated("cannot make the file's name durable"):
+                        folder.sync()
+            except StorageError:
+                self._withdraw(folder.fd, name)
+                raise
         self._discard()
-        return Stored(name, os.path.join(store.directory, name))
+        path = f"{self._folder}/{name}" if self._folder else name
+        return Stored(path, os.path.join(store.directory, path))
 
-    def _publish(self) -> str:
-        """Give the spool file its name in the directory, and say which it became."""
+    def _publish(self, folder_fd: int) -> str:
+        """Give the spool file its name in its folder, and say which it became."""
         store = self._store
-        fds = {"src_dir_fd": store.spool_fd, "dst_dir_fd": store.directory_fd}
-        with _translated("cannot publish the file"):
+        fds = {"src_dir_fd": store.spool_fd, "dst_dir_fd": folder_fd}
+        with translated("cannot publish the file"):
             if self.replaces:
                 return self._replace(fds)
             for name in self._candidates():
@@ -349,12 +345,12 @@ class LocalSink(Sink):
             raise ConflictError(f"{self._name} is a directory") from None
         return self._name
 
-    def _withdraw(self, name: str) -> None:
+    def _withdraw(self, folder_fd: int, name: str) -> None:
         # A file that took another's place stays: it is whole, and what it replaced is gone.
         if self.replaces:
             return
         try:
-            os.unlink(name, dir_fd=self._store.directory_fd)
+            os.unlink(name, dir_fd=folder_fd)
         except OSError as error:
             _log.warning("storage.leftover", path=name, reason=str(error))
 
@@ -405,13 +401,3 @@ def _private_directory(opened: ExitStack, parent_fd: int, name: str) -> int:
     fd = _keep(opened, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd))
     os.fchmod(fd, 0o700)
     return fd
-
-
-@contextmanager
-def _translated(step: str) -> Iterator[None]:
-    """Turn an OSError into a StorageError that names the step."""
-    try:
-        yield
-    except OSError as error:
-        kind = NoSpaceError if error.errno in _NO_ROOM else StorageError
-        raise kind(f"{step}: {error.strerror or error}") from error

@@ -11,20 +11,20 @@ from .base import ConflictError, Sink, Store, Stored
 
 
 class MemoryStore(Store):
-    """Files by name in `files`; `open_sinks` counts uploads that were neither ended nor stored."""
+    """Files by path in `files`; `open_sinks` counts uploads that were neither ended nor stored."""
 
     def __init__(self, on_conflict: str = "rename") -> None:
         self.files: dict[str, bytes] = {}
         self.on_conflict = on_conflict
         self.open_sinks = 0
 
-    async def create(self, upload: str, name: str) -> "MemorySink":
+    async def create(self, upload: str, path: str) -> "MemorySink":
         """Begin a file; `upload` is not needed here."""
         del upload
         await trio.lowlevel.checkpoint()
-        if self.on_conflict == "reject" and name in self.files:
-            raise ConflictError(f"a file named {name} is there already")
-        return MemorySink(self, name)
+        if self.on_conflict == "reject" and path in self.files:
+            raise ConflictError(f"a file named {path} is there already")
+        return MemorySink(self, path)
 
     async def free(self) -> int:
         """As much as one likes."""
@@ -39,9 +39,9 @@ class MemoryStore(Store):
 class MemorySink(Sink):
     """One file in the making."""
 
-    def __init__(self, store: MemoryStore, name: str) -> None:
+    def __init__(self, store: MemoryStore, path: str) -> None:
         self._store = store
-        self._name = name
+        self._folder, self._slash, self._name = path.rpartition("/")
         self._on_conflict = store.on_conflict
         self.replaces = store.on_conflict == "replace"
         self._data = bytearray()
@@ -68,14 +68,15 @@ class MemorySink(Sink):
         """Put the file among the others."""
         await trio.lowlevel.checkpoint()
         name, number = self._name, 0
-        while name in self._store.files and not self.replaces:
+        folder = self._folder + self._slash
+        while folder + name in self._store.files and not self.replaces:
             if self._on_conflict == "reject":
                 raise ConflictError(f"a file named {name} is there already")
             number += 1
             name = numbered(self._name, number)
-        self._store.files[name] = bytes(self._data)
+        self._store.files[folder + name] = bytes(self._data)
         self._close()
-        return Stored(name, f"memory:{name}")
+        return Stored(folder + name, f"memory:{folder}{name}")
 
     async def discard(self) -> None:
         """Forget it."""

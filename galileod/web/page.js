@@ -3,6 +3,7 @@
 
 import { upload } from "./galileo.js";
 import { filesOf } from "./page_drop.js";
+import { Proof } from "./page_proof.js";
 import { Queue, hasEnded, mayRetry } from "./page_queue.js";
 import { Row } from "./page_row.js";
 import { amountText, countText, endText, sizeText } from "./page_words.js";
@@ -23,11 +24,25 @@ const title = document.title;
 /** A worker of its own is for a file that takes a while; a small one is hashed before it starts. */
 const workerFor = ({ size }) => (size > SMALL ? undefined : false);
 
+function send(file, onprogress) {
+  const { value } = proof;
+  const token = value ?? undefined;
+  const sending = upload({ url, file, onprogress, token, worker: workerFor(file) });
+  // Before the queue hears of it, which then waits for another one.
+  sending.catch(({ code }) => {
+    if (code === "unauthorized") proof.refused(value);
+  });
+  return sending;
+}
+
+const needed = dataset.auth !== "none";
 const queue = new Queue({
-  send: (file, onprogress) => upload({ url, file, onprogress, worker: workerFor(file) }),
+  send,
   largest,
   onchange,
+  ready: () => !needed || proof.value !== null,
 });
+const proof = new Proof(byId("proof"), { needed, onchange: () => queue.go() });
 
 /* Showing. */
 

@@ -17,7 +17,8 @@ export const mayRetry = ({ state, error }) =>
 
 /**
  * `send(file, onprogress)` begins an upload, as the client's `upload` does. `largest` is the
- * limit in bytes. `onchange(upload)` is called after each change.
+ * limit in bytes. `onchange(upload)` is called after each change. While `ready()` is false none is
+ * begun, and one that the server does not authorize waits again; `go` is called when it is true.
  */
 export class Queue {
   uploads = []; // all that were ever added, in that order
@@ -26,11 +27,22 @@ export class Queue {
   #send;
   #largest;
   #onchange;
+  #ready;
 
-  constructor({ send, largest, onchange }) {
+  constructor({ send, largest, onchange, ready = () => true }) {
     this.#send = send;
     this.#largest = largest;
     this.#onchange = onchange;
+    this.#ready = ready;
+  }
+
+  /** Begin what waits, as far as there is room. */
+  go() {
+    for (const upload of this.#waiting) {
+      if (!this.#ready() || this.#running.size >= AT_ONCE) return;
+      this.#waiting.delete(upload);
+      this.#start(upload);
+    }
   }
 
   get active() {
@@ -44,7 +56,7 @@ export class Queue {
       this.uploads.push(upload);
       this.#enter(upload);
     }
-    this.#next();
+    this.go();
     return added;
   }
 
@@ -54,7 +66,7 @@ export class Queue {
     this.#waiting.clear();
     for (const upload of uploads) if (mayRetry(upload)) this.#enter(upload);
     for (const upload of others) this.#waiting.add(upload);
-    this.#next();
+    this.go();
   }
 
   cancel(uploads) {
@@ -79,14 +91,6 @@ export class Queue {
     }
   }
 
-  #next() {
-    for (const upload of this.#waiting) {
-      if (this.#running.size >= AT_ONCE) return;
-      this.#waiting.delete(upload);
-      this.#start(upload);
-    }
-  }
-
   #start(upload) {
     const sending = this.#send(upload.file, ({ sent, rate }) => {
       const state = sent === upload.size ? "checking" : "sending";
@@ -96,12 +100,17 @@ export class Queue {
     this.#change(upload, { state: "sending" });
     const end = (how) => {
       this.#running.delete(upload);
+      if (how.state === "waiting") this.#waiting.add(upload);
       this.#change(upload, { rate: 0, ...how });
-      this.#next();
+      this.go();
     };
     sending.then(
       (receipt) => end({ state: "stored", sent: upload.size, receipt }),
-      (error) => end({ state: error.code === "aborted" ? "cancelled" : "failed", error }),
+      (error) => {
+        if (error.code === "aborted") end({ state: "cancelled", error });
+        else if (error.code === "unauthorized" && !this.#ready()) end({ state: "waiting", sent: 0 });
+        else end({ state: "failed", error });
+      },
     );
   }
 

@@ -70,10 +70,10 @@ class Tab:
 class UploadPage:
     """The upload page in a tab."""
 
-    def __init__(self, tab: Tab, base: str) -> None:
+    def __init__(self, tab: Tab, base: str, fragment: str = "") -> None:
         self.tab = tab
         self.page = tab.page
-        self.page.goto(f"{base}/")
+        self.page.goto(f"{base}/{fragment}")
         self.rows = self.page.locator("#uploads > li.upload")
 
     def choose(self, *paths: Path) -> None:

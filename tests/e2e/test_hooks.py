@@ -148,9 +148,9 @@ def test_a_secret_that_everybody_may_read_keeps_the_daemon_from_starting(
     key = secret_file(tmp_path, b"hunter1", 0o644)
     host = daemon(settings("http://127.0.0.1:9/", secret_file=str(key)), start=False)
     ended = run_galileod("--config", host.config)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert f"{key}: everybody may use it; expected a mode such as 0640" in line
+    assert f"hooks.secret_file: {key}: has mode 0644" in line
     assert "hunter" not in ended.stderr
 
 

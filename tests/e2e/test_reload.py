@@ -140,6 +140,12 @@ def drained(host: Daemon) -> int:
     return host.wait()
 
 
+def in_folder(host: Daemon) -> bool:
+    code(host, name="a file")
+    path: str = host.wait_for("upload.stored")["path"]
+    return path.startswith(f"{host.directory}/127.0.0.1/")
+
+
 def hook_delivers(host: Daemon) -> bool:
     code(host)
     return bool(host.wait_for("hook.delivered"))
@@ -221,6 +227,7 @@ EFFECTS: Mapping[str, Effect] = {
     "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
     "chunks.max_in_flight": Effect(1, in_flight, True, False),
     "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "storage.layout": Effect("{user}/{name}", in_folder, False, True),
     "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
     "hooks.timeout": Effect(
         "100ms",
@@ -245,8 +252,15 @@ EFFECTS: Mapping[str, Effect] = {
 }
 
 
-ELSEWHERE: Final = ("hooks.secret_file",)
-"""Keys whose values are files: test_hooks.py."""
+ELSEWHERE: Final = (
+    "hooks.secret_file",
+    "auth.mode",
+    "auth.tokens_file",
+    "auth.ticket.algorithm",
+    "auth.ticket.key_file",
+    "auth.ticket.audience",
+)
+"""Keys whose values are files, or go with them: test_hooks.py, test_auth.py."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:

@@ -126,6 +126,7 @@ class Client(ABC):
         *,
         claim: HashClaim | None = None,
         declared: int | None = None,
+        token: str | None = None,
         sock: socket.socket | None = None,
     ) -> None:
         self._url = url
@@ -133,6 +134,7 @@ class Client(ABC):
         self.name = unique_name() if name is None else name
         self._claim = claim
         self._declared = declared
+        self._shown = {} if token is None else {"token": token}
         self._socket = sock
         self._offset = 0
         self._ended = False
@@ -153,7 +155,7 @@ class Client(ABC):
             size = source.size if self._declared is None else self._declared
             peer = local_name(websocket)
             try:
-                websocket.send(json.dumps({"name": self.name, "size": size}))
+                websocket.send(json.dumps({"name": self.name, "size": size, **self._shown}))
                 ending = self._converse(source, websocket)
             except ConnectionClosed:
                 ending = "lost"

@@ -54,6 +54,13 @@ def poll(what: str, probe: Callable[[], T], explain: Callable[[], str] = str) ->
     return answer
 
 
+def free_port() -> int:
+    """One that nobody listens on; somebody may before it is used."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment without what could change the daemon, or slow its start down."""
     dropped = ("GALILEOD_", "PYTHONDONTWRITEBYTECODE")

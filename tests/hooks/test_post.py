@@ -231,7 +231,7 @@ def test_a_secret_is_the_file_without_the_lines_end(tmp_path: Path, mode: int) -
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o601])
 def test_a_secret_that_everybody_may_use_is_refused(tmp_path: Path, mode: int) -> None:
     path = secret_file(tmp_path, b"a secret", mode)
-    with pytest.raises(HookError, match=f"{path}: everybody may use it") as caught:
+    with pytest.raises(HookError, match=f"{path}: has mode") as caught:
         read_secret(str(path))
     assert "a secret" not in str(caught.value)
 
@@ -248,5 +248,5 @@ def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HookError, match="Is a directory"):
         read_secret(str(tmp_path))
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(HookError, match="expected a text"):
+    with pytest.raises(HookError, match="no ordinary file"):
         read_secret(str(tmp_path / "fifo"))

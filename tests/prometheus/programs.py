@@ -1,7 +1,6 @@
 """Prometheus itself, and promtool, from Debian's package; nothing is ever downloaded."""
 
 import json
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from helpers.daemon import DEADLINE, Daemon, poll
+from helpers.daemon import DEADLINE, Daemon, free_port, poll
 
 MISSING: Final = "needs Prometheus: install Debian's package prometheus"
 
@@ -53,12 +52,6 @@ class Prometheus:
         """The series that an expression gives now."""
         result: Sequence[Any] = self.ask("query", query=expression)["result"]
         return result
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
 
 
 @contextmanager

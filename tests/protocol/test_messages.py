@@ -47,6 +47,8 @@ NEAR_SIGNALS = st.dictionaries(st.sampled_from(KEYS) | ANY_TEXT, JSON_VALUES, ma
         ('{"name": "a", "size": 1, "directory": "x", "type": null}', Metadata("a", 1)),
         ('{"name": "a", "size": 1, "finished": false}', Metadata("a", 1)),
         ('{"name": "\\ud800", "size": 1}', Metadata("\ud800", 1)),
+        ('{"name": "a", "size": 1, "token": "secret"}', Metadata("a", 1, "secret")),
+        ('{"name": "a", "size": 1, "token": 7}', Metadata("a", 1)),
         (' \n{"size": 1, "name": "a"}\t', Metadata("a", 1)),
         ('{"finished": true}', Finished()),
         ('{"finished": 1}', Finished()),
@@ -284,6 +286,7 @@ def test_details_do_not_replace_the_fixed_keys_of_an_error() -> None:
             {"finished": True, "hash": {"type": "sha1", "value": "ab"}},
         ),
         (encode_metadata(Metadata("a", 1)), {"name": "a", "size": 1}),
+        (encode_metadata(Metadata("a", 1, "t")), {"name": "a", "size": 1, "token": "t"}),
     ],
 )
 def test_a_signal_is_written_with_the_keys_of_the_protocol(
@@ -298,3 +301,7 @@ def test_a_quoted_text_is_short_plain_ascii_on_one_line(text: str) -> None:
     assert quoted.isascii()
     assert quoted.isprintable()
     assert len(quoted) <= 12 * QUOTED + 5
+
+
+def test_a_token_does_not_show() -> None:
+    assert "secret" not in repr(Metadata("a", 1, "secret"))

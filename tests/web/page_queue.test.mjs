@@ -120,3 +120,36 @@ test("what is above the limit is not tried again", () => {
   assert.equal(upload.state, "failed");
   assert.deepEqual(sent, []);
 });
+
+test("while nobody is known nothing is sent, and what is refused waits again", async () => {
+  const { promise, reject } = withResolvers();
+  const begun = [];
+  let known = false;
+  const send = ({ name }) => {
+    begun.push(name);
+    return { abort() {}, then: (...handlers) => promise.then(...handlers) };
+  };
+  const queue = new Queue({ send, largest: 100, onchange() {}, ready: () => known });
+  queue.add(files(2));
+  assert.equal(states(queue), "waiting waiting");
+  assert.ok(queue.active);
+  known = true;
+  queue.go();
+  assert.deepEqual(begun, ["f0", "f1"]);
+  known = false;
+  reject({ code: "unauthorized", reason: "Not you." });
+  await settled();
+  assert.equal(states(queue), "waiting waiting");
+  assert.deepEqual(begun, ["f0", "f1"]);
+  queue.cancel([queue.uploads[0]]);
+  assert.equal(states(queue), "cancelled waiting");
+});
+
+test("where it is not known what else to show, a refusal is a failure", async () => {
+  const { queue, sent } = scripted();
+  queue.add(files(1));
+  sent[0].reject({ code: "unauthorized", reason: "Not you." });
+  await settled();
+  assert.equal(states(queue), "failed");
+  assert.equal(queue.uploads[0].error.reason, "Not you.");
+});

@@ -1,0 +1,119 @@
+"""The gate: from a credential that a client presented to what it allows."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+import trio
+from attrs import field, frozen
+from structlog.typing import FilteringBoundLogger
+
+from galileod.policy.slowdown import Slowdown
+from galileod.secretfile import SecretFileError, read_secret_file
+
+from .grant import MAX_CREDENTIAL, Grant, Unauthorized
+from .settings import Auth
+from .tickets import TicketKey, check_ticket, load_ticket_key
+from .tokens import Tokens, check_token, read_tokens
+
+_TOKEN_PREFIX: Final = "gal_"  # noqa: S105  how tokens begin
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class TokenFile:
+    """The tokens of a file as it is now: it is read again when it was changed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._tokens: Tokens = {}
+
+    def read(self) -> Tokens:
+        """The tokens; none where there is no file yet. Blocks. Raises SecretFileError."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            self._seen, self._tokens = None, {}
+            return self._tokens
+        except OSError as error:
+            raise SecretFileError(f"{self._path}: cannot be read: {error.strerror}") from None
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen != self._seen:
+            self._tokens = read_tokens(read_secret_file(self._path), self._path)
+            self._seen = seen
+        return self._tokens
+
+    def read_or_keep(self) -> Tokens:
+        """The tokens; those of before, and a line in the log, where the file is of no use."""
+        try:
+            return self.read()
+        except SecretFileError as error:
+            _log.error("auth.tokens_rejected", reason=str(error))
+            return self._tokens
+
+
+@frozen(eq=False)
+class Gate:
+    """Checks credentials. Without `tokens` and `ticket_key` none is needed, and none looked at."""
+
+    tokens: TokenFile | None = None
+    ticket_key: TicketKey | None = None
+    slowdown: Slowdown = field(factory=Slowdown)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may upload."""
+        return self.tokens is None and self.ticket_key is None
+
+    async def check(self, credential: str, client: str) -> Grant:
+        """What the credential allows. Raises Unauthorized.
+
+        `client` is whose failures count together; one that failed before waits first.
+        """
+        wait = self.slowdown.wait(client, trio.current_time())
+        if wait is None:
+            raise Unauthorized("too many wrong credentials from there")
+        await trio.sleep(wait)
+        try:
+            return await self._judge(credential)
+        except Unauthorized:
+            self.slowdown.failed(client, trio.current_time())
+            raise
+
+    async def _judge(self, credential: str) -> Grant:
+        if len(credential) > MAX_CREDENTIAL:
+            raise Unauthorized("a credential that is far too long")
+        if self.tokens and (credential.startswith(_TOKEN_PREFIX) or not self.ticket_key):
+            tokens = await trio.to_thread.run_sync(self.tokens.read_or_keep)
+            return check_token(tokens, credential, datetime.now(UTC))
+        if self.ticket_key:
+            return check_ticket(self.ticket_key, credential, time.time())
+        raise Unauthorized("no credential is taken here")
+
+
+def open_gate(auth: Auth, slowdown: Slowdown) -> Gate:
+    """The gate that `auth` asks for. Blocks. Raises SecretFileError, which names the key too."""
+    tokens = ticket_key = None
+    if auth.takes("token"):
+        tokens = TokenFile(auth.tokens_file)
+        with _told_as("auth.tokens_file"):
+            tokens.read()
+    ticket = auth.ticket
+    # The configuration was checked: where tickets are taken it has all three.
+    if auth.takes("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
+        with _told_as("auth.ticket.key_file"):
+            ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
+    return Gate(tokens, ticket_key, slowdown)
+
+
+@contextmanager
+def _told_as(key: str) -> Iterator[None]:
+    try:
+        yield
+    except SecretFileError as error:
+        raise SecretFileError(f"{key}: {error}") from None

@@ -1,0 +1,116 @@
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jwt
+import pytest
+import trio
+import trio.testing
+
+from galileod.auth.gate import Gate, TokenFile
+from galileod.auth.grant import MAX_CREDENTIAL, Unauthorized
+from galileod.auth.tickets import TicketKey
+from galileod.auth.tokens import Token, make_token, write_tokens
+from galileod.secretfile import SecretFileError
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+TICKETS = TicketKey("HS256", b"0" * 32, "uploads")
+
+
+def write(path: Path, *tokens: Token) -> TokenFile:
+    """As `galileod token` does it: a new file in the old one's place."""
+    new = path.with_name("new")
+    new.write_bytes(write_tokens(tokens))
+    new.chmod(0o640)
+    new.replace(path)
+    return TokenFile(str(path))
+
+
+def ticket(now: float) -> str:
+    return jwt.encode({"sub": "ben", "aud": "uploads", "exp": now + 60}, b"0" * 32, "HS256")
+
+
+def test_without_tokens_and_tickets_it_is_open() -> None:
+    assert Gate().is_open
+    assert not Gate(ticket_key=TICKETS).is_open
+
+
+async def test_each_kind_is_known_by_its_form(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    text, kept = make_token("anna", NOW)
+    gate = Gate(write(tmp_path / "tokens", kept), TICKETS)
+    assert (await gate.check(text, "here")).user == "anna"
+    assert (await gate.check(ticket(datetime.now(UTC).timestamp()), "here")).user == "ben"
+
+
+async def test_a_kind_that_is_not_taken_is_refused(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    text, kept = make_token("anna", NOW)
+    with pytest.raises(Unauthorized):
+        await Gate(None, TICKETS).check(text, "here")
+    tokens = write(tmp_path / "tokens", kept)
+    with pytest.raises(Unauthorized):
+        await Gate(tokens).check(ticket(datetime.now(UTC).timestamp()), "there")
+
+
+async def test_a_credential_without_end_is_not_looked_at(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with pytest.raises(Unauthorized, match="too long"):
+        await Gate(None, TICKETS).check("x" * (MAX_CREDENTIAL + 1), "here")
+
+
+async def test_a_revoked_token_is_out_at_once(tmp_path: Path) -> None:
+    text, kept = make_token("anna", NOW)
+    path = tmp_path / "tokens"
+    gate = Gate(write(path, kept))
+    assert (await gate.check(text, "here")).user == "anna"
+    write(path)
+    with pytest.raises(Unauthorized):
+        await gate.check(text, "here")
+    write(path, kept)
+    path.unlink()
+    with pytest.raises(Unauthorized):
+        await gate.check(text, "there")
+
+
+async def test_a_file_that_is_spoilt_leaves_the_tokens_of_before(tmp_path: Path) -> None:
+    text, kept = make_token("anna", NOW)
+    path = tmp_path / "tokens"
+    gate = Gate(write(path, kept))
+    assert (await gate.check(text, "here")).user == "anna"
+    path.write_text("[[")
+    assert (await gate.check(text, "here")).user == "anna"
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    tokens = write(path)
+    path.chmod(0o644)
+    with pytest.raises(SecretFileError, match="mode 0644"):
+        tokens.read()
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkdir(tmp_path / "tokens", 0o700)
+    with pytest.raises(SecretFileError, match="cannot be read"):
+        TokenFile(str(tmp_path / "tokens")).read()
+
+
+async def test_who_fails_again_and_again_waits_longer_each_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gate = Gate(None, TICKETS)
+    waited = []
+    for _ in range(8):
+        began = trio.current_time()
+        with pytest.raises(Unauthorized):
+            await gate.check("wrong", "here")
+        waited.append(trio.current_time() - began)
+    assert waited == pytest.approx([0, 0.25, 0.5, 1, 2, 4, 5, 5])
+    began = trio.current_time()
+    with pytest.raises(Unauthorized):
+        await gate.check("wrong", "elsewhere")
+    assert trio.current_time() == began

@@ -13,11 +13,11 @@ from trio.testing import MockClock
 
 from galileod import config
 from galileod.addresses import network_of, parse_network
+from galileod.arrival import Peer
 from galileod.config import Config
 from galileod.ledger import Ledger, LedgerError
 from galileod.policy.quota import Holding, Quota
 from galileod.scrape import DISK_SECONDS
-from galileod.server import Peer
 from galileod.storage.base import StorageError
 from galileod.storage.memory import MemoryStore
 from galileod.units import Size

@@ -11,6 +11,9 @@ from .config import ConfigError, Tls
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: with forward secrecy and authenticated encryption (RFC 9325); TLS 1.3 has its own."""
 
+READ: Final = 64 * 1024
+"""Bytes of the socket read at a time; so many are held undeciphered at the most."""
+
 _PLAIN_TEXT: Final = "HTTP_REQUEST"
 """How OpenSSL calls it when HTTP is spoken where TLS should be."""
 
@@ -139,7 +142,7 @@ class _OpenEnded(trio.abc.Stream):
         await self._socket.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._socket.receive_some(max_bytes))
+        return bytes(await self._socket.receive_some(max_bytes or READ))
 
     async def aclose(self) -> None:
         await self._socket.send_eof()

@@ -1,9 +1,7 @@
 """Connections: who is let in, what each asks for, and an orderly end for all of them."""
 
 import secrets
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +14,7 @@ from . import front
 from .addresses import is_trusted, network_of
 from .arrival import Arrival, Peer
 from .auth.grant import NOT_VALID, Grant, Unauthorized
+from .caps import Cap
 from .config import Config
 from .forwarded import told_by
 from .house import House
@@ -37,40 +36,22 @@ STOPPING_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 5.0
 """How long the storage may take to show that it works."""
 
-PROXY_HEADERS: Final = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
+PROXY_HEADERS: Final = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
 """What shows that a request came through a proxy."""
 
 LOOPBACK: Final = "127.0.0.1"
 """Where a peer on a unix socket is: on this machine."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-class Cap:
-    """So many at once for each key."""
-
-    def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
-
-    def held(self, key: str) -> int:
-        """How many there are now."""
-        return self._held[key]
-
-    @contextmanager
-    def hold(self, key: str | None, limit: int) -> Iterator[bool]:
-        """Count one more while it lasts, or say that there is no room. None is never counted."""
-        if key is not None and self._held[key] >= limit:
-            yield False
-            return
-        if key is not None:
-            self._held[key] += 1
-        try:
-            yield True
-        finally:
-            if key is not None:
-                self._held[key] -= 1
-                if not self._held[key]:
-                    del self._held[key]
 
 
 class Server:

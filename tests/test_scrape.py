@@ -71,6 +71,8 @@ def refused(scrape: Scrape) -> float:
         (None, "127.0.0.1", {"X_Forwarded_For": "127.0.0.1"}, b"403"),
         (None, "127.0.0.1", {"Forwarded": "for=127.0.0.1"}, b"403"),
         (None, "127.0.0.1", {"Via": "1.1 proxy"}, b"403"),
+        (None, "127.0.0.1", {"X-Forwarded-Proto": "https"}, b"403"),
+        (None, "127.0.0.1", {"X-Forwarded-Host": "a"}, b"403"),
         (None, "unix", {"X_Real_IP": "127.0.0.1"}, b"403"),
         (["0.0.0.0/0"], "192.0.2.1", {"X_Forwarded_For": "127.0.0.1"}, b"403"),
         # Behind a trusted one it is the client who is looked at.

@@ -62,6 +62,14 @@ class Server:
 
 
 @frozen
+class Tls:
+    """`[tls]`: PEM files with which TCP listeners speak TLS; both or neither."""
+
+    certificate: str | None = None
+    key: str | None = None
+
+
+@frozen
 class Timeouts:
     """`[timeouts]`: how long a peer is waited for."""
 
@@ -130,6 +138,7 @@ class Config:
     """All of it. Passed on whole, or as one section; never key by key."""
 
     server: Server = field(factory=Server)
+    tls: Tls = field(factory=Tls)
     timeouts: Timeouts = field(factory=Timeouts)
     limits: Limits = field(factory=Limits)
     quota: Quota = field(factory=Quota)  # `[quota]`
@@ -240,6 +249,12 @@ Violation = tuple[str, object, str]
 def _violations(config: Config) -> Iterator[Violation]:
     """Rules that go beyond a key's type."""
     yield from _server_violations(config.server)
+    for key, other in (("certificate", "key"), ("key", "certificate")):
+        path = getattr(config.tls, key)
+        if path is None and getattr(config.tls, other) is not None:
+            yield f"tls.{key}", None, f"the path of a file, beside tls.{other}: both or neither"
+        elif path is not None and (not path or "\0" in path):
+            yield f"tls.{key}", path, "the path of a file"
     for attribute in fields(Timeouts):
         if (value := getattr(config.timeouts, attribute.name)) <= 0:
             yield f"timeouts.{attribute.name}", value, "a duration above 0"
@@ -374,8 +389,8 @@ _converter.register_structure_hook(Listen, lambda value, _: parse_address(value)
 _converter.register_structure_hook(Hook, lambda value, _: hook_settings.parse_hook(value))
 _converter.register_structure_hook(Modes, lambda value, _: auth_settings.parse_modes(value))
 for _kind in (
-    Server, Timeouts, Limits, Quota, Chunks, Storage, Hash, TicketSettings, Auth, Hooks, Log,
-    Metrics,
+    Server, Tls, Timeouts, Limits, Quota, Chunks, Storage, Hash, TicketSettings, Auth, Hooks,
+    Log, Metrics,
 ):  # fmt: skip
     _converter.register_structure_hook(_kind, _section(_kind))
 _converter.register_unstructure_hook(Modes, auth_settings.format_modes)

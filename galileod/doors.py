@@ -6,10 +6,11 @@ from typing import Any
 import trio
 from attrs import frozen
 
-from .listeners import Listeners
+from .listeners import Door, Listeners
 from .stopping import Interrupt, Stopping
 
-Handler = Callable[[trio.SocketStream], Awaitable[object]]
+Handler = Callable[[trio.SocketStream, bool], Awaitable[object]]
+"""Serves a connection, and is told whether it begins with a PROXY protocol header."""
 
 
 async def keep_doors(listeners: Listeners, handler: Handler, stopping: Stopping) -> None:
@@ -46,12 +47,18 @@ class _Hall:
         nursery.start_soon(handler, *arguments)
 
 
-async def _accept(
-    listeners: list[trio.SocketListener], handler: Handler, hall: _Hall, until: Interrupt
-) -> None:
-    """Accept at these listeners, of which there may be none, and close them at the end."""
+async def _accept(doors: list[Door], handler: Handler, hall: _Hall, until: Interrupt) -> None:
+    """Accept at these doors, of which there may be none, and close them at the end."""
+
+    async def keep(door: Door) -> None:
+        async def let_in(stream: trio.SocketStream) -> None:
+            await handler(stream, door.proxy_protocol)
+
+        # Its documentation takes any object with a start_soon method.
+        await trio.serve_listeners(let_in, [door.listener], handler_nursery=hall)  # type: ignore[arg-type]
+
     with until.guard():
-        if listeners:
-            # Its documentation takes any object with a start_soon method.
-            await trio.serve_listeners(handler, listeners, handler_nursery=hall)  # type: ignore[arg-type]
-        await trio.sleep_forever()
+        async with trio.open_nursery() as keeping:
+            for door in doors:
+                keeping.start_soon(keep, door)
+            await trio.sleep_forever()

@@ -37,13 +37,22 @@ class RequestAbandoned(Exception):  # noqa: N818  the ordinary end of a port sca
 
 @frozen
 class Request:
-    """A request head. Header names are lower case, texts are Latin-1; `surplus` came behind it."""
+    """A request head. Header names are lower case, texts are Latin-1; `surplus` came behind it.
+
+    `scheme` and `host` (with its port) are those of the URL that the client asked for.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
     surplus: bytes
     version: str = "1.1"
+    scheme: str = "http"
+    host: str = field()
+
+    @host.default
+    def _by_header(self) -> str:
+        return self.headers.get("host", "")
 
     @property
     def path(self) -> str:
@@ -241,15 +250,16 @@ async def send_response(
             pass  # the peer went away without its answer, as it may
 
 
-def is_same_origin(origin: str, host: str) -> bool:
-    """Whether a browser's Origin names the plain-HTTP site that its Host header names."""
+def is_same_origin(origin: str, scheme: str, host: str) -> bool:
+    """Whether a browser's Origin names the site at `host` (perhaps with a port)."""
     try:
-        ours, theirs = urlsplit(f"http://{host}"), urlsplit(origin)
-        same_port = (ours.port or 80) == (theirs.port or _DEFAULT_PORTS.get(theirs.scheme))
+        ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
+        usual = _DEFAULT_PORTS.get(scheme)
+        same_port = (ours.port or usual) == (theirs.port or usual)
     except ValueError:
         return False
     same_host = ours.hostname is not None and ours.hostname == theirs.hostname
-    return theirs.scheme == "http" and same_host and same_port
+    return theirs.scheme == scheme and same_host and same_port
 
 
 def _upgrade(
@@ -284,7 +294,7 @@ def _origin_allowed(request: Request, allowed_origins: Collection[str]) -> bool:
     origin = request.headers.get("origin")
     if origin is None or "*" in allowed_origins or origin in allowed_origins:
         return True
-    return is_same_origin(origin, request.headers.get("host", ""))
+    return is_same_origin(origin, request.scheme, request.host)
 
 
 def _tokens(value: str) -> set[str]:

@@ -11,7 +11,7 @@ import trio
 from attrs import field, frozen
 from structlog.typing import FilteringBoundLogger
 
-from .addresses import Listen, TcpAddress, UnixAddress
+from .addresses import PROXY_PROTOCOL, Listen, TcpAddress, UnixAddress
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until they are accepted; it may hold fewer (somaxconn)."""
@@ -27,17 +27,31 @@ class ListenError(Exception):
 
 
 @frozen
+class Door:
+    """One socket that we listen on; with `proxy_protocol` proxies connect, and say for whom."""
+
+    listener: trio.SocketListener
+    proxy_protocol: bool = False
+
+    @property
+    def name(self) -> str:
+        """Where it really listens, in the form of `server.listen`."""
+        mark = PROXY_PROTOCOL if self.proxy_protocol else ""
+        return f"{_name_of(self.listener)}{mark}"
+
+
+@frozen
 class Listeners:
     """What we listen on: our own sockets, with the paths that they have, and those of systemd."""
 
-    own: list[trio.SocketListener] = field(factory=list)
-    passed: list[trio.SocketListener] = field(factory=list)
+    own: list[Door] = field(factory=list)
+    passed: list[Door] = field(factory=list)
     paths: list[str] = field(factory=list)
 
     @property
     def names(self) -> list[str]:
         """Where they really listen, in the form of `server.listen`."""
-        return [_name_of(listener) for listener in (*self.passed, *self.own)]
+        return [door.name for door in (*self.passed, *self.own)]
 
     def remove(self) -> None:
         """Remove our own unix sockets from the filesystem, so that nobody knocks in vain."""
@@ -54,13 +68,16 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
     `passed` are descriptors of sockets that systemd listens on. Each must be named by an address;
     an address that names one is not opened again.
     """
-    listeners = Listeners(passed=[_adopt(descriptor) for descriptor in passed])
-    handed = frozenset(listeners.names)
+    listeners = Listeners()
+    adopted = [_adopt(descriptor) for descriptor in passed]
+    handed = frozenset(map(_name_of, adopted))
     named: set[str] = set()
+    marked: set[str] = set()
     for address in addresses:
         try:
             if found := handed & await _names_of(address):
                 named |= found
+                marked |= found if address.proxy_protocol else set()
             else:
                 await _open(address, listeners)
         except OSError as error:
@@ -72,15 +89,17 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
             f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
             f" {', '.join(map(str, addresses))}"
         )
+    listeners.passed.extend(Door(one, _name_of(one) in marked) for one in adopted)
     return listeners
 
 
 async def _open(address: Listen, listeners: Listeners) -> None:
     match address:
-        case TcpAddress(host, port):
-            listeners.own.extend(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
-        case UnixAddress(path):
-            listeners.own.append(await _open_unix_listener(path))
+        case TcpAddress(host, port, marked):
+            opened = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+            listeners.own.extend(Door(listener, marked) for listener in opened)
+        case UnixAddress(path, marked):
+            listeners.own.append(Door(await _open_unix_listener(path), marked))
             listeners.paths.append(path)
 
 
@@ -106,7 +125,7 @@ def _adopt(descriptor: int) -> trio.SocketListener:
 async def _names_of(address: Listen) -> set[str]:
     """How a socket bound to `address` may be named: a host may have several addresses."""
     if isinstance(address, UnixAddress):
-        return {str(address)}
+        return {str(UnixAddress(address.path))}
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
 

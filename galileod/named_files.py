@@ -6,6 +6,7 @@ from .hooks.post import read_secret
 from .hooks.settings import HookError
 from .policy.slowdown import Slowdown
 from .secretfile import SecretFileError
+from .tls import load_context
 
 
 def check_named_files(config: Config, source: str | None) -> None:
@@ -14,5 +15,6 @@ def check_named_files(config: Config, source: str | None) -> None:
         open_gate(config.auth, Slowdown())
         if config.hooks.secret_file is not None:
             read_secret(config.hooks.secret_file)
-    except (SecretFileError, HookError) as error:
+        load_context(config.tls)
+    except (ConfigError, SecretFileError, HookError) as error:
         raise ConfigError(f"{source}: {error}") from None

@@ -89,7 +89,11 @@ def _prepare(current: Config, read: Read, steps: Sequence[Step]) -> Prepared:
         as_before = evolve(getattr(config, section), **{name: value_of(current, key)})
         config = evolve(config, **{section: as_before})
     changed = [key for key in differing if key not in NEEDS_RESTART]
-    return Prepared(source, changed, kept, [step(config) for step in steps])
+    try:
+        swaps = [step(config) for step in steps]
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+    return Prepared(source, changed, kept, swaps)
 
 
 def _shown(value: object) -> object:

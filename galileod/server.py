@@ -1,34 +1,30 @@
 """Connections: who is let in, what each asks for, and an orderly end for all of them."""
 
 import secrets
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from . import front
-from .addresses import (
-    UNIX_PEER,
-    TcpAddress,
-    client_host,
-    is_trusted,
-    network_of,
-    x_forwarded_hops,
-)
+from .addresses import is_trusted, network_of
+from .arrival import Arrival, Peer
 from .auth.grant import NOT_VALID, Grant, Unauthorized
+from .caps import Cap
 from .config import Config
+from .forwarded import told_by
 from .house import House
+from .proxyproto import ProxyHeaderError
 from .scrape import scrape
 from .session import Session, serve_upload
 from .site import load_site
 from .storage.base import StorageError
 from .streams import close_in_order, drop_until_quiet
+from .tls import HandshakeError, load_context
 from .transport import TransportClosed, open_transport
 
 MAX_REFUSING: Final = 64
@@ -40,58 +36,22 @@ STOPPING_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 5.0
 """How long the storage may take to show that it works."""
 
-PROXY_HEADERS: Final = frozenset({"forwarded", "via", "x-forwarded-for", "x-real-ip"})
+PROXY_HEADERS: Final = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
 """What shows that a request came through a proxy."""
 
 LOOPBACK: Final = "127.0.0.1"
 """Where a peer on a unix socket is: on this machine."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-@frozen
-class Peer:
-    """Who is calling. `network` is what the cap per address counts; a unix socket has none."""
-
-    name: str
-    user: str
-    network: str | None
-
-    @classmethod
-    def of(cls, stream: trio.SocketStream) -> "Peer":
-        """The peer of a socket. Raises OSError if it is gone."""
-        address = stream.socket.getpeername()
-        if not isinstance(address, tuple):
-            return cls(UNIX_PEER, UNIX_PEER, None)
-        host, port = address[:2]
-        return cls(str(TcpAddress(host, port)), host, network_of(host))
-
-
-class Cap:
-    """So many at once for each key."""
-
-    def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
-
-    def held(self, key: str) -> int:
-        """How many there are now."""
-        return self._held[key]
-
-    @contextmanager
-    def hold(self, key: str | None, limit: int) -> Iterator[bool]:
-        """Count one more while it lasts, or say that there is no room. None is never counted."""
-        if key is not None and self._held[key] >= limit:
-            yield False
-            return
-        if key is not None:
-            self._held[key] += 1
-        try:
-            yield True
-        finally:
-            if key is not None:
-                self._held[key] -= 1
-                if not self._held[key]:
-                    del self._held[key]
 
 
 class Server:
@@ -102,29 +62,36 @@ class Server:
         self._all = Cap()
         self._per_network = Cap()
         self._refusing = Cap()
-        self._site = load_site(house.config)
+        self.prepare(house.config)()
 
     def prepare(self, config: Config) -> Callable[[], None]:
-        """Make the page for `config`; gives what puts it in place. Blocks, as `load_site` does."""
-        site = load_site(config)
+        """Make the page and the certificate for `config`; gives what puts them in place.
+
+        Reads files. Raises ConfigError where they are of no use.
+        """
+        site, tls = load_site(config), load_context(config.tls)
 
         def put_in_place() -> None:
-            self._site = site
+            self._site, self._tls = site, tls
 
         return put_in_place
 
-    async def serve_socket(self, stream: trio.SocketStream) -> None:
-        """Serve one accepted socket; for trio.serve_listeners."""
+    async def serve_socket(self, stream: trio.SocketStream, proxy_protocol: bool = False) -> None:
+        """Serve one accepted socket; with `proxy_protocol` it begins with a header of that."""
         try:
             peer = Peer.of(stream)
         except OSError:
             await trio.aclose_forcefully(stream)  # gone before it was looked at
         else:
-            await self.serve(stream, peer)
+            await self.serve(stream, peer, proxy_protocol=proxy_protocol)
 
-    async def serve(self, stream: trio.abc.HalfCloseableStream, peer: Peer) -> None:
+    async def serve(
+        self, stream: trio.abc.HalfCloseableStream, peer: Peer, *, proxy_protocol: bool = False
+    ) -> None:
         """Serve one connection to its end. Raises nothing."""
         log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
+        deadline = trio.current_time() + self._house.config.timeouts.handshake
+        arrival = Arrival(stream, peer, deadline)
         network = None if self._is_proxy(peer) else peer.network
         caps = self._house.config.server
         with (
@@ -137,71 +104,95 @@ class Server:
                 try:
                     try:
                         if answered:
-                            await self._serve(stream, peer, log, full=not admitted)
+                            await self._serve(arrival, log, proxy_protocol, full=not admitted)
                         else:
                             self._house.metrics.refused(None)
                     finally:
                         if self._house.stopping.no_new_uploads.fired:
                             seconds = min(seconds, STOPPING_SECONDS)
-                        await close_in_order(stream, seconds)
+                        await close_in_order(arrival.stream, seconds)
                 except* Exception:  # the wall between one connection and the daemon
                     log.exception("connection.error")
 
     async def _serve(
-        self,
-        stream: trio.abc.HalfCloseableStream,
-        peer: Peer,
-        log: FilteringBoundLogger,
-        *,
-        full: bool,
+        self, arrival: Arrival, log: FilteringBoundLogger, proxy_protocol: bool, *, full: bool
     ) -> None:
+        tls = None if arrival.peer.network is None else self._tls
+        network = None
         try:
-            with self._house.stopping.no_new_uploads.guard() as stopped:
-                request = await front.read_request(stream, self._house.config.timeouts.handshake)
-            if stopped.cancelled_caught:
-                await self._reply(stream, front.busy("The server is shutting down."), log)
-                return
+            if proxy_protocol:
+                await arrival.hear_proxy(self._house.config.server.trusted_proxies)
+                log = log.bind(peer=arrival.peer.name)
+                network = None if self._is_proxy(arrival.peer) else arrival.peer.network
+            most = self._house.config.server.max_connections_per_address
+            with self._per_network.hold(network, most) as admitted:
+                if tls is not None:
+                    await arrival.secure(tls)
+                with self._house.stopping.no_new_uploads.guard() as stopped:
+                    request = await front.read_request(arrival.stream, arrival.left)
+                if stopped.cancelled_caught:
+                    busy = front.busy("The server is shutting down.")
+                    await self._reply(arrival.stream, busy, log)
+                else:
+                    full = full or not admitted
+                    await self._serve_request(arrival, request, log, full=full)
         except front.RequestAbandoned as gone:
             log.debug("connection.abandoned", reason=str(gone))
         except front.RequestTimeout as slow:
-            await self._reply(stream, slow.response, log)
+            await self._reply(arrival.stream, slow.response, log)
         except front.BadRequest as bad:
-            await self._reply(stream, bad.response, log)
-        else:
-            client = self._behind(peer, request)
-            log = log.bind(peer=client.name)
-            network = client.network if client is not peer else None
-            most = self._house.config.server.max_connections_per_address
-            with self._per_network.hold(network, most) as admitted:
-                asked = self._ask(request, peer, client)
-                reply = await self._answer(asked, request, full=full or not admitted)
-                grant = None
-                if isinstance(reply, front.Upgrade):
-                    try:
-                        grant = await self._authorize(request, client)
-                    except Unauthorized as refused:
-                        self._house.metrics.credentials_refused.inc()
-                        log.warning("credentials.refused", reason=refused.why)
-                        reply = front.unauthorized(NOT_VALID)
-                if isinstance(reply, front.Upgrade):
-                    await self._upgrade(stream, reply.key, request.surplus, client, grant, log)
-                else:
-                    if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
-                        # What `server.allowed_origins` would have to name.
-                        log = log.bind(origin=request.origin)
-                    await self._reply(stream, reply, log, head=request.method == "HEAD")
+            await self._reply(arrival.stream, bad.response, log)
+        except HandshakeError as failed:
+            await self._reply(arrival.stream, failed.response, log, unsaid=str(failed))
+        except ProxyHeaderError as wrong:
+            await self._reply(arrival.stream, None, log, unsaid=str(wrong))
+
+    async def _serve_request(
+        self, arrival: Arrival, request: front.Request, log: FilteringBoundLogger, *, full: bool
+    ) -> None:
+        """Raises BadRequest."""
+        peer, stream = arrival.peer, arrival.stream
+        client, request = self._behind(peer, evolve(request, scheme=arrival.scheme))
+        log = log.bind(peer=client.name)
+        network = client.network if client is not peer else None
+        most = self._house.config.server.max_connections_per_address
+        with self._per_network.hold(network, most) as admitted:
+            asked = self._ask(request, peer, client)
+            reply = await self._answer(asked, request, full=full or not admitted)
+            grant = None
+            if isinstance(reply, front.Upgrade):
+                try:
+                    grant = await self._authorize(request, client)
+                except Unauthorized as refused:
+                    self._house.metrics.credentials_refused.inc()
+                    log.warning("credentials.refused", reason=refused.why)
+                    reply = front.unauthorized(NOT_VALID)
+            if isinstance(reply, front.Upgrade):
+                await self._upgrade(stream, reply.key, request.surplus, client, grant, log)
+            else:
+                if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
+                    # What `server.allowed_origins` would have to name.
+                    log = log.bind(origin=request.origin)
+                await self._reply(stream, reply, log, head=request.method == "HEAD")
 
     def _is_proxy(self, peer: Peer) -> bool:
         trusted = self._house.config.server.trusted_proxies
         return peer.network is not None and is_trusted(peer.user, trusted)
 
-    def _behind(self, peer: Peer, request: front.Request) -> Peer:
-        """The client that a trusted proxy speaks for; everybody else speaks for himself."""
+    def _behind(self, peer: Peer, request: front.Request) -> tuple[Peer, front.Request]:
+        """The client that a trusted proxy speaks for, and the request as that one made it.
+
+        Everybody else speaks for himself. Raises BadRequest.
+        """
         if not self._is_proxy(peer):
-            return peer
-        hops = x_forwarded_hops(request.headers.get("x-forwarded-for", ""))
-        host = client_host(peer.user, hops, self._house.config.server.trusted_proxies)
-        return Peer(host, host, network_of(host))
+            return peer, request
+        try:
+            told = told_by(peer.user, request.headers, self._house.config.server.trusted_proxies)
+        except ValueError as contradiction:
+            raise front.BadRequest(400, str(contradiction)) from None
+        client = Peer(told.client, told.client, network_of(told.client))
+        scheme, host = told.scheme or request.scheme, told.host or request.host
+        return client, evolve(request, scheme=scheme, host=host)
 
     async def _reply(
         self,
@@ -210,9 +201,11 @@ class Server:
         log: FilteringBoundLogger,
         *,
         head: bool = False,
+        unsaid: str = "silent",
     ) -> None:
+        """Send `response`; the log has `unsaid` as the reason where there is none."""
         if response is None or response.refuses:
-            status, reason = (response.status, response.text) if response else (None, "silent")
+            status, reason = (response.status, response.text) if response else (None, unsaid)
             self._house.metrics.refused(status)
             log.info("connection.refused", status=status, reason=reason)
         if response:

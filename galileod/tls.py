@@ -6,46 +6,62 @@ from typing import Final
 import trio
 
 from . import front
+from .config import ConfigError, Tls
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: with forward secrecy and authenticated encryption (RFC 9325); TLS 1.3 has its own."""
+
+READ: Final = 64 * 1024
+"""Bytes of the socket read at a time; so many are held undeciphered at the most."""
 
 _PLAIN_TEXT: Final = "HTTP_REQUEST"
 """How OpenSSL calls it when HTTP is spoken where TLS should be."""
 
 
-class CertificateError(Exception):
-    """A certificate or key is of no use; the text names the file, and says why."""
-
-
 class HandshakeError(Exception):
-    """The peer and we do not come to speak TLS; the text says why."""
+    """No TLS comes about; the text says why, and a peer that has no TLS gets `response`."""
+
+    def __init__(self, reason: str, response: front.Response | None = None) -> None:
+        super().__init__(reason)
+        self.response = response
 
 
-def load_context(certificate: str, key: str) -> ssl.SSLContext:
-    """The context of a server with this chain and key, both in PEM. Raises CertificateError."""
+def load_context(settings: Tls) -> ssl.SSLContext | None:
+    """The context of a server with the chain and key of `settings`, or None where it has none.
+
+    Reads the files, and raises ConfigError where they are of no use.
+    """
+    certificate, key = settings.certificate, settings.key
+    if certificate is None or key is None:
+        return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
-    for path in (certificate, key):
+    for name, path in (("certificate", certificate), ("key", key)):
         try:
             with open(path, "rb"):
                 pass  # OpenSSL does not say which of the two it could not read
         except OSError as error:
-            raise CertificateError(f"{path}: cannot be read: {error.strerror}") from None
+            reason = f"tls.{name}: {path}: cannot be read: {error.strerror}"
+            raise ConfigError(reason) from None
     try:
         # Without a password an encrypted key would make OpenSSL ask at the terminal.
         context.load_cert_chain(certificate, key, password=_no_password)
     except _EncryptedKeyError:
-        raise CertificateError(f"{key}: is encrypted: expected a key without a password") from None
+        reason = f"tls.key: {key}: is encrypted: expected a key without a password"
+        raise ConfigError(reason) from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise CertificateError(f"{key}: is not the key of {certificate}") from None
-        raise CertificateError(
-            f"{certificate}: expected a chain of certificates in PEM, and their key in {key}"
+            raise ConfigError(f"tls.key: {key}: is not the key of {certificate}") from None
+        raise ConfigError(
+            f"tls.certificate: {certificate}: expected a chain of certificates in PEM,"
+            f" and their key in {key}"
         ) from None
+    except OSError as error:
+        # Between the two reads one of them went away, or is a directory.
+        raise ConfigError(f"tls.certificate: {certificate}: {error.strerror}") from None
     return context
 
 
@@ -89,9 +105,10 @@ class TlsStream(trio.abc.HalfCloseableStream):
 async def accept_tls(
     socket: trio.abc.HalfCloseableStream, context: ssl.SSLContext, timeout: float
 ) -> TlsStream:
-    """Do the handshake, within `timeout` seconds. Raises HandshakeError.
+    """Do the handshake, within `timeout` seconds.
 
-    Whoever speaks plain HTTP is told so in plain HTTP.
+    Raises HandshakeError, with an answer in plain HTTP for whoever speaks that, and
+    RequestAbandoned where the peer went away.
     """
     stream = TlsStream(socket, context)
     try:
@@ -99,13 +116,15 @@ async def accept_tls(
             await stream.tls.do_handshake()
     except trio.TooSlowError:
         raise HandshakeError("the TLS handshake was not done in time") from None
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+    except trio.BrokenResourceError as error:
         cause = error.__cause__
-        reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+        if not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLEOFError):
+            raise front.RequestAbandoned("the peer left within the TLS handshake") from None
+        reason = cause.reason or "it is none"
         if reason == _PLAIN_TEXT:
             told = front.Response(400, "This port speaks TLS: https and wss.")
-            await front.send_response(socket, told, timeout)
-        said = (reason or "the connection was lost").replace("_", " ").lower()
+            raise HandshakeError(told.text, told) from None
+        said = reason.replace("_", " ").lower()
         raise HandshakeError(f"no TLS came about: {said}") from None
     return stream
 
@@ -123,7 +142,7 @@ class _OpenEnded(trio.abc.Stream):
         await self._socket.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._socket.receive_some(max_bytes))
+        return bytes(await self._socket.receive_some(max_bytes or READ))
 
     async def aclose(self) -> None:
         await self._socket.send_eof()

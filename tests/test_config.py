@@ -30,6 +30,7 @@ from galileod.config import (
     Server,
     Storage,
     Timeouts,
+    Tls,
     dump,
     find_file,
     load,
@@ -88,7 +89,7 @@ def test_a_value_of_the_wrong_type_is_refused_in_one_line(
         (
             "server.listen",
             "[8750]",
-            'server.listen[0]: 8750: expected "host:port", "[v6 address]:port" or "unix:/path"',
+            f"server.listen[0]: 8750: expected {ADDRESS_EXPECTED}",
         ),
         ("server.paths", "[1]", "server.paths[0]: 1: expected a text"),
         (
@@ -147,6 +148,16 @@ def test_a_value_of_the_wrong_type_is_refused_in_one_line(
             "server.drain_timeout",
             '"soon"',
             f"server.drain_timeout: 'soon': expected {DURATION_EXPECTED}",
+        ),
+        (
+            "tls.certificate",
+            '"/x"',
+            "tls.key: None: expected the path of a file, beside tls.certificate: both or neither",
+        ),
+        (
+            "tls.key",
+            '"/x"',
+            "tls.certificate: None: expected the path of a file, beside tls.key: both or neither",
         ),
         ("timeouts.handshake", "0", "timeouts.handshake: 0.0: expected a duration above 0"),
         ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),
@@ -295,6 +306,8 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("server.allowed_origins", ()),
         ("server.trusted_proxies", ()),
         ("server.drain_timeout", 30.0),
+        ("tls.certificate", None),
+        ("tls.key", None),
         ("timeouts.handshake", 10.0),
         ("timeouts.metadata", 10.0),
         ("timeouts.idle", 60.0),
@@ -334,13 +347,16 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         tmp_path,
         """
         [server]
-        listen = ["0.0.0.0:1", "[::1]:2", "unix:/run/x"]
+        listen = ["0.0.0.0:1", "[::1]:2 proxy_protocol", "unix:/run/x"]
         paths = ["/a"]
         max_connections = 3
         max_connections_per_address = 2
         allowed_origins = ["https://example.org"]
         trusted_proxies = ["10.0.0.0/8", "::1"]
         drain_timeout = 0
+        [tls]
+        certificate = "/etc/chain.pem"
+        key = "/etc/key.pem"
         [timeouts]
         handshake = "500ms"
         metadata = "2h"
@@ -389,7 +405,11 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
     )
     assert load(path) == Config(
         server=Server(
-            listen=(TcpAddress("0.0.0.0", 1), TcpAddress("::1", 2), UnixAddress("/run/x")),  # noqa: S104
+            listen=(
+                TcpAddress("0.0.0.0", 1),  # noqa: S104
+                TcpAddress("::1", 2, proxy_protocol=True),
+                UnixAddress("/run/x"),
+            ),
             paths=("/a",),
             max_connections=3,
             max_connections_per_address=2,
@@ -397,6 +417,7 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
             trusted_proxies=(IPv4Network("10.0.0.0/8"), IPv6Network("::1/128")),
             drain_timeout=Duration(0),
         ),
+        tls=Tls("/etc/chain.pem", "/etc/key.pem"),
         timeouts=Timeouts(Duration(0.5), Duration(7200), Duration(1.5), Duration(7)),
         limits=Limits(Size(5_000_000), Size(0)),
         quota=Quota(Size(1 << 40), 1, Size(2), 3, 0),
@@ -420,10 +441,14 @@ SIZES = st.integers(0, (1 << 63) - 1).map(Size)
 COUNTS = st.integers(0, 1 << 40)
 DURATIONS = st.floats(0, 1e9, exclude_min=True, exclude_max=True).map(Duration)
 ADDRESSES = st.builds(
-    TcpAddress, st.ip_addresses().map(str) | st.just("localhost"), st.integers(0, 65535)
+    TcpAddress,
+    st.ip_addresses().map(str) | st.just("localhost"),
+    st.integers(0, 65535),
+    st.booleans(),
 ) | st.builds(
     UnixAddress,
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20).map("/{}".format),
+    st.booleans(),
 )
 
 
@@ -452,6 +477,7 @@ CONFIGS = st.builds(
         trusted_proxies=tuples(st.ip_addresses().map(ip_network)),
         drain_timeout=DURATIONS | st.just(Duration(0)),
     ),
+    tls=st.just(Tls()) | st.builds(Tls, WORDS, WORDS),
     timeouts=st.builds(
         Timeouts, handshake=DURATIONS, metadata=DURATIONS, idle=DURATIONS, close=DURATIONS
     ),
@@ -527,7 +553,8 @@ def test_the_printed_configuration_has_every_key() -> None:
     quota = Quota(Size(1), 1, Size(1), 1, 1)
     hooks = Hooks("https://example.org/", secret_file="/etc/secret")  # noqa: S106  a path
     auth = Auth(Modes(("none",)), ticket=TicketSettings("ES256", "/etc/key", "here"))
-    text = dump(evolve(Config(), quota=quota, hooks=hooks, auth=auth))
+    tls = Tls("/chain.pem", "/key.pem")
+    text = dump(evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls))
     for key in KEYS:
         section, _, name = key.rpartition(".")
         assert f"[{section}]" in text

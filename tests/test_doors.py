@@ -27,8 +27,10 @@ class House:
     listeners: Listeners
     stopping: Stopping = field(factory=Stopping)
     closed: trio.Event = field(factory=trio.Event)
+    marks: list[bool] = field(factory=list)
 
-    async def greet(self, stream: trio.SocketStream) -> None:
+    async def greet(self, stream: trio.SocketStream, proxy_protocol: bool) -> None:
+        self.marks.append(proxy_protocol)
         await stream.send_all(b"hello")
         await stream.receive_some()
 
@@ -72,7 +74,7 @@ async def keeping(listeners: Listeners) -> AsyncIterator[House]:
 async def test_our_own_doors_stay_open_until_those_from_before_have_left(tmp_path: Path) -> None:
     path = str(tmp_path / "own.sock")
     listeners = await open_listeners([LOCAL, UnixAddress(path)])
-    address = listeners.own[0].socket.getsockname()
+    address = listeners.own[0].listener.socket.getsockname()
     async with keeping(listeners) as house:
         guest = await enter(address)
         house.stopping.no_new_uploads.fire()
@@ -83,6 +85,21 @@ async def test_our_own_doors_stay_open_until_those_from_before_have_left(tmp_pat
         assert not house.closed.is_set()  # whoever was let in may end in order
         for one in late:
             await one.aclose()
+
+
+async def test_whoever_is_let_in_is_told_what_his_door_is_marked_with() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        host, port = passed.getsockname()
+        marked = TcpAddress(host, port, proxy_protocol=True)
+        listeners = await open_listeners([LOCAL, marked], [socket.dup(passed.fileno())])
+        names = {door.name for door in (*listeners.own, *listeners.passed)}
+        assert str(marked) in names
+        addresses = [door.listener.socket.getsockname() for door in listeners.own]
+        async with keeping(listeners) as house:
+            for address in (*addresses, passed.getsockname()):
+                await (await enter(address)).aclose()
+            house.stopping.no_new_uploads.fire()
+    assert house.marks == [False, True]
 
 
 async def test_a_door_of_systemds_is_let_go_at_once() -> None:

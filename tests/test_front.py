@@ -6,6 +6,7 @@ import outcome
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_one_way_pair
@@ -143,7 +144,40 @@ def test_refusals_name_what_would_have_been_right() -> None:
     ],
 )
 def test_which_origins_are_our_own(origin: str, host: str, *, same: bool) -> None:
-    assert front.is_same_origin(origin, host) is same
+    assert front.is_same_origin(origin, "http", host) is same
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "same"),
+    [
+        ("https://files.example", "files.example", True),
+        ("https://files.example:443", "files.example", True),
+        ("https://files.example", "files.example:443", True),
+        ("https://files.example:8750", "files.example:8750", True),
+        ("http://files.example", "files.example", False),
+        ("http://files.example:443", "files.example:443", False),
+        ("https://files.example", "files.example:80", False),
+        ("https://evil.example", "files.example", False),
+        ("wss://files.example", "files.example", False),
+    ],
+)
+def test_which_origins_are_our_own_over_tls(origin: str, host: str, *, same: bool) -> None:
+    assert front.is_same_origin(origin, "https", host) is same
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://uploads.example", 101),
+        ("http://uploads.example", 403),
+        ("https://files.example:8750", 403),
+        ("http://files.example:8750", 403),
+    ],
+)
+def test_our_own_origin_is_the_one_that_the_client_asked_for(origin: str, status: int) -> None:
+    asked = evolve(request(headers={"origin": origin}), scheme="https", host="uploads.example")
+    reply = front.answer(asked, ("/",), (), {})
+    assert (reply.status if isinstance(reply, Response) else 101) == status
 
 
 HEAD = (

@@ -13,11 +13,11 @@ from trio.testing import MockClock
 
 from galileod import config
 from galileod.addresses import network_of, parse_network
+from galileod.arrival import Peer
 from galileod.config import Config
 from galileod.ledger import Ledger, LedgerError
 from galileod.policy.quota import Holding, Quota
 from galileod.scrape import DISK_SECONDS
-from galileod.server import Peer
 from galileod.storage.base import StorageError
 from galileod.storage.memory import MemoryStore
 from galileod.units import Size
@@ -71,6 +71,8 @@ def refused(scrape: Scrape) -> float:
         (None, "127.0.0.1", {"X_Forwarded_For": "127.0.0.1"}, b"403"),
         (None, "127.0.0.1", {"Forwarded": "for=127.0.0.1"}, b"403"),
         (None, "127.0.0.1", {"Via": "1.1 proxy"}, b"403"),
+        (None, "127.0.0.1", {"X-Forwarded-Proto": "https"}, b"403"),
+        (None, "127.0.0.1", {"X-Forwarded-Host": "a"}, b"403"),
         (None, "unix", {"X_Real_IP": "127.0.0.1"}, b"403"),
         (["0.0.0.0/0"], "192.0.2.1", {"X_Forwarded_For": "127.0.0.1"}, b"403"),
         # Behind a trusted one it is the client who is looked at.

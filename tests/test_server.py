@@ -22,8 +22,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
 
 from galileod import config, server
+from galileod.arrival import Peer
 from galileod.config import Config
-from galileod.server import Peer
 from galileod.storage.base import Sink, StorageError
 from galileod.storage.memory import MemoryStore
 from galileod.streams import QUIET

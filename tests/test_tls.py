@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from galileod.config import ConfigError, Tls
+from galileod.front import RequestAbandoned
 from galileod.streams import close_in_order
-from galileod.tls import CertificateError, HandshakeError, TlsStream, accept_tls, load_context
+from galileod.tls import HandshakeError, TlsStream, accept_tls, load_context
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -34,7 +36,9 @@ def issue(folder: Path, name: str = "server", host: str = "localhost") -> tuple[
 
 @pytest.fixture
 def context(tmp_path: Path) -> ssl.SSLContext:
-    return load_context(*issue(tmp_path))
+    made = load_context(Tls(*issue(tmp_path)))
+    assert made
+    return made
 
 
 def client_context() -> ssl.SSLContext:
@@ -125,20 +129,33 @@ async def test_an_end_without_goodbye_is_an_end(context: ssl.SSLContext) -> None
         assert await made[0].receive_some() == b""
 
 
-async def test_plain_http_is_told_in_plain_http(context: ssl.SSLContext) -> None:
+async def test_plain_http_is_to_be_told_in_plain_http(context: ssl.SSLContext) -> None:
     async with sockets() as (ours, theirs):
         await theirs.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with pytest.raises(HandshakeError, match="http request"):
+        with pytest.raises(HandshakeError, match="speaks TLS") as failed:
             await accept_tls(ours, context, 5)
-        assert (await theirs.receive_some()).startswith(b"HTTP/1.1 400 ")
+        assert failed.value.response
+        assert failed.value.response.status == 400
 
 
-@pytest.mark.parametrize("said", [b"\x16\x03\x01\xff\xff" + b"x" * 300, b"\0" * 500, b""])
+@pytest.mark.parametrize("said", [b"\x16\x03\x01\xff\xff" + b"x" * 300, b"\0" * 500])
 async def test_what_is_neither_is_refused(context: ssl.SSLContext, said: bytes) -> None:
     async with sockets() as (ours, theirs):
         await theirs.send_all(said)
         await theirs.send_eof()
-        with pytest.raises(HandshakeError):
+        with pytest.raises(HandshakeError, match="no TLS came about: ") as failed:
+            await accept_tls(ours, context, 5)
+        assert failed.value.response is None
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x00\xc8\x01"])
+async def test_a_peer_that_leaves_within_the_handshake_is_told_apart(
+    context: ssl.SSLContext, said: bytes
+) -> None:
+    async with sockets() as (ours, theirs):
+        await theirs.send_all(said)
+        await theirs.send_eof()
+        with pytest.raises(RequestAbandoned):
             await accept_tls(ours, context, 5)
 
 
@@ -214,8 +231,8 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ((certificate, str(nonsense)), "expected a chain"),
         ((certificate, str(tmp_path)), f"{tmp_path}: cannot be read: Is a directory"),
     ):
-        with pytest.raises(CertificateError) as error:
-            load_context(*pair)
+        with pytest.raises(ConfigError) as error:
+            load_context(Tls(*pair))
         assert told in str(error.value)
 
 
@@ -227,5 +244,5 @@ def test_a_key_with_a_password_is_named(tmp_path: Path) -> None:
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")
         )
     )
-    with pytest.raises(CertificateError, match="without a password"):
-        load_context(certificate, key)
+    with pytest.raises(ConfigError, match="without a password"):
+        load_context(Tls(certificate, key))

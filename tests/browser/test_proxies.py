@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from browser.tab import Tab, UploadPage
+from helpers.certificates import make_certificate
 from helpers.clients import some_bytes
 from helpers.daemon import Daemons
 from playwright.sync_api import expect
-from proxies.fronts import FRONTS, Front, make_certificate, require
+from proxies.conftest import TRUSTED
+from proxies.fronts import FRONTS, Front, require
 
 
 @pytest.mark.parametrize("kind", FRONTS, ids=lambda kind: kind.program)
@@ -17,17 +19,14 @@ def test_the_page_uploads_over_tls(
     daemon: Daemons,
     new_tab: Callable[..., Tab],
     tmp_path: Path,
-    run_folder: Path,
 ) -> None:
     require(kind)
-    # The proxy's port has to be known before the daemon starts, so that has none.
-    socket = run_folder / "galileod.sock"
-    certificate = make_certificate(tmp_path)
+    # No allowed_origins: what the proxy tells of scheme and host makes the page our own.
+    host = daemon(TRUSTED)
+    upstream = "{}:{}".format(*host.address)
     path = tmp_path / "chosen.bin"
     path.write_bytes(some_bytes(3_000_000))
-    with kind(tmp_path / "proxy", certificate, kind.unix_upstream(socket)) as proxy:
-        server = {"listen": [f"unix:{socket}"], "allowed_origins": [proxy.origin]}
-        host = daemon({"server": server})
+    with kind(tmp_path / "proxy", make_certificate(tmp_path), upstream) as proxy:
         page = UploadPage(new_tab(ignore_https_errors=True), proxy.origin)
         with page.page.expect_websocket() as opened:
             page.choose(path)

@@ -254,13 +254,15 @@ EFFECTS: Mapping[str, Effect] = {
 
 ELSEWHERE: Final = (
     "hooks.secret_file",
+    "tls.certificate",
+    "tls.key",
     "auth.mode",
     "auth.tokens_file",
     "auth.ticket.algorithm",
     "auth.ticket.key_file",
     "auth.ticket.audience",
 )
-"""Keys whose values are files, or go with them: test_hooks.py, test_auth.py."""
+"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:

@@ -12,12 +12,13 @@ from attrs import define, evolve, field, frozen
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from galileod.arrival import Peer
 from galileod.config import Chunks, Config
 from galileod.house import House
 from galileod.ledger import Ledger
 from galileod.policy.pacing import least_credit
 from galileod.pool import Pool
-from galileod.server import Peer, Server
+from galileod.server import Server
 from galileod.stopping import Stopping
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore

@@ -5,13 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from helpers.certificates import Certificate, make_certificate
 from helpers.daemon import Daemon
-from proxies.fronts import FRONTS, Certificate, Front, make_certificate, require
+from proxies.fronts import FRONTS, Front, require
 
 OpenFront = Callable[..., Front]
 
 TRUSTED = {"server": {"trusted_proxies": ["127.0.0.1"]}}
-"""What the comments of both files ask for, but for the origin, whose port is not known yet."""
+"""What the comments of both files ask for."""
 
 
 @pytest.fixture(params=FRONTS, ids=lambda kind: kind.program)

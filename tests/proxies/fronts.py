@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import pytest
-import trustme
-from attrs import frozen
+from helpers.certificates import Certificate
 from helpers.clients import Reply, read_all, read_head
 from helpers.daemon import DEADLINE, poll
 
@@ -25,27 +23,6 @@ ROOT: Final = Path(__file__).parents[2]
 
 SEARCHED: Final = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 """Debian has nginx where only root looks."""
-
-
-@frozen
-class Certificate:
-    """PEM files for `localhost`, and the authority that a client is to trust."""
-
-    chain: Path
-    key: Path
-    authority: Path
-
-
-def make_certificate(folder: Path) -> Certificate:
-    """A new one, in files in `folder`."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    made = Certificate(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
-    issued.private_key_pem.write_to_path(made.key)
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(made.chain, append=True)
-    authority.cert_pem.write_to_path(made.authority)
-    return made
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
@@ -79,7 +56,7 @@ class Front(ABC):
         self.port, self.plain_port, self.admin_port = ports
         self.url = f"wss://localhost:{self.port}/upload"
         self.origin = f"https://localhost:{self.port}"
-        self.tls = ssl.create_default_context(cafile=str(certificate.authority))
+        self.tls = certificate.trusting
         self.stderr = folder / "stderr.log"
         self.config = self.configure(upstream)
         self._process: subprocess.Popen[bytes] | None = None

@@ -95,6 +95,8 @@ FORGED: Final[list[dict[str, str]]] = [
     {"X-Forwarded-For": "192.0.2.7, 127.0.0.1"},
     {"x-forwarded-for": "not an address"},
     {"Forwarded": "for=192.0.2.7", "X-Real-IP": "192.0.2.7"},
+    {"Forwarded": "for=192.0.2.7;proto=http;host=evil.example"},
+    {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil.example"},
 ]
 
 
@@ -110,6 +112,27 @@ def test_the_user_is_the_address_that_the_proxy_sees(
         with websocket_through(proxy, headers=forged, source=source) as websocket:
             store(websocket, b"content", name)
         assert host.wait_for("upload.stored", name=name)["user"] == source, forged
+
+
+def test_the_page_behind_the_proxy_is_our_own(daemon: Daemons, front: OpenFront) -> None:
+    host = daemon(TRUSTED)
+    proxy = front(host)
+    with websocket_through(proxy, headers={"Origin": proxy.origin}) as websocket:
+        store(websocket, b"content", unique_name())
+    plain = proxy.origin.replace("https:", "http:")
+    forged = {"X-Forwarded-Proto": "http", "X-Forwarded-Host": "evil.example"}
+    for headers in (
+        {"Origin": plain},
+        {"Origin": plain, **forged},
+        {"Origin": "http://evil.example", **forged},
+        {"Origin": "https://localhost"},
+    ):
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            websocket_through(proxy, headers=headers),
+        ):
+            pass
+        assert refused.value.response.status_code == 403, headers
 
 
 def test_only_pages_of_origins_that_are_named_may_upload(daemon: Daemons, front: OpenFront) -> None:

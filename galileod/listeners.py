@@ -3,7 +3,8 @@
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -56,23 +57,36 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
     """
     listeners = Listeners(passed=[_adopt(descriptor) for descriptor in passed])
     handed = frozenset(listeners.names)
+    missing: list[Listen] = []
     named: set[str] = set()
     for address in addresses:
-        try:
-            if found := handed & await _names_of(address):
-                named |= found
-            else:
-                await _open(address, listeners)
-        except OSError as error:
-            listeners.remove()
-            raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        with _translated(address):
+            found = handed & await _names_of(address)
+        named |= found
+        if not found:
+            missing.append(address)
+    # Before any is opened: what systemd holds may be in the way of it, as 127.0.0.1 is of 0.0.0.0.
     if unnamed := sorted(handed - named):
-        listeners.remove()
         raise ListenError(
             f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
             f" {', '.join(map(str, addresses))}"
         )
+    for address in missing:
+        try:
+            with _translated(address):
+                await _open(address, listeners)
+        except ListenError:
+            listeners.remove()
+            raise
     return listeners
+
+
+@contextmanager
+def _translated(address: Listen) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 async def _open(address: Listen, listeners: Listeners) -> None:

@@ -19,6 +19,7 @@ from .addresses import (
     client_host,
     is_trusted,
     network_of,
+    unmapped,
     x_forwarded_hops,
 )
 from .auth.grant import NOT_VALID, Grant, Unauthorized
@@ -63,7 +64,7 @@ class Peer:
         address = stream.socket.getpeername()
         if not isinstance(address, tuple):
             return cls(UNIX_PEER, UNIX_PEER, None)
-        host, port = address[:2]
+        host, port = unmapped(address[0]), address[1]
         return cls(str(TcpAddress(host, port)), host, network_of(host))
 
 

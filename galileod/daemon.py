@@ -133,6 +133,7 @@ async def _serve(
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
     store.close()
+    manager.notify("STATUS=Stopped")
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], house: House, manager: Manager) -> None:
@@ -188,7 +189,8 @@ def _read_to_fit(read: Read) -> tuple[Config, str | None]:
 def _fit_file_limit(config: Config) -> Config:
     """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
     server = config.server
-    held = OWN_FILES + FILES_PER_ATTEMPT * config.hooks.parallel
+    attempts = config.hooks.parallel if config.hooks.stored else 0
+    held = OWN_FILES + FILES_PER_ATTEMPT * attempts
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fitting = max(1, (most - held) // FILES_PER_CONNECTION)

@@ -211,6 +211,19 @@ def test_a_limit_on_open_files_lowers_the_cap_and_is_outlived(tmp_path: Path) ->
         check_serves(host)
 
 
+def test_without_a_hook_no_descriptors_are_kept_for_one(tmp_path: Path) -> None:
+    limited: list[str | Path] = ["sh", "-c", 'ulimit -n 138; exec "$0" "$@"', GALILEOD]
+    settings = {"server": {"max_connections": 5}}  # two for each, and 128
+    with Daemon(tmp_path / "without", settings, program=limited) as host:
+        host.start()
+        assert host.stop() == 0
+        assert not host.find("server.file_limit")
+    hook = {"hooks": {"stored": ["/bin/true"]}}
+    with Daemon(tmp_path / "with", {**settings, **hook}, program=limited) as host:
+        host.start()
+        assert host.wait_for("server.file_limit")["max_connections"] == 1
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
     """A filesystem of 16 MiB in a directory; only root can make one."""

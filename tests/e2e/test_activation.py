@@ -18,7 +18,10 @@ from helpers.clients import (
     open_websocket,
     say,
 )
-from helpers.daemon import DEADLINE, Daemon, Daemons, poll
+from helpers.daemon import DEADLINE, Daemon, Daemons, Settings, poll
+
+OPEN: Settings = {"auth": {"mode": "none"}}
+"""What one who listens on more than loopback must say."""
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -113,7 +116,7 @@ def test_a_passed_socket_within_an_address_that_is_configured_is_told_as_such(
         names = named(passed)
         everywhere = f"0.0.0.0:{passed.getsockname()[1]}"
         reason = failure(
-            daemon({"server": {"listen": [everywhere]}}, sockets=[passed], start=False)
+            daemon({**OPEN, "server": {"listen": [everywhere]}}, sockets=[passed], start=False)
         )
     assert reason.startswith(f"systemd listens on {names}, and server.listen does not")
     assert everywhere in reason
@@ -123,7 +126,7 @@ def test_an_ipv4_client_of_a_passed_socket_for_both_families_is_one_of_ipv4(
     daemon: Daemons,
 ) -> None:
     with closing(listening(("::", 0))) as passed:  # as systemd opens it: for IPv4, too
-        host = daemon({"server": {"listen": [named(passed)]}}, sockets=[passed])
+        host = daemon({**OPEN, "server": {"listen": [named(passed)]}}, sockets=[passed])
         where = ("127.0.0.1", passed.getsockname()[1])
         dialed = socket.create_connection(where, DEADLINE)
         client = JavaScriptClient(host.url, b"content", sock=dialed)

@@ -111,6 +111,12 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return address
 
 
+def unmapped(host: str) -> str:
+    """The IPv4 address that a socket for both families calls ::ffff:a.b.c.d; others as they are."""
+    address = address_of(host)
+    return str(address) if isinstance(address, ipaddress.IPv4Address) else host
+
+
 def network_of_peer(name: str) -> str:
     """What counts as one client, of a peer as the log calls it: with a port, without, or unix."""
     if name.startswith("["):

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import trio
 from attrs import define, frozen
 
-from .addresses import UNIX_PEER, Network, TcpAddress, is_trusted, network_of
+from .addresses import UNIX_PEER, Network, TcpAddress, is_trusted, network_of, unmapped
 from .front import RequestAbandoned
 from .proxyproto import HEAD, ProxyHeaderError, client_of, length_of
 from .tls import accept_tls
@@ -30,8 +30,9 @@ class Peer:
 
     @classmethod
     def at(cls, address: TcpAddress) -> "Peer":
-        """The peer with this address."""
-        return cls(str(address), address.host, network_of(address.host))
+        """The peer with this address; one of IPv4 goes by that, however the socket calls it."""
+        host = unmapped(address.host)
+        return cls(str(TcpAddress(host, address.port)), host, network_of(host))
 
 
 @define

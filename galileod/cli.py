@@ -55,7 +55,10 @@ def cli() -> None:
 @cli.command()
 @_config_option
 @click.option(
-    "--listen", metavar="ADDR", multiple=True, help="host:port or unix:/path; repeatable."
+    "--listen",
+    metavar="ADDR",
+    multiple=True,
+    help="host:port, [v6]:port or unix:/path; repeatable.",
 )
 @click.option("--directory", metavar="DIR", help="Where finished files appear.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:

@@ -183,7 +183,7 @@ def load(path: str | None) -> Config:
             text = file.read(MAX_FILE + 1)
         if len(text) > MAX_FILE:
             raise ConfigError(f"{path}: is too large: expected {format_size(MAX_FILE)} at the most")
-        data = tomllib.loads(text.decode())
+        data = tomllib.loads(text.decode("utf-8-sig"))  # some editors put a mark before it
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # a number or a nesting may be too much for it

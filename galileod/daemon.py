@@ -1,5 +1,6 @@
 """The daemon: from a configuration to a running server, and from a signal to a clean stop."""
 
+import errno
 import os
 import resource
 import signal
@@ -91,11 +92,13 @@ async def _serve(
             settings.directory, settings.on_conflict, settings.durability, timings
         )
     except StorageError as error:
-        raise StartError(str(error)) from error
+        raise StartError(f"{error}{_walled(error, manager)}") from error
     try:
         ledger = Ledger.open(store.ledger_path)
         ledger.reconcile(store.files(), store.find)
-    except (LedgerError, StorageError) as error:
+    except LedgerError as error:
+        raise StartError(f"{store.ledger_path}: {error}") from error
+    except StorageError as error:
         raise StartError(str(error)) from error
     try:
         listeners = await open_listeners(config.server.listen, manager.passed)
@@ -133,6 +136,15 @@ async def _serve(
     _log.info("server.stopped", uploads=len(house.running))
     ledger.close()
     store.close()
+    manager.notify("STATUS=Stopped")
+
+
+def _walled(error: StorageError, manager: Manager) -> str:
+    """What may be behind it where a service meets a filesystem that it can only read."""
+    cause = error.__cause__
+    if manager.notify_socket and isinstance(cause, OSError) and cause.errno == errno.EROFS:
+        return "; a service must have it in ReadWritePaths= (systemctl edit galileod)"
+    return ""
 
 
 async def _stop_on_signal(signals: AsyncIterator[int], house: House, manager: Manager) -> None:
@@ -188,7 +200,8 @@ def _read_to_fit(read: Read) -> tuple[Config, str | None]:
 def _fit_file_limit(config: Config) -> Config:
     """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
     server = config.server
-    held = OWN_FILES + FILES_PER_ATTEMPT * config.hooks.parallel
+    attempts = config.hooks.parallel if config.hooks.stored else 0
+    held = OWN_FILES + FILES_PER_ATTEMPT * attempts
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fitting = max(1, (most - held) // FILES_PER_CONNECTION)

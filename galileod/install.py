@@ -1,5 +1,6 @@
 """galileod as a systemd service: its files written into /etc, and taken away again."""
 
+import grp
 import os
 import re
 import shutil
@@ -34,7 +35,11 @@ _FILES: Final = {
 }
 """Where each file goes, and what we ship for it. The configuration belongs to the administrator."""
 
-_KEPT: Final = (DEFAULT_FILE, "/var/lib/galileod")
+_KEPT: Final = (
+    DEFAULT_FILE,
+    *(f"{_UNITS}/{unit}.d" for unit in (SERVICE, SOCKET)),  # of systemctl edit
+    "/var/lib/galileod",
+)
 
 _EXEC_START: Final = re.compile(r"(?m)^ExecStart=\S+")
 
@@ -67,14 +72,15 @@ def install(root: str, say: Say) -> None:
     for path, source in _files(root).items():
         _write(path, _EXEC_START.sub(lambda _: exec_start, _shipped(source)))
         say(f"wrote {path}")
+    if root == "/":
+        _run("systemd-sysusers", "galileod.conf")  # of whose group the configuration is to be
     settings = _below(root, DEFAULT_FILE)
     if os.path.lexists(settings):
         say(f"kept {settings}")
     else:
-        _write(settings, _shipped("etc/galileod.toml"))
+        _write(settings, _shipped("etc/galileod.toml"), _group() if root == "/" else None)
         say(f"wrote {settings}")
     if root == "/":
-        _run("systemd-sysusers", "galileod.conf")
         if _booted():
             _run("systemctl", "daemon-reload")
         say(f"Next: systemctl enable --now {SOCKET} {SERVICE}")
@@ -174,8 +180,19 @@ def _is_ours(path: str) -> bool:
         return file.readline(len(MARK)).startswith(MARK.encode())
 
 
-def _write(path: str, text: str) -> None:
-    """Put the file in its place in one step, so that systemd never reads half of it."""
+def _group() -> int | None:
+    """The group of the service, or None where there is no systemd that would make it."""
+    try:
+        return grp.getgrnam("galileod").gr_gid
+    except KeyError:
+        return None
+
+
+def _write(path: str, text: str, group: int | None = None) -> None:
+    """Put the file in its place in one step, so that systemd never reads half of it.
+
+    With a group it is for root and that group alone to read.
+    """
     folder = os.path.dirname(path)
     with _translated(path):
         os.makedirs(folder, mode=0o755, exist_ok=True)
@@ -184,7 +201,9 @@ def _write(path: str, text: str) -> None:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
-                os.fchmod(descriptor, 0o644)
+                if group is not None:
+                    os.fchown(descriptor, -1, group)
+                os.fchmod(descriptor, 0o644 if group is None else 0o640)
                 os.fsync(descriptor)
             os.replace(unfinished, path)
         except BaseException:

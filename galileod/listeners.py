@@ -3,7 +3,8 @@
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -71,26 +72,39 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
     listeners = Listeners()
     adopted = [_adopt(descriptor) for descriptor in passed]
     handed = frozenset(map(_name_of, adopted))
+    missing: list[Listen] = []
     named: set[str] = set()
     marked: set[str] = set()
     for address in addresses:
-        try:
-            if found := handed & await _names_of(address):
-                named |= found
-                marked |= found if address.proxy_protocol else set()
-            else:
-                await _open(address, listeners)
-        except OSError as error:
-            listeners.remove()
-            raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        with _translated(address):
+            found = handed & await _names_of(address)
+        named |= found
+        marked |= found if address.proxy_protocol else set()
+        if not found:
+            missing.append(address)
+    # Before any is opened: what systemd holds may be in the way of it, as 127.0.0.1 is of 0.0.0.0.
     if unnamed := sorted(handed - named):
-        listeners.remove()
         raise ListenError(
             f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
             f" {', '.join(map(str, addresses))}"
         )
     listeners.passed.extend(Door(one, _name_of(one) in marked) for one in adopted)
+    for address in missing:
+        try:
+            with _translated(address):
+                await _open(address, listeners)
+        except ListenError:
+            listeners.remove()
+            raise
     return listeners
+
+
+@contextmanager
+def _translated(address: Listen) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
 
 
 async def _open(address: Listen, listeners: Listeners) -> None:

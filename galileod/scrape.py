@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from .front import Response
 from .house import House
 from .ledger import LedgerError
+from .outbox import MOST_COUNTED
 from .storage.base import StorageError
 
 DISK_SECONDS: Final = 5.0
@@ -39,7 +40,7 @@ async def scrape(house: House, connections: int, accept: str) -> Response:
     with trio.move_on_after(DISK_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_add_disk, house, now)
-            nursery.start_soon(_add_quota, house, now)
+            nursery.start_soon(_add_ledger, house, now)
     try:
         encode, kind = choose_encoder(accept)
     except TypeError:  # the library compares a version that is no number with one that is
@@ -90,11 +91,19 @@ async def _add_disk(house: House, now: list[Metric]) -> None:
     ]
 
 
-async def _add_quota(house: House, now: list[Metric]) -> None:
+async def _add_ledger(house: House, now: list[Metric]) -> None:
     try:
         held = await house.ledger.total()
+        owed = await house.outbox.count()
     except LedgerError:
         return  # left out; uploads that meet the same say so in the log
+    now.append(
+        GaugeMetricFamily(
+            "galileod_hook_deliveries_owed",
+            f"Stored files that the hook is still to be told of, counted up to {MOST_COUNTED:,}.",
+            owed,
+        )
+    )
     quota = house.config.quota
     for unit, used, limit in (
         ("bytes", held.bytes + held.reserved, quota.total_bytes),

@@ -262,6 +262,12 @@ def test_a_text_that_is_not_toml_is_told_in_one_line(tmp_path: Path, text: str) 
     assert complaint(tmp_path, text).startswith("is not TOML: ")
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "galileod.toml"
+    path.write_bytes(b"\xef\xbb\xbf[server]\npage = false\n")
+    assert not load(str(path)).server.page
+
+
 def test_a_file_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "galileod.toml"
     path.write_bytes(b"a = '\xff'")

@@ -9,6 +9,7 @@ import pytest
 from helpers.daemon import DEADLINE, GALILEOD, environment
 
 from galileod import config, daemon, install
+from galileod.hooks.settings import MAX_PARALLEL
 
 UNITS = Path("etc/systemd/system")
 SYSUSERS = Path("etc/sysusers.d/galileod.conf")
@@ -104,13 +105,16 @@ def test_what_was_written_is_taken_away_and_all_else_is_kept(tmp_path: Path) -> 
     run("install-service", tmp_path)
     data = tmp_path / "var/lib/galileod"
     data.mkdir(parents=True)
+    edited = tmp_path / UNITS / "galileod.socket.d/override.conf"
+    edited.parent.mkdir()
+    edited.write_text("[Socket]\n")
     foreign = tmp_path / SYSUSERS
     foreign.write_text("# of somebody else\n")
     said = run("uninstall-service", tmp_path)
-    assert files(tmp_path) == {SETTINGS, SYSUSERS}
+    assert files(tmp_path) == {SETTINGS, SYSUSERS, edited.relative_to(tmp_path)}
     for path in WRITTEN[:2]:
         assert f"removed {tmp_path / path}\n" in said
-    for kept in (tmp_path / SETTINGS, data, foreign):
+    for kept in (tmp_path / SETTINGS, data, foreign, edited.parent):
         assert f"kept {kept}" in said
     assert "removed" not in run("uninstall-service", tmp_path)
 
@@ -188,11 +192,12 @@ def test_a_program_that_the_service_would_not_see_is_told(path: str) -> None:
         install._check_reachable(path)
 
 
-def test_the_limit_on_files_fits_the_default_number_of_connections() -> None:
+def test_the_limit_on_files_fits_the_default_number_of_connections_and_any_hook() -> None:
     unit = (REPOSITORY / "systemd/galileod.service").read_text()
     limit = int(unit.partition("\nLimitNOFILE=")[2].split()[0])
     connections = config.Server().max_connections
-    assert limit == daemon.FILES_PER_CONNECTION * connections + daemon.OWN_FILES
+    attempts = daemon.FILES_PER_ATTEMPT * MAX_PARALLEL
+    assert limit == daemon.FILES_PER_CONNECTION * connections + daemon.OWN_FILES + attempts
 
 
 def test_one_who_does_not_listen_to_the_end_is_not_told_of_it(tmp_path: Path) -> None:

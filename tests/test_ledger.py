@@ -15,6 +15,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from galileod import outbox as outbox_room
 from galileod.ledger import UNKNOWN_USER, Ledger, LedgerError
 from galileod.outbox import Outbox
 from galileod.policy.quota import Holding, Quota, check_quota
@@ -280,6 +281,21 @@ async def test_a_crash_between_publication_and_entry_loses_neither_user_nor_rece
     assert asked == [7]
     assert ledger.holdings() == entered
     assert await owed(ledger) == ([("a.txt", RECEIPT, 0)] if "anna" in entered else [])
+    ledger.close()
+
+
+async def test_what_is_owed_is_counted_up_to_a_limit(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_room, "MOST_COUNTED", 2)
+    ledger = Ledger.open(path)
+    counts = []
+    for name in "abc":
+        await ledger.reserve(name, "anna", 1, allow)
+        await ledger.promise(name, 7, name)
+        await ledger.commit(name, name)
+        counts.append(await Outbox(ledger).count())
+    assert counts == [1, 2, 2]
     ledger.close()
 
 

@@ -207,6 +207,20 @@ async def test_what_runs_is_shown_as_it_is_now(autojump_clock: MockClock) -> Non
     assert scrape("galileod_disk_free_bytes") == 2**62
 
 
+async def test_what_is_owed_to_the_hook_is_counted(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        ledger = wire.house.ledger
+        for name in ("a", "b", "c"):
+            await ledger.reserve(name, "anna", 1, lambda *_: None)
+            await ledger.promise(name, 7, "{}")
+            await ledger.commit(name, name)
+        given_up, delivered, _ = await wire.house.outbox.first(3)
+        await wire.house.outbox.put_off(given_up.number, None)
+        await wire.house.outbox.delivered(delivered.number)
+        scrape = await scraped(wire)
+    assert scrape("galileod_hook_deliveries_owed") == 2
+
+
 # In time.
 
 
@@ -255,4 +269,5 @@ async def test_a_ledger_that_fails_is_left_out(
     async with serving(MemoryStore()) as wire:
         scrape = await scraped(wire)
     assert scrape("galileod_quota_used_bytes") is None
+    assert scrape("galileod_hook_deliveries_owed") is None
     assert scrape("galileod_disk_free_bytes") == 2**62

@@ -9,8 +9,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from helpers.clients import ask, check_serves, expect_ready, hear, open_websocket, say
-from helpers.daemon import DEADLINE, Daemon, Daemons, poll
+from helpers.clients import (
+    JavaScriptClient,
+    ask,
+    check_serves,
+    expect_ready,
+    hear,
+    open_websocket,
+    say,
+)
+from helpers.daemon import DEADLINE, Daemon, Daemons, Settings, poll
+
+OPEN: Settings = {"auth": {"mode": "none"}}
+"""What one who listens on more than loopback must say."""
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -95,6 +106,35 @@ def test_a_passed_socket_that_is_not_configured_is_an_error_that_names_both(
         assert f"systemd listens on {named(passed)}" in reason
         assert "server.listen" in reason
         assert "127.0.0.1:0" in reason
+
+
+def test_a_passed_socket_within_an_address_that_is_configured_is_told_as_such(
+    daemon: Daemons,
+) -> None:
+    """It would be in the way, which the address by itself would not say."""
+    with closing(listening()) as passed:
+        names = named(passed)
+        everywhere = f"0.0.0.0:{passed.getsockname()[1]}"
+        reason = failure(
+            daemon({**OPEN, "server": {"listen": [everywhere]}}, sockets=[passed], start=False)
+        )
+    assert reason.startswith(f"systemd listens on {names}, and server.listen does not")
+    assert everywhere in reason
+
+
+def test_an_ipv4_client_of_a_passed_socket_for_both_families_is_one_of_ipv4(
+    daemon: Daemons,
+) -> None:
+    with closing(listening(("::", 0))) as passed:  # as systemd opens it: for IPv4, too
+        host = daemon({**OPEN, "server": {"listen": [named(passed)]}}, sockets=[passed])
+        where = ("127.0.0.1", passed.getsockname()[1])
+        dialed = socket.create_connection(where, DEADLINE)
+        client = JavaScriptClient(host.url, b"content", sock=dialed)
+        assert client.run().ending == "stored"
+        line = host.wait_for("upload.stored", name=client.name)
+        assert line["user"] == "127.0.0.1"
+        assert line["peer"].startswith("127.0.0.1:")
+        assert host.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["datagram", "connected"])
@@ -184,4 +224,6 @@ def test_the_manager_hears_of_readiness_uploads_and_the_end(
             poll("a longer time-out", lambda: hears("EXTEND_TIMEOUT_USEC=30000000"))
             poll("the new status", lambda: hears("STATUS=Draining, 1 upload running"))
         assert host.wait() == 0
+        assert hears("STATUS=Stopped")
     assert heard[:2] == ["READY=1", "STATUS=0 uploads running"]
+    assert heard[-1] == "STATUS=Stopped"

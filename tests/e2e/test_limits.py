@@ -4,6 +4,7 @@ import json
 import select
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -211,34 +212,70 @@ def test_a_limit_on_open_files_lowers_the_cap_and_is_outlived(tmp_path: Path) ->
         check_serves(host)
 
 
+def test_without_a_hook_no_descriptors_are_kept_for_one(tmp_path: Path) -> None:
+    limited: list[str | Path] = ["sh", "-c", 'ulimit -n 138; exec "$0" "$@"', GALILEOD]
+    settings = {"server": {"max_connections": 5}}  # two for each, and 128
+    with Daemon(tmp_path / "without", settings, program=limited) as host:
+        host.start()
+        assert host.stop() == 0
+        assert not host.find("server.file_limit")
+    hook = {"hooks": {"stored": ["/bin/true"]}}
+    with Daemon(tmp_path / "with", {**settings, **hook}, program=limited) as host:
+        host.start()
+        assert host.wait_for("server.file_limit")["max_connections"] == 1
+
+
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 16 MiB in a directory; only root can make one."""
     folder = tmp_path / "small"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("mounting a tmpfs needs root")
-    return folder
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_disk_that_fills_by_hand_fails_the_upload_and_nothing_else(
     small_disk: Path, daemon: Daemons
 ) -> None:
-    try:
-        host = daemon({"storage": {"directory": str(small_disk / "files")}})
-        with open_websocket(host.url) as websocket:
-            say(websocket, name="unlucky", size=8 << 20)
-            granted = expect_ready(websocket)
-            filler = small_disk / "filler"
-            with pytest.raises(OSError, match="No space"):
-                filler.write_bytes(bytes(32 << 20))
-            websocket.send(bytes(granted))
-            expect_fault(websocket, "no_space")
-        assert not host.visible()
-        poll("an empty spool", lambda: not host.spooled(), host.text)
-        filler.unlink()
-        check_serves(host)
-        host.stop()
-    finally:
-        subprocess.run(["umount", "-l", str(small_disk)], check=True)
+    host = daemon({"storage": {"directory": str(small_disk / "files")}})
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="unlucky", size=8 << 20)
+        granted = expect_ready(websocket)
+        filler = small_disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(32 << 20))
+        websocket.send(bytes(granted))
+        expect_fault(websocket, "no_space")
+    assert not host.visible()
+    poll("an empty spool", lambda: not host.spooled(), host.text)
+    filler.unlink()
+    check_serves(host)
+    host.stop()
+
+
+def reason_not_to_start(directory: Path, **environ: str) -> str:
+    flags = ("--listen", "127.0.0.1:0", "--directory", directory)
+    ended = run_galileod(*flags, environ=environ)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    return str(json.loads(ended.stderr)["reason"])
+
+
+def test_a_disk_that_is_full_at_the_start_is_told_with_the_directory(small_disk: Path) -> None:
+    directory = small_disk / "files"
+    directory.mkdir()
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "filler").write_bytes(bytes(32 << 20))
+    assert str(directory) in reason_not_to_start(directory)
+
+
+def test_a_service_that_may_not_write_there_is_told_which_line_lets_it(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    directory = small_disk / "files"
+    by_hand = f"cannot use {directory}: Read-only file system"
+    assert reason_not_to_start(directory) == by_hand
+    as_service = reason_not_to_start(directory, NOTIFY_SOCKET="/nowhere")
+    assert as_service.startswith(by_hand)
+    assert "ReadWritePaths=" in as_service

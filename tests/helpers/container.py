@@ -77,7 +77,10 @@ class Container:
         pid = self._nspawn.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         # It is ready to be entered once it is the first process of a space of its own.
-        ready = children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd"
+        try:
+            ready = children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd"
+        except FileNotFoundError:
+            return 0  # a child that ended meanwhile; another becomes the container's first
         return int(children[0]) if ready else 0
 
     def _is_up(self) -> bool:

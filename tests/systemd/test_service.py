@@ -31,6 +31,7 @@ from helpers.clients import (
 )
 from helpers.container import Container
 from helpers.daemon import poll
+from helpers.scraping import Scrape
 from websockets.sync.client import ClientConnection
 
 ADDRESS: Final = ("127.0.0.1", 8750)
@@ -139,7 +140,7 @@ def documented_commands() -> list[str]:
 
 def install(service: Service) -> None:
     commands = documented_commands()
-    assert commands[0].startswith("apt install")  # what the Debian of these tests was made with
+    assert commands[0].startswith("apt install")  # the Debian of these tests has what they need
     said = ""
     for command in commands[1:]:
         # The wheel of this source stands for the source; the network has no index.
@@ -152,12 +153,26 @@ def install(service: Service) -> None:
         assert service.container.path(path).exists()
     assert "galileod" in service.run("id", "galileod")
     assert service.show("StatusText") == "0 uploads running"
+    assert {line["level"] for line in service.log()} == {"info"}
 
 
 def check_units(service: Service) -> None:
     units = [path for path in INSTALLED if "/system/" in path]
     assert service.run("systemd-analyze", "verify", *units) == ""
     service.run("systemd-analyze", "security", "--offline=yes", "--threshold=15", units[0])
+
+
+def keep_the_configuration_from_others(service: Service) -> None:
+    """It may hold passwords of a hook's."""
+    said = service.run("stat", "--format=%a %U:%G", "/etc/galileod.toml")
+    assert said == "640 root:galileod\n"
+
+
+def be_measured(service: Service) -> None:
+    said = service.run("curl", "--silent", f"http://{ADDRESS[0]}:{ADDRESS[1]}/metrics")
+    scrape = Scrape(said)
+    assert scrape("process_start_time_seconds")
+    assert scrape("process_max_fds") == int(service.show("LimitNOFILE"))
 
 
 def store(service: Service) -> None:
@@ -293,12 +308,50 @@ def stay_down_with_a_wrong_configuration(service: Service) -> None:
     service.restart()
 
 
+def is_active(service: Service, unit: str) -> bool:
+    return service.run("systemctl", "is-active", unit, check=False) == "active\n"
+
+
+def begin_anew_with_its_socket(service: Service) -> None:
+    """Clients of a service that may not start take its socket down, as systemd has it."""
+    settings = service.container.path("/etc/galileod.toml")
+    right = settings.read_text()
+    with service.changed(service="[Unit]\nStartLimitBurst=3\n"):
+        settings.write_text("colour = 1")
+        service.run("systemctl", "stop", SERVICE)
+        with suppress(ConnectionError), service.container.dial(ADDRESS) as knocking:
+            poll("its end", lambda: not is_active(service, SOCKET))
+            knocking.sendall(HEALTH)
+        settings.write_text(right)
+        service.run("systemctl", "reset-failed", SERVICE, SOCKET)
+        service.run("systemctl", "start", "galileod")
+        assert is_active(service, SOCKET)
+        assert service.ask().status == 200
+
+
+def open_its_port_by_itself(service: Service) -> None:
+    """Without the socket unit, and again with it."""
+    service.run("systemctl", "disable", "--now", SOCKET)
+    service.run("systemctl", "restart", SERVICE)
+    assert not is_active(service, SOCKET)
+    assert service.ask().status == 200
+    service.run("systemctl", "stop", SERVICE)
+    with pytest.raises(ConnectionRefusedError):
+        service.container.dial(ADDRESS)
+    assert service.show("StatusText") == "Stopped"
+    service.run("systemctl", "enable", SOCKET)
+    service.run("systemctl", "start", SERVICE)
+    assert is_active(service, SOCKET)
+    assert service.ask().status == 200
+
+
 def listen_elsewhere(service: Service) -> None:
-    """A port below 1024, and a unix socket for somebody else's proxy."""
+    """A port below 1024, an address that comes later, and a unix socket for a proxy."""
     drop_in = """
         [Socket]
         ListenStream=
         ListenStream=127.0.0.1:80
+        ListenStream=192.0.2.1:80
         ListenStream=/run/galileod.sock
         SocketUser=www-data
         SocketMode=0600
@@ -306,11 +359,15 @@ def listen_elsewhere(service: Service) -> None:
     """
     settings = service.container.path("/etc/galileod.toml")
     right = settings.read_text()
-    changed = right.replace('"127.0.0.1:8750"', '"127.0.0.1:80", "unix:/run/galileod.sock"')
+    changed = right.replace(
+        '"127.0.0.1:8750"', '"127.0.0.1:80", "192.0.2.1:80", "unix:/run/galileod.sock"'
+    )
     assert changed != right
-    settings.write_text(changed)
+    # For 192.0.2.1 it must be said who may upload.
+    settings.write_text(changed.replace('# mode = "token"', 'mode = "none"'))
     with service.changed(socket=re.sub("(?m)^ +", "", drop_in)):
-        assert service.log()[-1]["listen"] == ["127.0.0.1:80", "unix:/run/galileod.sock"]
+        expected = ["127.0.0.1:80", "192.0.2.1:80", "unix:/run/galileod.sock"]
+        assert service.log()[-1]["listen"] == expected
         assert service.ask(("127.0.0.1", 80)).status == 200
         assert service.ask("/run/galileod.sock").status == 200
         path = service.container.path("/run/galileod.sock")
@@ -339,7 +396,8 @@ def uninstall(service: Service) -> None:
     for path in INSTALLED:
         assert f"removed {path}\n" in said
         assert not service.container.path(path).exists()
-    for path in ("/etc/galileod.toml", "/var/lib/galileod"):
+    kept = ("/etc/galileod.toml", "/etc/systemd/system/galileod.service.d", "/var/lib/galileod")
+    for path in kept:
         assert f"kept {path}\n" in said
         assert service.container.path(path).exists()
     assert service.show("ActiveState") == "inactive"
@@ -350,6 +408,8 @@ def uninstall(service: Service) -> None:
 
 STEPS: Final[tuple[Callable[[Service], None], ...]] = (
     check_units,
+    keep_the_configuration_from_others,
+    be_measured,
     store,
     tell_the_status,
     reload,
@@ -357,6 +417,8 @@ STEPS: Final[tuple[Callable[[Service], None], ...]] = (
     survive_a_kill,
     bite,
     stay_down_with_a_wrong_configuration,
+    begin_anew_with_its_socket,
+    open_its_port_by_itself,
     listen_elsewhere,
     name_a_socket_that_is_not_configured,
     uninstall,

@@ -88,6 +88,8 @@ class Gate:
     async def _judge(self, credential: str) -> Grant:
         if len(credential) > MAX_CREDENTIAL:
             raise Unauthorized("a credential that is far too long")
+        if not credential.isascii():  # half a surrogate, which JSON can hold, is not even text
+            raise Unauthorized("a credential that is not ASCII")
         if self.tokens and (credential.startswith(_TOKEN_PREFIX) or not self.ticket_key):
             tokens = await trio.to_thread.run_sync(self.tokens.read_or_keep)
             return check_token(tokens, credential, datetime.now(UTC))

@@ -62,6 +62,12 @@ async def test_a_credential_without_end_is_not_looked_at(
         await Gate(None, TICKETS).check("x" * (MAX_CREDENTIAL + 1), "here")
 
 
+@pytest.mark.parametrize("credential", ["\ud800", "gal_\ud800", "\u00e9.\u00e9.\u00e9"])
+async def test_a_credential_that_is_not_ascii_is_as_wrong_as_any(credential: str) -> None:
+    with pytest.raises(Unauthorized, match="not ASCII"):
+        await Gate(None, TICKETS).check(credential, "here")
+
+
 async def test_a_revoked_token_is_out_at_once(tmp_path: Path) -> None:
     text, kept = make_token("anna", NOW)
     path = tmp_path / "tokens"

@@ -77,7 +77,7 @@ class LedgerError(Exception):
 
 
 class AlreadyUsedError(Exception):
-    """A ticket for a single upload was used before."""
+    """A ticket for a single upload was used before, or has expired by now."""
 
 
 @frozen
@@ -153,7 +153,7 @@ class Ledger:
 
         `allow` is called with what all hold and what this user holds, while nobody else can
         change it; what it raises passes through, and nothing is entered then. The ticket `once` is
-        used up by it: AlreadyUsedError if it was so before.
+        used up by it: AlreadyUsedError if it was so before, or has expired.
         """
         await self.run(self._reserve, upload, user, size, allow, once)
 
@@ -240,8 +240,12 @@ class Ledger:
 
     def _use_up(self, once: Once) -> None:
         """Within a transaction."""
+        now = time.time()
+        # It was valid when it was looked at; what is no longer kept must not pass as new.
+        if once.until <= now:
+            raise AlreadyUsedError
         # Those that expired are refused for that; what is kept is bounded by an hour's tickets.
-        self._connection.execute("DELETE FROM tickets WHERE until < ?", (time.time(),))
+        self._connection.execute("DELETE FROM tickets WHERE until <= ?", (now,))
         used = self._connection.execute(
             "INSERT OR IGNORE INTO tickets VALUES (?, ?)", (once.id, once.until)
         )

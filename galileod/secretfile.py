@@ -5,7 +5,7 @@ import stat
 from typing import Final
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""The largest file that is read: a hundred thousand tokens."""
+"""The largest file that is read."""
 
 _OTHERS: Final = 0o027
 """What the group may not do, and what others may not."""

@@ -161,13 +161,10 @@ class Server:
             reply = await self._answer(asked, request, full=full or not admitted)
             grant = None
             if isinstance(reply, front.Upgrade):
-                try:
-                    grant = await self._authorize(request, client)
-                except Unauthorized as refused:
-                    self._house.metrics.credentials_refused.inc()
-                    log.warning("credentials.refused", reason=refused.why)
-                    reply = front.unauthorized(NOT_VALID)
-            if isinstance(reply, front.Upgrade):
+                grant = await self._authorize(request, client, log)
+            if isinstance(grant, front.Response):
+                await self._reply(stream, grant, log)
+            elif isinstance(reply, front.Upgrade):
                 await self._upgrade(stream, reply.key, request.surplus, client, grant, log)
             else:
                 if reply.status == HTTPStatus.FORBIDDEN and "origin" in request.headers:
@@ -251,15 +248,24 @@ class Server:
             return evolve(health, refuses=False)
         return front.busy(reason) if reason else asked
 
-    async def _authorize(self, request: front.Request, client: Peer) -> Grant | None:
-        """What the credential of a handshake allows; None without one: metadata may bring it.
+    async def _authorize(
+        self, request: front.Request, client: Peer, log: FilteringBoundLogger
+    ) -> Grant | front.Response | None:
+        """What the credential of a handshake allows, or the answer to a wrong one.
 
-        Raises Unauthorized.
+        None without one: metadata may bring it.
         """
         gate, credential = self._house.gate, request.credential
         if gate.is_open or credential is None:
             return None
-        return await gate.check(credential, client.network or client.name)
+        try:
+            with self._house.stopping.no_new_uploads.guard() as stopped:
+                grant = await gate.check(credential, client.network or client.name)
+        except Unauthorized as refused:
+            self._house.metrics.credentials_refused.inc()
+            log.warning("credentials.refused", reason=refused.why)
+            return front.unauthorized(NOT_VALID)
+        return front.busy("The server is shutting down.") if stopped.cancelled_caught else grant
 
     async def _health(self) -> front.Response:
         try:

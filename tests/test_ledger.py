@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection
 from contextlib import closing
 from functools import partial
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod import outbox as outbox_room
-from galileod.ledger import UNKNOWN_USER, Ledger, LedgerError
+from galileod.ledger import UNKNOWN_USER, AlreadyUsedError, Ledger, LedgerError, Once
 from galileod.outbox import Outbox
 from galileod.policy.quota import Holding, Quota, check_quota
 from galileod.protocol.errors import Fault
@@ -73,6 +74,32 @@ async def test_a_refusal_enters_nothing_and_passes_through(path: str) -> None:
         await ledger.reserve("u1", "anna", 2, partial(check_quota, Quota(total_files=0), 2))
     assert ledger.holdings() == {}
     await ledger.reserve("u1", "anna", 2, allow)
+    ledger.close()
+
+
+async def test_a_ticket_is_used_up_by_an_upload_that_is_entered(path: str) -> None:
+    ledger = Ledger.open(path)
+    once = Once("1", time.time() + 60)
+    full = partial(check_quota, Quota(total_files=0), 1)
+    with pytest.raises(Fault):
+        await ledger.reserve("u1", "anna", 1, full, once)
+    await ledger.reserve("u1", "anna", 1, allow, once)
+    ledger.close()
+    ledger = Ledger.open(path)
+    with pytest.raises(AlreadyUsedError):
+        await ledger.reserve("u2", "anna", 1, allow, once)
+    await ledger.reserve("u3", "anna", 1, allow, Once("2", time.time() + 60))
+    assert ledger.holdings() == {"anna": Holding(reserved=2, uploads=2)}
+    ledger.close()
+
+
+async def test_a_ticket_that_expired_since_it_was_checked_is_refused_not_forgotten(
+    path: str,
+) -> None:
+    ledger = Ledger.open(path)
+    for upload in ("u1", "u2"):  # it must not be taken for a new one after its entry went
+        with pytest.raises(AlreadyUsedError):
+            await ledger.reserve(upload, "anna", 1, allow, Once("1", time.time() - 1))
     ledger.close()
 
 

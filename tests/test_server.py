@@ -23,6 +23,8 @@ from trio.testing import MockClock, memory_stream_pair
 
 from galileod import config, server
 from galileod.arrival import Peer
+from galileod.auth.gate import Gate
+from galileod.auth.tickets import TicketKey
 from galileod.config import Config
 from galileod.storage.base import Sink, StorageError
 from galileod.storage.memory import MemoryStore
@@ -193,6 +195,20 @@ async def test_a_server_that_stops_says_so_to_everyone(
         answer = await wire.request(head)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert answer.endswith(b"\r\n\r\nThe server is shutting down.\n")
+
+
+async def test_who_waits_to_hear_that_he_was_wrong_hears_that_the_server_stops(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore()) as wire:
+        wire.house.gate = Gate(ticket_key=TicketKey("HS256", b"0" * 32, "uploads"))
+        raw = wire.connect(peer("192.0.2.1"))
+        await raw.send(UPGRADE.replace(b"Host:", b"Authorization: Bearer wrong\r\nHost:"))
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        wire.stopping.no_new_uploads.fire()
+        assert (await raw.receive_head()).startswith(b"HTTP/1.1 503 ")
+        assert trio.current_time() == began
 
 
 # What is no upload.

@@ -32,6 +32,8 @@ class TokenFile:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._tokens: Tokens = {}
+        self._complaint: str | None = None
+        self._limiter = trio.CapacityLimiter(1)
 
     def read(self) -> Tokens:
         """The tokens; none where there is no file yet. Blocks. Raises SecretFileError."""
@@ -48,13 +50,22 @@ class TokenFile:
             self._seen = seen
         return self._tokens
 
-    def read_or_keep(self) -> Tokens:
+    async def current(self) -> Tokens:
         """The tokens; those of before, and a line in the log, where the file is of no use."""
+        # One at a time: a file that changed is read by the first who asks, and not by all at once.
+        return await trio.to_thread.run_sync(self._read_or_keep, limiter=self._limiter)
+
+    def _read_or_keep(self) -> Tokens:
         try:
-            return self.read()
+            tokens = self.read()
         except SecretFileError as error:
-            _log.error("auth.tokens_rejected", reason=str(error))
+            # Once: whoever shows credentials must not be able to fill the log with it.
+            if self._complaint != str(error):
+                self._complaint = str(error)
+                _log.error("auth.tokens_rejected", reason=self._complaint)
             return self._tokens
+        self._complaint = None
+        return tokens
 
 
 @frozen(eq=False)
@@ -71,25 +82,24 @@ class Gate:
         return self.tokens is None and self.ticket_key is None
 
     async def check(self, credential: str, client: str) -> Grant:
-        """What the credential allows. Raises Unauthorized.
+        """What the credential allows. Raises Unauthorized, after a while.
 
-        `client` is whose failures count together; one that failed before waits first.
+        `client` is whose failures count together. A right credential never waits: whoever fails
+        may share his address with others who do not.
         """
-        wait = self.slowdown.wait(client, trio.current_time())
-        if wait is None:
-            raise Unauthorized("too many wrong credentials from there")
-        await trio.sleep(wait)
         try:
             return await self._judge(credential)
         except Unauthorized:
-            self.slowdown.failed(client, trio.current_time())
+            await trio.sleep(self.slowdown.failed(client, trio.current_time()))
             raise
 
     async def _judge(self, credential: str) -> Grant:
         if len(credential) > MAX_CREDENTIAL:
             raise Unauthorized("a credential that is far too long")
+        if not credential.isascii():  # half a surrogate, which JSON can hold, is not even text
+            raise Unauthorized("a credential that is not ASCII")
         if self.tokens and (credential.startswith(_TOKEN_PREFIX) or not self.ticket_key):
-            tokens = await trio.to_thread.run_sync(self.tokens.read_or_keep)
+            tokens = await self.tokens.current()
             return check_token(tokens, credential, datetime.now(UTC))
         if self.ticket_key:
             return check_ticket(self.ticket_key, credential, time.time())

@@ -4,6 +4,7 @@ import fcntl
 import grp
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +16,12 @@ from .tokens import Token, Tokens, read_tokens, write_tokens
 MODE: Final = 0o640
 GROUP: Final = "galileod"
 """Who may read a new file beside its owner, where there is such a group: the service's user."""
+
+LOCK_SECONDS: Final = 10.0
+"""How long to wait for others that change the file: each takes a second or two at the most."""
+
+LOCK_AGAIN: Final = 0.05
+"""Seconds between two tries."""
 
 
 def load_tokens(path: str) -> Tokens:
@@ -41,13 +48,29 @@ def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
 @contextmanager
 def _one_writer(folder: str) -> Iterator[int]:
     """Hold the folder's lock, since the file itself is another one after each change."""
-    # Nobody holds it for longer than a file takes to be written.
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, folder)
         yield fd
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, folder: str) -> None:
+    # Whoever can read the folder can lock it, and hold on: a revocation must not wait for ever.
+    end = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise SecretFileError(
+                    f"{folder}: another process has held its lock for {LOCK_SECONDS:g} seconds"
+                    " (fuser tells which)"
+                ) from None
+            time.sleep(LOCK_AGAIN)
+        else:
+            return
 
 
 def _replace(path: str, folder: int, data: bytes) -> None:

@@ -113,12 +113,17 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
     name, once, size = claims.get("name"), claims.get("jti"), claims.get("max_size")
     if not (name is None or (isinstance(name, str) and len(name) <= MAX_NAME)):
         raise Unauthorized("a ticket whose name is none")
-    if not (once is None or (isinstance(once, str) and 0 < len(once) <= MAX_ID)):
+    if not (once is None or (isinstance(once, str) and _is_id(once))):
         raise Unauthorized("a ticket whose jti is none")
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
         raise Unauthorized("a ticket whose max_size is none")
     limit = None if size is None else Size(size)
     return Grant(user, most=limit, name=name, once=once, until=float(until))
+
+
+def _is_id(once: str) -> bool:
+    """Whether this can be kept: half a surrogate, which JSON can hold, cannot."""
+    return 0 < len(once) <= MAX_ID and once.isprintable()
 
 
 def _is_time(value: object) -> bool:

@@ -26,8 +26,9 @@ from .grant import Grant, Unauthorized, is_user
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 20
 
-MAX_TOKENS: Final = 100_000
-"""Tokens in one file."""
+MAX_TOKENS: Final = 10_000
+"""Tokens in one file: after a change it takes seconds to be read, beside the uploads that run. The
+longest names that users may have leave it well below what is read of a file."""
 
 HEADER: Final = "# Written by `galileod token`. A token cannot be told from what stands here.\n\n"
 

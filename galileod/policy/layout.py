@@ -22,7 +22,11 @@ MAX_USER_BYTES: Final = 100
 MAX_STEP: Final = 100
 """Bytes of a step as it is written in the configuration, each of its fields at most once."""
 
+DIGEST: Final = 16
+"""Digits of a digest. Who may choose his own name would find another with the same eight."""
+
 _FIELD: Final = re.compile(r"\{(\w*)\}")
+_DIGEST: Final = re.compile(rf"-[0-9a-f]{{{DIGEST}}}\Z")
 
 
 def check_layout(layout: str) -> None:
@@ -46,7 +50,7 @@ def place(layout: str, user: str, date: str) -> tuple[str, ...]:
     """The folders that a file of `user` goes to, stored on `date` (YYYY-MM-DD).
 
     Two users never share a folder for their likeness: a user whose name had to be made safe has
-    eight digits of its sha256 behind it.
+    sixteen digits of its sha256 behind it, and so has one whose name ends in such digits.
     """
     values = {"user": _folder_of(user), "date": date}
     return tuple(
@@ -59,9 +63,9 @@ def _folder_of(user: str) -> str:
         safe = safe_name(user)
     except Fault:
         safe = "_"
-    if safe == user and len(user.encode()) <= MAX_USER_BYTES:
+    if safe == user and len(user.encode()) <= MAX_USER_BYTES and not _DIGEST.search(user):
         return user
-    digest = hashlib.sha256(user.encode(errors="surrogatepass")).hexdigest()[:8]
+    digest = hashlib.sha256(user.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
     return f"{safe.encode()[:MAX_USER_BYTES].decode(errors='ignore')}-{digest}"
 
 

@@ -1,59 +1,42 @@
-"""Who fails to prove himself again and again has to wait."""
+"""Who shows a wrong credential waits for the answer, longer each time."""
 
 from collections import OrderedDict
 from typing import Final
 
 FIRST: Final = 0.25
-"""Seconds that the try after a first failure waits; each failure doubles it."""
+"""Seconds that the first wrong credential waits; each that follows waits twice as long."""
 
 MOST: Final = 5.0
-"""Seconds between two tries at the most."""
+"""Seconds between two answers at the most."""
 
 FORGET: Final = 60.0
 """Seconds after which failures are forgotten."""
 
 LONGEST: Final = 15.0
-"""Seconds that a try waits at the most; one that would have to wait longer is not made."""
+"""Seconds that an answer waits at the most, however many stand in the line before it."""
 
 MAX_CLIENTS: Final = 4096
 """Clients whose failures are remembered; the oldest is forgotten first."""
 
 
 class Slowdown:
-    """Spaces out the tries of clients that fail. Times are seconds of any steady clock.
+    """Spaces out the answers to clients that fail. Times are seconds of any steady clock.
 
-    Tries of one client that come at once stand in a line: each waits behind the one before.
+    Failures of one client that come at once stand in a line: each waits behind the one before. A
+    connection is held meanwhile, also for a client that went away, and those are capped.
     """
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
 
-    def wait(self, client: str, now: float) -> float | None:
-        """Seconds that a try of `client` must wait: it has its place in the line from now on.
-
-        None where the line is too long: then it is not to be made.
-        """
-        failures, free, last = self._clients.get(client, (0, 0.0, 0.0))
-        if not failures or now >= last + FORGET:
-            return 0.0
-        begin = max(now, free)
-        if begin - now > LONGEST:
-            return None
-        self._note(client, failures, begin + self._gap(failures), last)
-        return begin - now
-
-    def failed(self, client: str, now: float) -> None:
-        """A try of `client` was wrong."""
-        failures, free, last = self._clients.get(client, (0, 0.0, 0.0))
+    def failed(self, client: str, now: float) -> float:
+        """A credential of `client` was wrong: seconds that he must wait to be told so."""
+        failures, free, last = self._clients.get(client, (0, now, now))
         failures = failures + 1 if now < last + FORGET else 1
-        self._note(client, failures, max(free, now + self._gap(failures)), now)
-
-    @staticmethod
-    def _gap(failures: int) -> float:
-        return min(MOST, FIRST * 2.0 ** min(failures - 1, 16))
-
-    def _note(self, client: str, failures: int, free: float, last: float) -> None:
-        self._clients[client] = (failures, free, last)
+        gap = min(MOST, FIRST * 2.0 ** min(failures - 1, 16))
+        free = min(max(now, free) + gap, now + LONGEST)
+        self._clients[client] = (failures, free, now)
         self._clients.move_to_end(client)
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
+        return free - now

@@ -40,7 +40,7 @@ const queue = new Queue({
   send,
   largest,
   onchange,
-  ready: () => !needed || proof.value !== null,
+  proof: () => (needed ? proof.value : true),
 });
 const proof = new Proof(byId("proof"), { needed, onchange: () => queue.go() });
 

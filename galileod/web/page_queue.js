@@ -17,8 +17,9 @@ export const mayRetry = ({ state, error }) =>
 
 /**
  * `send(file, onprogress)` begins an upload, as the client's `upload` does. `largest` is the
- * limit in bytes. `onchange(upload)` is called after each change. While `ready()` is false none is
- * begun, and one that the server does not authorize waits again; `go` is called when it is true.
+ * limit in bytes. `onchange(upload)` is called after each change. `proof()` is what uploads are shown
+ * with: while it is null none is begun, and one that the server does not authorize waits again where it
+ * has changed since; `go` is called when there is a new one.
  */
 export class Queue {
   uploads = []; // all that were ever added, in that order
@@ -27,19 +28,19 @@ export class Queue {
   #send;
   #largest;
   #onchange;
-  #ready;
+  #proof;
 
-  constructor({ send, largest, onchange, ready = () => true }) {
+  constructor({ send, largest, onchange, proof = () => true }) {
     this.#send = send;
     this.#largest = largest;
     this.#onchange = onchange;
-    this.#ready = ready;
+    this.#proof = proof;
   }
 
   /** Begin what waits, as far as there is room. */
   go() {
     for (const upload of this.#waiting) {
-      if (!this.#ready() || this.#running.size >= AT_ONCE) return;
+      if (this.#proof() === null || this.#running.size >= AT_ONCE) return;
       this.#waiting.delete(upload);
       this.#start(upload);
     }
@@ -92,6 +93,7 @@ export class Queue {
   }
 
   #start(upload) {
+    const shown = this.#proof();
     const sending = this.#send(upload.file, ({ sent, rate }) => {
       const state = sent === upload.size ? "checking" : "sending";
       this.#change(upload, { state, sent, rate });
@@ -108,8 +110,9 @@ export class Queue {
       (receipt) => end({ state: "stored", sent: upload.size, receipt }),
       (error) => {
         if (error.code === "aborted") end({ state: "cancelled", error });
-        else if (error.code === "unauthorized" && !this.#ready()) end({ state: "waiting", sent: 0 });
-        else end({ state: "failed", error });
+        else if (error.code === "unauthorized" && this.#proof() !== shown) {
+          end({ state: "waiting", sent: 0 });
+        } else end({ state: "failed", error });
       },
     );
   }

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -82,3 +83,17 @@ def test_writers_do_not_lose_each_others_tokens(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", script, path]) for _ in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     assert len(load_tokens(str(path))) == 30
+
+
+def test_a_lock_that_somebody_keeps_is_an_error_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("galileod.auth.store.LOCK_SECONDS", 0)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(SecretFileError, match="another process has held its lock"):
+            enter(tmp_path / "tokens", "anna")
+    finally:
+        os.close(folder)
+    enter(tmp_path / "tokens", "anna")

@@ -100,6 +100,7 @@ def test_a_ticket_allows_what_it_says(kind: Kind) -> None:
         {"jti": 7},
         {"jti": ""},
         {"jti": "a" * 129},
+        {"jti": "\ud800"},
         {"max_size": -1},
         {"max_size": 1.5},
         {"max_size": True},

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.auth.grant import Grant, Unauthorized
-from galileod.auth.tokens import Token, Tokens, check_token, make_token, read_tokens, write_tokens
-from galileod.secretfile import SecretFileError
+from galileod.auth.grant import MAX_USER, Grant, Unauthorized
+from galileod.auth.tokens import (
+    MAX_TOKENS,
+    Token,
+    Tokens,
+    check_token,
+    make_token,
+    read_tokens,
+    write_tokens,
+)
+from galileod.secretfile import MAX_BYTES, SecretFileError
 from galileod.units import Size
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -109,3 +117,8 @@ def test_any_text_is_refused_quietly(text: str) -> None:
     _, kept = make_token("anna", NOW)
     with pytest.raises(Unauthorized):
         check_token({kept.id: kept}, text, NOW)
+
+
+def test_a_file_that_is_full_can_still_be_read() -> None:
+    _, kept = make_token("\U0001f600" * MAX_USER, NOW, NOW, Size(2**63 - 1), Size(2**63 - 1))
+    assert len(write_tokens([kept])) * MAX_TOKENS < MAX_BYTES

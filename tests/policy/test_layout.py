@@ -51,6 +51,12 @@ def test_two_users_never_share_a_folder(one: str, other: str) -> None:
         assert place("{user}/{name}", one, DATE) != place("{user}/{name}", other, DATE)
 
 
+@pytest.mark.parametrize("user", ["a:b", "../../etc", "\u00e9" * 100])
+def test_nobody_gets_another_users_folder_by_taking_its_name(user: str) -> None:
+    (folder,) = place("{user}/{name}", user, DATE)
+    assert place("{user}/{name}", folder, DATE) != (folder,)
+
+
 @pytest.mark.parametrize("user", ["../../etc", "..", ".galileod", "a/b", "a\\b", "con", "\0", ""])
 def test_a_user_leads_nowhere_else(user: str) -> None:
     (folder,) = place("{user}/{name}", user, DATE)

@@ -1,58 +1,50 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.slowdown import FORGET, LONGEST, MAX_CLIENTS, MOST, Slowdown
+from galileod.policy.slowdown import FIRST, FORGET, LONGEST, MAX_CLIENTS, MOST, Slowdown
 
 
-def test_who_never_failed_does_not_wait() -> None:
-    slowdown = Slowdown()
-    assert [slowdown.wait("a", now) for now in (0.0, 0.0, 1.0)] == [0, 0, 0]
+def test_each_failure_waits_twice_as_long_up_to_a_bound() -> None:
+    slowdown, now, waits = Slowdown(), 0.0, list[float]()
+    for _ in range(8):
+        waits.append(slowdown.failed("a", now))
+        now += waits[-1]
+    assert waits == pytest.approx([FIRST, 0.5, 1, 2, 4, MOST, MOST, MOST])
 
 
 def test_another_client_does_not_pay_for_it() -> None:
     slowdown = Slowdown()
-    slowdown.failed("a", 0.0)
-    assert slowdown.wait("b", 0.0) == 0
-    assert slowdown.wait("a", 0.0) == 0.25
+    for _ in range(3):
+        slowdown.failed("a", 0.0)
+    assert slowdown.failed("b", 0.0) == FIRST
 
 
 def test_failures_are_forgotten() -> None:
     slowdown = Slowdown()
     for _ in range(20):
         slowdown.failed("a", 0.0)
-    assert slowdown.wait("a", FORGET) == 0
+    assert slowdown.failed("a", FORGET) == FIRST
 
 
-def test_tries_at_once_stand_in_line_up_to_a_bound() -> None:
+def test_failures_at_once_stand_in_line_up_to_a_bound() -> None:
     slowdown = Slowdown()
-    for _ in range(10):
-        slowdown.failed("a", 0.0)
-    waits = [slowdown.wait("a", 0.0) for _ in range(10)]
-    assert waits[:3] == [MOST, 2 * MOST, 3 * MOST]
-    assert waits[3:] == [None] * 7
+    waits = [slowdown.failed("a", 0.0) for _ in range(10)]
+    assert waits[:5] == [0.25, 0.75, 1.75, 3.75, 7.75]
+    assert waits[6:] == [LONGEST] * 4
 
 
 def test_no_more_clients_are_remembered_than_there_is_room_for() -> None:
     slowdown = Slowdown()
     for number in range(MAX_CLIENTS + 1):
         slowdown.failed(str(number), 0.0)
-    assert slowdown.wait("0", 0.0) == 0
-    assert slowdown.wait("1", 0.0) == 0.25
+    assert slowdown.failed("1", 0.0) > FIRST
+    assert slowdown.failed("0", 0.0) == FIRST
 
 
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 100)), max_size=60))
-def test_a_wait_is_bounded_and_tries_are_never_closer_than_the_first_gap(
-    steps: list[tuple[bool, float]],
-) -> None:
-    slowdown, now, last = Slowdown(), 0.0, None
-    for fails, pause in steps:
+@given(st.lists(st.floats(0, 100), max_size=60))
+def test_a_wait_is_never_too_short_nor_too_long(pauses: list[float]) -> None:
+    slowdown, now = Slowdown(), 0.0
+    for pause in pauses:
         now += pause
-        if fails:
-            slowdown.failed("a", now)
-            last = None
-            continue
-        wait = slowdown.wait("a", now)
-        assert wait is None or 0 <= wait <= LONGEST
-        if wait and last is not None:
-            assert now + wait >= last + 0.25 - 1e-9
-        last = now + wait if wait else None
+        assert FIRST - 1e-9 <= slowdown.failed("a", now) <= LONGEST + 1e-9

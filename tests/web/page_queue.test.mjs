@@ -124,25 +124,45 @@ test("what is above the limit is not tried again", () => {
 test("while nobody is known nothing is sent, and what is refused waits again", async () => {
   const { promise, reject } = withResolvers();
   const begun = [];
-  let known = false;
+  let known = null;
   const send = ({ name }) => {
     begun.push(name);
     return { abort() {}, then: (...handlers) => promise.then(...handlers) };
   };
-  const queue = new Queue({ send, largest: 100, onchange() {}, ready: () => known });
+  const queue = new Queue({ send, largest: 100, onchange() {}, proof: () => known });
   queue.add(files(2));
   assert.equal(states(queue), "waiting waiting");
   assert.ok(queue.active);
-  known = true;
+  known = "a token";
   queue.go();
   assert.deepEqual(begun, ["f0", "f1"]);
-  known = false;
+  known = null;
   reject({ code: "unauthorized", reason: "Not you." });
   await settled();
   assert.equal(states(queue), "waiting waiting");
   assert.deepEqual(begun, ["f0", "f1"]);
   queue.cancel([queue.uploads[0]]);
   assert.equal(states(queue), "cancelled waiting");
+});
+
+test("what is refused after another token was given is sent with that", async () => {
+  let known = "old";
+  const sent = [];
+  const send = () => {
+    const made = withResolvers();
+    sent.push({ ...made, shown: known });
+    return { abort() {}, then: (...handlers) => made.promise.then(...handlers) };
+  };
+  const queue = new Queue({ send, largest: 100, onchange() {}, proof: () => known });
+  queue.add(files(1));
+  known = "new";
+  sent[0].reject({ code: "unauthorized", reason: "Not you." });
+  await settled();
+  assert.deepEqual(sent.map(({ shown }) => shown), ["old", "new"]);
+  sent[1].reject({ code: "unauthorized", reason: "Not you." });
+  await settled();
+  assert.equal(sent.length, 2);
+  assert.equal(states(queue), "failed");
 });
 
 test("where it is not known what else to show, a refusal is a failure", async () => {

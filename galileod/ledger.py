@@ -5,6 +5,7 @@ removed, added or changed by hand, and uploads that a crash cut off.
 """
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process that writes to the ledger."""
+
+CLOSING_SECONDS: Final = 2.0
+"""How long to wait at the end for a step that nobody waits for any more."""
 
 UNKNOWN_USER: Final = ""
 """Who holds a file that was not stored by an upload."""
@@ -94,6 +98,7 @@ class Ledger:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._limiter = trio.CapacityLimiter(1)
+        self._step = threading.Lock()
 
     @classmethod
     def open(cls, path: str) -> "Ledger":
@@ -138,8 +143,12 @@ class Ledger:
         return ledger
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, behind a step that nobody waits for any more and that still runs."""
+        # SQLite crashes if it is closed under one. On a disk that hangs the end of the process is
+        # as good: the next start recovers.
+        if self._step.acquire(timeout=CLOSING_SECONDS):
+            self._connection.close()
+            self._step.release()
 
     async def reserve(
         self,
@@ -340,8 +349,13 @@ class Ledger:
         self, step: Callable[..., T], *args: object, abandon_on_cancel: bool = False
     ) -> T:
         """Run a step that blocks, in a thread, one at a time."""
+
+        def locked() -> T:
+            with self._step:
+                return step(*args)
+
         return await trio.to_thread.run_sync(
-            step, *args, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
+            locked, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
         )
 
 

@@ -414,3 +414,26 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date(path: str) -> 
         "bert": Holding(bytes=30, files=1),
     }
     ledger.close()
+
+
+async def test_the_file_is_closed_behind_a_step_that_nobody_waits_for(tmp_path: Path) -> None:
+    ledger = Ledger.open(str(tmp_path / "ledger.sqlite3"))
+    began, go, seen = threading.Event(), threading.Event(), list[object]()
+
+    def step() -> None:
+        began.set()
+        go.wait(20)
+        with ledger.transaction() as connection:
+            seen.extend(connection.execute("SELECT count(*) FROM files").fetchone())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(ledger.run, step, abandon_on_cancel=True))
+        await trio.to_thread.run_sync(began.wait, 20)
+        nursery.cancel_scope.cancel()
+    closer = threading.Thread(target=ledger.close)
+    closer.start()
+    go.set()
+    closer.join(20)
+    assert seen == [0]
+    with pytest.raises(LedgerError):
+        ledger.holdings()

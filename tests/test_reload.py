@@ -72,7 +72,7 @@ async def test_a_step_that_cannot_be_made_keeps_all_others_from_being_put_in_pla
 
     config, (told,) = await reload(right, impossible)
     assert config == Config()
-    assert (told["event"], told["reason"]) == ("config.rejected", "tls.key: no key")
+    assert (told["event"], told["reason"]) == ("config.rejected", "/etc/x.toml: tls.key: no key")
 
 
 async def test_a_mistake_of_ours_is_told_and_changes_nothing() -> None:

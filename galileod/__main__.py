@@ -1,5 +1,5 @@
 """`python -m galileod`."""
 
-from .cli import main
+from galileod.cli.main import main
 
 main()

@@ -16,8 +16,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from . import __version__
-from .protocol.errors import FaultCode
+from galileod import __version__
+from galileod.protocol.errors import FaultCode
 
 DISCONNECTED: Final = "disconnected"
 """The `code` of an upload whose client went away: no fault, since nobody is left to be told."""

@@ -10,6 +10,9 @@ Size = NewType("Size", int)
 Duration = NewType("Duration", float)
 """Seconds."""
 
+Violation = tuple[str, object, str]
+"""A key of the configuration, its value, and what was expected."""
+
 MAX_SECONDS: Final = 10**9
 """Thirty years are for ever."""
 

@@ -7,8 +7,8 @@ from helpers.wire import BINARY, frame
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from galileod import transport
-from galileod.frames import FrameSplitter
+from galileod.net import websocket as transport
+from galileod.net.frames import FrameSplitter
 
 COMPILED = vars(transport)["apply_mask"]
 

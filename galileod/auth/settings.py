@@ -1,14 +1,14 @@
 """`[auth]`: who may upload, and what proves it."""
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Final, Literal, NewType, get_args
 
 from attrs import field, frozen
 
-from galileod.addresses import Listen, TcpAddress
+from galileod.units import Violation
 
-from .tickets import Algorithm
+Algorithm = Literal["HS256", "EdDSA", "ES256"]
+"""How tickets may be signed (RFC 7518, RFC 8037)."""
 
 Mode = Literal["none", "token", "ticket"]
 
@@ -17,14 +17,7 @@ Modes = NewType("Modes", tuple[Mode, ...])
 
 MODE_EXPECTED: Final = '"none", "token", "ticket" or ["token", "ticket"]'
 
-EXPOSED: Final = (
-    "a loopback address or a unix socket, unless auth.mode is written in the file:"
-    ' "token" or "ticket", or "none" if anybody who comes there may upload'
-)
-
 DEFAULT_TOKENS: Final = "/etc/galileod.tokens"
-
-Violation = tuple[str, object, str]
 
 
 @frozen
@@ -63,12 +56,8 @@ def format_modes(modes: Modes) -> str | list[str]:
     return modes[0] if len(modes) == 1 else list(modes)
 
 
-def violations(auth: Auth, listen: tuple[Listen, ...]) -> Iterator[Violation]:
-    """Rules that go beyond a key's type: the key, its value, and what was expected."""
-    if auth.mode is None:
-        for address in listen:
-            if isinstance(address, TcpAddress) and not _is_loopback(address.host):
-                yield "server.listen", str(address), EXPOSED
+def violations(auth: Auth) -> Iterator[Violation]:
+    """Rules that go beyond a key's type."""
     if not auth.tokens_file or "\0" in auth.tokens_file:
         yield "auth.tokens_file", auth.tokens_file, "the path of a file"
     if auth.takes("ticket"):
@@ -80,10 +69,3 @@ def violations(auth: Auth, listen: tuple[Listen, ...]) -> Iterator[Violation]:
             value = getattr(auth.ticket, name)
             if not value or "\0" in value:
                 yield f"auth.ticket.{name}", value, f"{expected}, for tickets"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,7 +4,7 @@ The algorithm is fixed by the configuration; what a ticket says of it must only 
 section 3.1).
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import jwt
 from attrs import field, frozen
@@ -18,8 +18,7 @@ from galileod.secretfile import SecretFileError, read_secret_file
 from galileod.units import Size
 
 from .grant import Grant, Unauthorized, is_user
-
-Algorithm = Literal["HS256", "EdDSA", "ES256"]
+from .settings import Algorithm
 
 LIFETIME: Final = 3600
 """Seconds ahead that a ticket's `exp` may be at the most."""

@@ -10,14 +10,15 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.house import House
-from galileod.ledger import LedgerError
-from galileod.outbox import Owed
+from galileod.ledger.outbox import Outbox, Owed
+from galileod.ledger.sqlite import LedgerError
+from galileod.metrics import Metrics
 from galileod.policy.backoff import pause, wait
-from galileod.receipt import addressed
+from galileod.shutdown import Shutdown
 
 from .command import run_command
 from .post import post
+from .receipt import addressed
 from .settings import HookError, Hooks
 
 LEDGER_PAUSE: Final = 60.0
@@ -41,10 +42,24 @@ async def send(hooks: Hooks, receipt: Receipt, directory: str) -> None:
 
 
 class Delivery:
-    """Delivers what the outbox holds, and never more than `hooks.parallel` at once."""
+    """Delivers what the outbox holds, and never more than `hooks.parallel` at once.
 
-    def __init__(self, house: House, directory: str, send: Send = send) -> None:
-        self._house = house
+    `hooks` gives the settings that are in force now; files stand below `directory`.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        hooks: Callable[[], Hooks],
+        metrics: Metrics,
+        shutdown: Shutdown,
+        directory: str,
+        send: Send = send,
+    ) -> None:
+        self._outbox = outbox
+        self._hooks = hooks
+        self._metrics = metrics
+        self._shutdown = shutdown
         self._directory = directory
         self._send = send
         self._running: set[int] = set()
@@ -53,18 +68,18 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until the daemon stops. What runs then may go on as long as uploads may."""
-        stopping = self._house.stopping
-        with stopping.no_uploads.guard():
+        shutdown = self._shutdown
+        with shutdown.no_uploads.guard():
             async with trio.open_nursery() as attempts:
-                with stopping.no_new_uploads.guard():
+                with shutdown.no_new_uploads.guard():
                     await self._warn_of_what_waits()
                     while True:
                         with trio.move_on_at(await self._begin(attempts)):
-                            await self._house.outbox.wait()
+                            await self._outbox.wait()
 
     async def _warn_of_what_waits(self) -> None:
         try:
-            count = 0 if self._house.config.hooks.stored else await self._house.outbox.count()
+            count = 0 if self._hooks().stored else await self._outbox.count()
         except LedgerError:
             return  # it was only to warn; uploads will tell
         if count:
@@ -72,7 +87,7 @@ class Delivery:
 
     async def _begin(self, attempts: trio.Nursery) -> float:
         """Begin what is due, and give the time of the next look, unless the bell rings before."""
-        hooks = self._house.config.hooks
+        hooks = self._hooks()
         now = trio.current_time()
         if not hooks.stored or len(self._running) >= hooks.parallel:
             return math.inf
@@ -81,7 +96,7 @@ class Delivery:
         running = frozenset(self._running)
         try:
             # Those that run are still among them.
-            owed = await self._house.outbox.first(hooks.parallel + len(running))
+            owed = await self._outbox.first(hooks.parallel + len(running))
         except LedgerError as error:
             _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE
@@ -115,18 +130,18 @@ class Delivery:
                 await self._failed(owed, "a mistake of ours", log)
             else:
                 self._failures, self._resume = 0, -math.inf
-                self._house.metrics.attempted("delivered")
+                self._metrics.attempted("delivered")
                 with trio.CancelScope(shield=True):  # bounded by the ledger's own BUSY_SECONDS
-                    await self._house.outbox.delivered(owed.number)
+                    await self._outbox.delivered(owed.number)
                 log.info("hook.delivered", attempt=owed.attempts + 1)
         except LedgerError as error:
             # It is delivered again, which a receiver knows by the id; but not at once.
             log.warning("ledger.behind", reason=str(error))
-            with self._house.stopping.no_new_uploads.guard():
+            with self._shutdown.no_new_uploads.guard():
                 await trio.sleep(LEDGER_PAUSE)
         finally:
             self._running.discard(owed.number)
-            self._house.outbox.ring()
+            self._outbox.ring()
 
     async def _failed(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
         attempt = owed.attempts + 1
@@ -137,12 +152,12 @@ class Delivery:
         if seconds is None:
             await self._give_up(owed, reason, log)
         else:
-            self._house.metrics.attempted("retried")
+            self._metrics.attempted("retried")
             log.warning("hook.retry", reason=reason, attempt=attempt, next=round(seconds, 3))
-            await self._house.outbox.put_off(owed.number, now + seconds)
+            await self._outbox.put_off(owed.number, now + seconds)
 
     async def _give_up(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
         """Leave it to the next start."""
-        self._house.metrics.attempted("failed")
+        self._metrics.attempted("failed")
         log.error("hook.failed", reason=reason, attempt=owed.attempts + 1)
-        await self._house.outbox.put_off(owed.number, None)
+        await self._outbox.put_off(owed.number, None)

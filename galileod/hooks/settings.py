@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from galileod.units import Duration
+from galileod.units import Duration, Violation
 
 Hook = tuple[str, ...] | str
 """A command and its arguments, or a URL. One that is empty is none."""
@@ -64,8 +64,8 @@ def is_url(text: str) -> bool:
         return False
 
 
-def violations(hooks: Hooks) -> Iterator[tuple[str, object, str]]:
-    """Rules that go beyond a key's type: the key, its value, and what was expected."""
+def violations(hooks: Hooks) -> Iterator[Violation]:
+    """Rules that go beyond a key's type."""
     if hooks.timeout <= 0:
         yield "hooks.timeout", hooks.timeout, "a duration above 0"
     if not 1 <= hooks.parallel <= MAX_PARALLEL:

@@ -3,18 +3,8 @@
 from attrs import frozen
 
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.units import Size
 
-
-@frozen
-class Quota:
-    """What may be held, in all and by one user; None is no limit."""
-
-    total_bytes: Size | None = None
-    total_files: int | None = None
-    user_bytes: Size | None = None
-    user_files: int | None = None
-    user_uploads: int | None = None
+from .settings import Quota
 
 
 @frozen

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Final, Literal
+from typing import Final
 
 import structlog
 import trio
@@ -31,11 +31,9 @@ from .base import (
 )
 from .folders import MAX_DEPTH, Folders, files_below
 from .hashing import HASHERS, RunningHash
+from .settings import Durability, OnConflict
 from .timing import Timings, timed
 from .writeback import start_writeback
-
-OnConflict = Literal["rename", "reject", "replace"]
-Durability = Literal["full", "none"]
 
 STATE_DIRECTORY: Final = ".galileod"
 LEDGER_FILE: Final = "ledger.sqlite3"

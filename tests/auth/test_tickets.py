@@ -25,7 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.auth.grant import Grant, Unauthorized
-from galileod.auth.tickets import LIFETIME, Algorithm, TicketKey, check_ticket, load_ticket_key
+from galileod.auth.settings import Algorithm
+from galileod.auth.tickets import LIFETIME, TicketKey, check_ticket, load_ticket_key
 from galileod.secretfile import SecretFileError
 from galileod.units import Size
 

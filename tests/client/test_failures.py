@@ -27,7 +27,7 @@ from helpers.receivers import (
 from helpers.sending import Command
 
 from galileod.client import ConnectError, LostError, RefusedError, UpgradeError, send_file
-from galileod.client.batch import MAX_WARNINGS
+from galileod.client.command.batch import MAX_WARNINGS
 
 MIB = 1024 * 1024
 

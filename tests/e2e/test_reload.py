@@ -28,8 +28,9 @@ from helpers.daemon import Daemon, Daemons, Settings, poll, write_config
 from helpers.reloading import count, hang_up, reload, rewrite
 from websockets.exceptions import ConnectionClosed
 
-from galileod.config import KEYS, MAX_FILE
-from galileod.reload import NEEDS_RESTART
+from galileod.config.file import MAX_FILE
+from galileod.config.model import KEYS
+from galileod.daemon.reload import NEEDS_RESTART
 
 CHUNK = 64 * 1024
 
@@ -364,8 +365,9 @@ def test_without_a_file_there_is_nothing_to_read_until_there_is_one(tmp_path: Pa
     flags = ("--listen", "127.0.0.1:0", "--directory", str(tmp_path / "files"))
     missing = tmp_path / "none.toml"
     script = (
-        "import sys; from galileod import cli, config; config.DEFAULT_FILE = sys.argv.pop(1); "
-        "at = sys.argv.index('--config'); del sys.argv[at : at + 2]; cli.main()"
+        "import sys; from galileod.cli import main; from galileod.config import file; "
+        "file.DEFAULT_FILE = sys.argv.pop(1); "
+        "at = sys.argv.index('--config'); del sys.argv[at : at + 2]; main.main()"
     )
     program = (sys.executable, "-c", script, str(missing))
     with Daemon(tmp_path, flags=flags, program=program) as host:

@@ -25,7 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where `helpers` is, when r
 
 from helpers.wire import UPGRADE, frame, serving, text_frame
 
-from galileod.config import Chunks, Config, Timeouts
+from galileod.config.model import Config
+from galileod.net.settings import Timeouts
+from galileod.policy.settings import Chunks
 from galileod.storage.memory import MemoryStore
 from galileod.units import Duration, Size
 

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from helpers.daemon import DEADLINE
 
-from galileod.client.cli import main
+from galileod.client.command.main import main
 
 GALILEO_SEND: Final = Path(sys.executable).with_name("galileo-send")
 

@@ -12,17 +12,18 @@ from attrs import define, evolve, field, frozen
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
-from galileod.arrival import Peer
-from galileod.config import Chunks, Config
-from galileod.house import House
-from galileod.ledger import Ledger
+from galileod.config.model import Config
+from galileod.ledger.sqlite import Ledger
 from galileod.policy.pacing import least_credit
-from galileod.pool import Pool
-from galileod.server import Server
-from galileod.stopping import Stopping
+from galileod.policy.settings import Chunks
+from galileod.server.connection import Server
+from galileod.server.handshake import Peer
+from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore
 from galileod.units import Size
+from galileod.uploads.context import Context
+from galileod.uploads.memory import MemoryPool
 
 T = TypeVar("T")
 
@@ -217,14 +218,14 @@ class Wire:
     """A server and its peers."""
 
     server: Server
-    house: House
+    context: Context
     nursery: trio.Nursery
     _ends: list[trio.Event] = field(factory=list)
 
     @property
-    def stopping(self) -> Stopping:
+    def shutdown(self) -> Shutdown:
         """To stop the server by."""
-        return self.house.stopping
+        return self.context.shutdown
 
     def serve(self, stream: trio.abc.HalfCloseableStream, peer: Peer = PEER) -> trio.Event:
         """Let the server serve `stream`; the event is set when it is done with it."""
@@ -304,16 +305,16 @@ async def serving(
         else InlineLedger.open(":memory:")
     )
     chunks = config.chunks
-    pool = Pool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    house = House(config, store, ledger, pool)
-    server = Server(house)
+    pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
+    context = Context(config, store, ledger, pool)
+    server = Server(context)
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            yield Wire(server, house, nursery)
+            yield Wire(server, context, nursery)
             nursery.cancel_scope.cancel()
-    assert not house.running
-    assert house.pool.share.held == 0
+    assert not context.running
+    assert context.pool.share.held == 0
     assert not settled or all(not holding.uploads for holding in ledger.holdings().values())
     ledger.close()
 

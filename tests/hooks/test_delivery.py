@@ -13,13 +13,13 @@ from helpers.wire import InlineLedger
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from galileod.config import Config
+from galileod.config.model import Config
 from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
 from galileod.hooks.settings import HookError, Hooks
-from galileod.house import House
 from galileod.policy.backoff import ATTEMPTS, LONGEST_PAUSE, PATIENCE
-from galileod.pool import Pool
 from galileod.storage.memory import MemoryStore
+from galileod.uploads.context import Context
+from galileod.uploads.memory import MemoryPool
 
 PARALLEL: Final = 2
 HOOKS: Final = Hooks(stored=("notify",), parallel=PARALLEL)
@@ -32,7 +32,7 @@ Line = MutableMapping[str, Any]
 class Scene:
     """An outbox, and a hook that notes who was told when, and does `act` each time."""
 
-    house: House
+    context: Context
     act: Callable[[str], None] = lambda _: None
     takes: float = 0
     told: list[tuple[str, float]] = field(factory=list)
@@ -42,19 +42,19 @@ class Scene:
     @classmethod
     def make(cls, hooks: Hooks = HOOKS) -> "Scene":
         config = evolve(Config(), hooks=hooks)
-        return cls(House(config, MemoryStore(), InlineLedger.open(":memory:"), Pool(1, 1)))
+        return cls(Context(config, MemoryStore(), InlineLedger.open(":memory:"), MemoryPool(1, 1)))
 
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.told]
 
     async def store(self, *names: str) -> None:
-        ledger = self.house.ledger
+        ledger = self.context.ledger
         for name in names:
             await ledger.reserve(name, "anna", 1, lambda _all, _mine: None)
             await ledger.promise(name, 1, json.dumps({"id": f"id-{name}", "upload": name}))
             await ledger.commit(name, name)
-        self.house.outbox.ring()
+        self.context.outbox.ring()
 
     async def send(self, _hooks: Hooks, receipt: Receipt, directory: str) -> None:
         assert receipt["path"] == f"{directory}/{receipt['name']}"
@@ -72,12 +72,23 @@ class Scene:
     async def delivering(self) -> AsyncIterator[trio.Nursery]:
         with trio.fail_after(100 * DAY):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(Delivery(self.house, "/files", self.send).run)
+                nursery.start_soon(self.delivery().run)
                 yield nursery
                 nursery.cancel_scope.cancel()
 
+    def delivery(self) -> Delivery:
+        context = self.context
+        return Delivery(
+            context.outbox,
+            lambda: context.config.hooks,
+            context.metrics,
+            context.shutdown,
+            "/files",
+            self.send,
+        )
+
     async def owed(self) -> int:
-        return await self.house.outbox.count()
+        return await self.context.outbox.count()
 
 
 def refuse(*names: str) -> Callable[[str], None]:
@@ -148,7 +159,7 @@ async def test_one_that_fails_is_tried_again_ever_more_seldom_and_then_given_up(
     for line, (_, before), (_, after) in zip(retries, scene.told, scene.told[1:], strict=False):
         # The hook itself may be taken to be down meanwhile.
         assert line["next"] <= after - before + 0.001 <= line["next"] + LONGEST_PAUSE + 0.002
-    counted = scene.house.metrics.registry.get_sample_value
+    counted = scene.context.metrics.registry.get_sample_value
     for outcome, count in (("delivered", 0), ("retried", ATTEMPTS - 1), ("failed", 1)):
         assert counted("galileod_hook_attempts_total", {"outcome": outcome}) == count
     # It is kept, for the next start.
@@ -234,7 +245,7 @@ async def test_a_row_that_is_damaged_does_no_harm_to_others(
 ) -> None:
     scene = Scene.make(evolve(HOOKS, parallel=1))
     await scene.store("bad", "a")
-    scene.house.ledger._connection.execute(
+    scene.context.ledger._connection.execute(
         f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",  # noqa: S608  not from outside
         (value,),
     )
@@ -257,7 +268,7 @@ async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
     scene = Scene.make()
     scene.act = refuse() if statement == "UPDATE" else scene.act
     await scene.store("a")
-    connection = scene.house.ledger._connection
+    connection = scene.context.ledger._connection
     connection.execute(
         f"CREATE TRIGGER bad BEFORE {statement} ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
@@ -278,13 +289,13 @@ async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
 ) -> None:
     scene = Scene.make()
     await scene.store("a")
-    scene.house.ledger._connection.execute(
+    scene.context.ledger._connection.execute(
         "CREATE TRIGGER bad BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Delivery(scene.house, "/files", scene.send).run)
+        nursery.start_soon(scene.delivery().run)
         await wait_all_tasks_blocked()
-        scene.house.stopping.no_new_uploads.fire()
+        scene.context.shutdown.no_new_uploads.fire()
         began = trio.current_time()
     assert trio.current_time() < began + 1
 
@@ -292,7 +303,7 @@ async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
 async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockClock) -> None:
     scene = Scene.make()
     await scene.store("a")
-    connection = scene.house.ledger._connection
+    connection = scene.context.ledger._connection
 
     def deny(_action: int, table: str | None, *_: object) -> int:
         return sqlite3.SQLITE_DENY if table == "outbox" else sqlite3.SQLITE_OK
@@ -314,7 +325,7 @@ async def test_once_the_daemon_stops_nothing_begins_and_what_runs_may_end(
     with trio.fail_after(20):
         async with scene.delivering():
             await trio.sleep(1)
-            scene.house.stopping.no_new_uploads.fire()
+            scene.context.shutdown.no_new_uploads.fire()
             await trio.sleep(12)
     assert sorted(scene.names) == ["a", "b"]
     assert await scene.owed() == 1
@@ -328,8 +339,8 @@ async def test_when_no_upload_may_go_on_what_runs_is_ended_and_stays_owed(
     await scene.store("a")
     async with scene.delivering():
         await trio.sleep(1)
-        scene.house.stopping.no_new_uploads.fire()
-        scene.house.stopping.no_uploads.fire()
+        scene.context.shutdown.no_new_uploads.fire()
+        scene.context.shutdown.no_uploads.fire()
         await wait_all_tasks_blocked()
         assert scene.running == 0
     assert await scene.owed() == 1
@@ -342,7 +353,7 @@ async def test_what_waited_without_a_hook_goes_to_the_one_that_is_configured_lat
     await scene.store("a")
     async with scene.delivering():
         await wait_all_tasks_blocked()
-    scene.house = evolve(scene.house, config=evolve(Config(), hooks=HOOKS))
+    scene.context = evolve(scene.context, config=evolve(Config(), hooks=HOOKS))
     async with scene.delivering():
         await wait_all_tasks_blocked()
     assert scene.names == ["a"]

@@ -3,14 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.backoff import (
-    ATTEMPTS,
-    LONGEST,
-    LONGEST_PAUSE,
-    PATIENCE,
-    pause,
-    wait,
-)
+from galileod.policy.backoff import ATTEMPTS, LONGEST, LONGEST_PAUSE, PATIENCE, pause, wait
 
 CHANCES = st.floats(0, 1)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.quota import Holding, Quota, check_quota
+from galileod.policy.quota import Holding, check_quota
+from galileod.policy.settings import Quota
 from galileod.policy.space import check_space
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.units import Size

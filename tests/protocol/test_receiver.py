@@ -2,13 +2,7 @@ import json
 
 import pytest
 
-from galileod.protocol.errors import (
-    Fault,
-    FaultCode,
-    Json,
-    LocalProtocolError,
-    RemoteProtocolError,
-)
+from galileod.protocol.errors import Fault, FaultCode, Json, LocalProtocolError, RemoteProtocolError
 from galileod.protocol.messages import Finished, HashClaim, Ignored, Metadata
 from galileod.protocol.receiver import MAX_EMPTY_CHUNKS, Chunk, UploadReceiver
 from galileod.protocol.states import ReceiverState

@@ -4,13 +4,7 @@ import pytest
 
 from galileod.protocol.errors import FaultCode, LocalProtocolError, RemoteProtocolError
 from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Ready
-from galileod.protocol.sender import (
-    DEFAULT_CHUNK,
-    MAX_CREDITS,
-    ChunkDue,
-    FinishedDue,
-    UploadSender,
-)
+from galileod.protocol.sender import DEFAULT_CHUNK, MAX_CREDITS, ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
 READY = '{"ready": true}'

@@ -13,7 +13,7 @@ from proxies.fronts import ROOT, Caddy, Nginx
 
 from galileod.client.upload import VERIFYING
 from galileod.client.values import TIMEOUT
-from galileod.config import Config
+from galileod.config.model import Config
 from galileod.units import parse_duration
 
 METRICS: Final = ["/metrics", "/metrics?a=b", "//metrics", "/x/../metrics", "/%6detrics"]

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from galileod.storage import folders
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.folders import MAX_DEPTH, Folders, files_below
-from galileod.storage.local import LocalStore, OnConflict
+from galileod.storage.local import LocalStore
+from galileod.storage.settings import OnConflict
 
 
 @pytest.fixture

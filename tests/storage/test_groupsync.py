@@ -37,7 +37,7 @@ class SlowDisk:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-class Door:
+class Bound:
     """A lock that tells who comes to it."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Group:
     """Threads that ask one GroupSync for an fsync of a slow disk."""
 
     def __init__(self, disk: SlowDisk, threads: ThreadPoolExecutor) -> None:
-        self._door = Door()
+        self._door = Bound()
         self._threads = threads
         self.told: list[float] = []
         self._sync = GroupSync(0, self.told.append)

@@ -20,7 +20,8 @@ from structlog.testing import capture_logs
 
 from galileod.storage import groupsync, local
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
-from galileod.storage.local import TURN, Durability, LocalStore, OnConflict, turns
+from galileod.storage.local import TURN, LocalStore, turns
+from galileod.storage.settings import Durability, OnConflict
 from galileod.storage.timing import Timings
 
 pytestmark = pytest.mark.timeout(20)

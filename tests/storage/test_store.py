@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from galileod.storage.base import ConflictError, Store
-from galileod.storage.local import LocalStore, OnConflict
+from galileod.storage.local import LocalStore
 from galileod.storage.memory import MemoryStore
+from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -1,0 +1,1 @@
+"""Commands: flags, exit status and messages. No decision about an upload is made here."""

@@ -1,0 +1,170 @@
+"""The command line of `galileod`."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import click
+import structlog
+import trio
+from attrs import asdict
+
+from galileod import __version__
+from galileod.config import file as config
+from galileod.config.model import Config, ConfigError
+from galileod.daemon import install
+from galileod.daemon import run as daemon
+from galileod.daemon.malloc import keep_freed_memory
+from galileod.daemon.prepare import check_named_files
+from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.logs import setup as logs
+from galileod.storage.local import LEDGER_FILE, STATE_DIRECTORY
+
+from .token import token
+
+FAILED: Final = 1
+MISUSED: Final = 2
+"""Exit status for a wrong flag or configuration."""
+
+
+class _ServeByDefault(click.Group):
+    """A group in which flags without a command belong to `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {"--help", "-h", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    help=f"Configuration; default $GALILEOD_CONFIG, else {config.DEFAULT_FILE} where it exists.",
+)
+
+
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="galileod %(version)s")
+def cli() -> None:
+    """Receive files over WebSocket, by the GalileoSend protocol.
+
+    Without a command, galileod serves.
+    """
+
+
+@cli.command()
+@_config_option
+@click.option(
+    "--listen",
+    metavar="ADDR",
+    multiple=True,
+    help="host:port, [v6]:port or unix:/path; repeatable.",
+)
+@click.option("--directory", metavar="DIR", help="Where finished files appear.")
+def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
+    """Run in the foreground until SIGTERM or SIGINT."""
+    # From here on SIGHUP reloads; until there is something to reload it does nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    read = partial(_read, path, listen, directory)
+    settings, source = read()
+    logs.set_up(settings.log.level, settings.log.format, sys.stderr)
+    keep_freed_memory()
+    try:
+        trio.run(daemon.run, settings, source, read)
+    except daemon.StartError as error:
+        structlog.get_logger().critical("server.failed", reason=str(error))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(FAILED)  # before the daemon had begun to wait for signals
+
+
+def _read(
+    path: str | None, listen: tuple[str, ...], directory: str | None
+) -> tuple[Config, str | None]:
+    """The configuration to serve by, with the file that it came from."""
+    source = config.find_file(path, os.environ)
+    settings = config.with_flags(config.load(source), listen, directory)
+    check_named_files(settings, source)
+    return settings, source
+
+
+@cli.command()
+@_config_option
+def check_config(path: str | None) -> None:
+    """Print the effective configuration as TOML, or say what is wrong."""
+    settings, _ = _read(path, (), None)
+    click.echo(config.dump(settings), nl=False)
+
+
+@cli.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def usage(path: str | None, as_json: bool) -> None:
+    """Print what each user holds: files stored, and uploads that run."""
+    settings = config.load(config.find_file(path, os.environ))
+    directory = os.path.abspath(settings.storage.directory)
+    ledger_path = os.path.join(directory, STATE_DIRECTORY, LEDGER_FILE)
+    try:
+        os.stat(ledger_path)
+    except FileNotFoundError:
+        raise click.ClickException(
+            f"{ledger_path}: there is no ledger; has galileod run here?"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{ledger_path}: {error.strerror}") from None
+    ledger = Ledger.open_to_look(ledger_path)
+    try:
+        holdings = ledger.holdings()
+    finally:
+        ledger.close()
+    if as_json:
+        users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
+        click.echo(json.dumps({"users": users}))
+        return
+    click.echo(f"{'user':40} {'files':>10} {'bytes':>20} {'uploads':>8} {'reserved':>20}")
+    for user, held in holdings.items():
+        who = user or "(unknown)"
+        click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
+
+
+cli.add_command(token)
+
+
+_root_option: Final[Callable[..., Callable[..., None]]] = click.option(
+    "--root", metavar="DIR", default="/", help="Another root, for packagers; tells systemd nothing."
+)
+
+
+@cli.command()
+@_root_option
+def install_service(root: str) -> None:
+    """Write the systemd units, and /etc/galileod.toml where there is none."""
+    install.install(root, click.echo)
+
+
+@cli.command()
+@_root_option
+def uninstall_service(root: str) -> None:
+    """Stop the service, and remove what install-service wrote; keep configuration and data."""
+    install.uninstall(root, click.echo)
+
+
+def main() -> None:
+    """The entry point: every wrong use is one line and status 2."""
+    try:
+        cli(prog_name="galileod", standalone_mode=False)
+    except (click.UsageError, ConfigError) as error:
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        click.echo(f"galileod: {text}", err=True)
+        sys.exit(MISUSED)
+    except (click.ClickException, LedgerError, install.InstallError) as error:
+        click.echo(f"galileod: {error}", err=True)
+        sys.exit(FAILED)
+    except click.exceptions.Abort:
+        sys.exit(FAILED)

@@ -1,0 +1,4 @@
+"""The program `galileo-send`: flags, progress, retries, exit status.
+
+The library never imports it.
+"""

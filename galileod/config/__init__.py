@@ -1,0 +1,1 @@
+"""The configuration file, read strictly. Opens no other file and no socket."""

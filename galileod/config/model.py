@@ -1,0 +1,84 @@
+"""All sections of the configuration as one value, and the rules between them."""
+
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Final
+
+import attrs
+from attrs import field, fields, frozen
+
+from galileod.auth import settings as auth
+from galileod.auth.settings import Auth
+from galileod.hooks import settings as hooks
+from galileod.hooks.settings import Hooks
+from galileod.logs.settings import Log
+from galileod.net import settings as net
+from galileod.net.addresses import Listen, TcpAddress, is_loopback
+from galileod.net.settings import Metrics, Server, Timeouts, Tls
+from galileod.policy import settings as policy
+from galileod.policy.settings import Chunks, Hash, Limits, Quota
+from galileod.storage import settings as storage
+from galileod.storage.settings import Storage
+from galileod.units import Violation
+
+EXPOSED: Final = (
+    "a loopback address or a unix socket, unless auth.mode is written in the file:"
+    ' "token" or "ticket", or "none" if anybody who comes there may upload'
+)
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the text is one line that says where, what, and what to write."""
+
+
+@frozen
+class Config:
+    """All of it. Passed on whole, or as one section; never key by key."""
+
+    server: Server = field(factory=Server)
+    tls: Tls = field(factory=Tls)
+    timeouts: Timeouts = field(factory=Timeouts)
+    limits: Limits = field(factory=Limits)
+    quota: Quota = field(factory=Quota)  # `[quota]`
+    chunks: Chunks = field(factory=Chunks)
+    storage: Storage = field(factory=Storage)
+    hash: Hash = field(factory=Hash)
+    auth: Auth = field(factory=Auth)  # `[auth]`
+    hooks: Hooks = field(factory=Hooks)  # `[hooks]`
+    log: Log = field(factory=Log)
+    metrics: Metrics = field(factory=Metrics)
+
+
+def _keys_of(section: type, prefix: str = "") -> Iterator[str]:
+    for attribute in fields(section):
+        if attrs.has(attribute.type):
+            yield from _keys_of(attribute.type, f"{prefix}{attribute.name}.")
+        else:
+            yield prefix + attribute.name
+
+
+KEYS: Final = tuple(_keys_of(Config))
+"""Every key, with the names of its tables before it: `server.listen`."""
+
+
+def value_of(config: Config, key: str) -> object:
+    """The value of one of KEYS."""
+    return attrgetter(key)(config)
+
+
+def violations(config: Config) -> Iterator[Violation]:
+    """Rules that go beyond a key's type."""
+    yield from net.violations(config.server, config.tls, config.timeouts)
+    yield from policy.violations(config.quota, config.chunks)
+    yield from exposed(config.auth, config.server.listen)
+    yield from auth.violations(config.auth)
+    yield from storage.violations(config.storage)
+    yield from hooks.violations(config.hooks)
+
+
+def exposed(settings: Auth, listen: tuple[Listen, ...]) -> Iterator[Violation]:
+    """Addresses that others reach although nobody said who may upload."""
+    if settings.mode is None:
+        for address in listen:
+            if isinstance(address, TcpAddress) and not is_loopback(address.host):
+                yield "server.listen", str(address), EXPOSED

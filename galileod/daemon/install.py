@@ -1,0 +1,238 @@
+"""galileod as a systemd service: its files written into /etc, and taken away again."""
+
+import grp
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from galileod.config.file import DEFAULT_FILE
+
+MARK: Final = "# Written by `galileod install-service`"
+"""How a file of ours begins. One that begins otherwise is somebody else's, and stays as it is."""
+
+SERVICE: Final = "galileod.service"
+SOCKET: Final = "galileod.socket"
+
+HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  not used
+"""What ProtectHome= and PrivateTmp= hide from the service."""
+
+COMMAND_SECONDS: Final = 300
+"""At most so long a command of systemd may take; stopping waits for uploads that run."""
+
+_UNITS: Final = "/etc/systemd/system"
+_FILES: Final = {
+    f"{_UNITS}/{SERVICE}": f"systemd/{SERVICE}",
+    f"{_UNITS}/{SOCKET}": f"systemd/{SOCKET}",
+    "/etc/sysusers.d/galileod.conf": "systemd/galileod.sysusers.conf",
+}
+"""Where each file goes, and what we ship for it. The configuration belongs to the administrator."""
+
+_KEPT: Final = (
+    DEFAULT_FILE,
+    *(f"{_UNITS}/{unit}.d" for unit in (SERVICE, SOCKET)),  # of systemctl edit
+    "/var/lib/galileod",
+)
+
+_EXEC_START: Final = re.compile(r"(?m)^ExecStart=\S+")
+
+_UNSAFE: Final = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
+"""What systemd takes in the name of no program, however it is quoted."""
+
+Say = Callable[[str], object]
+
+
+class InstallError(Exception):
+    """The service cannot be installed or removed; the text says why, in one line."""
+
+
+def install(root: str, say: Say) -> None:
+    """Write the files of the service below `root`; on this machine, "/", systemd is told of them.
+
+    `say` hears what was done, and what to do next. May be called again. Raises InstallError.
+    """
+    root = _root(root)
+    if root == "/":
+        _check_root("install-service")
+    program = _program(root)
+    if root == "/":
+        _check_reachable(program)
+    # Quoted for the sake of spaces; % alone has a meaning within (systemd.syntax(7)).
+    exec_start = f'ExecStart="{program.replace("%", "%%")}"'
+    foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
+    if foreign:
+        raise InstallError(f"{foreign[0]}: was not written by galileod; move it away first")
+    for path, source in _files(root).items():
+        _write(path, _EXEC_START.sub(lambda _: exec_start, _shipped(source)))
+        say(f"wrote {path}")
+    if root == "/":
+        _run("systemd-sysusers", "galileod.conf")  # of whose group the configuration is to be
+    settings = _below(root, DEFAULT_FILE)
+    if os.path.lexists(settings):
+        say(f"kept {settings}")
+    else:
+        _write(settings, _shipped("etc/galileod.toml"), _group() if root == "/" else None)
+        say(f"wrote {settings}")
+    if root == "/":
+        if _booted():
+            _run("systemctl", "daemon-reload")
+        say(f"Next: systemctl enable --now {SOCKET} {SERVICE}")
+        say(f"If it runs already: systemctl restart {SERVICE}")
+
+
+def uninstall(root: str, say: Say) -> None:
+    """Stop the service, and remove what `install` wrote, but for the configuration.
+
+    `say` hears what was done, and what stays. May be called again. Raises InstallError.
+    """
+    root = _root(root)
+    if root == "/":
+        _check_root("uninstall-service")
+    present = [path for path in _files(root) if os.path.lexists(path)]
+    ours = [path for path in present if _is_ours(path)]
+    units = [os.path.basename(path) for path in ours if path.startswith(_UNITS)]
+    if root == "/" and units and _booted():
+        _run("systemctl", "disable", "--now", *units)
+    for path in ours:
+        with _translated(path):
+            os.unlink(path)
+        say(f"removed {path}")
+    if root == "/" and units and _booted():
+        _run("systemctl", "daemon-reload")
+    for path in present:
+        if path not in ours:
+            say(f"kept {path}: it was not written by galileod")
+    for path in _KEPT:
+        if os.path.lexists(_below(root, path)):
+            say(f"kept {_below(root, path)}")
+
+
+def _root(given: str) -> str:
+    """The root as an absolute path; this machine's is "/", however it was written."""
+    if not given:
+        raise InstallError("--root: is empty; expected a directory")
+    root = f"/{os.path.abspath(given).lstrip('/')}"
+    return "/" if os.path.realpath(root) == "/" else root
+
+
+def _program(root: str) -> str:
+    """The galileod that was called; one below `root` as it will be called there."""
+    program = os.path.abspath(sys.argv[0])
+    if os.path.basename(program) == "__main__.py":  # python -m galileod
+        program = os.path.join(sysconfig.get_path("scripts"), "galileod")
+    if not os.access(program, os.X_OK):
+        raise InstallError(f"{program}: is no program that systemd could start")
+    if _UNSAFE.search(program):
+        raise InstallError(f"{program!r}: systemd starts no program with such a name")
+    inside = os.path.join(root, "")
+    return f"/{program.removeprefix(inside)}" if program.startswith(inside) else program
+
+
+def _check_root(command: str) -> None:
+    if os.geteuid() != 0:
+        raise InstallError(f"{command} must be run by root, as in: sudo {sys.argv[0]} {command}")
+
+
+def _check_reachable(program: str) -> None:
+    """Raise InstallError if the service would not see its program."""
+    for path in (program, sys.prefix, sys.base_prefix, __file__):
+        real = os.path.realpath(path)
+        if real.startswith(HIDDEN):
+            raise InstallError(
+                f"{real}: the service may not look below {' '.join(HIDDEN)}; install galileod"
+                " elsewhere first, such as in /opt/galileod (python3 -m venv), or by"
+                " PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install"
+            )
+
+
+def _shipped(name: str) -> str:
+    """A file of `systemd/` or `etc/`: in the package, or beside it in the source tree."""
+    package = Path(__file__).parent.parent
+    inside = package / "shipped" / name
+    return (inside if inside.exists() else package.parent / name).read_text("utf-8")
+
+
+def _files(root: str) -> dict[str, str]:
+    return {_below(root, path): source for path, source in _FILES.items()}
+
+
+def _below(root: str, path: str) -> str:
+    """Where `path` is below `root`. Raises InstallError if a symbolic link leads out of there."""
+    found = os.path.join(root, path.lstrip("/"))
+    folder = os.path.realpath(os.path.dirname(found))
+    inside = os.path.realpath(root)
+    if os.path.commonpath((inside, folder)) != inside:
+        raise InstallError(f"{found}: a symbolic link leads out of {root}, to {folder}")
+    return found
+
+
+def _is_ours(path: str) -> bool:
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False  # we write neither links nor pipes, and reading one may take for ever
+    with _translated(path), open(path, "rb") as file:
+        return file.readline(len(MARK)).startswith(MARK.encode())
+
+
+def _group() -> int | None:
+    """The group of the service, or None where there is no systemd that would make it."""
+    try:
+        return grp.getgrnam("galileod").gr_gid
+    except KeyError:
+        return None
+
+
+def _write(path: str, text: str, group: int | None = None) -> None:
+    """Put the file in its place in one step, so that systemd never reads half of it.
+
+    With a group it is for root and that group alone to read.
+    """
+    folder = os.path.dirname(path)
+    with _translated(path):
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(dir=folder, prefix=".galileod-")
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                if group is not None:
+                    os.fchown(descriptor, -1, group)
+                os.fchmod(descriptor, 0o644 if group is None else 0o640)
+                os.fsync(descriptor)
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+
+def _booted() -> bool:
+    """Whether systemd runs this machine (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def _run(*command: str) -> None:
+    """Run a command of systemd's; where it is missing there is nothing to be told."""
+    if shutil.which(command[0]) is None:
+        return
+    line = " ".join(command)
+    try:
+        # What it says goes to the user, as if he had called it.
+        status = subprocess.run(command, check=False, timeout=COMMAND_SECONDS).returncode  # noqa: S603  ours
+    except subprocess.TimeoutExpired:
+        raise InstallError(f"{line}: did not end within {COMMAND_SECONDS} seconds") from None
+    if status != 0:
+        raise InstallError(f"{line}: failed with status {status}")
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InstallError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,4 @@
+"""Who holds what: stored files, running uploads, receipts that are owed.
+
+Touches the database alone.
+"""

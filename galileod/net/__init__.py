@@ -1,0 +1,4 @@
+"""Bytes to messages and back: sockets, TLS, HTTP/1.1, WebSocket, proxy headers.
+
+Knows nothing of uploads.
+"""

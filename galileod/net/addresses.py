@@ -1,0 +1,141 @@
+"""Where to listen, and who is calling: socket addresses as text and back."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Collection
+from typing import Final
+
+from attrs import frozen
+
+PROXY_PROTOCOL: Final = " proxy_protocol"
+"""Behind an address to listen on: there each connection begins with a PROXY protocol header."""
+
+ADDRESS_EXPECTED: Final = (
+    '"host:port", "[v6 address]:port" or "unix:/path", perhaps with " proxy_protocol" behind it'
+)
+
+NETWORK_EXPECTED: Final = 'a network such as "10.0.0.0/8" or "::1"'
+
+MAX_UNIX_PATH: Final = 107
+"""Bytes in the path of a unix socket (unix(7))."""
+
+UNIX_PEER: Final = "unix"
+"""The name of any peer on a unix socket: it has no address."""
+
+_TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
+
+
+@frozen
+class TcpAddress:
+    """A TCP host (name or address) and port; port 0 takes a free one.
+
+    With `proxy_protocol` proxies connect there, and say for whom.
+    """
+
+    host: str
+    port: int
+    proxy_protocol: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}{PROXY_PROTOCOL if self.proxy_protocol else ''}"
+
+
+@frozen
+class UnixAddress:
+    """The absolute path of a unix socket; `proxy_protocol` is as with TCP."""
+
+    path: str
+    proxy_protocol: bool = False
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}{PROXY_PROTOCOL if self.proxy_protocol else ''}"
+
+
+Listen = TcpAddress | UnixAddress
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_address(text: object) -> Listen:
+    """Raises ValueError for what is no address; the text says what is expected."""
+    if isinstance(text, str):
+        name = text.removesuffix(PROXY_PROTOCOL)
+        marked = name != text
+        path = name.removeprefix("unix:")
+        fits = len(os.fsencode(path)) <= MAX_UNIX_PATH and "\0" not in path
+        if path != name and path.startswith("/") and fits:
+            return UnixAddress(path, marked)
+        match = _TCP.fullmatch(name)
+        if match and int(match[3]) < 1 << 16 and (match[2] or _is_v6(match[1])):
+            return TcpAddress(match[1] or match[2], int(match[3]), marked)
+    raise ValueError(ADDRESS_EXPECTED)
+
+
+def _is_v6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_network(text: object) -> Network:
+    """Raises ValueError for what is no CIDR; the text says what is expected."""
+    try:
+        if isinstance(text, str):  # a number would be taken for an address, too
+            return ipaddress.ip_network(text)
+    except ValueError:
+        pass  # with a better sentence below
+    raise ValueError(NETWORK_EXPECTED)
+
+
+def is_trusted(host: str, trusted: Collection[Network]) -> bool:
+    """Whether `host` is an address in one of the networks."""
+    address = address_of(host)
+    return address is not None and any(address in network for network in trusted)
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that `host` is, without a zone, or None where it is a name or nothing of either.
+
+    An IPv4 address in an IPv6 one (::ffff:192.0.2.7) is the former.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def unmapped(host: str) -> str:
+    """The IPv4 address that a socket for both families calls ::ffff:a.b.c.d; others as they are."""
+    address = address_of(host)
+    return str(address) if isinstance(address, ipaddress.IPv4Address) else host
+
+
+def network_of_peer(name: str) -> str:
+    """What counts as one client, of a peer as the log calls it: with a port, without, or unix."""
+    if name.startswith("["):
+        return network_of(name[1:].partition("]")[0])
+    host, _, port = name.partition(":")
+    return network_of(name if ":" in port else host)
+
+
+def network_of(host: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that an IPv6 address is in."""
+    address = address_of(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`, an address or a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""One connection: handshake, routing, authorization, responses. Knows nothing of files on disk."""

@@ -1,0 +1,203 @@
+"""What is printed of each thing that can become of a file, for people and for programs."""
+
+import io
+import json
+import os
+
+import pytest
+
+from galileod.client.command.batch import Tally
+from galileod.client.command.jobs import Job
+from galileod.client.command.objects import EVERY, JsonReporter, described
+from galileod.client.command.output import Lines, standard
+from galileod.client.command.people import PeopleReporter, Verbosity, summary
+from galileod.client.errors import LostError, RefusedError, SendError, SourceError, UpgradeError
+from galileod.client.values import Receipt
+
+
+async def nothing() -> bytes:
+    return b""
+
+
+JOB = Job("photos/a.jpg", nothing, "a.jpg", 2048)
+ODD = Job("odd\x1b[31m\n.jpg", nothing, "odd.jpg", 1)
+RECEIPT = Receipt("a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True)
+
+
+class Screen:
+    """A reporter for people, and what it has printed."""
+
+    def __init__(self, verbosity: Verbosity = "normal") -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        self.reporter = PeopleReporter(Lines(self._out), Lines(self._err), verbosity)
+
+    @property
+    def out(self) -> str:
+        return self._out.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self._err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "out", "err"),
+    [
+        ("quiet", "", ""),
+        ("normal", "stored photos/a.jpg as a (1).jpg (2.0 KiB, 1.0 KiB/s)\n", ""),
+        (
+            "verbose",
+            "stored photos/a.jpg as a (1).jpg (2.0 KiB, 1.0 KiB/s)\n",
+            "sending photos/a.jpg (attempt 1)\n  3 chunks, 2.0 s, sha1 ab12\n",
+        ),
+    ],
+)
+def test_a_stored_file_is_a_line(verbosity: Verbosity, out: str, err: str) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.started(JOB, 1)
+    screen.reporter.stored(JOB, RECEIPT, 1)
+    assert (screen.out, screen.err) == (out, err)
+
+
+def test_the_name_is_told_only_where_it_is_another() -> None:
+    screen = Screen()
+    same = Receipt("a.jpg", "a.jpg", 10, {}, 0.0, 1, verified=False)
+    screen.reporter.stored(JOB, same, 1)
+    assert screen.out == "stored photos/a.jpg (10 B, -)\n"
+
+
+@pytest.mark.parametrize("verbosity", ["quiet", "normal"])
+def test_a_failure_is_told_however_quiet(verbosity: Verbosity) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.failed(JOB, LostError("The connection broke."), 3)
+    screen.reporter.failed(JOB, SourceError("photos/a.jpg is a folder."), 1)
+    assert screen.err == (
+        "galileo-send: photos/a.jpg: The connection broke. (after 3 attempts)\n"
+        "galileo-send: photos/a.jpg is a folder.\n"
+    )
+    assert not screen.out
+
+
+def test_what_comes_from_elsewhere_does_nothing_to_a_terminal() -> None:
+    screen = Screen("verbose")
+    bad = "worse\x1b[2J\nand more"
+    report = screen.reporter
+    report.started(ODD, 1)
+    report.warned(ODD, bad)
+    report.retrying(ODD, 1, 2.0, LostError(bad))
+    report.failed(ODD, RefusedError({"error": bad}), 1)
+    report.passed(ODD.label, "no ordinary file")
+    report.stored(ODD, Receipt("odd", bad, 1, {}, 1.0, 1, verified=False), 1)
+    printed = (screen.out + screen.err).splitlines()
+    assert len(printed) == 7  # one for each, and one with the hash
+    assert all(line.isprintable() for line in printed)
+
+
+def test_another_attempt_is_told_unless_quiet() -> None:
+    for verbosity, err in (
+        ("normal", "photos/a.jpg: It broke. Attempt 3 begins in 12 s.\n"),
+        ("quiet", ""),
+    ):
+        screen = Screen("quiet" if verbosity == "quiet" else "normal")
+        screen.reporter.retrying(JOB, 2, 12.0, LostError("It broke."))
+        assert screen.err == err
+
+
+@pytest.mark.parametrize(
+    ("tally", "interrupted", "text"),
+    [
+        (Tally(1, 1, 0, 2048), False, "1 of 1 file stored (2.0 KiB in 3.0 s)."),
+        (Tally(5, 2, 1, 0), False, "2 of 5 files stored (0 B in 3.0 s), 1 failed, 2 not sent."),
+        (Tally(5, 2, 0, 0), True, "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 3 not sent."),
+    ],
+)
+def test_a_summary_accounts_for_all_files(tally: Tally, text: str, *, interrupted: bool) -> None:
+    assert summary(tally, 3.0, interrupted=interrupted) == text
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "total", "interrupted", "told"),
+    [
+        ("normal", 1, False, False),
+        ("normal", 2, False, True),
+        ("quiet", 2, False, False),
+        ("quiet", 2, True, True),
+        ("normal", 1, True, True),
+    ],
+)
+def test_a_summary_comes_where_one_line_is_not_all(
+    verbosity: Verbosity, total: int, *, interrupted: bool, told: bool
+) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.ended(Tally(total), 1.0, interrupted=interrupted)
+    assert bool(screen.err) is told
+
+
+def test_progress_in_json_comes_now_and_then_for_each_file() -> None:
+    out, now = io.StringIO(), 0.0
+    report = JsonReporter(Lines(out), lambda: now)
+    other = Job("b", nothing, "b", 10)
+    for moment, job in [(0, JOB), (0.1, JOB), (0.1, other), (EVERY - 0.01, JOB), (EVERY, JOB)]:
+        now = moment
+        report.moved(job, int(now * 100), 2048)
+    said = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(line["file"], line["sent"]) for line in said] == [
+        ("photos/a.jpg", 0),
+        ("b", 10),
+        ("photos/a.jpg", int(EVERY * 100)),
+    ]
+
+
+def test_a_receipt_in_json_has_all_of_it() -> None:
+    out = io.StringIO()
+    JsonReporter(Lines(out), lambda: 0.0).stored(JOB, RECEIPT, 2)
+    assert json.loads(out.getvalue()) == {
+        "event": "stored",
+        "file": "photos/a.jpg",
+        "name": "a.jpg",
+        "stored_name": "a (1).jpg",
+        "size": 2048,
+        "hashes": {"sha1": "ab12"},
+        "seconds": 2.0,
+        "chunks": 3,
+        "verified": True,
+        "warnings": [],
+        "attempts": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "keys"),
+    [
+        (SourceError("Gone."), {"kind": "source", "error": "Gone."}),
+        (UpgradeError("Full.", 503), {"kind": "upgrade", "error": "Full.", "status": 503}),
+        (
+            RefusedError({"error": "No.", "code": "no_space", "free": 5}),
+            {
+                "kind": "refused",
+                "error": "The server refused it: No.",
+                "code": "no_space",
+                "fatal": True,
+                "signal": {"error": "No.", "code": "no_space", "free": 5},
+            },
+        ),
+    ],
+)
+def test_an_error_in_json_has_what_is_known(error: SendError, keys: dict[str, object]) -> None:
+    assert described(error) == keys
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        lines = Lines(stream)
+        os.close(reading)
+        lines.write("nobody hears")
+        lines.write("nor this")
+
+
+def test_what_an_encoding_lacks_is_escaped() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    standard(stream).write("häh \udce4")
+    assert raw.getvalue() == b"h\\xe4h \\udce4\n"

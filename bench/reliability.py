@@ -27,14 +27,14 @@ OPEN = "server.max_connections_per_address = 5000"
 
 STALLING = """
 import os, sys, time
-from galileod.cli import main
+from galileod.cli.main import main
 write, stall = os.write, os.environ["STALL_FILE"]
 def stalling_write(fd, data):
     while os.path.exists(stall):
         time.sleep(0.05)
     return write(fd, data)
 os.write = stalling_write
-main.main()
+main()
 """
 """A galileod whose disk does not answer while a file is there: a disk that stalls cannot be had."""
 

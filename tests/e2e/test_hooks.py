@@ -247,7 +247,7 @@ def killed_at(step: str) -> tuple[str, ...]:
     program = (
         f"import os, signal; from galileod.{module} import {name};"
         f"{name}.{method} = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
-        "from galileod.cli import main; main()"
+        "from galileod.cli.main import main; main()"
     )
     return (sys.executable, "-c", program)
 
@@ -257,11 +257,11 @@ def killed_at(step: str) -> tuple[str, ...]:
     [
         ("storage.local.LocalSink._publish", "rename", False, 0),
         # Published, and not yet in the ledger.
-        ("ledger.Ledger._commit", "rename", True, 1),
-        ("ledger.Ledger._commit", "replace", True, 1),
+        ("ledger.sqlite.Ledger._commit", "rename", True, 1),
+        ("ledger.sqlite.Ledger._commit", "replace", True, 1),
         ("hooks.delivery.Delivery._attempt", "rename", True, 1),
         # The receiver has it, and the ledger does not know.
-        ("outbox.Outbox.delivered", "rename", True, 2),
+        ("ledger.outbox.Outbox.delivered", "rename", True, 2),
     ],
 )
 def test_a_kill_at_any_step_loses_no_delivery_and_invents_none(

@@ -184,7 +184,7 @@ IN_VAIN: Final = "https://elsewhere.example"
 
 FSYNC_TOLD: Final = """
 import os, sys
-from galileod.cli import main
+from galileod.cli.main import main
 fsync = os.fsync
 def telling(fd):
     fsync(fd)
@@ -365,9 +365,9 @@ def test_without_a_file_there_is_nothing_to_read_until_there_is_one(tmp_path: Pa
     flags = ("--listen", "127.0.0.1:0", "--directory", str(tmp_path / "files"))
     missing = tmp_path / "none.toml"
     script = (
-        "import sys; from galileod.cli import main; from galileod.config import file; "
+        "import sys; from galileod.cli.main import main; from galileod.config import file; "
         "file.DEFAULT_FILE = sys.argv.pop(1); "
-        "at = sys.argv.index('--config'); del sys.argv[at : at + 2]; main.main()"
+        "at = sys.argv.index('--config'); del sys.argv[at : at + 2]; main()"
     )
     program = (sys.executable, "-c", script, str(missing))
     with Daemon(tmp_path, flags=flags, program=program) as host:

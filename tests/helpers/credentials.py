@@ -15,7 +15,7 @@ AUDIENCE: Final = "uploads"
 UNSLOWED: Final = """
 from galileod.policy import slowdown
 slowdown.MOST = 0
-from galileod.cli import main
+from galileod.cli.main import main
 main()
 """
 """A daemon in which nobody waits for having failed: many tests fail from one address."""

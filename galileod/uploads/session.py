@@ -34,7 +34,7 @@ from galileod.policy.pacing import Pacer, least_credit
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Finished, HashClaim, Ignored, Metadata
-from galileod.protocol.receiver import UploadReceiver
+from galileod.protocol.receiver import AskFinished, Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
 from galileod.shutdown import Interrupt
 from galileod.storage.base import (
@@ -252,9 +252,9 @@ class Session:
                 ) from None
         raise TransportClosed("the connection was lost")
 
-    def take_credits(self, pacer: Pacer, room: int) -> list[int]:
+    def take_credits(self, pacer: Pacer, room: int) -> list[Credit | AskFinished]:
         """Take credits out of the memory; all at once, so that others see what is left."""
-        taken, window = list[int](), self.receiver.window
+        taken, window = list[Credit | AskFinished](), self.receiver.window
         began, current = self.config.chunks, self.context.config.chunks
         # What was lowered since this upload began holds for what it is granted from now on, but
         # for the chunk of clients that know one size: they would fail.
@@ -265,14 +265,14 @@ class Session:
             # What earlier credits left over is void once none is out.
             promised = window.promised if window.outstanding else 0
             wanted = min(pacer.credit(promised, room), largest)
-            credit = self.receiver.grant(wanted, most)
-            if credit is None:
+            granted = self.receiver.grant(wanted, most)
+            if granted is None:
                 break
-            if credit:
-                pacer.granted(credit, now)
+            if isinstance(granted, Credit):
+                pacer.granted(granted.length, now)
+                self.transport.allow(granted.length)
             self.account.settle(window.promised)
-            self.transport.allow(credit)
-            taken.append(credit)
+            taken.append(granted)
             room = self.account.room
         self.progress.granted(window.outstanding)
         return taken

@@ -303,7 +303,7 @@ class Server:
                     reason = await serve_upload(session)
                 finally:
                     stored = session.stored
-            if not transport.heard_out:
+            if not transport.peer_ended:
                 await drop_until_quiet(stream, self._context.config.timeouts.close)
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])

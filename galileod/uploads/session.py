@@ -20,13 +20,8 @@ from galileod.ledger.sqlite import LedgerError
 from galileod.metrics import DISCONNECTED
 from galileod.net.addresses import network_of_peer
 from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
-from galileod.net.websocket import (
-    FrameError,
-    PeerSilent,
-    StillComing,
-    TransportClosed,
-    WebSocketTransport,
-)
+from galileod.net.watch import MessageIncomplete, PeerSilent
+from galileod.net.websocket import FrameError, TransportClosed, WebSocketTransport
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
 from galileod.policy.names import safe_name
@@ -228,7 +223,7 @@ class Session:
         window = self.receiver.window
         # What earlier credits left over is void once none is out.
         promised = window.promised if window.outstanding else 0
-        self.transport.settle(promised)
+        self.transport.budget.promise(promised, window.largest)
         if not promised:
             self.account.settle(0)
         taken = self.take_credits(pacer, self.account.room)
@@ -242,7 +237,7 @@ class Session:
 
     async def wait_for_memory(self) -> int:
         """Stand in line for the smallest share, in bytes, while the client is there."""
-        with self.transport.gone.guard():
+        with self.transport.disconnected.guard():
             try:
                 with trio.fail_after(self.config.timeouts.idle):
                     return await self.account.turn()
@@ -270,8 +265,8 @@ class Session:
                 break
             if isinstance(granted, Credit):
                 pacer.granted(granted.length, now)
-                self.transport.allow(granted.length)
             self.account.settle(window.promised)
+            self.transport.budget.promise(window.promised, window.largest)
             taken.append(granted)
             room = self.account.room
         self.progress.granted(window.outstanding)
@@ -287,7 +282,7 @@ class Session:
                 message = await self.next_message(
                     self.config.timeouts.idle, self.rate.left if judged else math.inf
                 )
-            except StillComing:
+            except MessageIncomplete:
                 pass  # fast enough or not: the meter says
             received, self.received = self.received, self.transport.received
             if judged:

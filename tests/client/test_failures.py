@@ -219,7 +219,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     "an unknown opcode": (says((0x3, b"{}")), "nonsense", "rules of WebSocket"),
     "data": (says((BINARY, b"data")), "nonsense", "sent data, where only signals may come"),
     "an endless signal": (says((TEXT, b" " * 200_000)), "nonsense", "far too long"),
-    "close before the file": (says((TEXT, b'{"close": true}')), "nonsense", "sent close, which is not"),
+    "close before the file": (says((TEXT, b'{"close": true}')), "nonsense", "sent close, which"),
     "too many readies": (
         says(*[(TEXT, b'{"ready": true, "chunksize": 1}')] * 3000),
         "nonsense", "ready signals are unanswered",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event
 
+from galileod.net.budget import DataBudget
 from galileod.net.frames import (
     MAX_FRAGMENTS,
     PART,
@@ -17,6 +18,7 @@ from galileod.net.frames import (
     TEXT_LIMIT,
     FrameSplitter,
     FrameTooLarge,
+    Unmask,
 )
 
 HEADER_LIMIT = 14
@@ -91,11 +93,10 @@ def judge(splitter: FrameSplitter, pieces: Sequence[bytes]) -> Verdict | None:
     return (refused.text, refused.length, seen) if refused else None
 
 
-def splitter_allowing(*lengths: int) -> FrameSplitter:
-    splitter = FrameSplitter(xor)
-    for length in lengths:
-        splitter.allow(length)
-    return splitter
+def splitter_allowing(*lengths: int, unmask: Unmask = xor) -> FrameSplitter:
+    budget = DataBudget()
+    budget.promise(sum(lengths), max(lengths, default=0))
+    return FrameSplitter(unmask, budget)
 
 
 def taken_out(splitter: FrameSplitter) -> bytes:
@@ -198,7 +199,7 @@ def test_what_a_message_leaves_over_may_be_used_by_the_next() -> None:
 def test_leave_may_be_given_between_two_messages() -> None:
     splitter = splitter_allowing(10)
     assert judge(splitter, [frame(BINARY, 10)]) is None
-    splitter.allow(20)
+    splitter.budget.promise(30, 20)
     assert judge(splitter, [frame(BINARY, 20)]) is None
 
 
@@ -516,8 +517,7 @@ def test_masking_goes_on_across_any_cut(key: bytes, payload: bytes, places: list
 
 @pytest.mark.parametrize("length", [1, SMALL_PIECE - 1, SMALL_PIECE, 5 * SMALL_PIECE + 3])
 def test_a_message_that_trickles_in_is_held_in_few_pieces(length: int) -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(length)
+    splitter = splitter_allowing(length, unmask=unmasked)
     data = header(BINARY, length, key=bytes(4)) + bytes(length)
     for byte in data:
         splitter.feed(bytes([byte]), 0.0, PLENTY)
@@ -528,8 +528,8 @@ def test_a_message_that_trickles_in_is_held_in_few_pieces(length: int) -> None:
 
 @given(st.lists(st.integers(1, 3 * SMALL_PIECE), min_size=1, max_size=60))
 def test_pieces_of_any_size_are_joined_where_they_are_small(sizes: list[int]) -> None:
-    splitter, length = FrameSplitter(unmasked), sum(sizes)
-    splitter.allow(length)
+    length = sum(sizes)
+    splitter = splitter_allowing(length, unmask=unmasked)
     splitter.feed(header(BINARY, length, key=bytes(4)), 0.0, PLENTY)
     for size in sizes:
         splitter.feed(bytes(size), 0.0, PLENTY)
@@ -541,8 +541,7 @@ def test_pieces_of_any_size_are_joined_where_they_are_small(sizes: list[int]) ->
 @pytest.mark.parametrize("step", [100_000, PART // 4, PART - 1, PART, 3 * PART])
 @pytest.mark.parametrize("length", [PART, 4 * PART, 4 * PART + 1, 9 * PART // 2])
 def test_a_long_message_comes_in_parts(step: int, length: int) -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(length)
+    splitter = splitter_allowing(length, unmask=unmasked)
     data = header(BINARY, length, key=bytes(4)) + bytes(length)
     for start in range(0, len(data), step):
         splitter.feed(data[start : start + step], 0.0, PLENTY)
@@ -555,8 +554,7 @@ def test_a_long_message_comes_in_parts(step: int, length: int) -> None:
 
 
 def test_a_part_is_there_as_soon_as_it_is_large_enough() -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(2 * PART)
+    splitter = splitter_allowing(2 * PART, unmask=unmasked)
     splitter.feed(header(BINARY, 2 * PART, key=bytes(4)) + bytes(PART - 1), 0.0, PLENTY)
     assert not splitter.parts
     splitter.feed(bytes(1), 0.0, PLENTY)
@@ -567,8 +565,7 @@ def test_a_part_is_there_as_soon_as_it_is_large_enough() -> None:
 
 
 def test_a_long_message_in_short_frames_comes_in_parts() -> None:
-    splitter, size = FrameSplitter(unmasked), 64 * 1024
-    splitter.allow(4 * PART)
+    splitter, size = splitter_allowing(4 * PART, unmask=unmasked), 64 * 1024
     frames = 4 * PART // size
     for number in range(frames):
         opcode = CONTINUATION if number else BINARY

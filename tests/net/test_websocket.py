@@ -27,16 +27,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
-from galileod.net import websocket as transport
+from galileod.net import guarded
 from galileod.net.frames import PART, TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
-from galileod.net.websocket import (
-    FrameError,
-    PeerSilent,
-    StillComing,
-    TransportClosed,
-    WebSocketTransport,
-    open_transport,
-)
+from galileod.net.watch import MessageIncomplete, PeerSilent
+from galileod.net.websocket import FrameError, TransportClosed, WebSocketTransport, open_transport
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -89,6 +83,11 @@ async def linked(
             yield link, peer, watched
 
 
+def allow(link: WebSocketTransport, length: int) -> None:
+    """One more BINARY message of at most `length` bytes may come."""
+    link.budget.promise(link.budget.promised + length, max(link.budget.largest, length))
+
+
 async def rest_of(peer: RawPeer, watched: Watched) -> list[Frame]:
     """Whatever was sent to the peer and not read yet."""
     await trio.testing.wait_all_tasks_blocked()
@@ -129,7 +128,7 @@ async def test_messages_in_pieces_with_pings_between_them_come_whole(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, _):
-        link.allow(10)
+        allow(link, 10)
         parts = [
             frame(BINARY, b"abc", final=False),
             frame(PING, b"are you there"),
@@ -215,7 +214,7 @@ async def test_messages_parts_and_signals_keep_their_order(
     async with linked() as (link, peer, _):
         for kind in kinds:
             if isinstance(kind, int):
-                link.allow(kind)
+                allow(link, kind)
 
         async def send() -> None:
             for start, end in pairwise(edges):
@@ -230,7 +229,7 @@ async def test_messages_parts_and_signals_keep_their_order(
 
 async def test_a_message_in_fragments_comes_in_parts_as_well(autojump_clock: MockClock) -> None:
     async with linked() as (link, peer, _):
-        link.allow(LONG + 3)
+        allow(link, LONG + 3)
         begin = long_frame(LONG, final=False)
         await peer.send(begin + frame(PING) + frame(CONTINUATION, b"end") + FIRST)
         assert await whole(link) == begin[-LONG:] + b"end"
@@ -241,16 +240,16 @@ async def test_a_peer_is_read_no_further_than_what_comes_is_taken(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, watched):
-        link.allow(LONG)
-        link.allow(LONG)
+        allow(link, LONG)
+        allow(link, LONG)
         data = long_frame(LONG)
         await peer.send(data * 2)
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read <= 3 * PART + transport.READ
+        assert watched.read <= 3 * PART + guarded.READ
         first = await link.receive(5)
         assert isinstance(first, MessagePart)
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read <= 4 * PART + transport.READ
+        assert watched.read <= 4 * PART + guarded.READ
         assert await whole(link, first) == data[-LONG:]
         assert await whole(link) == data[-LONG:]
 
@@ -259,7 +258,7 @@ async def test_an_end_in_the_middle_of_a_message_follows_its_parts(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, _):
-        link.allow(LONG)
+        allow(link, LONG)
         data = long_frame(LONG)
         await peer.send(data[:-1])
         await peer.stream.aclose()
@@ -278,7 +277,7 @@ async def test_a_breach_in_the_middle_of_a_message_follows_its_parts(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, watched):
-        link.allow(LONG)
+        allow(link, LONG)
         await peer.send(long_frame(2 * PART, final=False) + frame(TEXT, b"x"))
         part = await link.receive(5)
         assert isinstance(part, MessagePart)
@@ -292,7 +291,7 @@ async def test_nothing_is_lost_when_receiving_is_cut_short(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     async with linked() as (link, peer, _):
-        link.allow(LONG)
+        allow(link, LONG)
         data = long_frame(LONG)
 
         async def trickle() -> None:
@@ -307,7 +306,7 @@ async def test_nothing_is_lost_when_receiving_is_cut_short(
         while True:
             try:
                 message = await link.receive(5, 0.7)
-            except StillComing:
+            except MessageIncomplete:
                 cuts += 1
                 continue
             assert not isinstance(message, str)
@@ -325,7 +324,7 @@ async def test_a_message_says_when_it_came_not_when_it_was_taken(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, _):
-        link.allow(100)
+        allow(link, 100)
         began = trio.current_time()
         data = frame(BINARY, b"x" * 100)
         await peer.send(data[:50])
@@ -355,7 +354,7 @@ async def test_too_large_a_message_is_refused_on_its_header(
     autojump_clock: MockClock, *, head: bytes, text: bool, length: int, together: bool
 ) -> None:
     async with linked() as (link, peer, watched):
-        link.allow(100)
+        allow(link, 100)
         began = trio.current_time()
         good = frame(TEXT, b"good")
         for piece in [good + head] if together else [good, head]:
@@ -432,28 +431,28 @@ async def test_a_peer_that_was_granted_nothing_can_make_us_hold_little(
     async with linked() as (link, peer, watched):
         await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
         await trio.testing.wait_all_tasks_blocked()
-        assert max(size or 0 for size in watched.read_sizes) == transport.READ_UNGRANTED
+        assert max(size or 0 for size in watched.read_sizes) == guarded.READ_UNGRANTED
         # One message on its way to us, one that waits, one in the making.
-        assert watched.read < 4 * (20_000 + transport.READ_UNGRANTED)
+        assert watched.read < 4 * (20_000 + guarded.READ_UNGRANTED)
         for _ in range(50):
             assert await link.receive(5) == "x" * 20_000
-        link.allow(transport.READ)
+        allow(link, guarded.READ)
         await peer.send(frame(PING))
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read_sizes[-1] == transport.READ
+        assert watched.read_sizes[-1] == guarded.READ
 
 
 async def test_what_was_granted_and_came_lets_a_peer_make_us_hold_no_more_than_before(
     autojump_clock: MockClock,
 ) -> None:
     async with linked() as (link, peer, watched):
-        link.allow(100_000)
+        allow(link, 100_000)
         await peer.send(frame(BINARY, bytes(100_000), key=bytes(4)))
         assert (await link.receive(5)) is not None
         before = watched.read
         await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read - before < 4 * (20_000 + transport.READ_UNGRANTED)
+        assert watched.read - before < 4 * (20_000 + guarded.READ_UNGRANTED)
 
 
 async def test_what_messages_left_over_may_not_come_once_that_is_settled(
@@ -461,11 +460,11 @@ async def test_what_messages_left_over_may_not_come_once_that_is_settled(
 ) -> None:
     async with linked() as (link, peer, _):
         for _ in range(3):
-            link.allow(100)
+            allow(link, 100)
         for length in (1, 100):
             await peer.send(frame(BINARY, bytes(length)))
         assert (await link.receive(5)) is not None
-        link.settle(100)  # for the one that has come and was not received
+        link.budget.promise(100, 100)  # for the one that has come and was not received
         await peer.send(frame(BINARY, b"more"))
         message = await link.receive(5)
         assert isinstance(message, BinaryMessage)

@@ -21,8 +21,9 @@ from galileod.net.streams import close_in_order, drop_until_quiet
 from galileod.net.tls import CertificateError, HandshakeError, load_context
 from galileod.net.websocket import TransportClosed, open_transport
 from galileod.storage.base import StorageError
+from galileod.uploads.connection import Connection
 from galileod.uploads.context import Context
-from galileod.uploads.session import Session, serve_upload
+from galileod.uploads.session import serve_upload
 
 from .caps import Cap
 from .handshake import Incoming
@@ -298,11 +299,11 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                session = Session(self._context, transport, peer.user, peer.name, log, grant)
+                connection = Connection(self._context, transport, peer, log, grant)
                 try:
-                    reason = await serve_upload(session)
+                    reason = await serve_upload(connection)
                 finally:
-                    stored = session.stored
+                    stored = connection.stored > 0
             if not transport.peer_ended:
                 await drop_until_quiet(stream, self._context.config.timeouts.close)
         except* TransportClosed as gone:

@@ -223,6 +223,18 @@ def test_limits_that_were_lowered_meanwhile_apply_to_the_next_credits() -> None:
     assert upload.grant(chunks_of(100, 100, in_flight=8)) == [100, 100, 100]
 
 
+def test_credits_that_are_taken_at_once_leave_the_others_their_part_of_the_memory() -> None:
+    chunks = chunks_of(100, 100, in_flight=8, memory=1000)
+    upload = Upload(100_000, pool_for(chunks), chunks)
+    for _ in range(10):
+        for _ in upload.grant():
+            upload.now += 1  # a long path, on which the pacer asks for much ahead
+            upload.send(100)
+    assert upload.flow._pacer.window > 300
+    assert upload.grant() == [100, 100]
+    assert upload.account.held == 200, "a fifth of the memory"
+
+
 def test_a_credit_does_not_become_smaller_than_a_fixed_chunk_size_of_the_beginning() -> None:
     began = chunks_of(64 * KIB, 8192 * KIB, in_flight=1)
     upload = Upload(10_000_000, pool_for(began), began)

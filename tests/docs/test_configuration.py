@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
 import pytest
-from docs.tables import DOCS, ROOT, codes, rows, section
+from attrs import frozen
+from docs.tables import DOCS, ROOT, codes, section
 
 from galileod.config.file import load
 from galileod.config.model import KEYS, Config, value_of
@@ -15,7 +16,24 @@ from galileod.daemon.reload import NEEDS_RESTART
 from galileod.units import Duration, Size
 
 TEXT: Final = (DOCS / "configuration.md").read_text()
-TABLE: Final = {codes(row[0])[0]: row[1:] for row in rows(section(TEXT, "Keys")) if len(row) == 5}
+ENTRY: Final = re.compile(r"^#### (\S+)\n\n(.+) · Default: (.+) · Reload: (.+)\n\n\S", re.MULTILINE)
+
+
+@frozen
+class Entry:
+    """What stands below the heading of a key."""
+
+    key: str
+    type: str
+    default: str
+    reload: str
+
+
+def entries(text: str) -> dict[str, Entry]:
+    return {match[1]: Entry(*match.groups()) for match in ENTRY.finditer(text)}
+
+
+ENTRIES: Final = entries(TEXT)
 NOT_SET: Final = "not set"
 RELOADS: Final = {"at once", "new connections", "new uploads", "restart"}
 WORDS: Final[dict[object, str]] = {
@@ -35,14 +53,14 @@ def annotation(key: str) -> object:
     return members[0] if len(members) == 1 and get_origin(kind) is not tuple else kind
 
 
-def test_the_tables_have_every_key_in_the_order_of_the_code() -> None:
-    assert tuple(TABLE) == KEYS
+def test_the_document_has_every_key_in_the_order_of_the_code() -> None:
+    assert tuple(ENTRIES) == KEYS
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_default_is_that_of_the_code(tmp_path: Path, key: str) -> None:
     default = value_of(Config(), key)
-    told = TABLE[key][1]
+    told = ENTRIES[key].default
     if default is None:
         assert told == NOT_SET
         return
@@ -55,9 +73,9 @@ def test_the_default_is_that_of_the_code(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_the_type_is_that_of_the_code(key: str) -> None:
-    kind, told = annotation(key), TABLE[key][0]
+    kind, told = annotation(key), ENTRIES[key].type.lower()
     if get_origin(kind) is Literal:
-        assert codes(told) == [f'"{word}"' for word in get_args(kind)]
+        assert codes(ENTRIES[key].type) == [f'"{word}"' for word in get_args(kind)]
     elif kind in WORDS:
         assert told == WORDS[kind]
     elif kind is str:
@@ -66,16 +84,16 @@ def test_the_type_is_that_of_the_code(key: str) -> None:
         assert "list of " in told
 
 
-def test_a_reload_applies_what_the_table_says() -> None:
-    assert {row[2] for row in TABLE.values()} == RELOADS
-    restart = [key for key, row in TABLE.items() if row[2] == "restart"]
+def test_what_needs_a_restart_is_what_the_code_keeps() -> None:
+    assert {each.reload for each in ENTRIES.values()} == RELOADS
+    restart = [each.key for each in ENTRIES.values() if each.reload == "restart"]
     assert restart == list(NEEDS_RESTART)
 
 
 def test_each_key_stands_below_the_heading_of_its_section() -> None:
     for field in attrs.fields(Config):
-        below = [codes(row[0])[0] for row in rows(section(TEXT, f"[{field.name}]"))]
-        assert below == [key for key in KEYS if key.startswith(f"{field.name}.")]
+        below = entries(section(TEXT, f"[{field.name}]"))
+        assert list(below) == [key for key in KEYS if key.startswith(f"{field.name}.")]
 
 
 def test_the_shipped_file_names_every_key_with_its_default() -> None:

@@ -39,7 +39,7 @@ class Place:
 
 
 class LocalSink(Sink):
-    """The spool file `upload`, to be published at `path`.
+    """The spool file `file`, to be published at `path`.
 
     Its blocking parts run in threads, one at a time.
     """
@@ -47,16 +47,14 @@ class LocalSink(Sink):
     def __init__(
         self,
         place: Place,
-        upload: str,
-        path: str,
         file: SpoolFile,
+        path: str,
         on_conflict: OnConflict,
         *,
         durable: bool,
     ) -> None:
         self.replaces = on_conflict == "replace"
         self._place = place
-        self._spooled = upload
         self._folder, _, self._name = path.rpartition("/")
         self._file = file
         self._on_conflict = on_conflict
@@ -104,7 +102,7 @@ class LocalSink(Sink):
         self._file.finish()
         with place.folders.open(self._folder) as folder:
             name = publish.publish(
-                place.spool.fd, self._spooled, folder.fd, self._name, self._on_conflict
+                place.spool.fd, self._file.name, folder.fd, self._name, self._on_conflict
             )
             try:
                 if self._durable:
@@ -119,7 +117,7 @@ class LocalSink(Sink):
 
     def _discard(self) -> None:
         self._open = False
-        self._place.spool.remove(self._spooled)
+        self._place.spool.remove(self._file.name)
         self._file.close()
 
 

@@ -31,14 +31,15 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class SpoolFile:
-    """The open file `fd`. All methods block, and are called one at a time.
+    """The file `name` in the spool, open as `fd`. All methods block; one is called at a time.
 
     With `durable`, the file is on the disk after `finish`.
     """
 
     def __init__(
-        self, fd: int, hashers: ThreadPoolExecutor, timings: Timings, *, durable: bool
+        self, name: str, fd: int, hashers: ThreadPoolExecutor, timings: Timings, *, durable: bool
     ) -> None:
+        self.name = name
         self.running_hash = RunningHash(hashers)
         self._fd = fd
         self._timings = timings
@@ -86,7 +87,7 @@ class SpoolFile:
             os.close(self._fd)
         except OSError as error:
             # Linux frees the descriptor all the same, and the fsync has reported what matters.
-            _log.warning("storage.close_failed", reason=str(error))
+            _log.warning("storage.close_failed", path=self.name, reason=str(error))
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         rest = [memoryview(piece) for piece in pieces]

@@ -86,8 +86,8 @@ class LocalStore(Store):
             self._create, upload, path, reject, limiter=self.threads.openers
         )
         durable = settings.durability == "full"
-        file = SpoolFile(fd, self.threads.hashers, self._timings, durable=durable)
-        return LocalSink(self._place, upload, path, file, settings.on_conflict, durable=durable)
+        file = SpoolFile(upload, fd, self.threads.hashers, self._timings, durable=durable)
+        return LocalSink(self._place, file, path, settings.on_conflict, durable=durable)
 
     async def free(self) -> int:
         """What the filesystem has left for users other than root."""

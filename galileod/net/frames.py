@@ -28,8 +28,8 @@ USUAL_FRAGMENT: Final = 256
 """Bytes of a frame from a client that legitimately sends small frames."""
 
 PART: Final = 2 * 1024 * 1024
-"""Bytes of a BINARY message that are delivered before it is complete: enough to be worth a thread
-hop, and few enough to be in the processor's cache when they are hashed and written."""
+"""Bytes of a BINARY message that are delivered before it is complete, unless the store prefers
+another size (`part_size`)."""
 
 SMALL_PIECE: Final = 16 * 1024
 """A piece of a message with fewer bytes is joined with the next one: for a message that arrives
@@ -90,15 +90,16 @@ class FrameSplitter:
     """Parses the bytes of the incoming direction of a connection, from the first frame on.
 
     Holds at most one frame header (14 bytes) and the payload of BINARY messages, which `budget`
-    limits. The owner empties `parts`, and takes the oldest of `messages` each time the library
-    delivers a BINARY message.
+    limits; `part_size` bytes of a message make a part. The owner empties `parts`, and takes the
+    oldest of `messages` each time the library delivers a BINARY message.
     """
 
-    def __init__(self, unmask: Unmask, budget: DataBudget) -> None:
+    def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
         self.budget = budget
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()
         self._unmask = unmask
+        self._part_size = part_size
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""
@@ -194,7 +195,7 @@ class FrameSplitter:
         else:
             self._pieces.append(piece)
         self._gathered += len(piece)
-        if self._gathered >= PART and (self._payload_left or not self._final):
+        if self._gathered >= self._part_size and (self._payload_left or not self._final):
             self.parts.append(MessagePart(self._gather()))
 
     def _end_frame(self, passed: bytearray, now: float) -> None:

@@ -31,7 +31,7 @@ from galileod.masking import apply_mask
 from galileod.shutdown import Interrupt
 
 from .budget import DataBudget
-from .frames import BinaryMessage, FrameSplitter, FrameTooLarge
+from .frames import PART, BinaryMessage, FrameSplitter, FrameTooLarge
 from .guarded import READ, GuardedStream, Message
 from .sending import TEXT, encode_close, encode_frame
 
@@ -166,17 +166,17 @@ class WebSocketTransport:
 
 @asynccontextmanager
 async def open_transport(
-    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float
+    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int = PART
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request with the Sec-WebSocket-Key `key`; WebSocket follows on `stream`.
 
-    `surplus` is what was read beyond the request head. The stream stays open at the end. Raises
-    TransportClosed if the answer cannot be sent within `timeout` seconds.
+    `surplus` is what was read beyond the request head, `part_size` that of a MessagePart in bytes.
+    The stream stays open. Raises TransportClosed if the answer is not sent within `timeout` s.
     """
-    # One part waits in the channel while another is stored and the next is gathered.
+    # One part waits here while another is stored and the next is gathered.
     into, messages = trio.open_memory_channel[Message | None](1)
     # File data is unmasked in C: wsproto's Python is ten times slower, and gets TEXT messages only.
-    splitter = FrameSplitter(apply_mask, DataBudget())
+    splitter = FrameSplitter(apply_mask, DataBudget(), part_size)
     guarded = GuardedStream(stream, key, surplus, splitter, into)
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(

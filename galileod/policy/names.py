@@ -1,6 +1,6 @@
 r"""Safe file names: any string that a client sends becomes a plain name, or is refused.
 
-The rules, in order (README, "Names"):
+The rules, in order (docs/names.md):
 
 1. Unicode form NFC, so that a name typed on two systems is the same name.
 2. Only what follows the last `/` or `\` is used: clients send paths, some of them hostile.

@@ -298,7 +298,8 @@ class Server:
         reason, stored = "stopped at once", False
         log.info("connection.opened")
         try:
-            async with open_transport(stream, key, surplus, timeout) as transport:
+            part_size = self._context.store.part_size
+            async with open_transport(stream, key, surplus, timeout, part_size) as transport:
                 connection = Connection(self._context, transport, peer, log, grant)
                 try:
                     reason = await serve_upload(connection)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from galileod.ledger.sqlite import LedgerError
+from galileod.ledger.base import LedgerError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError

@@ -32,7 +32,9 @@ async def serve_upload(connection: Connection) -> str:
         upload = Upload(upload_id, metadata, grant, config, path, log)
         with storage_faults():
             async with (
-                context.reserve(upload.id, grant, receiver, log) as reservation,
+                context.admission.admit(
+                    upload.id, grant, metadata.size, lambda: receiver.window.remaining, log
+                ) as reservation,
                 await context.store.create(upload.id, upload.path) as sink,
             ):
                 log.info("upload.started")
@@ -44,7 +46,7 @@ async def serve_upload(connection: Connection) -> str:
                         upload.id, metadata.size, sha1, claim, grant.user, peer.name
                     )
                     await reservation.promise(sink, receipt)
-                async with context.publishing(sink):
+                async with context.publication.hold(replaces=sink.replaces):
                     stored = await sink.commit()
                     await reservation.become(stored)
         connection.stored += 1

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import trio
+from helpers.memory_store import MemorySink, MemoryStore
 from helpers.wire import (
     BINARY,
     CONTINUATION,
@@ -14,7 +15,6 @@ from helpers.wire import (
 )
 
 from galileod.storage.base import Stored
-from galileod.storage.memory import MemorySink, MemoryStore
 
 DATA = bytes(range(256)) * 4
 

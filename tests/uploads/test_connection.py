@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.wire import (
     BINARY,
     PING,
@@ -19,7 +20,6 @@ from galileod.config.model import Config
 from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
 from galileod.net.settings import Timeouts
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)
@@ -87,7 +87,7 @@ async def test_an_upload_that_had_not_begun_is_told_that_the_server_stops(
         assert (signal["code"], signal["fatal"]) == ("shutting_down", True)
         assert await client.closed() == (1001, "shutting_down")
         assert trio.current_time() == began
-    assert store.files == {}
+    assert store.contents == {}
 
 
 async def test_a_client_that_does_not_read_the_answer_to_its_upgrade_is_given_up(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.uploading import DATA, SHA1, StubbornStore, hash_of, of_event, sleeping, the_end
 from helpers.wire import (
     CLOSE,
@@ -18,7 +19,6 @@ from trio_websocket import ConnectionClosed
 from galileod.config.model import Config
 from galileod.net.streams import QUIET
 from galileod.policy.settings import Hash, Limits
-from galileod.storage.memory import MemoryStore
 from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -56,7 +56,7 @@ async def test_what_is_refused_gets_its_fault_and_a_close_and_leaves_nothing(
     expected: Mapping[str, object],
 ) -> None:
     store = MemoryStore("reject")
-    store.files["taken"] = b"first"
+    store.contents["taken"] = b"first"
     config = Config(limits=Limits(max_file_size=Size(2000)), hash=Hash(required=True))
     with capture_logs() as logs:
         async with serving(store, with_chunks(500, 2, config)) as wire:
@@ -76,7 +76,7 @@ async def test_what_is_refused_gets_its_fault_and_a_close_and_leaves_nothing(
             assert await client.closed() == (1008, expected["code"])
             assert trio.current_time() == began + 5
             await wire.all_ended()
-    assert store.files == {"taken": b"first"}
+    assert store.contents == {"taken": b"first"}
     assert store.open_sinks == 0
     assert the_end(logs)["code"] == expected["code"]
     assert the_end(logs)["log_level"] == "warning"
@@ -100,7 +100,7 @@ async def test_a_file_of_another_size_than_was_said_is_refused(
         assert signal["error"] == f"Expected: {len(DATA)} bytes. Got: {len(data)} bytes."
         assert signal["code"] == "size_mismatch"
         assert (signal["expected"], signal["received"]) == (len(DATA), len(data))
-    assert store.files == {}
+    assert store.contents == {}
 
 
 async def test_a_client_that_does_not_close_is_closed_after_the_close_time(
@@ -186,5 +186,5 @@ async def test_a_client_that_leaves_while_its_file_is_committed_has_stored_it(
             with pytest.raises(ConnectionClosed):
                 await client.upload("a.bin", DATA)
             await wire.all_ended()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
     assert the_end(logs)["event"] == "upload.stored"

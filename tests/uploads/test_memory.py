@@ -2,6 +2,7 @@
 
 import trio
 from attrs import evolve
+from helpers.memory_store import MemoryStore
 from helpers.uploading import begin
 from helpers.wire import serving, text_frame
 from trio.testing import MockClock
@@ -9,7 +10,6 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks, Limits
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration, Size
 
 KIB = 1024
@@ -70,7 +70,7 @@ async def test_many_uploads_share_a_small_memory_and_all_are_stored(
 
                 nursery.start_soon(upload)
         assert wire.context.pool.share.held == 0
-    assert store.files == content
+    assert store.contents == content
 
 
 async def test_what_short_chunks_left_over_is_no_leave_to_send_while_waiting(
@@ -107,7 +107,7 @@ async def test_a_client_with_smaller_chunks_than_its_credits_is_served_out_of_th
         await client.send({"finished": True})
         assert await client.receive() == {"close": True}
         await client.close()
-    assert store.files == {"a": bytes(100_000)}
+    assert store.contents == {"a": bytes(100_000)}
 
 
 async def test_a_client_that_never_sends_holds_no_more_than_the_head_start(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from helpers.memory_store import MemorySink, MemoryStore
 from helpers.uploading import (
     begin,
 )
@@ -11,10 +12,9 @@ from helpers.wire import serving
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.ledger.sqlite import LedgerError
+from galileod.ledger.base import LedgerError
 from galileod.policy.settings import Quota
 from galileod.storage.local import LocalStore
-from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.storage.settings import Storage
 from galileod.units import Size
 
@@ -35,7 +35,7 @@ async def test_quota_is_held_by_an_upload_and_given_back_when_it_fails(
         assert await again.upload("b", bytes(41)) == {"close": True}
         full = await begin(wire, "c", 60)
         assert (await full.receive())["used"] == 41
-    assert store.files == {"b": bytes(41)}
+    assert store.contents == {"b": bytes(41)}
 
 
 class SmallStore(MemoryStore):
@@ -75,7 +75,7 @@ async def test_a_ledger_that_fails_before_the_upload_refuses_it(
 ) -> None:
     async with serving(MemoryStore()) as wire:
         with monkeypatch.context() as patch:
-            patch.setattr("galileod.ledger.sqlite.Ledger._reserve", broken)
+            patch.setattr("galileod.ledger.sqlite.SqliteLedger.reserve", broken)
             client = await begin(wire, "a", 1)
             assert (await client.receive())["code"] == "storage_failed"
         again = await wire.open()
@@ -87,19 +87,19 @@ async def test_a_ledger_that_fails_after_the_file_is_stored_loses_neither_file_n
 ) -> None:
     store = MemoryStore()
     async with serving(store, Config(quota=Quota(total_files=1)), settled=False) as wire:
-        monkeypatch.setattr("galileod.ledger.sqlite.Ledger._commit", broken)
+        monkeypatch.setattr("galileod.ledger.sqlite.SqliteLedger.commit", broken)
         client = await wire.open()
         assert await client.upload("a", b"x") == {"close": True}
         full = await begin(wire, "b", 1)
         assert (await full.receive())["code"] == "quota_exceeded"
-    assert store.files == {"a": b"x"}
+    assert store.contents == {"a": b"x"}
 
 
 async def test_files_that_replace_each_other_at_once_leave_the_ledger_right(
     tmp_path: Path,
 ) -> None:
-    config = Config(storage=Storage(directory=str(tmp_path), on_conflict="replace"))
-    store = LocalStore.open(str(tmp_path), "replace", "none")
+    storage = Storage(directory=str(tmp_path), on_conflict="replace", durability="none")
+    config, store = Config(storage=storage), LocalStore.open(storage)
     async with serving(store, config) as wire:
         for _ in range(5):
             async with trio.open_nursery() as nursery:

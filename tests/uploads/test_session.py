@@ -3,6 +3,7 @@
 import pytest
 import structlog
 import trio
+from helpers.memory_store import MemorySink, MemoryStore
 from helpers.uploading import (
     CHUNK,
     DATA,
@@ -27,7 +28,6 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
 from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
-from galileod.storage.memory import MemorySink, MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -67,7 +67,7 @@ async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
         assert await client.receive() == {"ready": True}
         await client.send({"finished": 1})
         assert await client.receive() == {"close": True, "name": "a.bin"}
-    assert store.files == {"a.bin": b"abc"}
+    assert store.contents == {"a.bin": b"abc"}
 
 
 @pytest.mark.parametrize("step", ["create", "write", "digest", "commit"])
@@ -91,7 +91,7 @@ async def test_a_storage_that_fails_fails_one_upload(
             assert ("a bug" in signal["error"]) is False
             assert await client.closed() == (close_code, code)
             await wire.all_ended()
-            assert (store.files, store.open_sinks) == ({}, 0)
+            assert (store.contents, store.open_sinks) == ({}, 0)
             end = the_end(logs)
             assert (end["code"], end["log_level"]) == (code, level)
             if code == "internal":
@@ -106,7 +106,7 @@ async def test_a_storage_that_fails_fails_one_upload(
             again = await wire.open()
             assert await again.upload("a.bin", DATA) == {"close": True}
             await again.close()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 async def test_a_storage_that_fails_in_the_middle_of_a_chunk_is_told_at_once(
@@ -123,7 +123,7 @@ async def test_a_storage_that_fails_in_the_middle_of_a_chunk_is_told_at_once(
         assert trio.current_time() == began
         await raw.stream.aclose()
         await wire.all_ended()
-    assert (store.files, store.open_sinks) == ({}, 0)
+    assert (store.contents, store.open_sinks) == ({}, 0)
 
 
 @pytest.mark.parametrize("hook", [("notify",), ()])
@@ -132,7 +132,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
 ) -> None:
     store = MemoryStore()
     async with serving(store, Config(hooks=Hooks(stored=hook))) as wire:
-        wire.context.ledger._connection.execute(
+        wire.ledger.database.connection.execute(
             "CREATE TRIGGER bad BEFORE UPDATE ON uploads BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         client = await wire.open()
@@ -140,7 +140,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
         await client.close()
     if hook:
         assert signal["code"] == "storage_failed"
-        assert store.files == {}
+        assert store.contents == {}
     else:
         assert signal == {"close": True}
 
@@ -165,7 +165,7 @@ async def test_a_running_upload_may_finish_until_all_are_stopped(autojump_clock:
         assert await late.closed() == (1001, "shutting_down")
         await wire.all_ended()
         assert len(wire.context.running) == 0
-    assert store.files == {"a.bin": DATA[:100]}
+    assert store.contents == {"a.bin": DATA[:100]}
     assert store.open_sinks == 0
 
 
@@ -183,7 +183,7 @@ async def test_an_upload_that_is_being_committed_is_not_stopped_any_more(
 
         wire.nursery.start_soon(stop)
         assert await client.upload("a.bin", DATA) == {"close": True}
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: MockClock) -> None:
@@ -204,7 +204,7 @@ async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: M
     assert stored == {
         **upload,
         "event": "upload.stored",
-        "path": "memory:a.bin",
+        "path": "/memory/a.bin",
         "sha1": SHA1,
         "hash_verified": False,
         "seconds": 4.0,

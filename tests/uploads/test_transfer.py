@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.uploading import (
     CHUNK,
     DATA,
@@ -28,7 +29,6 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.policy.settings import Chunks
-from galileod.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -43,7 +43,7 @@ async def test_a_chunk_above_its_credit_is_refused_on_its_header(autojump_clock:
         signal = await raw.receive()
         assert signal["code"] == "bad_chunk"
         assert (signal["limit"], signal["received"]) == (100, 101)
-    assert store.files == {}
+    assert store.contents == {}
 
 
 @pytest.mark.parametrize("in_flight", [1, 3, 16])
@@ -83,7 +83,7 @@ async def test_no_more_credits_are_out_than_allowed_and_none_is_surplus(
             assert most == max(1, min(in_flight, chunks))
             await client.send({"finished": True})
             assert await client.receive() == {"close": True}
-    assert store.files == {"a.bin": DATA[:size]}
+    assert store.contents == {"a.bin": DATA[:size]}
     assert the_end(logs)["in_flight_max"] == min(in_flight, chunks)
     assert the_end(logs)["chunks"] == chunks
 
@@ -109,7 +109,7 @@ async def test_smaller_chunks_than_granted_are_taken_and_their_answers_surplus_d
         await client.send_bytes(b"")
         await client.close()
         await wire.all_ended()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 16])
@@ -128,7 +128,7 @@ async def test_a_client_with_a_chunk_size_of_its_own_is_served_whatever_the_size
             sent += len(chunk)
             await raw.send(data_frame(chunk) if chunk else text_frame({"finished": True}))
         assert signal == {"close": True}
-    assert store.files == {"a.bin": content}
+    assert store.contents == {"a.bin": content}
 
 
 @pytest.mark.parametrize("whole_frames", [False, True])
@@ -145,13 +145,13 @@ async def test_parts_of_a_chunk_are_stored_before_the_chunk_is_whole(
         await trio.testing.wait_all_tasks_blocked()
         assert 2 * MIB <= len(store.content) <= MOST_OF_IT
         assert data.startswith(store.content)
-        assert store.files == {}
+        assert store.contents == {}
         await raw.send(message[MOST_OF_IT:])
         assert await raw.receive() == {"ready": True}
         assert store.content == data
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 100])
@@ -171,7 +171,7 @@ async def test_a_chunk_that_came_in_parts_is_one_chunk_in_the_log(
             assert await raw.receive() == {"close": True}
     assert len(store.writes) > 1, "the chunk did not come in parts"
     assert sum(store.writes) == CHUNK
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
     end = the_end(logs)
     assert (end["chunks"], end["chunk_min"], end["chunk_max"]) == (1, CHUNK, CHUNK)
     assert (end["in_flight_max"], end["sha1"], end["hash_verified"]) == (1, sha1, True)
@@ -235,7 +235,7 @@ async def test_an_upload_that_ends_in_the_middle_of_a_chunk_leaves_nothing(
             await wire.all_ended()
             assert store.open_sinks == 0
             assert wire.context.pool.share.held == 0
-    assert store.files == {}
+    assert store.contents == {}
     assert the_end(logs)["event"] == "upload.failed"
     assert the_end(logs)["code"] == ("idle" if ending == "silent" else "disconnected")
     assert the_end(logs)["received"] == before * CHUNK, "what came of no whole chunk does not count"

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from attrs import evolve
+from helpers.memory_store import MemoryStore
 from helpers.uploading import CHUNK, DATA, StubbornStore, in_frames, large, sleeping, the_end
 from helpers.wire import (
     BINARY,
@@ -19,7 +20,6 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks, Limits
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration, Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -45,7 +45,7 @@ async def test_a_client_that_falls_silent_is_given_up_after_the_idle_time_exactl
         assert trio.current_time() == began + 60
         assert signal["code"] == "idle"
         assert signal["fatal"] is True
-        assert store.files == {}
+        assert store.contents == {}
         await raw.stream.aclose()
         await wire.all_ended()
         assert store.open_sinks == 0
@@ -70,7 +70,7 @@ async def test_every_byte_counts_as_progress(autojump_clock: MockClock, *, pings
         assert trio.current_time() > began + 100 * 59
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert store.files == {"a.bin": DATA[:100]}
+    assert store.contents == {"a.bin": DATA[:100]}
 
 
 @pytest.mark.parametrize("step", ["create", "write", "digest", "commit"])
@@ -83,7 +83,7 @@ async def test_the_time_that_the_storage_takes_is_not_the_clients(
         assert await client.upload("a.bin", DATA) == {"close": True}
         assert trio.current_time() >= 1000
         await client.close()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 @pytest.mark.parametrize("seconds", [59, 1000])
@@ -101,7 +101,7 @@ async def test_the_time_that_the_storage_takes_for_a_part_is_not_the_clients(
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
         assert trio.current_time() >= 4 * seconds
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
 
 
 async def test_a_client_that_does_not_read_is_as_good_as_gone(autojump_clock: MockClock) -> None:
@@ -166,13 +166,13 @@ async def test_one_large_chunk_on_a_slow_line_is_progress(autojump_clock: MockCl
         assert await raw.receive() == {"ready": True}
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert len(store.files["a.bin"]) == 1_000_000
+    assert len(store.contents["a.bin"]) == 1_000_000
 
 
 class SlowStore(MemoryStore):
     """Takes a minute to say how much room it has."""
 
-    async def free(self) -> int:
+    async def free(self) -> int | None:
         await trio.sleep(60)
         return await super().free()
 

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from helpers.memory_store import MemoryStore
 from helpers.uploading import (
     DATA,
     the_end,
@@ -13,8 +14,6 @@ from helpers.wire import (
 )
 from structlog.testing import capture_logs
 from trio.testing import MockClock
-
-from galileod.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -31,6 +30,6 @@ async def test_a_hash_in_either_case_is_verified(
             value = hashlib.new(kind.lower(), DATA[:size]).hexdigest().upper()
             signal = {"hash": {"type": kind, "value": value}}
             assert await client.upload("a.bin", DATA[:size], signal) == {"close": True}
-    assert store.files == {"a.bin": DATA[:size]}
+    assert store.contents == {"a.bin": DATA[:size]}
     assert the_end(logs)["hash_verified"] is True
     assert the_end(logs)["sha1"] == hashlib.sha1(DATA[:size], usedforsecurity=False).hexdigest()

@@ -16,7 +16,7 @@ from wsproto.connection import Connection as Frames
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
-from galileod.masking import KEY, apply_mask, turned
+from galileod.masking import KEY, apply_mask, rotate_key
 
 from .address import Address
 from .dial import dial
@@ -102,7 +102,7 @@ class Connection:
                 part = await next_part(length)
                 length -= len(part)
                 masked = apply_mask(part, key)
-                key = turned(key, len(part))
+                key = rotate_key(key, len(part))
                 await self._send_all((head, masked) if head else (masked,))
                 head = b""
             await self._send_pong()

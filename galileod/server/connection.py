@@ -13,18 +13,20 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.config.model import Config, ConfigError
 from galileod.net import http11
-from galileod.net.addresses import is_trusted, network_of
+from galileod.net.addresses import is_trusted
 from galileod.net.forwarded import told_by
+from galileod.net.peer import Peer
 from galileod.net.proxyproto import ProxyHeaderError
 from galileod.net.streams import close_in_order, drop_until_quiet
 from galileod.net.tls import CertificateError, HandshakeError, load_context
 from galileod.net.websocket import TransportClosed, open_transport
 from galileod.storage.base import StorageError
+from galileod.uploads.connection import Connection
 from galileod.uploads.context import Context
-from galileod.uploads.session import Session, serve_upload
+from galileod.uploads.session import serve_upload
 
 from .caps import Cap
-from .handshake import Incoming, Peer
+from .handshake import Incoming
 from .scrape import scrape
 from .static import load_static
 
@@ -192,7 +194,7 @@ class Server:
             told = told_by(peer.user, request.headers, self._context.config.server.trusted_proxies)
         except ValueError as contradiction:
             raise http11.BadRequest(400, str(contradiction)) from None
-        client = Peer(told.client, told.client, network_of(told.client))
+        client = Peer.behind_proxy(told.client)
         scheme, host = told.scheme or request.scheme, told.host or request.host
         return client, evolve(request, scheme=scheme, host=host)
 
@@ -298,12 +300,12 @@ class Server:
         try:
             part_size = self._context.store.part_size
             async with open_transport(stream, key, surplus, timeout, part_size) as transport:
-                session = Session(self._context, transport, peer.user, peer.name, log, grant)
+                connection = Connection(self._context, transport, peer, log, grant)
                 try:
-                    reason = await serve_upload(session)
+                    reason = await serve_upload(connection)
                 finally:
-                    stored = session.stored
-            if not transport.heard_out:
+                    stored = connection.stored > 0
+            if not transport.peer_ended:
                 await drop_until_quiet(stream, self._context.config.timeouts.close)
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])

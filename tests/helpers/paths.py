@@ -146,7 +146,7 @@ class Paths:
     def _grant(self, upload: Upload) -> None:
         window, pacer = upload.window, upload.pacer
         while window.outstanding < self._bounds.max_in_flight:
-            promised = window.promised if window.outstanding else 0
+            promised = window.promised
             credit = pacer.credit(promised, max(0, self.memory - promised))
             if not credit:
                 break

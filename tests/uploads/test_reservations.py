@@ -43,7 +43,7 @@ class SmallStore(MemoryStore):
 
     created = 0
 
-    async def free(self) -> int:
+    async def free(self) -> int | None:
         await trio.lowlevel.checkpoint()
         return 1000
 

@@ -6,7 +6,7 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
  * who know what a hash is; the others are the server's own. */
 const REASONS = {
   connection_lost: "The connection was lost before the server had confirmed the file.",
-  connection_failed: "The server cannot be reached, or takes no uploads from this page.",
+  connection_failed: "The server cannot be reached, or does not accept uploads from this page.",
   hash_mismatch: "The file was damaged on its way, so it was not stored.",
   file_changed: "The file was changed while it was being sent. Choose it again to send it.",
   file_unreadable:

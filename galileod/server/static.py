@@ -48,15 +48,21 @@ _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     },
 }
 
+_PAGE_SCRIPTS: Final = (
+    "page",
+    "page_credential",
+    "page_drop",
+    "page_queue",
+    "page_row",
+    "page_words",
+)
+
 _PAGE: Final[Mapping[str, tuple[str, str]]] = {
     # path: its type, and its file
     "/": (HTML, "index.html"),
     "/page.css": (STYLE, "page.css"),
     "/icon.svg": (IMAGE, "icon.svg"),
-    **{
-        f"/{name}.js": (SCRIPT, f"{name}.js")
-        for name in ("page", "page_drop", "page_proof", "page_queue", "page_row", "page_words")
-    },
+    **{f"/{name}.js": (SCRIPT, f"{name}.js") for name in _PAGE_SCRIPTS},
 }
 
 _REVALIDATED: Final = {

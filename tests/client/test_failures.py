@@ -160,7 +160,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "moved": (
         lambda peer: peer.answer("HTTP/1.1 301 Moved\nLocation: wss://b/\nContent-Length: 0\n\n"),
-        "upgrade", "It points to wss://b/: use that.",
+        "upgrade", "It redirects to wss://b/: use that URL.",
     ),
     "no http": (
         lambda peer: peer.answer("SSH-2.0-OpenSSH_9.2\n\n"),
@@ -172,11 +172,11 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "no answer to the request": (
         lambda peer: peer.answer(""),
-        "connect", "closed the connection without an answer. If it speaks TLS, take wss.",
+        "connect", "closed the connection without a response. If it uses TLS, use wss://.",
     ),
     "reset at the request": (
         resets_at_the_request,
-        "connect", "broke the connection off",
+        "connect", "closed the connection during the handshake",
     ),
     "a wrong proof": (
         lambda peer: peer.answer(
@@ -191,7 +191,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "hangs up": (
         after_upgrade(lambda peer: peer.sock.shutdown(socket.SHUT_RDWR)),
-        "lost", "ended the connection without a word",
+        "lost", "closed the connection without a Close frame",
     ),
     "resets": (after_upgrade(Peer.reset), "lost", "connection to the server was lost"),
     "resets in mid-chunk": (
@@ -209,16 +209,16 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
         "lost", "closed the connection (code 1001, going away)",
     ),
     "closes after a warning": (
-        after_upgrade(warns_and_hangs_up), "lost", "it had said: The disk makes noises.",
+        after_upgrade(warns_and_hangs_up), "lost", "the server reported: The disk makes noises.",
     ),
-    "half a frame": (after_upgrade(sends_half_a_frame), "lost", "without a word"),
+    "half a frame": (after_upgrade(sends_half_a_frame), "lost", "without a Close frame"),
     "no json": (says((TEXT, b"hello")), "nonsense", 'The text "hello" is not a signal'),
     "json that is no object": (says((TEXT, b"[1]")), "nonsense", "expected one JSON object"),
-    "no utf-8": (says((TEXT, b"\xff\xfe")), "nonsense", "broke the rules of WebSocket"),
-    "a frame with a reserved bit": (says((0x40 | TEXT, b"{}")), "nonsense", "rules of WebSocket"),
-    "an unknown opcode": (says((0x3, b"{}")), "nonsense", "rules of WebSocket"),
-    "data": (says((BINARY, b"data")), "nonsense", "sent data, where only signals may come"),
-    "an endless signal": (says((TEXT, b" " * 200_000)), "nonsense", "far too long"),
+    "no utf-8": (says((TEXT, b"\xff\xfe")), "nonsense", "WebSocket protocol"),
+    "a frame with a reserved bit": (says((0x40 | TEXT, b"{}")), "nonsense", "WebSocket protocol"),
+    "an unknown opcode": (says((0x3, b"{}")), "nonsense", "WebSocket protocol"),
+    "data": (says((BINARY, b"data")), "nonsense", "sent a BINARY message"),
+    "an endless signal": (says((TEXT, b" " * 200_000)), "nonsense", "more than 65536 characters"),
     "close before the file": (says((TEXT, b'{"close": true}')), "nonsense", "sent close where"),
     "too many readies": (
         says(*[(TEXT, b'{"ready": true, "chunksize": 1}')] * 3000),
@@ -226,10 +226,10 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "a fatal error": (
         says((TEXT, b'{"error": "Not today.", "fatal": true, "code": "busy"}')),
-        "refused", "The server refused it: Not today.",
+        "refused", "The server refused the file: Not today.",
     ),
     "a fatal error without words": (
-        says((TEXT, b'{"error": 7, "fatal": 1}')), "refused", "did not say why",
+        says((TEXT, b'{"error": 7, "fatal": 1}')), "refused", "without a reason",
     ),
     "a fatal error that never ends": (
         says((TEXT, b'{"error": "' + b"x" * 30_000 + b'", "fatal": 1}')),
@@ -305,19 +305,22 @@ def test_a_closed_port_is_told(command: Command, path: Path) -> None:
         port = free.getsockname()[1]
     status, _, err = command("--retries", "0", f"ws://127.0.0.1:{port}/", path)
     assert status == 1
-    assert f"Nobody listens on 127.0.0.1:{port}. Does the server run there?" in err
+    assert (
+        f"Cannot connect to the server at 127.0.0.1:{port}: connection refused. Is it running?"
+        in err
+    )
 
 
 def test_a_socket_that_is_not_there_is_told(command: Command, path: Path, tmp_path: Path) -> None:
     status, _, err = command("--retries", "0", f"ws+unix:{tmp_path}/none.sock", path)
     assert status == 1
-    assert "none.sock. Does the server run?" in err
+    assert "none.sock: there is no such socket. Is it running?" in err
 
 
 def test_a_name_that_does_not_resolve_is_told(command: Command, path: Path) -> None:
     status, _, err = command("--retries", "0", "ws://galileod.invalid/", path)
     assert status == 1
-    assert "The name of galileod.invalid does not resolve" in err
+    assert "The host name of the server at galileod.invalid cannot be resolved" in err
 
 
 def test_a_wrong_hash_and_a_wrong_size_are_refused_by_a_receiver_like_the_original(
@@ -327,7 +330,7 @@ def test_a_wrong_hash_and_a_wrong_size_are_refused_by_a_receiver_like_the_origin
     with PerlReceiver() as receiver:
         status, _, err = command(receiver.url, path)
     assert status == 1
-    assert "The server refused it: Wrong hash." in err
+    assert "The server refused the file: Wrong hash." in err
     assert not receiver.files
 
 
@@ -434,7 +437,7 @@ def test_an_unknown_authority_is_told_and_not_tried_again(
         status, _, err = command(host.url, path)
     assert status == 1
     assert "certificate" in err
-    assert "name its authority with --ca" in err
+    assert "pass the certificate of its CA with --ca" in err
     assert "attempt" not in err
 
 
@@ -461,7 +464,7 @@ def test_tls_to_a_server_without_it_is_told(command: Command, path: Path) -> Non
     with Scripted(script) as host:
         status, _, err = command("--retries", "0", host.url.replace("ws:", "wss:"), path)
     assert status == 1
-    assert "take ws" in err
+    assert "use ws://" in err
 
 
 def test_a_port_that_speaks_tls_is_told(
@@ -470,7 +473,7 @@ def test_a_port_that_speaks_tls_is_told(
     with PerlReceiver(server_tls(authority)) as receiver:
         status, _, err = command("--retries", "0", receiver.url.replace("wss:", "ws:"), path)
     assert status == 1
-    assert "take wss" in err
+    assert "use wss://" in err
 
 
 def test_a_tls_alert_is_known(command: Command, path: Path) -> None:
@@ -481,7 +484,9 @@ def test_a_tls_alert_is_known(command: Command, path: Path) -> None:
     with Scripted(script) as host:
         status, _, err = command(host.url, path)
     assert status == 1
-    assert err == f"galileo-send: {path}: 127.0.0.1:{host.port} speaks TLS: take wss.\n"
+    assert (
+        err == f"galileo-send: {path}: The server at 127.0.0.1:{host.port} uses TLS: use wss://.\n"
+    )
 
 
 def test_an_authority_that_is_another_is_told_as_such(
@@ -490,17 +495,23 @@ def test_an_authority_that_is_another_is_told_as_such(
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
     with Scripted(lambda _: None, tls=server_tls(authority)) as host:
         _, _, err = command("--ca", tmp_path / "other.pem", host.url, path)
-    assert f"What signed it is not in {tmp_path}/other.pem." in err
+    assert f"Its CA is not in {tmp_path}/other.pem." in err
     assert "--ca" not in err
 
 
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        ("HTTP/1.1 403 No\nContent-Length: 0\n\n", "HTTP 403. It was asked for a connection to "),
-        ("HTTP/1.1 502 No\nContent-Length: 0\n\n", "HTTP 502. It was asked for a connection to "),
+        (
+            "HTTP/1.1 403 No\nContent-Length: 0\n\n",
+            "HTTP 403. The request was for a connection to ",
+        ),
+        (
+            "HTTP/1.1 502 No\nContent-Length: 0\n\n",
+            "HTTP 502. The request was for a connection to ",
+        ),
         ("SSH-2.0-OpenSSH_9.2\n\n", "does not speak HTTP."),
-        ("", "closed the connection without an answer."),
+        ("", "closed the connection without a response."),
     ],
 )
 def test_a_proxy_that_does_not_go_along_is_named(
@@ -513,7 +524,7 @@ def test_a_proxy_that_does_not_go_along_is_named(
     assert f"he proxy 127.0.0.1:{proxy.port} " in err
     assert sentence in err
     assert "Check the URL" not in err
-    assert "take wss" not in err
+    assert "use wss://" not in err
 
 
 def test_with_its_authority_a_server_is_trusted(
@@ -629,7 +640,7 @@ def test_a_proxy_that_is_not_there_is_told(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     status, _, err = command("--retries", "0", "ws://server.example/", tmp_path / "a")
     assert status == 1
-    assert "Nobody listens on the proxy 127.0.0.1:1" in err
+    assert "Cannot connect to the proxy 127.0.0.1:1: connection refused." in err
 
 
 def test_a_unix_socket_is_spoken_to(command: Command, tmp_path: Path) -> None:

@@ -216,8 +216,8 @@ async def test_an_async_iterator_is_sent(server: Daemon) -> None:
 @pytest.mark.parametrize(
     ("pieces", "size", "sentence"),
     [
-        ([b"12345"], 6, "a had 5 bytes, and not 6 as declared"),
-        ([], 1, "a had 0 bytes, and not 1 as declared"),
+        ([b"12345"], 6, "a has 5 bytes, not the 6 declared"),
+        ([], 1, "a has 0 bytes, not the 1 declared"),
         ([b"12345"], 4, "a has more than the 4 bytes"),
         ([b"1234", b"5"], 4, "a has more than the 4 bytes"),
         ([b"1"], 0, "a has more than the 0 bytes"),
@@ -275,7 +275,7 @@ async def test_a_file_that_changes_its_size_while_it_is_sent_is_an_error(
             touched = True
 
     how = "shrank" if change < 0 else "grew"
-    said = f"{how} while it was sent: it had {8 * MIB} bytes, and has {8 * MIB + change}."
+    said = f"{how} while it was sent, from {8 * MIB} bytes to {8 * MIB + change}."
     with pytest.raises(SourceError, match=said):
         await send_file(server.url, path, on_progress=touch)
     assert path.name not in server.visible()
@@ -295,7 +295,7 @@ async def test_a_file_that_is_written_to_while_it_is_sent_is_an_error(
             os.utime(path, ns=(0, 0))  # as a write would, by a clock that may be a coarse one
         seen = progress.sent
 
-    with path.open("rb") as file, pytest.raises(SourceError, match="was written to while it was"):
+    with path.open("rb") as file, pytest.raises(SourceError, match="was modified while it was"):
         await send_file(server.url, file if opened else path, on_progress=touch)
     assert seen < 8 * MIB, "it is not sent to its end first"
     assert path.name not in server.visible()
@@ -323,23 +323,23 @@ async def test_arguments_that_cannot_be_are_one_kind_of_error(server: Daemon) ->
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "url": ({"url": 5}, "The URL must be a text, and not 5."),
+    "url": ({"url": 5}, "The URL must be a string, not 5."),
     "content": ({"content": 5}, "An int cannot be sent. Expected a path, bytes, an open"),
     "a list": ({"content": [b"x"]}, "A list cannot be sent."),
-    "a path of bytes": ({"content": BytesPath()}, "A path must be a text"),
-    "a text": ({"content": io.StringIO("x")}, 'open as text. Open it with "rb"'),
-    "name": ({"name": 5}, "The name must be a text, and not 5."),
-    "size": ({"size": "4"}, "The size must be a number of bytes, and not '4'."),
-    "a size below 0": ({"size": -1}, "The size must be a number of bytes, and not -1."),
-    "timeout": ({"timeout": "60s"}, "a number of seconds above 0, and not '60s'."),
-    "no timeout": ({"timeout": None}, "a number of seconds above 0, and not None."),
-    "chunksize": ({"chunksize": 1.5}, "from 1 to 1073741824 bytes, and not 1.5."),
-    "pace": ({"pace": 1000}, "one such as SharedPace"),
+    "a path of bytes": ({"content": BytesPath()}, "A path must be a string"),
+    "a text": ({"content": io.StringIO("x")}, 'open in text mode. Open it with "rb"'),
+    "name": ({"name": 5}, "The name must be a string, not 5."),
+    "size": ({"size": "4"}, "The size must be a number of bytes, not '4'."),
+    "a size below 0": ({"size": -1}, "The size must be a number of bytes, not -1."),
+    "timeout": ({"timeout": "60s"}, "a number of seconds above 0, not '60s'."),
+    "no timeout": ({"timeout": None}, "a number of seconds above 0, not None."),
+    "chunksize": ({"chunksize": 1.5}, "from 1 to 1073741824 bytes, not 1.5."),
+    "pace": ({"pace": 1000}, "like SharedPace"),
     "token": ({"token": 5}, "The token must be one line"),
-    "ca": ({"ca": 5}, "The ca must be the path of a PEM file, and not 5."),
-    "hash": ({"hash": 5}, "There is no hash 5. Take sha1, sha256, sha512, blake2b, or none."),
-    "on_warning": ({"on_warning": 5}, "The on_warning must be a function, and not 5."),
-    "on_progress": ({"on_progress": 5}, "The on_progress must be a function, and not 5."),
+    "ca": ({"ca": 5}, "The ca must be the path of a PEM file, not 5."),
+    "hash": ({"hash": 5}, "Unknown hash 5. Expected sha1, sha256, sha512, blake2b or none."),
+    "on_warning": ({"on_warning": 5}, "The on_warning must be a function, not 5."),
+    "on_progress": ({"on_progress": 5}, "The on_progress must be a function, not 5."),
 }
 
 
@@ -355,7 +355,7 @@ async def test_an_iterator_of_text_is_a_sentence(perl: PerlReceiver) -> None:
     async def text() -> AsyncIterator[Any]:
         yield "data"
 
-    with pytest.raises(OptionError, match="must give bytes, and not a str"):
+    with pytest.raises(OptionError, match="must yield bytes, not a str"):
         await send_file(perl.url, text(), name="a", size=4)
 
 

@@ -220,8 +220,8 @@ test("a message that is not a JSON object is a violation that quotes its beginni
 
 test("unknown signals and falsy ones are ignored", () => {
   const sender = started(10);
-  for (const message of ["{}", '{"hello": 1}', '{"ready": false}', '{"error": ""}', '{"close": 0}']) {
-    assert.deepEqual(sender.receive(message), { type: "ignored" });
+  for (const signal of [{}, { hello: 1 }, { ready: false }, { error: "" }, { close: 0 }]) {
+    assert.deepEqual(sender.receive(JSON.stringify(signal)), { type: "ignored" });
   }
   assert.equal(sender.nextSlice(), null);
 });

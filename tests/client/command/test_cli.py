@@ -58,7 +58,7 @@ def test_one_failure_leaves_the_others_alone(
     missing, folder, summary = sorted(err.splitlines(), key=lambda line: "stored" in line)
     assert {missing, folder} == {
         f"galileo-send: {tmp_path}/none cannot be read: No such file or directory.",
-        f"galileo-send: {tmp_path} is a folder. Its files are sent with --recursive.",
+        f"galileo-send: {tmp_path} is a directory. Use --recursive to send its files.",
     }
     assert summary.startswith("2 of 4 files stored (")
     assert summary.endswith(", 2 failed.")
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_as_a_file_is_told(
     os.mkfifo(tmp_path / "fifo")
     status, _, err = command(server.url, tmp_path / "fifo")
     assert status == 1
-    assert "is no ordinary file" in err
+    assert "is not a regular file" in err
 
 
 def test_quiet_says_only_what_failed(command: Command, server: Daemon, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_an_empty_folder_is_nothing_to_send(
 ) -> None:
     status, out, err = command("-r", server.url, tmp_path)
     assert (status, out) == (0, "")
-    assert "there is nothing to send" in err
+    assert "there are no files to send" in err
 
 
 def test_a_name_may_be_given(command: Command, server: Daemon, tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_token_over_a_bare_line_is_warned_about(
     (path,) = files_in(tmp_path, "a")
     monkeypatch.setenv("GALILEO_TOKEN", "s3cret")
     _, _, err = command("--retries", "0", "ws://galileod.invalid/", path)
-    assert "the token goes unencrypted" in err
+    assert "the token is sent unencrypted" in err
     assert "s3cret" not in err
 
 
@@ -295,29 +295,29 @@ MISUSES: Mapping[str, tuple[list[str], str]] = {
     "a secret in the url": (["ws://u:p@h/", "a"], "$GALILEO_TOKEN"),
     "no such flag": (["--sze", "5", "ws://h/", "a"], "No such option"),
     "two inputs": (["ws://h/", "-", "-"], "only once"),
-    "size for a file": (["--size", "5", "ws://h/", "a"], "for standard input alone"),
-    "size for more": (["--size", "5", "ws://h/", "-", "a"], "for standard input alone"),
+    "size for a file": (["--size", "5", "ws://h/", "a"], "for standard input only"),
+    "size for more": (["--size", "5", "ws://h/", "-", "a"], "for standard input only"),
     "no size": (["--size", "x", "ws://h/", "-"], "expected a size such as"),
-    "name for two": (["--name", "x", "ws://h/", "a", "b"], "--name is for one file"),
-    "name for a folder": (["-r", "--name", "x", "ws://h/", "a"], "--name is for one file"),
+    "name for two": (["--name", "x", "ws://h/", "a", "b"], "--name is for a single file"),
+    "name for a folder": (["-r", "--name", "x", "ws://h/", "a"], "--name is for a single file"),
     "an empty name": (["--name", "", "ws://h/", "a"], "must not be empty"),
-    "no such hash": (["--hash", "md17", "ws://h/", "a"], "There is no hash 'md17'"),
-    "an empty hash": (["--hash", "", "ws://h/", "a"], "There is no hash ''"),
-    "a hash of any length": (["--hash", "shake_128", "ws://h/", "a"], "There is no hash"),
+    "no such hash": (["--hash", "md17", "ws://h/", "a"], "Unknown hash 'md17'"),
+    "an empty hash": (["--hash", "", "ws://h/", "a"], "Unknown hash ''"),
+    "a hash of any length": (["--hash", "shake_128", "ws://h/", "a"], "Unknown hash"),
     "no chunk": (["--chunksize", "0", "ws://h/", "a"], "chunksize must be from 1"),
     "no rate": (["--limit-rate", "0", "ws://h/", "a"], "above 0"),
     "no time": (["--timeout", "0", "ws://h/", "a"], "timeout must be a number of seconds above 0"),
     "a wrong time": (["--timeout", "soon", "ws://h/", "a"], "expected a duration such as"),
-    "none at once": (["--parallel", "0", "ws://h/", "a"], "a whole number from 1 to 256."),
-    "no number": (["-p", "x", "ws://h/", "a"], "expected a whole number from 1 to 256."),
+    "none at once": (["--parallel", "0", "ws://h/", "a"], "an integer from 1 to 256."),
+    "no number": (["-p", "x", "ws://h/", "a"], "expected an integer from 1 to 256."),
     "too many retries": (["--retries", "1001", "ws://h/", "a"], "from 0 to 1000"),
-    "an empty path": (["ws://h/", ""], "A FILE must not be empty."),
+    "an empty path": (["ws://h/", ""], "FILE must not be empty."),
     "no port": (["ws://h:0/", "a"], "The port must be from 1 to 65535."),
-    "a hash of no server's": (["--hash", "md5", "ws://h/", "a"], "There is no hash 'md5'"),
+    "a hash of no server's": (["--hash", "md5", "ws://h/", "a"], "Unknown hash 'md5'"),
     "quiet and verbose": (["-q", "-v", "ws://h/", "a"], "exclude each other"),
     "no token file": (["--token-file", "none", "ws://h/", "a"], "none cannot be read"),
-    "no authority": (["--ca", "none", "wss://h/", "a"], "certificates in none cannot be used"),
-    "no certificate": (["--ca", "/dev/null", "wss://h/", "a"], "there is no certificate in it"),
+    "no authority": (["--ca", "none", "wss://h/", "a"], "CA file none cannot be used"),
+    "no certificate": (["--ca", "/dev/null", "wss://h/", "a"], "it contains no certificate"),
 }
 
 
@@ -372,7 +372,7 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     monkeypatch.setattr("galileod.client.command.run.collect", broken)
     status, _, err = command(server.url, path)
     assert status == 1
-    assert "a mistake of ours, please report it: ZeroDivisionError: inside (test_cli.py:" in err
+    assert "internal error, please report it: ZeroDivisionError: inside (test_cli.py:" in err
 
 
 def test_a_file_that_may_not_be_read_fails_alone(daemon: Daemons, tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_a_token_file_for_everybody_is_warned_about(
     for mode, warned in ((0o644, True), (0o640, False)):
         token.chmod(mode)
         _, _, err = command("--token-file", token, server.url, path)
-        assert ("can be read by everybody" in err) is warned
+        assert ("readable by all users" in err) is warned
 
 
 def test_a_second_interruption_after_the_summary_is_no_traceback(
@@ -481,7 +481,7 @@ def test_standard_input_of_a_known_size_is_sent_as_it_comes(
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(4, b"has more than the 4 bytes"), (6, b"had 5 bytes, and not 6 as declared")],
+    [(4, b"has more than the 4 bytes"), (6, b"has 5 bytes, not the 6 declared")],
 )
 def test_standard_input_of_another_size_is_an_error(
     process: Process, server: Daemon, size: int, said: bytes
@@ -546,8 +546,8 @@ def test_no_room_for_standard_input_is_told(server: Daemon) -> None:
     ]
     done = subprocess.run(limited, input=some_bytes(100_000), capture_output=True, check=False)
     assert done.returncode == 1
-    assert b"Standard input cannot be put aside" in done.stderr
-    assert b"give --size" in done.stderr
+    assert b"Standard input cannot be copied to a temporary file" in done.stderr
+    assert b"use --size" in done.stderr
 
 
 def slow_sending(server: Daemon, *arguments: str | Path) -> "subprocess.Popen[bytes]":
@@ -655,7 +655,7 @@ def test_wrong_usage_is_status_2_though_nobody_can_be_told(line: str) -> None:
 def test_help_that_cannot_be_written_is_told() -> None:
     done = shell('"$@" --help >/dev/full')
     assert done.returncode == 1
-    assert done.stderr == b"galileo-send: stopped by the system: No space left on device.\n"
+    assert done.stderr == b"galileo-send: system error: No space left on device.\n"
 
 
 @pytest.mark.parametrize("size", [[], ["--size", "0"]], ids=["put aside", "as it comes"])
@@ -673,7 +673,10 @@ def test_a_tmpdir_that_cannot_be_used_is_told(process: Process, tmp_path: Path) 
     none = tmp_path / "none"
     done = process("ws://127.0.0.1:1/", "-", stdin=b"x", environ={"TMPDIR": str(none)})
     assert done.returncode == 1
-    assert f"cannot be put aside in {none}: No such file or directory.".encode() in done.stderr
+    assert (
+        f"cannot be copied to a temporary file in {none}: No such file or directory.".encode()
+        in done.stderr
+    )
 
 
 def test_as_long_as_none_was_read_standard_input_is_tried_again(process: Process) -> None:
@@ -694,7 +697,7 @@ def test_as_long_as_none_was_read_standard_input_is_tried_again(process: Process
         assert host.connections == 3
     assert done.returncode == 1
     assert got == [b"data"]
-    assert b"It is not tried again: what was read cannot be read again." in done.stderr
+    assert b"There is no retry: the input cannot be read again." in done.stderr
 
 
 def test_a_restart_in_the_middle_of_an_upload_is_survived(daemon: Daemons, tmp_path: Path) -> None:
@@ -709,7 +712,7 @@ def test_a_restart_in_the_middle_of_an_upload_is_survived(daemon: Daemons, tmp_p
         host.start()
         _, err = sending.communicate(timeout=DEADLINE)
     assert sending.returncode == 0, err
-    assert b"The server refused it" in err
+    assert b"The server refused the file" in err
     assert b"Attempt 2 begins" in err
     assert (host.directory / "a").read_bytes() == data
 
@@ -726,7 +729,9 @@ def test_no_folder_for_standard_input_is_told(
         monkeypatch.setattr("galileod.client.command.stdin.stdin_job.__defaults__", (reading,))
         status, _, err = command("--retries", "0", "ws://127.0.0.1:1/", "-")
     assert status == 1
-    assert "Standard input cannot be put aside: No usable temporary directory" in err
+    assert (
+        "Standard input cannot be copied to a temporary file: No usable temporary directory" in err
+    )
 
 
 def test_a_working_folder_that_is_gone_is_told(server: Daemon, tmp_path: Path) -> None:

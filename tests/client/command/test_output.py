@@ -8,11 +8,11 @@ import pytest
 
 from galileod.client.command.batch import Tally
 from galileod.client.command.jobs import Job
-from galileod.client.command.objects import EVERY, JsonReporter, described
 from galileod.client.command.output import Lines, standard
-from galileod.client.command.people import PeopleReporter, Verbosity, summary
+from galileod.client.command.report_json import PROGRESS_INTERVAL, JsonReporter, error_fields
+from galileod.client.command.report_text import TextReporter, Verbosity, summary
 from galileod.client.errors import LostError, RefusedError, SendError, SourceError, UpgradeError
-from galileod.client.values import Receipt
+from galileod.client.options import Receipt
 
 
 async def nothing() -> bytes:
@@ -29,7 +29,7 @@ class Screen:
 
     def __init__(self, verbosity: Verbosity = "normal") -> None:
         self._out, self._err = io.StringIO(), io.StringIO()
-        self.reporter = PeopleReporter(Lines(self._out), Lines(self._err), verbosity)
+        self.reporter = TextReporter(Lines(self._out), Lines(self._err), verbosity)
 
     @property
     def out(self) -> str:
@@ -86,7 +86,7 @@ def test_what_comes_from_elsewhere_does_nothing_to_a_terminal() -> None:
     report.warned(ODD, bad)
     report.retrying(ODD, 1, 2.0, LostError(bad))
     report.failed(ODD, RefusedError({"error": bad}), 1)
-    report.passed(ODD.label, "no ordinary file")
+    report.skipped(ODD.label, "not a regular file")
     report.stored(ODD, Receipt("odd", bad, 1, {}, 1.0, 1, verified=False), 1)
     printed = (screen.out + screen.err).splitlines()
     assert len(printed) == 7  # one for each, and one with the hash
@@ -137,14 +137,20 @@ def test_progress_in_json_comes_now_and_then_for_each_file() -> None:
     out, now = io.StringIO(), 0.0
     report = JsonReporter(Lines(out), lambda: now)
     other = Job("b", nothing, "b", 10)
-    for moment, job in [(0, JOB), (0.1, JOB), (0.1, other), (EVERY - 0.01, JOB), (EVERY, JOB)]:
+    for moment, job in [
+        (0, JOB),
+        (0.1, JOB),
+        (0.1, other),
+        (PROGRESS_INTERVAL - 0.01, JOB),
+        (PROGRESS_INTERVAL, JOB),
+    ]:
         now = moment
         report.moved(job, int(now * 100), 2048)
     said = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [(line["file"], line["sent"]) for line in said] == [
         ("photos/a.jpg", 0),
         ("b", 10),
-        ("photos/a.jpg", int(EVERY * 100)),
+        ("photos/a.jpg", int(PROGRESS_INTERVAL * 100)),
     ]
 
 
@@ -175,7 +181,7 @@ def test_a_receipt_in_json_has_all_of_it() -> None:
             RefusedError({"error": "No.", "code": "no_space", "free": 5}),
             {
                 "kind": "refused",
-                "error": "The server refused it: No.",
+                "error": "The server refused the file: No.",
                 "code": "no_space",
                 "fatal": True,
                 "signal": {"error": "No.", "code": "no_space", "free": 5},
@@ -184,7 +190,7 @@ def test_a_receipt_in_json_has_all_of_it() -> None:
     ],
 )
 def test_an_error_in_json_has_what_is_known(error: SendError, keys: dict[str, object]) -> None:
-    assert described(error) == keys
+    assert error_fields(error) == keys
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:

@@ -1,10 +1,10 @@
-// What proves who uploads, as it stands behind the # of an address.
+// The credential in the fragment of a URL.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { WEB } from "./stage.mjs";
 
-const { fromFragment } = await import(`${WEB}page_proof.js`);
+const { fromFragment } = await import(`${WEB}page_credential.js`);
 
 for (const [fragment, found] of [
   ["#ticket=a.b.c", "a.b.c"],

@@ -20,10 +20,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from galileod.client import ConnectError, Receipt
-from galileod.client.command.bars import MARGIN, MAX_LINES, BarReporter
+from galileod.client.command.bar_columns import shortened
 from galileod.client.command.batch import Tally
-from galileod.client.command.columns import shortened
 from galileod.client.command.jobs import Job
+from galileod.client.command.report_bars import MARGIN, MAX_LINES, BarReporter
 
 
 async def nothing() -> bytes:
@@ -137,7 +137,7 @@ def test_lines_that_wait_are_not_without_end() -> None:
     screen = Screen(80)
     reporter = screen.bars(1, 0)
     for number in range(MAX_LINES):
-        reporter.remark(str(number))
+        reporter.notice(str(number))
     assert screen.text.getvalue().count("galileo-send: ") == MAX_LINES
 
 

@@ -1,4 +1,4 @@
-"""Bars on a terminal, by rich: one for each file under way, and one for all."""
+"""Progress bars on a terminal (rich): one for each running upload, and one for all."""
 
 import os
 import threading
@@ -14,50 +14,51 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
-from galileod.client import texts
 from galileod.client.errors import SendError
-from galileod.client.values import Receipt
+from galileod.client.formatting import printable
+from galileod.client.options import Receipt
 
-from .columns import columns
+from .bar_columns import columns
 from .jobs import Job
 from .output import Lines
-from .people import PeopleReporter, Verbosity
+from .report_text import TextReporter, Verbosity
 
 REFRESH: Final = 4
-"""Times a second that the bars are drawn: each time costs some milliseconds."""
+"""Times per second that the bars are drawn; each costs some milliseconds."""
 
 MAX_LINES: Final = 1000
-"""Lines that wait to be drawn above the bars; a terminal that is slower than that is waited for."""
+"""Lines in memory that wait to be drawn above the bars. Beyond that they are drawn at once, which
+waits for a slow terminal."""
 
 MARGIN: Final = 2
-"""Columns left free: a terminal shows ^C there, which would begin another row at its edge."""
+"""Columns left free at the right edge: there a terminal's ^C would start another row."""
 
 _LONGEST: Final = 255
-"""Characters of a name that are looked at: as many as a file system takes."""
+"""Characters of a name that are used: the limit of most file systems."""
 
 
 class _Above(Lines):
-    """Lines that are to scroll by above the bars, up to the next time that these are drawn."""
+    """Lines to print above the bars when these are drawn next."""
 
     def __init__(self, full: Callable[[], None]) -> None:
         self.limit = MAX_LINES
         self._full = full
-        self._lines: deque[str] = deque()  # written by one thread, taken by another
+        self._lines: deque[str] = deque()  # appended by one thread, removed by another
 
     def write(self, line: str) -> None:
-        """It waits for the bars to be drawn."""
+        """Add a line for the next drawing."""
         self._lines.append(line)
         if len(self._lines) >= self.limit:
             self._full()
 
     def take(self) -> list[str]:
-        """What has come since."""
+        """Remove and return all lines."""
         return [self._lines.popleft() for _ in range(len(self._lines))]
 
 
 @define
 class _Bar:
-    """A file under way; `task` is what rich knows it by, once it was drawn."""
+    """A running upload; `task` is its id in rich, once it was drawn."""
 
     name: str
     size: int | None
@@ -65,11 +66,12 @@ class _Bar:
     task: TaskID | None = None
 
 
-class BarReporter(PeopleReporter):
-    """Lines for people, with bars below them while it is open.
+class BarReporter(TextReporter):
+    """A text reporter with progress bars below its lines while it is entered.
 
-    What happens is only noted. A thread draws it a few times a second, and no more bars than the
-    terminal has rows, so that neither many files nor a slow terminal hold the sending up.
+    Its methods only store what changed. A thread draws it a few times per second, and at most as
+    many bars as the terminal has rows, so that neither many files nor a slow terminal delay the
+    uploads.
     """
 
     def __init__(
@@ -80,11 +82,11 @@ class BarReporter(PeopleReporter):
         out: Lines | None,
         console: Console | None = None,
     ) -> None:
-        """`out` is standard output, or None where that is the terminal with the bars."""
+        """`out` is standard output, or None if that is the terminal with the bars."""
         self._console = console or Console(stderr=True, highlight=False)
         self._above = _Above(self.draw)
         super().__init__(out or self._above, self._above, verbosity)
-        self._progress = Progress(console=self._console, expand=True)  # for its tasks alone
+        self._progress = Progress(console=self._console, expand=True)  # used for its tasks only
         self._total = self._progress.add_task("", total=size or None)
         self._bars: dict[int, _Bar] = {}
         self._count = count
@@ -113,22 +115,22 @@ class BarReporter(PeopleReporter):
         self._drawer.join()
         self.draw()
         self._live.stop()
-        self._above.limit = 1  # from now on nothing is drawn by itself
+        self._above.limit = 1  # the thread has ended: each line is drawn at once
 
     def _draw_on(self) -> None:
         while not self._closing.wait(1 / REFRESH):
             self.draw()
 
     def draw(self) -> None:
-        """Show how things are."""
-        with self._drawing, self._console:  # which makes one write of it
+        """Draw the lines and the bars."""
+        with self._drawing, self._console:  # buffers it into one write
             if lines := self._above.take():
-                # As text: rich would take [brackets] in a name for its markup.
+                # Text: in a str rich would interpret [brackets] as markup.
                 self._console.print(Text("\n".join(lines)), soft_wrap=True)
             self._live.refresh()
 
     def _table(self) -> Table:
-        """The bars as they are now, as many as there are rows for."""
+        """The bars, at most as many as there are rows."""
         size, progress = self._console.size, self._progress
         bars = [] if self._closing.is_set() else list(self._bars.values())
         shown = bars[: max(1, size.height - 2)]
@@ -141,7 +143,7 @@ class BarReporter(PeopleReporter):
             if bar.task is None or bar.task not in known:
                 bar.task = progress.add_task(bar.name)
             progress.update(bar.task, completed=bar.sent, total=bar.size)
-        # Where there is one file, its own bar says it all, once it has begun.
+        # A single file needs no total once its own bar is shown.
         progress.update(
             self._total,
             description=f"{self._ended} of {self._count}",
@@ -153,28 +155,28 @@ class BarReporter(PeopleReporter):
         return table
 
     def started(self, job: Job, attempt: int) -> None:
-        """Its bar appears, or begins anew."""
+        """Add the bar, or reset it."""
         super().started(job, attempt)
-        name = texts.plain(os.path.basename(job.label))[-_LONGEST:]
+        name = printable(os.path.basename(job.label))[-_LONGEST:]
         self._bars[id(job)] = _Bar(name, job.size)
 
     def moved(self, job: Job, sent: int, size: int) -> None:
-        """Its bar grows, and that of all."""
+        """Update the bar."""
         bar = self._bars[id(job)]
         bar.sent, bar.size = sent, size
 
     def stored(self, job: Job, receipt: Receipt, attempts: int) -> None:
-        """Its bar becomes a line."""
+        """Replace the bar by a line."""
         self._end(job, receipt.size)
         super().stored(job, receipt, attempts)
 
     def failed(self, job: Job, error: SendError, attempts: int) -> None:
-        """Its bar becomes a line."""
+        """Replace the bar by a line."""
         self._end(job, job.size or 0)
         super().failed(job, error, attempts)
 
     def dropped(self, job: Job, error: SendError, attempts: int) -> None:
-        """Its bar becomes a line."""
+        """Replace the bar by a line."""
         self._end(job, job.size or 0)
         super().dropped(job, error, attempts)
 

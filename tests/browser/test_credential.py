@@ -1,4 +1,4 @@
-"""The page where it must be shown who uploads: a token typed in, a ticket in the address."""
+"""The page where a credential is required: a token typed in, a ticket in the URL."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from browser.tab import Tab, UploadPage, http
+from browser.tab import OpenPage, Tab, UploadPage, http
 from helpers.clients import some_bytes, unique_name
 from helpers.credentials import Office, ticket
 from helpers.daemon import Daemon
 from playwright.sync_api import expect
-
-OpenPage = Callable[..., UploadPage]
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +34,26 @@ def user_of(host: Daemon, path: Path) -> object:
     return stored["user"]
 
 
-def prove(page: UploadPage, token: str) -> None:
-    page.page.get_by_label("Your token").fill(token)
-    page.page.get_by_role("button", name="Use it").click()
+def give(page: UploadPage, token: str) -> None:
+    page.page.get_by_label("Token", exact=True).fill(token)
+    page.page.get_by_role("button", name="Use this token").click()
 
 
 def test_a_token_is_asked_for_and_files_wait_for_it(
     office: Office, upload_page: OpenPage, path: Path
 ) -> None:
     page = upload_page(office.host)
-    hint = page.page.locator("#proof-hint")
+    hint = page.page.locator("#credential-hint")
     page.choose(path)
     page.expect_states(["waiting"])
-    prove(page, "gal_wrong")
+    give(page, "gal_wrong")
     expect(hint).to_have_text("The server did not accept this token. It may have expired.")
-    expect(page.page.get_by_label("Your token")).to_be_focused()
-    expect(page.page.get_by_label("Your token")).to_have_value("")
+    expect(page.page.get_by_label("Token", exact=True)).to_be_focused()
+    expect(page.page.get_by_label("Token", exact=True)).to_have_value("")
     page.expect_states(["waiting"])
-    prove(page, office.token("anna"))
+    give(page, office.token("anna"))
     page.expect_states(["stored"])
-    expect(page.page.locator("#proof")).to_be_hidden()
+    expect(page.page.locator("#credential")).to_be_hidden()
     assert user_of(office.host, path) == "anna"
 
 
@@ -65,7 +63,7 @@ def test_a_ticket_behind_the_address_is_used_and_leaves_no_trace(
     tab = new_tab()
     page = UploadPage(tab, http(office.host), f"#ticket={ticket(sub='ben')}")
     expect(tab.page.locator("#drop")).to_be_visible()
-    expect(tab.page.locator("#proof")).to_be_hidden()
+    expect(tab.page.locator("#credential")).to_be_hidden()
     assert tab.page.url == f"{http(office.host)}/"
     page.choose(path)
     page.expect_states(["stored"])
@@ -74,12 +72,10 @@ def test_a_ticket_behind_the_address_is_used_and_leaves_no_trace(
     assert tab.page.evaluate(kept) == [0, 0, ""]
 
 
-def test_nobody_is_asked_where_nobody_needs_to_prove_himself(
-    host: Daemon, upload_page: OpenPage
-) -> None:
+def test_no_token_is_asked_for_where_none_is_required(host: Daemon, upload_page: OpenPage) -> None:
     page = upload_page(host)
     expect(page.page.locator("#drop")).to_be_visible()
-    expect(page.page.locator("#proof")).to_be_hidden()
+    expect(page.page.locator("#credential")).to_be_hidden()
 
 
 def test_axe_finds_nothing_in_the_question(
@@ -88,10 +84,10 @@ def test_axe_finds_nothing_in_the_question(
     page = upload_page(office.host)
     for refused in (False, True):
         if refused:
-            prove(page, "gal_wrong")
-            page.page.locator("#proof").wait_for(state="hidden")
+            give(page, "gal_wrong")
+            page.page.locator("#credential").wait_for(state="hidden")
             page.choose(path)
-            expect(page.page.locator("#proof-hint")).not_to_be_empty()
+            expect(page.page.locator("#credential-hint")).not_to_be_empty()
         for scheme, width in product(("light", "dark"), (900, 360)):
             page.page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
             page.page.set_viewport_size({"width": width, "height": 640})

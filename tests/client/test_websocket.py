@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, memory_stream_pair
 
-from galileod.client.connection import CLOSING, TEXT_LIMIT, Connection
 from galileod.client.errors import LostError, NonsenseError
-from galileod.client.line import Silence
+from galileod.client.idle import IdleTimeout
+from galileod.client.websocket import CLOSE_TIMEOUT, MAX_MESSAGE, WebSocket
 
 HELLO = b"\x81\x05hello"
 
@@ -23,9 +23,9 @@ def unmasked(frame: bytes) -> tuple[int, bytes]:
     return frame[0], bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
 
 
-def opened() -> tuple[Connection, trio.StapledStream[MemorySendStream, MemoryReceiveStream]]:
+def opened() -> tuple[WebSocket, trio.StapledStream[MemorySendStream, MemoryReceiveStream]]:
     ours, theirs = memory_stream_pair()
-    return Connection(ours, b"", Silence(60)), theirs
+    return WebSocket(ours, b"", IdleTimeout(60)), theirs
 
 
 @given(st.binary(max_size=200_000), st.lists(st.integers(1, 70_000), max_size=8))
@@ -65,7 +65,7 @@ def test_whatever_a_server_sends_is_a_text_or_one_of_two_errors(pieces: list[byt
     trio.run(run)
 
 
-async def texts_up_to_the_end(connection: Connection) -> None:
+async def texts_up_to_the_end(connection: WebSocket) -> None:
     while True:
         assert isinstance(await connection.receive(), str)
 
@@ -90,15 +90,15 @@ async def test_a_message_in_fragments_is_one_message() -> None:
 async def test_a_message_in_fragments_has_the_same_limit() -> None:
     connection, theirs = opened()
     fragment = b"\x00\x7d" + b"x" * 125
-    await theirs.send_all(b"\x01\x00" + fragment * (TEXT_LIMIT // 125 + 1))
-    with pytest.raises(NonsenseError, match="far too long"):
+    await theirs.send_all(b"\x01\x00" + fragment * (MAX_MESSAGE // 125 + 1))
+    with pytest.raises(NonsenseError, match="more than 65536 characters"):
         await connection.receive()
 
 
 async def test_a_message_in_fragments_of_nothing_has_the_same_limit() -> None:
     connection, theirs = opened()
-    await theirs.send_all(b"\x01\x00" + b"\x00\x00" * (TEXT_LIMIT + 1))
-    with pytest.raises(NonsenseError, match="far too long"):
+    await theirs.send_all(b"\x01\x00" + b"\x00\x00" * (MAX_MESSAGE + 1))
+    with pytest.raises(NonsenseError, match="more than 65536 characters"):
         await connection.receive()
 
 
@@ -140,5 +140,5 @@ async def test_nothing_follows_a_frame_that_was_cut_off() -> None:
 async def test_a_server_that_does_not_close_is_left(autojump_clock: MockClock) -> None:
     connection, theirs = opened()
     await connection.close()
-    assert trio.current_time() == pytest.approx(CLOSING)
+    assert trio.current_time() == pytest.approx(CLOSE_TIMEOUT)
     assert unmasked(bytes(await theirs.receive_some(100))) == (0x88, b"\x03\xe8")

@@ -1,5 +1,5 @@
-// What proves who uploads: a token that is typed in, or a ticket that came behind the # of the page's
-// address. It is kept in memory, and nowhere else.
+// The credential of the uploads: a token that is typed in, or a token or ticket in the fragment of
+// the page's URL. It is kept in memory and nowhere else.
 
 const FRAGMENT = /^#(?:token|ticket)=(.+)$/;
 
@@ -10,35 +10,36 @@ export function fromFragment(fragment) {
   try {
     return decodeURIComponent(found[1]).trim() || null;
   } catch {
-    return found[1]; // a lone % is no escape; the server will say what it thinks of it
+    return found[1]; // an invalid escape such as a lone %: the server decides
   }
 }
 
 /**
- * `form` asks for a credential where `needed`; `onchange` is called when there is a new one. The
- * address bar is rid of the one that it held: it would stay in the history.
+ * The credential, and the form that asks for it where one is `required`. `onchange` is called when
+ * there is a new one. A credential in the URL is removed from the address bar, and so from the
+ * browser's history.
  */
-export class Proof {
+export class Credential {
   value = null;
   #form;
   #onchange;
 
-  constructor(form, { needed, onchange }) {
+  constructor(form, { required, onchange }) {
     this.#form = form;
     this.#onchange = onchange;
-    if (!needed) return;
+    if (!required) return;
     form.onsubmit = (event) => {
       event.preventDefault();
-      this.#take(this.#input.value.trim());
+      this.#set(this.#input.value.trim());
     };
-    addEventListener("hashchange", () => this.#look());
-    this.#look();
+    addEventListener("hashchange", () => this.#readFragment());
+    this.#readFragment();
     form.hidden = this.value !== null;
   }
 
-  /** The server did not take `value`. */
+  /** The server refused `value`: ask for another, unless there is another already. */
   refused(value) {
-    if (this.value === null || value !== this.value) return; // one of several that were on their way
+    if (this.value === null || value !== this.value) return; // several uploads are refused at once
     this.value = null;
     this.#form.hidden = false;
     this.#hint.textContent = "The server did not accept this token. It may have expired.";
@@ -53,14 +54,14 @@ export class Proof {
     return this.#form.querySelector("[role=status]");
   }
 
-  #look() {
+  #readFragment() {
     const found = fromFragment(location.hash);
     if (found === null) return;
     history.replaceState(null, "", location.pathname + location.search);
-    this.#take(found);
+    this.#set(found);
   }
 
-  #take(value) {
+  #set(value) {
     if (!value) return;
     this.value = value;
     this.#input.value = "";

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from galileod.client.errors import SourceError
-from galileod.client.hashing import Note
-from galileod.client.pieces import AHEAD, PIECE, read_ahead
+from galileod.client.hashing import Update
+from galileod.client.read_ahead import QUEUE_SIZE, READ_SIZE, read_ahead
 from galileod.client.sources import Source
 
 
@@ -22,7 +22,7 @@ class Shares(Source):
         self._shares = list(shares)
         self.taken = 0
 
-    async def read(self, length: int, note: Note) -> bytes:
+    async def read(self, length: int, update: Update) -> bytes:
         await trio.lowlevel.checkpoint()
         if not self._shares:
             return b""
@@ -31,7 +31,7 @@ class Shares(Source):
             share, rest = share[:length], share[length:]
             self._shares.insert(0, rest)
         self.taken += 1
-        note(share)
+        update(share)
         return share
 
 
@@ -55,22 +55,22 @@ def test_all_bytes_come_in_order_and_are_hashed(shares: list[bytes], at_most: in
 
 
 async def test_a_reader_that_is_not_waited_for_stops() -> None:
-    source = Shares([bytes(PIECE)] * 10, 10 * PIECE)
+    source = Shares([bytes(READ_SIZE)] * 10, 10 * READ_SIZE)
     async with read_ahead(source, None) as pieces:
         await trio.testing.wait_all_tasks_blocked()
         # One waits, and one is in hand; a third is with the sender once it has asked for it.
-        assert source.taken == AHEAD + 1
+        assert source.taken == QUEUE_SIZE + 1
         await pieces.next(1)
         await trio.testing.wait_all_tasks_blocked()
-        assert source.taken == AHEAD + 2
+        assert source.taken == QUEUE_SIZE + 2
         assert not pieces.all_read.is_set()
-    assert source.taken == AHEAD + 2
+    assert source.taken == QUEUE_SIZE + 2
 
 
 @pytest.mark.parametrize(
     ("size", "sentence"),
     [
-        (10, "a.bin had 6 bytes, and not 10 as declared"),
+        (10, "a.bin has 6 bytes, not the 10 declared"),
         (5, "a.bin has more than the 5 bytes"),
         (0, "a.bin has more than the 0 bytes"),
     ],

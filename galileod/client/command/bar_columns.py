@@ -1,4 +1,4 @@
-"""What stands in a bar's row: a name, the bar, and numbers as far as there is room."""
+"""The columns of a progress bar: a name, the bar, and numbers as far as there is room."""
 
 from collections.abc import Callable
 from typing import Final, Literal
@@ -8,17 +8,17 @@ from rich.progress import BarColumn, ProgressColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-from galileod.client import texts
+from galileod.client.formatting import format_duration, format_size
 
 WIDE: Final = 60
-"""Columns from which on sizes and rates are shown too."""
+"""Terminal columns from which on sizes and rates are shown."""
 
 _NAME: Final = 0.3
 _SHORTEST: Final = 8
 
 
 class _Column(ProgressColumn):
-    """A text that is made from a task, in a column of one width."""
+    """A string made from a task, in a column of fixed width."""
 
     def __init__(self, text: Callable[[Task], str], width: int, *, right: bool = True) -> None:
         side: Literal["left", "right"] = "right" if right else "left"
@@ -26,7 +26,7 @@ class _Column(ProgressColumn):
         self._text = text
 
     def render(self, task: Task) -> Text:
-        """As text: rich would take [brackets] in a name for its markup."""
+        """As Text: in a str rich would interpret [brackets] as markup."""
         return Text(self._text(task))
 
 
@@ -35,19 +35,19 @@ def _percent(task: Task) -> str:
 
 
 def _sizes(task: Task) -> str:
-    return texts.size(task.completed)
+    return format_size(task.completed)
 
 
 def _rate(task: Task) -> str:
-    return f"{texts.size(task.speed)}/s" if task.speed else ""
+    return f"{format_size(task.speed)}/s" if task.speed else ""
 
 
 def _left(task: Task) -> str:
-    return texts.duration(task.time_remaining) if task.time_remaining else ""
+    return format_duration(task.time_remaining) if task.time_remaining else ""
 
 
 def columns(width: int) -> tuple[ProgressColumn, ...]:
-    """What fits on a terminal of so many columns."""
+    """The columns that fit a terminal of this width."""
     room = max(_SHORTEST, int(width * _NAME))
     name = _Column(lambda task: shortened(task.description, room), room, right=False)
     bar = BarColumn(None, table_column=Column(ratio=1))
@@ -58,7 +58,7 @@ def columns(width: int) -> tuple[ProgressColumn, ...]:
 
 
 def shortened(name: str, width: int) -> str:
-    """A name in so many columns: its middle goes, since its end often tells most."""
+    """A name in `width` columns. Its middle is cut out: the end often distinguishes names."""
     if cell_len(name) <= width:
         return name
     tail = name

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from galileod.client.rate import LARGEST_PART, SMALLEST_PART, SharedPace, TokenBucket
+from galileod.client.rate_limit import LARGEST_PART, SMALLEST_PART, SharedPace, TokenBucket
 
 
 def test_a_burst_goes_out_at_once_and_the_rest_waits() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.client import texts
+from galileod.client.formatting import format_duration, format_rate, format_size, printable
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from galileod.client import texts
     ],
 )
 def test_sizes_are_short(count: int, text: str) -> None:
-    assert texts.size(count) == text
+    assert format_size(count) == text
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_every_size_fits_its_column(count: int) -> None:
-    assert len(texts.size(count)) <= 10
+    assert len(format_size(count)) <= 10
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_every_size_fits_its_column(count: int) -> None:
     ],
 )  # fmt: skip
 def test_durations_are_short(seconds: float, text: str) -> None:
-    assert texts.duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_a_rate_needs_time() -> None:
-    assert texts.rate(2048, 2) == "1.0 KiB/s"
-    assert texts.rate(2048, 0) == "-"
+    assert format_rate(2048, 2) == "1.0 KiB/s"
+    assert format_rate(2048, 0) == "-"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_a_rate_needs_time() -> None:
     ],
 )
 def test_nothing_that_acts_on_a_terminal_gets_through(text: str, shown: str) -> None:
-    assert texts.plain(text) == shown
+    assert printable(text) == shown
 
 
 @given(st.text())
 def test_a_plain_text_is_one_line_that_can_be_printed(text: str) -> None:
-    shown = texts.plain(text)
+    shown = printable(text)
     assert len(shown.splitlines()) <= 1
     shown.encode()
     assert not [char for char in shown if unicodedata.category(char) == "Cc"]

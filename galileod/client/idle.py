@@ -30,7 +30,7 @@ class IdleTimeout:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count the time in here: the peer is not the one who delays."""
+        """Do not count the time in here: the delay is not the peer's."""
         self._pauses += 1
         self.scope.deadline = float("inf")
         try:

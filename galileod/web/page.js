@@ -9,7 +9,7 @@ import { Row } from "./page_row.js";
 import { amountText, countText, endText, sizeText } from "./page_words.js";
 
 const PAINT = 250; // ms between two updates of the page
-const ANNOUNCE = 1_000; // ms for which results are collected before a screen reader is told
+const ANNOUNCE = 1_000; // ms for which results are collected for one announcement
 const ROWS_AT_ONCE = 500; // made before the browser gets a turn
 const SHOWN = 200; // rows at the top that are always visible; page.css has the same number
 const SMALL = 2 ** 20; // bytes that are hashed in a few milliseconds

@@ -263,3 +263,15 @@ export async function serve(socket, ready = { ready: true }) {
   }
   socket.say({ close: true });
 }
+
+/** The names of the handlers in a log. */
+export const names = (log) => log.map(([name]) => name);
+
+/** The end of a failed upload: the signals given to onfailure, once, followed by onclose. */
+export function failure(run, earlier) {
+  assert.deepEqual(names(run.log), [...earlier, "onfailure", "onclose"]);
+  const signals = run.log.at(-2)[1];
+  assert.ok(Array.isArray(signals) && signals.length > 0);
+  for (const { error } of signals) assert.equal(typeof error, "string");
+  return signals;
+}

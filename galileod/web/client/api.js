@@ -1,6 +1,6 @@
 // The two functions that a page calls. galileo.d.ts describes them.
 
-/** Start an upload. Throws TypeError for invalid options; all else is told by handlers. */
+/** Start an upload. Throws TypeError for invalid options; other failures go to handlers. */
 function transfer(options, on) {
   const started = new Transfer(readOptions(options), on);
   started.start();

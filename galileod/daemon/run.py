@@ -17,7 +17,8 @@ from galileod import __version__
 from galileod.auth.authenticator import open_authenticator
 from galileod.config.model import Config, ConfigError
 from galileod.hooks.delivery import Delivery
-from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.ledger.base import LedgerError
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
@@ -26,7 +27,8 @@ from galileod.secretfile import SecretFileError
 from galileod.server.connection import Server
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
-from galileod.storage.timing import Timings
+from galileod.storage.local.timing import Timings
+from galileod.storage.state import ledger_path
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -88,18 +90,16 @@ async def _serve(
         metrics.fsync_file_seconds.observe,
         metrics.fsync_directory_seconds.observe,
     )
-    settings = config.storage
     try:
-        store = LocalStore.open(
-            settings.directory, settings.on_conflict, settings.durability, timings
-        )
+        store = LocalStore.open(config.storage, timings)
     except StorageError as error:
         raise StartError(f"{error}{_walled(error, manager)}") from error
+    ledger_file = ledger_path(config.storage.directory)
     try:
-        ledger = Ledger.open(store.ledger_path)
+        ledger = SqliteLedger.open(ledger_file)
         ledger.reconcile(store.files(), store.find)
     except LedgerError as error:
-        raise StartError(f"{store.ledger_path}: {error}") from error
+        raise StartError(f"{ledger_file}: {error}") from error
     except StorageError as error:
         raise StartError(str(error)) from error
     try:
@@ -119,15 +119,15 @@ async def _serve(
         listen=listeners.names,
         version=__version__,
         config=source,
-        directory=store.directory,
+        directory=store.location,
     )
-    steps = (server.prepare, partial(_guarding, context), partial(_adopting, context, store))
+    steps = (server.prepare, partial(_guarding, context), partial(_adopting, context))
     delivery = Delivery(
-        context.outbox,
+        ledger.outbox,
         lambda: context.config.hooks,
         metrics,
         context.shutdown,
-        store.directory,
+        store.location,
     )
     manager.notify("READY=1")
     async with trio.open_nursery() as control:
@@ -178,13 +178,11 @@ async def _tell_suppressed() -> None:
         logs.tell_suppressed()
 
 
-def _adopting(context: Context, store: LocalStore, config: Config) -> Callable[[], None]:
+def _adopting(context: Context, config: Config) -> Callable[[], None]:
     """What puts `config` in place of the one in force, for all that begins from then on."""
 
     def put_in_place() -> None:
         context.adopt(config)
-        store.on_conflict = config.storage.on_conflict
-        store.durability = config.storage.durability
         logs.set_level(config.log.level)
 
     return put_in_place

@@ -35,7 +35,7 @@ class _Input(AsyncIterator[bytes]):
         try:
             await trio.lowlevel.wait_readable(self._descriptor)
         except PermissionError:
-            pass  # epoll does not support the file; reads do not block, as of /dev/null
+            pass  # epoll does not support the file; reads do not block, as with /dev/null
         self.begun = True
         data = await in_thread(self._read, "Standard input")
         if not data:

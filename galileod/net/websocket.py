@@ -170,10 +170,10 @@ async def open_transport(
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request with the Sec-WebSocket-Key `key`; WebSocket follows on `stream`.
 
-    `surplus` is what was read beyond the request head. The stream stays open at the end. Raises
-    TransportClosed if the answer cannot be sent within `timeout` seconds.
+    `surplus` is what was read beyond the request head, `part_size` that of a MessagePart in bytes.
+    The stream stays open. Raises TransportClosed if the answer is not sent within `timeout` s.
     """
-    # One part waits in the channel while another is stored and the next is gathered.
+    # One part waits here while another is stored and the next is gathered.
     into, messages = trio.open_memory_channel[Message | None](1)
     # File data is unmasked in C: wsproto's Python is ten times slower, and gets TEXT messages only.
     splitter = FrameSplitter(apply_mask, DataBudget(), part_size)

@@ -6,5 +6,5 @@ The only package in which protocol, policy, storage and ledger meet:
 - `connection`: what is known before the metadata; `upload`: what the metadata fixes;
 - `transfer`: receiving the data; `flow`: the credits for it;
 - `verify`, `ending`, `faults`: the hash, the end in the log and for the client, errors as faults;
-- `context`, `memory`: what all uploads share.
+- `context`, `admission`, `publication`, `memory`: what all uploads share.
 """

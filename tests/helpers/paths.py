@@ -1,6 +1,6 @@
 """Uploads over links of all kinds onto one disk, in simulated time.
 
-The server is the session's loop around a `Pacer` and nothing else: grant, store, grant again. A
+The server is the loop of a transfer around a `Pacer` and nothing else: grant, store, grant again. A
 link has no loss and no slow start of its own. What a link does to a chunk by chance comes from a
 seed, so a run is the same every time. Sizes are bytes, times are seconds.
 """

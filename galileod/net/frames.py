@@ -90,24 +90,16 @@ class FrameSplitter:
     """Parses the bytes of the incoming direction of a connection, from the first frame on.
 
     Holds at most one frame header (14 bytes) and the payload of BINARY messages, which `budget`
-<<<<<<< HEAD
     limits; `part_size` bytes of a message make a part. The owner empties `parts`, and takes the
     oldest of `messages` each time the library delivers a BINARY message.
-=======
-    limits, `part_size` bytes a part. The owner empties `parts`, and takes the oldest of `messages`
-    each time the library delivers a BINARY message.
->>>>>>> main
     """
 
     def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
         self.budget = budget
-<<<<<<< HEAD
-=======
-        self._part_size = part_size
->>>>>>> main
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()
         self._unmask = unmask
+        self._part_size = part_size
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""

@@ -13,8 +13,9 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.config.model import Config, ConfigError
 from galileod.net import http11
-from galileod.net.addresses import is_trusted, network_of
+from galileod.net.addresses import is_trusted
 from galileod.net.forwarded import told_by
+from galileod.net.peer import Peer
 from galileod.net.proxyproto import ProxyHeaderError
 from galileod.net.streams import close_in_order, drop_until_quiet
 from galileod.net.tls import CertificateError, HandshakeError, load_context
@@ -24,7 +25,7 @@ from galileod.uploads.context import Context
 from galileod.uploads.session import Session, serve_upload
 
 from .caps import Cap
-from .handshake import Incoming, Peer
+from .handshake import Incoming
 from .scrape import scrape
 from .static import load_static
 
@@ -192,7 +193,7 @@ class Server:
             told = told_by(peer.user, request.headers, self._context.config.server.trusted_proxies)
         except ValueError as contradiction:
             raise http11.BadRequest(400, str(contradiction)) from None
-        client = Peer(told.client, told.client, network_of(told.client))
+        client = Peer.behind_proxy(told.client)
         scheme, host = told.scheme or request.scheme, told.host or request.host
         return client, evolve(request, scheme=scheme, host=host)
 

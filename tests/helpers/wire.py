@@ -14,10 +14,10 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from galileod.config.model import Config
 from galileod.ledger.sqlite import Ledger
+from galileod.net.peer import Peer
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
 from galileod.server.connection import Server
-from galileod.server.handshake import Peer
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore

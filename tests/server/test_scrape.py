@@ -14,10 +14,10 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.ledger.sqlite import Ledger, LedgerError
 from galileod.net.addresses import network_of, parse_network
+from galileod.net.peer import Peer
 from galileod.net.settings import Metrics, Server
 from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
-from galileod.server.handshake import Peer
 from galileod.server.scrape import DISK_SECONDS
 from galileod.storage.base import StorageError
 from galileod.storage.memory import MemoryStore

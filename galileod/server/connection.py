@@ -95,10 +95,10 @@ class Server:
         self, stream: trio.abc.HalfCloseableStream, peer: Peer, *, proxy_protocol: bool = False
     ) -> None:
         """Serve one connection to its end. Raises nothing."""
-        log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
+        log = _log.bind(connection=secrets.token_hex(4), peer=peer.name, network=peer.network)
         deadline = trio.current_time() + self._context.config.timeouts.handshake
         incoming = Incoming(stream, peer, deadline)
-        network = None if self._is_proxy(peer) else peer.network
+        network = self._counted(peer)
         caps = self._context.config.server
         with (
             self._all.hold("all", caps.max_connections) as one,
@@ -123,13 +123,13 @@ class Server:
     async def _serve(
         self, incoming: Incoming, log: FilteringBoundLogger, proxy_protocol: bool, *, full: bool
     ) -> None:
-        tls = None if incoming.peer.network is None else self._tls
+        tls = None if incoming.peer.is_local else self._tls
         network = None
         try:
             if proxy_protocol:
                 await incoming.hear_proxy(self._context.config.server.trusted_proxies)
-                log = log.bind(peer=incoming.peer.name)
-                network = None if self._is_proxy(incoming.peer) else incoming.peer.network
+                log = log.bind(peer=incoming.peer.name, network=incoming.peer.network)
+                network = self._counted(incoming.peer)
             most = self._context.config.server.max_connections_per_address
             with self._per_network.hold(network, most) as admitted:
                 if tls is not None:
@@ -159,8 +159,8 @@ class Server:
         """Raises BadRequest."""
         peer, stream = incoming.peer, incoming.stream
         client, request = self._behind(peer, evolve(request, scheme=incoming.scheme))
-        log = log.bind(peer=client.name)
-        network = client.network if client is not peer else None
+        log = log.bind(peer=client.name, network=client.network)
+        network = None if client is peer else client.network
         most = self._context.config.server.max_connections_per_address
         with self._per_network.hold(network, most) as admitted:
             asked = self._ask(request, peer, client)
@@ -180,7 +180,11 @@ class Server:
 
     def _is_proxy(self, peer: Peer) -> bool:
         trusted = self._context.config.server.trusted_proxies
-        return peer.network is not None and is_trusted(peer.user, trusted)
+        return not peer.is_local and is_trusted(peer.user, trusted)
+
+    def _counted(self, peer: Peer) -> str | None:
+        """The network that a connection of `peer` counts for, if it counts for one."""
+        return None if peer.is_local or self._is_proxy(peer) else peer.network
 
     def _behind(self, peer: Peer, request: http11.Request) -> tuple[Peer, http11.Request]:
         """The client that a trusted proxy speaks for, and the request as that one made it.
@@ -228,7 +232,7 @@ class Server:
         if proxied and (client is peer or self._is_proxy(client)):
             # Behind this proxy it may be anybody.
             return http11.Response(403, "No trusted proxy names the client that asks for metrics.")
-        host = LOOPBACK if client.network is None else client.user
+        host = LOOPBACK if client.is_local else client.user
         if not is_trusted(host, self._context.config.metrics.allow):
             return http11.Response(403, "Metrics are for the networks in metrics.allow alone.")
         return reply
@@ -266,7 +270,7 @@ class Server:
             return None
         try:
             with self._context.shutdown.no_new_uploads.guard() as stopped:
-                grant = await authenticator.check(credential, client.network or client.name)
+                grant = await authenticator.check(credential, client.network)
         except Unauthorized as refused:
             self._context.metrics.credentials_refused.inc()
             log.warning("credentials.refused", reason=refused.why)
@@ -298,7 +302,7 @@ class Server:
         log.info("connection.opened")
         try:
             async with open_transport(stream, key, surplus, timeout) as transport:
-                session = Session(self._context, transport, peer.user, peer.name, log, grant)
+                session = Session(self._context, transport, peer, log, grant)
                 try:
                     reason = await serve_upload(session)
                 finally:

@@ -36,7 +36,7 @@ class Incoming:
         Whoever may connect to a unix socket that is marked is trusted. Not one byte behind the
         header is read. Raises ProxyHeaderError, RequestAbandoned.
         """
-        if self.peer.network is not None and not is_trusted(self.peer.user, trusted):
+        if not self.peer.is_local and not is_trusted(self.peer.user, trusted):
             raise ProxyHeaderError("the peer is not in server.trusted_proxies")
         try:
             with trio.fail_after(self.left):

@@ -18,8 +18,8 @@ from galileod.config.model import Config
 from galileod.hooks.receipt import make_receipt
 from galileod.ledger.sqlite import LedgerError
 from galileod.metrics import DISCONNECTED
-from galileod.net.addresses import network_of_peer
 from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.peer import Peer
 from galileod.net.websocket import (
     FrameError,
     PeerSilent,
@@ -70,8 +70,7 @@ class Session:
 
     context: Context
     transport: WebSocketTransport
-    user: str
-    peer: str
+    peer: Peer
     log: FilteringBoundLogger
     shown: Grant | None = None
     receiver: UploadReceiver = field(factory=UploadReceiver)
@@ -84,7 +83,7 @@ class Session:
 
     def __attrs_post_init__(self) -> None:
         """Begin as whoever is calling."""
-        self.account = MemoryAccount(self.context.pool, self.user)
+        self.account = MemoryAccount(self.context.pool, self.peer.user)
         self.begin()
 
     def begin(self) -> None:
@@ -119,7 +118,7 @@ class Session:
                 sha1 = await self.verify(sink, claim)
                 if self.config.hooks.stored:
                     receipt = make_receipt(
-                        upload, metadata.size, sha1, claim, grant.user, self.peer
+                        upload, metadata.size, sha1, claim, grant.user, self.peer.name
                     )
                     await reservation.promise(sink, receipt)
                 async with self.context.publishing(sink):
@@ -147,12 +146,12 @@ class Session:
         if self.shown is not None:
             return self.shown
         if authenticator.is_open:
-            return Grant(self.user)
+            return Grant(self.peer.user)
         if metadata.token is None:
             raise Fault(FaultCode.UNAUTHORIZED, "A token or a ticket is needed to upload here.")
         try:
             with self.interrupted_by(self.context.shutdown.no_new_uploads):
-                return await authenticator.check(metadata.token, network_of_peer(self.peer))
+                return await authenticator.check(metadata.token, self.peer.network)
         except Unauthorized as refused:
             self.context.metrics.credentials_refused.inc()
             self.log.warning("credentials.refused", reason=refused.why)

@@ -14,6 +14,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from galileod.config.model import Config
 from galileod.ledger.sqlite import Ledger
+from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
@@ -27,7 +28,7 @@ from galileod.uploads.memory import MemoryPool
 
 T = TypeVar("T")
 
-PEER: Final = Peer("test", "test", None)
+PEER: Final = Peer("test", "test", UNIX_PEER)
 
 PATIENCE: Final = 50_000
 

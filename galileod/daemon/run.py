@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
@@ -20,10 +21,13 @@ from galileod.hooks.delivery import Delivery
 from galileod.ledger.sqlite import Ledger, LedgerError
 from galileod.logs import setup as logs
 from galileod.metrics import Metrics, watch_loop
+from galileod.net.tls import CertificateError, load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.slowdown import Slowdown
 from galileod.secretfile import SecretFileError
 from galileod.server.connection import Server
+from galileod.server.control import ControlServer, control_routes
+from galileod.server.static import load_static
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.timing import Timings
@@ -31,8 +35,9 @@ from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
 from .accept import accept_connections
+from .control import serve_control_socket
 from .listeners import ListenError, open_listeners
-from .reload import Read, reload_at
+from .reload import Read, Reloader, reload_at
 from .status import report_to
 from .systemd import Manager
 
@@ -88,10 +93,12 @@ async def _serve(
         metrics.fsync_file_seconds.observe,
         metrics.fsync_directory_seconds.observe,
     )
-    settings = config.storage
     try:
         store = LocalStore.open(
-            settings.directory, settings.on_conflict, settings.durability, timings
+            config.storage.directory,
+            config.storage.on_conflict,
+            config.storage.durability,
+            timings,
         )
     except StorageError as error:
         raise StartError(f"{error}{_walled(error, manager)}") from error
@@ -113,15 +120,12 @@ async def _serve(
     except SecretFileError as error:
         raise StartError(str(error)) from error
     context = Context(config, store, ledger, pool, authenticator, metrics)
-    server = Server(context)
-    _log.info(
-        "server.started",
-        listen=listeners.names,
-        version=__version__,
-        config=source,
-        directory=store.directory,
+    server = Server(context, load_static(config), _tls(config))
+    steps = (
+        partial(_serving, server),
+        partial(_guarding, context),
+        partial(_adopting, context, store),
     )
-    steps = (server.prepare, partial(_guarding, context), partial(_adopting, context, store))
     delivery = Delivery(
         context.outbox,
         lambda: context.config.hooks,
@@ -129,9 +133,21 @@ async def _serve(
         context.shutdown,
         store.directory,
     )
-    manager.notify("READY=1")
+    reloader = Reloader(context, partial(_read_to_fit, read), steps)
+    routes = control_routes(reloader.reload)
     async with trio.open_nursery() as control:
-        control.start_soon(reload_at, hangups, context, partial(_read_to_fit, read), steps)
+        await control.start(
+            serve_control_socket, store.directory, ControlServer(context, routes).serve
+        )
+        _log.info(
+            "server.started",
+            listen=listeners.names,
+            version=__version__,
+            config=source,
+            directory=store.directory,
+        )
+        manager.notify("READY=1")
+        control.start_soon(reload_at, hangups, reloader)
         control.start_soon(_tell_suppressed)
         control.start_soon(_stop_on_signal, signals, context, manager)
         control.start_soon(watch_loop, metrics)
@@ -188,6 +204,19 @@ def _adopting(context: Context, store: LocalStore, config: Config) -> Callable[[
         logs.set_level(config.log.level)
 
     return put_in_place
+
+
+def _serving(server: Server, config: Config) -> Callable[[], None]:
+    """Load the page and the certificate for `config`. Raises ConfigError."""
+    static, tls = load_static(config), _tls(config)
+    return lambda: server.adopt(static, tls)
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    try:
+        return load_context(config.tls)
+    except CertificateError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _guarding(context: Context, config: Config) -> Callable[[], None]:

@@ -13,6 +13,7 @@ import trio
 from attrs import define, field
 from structlog.typing import FilteringBoundLogger
 
+from galileod.auth.check import check_credential
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized, largest
 from galileod.config.model import Config
 from galileod.hooks.receipt import make_receipt
@@ -151,10 +152,14 @@ class Session:
             raise Fault(FaultCode.UNAUTHORIZED, "A token or a ticket is needed to upload here.")
         try:
             with self.interrupted_by(self.context.shutdown.no_new_uploads):
-                return await authenticator.check(metadata.token, self.peer.network)
-        except Unauthorized as refused:
-            self.context.metrics.credentials_refused.inc()
-            self.log.warning("credentials.refused", reason=refused.why)
+                return await check_credential(
+                    authenticator,
+                    metadata.token,
+                    self.peer.network,
+                    self.context.metrics,
+                    self.log,
+                )
+        except Unauthorized:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
     def find_place(self, grant: Grant, name: str) -> str:

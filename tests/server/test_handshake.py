@@ -52,7 +52,7 @@ async def hear(peer: Peer, *pieces: bytes, ends: bool = False) -> tuple[Peer, by
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         try:
-            await incoming.hear_proxy(TRUSTED)
+            await incoming.read_proxy_header(TRUSTED)
         finally:
             nursery.cancel_scope.cancel()
     with trio.move_on_after(1):

@@ -72,11 +72,11 @@ async def answer_reload(reload: Reload, _exchange: Exchange) -> Response:
     except ConfigError as error:
         # Logged as config.rejected, which says more than a refused connection would.
         return Response(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), refuses=False)
-    summary = f"Reloaded {reloaded.source}."
+    summary = f"reloaded {reloaded.source}"
     if reloaded.changed:
-        summary += f" Changed: {', '.join(reloaded.changed)}."
+        summary += f"; changed: {', '.join(reloaded.changed)}"
     if reloaded.restart_needed:
-        summary += f" Restart needed for: {', '.join(reloaded.restart_needed)}."
+        summary += f"; restart needed for: {', '.join(reloaded.restart_needed)}"
     return Response(HTTPStatus.OK, summary)
 
 

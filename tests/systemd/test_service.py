@@ -277,11 +277,11 @@ def reload(service: Service) -> None:
     settings = service.container.path("/etc/galileod.toml")
     right = settings.read_text()
     before = service.pid()
-    missing = '[tls]\ncertificate = "/missing.pem"\nkey = "/missing.pem"\n'
+    missing = right.replace("[tls]", '[tls]\ncertificate = "/missing.pem"\nkey = "/missing.pem"')
     unknown = right.replace("[storage]", "[storage]\ncolour = 1")
     for text, event, said in (
         (right.replace('"10GiB"', '"1KiB"'), "config.reloaded", None),
-        (f"{right}\n{missing}", "config.rejected", "tls.certificate: /missing.pem"),
+        (missing, "config.rejected", "tls.certificate: /missing.pem"),
         (unknown, None, "storage.colour: unknown key"),
     ):
         count = service.count(event) if event else 0

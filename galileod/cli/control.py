@@ -11,8 +11,8 @@ import click
 
 from galileod.config import file as config
 from galileod.config.model import ConfigError
-from galileod.daemon.control import control_path
 from galileod.net.unixsocket import short_path
+from galileod.storage.state import control_path
 
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response. A reload takes ten seconds at most, and waits for those before."""

@@ -8,7 +8,7 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.local import STATE_DIRECTORY
+from galileod.storage.state import control_path
 
 from .listeners import open_unix_listener
 
@@ -16,11 +16,6 @@ MODE: Final = 0o600
 """Only the daemon's user and root may connect."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-def control_path(directory: str) -> str:
-    """Where the daemon that stores into `directory` has its control socket."""
-    return os.path.join(os.path.abspath(directory), STATE_DIRECTORY, "control.sock")
 
 
 async def serve_control_socket(

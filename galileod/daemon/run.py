@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,8 @@ from galileod import __version__
 from galileod.auth.authenticator import open_authenticator
 from galileod.config.model import Config, ConfigError
 from galileod.hooks.delivery import Delivery
-from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.ledger.base import LedgerError
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
 from galileod.metrics import Metrics, watch_loop
 from galileod.net.tls import CertificateError, load_context
@@ -30,7 +31,8 @@ from galileod.server.control import ControlServer, control_routes
 from galileod.server.static import load_static
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
-from galileod.storage.timing import Timings
+from galileod.storage.local.timing import Timings
+from galileod.storage.state import ledger_path
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -94,19 +96,15 @@ async def _serve(
         metrics.fsync_directory_seconds.observe,
     )
     try:
-        store = LocalStore.open(
-            config.storage.directory,
-            config.storage.on_conflict,
-            config.storage.durability,
-            timings,
-        )
+        store = LocalStore.open(config.storage, timings)
     except StorageError as error:
         raise StartError(f"{error}{_walled(error, manager)}") from error
+    ledger_file = ledger_path(config.storage.directory)
     try:
-        ledger = Ledger.open(store.ledger_path)
+        ledger = SqliteLedger.open(ledger_file)
         ledger.reconcile(store.files(), store.find)
     except LedgerError as error:
-        raise StartError(f"{store.ledger_path}: {error}") from error
+        raise StartError(f"{ledger_file}: {error}") from error
     except StorageError as error:
         raise StartError(str(error)) from error
     try:
@@ -124,27 +122,26 @@ async def _serve(
     steps = (
         partial(_serving, server),
         partial(_guarding, context),
-        partial(_adopting, context, store),
+        partial(_adopting, context),
     )
     delivery = Delivery(
-        context.outbox,
+        ledger.outbox,
         lambda: context.config.hooks,
         metrics,
         context.shutdown,
-        store.directory,
+        store.location,
     )
     reloader = Reloader(context, partial(_read_to_fit, read), steps)
-    routes = control_routes(reloader.reload)
     async with trio.open_nursery() as control:
         await control.start(
-            serve_control_socket, store.directory, ControlServer(context, routes).serve
+            serve_control_socket, config.storage.directory, _control_server(context, reloader)
         )
         _log.info(
             "server.started",
             listen=listeners.names,
             version=__version__,
             config=source,
-            directory=store.directory,
+            directory=store.location,
         )
         manager.notify("READY=1")
         control.start_soon(reload_at, hangups, reloader)
@@ -194,16 +191,20 @@ async def _tell_suppressed() -> None:
         logs.tell_suppressed()
 
 
-def _adopting(context: Context, store: LocalStore, config: Config) -> Callable[[], None]:
+def _adopting(context: Context, config: Config) -> Callable[[], None]:
     """What puts `config` in place of the one in force, for all that begins from then on."""
 
     def put_in_place() -> None:
         context.adopt(config)
-        store.on_conflict = config.storage.on_conflict
-        store.durability = config.storage.durability
         logs.set_level(config.log.level)
 
     return put_in_place
+
+
+def _control_server(
+    context: Context, reloader: Reloader
+) -> Callable[[trio.SocketStream], Awaitable[None]]:
+    return ControlServer(context, control_routes(reloader.reload)).serve
 
 
 def _serving(server: Server, config: Config) -> Callable[[], None]:

@@ -62,7 +62,9 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
     reason, stored = "stopped at once", False
     exchange.log.info("connection.opened")
     try:
-        async with open_transport(stream, key, request.surplus, timeouts.handshake) as transport:
+        async with open_transport(
+            stream, key, request.surplus, timeouts.handshake, context.store.part_size
+        ) as transport:
             session = Session(context, transport, exchange.client, exchange.log, exchange.grant)
             try:
                 reason = await serve_upload(session)

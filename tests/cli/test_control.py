@@ -10,7 +10,7 @@ import click
 import pytest
 
 from galileod.cli.control import ask
-from galileod.daemon.control import control_path
+from galileod.storage.state import control_path
 
 pytestmark = pytest.mark.timeout(20)
 

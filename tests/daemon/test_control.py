@@ -9,7 +9,8 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from galileod.daemon.control import control_path, serve_control_socket
+from galileod.daemon.control import serve_control_socket
+from galileod.storage.state import control_path
 
 pytestmark = pytest.mark.timeout(20)
 

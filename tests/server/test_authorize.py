@@ -2,13 +2,13 @@
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.wire import UPGRADE, Wire, serving, text_frame
 from trio.testing import MockClock
 
 from galileod.auth.authenticator import Authenticator
 from galileod.auth.tickets import TicketKey
 from galileod.net.peer import Peer
-from galileod.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 

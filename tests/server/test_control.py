@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import field, frozen
+from helpers.memory_store import MemoryStore
 from helpers.wire import serving
 from structlog.testing import capture_logs
 
@@ -15,7 +16,6 @@ from galileod.config.model import Config, ConfigError
 from galileod.net.settings import Timeouts
 from galileod.server import control
 from galileod.server.control import ControlServer, Reload, control_routes
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)

@@ -1,0 +1,22 @@
+"""The state directory: what the daemon keeps below `storage.directory` beside the files."""
+
+import os
+from typing import Final
+
+STATE_DIRECTORY: Final = ".galileod"
+_LEDGER_FILE: Final = "ledger.sqlite3"
+_CONTROL_SOCKET: Final = "control.sock"
+
+
+def ledger_path(directory: str) -> str:
+    """The absolute path of the ledger for the store in `directory`."""
+    return _below(directory, _LEDGER_FILE)
+
+
+def control_path(directory: str) -> str:
+    """The absolute path of the control socket of the daemon that stores into `directory`."""
+    return _below(directory, _CONTROL_SOCKET)
+
+
+def _below(directory: str, name: str) -> str:
+    return os.path.join(os.path.abspath(directory), STATE_DIRECTORY, name)

@@ -1,0 +1,182 @@
+"""Files in folders below the directory: where they are put, and what stands in the way."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from helpers.local_store import open_local
+from structlog.testing import capture_logs
+
+from galileod.storage.base import ConflictError, NoSpaceError, StorageError
+from galileod.storage.local import LocalStore, folders
+from galileod.storage.local.folders import MAX_DEPTH, Folders, files_below
+from galileod.storage.settings import OnConflict
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def open_store(directory: Path, on_conflict: OnConflict = "rename") -> Iterator[LocalStore]:
+    store = open_local(directory, on_conflict)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+async def put(store: LocalStore, path: str, data: bytes = b"data") -> str:
+    async with await store.create("1", path) as sink:
+        await sink.write([data])
+        return (await sink.commit()).name
+
+
+async def test_a_file_goes_into_folders_that_are_made_for_it(directory: Path) -> None:
+    with open_store(directory) as store:
+        assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a.txt"
+        assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a (1).txt"
+        assert await put(store, "2026-11-23/a.b/a") == "2026-11-23/a.b/a"
+        assert store.files() == {
+            "2026-11-23/anna/a.txt": 4, "2026-11-23/anna/a (1).txt": 4, "2026-11-23/a.b/a": 4
+        }  # fmt: skip
+    folder = directory / "2026-11-23" / "anna"
+    assert (folder / "a (1).txt").read_bytes() == b"data"
+
+
+async def test_folders_are_for_owner_and_group_whatever_the_umask(directory: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with open_store(directory) as store:
+            await put(store, "a/b/c")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE((directory / path).stat().st_mode) for path in ("a", "a/b")] == [0o750] * 2
+
+
+@pytest.mark.parametrize("in_the_way", ["file", "link"])
+async def test_what_is_no_folder_is_not_gone_through(directory: Path, in_the_way: str) -> None:
+    elsewhere = directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    if in_the_way == "file":
+        (directory / "anna").write_bytes(b"")
+    else:
+        (directory / "anna").symlink_to(elsewhere)
+    with open_store(directory) as store:
+        with pytest.raises(ConflictError, match=r"^anna is not a folder$"):
+            await put(store, "anna/a.txt")
+        assert os.listdir(directory / ".galileod" / "spool") == []
+    assert os.listdir(elsewhere) == []
+
+
+async def test_a_name_that_is_taken_in_its_folder_is_rejected_at_once(directory: Path) -> None:
+    with open_store(directory, "reject") as store:
+        await put(store, "anna/a.txt")
+        await put(store, "ben/a.txt")
+        with pytest.raises(ConflictError, match=r"anna/a\.txt exists already"):
+            await store.create("2", "anna/a.txt")
+
+
+async def test_a_file_is_replaced_in_its_folder(directory: Path) -> None:
+    with open_store(directory, "replace") as store:
+        await put(store, "anna/a.txt", b"old")
+        assert await put(store, "anna/a.txt", b"new") == "anna/a.txt"
+    assert (directory / "anna" / "a.txt").read_bytes() == b"new"
+
+
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders whose names were made durable, in order."""
+    calls: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return calls
+
+
+def test_a_folder_is_durable_before_anything_stands_in_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = synced(monkeypatch)
+    with opened(directory) as fd:
+        tree = Folders(fd)
+        with tree.open("a/b"):
+            assert calls == ["files", "a"]
+        with tree.open("a/b") as folder:
+            assert calls == ["files", "a"], "known to be durable"
+            folder.sync()
+        assert calls == ["files", "a", "b"]
+        (directory / "a" / "b").rmdir()
+        with tree.open("a/b"):
+            assert calls == ["files", "a", "b", "a"], "made anew"
+        with Folders(fd).open("a"):
+            assert calls[4:] == ["files"], "made by somebody else"
+
+
+def test_what_is_remembered_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MAX_KNOWN", 2)
+    with opened(directory) as fd:
+        tree = Folders(fd)
+        for name in "abcde":
+            with tree.open(name):
+                assert len(tree._known) <= 2
+
+
+@pytest.mark.parametrize(("code", "kind"), [(28, NoSpaceError), (5, StorageError)])
+def test_a_folder_that_cannot_be_made_is_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StorageError]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with opened(directory) as fd:
+        before = len(os.listdir("/proc/self/fd"))
+        for function in ("mkdir", "fsync"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, function, fail)
+                with (
+                    pytest.raises(kind, match=r"^cannot use the folder a: ") as told,
+                    Folders(fd).open("a"),
+                ):
+                    pass
+            assert type(told.value) is kind
+            assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_files_are_found_to_the_depth_of_any_layout(directory: Path) -> None:
+    deep = directory
+    for _ in range(MAX_DEPTH + 1):
+        (deep / "file").write_bytes(b"1")
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "file").write_bytes(b"too deep")
+    (directory / ".hidden").mkdir()
+    (directory / ".hidden" / "file").write_bytes(b"")
+    (directory / "link").symlink_to(directory / "d")
+    with opened(directory) as fd:
+        found = {path: state.st_size for path, state in files_below(fd, "", MAX_DEPTH)}
+    assert found == {"d/" * depth + "file": 1 for depth in range(MAX_DEPTH + 1)}
+
+
+async def test_the_ledger_is_told_of_files_in_folders_at_the_start(directory: Path) -> None:
+    with open_store(directory) as store:
+        await put(store, "anna/a.txt")
+    with capture_logs(), open_store(directory) as store:
+        assert store.files() == {"anna/a.txt": 4}

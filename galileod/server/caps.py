@@ -61,7 +61,7 @@ class ConnectionCaps:
 
     @property
     def open(self) -> int:
-        """How many connections are admitted now."""
+        """How many connections count for `server.max_connections` now."""
         return self._all.held(_ALL)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Limits of connections: in all, for each network, and of those that are refused with a response."""
+"""Limits of connections: in all, for each network, and of those that a response refuses."""
 
 from contextlib import ExitStack
 
@@ -8,7 +8,7 @@ from galileod.net.settings import Server
 from galileod.server import caps
 from galileod.server.caps import Admission, Cap, ConnectionCaps
 
-LIMITS = Server(max_connections=3, max_connections_per_address=2)
+LIMITS = Server(max_connections=4, max_connections_per_address=2)
 
 
 def admit(stack: ExitStack, counted: ConnectionCaps, network: str | None) -> Admission:
@@ -40,7 +40,7 @@ def test_connections_are_refused_above_either_limit_and_let_in_when_others_end()
 def test_one_that_is_refused_is_still_counted_for_its_network() -> None:
     counted = ConnectionCaps()
     with ExitStack() as open_:
-        for network in (None, None, None):
+        for network in (None, None, None, None):
             admit(open_, counted, network)
         assert admit(open_, counted, "a") is Admission.REFUSED
         assert open_.enter_context(counted.count("a", LIMITS))
@@ -51,12 +51,12 @@ def test_only_so_many_are_refused_with_a_response(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(caps, "MAX_REFUSING", 2)
     counted = ConnectionCaps()
     with ExitStack() as open_:
-        for _ in range(3):
+        for _ in range(4):
             admit(open_, counted, None)
-        assert counted.open == 3
+        assert counted.open == 4
         with ExitStack() as refused:
             assert [admit(refused, counted, None) for _ in range(3)] == [
                 Admission.REFUSED, Admission.REFUSED, Admission.DROPPED,
             ]  # fmt: skip
-            assert counted.open == 3
+            assert counted.open == 4
         assert admit(open_, counted, None) is Admission.REFUSED

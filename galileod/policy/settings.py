@@ -1,4 +1,4 @@
-"""`[limits]`, `[quota]`, `[chunks]` and `[hash]`: what an upload may ask for, and is asked for."""
+"""The sections `[limits]`, `[quota]`, `[chunks]` and `[hash]` of the configuration."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ MAX_IN_FLIGHT: Final = 1024
 
 @frozen
 class Limits:
-    """`[limits]`: what one upload may ask for."""
+    """`[limits]`: limits of one upload."""
 
     max_file_size: Size = Size(10 << 30)
     min_rate: Size = Size(1024)
@@ -22,7 +22,7 @@ class Limits:
 
 @frozen
 class Quota:
-    """`[quota]`: what may be held, in all and by one user; None is no limit."""
+    """`[quota]`: limits of what is stored, in total and per user; None is no limit."""
 
     total_bytes: Size | None = None
     total_files: int | None = None
@@ -33,7 +33,7 @@ class Quota:
 
 @frozen
 class Chunks:
-    """`[chunks]`: bounds on what is asked for at once."""
+    """`[chunks]`: limits of credits, and the memory for all of them."""
 
     min: Size = Size(64 << 10)
     max: Size = Size(8 << 20)
@@ -43,17 +43,17 @@ class Chunks:
 
 @frozen
 class Hash:
-    """`[hash]`: what a client must prove."""
+    """`[hash]`: whether clients must send a hash."""
 
     required: bool = False
 
 
 def violations(quota: Quota, chunks: Chunks) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that are out of range, with what is expected."""
     for attribute in fields(Quota):
         value = getattr(quota, attribute.name)
         if value is not None and value < 0:
-            yield f"quota.{attribute.name}", value, "a whole number from 0 up"
+            yield f"quota.{attribute.name}", value, "an integer of at least 0"
     yield from _chunk_violations(chunks)
 
 
@@ -65,6 +65,5 @@ def _chunk_violations(chunks: Chunks) -> Iterator[Violation]:
         yield "chunks.max", chunks.max, f"from {at_least} to {format_size(MAX_CHUNK)}"
     if not 1 <= chunks.max_in_flight <= MAX_IN_FLIGHT:
         yield "chunks.max_in_flight", chunks.max_in_flight, f"from 1 to {MAX_IN_FLIGHT}"
-
     if chunks.memory < chunks.min:
         yield "chunks.memory", chunks.memory, f"at least chunks.min ({format_size(chunks.min)})"

@@ -13,8 +13,9 @@ import trio
 from galileod.net.http11 import Refused, Request, Response
 from galileod.net.streams import drop_until_quiet
 from galileod.net.websocket import TransportClosed, open_transport
+from galileod.uploads.connection import Connection
 from galileod.uploads.context import Context
-from galileod.uploads.session import Session, serve_upload
+from galileod.uploads.session import serve_upload
 
 from .exchange import Exchange
 
@@ -65,12 +66,14 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
         async with open_transport(
             stream, key, request.surplus, timeouts.handshake, context.store.part_size
         ) as transport:
-            session = Session(context, transport, exchange.client, exchange.log, exchange.grant)
+            connection = Connection(
+                context, transport, exchange.client, exchange.log, exchange.grant
+            )
             try:
-                reason = await serve_upload(session)
+                reason = await serve_upload(connection)
             finally:
-                stored = session.stored
-        if not transport.heard_out:
+                stored = connection.stored > 0
+        if not transport.peer_ended:
             await drop_until_quiet(stream, context.config.timeouts.close)
     except* TransportClosed as gone:
         reason = str(gone.exceptions[0])

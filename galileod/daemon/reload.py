@@ -34,45 +34,80 @@ Putting in place runs on the event loop, together with that of all other steps, 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-async def reload_at(
-    signals: AsyncIterator[int], context: Context, read: Read, steps: Sequence[Step]
-) -> None:
-    """Reload at each of `signals`. While one reload runs, trio holds one signal more at most."""
-    readers = trio.CapacityLimiter(MAX_READERS)
+async def reload_at(signals: AsyncIterator[int], reloader: "Reloader") -> None:
+    """Reload at each of `signals`. While one reload runs, trio holds at most one more signal."""
     async for _ in signals:
-        await _reload(context, read, steps, readers)
+        try:
+            await reloader.reload()
+        except ConfigError:
+            pass  # logged by the reloader; the configuration in force stays
 
 
-async def _reload(
-    context: Context, read: Read, steps: Sequence[Step], readers: trio.CapacityLimiter
-) -> None:
-    try:
-        with trio.fail_after(READ_SECONDS):
-            prepared = await trio.to_thread.run_sync(
-                _prepare, context.config, read, steps, limiter=readers, abandon_on_cancel=True
-            )
-    except ConfigError as error:
-        _log.warning("config.rejected", reason=str(error))
-    except trio.TooSlowError:
-        reason = f"the file could not be read within {READ_SECONDS:g} seconds"
-        _log.warning("config.rejected", reason=reason)
-    except Exception:  # noqa: BLE001  the wall between a mistake of ours and the uploads that run
-        _log.exception("config.rejected", reason="something went wrong in the server")
-    else:
-        # Told first, by the log level of before; nothing runs between this and the last step.
-        _log.info("config.reloaded", config=prepared.source, changed=prepared.changed)
-        for key in prepared.kept:
-            in_force = value_of(context.config, key)
-            _log.warning("config.restart_needed", key=key, in_force=_shown(in_force))
-        for put_in_place in prepared.swaps:
-            put_in_place()
+@frozen
+class Reloaded:
+    """A reload that was done; `restart_needed` are changed keys whose old values stay in force."""
+
+    source: str
+    changed: Sequence[str]
+    restart_needed: Sequence[str]
+
+
+class Reloader:
+    """Replaces the configuration of a running daemon, as a whole or not at all."""
+
+    def __init__(self, context: Context, read: Read, steps: Sequence[Step]) -> None:
+        self._context = context
+        self._read = read
+        self._steps = steps
+        self._one_at_a_time = trio.Lock()
+        self._readers = trio.CapacityLimiter(MAX_READERS)
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration and put it in force.
+
+        Raises ConfigError with the reason if it is rejected; everything stays as it was then. Both
+        outcomes are logged.
+        """
+        async with self._one_at_a_time:
+            try:
+                prepared = await self._prepare_in_thread()
+            except ConfigError as error:
+                _log.warning("config.rejected", reason=str(error))
+                raise
+            except Exception as error:
+                # A defect in the daemon must not end the uploads that run.
+                _log.exception("config.rejected", reason="internal error")
+                raise ConfigError("internal error; the log has the traceback") from error
+            # Logged before the swap, at the log level in force until then.
+            _log.info("config.reloaded", config=prepared.source, changed=prepared.changed)
+            for key in prepared.kept:
+                in_force = value_of(self._context.config, key)
+                _log.warning("config.restart_needed", key=key, in_force=_shown(in_force))
+            for put_in_place in prepared.swaps:
+                put_in_place()
+            return Reloaded(prepared.source, prepared.changed, prepared.kept)
+
+    async def _prepare_in_thread(self) -> "Prepared":
+        try:
+            with trio.fail_after(READ_SECONDS):
+                return await trio.to_thread.run_sync(
+                    _prepare,
+                    self._context.config,
+                    self._read,
+                    self._steps,
+                    limiter=self._readers,
+                    abandon_on_cancel=True,
+                )
+        except trio.TooSlowError:
+            reason = f"the file could not be read within {READ_SECONDS:g} seconds"
+            raise ConfigError(reason) from None
 
 
 @frozen
 class Prepared:
     """What a reload will do. `kept` are the keys that keep their value until a restart."""
 
-    source: str | None
+    source: str
     changed: Sequence[str]
     kept: Sequence[str]
     swaps: Sequence[Callable[[], None]]

@@ -4,7 +4,8 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final
 
@@ -21,10 +22,13 @@ from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
 from galileod.metrics import Metrics, watch_loop
+from galileod.net.tls import CertificateError, load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.slowdown import Slowdown
 from galileod.secretfile import SecretFileError
 from galileod.server.connection import Server
+from galileod.server.control import ControlServer, control_routes
+from galileod.server.static import load_static
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
@@ -33,8 +37,9 @@ from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
 from .accept import accept_connections
+from .control import serve_control_socket
 from .listeners import ListenError, open_listeners
-from .reload import Read, reload_at
+from .reload import Read, Reloader, reload_at
 from .status import report_to
 from .systemd import Manager
 
@@ -113,15 +118,12 @@ async def _serve(
     except SecretFileError as error:
         raise StartError(str(error)) from error
     context = Context(config, store, ledger, pool, authenticator, metrics)
-    server = Server(context)
-    _log.info(
-        "server.started",
-        listen=listeners.names,
-        version=__version__,
-        config=source,
-        directory=store.location,
+    server = Server(context, load_static(config), _tls(config))
+    steps = (
+        partial(_serving, server),
+        partial(_guarding, context),
+        partial(_adopting, context),
     )
-    steps = (server.prepare, partial(_guarding, context), partial(_adopting, context))
     delivery = Delivery(
         ledger.outbox,
         lambda: context.config.hooks,
@@ -129,9 +131,20 @@ async def _serve(
         context.shutdown,
         store.location,
     )
-    manager.notify("READY=1")
+    reloader = Reloader(context, partial(_read_to_fit, read), steps)
     async with trio.open_nursery() as control:
-        control.start_soon(reload_at, hangups, context, partial(_read_to_fit, read), steps)
+        await control.start(
+            serve_control_socket, config.storage.directory, _control_server(context, reloader)
+        )
+        _log.info(
+            "server.started",
+            listen=listeners.names,
+            version=__version__,
+            config=source,
+            directory=store.location,
+        )
+        manager.notify("READY=1")
+        control.start_soon(reload_at, hangups, reloader)
         control.start_soon(_tell_suppressed)
         control.start_soon(_stop_on_signal, signals, context, manager)
         control.start_soon(watch_loop, metrics)
@@ -186,6 +199,25 @@ def _adopting(context: Context, config: Config) -> Callable[[], None]:
         logs.set_level(config.log.level)
 
     return put_in_place
+
+
+def _control_server(
+    context: Context, reloader: Reloader
+) -> Callable[[trio.SocketStream], Awaitable[None]]:
+    return ControlServer(context, control_routes(reloader.reload)).serve
+
+
+def _serving(server: Server, config: Config) -> Callable[[], None]:
+    """Load the page and the certificate for `config`. Raises ConfigError."""
+    static, tls = load_static(config), _tls(config)
+    return lambda: server.adopt(static, tls)
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    try:
+        return load_context(config.tls)
+    except CertificateError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _guarding(context: Context, config: Config) -> Callable[[], None]:

@@ -94,14 +94,14 @@ class _Failures:
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         name = event["event"]
         begins = name in _BEGINNINGS
-        peer = event.get("peer")
+        peer, network = event.get("peer"), event.pop("network", None)
         fails = method == "warning" or name in _FAILURES or event.get("stored") is False
         # Who finds a way to make us fail, or a disk that is full, could fill the log with it.
         fails = fails or (method == "error" and peer is not None)
         if name == _SUPPRESSED or not (begins or fails):
             return event
         kind = Kind(name, str(event.get("code", event.get("status", ""))))
-        source = OURSELVES if peer is None else network_of_peer(peer)
+        source = network or (OURSELVES if peer is None else network_of_peer(peer))
         with self._lock:
             admits = self._flood.admits_beginning if begins else self._flood.admits_failure
             if admits(kind, source):

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config, ConfigError
-from galileod.daemon.reload import MAX_READERS, READ_SECONDS, Read, Step, reload_at
+from galileod.daemon.reload import MAX_READERS, READ_SECONDS, Read, Reloader, Step, reload_at
 from galileod.logs.settings import Log
 from galileod.policy.settings import Limits
 from galileod.storage.settings import Storage
@@ -45,7 +45,8 @@ async def reload(read: Read, *more: Step, times: int = 1) -> tuple[Config, list[
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             context = cast("Context", holder)
-            nursery.start_soon(reload_at, signals, context, read, (adopting, *more))
+            reloader = Reloader(context, read, (adopting, *more))
+            nursery.start_soon(reload_at, signals, reloader)
             async with send:
                 for number in range(times):
                     await send.send(number)
@@ -144,7 +145,8 @@ async def test_a_file_that_answers_is_read_although_one_before_it_never_did(
         with capture_logs() as logs:
             async with trio.open_nursery() as nursery, send:
                 nursery.start_soon(wait_no_longer)
-                nursery.start_soon(reload_at, signals, cast("Context", holder), read, ())
+                reloader = Reloader(cast("Context", holder), read, ())
+                nursery.start_soon(reload_at, signals, reloader)
                 await send.send(1)
                 await send.send(2)
     finally:

@@ -195,7 +195,9 @@ async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: M
             await client.close()
             await wire.all_ended()
     opened, started, stored, closed = logs
-    connection = {"connection": opened["connection"], "peer": "test", "log_level": "info"}
+    connection = {
+        "connection": opened["connection"], "peer": "test", "network": "unix", "log_level": "info",
+    }  # fmt: skip
     upload = {
         **connection, "upload": started["upload"], "name": "a.bin", "size": 1024, "user": "test",
     }  # fmt: skip

@@ -106,7 +106,7 @@ class Authenticator:
         raise Unauthorized("no credential is taken here")
 
 
-def open_authenticator(auth: Auth, slowdown: Slowdown) -> Authenticator:
+def open_authenticator(auth: Auth) -> Authenticator:
     """The authenticator that `auth` asks for. Blocks. Raises SecretFileError, with the key."""
     tokens = ticket_key = None
     if auth.takes("token"):
@@ -118,7 +118,7 @@ def open_authenticator(auth: Auth, slowdown: Slowdown) -> Authenticator:
     if auth.takes("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
         with _told_as("auth.ticket.key_file"):
             ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
-    return Authenticator(tokens, ticket_key, slowdown)
+    return Authenticator(tokens, ticket_key)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import click
 import structlog
 import trio
 from attrs import asdict
+from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
 from galileod.config import file as config
@@ -19,7 +19,7 @@ from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
-from galileod.daemon.prepare import check_named_files
+from galileod.daemon.prepare import prepare
 from galileod.ledger.sqlite import Ledger, LedgerError
 from galileod.logs import setup as logs
 from galileod.storage.local import LEDGER_FILE, STATE_DIRECTORY
@@ -29,6 +29,8 @@ from .token import token
 FAILED: Final = 1
 MISUSED: Final = 2
 """Exit status for a wrong flag or configuration."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class _ServeByDefault(click.Group):
@@ -71,35 +73,31 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     """Run in the foreground until SIGTERM or SIGINT."""
     # From here on SIGHUP reloads; until there is something to reload it does nothing.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    read = partial(_read, path, listen, directory)
-    settings, source = read()
-    logs.set_up(settings.log.level, settings.log.format, sys.stderr)
+
+    def read() -> tuple[Config, str | None]:
+        source = config.find_file(path, os.environ)
+        return config.with_flags(config.load(source), listen, directory), source
+
+    prepared = prepare(*read())
+    log = prepared.config.log
+    logs.set_up(log.level, log.format, sys.stderr)
     keep_freed_memory()
     try:
-        trio.run(daemon.run, settings, source, read)
+        trio.run(daemon.run, prepared, read)
     except daemon.StartError as error:
-        structlog.get_logger().critical("server.failed", reason=str(error))
+        _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(FAILED)  # before the daemon had begun to wait for signals
-
-
-def _read(
-    path: str | None, listen: tuple[str, ...], directory: str | None
-) -> tuple[Config, str | None]:
-    """The configuration to serve by, with the file that it came from."""
-    source = config.find_file(path, os.environ)
-    settings = config.with_flags(config.load(source), listen, directory)
-    check_named_files(settings, source)
-    return settings, source
 
 
 @cli.command()
 @_config_option
 def check_config(path: str | None) -> None:
     """Print the effective configuration as TOML, or say what is wrong."""
-    settings, _ = _read(path, (), None)
-    click.echo(config.dump(settings), nl=False)
+    source = config.find_file(path, os.environ)
+    prepared = prepare(config.load(source), source)
+    click.echo(config.dump(prepared.config), nl=False)
 
 
 @cli.command()

@@ -1,7 +1,8 @@
 """Connections: who is let in, what each asks for, and an orderly end for all of them."""
 
 import secrets
-from collections.abc import Callable
+import ssl
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -11,13 +12,12 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
-from galileod.config.model import Config, ConfigError
 from galileod.net import http11
-from galileod.net.addresses import is_trusted, network_of
+from galileod.net.addresses import UNIX_PEER, is_trusted, network_of
 from galileod.net.forwarded import told_by
 from galileod.net.proxyproto import ProxyHeaderError
 from galileod.net.streams import close_in_order, drop_until_quiet
-from galileod.net.tls import CertificateError, HandshakeError, load_context
+from galileod.net.tls import HandshakeError
 from galileod.net.websocket import TransportClosed, open_transport
 from galileod.storage.base import StorageError
 from galileod.uploads.context import Context
@@ -26,7 +26,6 @@ from galileod.uploads.session import Session, serve_upload
 from .caps import Cap
 from .handshake import Incoming, Peer
 from .scrape import scrape
-from .static import load_static
 
 MAX_REFUSING: Final = 64
 """Connections above the caps that are still answered at once; more are closed without a word."""
@@ -58,28 +57,18 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Server:
     """Serves connections, each on its own: what fails in one ends there."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self, context: Context, static: Mapping[str, http11.Response], tls: ssl.SSLContext | None
+    ) -> None:
         self._context = context
         self._all = Cap()
         self._per_network = Cap()
         self._refusing = Cap()
-        self.prepare(context.config)()
+        self.adopt(static, tls)
 
-    def prepare(self, config: Config) -> Callable[[], None]:
-        """Make the page and the certificate for `config`; gives what puts them in place.
-
-        Reads files. Raises ConfigError where they are of no use.
-        """
-        site = load_static(config)
-        try:
-            tls = load_context(config.tls)
-        except CertificateError as error:
-            raise ConfigError(str(error)) from None
-
-        def put_in_place() -> None:
-            self._site, self._tls = site, tls
-
-        return put_in_place
+    def adopt(self, static: Mapping[str, http11.Response], tls: ssl.SSLContext | None) -> None:
+        """Serve the files of `static`, and new connections with `tls`, from now on."""
+        self._static, self._tls = static, tls
 
     async def serve_socket(self, stream: trio.SocketStream, proxy_protocol: bool = False) -> None:
         """Serve one accepted socket; with `proxy_protocol` it begins with a header of that."""
@@ -94,7 +83,7 @@ class Server:
         self, stream: trio.abc.HalfCloseableStream, peer: Peer, *, proxy_protocol: bool = False
     ) -> None:
         """Serve one connection to its end. Raises nothing."""
-        log = _log.bind(connection=secrets.token_hex(4), peer=peer.name)
+        log = _log.bind(connection=secrets.token_hex(4), **_who(peer))
         deadline = trio.current_time() + self._context.config.timeouts.handshake
         incoming = Incoming(stream, peer, deadline)
         network = None if self._is_proxy(peer) else peer.network
@@ -127,7 +116,7 @@ class Server:
         try:
             if proxy_protocol:
                 await incoming.hear_proxy(self._context.config.server.trusted_proxies)
-                log = log.bind(peer=incoming.peer.name)
+                log = log.bind(**_who(incoming.peer))
                 network = None if self._is_proxy(incoming.peer) else incoming.peer.network
             most = self._context.config.server.max_connections_per_address
             with self._per_network.hold(network, most) as admitted:
@@ -158,7 +147,7 @@ class Server:
         """Raises BadRequest."""
         peer, stream = incoming.peer, incoming.stream
         client, request = self._behind(peer, evolve(request, scheme=incoming.scheme))
-        log = log.bind(peer=client.name)
+        log = log.bind(**_who(client))
         network = client.network if client is not peer else None
         most = self._context.config.server.max_connections_per_address
         with self._per_network.hold(network, most) as admitted:
@@ -220,7 +209,7 @@ class Server:
     ) -> http11.Response | http11.Upgrade | http11.Monitor:
         """What `request` gets while there is room; `client` speaks through `peer`."""
         settings = self._context.config.server
-        reply = http11.answer(request, settings.paths, settings.allowed_origins, self._site)
+        reply = http11.answer(request, settings.paths, settings.allowed_origins, self._static)
         if reply is not http11.Monitor.METRICS:
             return reply
         proxied = not PROXY_HEADERS.isdisjoint(request.headers)
@@ -309,3 +298,8 @@ class Server:
         finally:
             seconds = round(trio.current_time() - began, 6)
             log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)
+
+
+def _who(peer: Peer) -> dict[str, str]:
+    """The fields of the log about `peer`; by `network` it counts lines, and does not write it."""
+    return {"peer": peer.name, "network": peer.network or UNIX_PEER}

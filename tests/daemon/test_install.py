@@ -9,7 +9,7 @@ import pytest
 from helpers.daemon import DEADLINE, GALILEOD, environment
 
 from galileod.daemon import install
-from galileod.daemon import run as daemon
+from galileod.daemon.open_files import FILES_PER_ATTEMPT, FILES_PER_CONNECTION, OWN_FILES
 from galileod.hooks.settings import MAX_PARALLEL
 from galileod.net.settings import Server
 
@@ -198,8 +198,8 @@ def test_the_limit_on_files_fits_the_default_number_of_connections_and_any_hook(
     unit = (REPOSITORY / "systemd/galileod.service").read_text()
     limit = int(unit.partition("\nLimitNOFILE=")[2].split()[0])
     connections = Server().max_connections
-    attempts = daemon.FILES_PER_ATTEMPT * MAX_PARALLEL
-    assert limit == daemon.FILES_PER_CONNECTION * connections + daemon.OWN_FILES + attempts
+    attempts = FILES_PER_ATTEMPT * MAX_PARALLEL
+    assert limit == FILES_PER_CONNECTION * connections + OWN_FILES + attempts
 
 
 def test_one_who_does_not_listen_to_the_end_is_not_told_of_it(tmp_path: Path) -> None:

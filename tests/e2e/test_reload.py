@@ -374,7 +374,7 @@ def test_without_a_file_there_is_nothing_to_read_until_there_is_one(tmp_path: Pa
         host.start()
         assert host.wait_for("server.started")["config"] is None
         told = hang_up(host, "config.rejected")["reason"]
-        assert told == "there is no file to read; what is in force stays"
+        assert told == "there is no configuration file; the values in force stay"
         write_config(missing, {"limits": {"max_file_size": 9}})
         assert hang_up(host, "config.reloaded")["config"] == str(missing)
         assert code(host) == "too_large"

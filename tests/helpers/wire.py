@@ -14,10 +14,12 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from galileod.config.model import Config
 from galileod.ledger.sqlite import Ledger
+from galileod.net.tls import load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
 from galileod.server.connection import Server
 from galileod.server.handshake import Peer
+from galileod.server.static import load_static
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore
@@ -307,7 +309,7 @@ async def serving(
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     context = Context(config, store, ledger, pool)
-    server = Server(context)
+    server = Server(context, load_static(config), load_context(config.tls))
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""How galileod holds under attack: the figures of docs/reliability.md.
+"""galileod under attack and overload: the figures of docs/reliability.md.
 
     python bench/reliability.py [NAME ...]
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from peer import GALILEOD, Client, daemon, header
+from reliability_client import GALILEOD, Client, daemon, header
 
 SHM = "/dev/shm"  # noqa: S108
 OPEN = "server.max_connections_per_address = 5000"

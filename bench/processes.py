@@ -1,4 +1,4 @@
-"""Processes of the bench's own: started, looked at from outside, and ended whatever happens."""
+"""Server processes: starting and ending them, their CPU time and their memory."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off: no process may be there that nobody is going to end."""
+    """Defer Ctrl-C and SIGTERM, so that no process is left running."""
     came: list[int] = []
     usual = {
         number: signal.signal(number, lambda number, _: came.append(number))

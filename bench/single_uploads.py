@@ -1,4 +1,4 @@
-"""One upload at a time: out of memory into memory, over a long line, and onto a disk."""
+"""Benchmarks of one upload at a time: in memory, over a slow link, and to disk."""
 
 import json
 import resource
@@ -12,25 +12,25 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from clients import Part, run_blocking
 from measure import (
-    Lane,
     Run,
     Settings,
+    Subject,
     alternate,
     at_least,
     at_most,
-    lane_of,
-    not_there,
     row,
     spread,
+    subject_of,
     table,
+    unavailable_rows,
 )
-from peers import BENCH, Command, Peer, Running, builds, there
-from process import cpu_seconds, free_port, running
-from source import source
-from talk import Part, drive
+from processes import cpu_seconds, free_port, running
+from servers import BENCH, Command, Peer, Running, available, galileod_builds
+from source_file import source
 
-AIMS = {"limit": 0.85, "tus": 2.0, "afternoon": 5.0, "nginx": 0.5}
+AIMS = {"limit": 0.85, "tus": 2.0, "naive": 5.0, "nginx": 0.5}
 """How many times as fast as these galileod is to be."""
 
 CPU_AIM = 1.3
@@ -48,83 +48,91 @@ DD_SECONDS = 600
 def upload(server: Running, part: Part, port: int | None = None) -> Run:
     """One upload, from the connection to the server's word that it is stored; then a look at it."""
     before, began = cpu_seconds(server.pid), time.perf_counter()
-    line = server.connect(port)
-    drive(server.peer.upload(line, part))
+    connection = server.connect(port)
+    run_blocking(server.peer.upload(connection, part))
     seconds = time.perf_counter() - began
-    drive(server.goodbye(line))
-    line.socket.close()
+    run_blocking(server.close(connection))
+    connection.socket.close()
     cpu = cpu_seconds(server.pid) - before
-    server.take_out([part])
+    server.check_and_remove([part])
     return Run(part.size, seconds, cpu)
 
 
 def one(settings: Settings, peers: Sequence[Peer]) -> str:
     """One upload at a time on tmpfs; galileod verifies its sha1."""
-    lanes = []
+    subjects = []
     with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
         (whole,) = data.parts(1)
-        for peer in there(peers):
+        for peer in available(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
-            lanes.append(Lane(peer.name, partial(upload, server, whole)))
-        alternate("one", lanes, settings)
-    galileod, limit = lane_of(lanes, "galileod"), lane_of(lanes, "limit")
+            subjects.append(Subject(peer.name, partial(upload, server, whole)))
+        alternate("one", subjects, settings)
+    galileod, limit = subject_of(subjects, "galileod"), subject_of(subjects, "limit")
     rows = []
-    for lane in lanes:
-        beside = galileod.over(lane) if galileod and galileod is not lane else []
-        cpu = lane.over(limit, "cpu")
+    for subject in subjects:
+        beside = galileod.over(subject) if galileod and galileod is not subject else []
+        cpu = subject.over(limit, "cpu")
         cells = (
-            spread(lane.over(limit)),
+            spread(subject.over(limit)),
             spread(beside),
-            at_least(AIMS[lane.name], beside) if lane.name in AIMS else "-",
-            spread(lane.values("rate"), ".0f"),
-            spread(lane.values("cpu_per_gib")),
+            at_least(AIMS[subject.name], beside) if subject.name in AIMS else "-",
+            spread(subject.values("rate"), ".0f"),
+            spread(subject.values("cpu_per_gib")),
             spread(cpu),
-            at_most(CPU_AIM, cpu) if lane.name == "galileod" else "-",
+            at_most(CPU_AIM, cpu) if subject.name == "galileod" else "-",
         )
-        rows.append(row(lane, *cells))
+        rows.append(row(subject, *cells))
     head = ("peer", "of the limit's rate", "galileod beside it", "aim", "MB/s", "CPU s/GiB")
-    return table((*head, "of the limit's CPU", "aim"), rows + not_there(peers, 7))
+    return table((*head, "of the limit's CPU", "aim"), rows + unavailable_rows(peers, 7))
 
 
 def far(settings: Settings, peers: Sequence[Peer]) -> str:
-    """One upload over a long line: the part of its rate that is used, start and end included."""
-    lanes: list[tuple[Lane, float]] = []
+    """One upload over a slow link: the part of its rate that is used, start and end included."""
+    subjects: list[tuple[Subject, float]] = []
     most = max(gib for _, _, gib, _ in LINKS)
     with source(settings.tmpfs, settings.part(most)) as data, ExitStack() as stack:
-        for peer in builds(peers):
+        for peer in galileod_builds(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
             for mbits, round_trip, gib, aim in LINKS:
                 (part,) = data.parts(1, settings.part(gib))
-                port = stack.enter_context(_line(server, mbits, round_trip))
+                port = stack.enter_context(_link(server, mbits, round_trip))
                 once = partial(_over, server, part, port, mbits * 1e6 / 8)
-                lanes.append((Lane(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), aim))
-        alternate("far", [lane for lane, _ in lanes], settings)
+                subjects.append(
+                    (Subject(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), aim)
+                )
+        alternate("far", [subject for subject, _ in subjects], settings)
     rows = []
-    for lane, aim in lanes:
-        used = lane.values("of_line")
-        cells = (spread(used, ".3f"), at_least(aim, used), spread(lane.values("rate"), ".1f"))
-        chunk = spread(lane.values("longest_chunk"))
-        rows.append(row(lane, *cells, chunk, spread(lane.values("cpu_per_gib"))))
-    head = ("line", "of its rate", "aim", "MB/s", "s for the longest chunk", "CPU s/GiB")
+    for subject, aim in subjects:
+        used = subject.values("of_link")
+        cells = (spread(used, ".3f"), at_least(aim, used), spread(subject.values("rate"), ".1f"))
+        chunk = spread(subject.values("longest_chunk"))
+        rows.append(row(subject, *cells, chunk, spread(subject.values("cpu_per_gib"))))
+    head = ("link", "of its rate", "aim", "MB/s", "s for the longest chunk", "CPU s/GiB")
     return table(head, rows)
 
 
 @contextmanager
-def _line(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
-    """A long line to the server; gives the port where it begins."""
+def _link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
+    """A slow link to the server; returns the port of its near end."""
     port = free_port()
     ends = (str(port), str(server.port))
-    command: Command = [sys.executable, BENCH / "delay.py", *ends, str(mbits), str(round_trip)]
-    with running(command, server.log.with_name(f"line-{port}.log"), port):
+    command: Command = [
+        sys.executable,
+        BENCH / "delay_proxy.py",
+        *ends,
+        str(mbits),
+        str(round_trip),
+    ]
+    with running(command, server.log.with_name(f"link-{port}.log"), port):
         yield port
 
 
 def _over(server: Running, part: Part, port: int, rate: float) -> Run:
-    """An upload over a line of `rate` bytes a second, with the time of its longest chunk."""
+    """An upload over a link of `rate` bytes a second, with the time of its longest chunk."""
     run = upload(server, part, port)
     events = [json.loads(text) for text in server.log.read_text().splitlines()]
     longest = [event for event in events if event["event"] == "upload.stored"][-1]["chunk_max"]
-    return replace(run, extra={"of_line": run.rate * 1e6 / rate, "longest_chunk": longest / rate})
+    return replace(run, extra={"of_link": run.rate * 1e6 / rate, "longest_chunk": longest / rate})
 
 
 def disk(settings: Settings, peers: Sequence[Peer]) -> str:
@@ -135,17 +143,17 @@ def disk(settings: Settings, peers: Sequence[Peer]) -> str:
         ExitStack() as stack,
     ):
         (whole,) = data.parts(1)
-        lanes = [Lane("dd conv=fsync", partial(_dd, data.path, Path(folder) / "dd"))]
-        for peer in builds(peers):
+        subjects = [Subject("dd conv=fsync", partial(_dd, data.path, Path(folder) / "dd"))]
+        for peer in galileod_builds(peers):
             server = stack.enter_context(peer.started(Path(folder) / peer.name, "full"))
-            lanes.append(Lane(peer.name, partial(upload, server, whole)))
-        alternate("disk", lanes, settings)
+            subjects.append(Subject(peer.name, partial(upload, server, whole)))
+        alternate("disk", subjects, settings)
     rows = []
-    for lane in lanes:
-        beside = lane.over(lane_of(lanes, lanes[0].name))
-        aim = at_least(DISK_AIM, beside) if lane.name == "galileod" else "-"
-        cells = (spread(beside), aim, spread(lane.values("rate"), ".0f"))
-        rows.append(row(lane, *cells, spread(lane.values("cpu_per_gib"))))
+    for subject in subjects:
+        beside = subject.over(subject_of(subjects, subjects[0].name))
+        aim = at_least(DISK_AIM, beside) if subject.name == "galileod" else "-"
+        cells = (spread(beside), aim, spread(subject.values("rate"), ".0f"))
+        rows.append(row(subject, *cells, spread(subject.values("cpu_per_gib"))))
     return table(("onto disk", "of dd's rate", "aim", "MB/s", "CPU s/GiB"), rows)
 
 

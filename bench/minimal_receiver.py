@@ -1,10 +1,9 @@
-"""The limit: the smallest Python program that does a receiver's work, and nothing else.
+"""The upper limit for Python: the smallest program that does a receiver's work, and nothing else.
 
-    python bench/limit.py DIRECTORY PORT
+    python bench/minimal_receiver.py DIRECTORY PORT
 
-One thread receives and unmasks in C, one hashes and writes. It speaks GalileoSend with one client
-at a time, believes all that it hears, and has no time-out: what a real receiver costs more than
-this is the price of being one.
+One thread receives and unmasks in C, one hashes and writes. It serves one GalileoSend client at a
+time, checks nothing and has no timeouts. What a real receiver costs beyond this is its overhead.
 """
 
 import base64

@@ -103,7 +103,7 @@ async def _work(context: Context, server: Server, delivery: Delivery, listeners:
 
 def _read_manager() -> Manager:
     try:
-        return Manager.take(os.environ, os.getpid())
+        return Manager.from_environment(os.environ, os.getpid())
     except ValueError as error:
         raise StartError(str(error)) from error
 

@@ -74,7 +74,7 @@ def test_a_program_that_systemd_would_not_start_is_told(tmp_path: Path, folder: 
     program = tmp_path / folder / "galileod"
     program.parent.mkdir()
     program.symlink_to(GALILEOD)
-    check_refused("install-service", tmp_path / "root", "systemd starts no", program=program)
+    check_refused("install-service", tmp_path / "root", "systemd cannot start", program=program)
     assert not (tmp_path / "root").exists()
 
 
@@ -170,7 +170,7 @@ def test_a_root_without_a_name_is_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(install.InstallError, match=r"^--root: is empty; expected a directory$"):
+    with pytest.raises(install.InstallError, match=r"^--root: '': expected a directory$"):
         install.install("", print)
     assert files(tmp_path) == set()
 

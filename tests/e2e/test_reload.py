@@ -331,7 +331,7 @@ def become_endless(path: Path) -> None:
     [
         (vanish, "cannot be read: No such file or directory"),
         (become_a_directory, "cannot be read: Is a directory"),
-        (become_endless, "is too large: expected 1MiB at the most"),
+        (become_endless, "is too large: expected at most 1MiB"),
         (lambda path: path.write_bytes(b"#" * (MAX_FILE + 1)), "is too large"),
         (lambda path: path.write_bytes(b"# \xff"), "is not TOML: 'utf-8' codec can't decode"),
         (lambda path: path.write_text("[limits\n"), "is not TOML: "),

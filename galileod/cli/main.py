@@ -34,7 +34,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class _ServeByDefault(click.Group):
-    """A group in which flags without a command belong to `serve`."""
+    """A group whose default command is `serve`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}
@@ -68,10 +68,10 @@ def cli() -> None:
     multiple=True,
     help="host:port, [v6]:port or unix:/path; repeatable.",
 )
-@click.option("--directory", metavar="DIR", help="Where finished files appear.")
+@click.option("--directory", metavar="DIR", help="Where finished files are stored.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    # From here on SIGHUP reloads; until there is something to reload it does nothing.
+    # SIGHUP reloads; until the daemon can, it must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def read() -> tuple[Config, str | None]:
@@ -88,13 +88,13 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(FAILED)  # before the daemon had begun to wait for signals
+        sys.exit(FAILED)  # Ctrl-C before the daemon handled signals
 
 
 @cli.command()
 @_config_option
 def check_config(path: str | None) -> None:
-    """Print the effective configuration as TOML, or say what is wrong."""
+    """Check the configuration and the files that it names, and print it as TOML."""
     source = config.find_file(path, os.environ)
     prepared = prepare(config.load(source), source)
     click.echo(config.dump(prepared.config), nl=False)
@@ -102,9 +102,9 @@ def check_config(path: str | None) -> None:
 
 @cli.command()
 @_config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def usage(path: str | None, as_json: bool) -> None:
-    """Print what each user holds: files stored, and uploads that run."""
+    """Print what each user has stored, and the running uploads of each."""
     settings = config.load(config.find_file(path, os.environ))
     directory = os.path.abspath(settings.storage.directory)
     ledger_path = os.path.join(directory, STATE_DIRECTORY, LEDGER_FILE)
@@ -112,7 +112,7 @@ def usage(path: str | None, as_json: bool) -> None:
         os.stat(ledger_path)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{ledger_path}: there is no ledger; has galileod run here?"
+            f"{ledger_path}: no such ledger: galileod has not stored files here"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_path}: {error.strerror}") from None
@@ -135,26 +135,29 @@ cli.add_command(token)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--root", metavar="DIR", default="/", help="Another root, for packagers; tells systemd nothing."
+    "--root",
+    metavar="DIR",
+    default="/",
+    help="Another root directory, for packages; systemd is not notified.",
 )
 
 
 @cli.command()
 @_root_option
 def install_service(root: str) -> None:
-    """Write the systemd units, and /etc/galileod.toml where there is none."""
+    """Write the systemd units, and /etc/galileod.toml if it does not exist."""
     install.install(root, click.echo)
 
 
 @cli.command()
 @_root_option
 def uninstall_service(root: str) -> None:
-    """Stop the service, and remove what install-service wrote; keep configuration and data."""
+    """Stop the service, and remove the files of install-service; keep configuration and data."""
     install.uninstall(root, click.echo)
 
 
 def main() -> None:
-    """The entry point: every wrong use is one line and status 2."""
+    """The entry point. An error is one line; the status is 2 for wrong flags or configuration."""
     try:
         cli(prog_name="galileod", standalone_mode=False)
     except (click.UsageError, ConfigError) as error:

@@ -1,6 +1,6 @@
 r"""Safe file names: any string that a client sends becomes one plain name, or is refused.
 
-The rules, in order (README, "Names"):
+The rules, in order (docs/names.md):
 
 1. Unicode form NFC, so that one name typed on two systems is one name here.
 2. Only what follows the last `/` or `\` counts: clients send paths, some of them made up.

@@ -1,4 +1,4 @@
-"""What README shows as a program is one that runs."""
+"""What the documents show as a program is one that runs."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from helpers.clients import JavaScriptClient
 from helpers.credentials import Office
 from helpers.daemon import free_port, poll
 
-README = Path(__file__).parents[2] / "README.md"
+AUTHENTICATION = Path(__file__).parents[2] / "docs" / "authentication.md"
 
 
 class Staying(HTTPRedirectHandler):
@@ -23,7 +23,7 @@ class Staying(HTTPRedirectHandler):
 
 
 def test_the_application_that_issues_tickets_lets_its_user_in(tmp_path: Path) -> None:
-    text = README.read_text()
+    text = AUTHENTICATION.read_text()
     (program,) = re.findall(
         r"<!-- tickets: run by a test -->\n```python\n(.*?)```", text, re.DOTALL
     )

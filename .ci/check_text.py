@@ -29,7 +29,6 @@ WORDS: Final = {
     "in vain": "without success",
     "at the most": "at most",
     "guests?": "connections",
-    "he|him|his": "the client, the user, the daemon",
 }
 """Regular expressions, in lower case, and what to write instead."""
 

@@ -1,4 +1,4 @@
-"""From a browser to a file: galileod beside nginx, which takes a plain `fetch` PUT; as tables.
+"""Uploads from a browser: galileod, and nginx with a plain `fetch` PUT, as tables.
 
     python bench/browser.py [--size MIB] [--runs N] [--memory MIB] [--tmpfs FOLDER]
 
@@ -141,7 +141,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
 
 
 def upload(tab: Tab, server: Running, part: Part, script: str, kind: str) -> Run:
-    """One upload, timed by the page; then a look at what landed."""
+    """One upload, timed by the page; then the stored file is verified."""
     before = cpu_seconds(server.pid)
     seconds = float(tab.evaluate(f"({script})({json.dumps([part.name, kind])})"))
     cpu = cpu_seconds(server.pid) - before

@@ -76,7 +76,7 @@ class Connection:
             self.sent += count
 
     def response(self) -> Generator[int, None, dict[str, str]]:
-        """The fields of an HTTP response. Raises RuntimeError if that is no success."""
+        """The fields of an HTTP response. Raises RuntimeError unless it is 2xx or 101."""
         head = yield from self._until(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").splitlines()
         if status.split(" ")[1] not in ("101", "200", "201", "204"):

@@ -17,7 +17,7 @@ SECONDS = 300
 COPYPARTY = ("copyparty==1.20.26",)
 TUS = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
 NGINX = ("nginx",)
-"""Debian keeps one version in a release, so none is named."""
+"""Debian keeps one version in a release, so the version is not given."""
 
 
 class UnavailableError(Exception):
@@ -62,7 +62,7 @@ def nginx(*, install: bool) -> Path:
 
 
 def _is_installed(folder: Path, packages: Sequence[str], *, install: bool) -> bool:
-    """Whether just these packages stand in the folder, which is empty if not."""
+    """Whether exactly these packages are in the folder; if not, it is emptied."""
     note = folder / "installed"
     if note.is_file() and note.read_text().split() == list(packages):
         return True

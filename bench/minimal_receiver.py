@@ -32,7 +32,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT = 64 * 1024 * 1024
-"""Bytes of freed memory that malloc keeps, so that pages are not mapped and faulted in anew."""
+"""Bytes of freed memory that malloc keeps, so that pages are not mapped and faulted again."""
 
 
 class Receiver:
@@ -151,7 +151,7 @@ def main() -> None:
                 try:
                     Receiver(connection, directory).receive()
                 except ConnectionError:
-                    pass  # somebody who looked whether the port is open, or a client that ended
+                    pass  # a test whether the port is open, or a client that disconnected
 
 
 if __name__ == "__main__":

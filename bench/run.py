@@ -1,10 +1,11 @@
 """galileod beside its peers, in one run, as tables: what `make bench` starts.
 
-    python bench/run.py [--only WORK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
+    python bench/run.py [--only BENCHMARK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
 
-Peers take turns, so that whatever else the machine does falls on all of them. Every ratio is taken
-run by run; a figure is the median of the runs, with the least and the most in brackets. What landed
-is compared with what was sent after each run, and a peer with a difference is VOID.
+The servers are measured in turn, so that other load on the machine affects all of them. Each ratio
+is computed within one run; a figure is the median of the runs, with the least and the most in
+parentheses. After each run the stored files are compared with those that were sent; a server that
+stores anything else is VOID.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from single_uploads import disk, far, one
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send)}
 QUICK = 4 << 20
-"""Bytes that stand for 1 GiB in a run that only shows that everything works."""
+"""Bytes that replace 1 GiB in a run that only tests the benchmarks."""
 
 
 def arguments() -> argparse.Namespace:

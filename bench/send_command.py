@@ -125,7 +125,7 @@ def peak_memory_or_none(pid: int) -> float:
 
 
 def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -> Run:
-    """One run of a command, and a look at what landed (without parts: at its size alone)."""
+    """One run of a command; the stored files are verified (without parts: only the size)."""
     if server.failure:
         raise Void(server.failure)
     before, began = cpu_seconds(server.pid), time.perf_counter()
@@ -146,10 +146,10 @@ def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -
     if parts:
         server.check_and_remove(parts)
     else:
-        landed = [path for path in server.store.iterdir() if path.is_file()]
-        if [path.stat().st_size for path in landed] != [size]:
-            raise Void("what landed is not what was sent")
-        landed[0].unlink()
+        stored = [path for path in server.store.iterdir() if path.is_file()]
+        if [path.stat().st_size for path in stored] != [size]:
+            raise Void("what stored is not what was sent")
+        stored[0].unlink()
     extra = {
         "files": len(parts or [0]) / seconds,
         "memory": memory,

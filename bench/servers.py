@@ -53,13 +53,13 @@ http {{
 """
 
 
-class Void(Exception):  # noqa: N818  a verdict about a run, not an error of ours
-    """What landed is not what was sent; the run does not count."""
+class Void(Exception):  # noqa: N818  the result of a run, not an error of the benchmark
+    """What was stored is not what was sent; the run does not count."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure. `command` takes its place, its port and the durability to keep."""
+    """A server to measure. `command` is called with its directory, its port and the durability."""
 
     name: str
     command: Callable[[Path, int, str], Command]
@@ -102,7 +102,7 @@ class Running:
     failure: str
 
     def connect(self, port: int | None = None) -> Connection:
-        """A connection to it, or to `port`, where something stands that forwards it."""
+        """A connection to the server, or to a proxy for it on `port`."""
         if self.failure:
             raise Void(self.failure)
         return Connection(("127.0.0.1", port or self.port))
@@ -113,14 +113,14 @@ class Running:
             yield from close_websocket(connection)
 
     def check_and_remove(self, parts: Sequence[Part]) -> None:
-        """Remove what landed, after a look at it. Raises Void unless it is what was sent."""
+        """Verify and remove the stored files. Raises Void unless they are what was sent."""
         files = [path for path in self.store.iterdir() if path.is_file()]
-        # tus keeps a description beside each file; its file has a name of its own making.
-        landed = Counter(_sha1(path) for path in files if path.suffix != ".json")
+        # tus makes up the name of each file, and stores a description next to it.
+        stored = Counter(_sha1(path) for path in files if path.suffix != ".json")
         for path in files:
             path.unlink()
-        if landed != Counter(part.sha1 for part in parts):
-            raise Void("what landed is not what was sent")
+        if stored != Counter(part.sha1 for part in parts):
+            raise Void("what was stored is not what was sent")
 
 
 def _sha1(path: Path) -> str:
@@ -157,7 +157,7 @@ def _script(name: str, file: str) -> Peer:
 def _nginx(program: Path) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
         config = place / "nginx.conf"
-        # As root its worker would be somebody else, who may not write here.
+        # The worker of a root nginx runs as another user, which cannot write here.
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(NGINX.format(user=user, place=place, port=port))
         return [program, "-p", place, "-e", "stderr", "-c", config]
@@ -176,7 +176,7 @@ def _copyparty(folder: Path) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
         start = ["env", f"PYTHONPATH={folder}", f"XDG_CONFIG_HOME={place}", sys.executable, "-P"]
         flags = ["-q", "--no-thumb", "-i", "127.0.0.1", "-p", str(port)]
-        # It writes into no tmpfs unless it is told that this is meant.
+        # Without --wram it refuses to write to a tmpfs.
         return [*start, "-m", "copyparty", *flags, "--wram", "-v", f"{place / 'store'}::rw"]
 
     return Peer("copyparty", command, put)

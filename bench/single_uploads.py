@@ -46,7 +46,7 @@ DD_SECONDS = 600
 
 
 def upload(server: Running, part: Part, port: int | None = None) -> Run:
-    """One upload, from the connection to the server's word that it is stored; then a look at it."""
+    """One upload, from connecting to the final response; then the stored file is verified."""
     before, began = cpu_seconds(server.pid), time.perf_counter()
     connection = server.connect(port)
     run_blocking(server.peer.upload(connection, part))

@@ -30,7 +30,6 @@ def check(root: Path, path: str, text: str) -> list[str]:
         ("# a whole\n    # number", "whole # number"),
         ("A listener that is let go.", "let go"),
         ("it shall wait", "shall"),
-        ("waits for his answer", "his"),
     ],
 )
 def test_a_word_of_the_list_is_found_with_its_line(tmp_path: Path, text: str, words: str) -> None:

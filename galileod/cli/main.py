@@ -20,9 +20,10 @@ from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
-from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.ledger.base import LedgerError
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
-from galileod.storage.local import LEDGER_FILE, STATE_DIRECTORY
+from galileod.storage.state import ledger_path
 
 from .token import token
 
@@ -106,17 +107,16 @@ def check_config(path: str | None) -> None:
 def usage(path: str | None, as_json: bool) -> None:
     """Print what each user has stored, and the running uploads of each."""
     settings = config.load(config.find_file(path, os.environ))
-    directory = os.path.abspath(settings.storage.directory)
-    ledger_path = os.path.join(directory, STATE_DIRECTORY, LEDGER_FILE)
+    ledger_file = ledger_path(settings.storage.directory)
     try:
-        os.stat(ledger_path)
+        os.stat(ledger_file)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{ledger_path}: no such ledger: galileod has not stored files here"
+            f"{ledger_file}: no such ledger: galileod has not stored files here"
         ) from None
     except OSError as error:
-        raise click.ClickException(f"{ledger_path}: {error.strerror}") from None
-    ledger = Ledger.open_to_look(ledger_path)
+        raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
+    ledger = SqliteLedger.open_read_only(ledger_file)
     try:
         holdings = ledger.holdings()
     finally:

@@ -11,7 +11,6 @@ from structlog.typing import FilteringBoundLogger
 from galileod.config.model import KEYS, Config, ConfigError, value_of
 from galileod.logs.setup import set_level
 from galileod.server.connection import Server
-from galileod.storage.local import LocalStore
 from galileod.uploads.context import Context
 
 from .open_files import fit_open_files
@@ -54,11 +53,10 @@ async def reload_on_signals(signals: AsyncIterator[int], reloader: "Reloader") -
 class Reloader:
     """Replaces the configuration of a running daemon."""
 
-    def __init__(self, read: Read, context: Context, server: Server, store: LocalStore) -> None:
+    def __init__(self, read: Read, context: Context, server: Server) -> None:
         self._read = read
         self._context = context
         self._server = server
-        self._store = store
         self._one_at_a_time = trio.Lock()
         self._readers = trio.CapacityLimiter(MAX_READERS)
 
@@ -116,8 +114,6 @@ class Reloader:
         slowdown = context.authenticator.slowdown
         context.authenticator = evolve(prepared.authenticator, slowdown=slowdown)
         context.adopt(config)
-        self._store.on_conflict = config.storage.on_conflict
-        self._store.durability = config.storage.durability
         self._server.adopt(prepared.static, prepared.tls)
         set_level(config.log.level)
 

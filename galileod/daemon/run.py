@@ -14,14 +14,16 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
 from galileod.hooks.delivery import Delivery
-from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
-from galileod.storage.base import StorageError
+from galileod.storage.base import StorageError, Store
 from galileod.storage.local import LocalStore
-from galileod.storage.timing import Timings
+from galileod.storage.local.timing import Timings
+from galileod.storage.state import ledger_path
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -59,17 +61,18 @@ async def run(prepared: Prepared, read: Read) -> None:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
         store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
-        ledger = resources.enter_context(closing(_open_ledger(store)))
-        _reconcile(ledger, store)
+        ledger_file = ledger_path(prepared.config.storage.directory)
+        ledger = resources.enter_context(closing(_open_ledger(ledger_file)))
+        _reconcile(ledger, store, ledger_file)
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
-        reloader = Reloader(read, context, server, store)
+        reloader = Reloader(read, context, server)
         delivery = Delivery(
-            context.outbox,
+            ledger.outbox,
             lambda: context.config.hooks,
             metrics,
             context.shutdown,
-            store.directory,
+            store.location,
         )
         listeners = await _open_listeners(prepared, manager)
         _log.info(
@@ -77,7 +80,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             listen=listeners.names,
             version=__version__,
             config=prepared.source,
-            directory=store.directory,
+            directory=store.location,
         )
         manager.notify("READY=1")
         async with trio.open_nursery() as control:
@@ -108,17 +111,14 @@ def _read_manager() -> Manager:
         raise StartError(str(error)) from error
 
 
-def _open_store(prepared: Prepared, metrics: Metrics, manager: Manager) -> LocalStore:
-    settings = prepared.config.storage
+def _open_store(prepared: Prepared, metrics: Metrics, manager: Manager) -> Store:
     timings = Timings(
         metrics.write_seconds.observe,
         metrics.fsync_file_seconds.observe,
         metrics.fsync_directory_seconds.observe,
     )
     try:
-        return LocalStore.open(
-            settings.directory, settings.on_conflict, settings.durability, timings
-        )
+        return LocalStore.open(prepared.config.storage, timings)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
 
@@ -131,26 +131,24 @@ def _hint(error: StorageError, manager: Manager) -> str:
     return ""
 
 
-def _open_ledger(store: LocalStore) -> Ledger:
+def _open_ledger(path: str) -> Ledger:
     try:
-        return Ledger.open(store.ledger_path)
+        return SqliteLedger.open(path)
     except LedgerError as error:
-        raise StartError(f"{store.ledger_path}: {error}") from error
+        raise StartError(f"{path}: {error}") from error
 
 
-def _reconcile(ledger: Ledger, store: LocalStore) -> None:
-    """Bring the ledger in line with the files on disk."""
+def _reconcile(ledger: Ledger, store: Store, path: str) -> None:
+    """Make the ledger, which is at `path`, agree with the files that are stored."""
     try:
         ledger.reconcile(store.files(), store.find)
     except LedgerError as error:
-        raise StartError(f"{store.ledger_path}: {error}") from error
+        raise StartError(f"{path}: {error}") from error
     except StorageError as error:
         raise StartError(str(error)) from error
 
 
-def _make_context(
-    prepared: Prepared, store: LocalStore, ledger: Ledger, metrics: Metrics
-) -> Context:
+def _make_context(prepared: Prepared, store: Store, ledger: Ledger, metrics: Metrics) -> Context:
     chunks = prepared.config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     return Context(prepared.config, store, ledger, pool, prepared.authenticator, metrics)

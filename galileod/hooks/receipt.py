@@ -1,4 +1,4 @@
-"""What a hook is told of a stored file: one JSON object."""
+"""The receipt: the JSON object about a stored file that the hook receives."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from galileod.storage.base import RUNNING_HASH
 def make_receipt(
     upload: str, size: int, sha1: str, claim: HashClaim | None, user: str, peer: str
 ) -> str:
-    """What is known just before the publication, as JSON; `addressed` adds the rest.
+    """The part of a receipt that is known before the publication, as JSON.
 
-    `claim` is the hash that the client sent, which was found to be right.
+    `claim` is the hash that the client sent, which was verified. `complete_receipt` adds the rest.
     """
     other = claim is not None and claim.type != RUNNING_HASH
     return json.dumps(
@@ -35,12 +35,12 @@ def make_receipt(
     )
 
 
-def addressed(receipt: str, name: str, directory: str) -> dict[str, object]:
-    """The whole receipt of the file that stands in `directory` as `name`.
+def complete_receipt(receipt: str, name: str, location: str) -> dict[str, object]:
+    """The whole receipt of the file stored as `name` in the store at `location`.
 
-    Raises ValueError for one that was damaged since it was made.
+    Raises ValueError for a receipt that was damaged in the ledger.
     """
     value = json.loads(receipt)
     if not isinstance(value, dict) or not {"id", "upload"} <= value.keys():
-        raise ValueError("no receipt")
-    return {**value, "name": name, "path": os.path.join(directory, name)}
+        raise ValueError("not a receipt")
+    return {**value, "name": name, "path": os.path.join(location, name)}

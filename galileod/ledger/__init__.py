@@ -1,4 +1,4 @@
-"""Who holds what: stored files, running uploads, receipts that are owed.
+"""Who holds what: stored files, running uploads, used tickets, and receipts owed to the hook.
 
-Touches the database alone.
+`base` and `outbox` are the contract; `sqlite` is its implementation. Touches the database alone.
 """

@@ -1,92 +1,68 @@
-"""What is owed to the hook: receipts of stored files, kept in the ledger until they are delivered.
+"""The contract of the outbox: receipts of stored files that are owed to the hook.
 
-`due` is a time of trio's clock, which begins anew with each process: at the start the ledger makes
-all of it due, from its first attempt on, also what was given up.
+Due times are the wall clock's, so that they mean the same to every process. A clock that is set
+back delays no attempt by more than `policy.backoff.LONGEST`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
 import trio
 from attrs import frozen
 
-from .sqlite import Ledger
-
 MOST_COUNTED: Final = 100_000
-"""Counting reads all that is owed, and is done for each scrape; this takes some hundredths of a
-second. Of more it is enough to know that they are many."""
+"""The highest count: counting reads every row, for each scrape; so many take some hundredths of a
+second."""
 
 
 @frozen
 class Owed:
-    """One receipt, of the file stored as `name`, after so many failed `attempts`."""
+    """One receipt, of the file stored as `name`, after `attempts` failed attempts.
+
+    The next attempt is due in `wait` seconds; 0 if it is due.
+    """
 
     number: int
     name: str
     receipt: str
     attempts: int
-    due: float
+    wait: float
 
 
-class Outbox:
-    """The receipts that are owed, and a bell for the one who delivers them.
+class Outbox(ABC):
+    """The receipts that are owed, and a signal to the task that delivers them.
 
-    The async methods raise LedgerError.
+    The abstract methods raise LedgerError.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._bell = trio.Event()
+    def __init__(self) -> None:
+        self._changed = trio.Event()
 
-    def ring(self) -> None:
-        """Say that there is something to do, or that the settings have changed."""
-        self._bell.set()
+    def notify(self) -> None:
+        """Wake the task in `wait`: something is due, or the settings have changed."""
+        self._changed.set()
 
     async def wait(self) -> None:
-        """Wait until somebody rings, or has rung since the last time."""
-        await self._bell.wait()
-        self._bell = trio.Event()
+        """Return once `notify` was called after the last return of this."""
+        await self._changed.wait()
+        self._changed = trio.Event()
 
+    @abstractmethod
     async def count(self) -> int:
-        """How many are owed, with those that were given up; MOST_COUNTED if there are more."""
-        # Nothing is changed by it, so whoever asks may go away while the disk hangs.
-        return await self._ledger.run(self._count, abandon_on_cancel=True)
+        """The number of receipts, with those that were given up; at most MOST_COUNTED.
 
+        May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
     async def first(self, most: int) -> Sequence[Owed]:
-        """The first `most` by the time at which they are due, whether that has come or not."""
-        return await self._ledger.run(self._first, most)
+        """The first `most` receipts in the order of their due times, due or not."""
 
+    @abstractmethod
     async def delivered(self, number: int) -> None:
-        """It is owed no more."""
-        await self._ledger.run(self._execute, "DELETE FROM outbox WHERE number = ?", number)
+        """Remove a receipt."""
 
-    async def put_off(self, number: int, due: float | None) -> None:
-        """One more attempt failed; the next is due then, or, with None, after the next start."""
-        await self._ledger.run(
-            self._execute,
-            "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE number = ?",
-            due,
-            number,
-        )
-
-    def _count(self) -> int:
-        with self._ledger.transaction() as connection:
-            (count,) = connection.execute(
-                "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (MOST_COUNTED,)
-            ).fetchone()
-        return int(count)
-
-    def _first(self, most: int) -> Sequence[Owed]:
-        with self._ledger.transaction() as connection:
-            rows = connection.execute(
-                # Whatever somebody wrote there by hand, it has these types.
-                "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT),"
-                " CAST(attempts AS INTEGER), CAST(due AS REAL) FROM outbox"
-                " WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
-                (most,),
-            ).fetchall()
-        return [Owed(*row) for row in rows]
-
-    def _execute(self, statement: str, *values: float | None) -> None:
-        with self._ledger.transaction() as connection:
-            connection.execute(statement, values)
+    @abstractmethod
+    async def postpone(self, number: int, seconds: float | None) -> None:
+        """Count a failed attempt. The next is due in `seconds`; None: after the next start."""

@@ -26,8 +26,8 @@ USUAL_FRAGMENT: Final = 256
 """Bytes in a frame of a message from a client that sends small frames and means no harm."""
 
 PART: Final = 2 * 1024 * 1024
-"""Bytes of a BINARY message that are passed on before it is whole: enough to be worth a thread hop,
-and still in the processor's cache when they are hashed and written."""
+"""Bytes of a BINARY message that are passed on before it is whole, unless the store prefers another
+size (`part_size`)."""
 
 SMALL_PIECE: Final = 16 * 1024
 """Bytes below which a piece of a message is joined to the next: a message that trickles in would
@@ -88,14 +88,15 @@ class FrameSplitter:
     """Walks the bytes of one direction of a connection, from the first frame on.
 
     Holds one frame header (14 bytes), and what it took out: of BINARY messages, which may hold only
-    what `allow` granted. The owner empties `parts`, and takes the oldest of `messages` each time
-    that the library shows one.
+    what `allow` granted. `part_size` bytes of a message make a part. The owner empties `parts`, and
+    takes the oldest of `messages` each time that the library shows one.
     """
 
-    def __init__(self, unmask: Unmask) -> None:
+    def __init__(self, unmask: Unmask, part_size: int = PART) -> None:
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()
         self._unmask = unmask
+        self._part_size = part_size
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""
@@ -212,7 +213,7 @@ class FrameSplitter:
         else:
             self._pieces.append(piece)
         self._gathered += len(piece)
-        if self._gathered >= PART and (self._payload_left or not self._final):
+        if self._gathered >= self._part_size and (self._payload_left or not self._final):
             self.parts.append(MessagePart(self._gather()))
 
     def _end_frame(self, passed: bytearray, now: float) -> None:

@@ -26,7 +26,7 @@ from wsproto.events import CloseConnection, TextMessage
 from galileod.masking import apply_mask
 from galileod.shutdown import Interrupt
 
-from .frames import BinaryMessage, FrameSplitter, FrameTooLarge, MessagePart
+from .frames import PART, BinaryMessage, FrameSplitter, FrameTooLarge, MessagePart
 
 READ_UNGRANTED: Final = 16 * 1024
 """Bytes read at a time beyond what was granted: all that a peer which was granted nothing can make
@@ -84,6 +84,7 @@ class _GuardedStream(trio.abc.Stream):
         key: bytes,
         surplus: bytes,
         parts: trio.MemorySendChannel[Message | None],
+        part_size: int,
     ) -> None:
         self._stream = stream
         self._parts = parts
@@ -97,7 +98,7 @@ class _GuardedStream(trio.abc.Stream):
         self._torn = False
         # The one place where unmasking in C is plugged in: wsproto's own, in Python, is ten times
         # slower, and now sees signals only.
-        self.splitter = FrameSplitter(apply_mask)
+        self.splitter = FrameSplitter(apply_mask, part_size)
         self.accepted = trio.Event()
         self.gone = Interrupt()
         self.refused: FrameTooLarge | None = None
@@ -303,7 +304,7 @@ class WebSocketTransport:
 
 @asynccontextmanager
 async def open_transport(
-    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float
+    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int = PART
 ) -> AsyncIterator[WebSocketTransport]:
     """Answer an upgrade request with the Sec-WebSocket-Key `key`, and speak WebSocket on `stream`.
 
@@ -312,7 +313,7 @@ async def open_transport(
     """
     # One part waits while another is being stored, and the next is being gathered.
     into, messages = trio.open_memory_channel[Message | None](1)
-    guarded = _GuardedStream(stream, key, surplus, into)
+    guarded = _GuardedStream(stream, key, surplus, into, part_size)
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
             nursery,

@@ -285,7 +285,8 @@ class Server:
         reason, stored = "stopped at once", False
         log.info("connection.opened")
         try:
-            async with open_transport(stream, key, surplus, timeout) as transport:
+            part_size = self._context.store.part_size
+            async with open_transport(stream, key, surplus, timeout, part_size) as transport:
                 session = Session(self._context, transport, peer.user, peer.name, log, grant)
                 try:
                     reason = await serve_upload(session)

@@ -9,8 +9,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from galileod.ledger.base import LedgerError
 from galileod.ledger.outbox import MOST_COUNTED
-from galileod.ledger.sqlite import LedgerError
 from galileod.net.http11 import Response
 from galileod.storage.base import StorageError
 from galileod.uploads.context import Context
@@ -81,6 +81,8 @@ async def _add_disk(context: Context, now: list[Metric]) -> None:
         free = await context.store.free()
     except StorageError:
         return  # left out; uploads that meet the same say so in the log
+    if free is None:
+        return
     now += [
         GaugeMetricFamily("galileod_disk_free_bytes", "Free disk below storage.directory.", free),
         GaugeMetricFamily(
@@ -94,7 +96,7 @@ async def _add_disk(context: Context, now: list[Metric]) -> None:
 async def _add_ledger(context: Context, now: list[Metric]) -> None:
     try:
         held = await context.ledger.total()
-        owed = await context.outbox.count()
+        owed = await context.ledger.outbox.count()
     except LedgerError:
         return  # left out; uploads that meet the same say so in the log
     now.append(

@@ -1,74 +1,78 @@
-"""What a storage backend is: a store that makes sinks, and a sink that takes one file."""
+"""The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
 from attrs import frozen
 
+from .settings import Storage
+
 RUNNING_HASH: Final = "sha1"
 """The hash that is computed while data arrives: the protocol's own."""
 
 CLEANUP_SECONDS: Final = 5.0
-"""At most so long is spent on removing what was not committed; the rest is done at the start."""
+"""How long `discard` takes at most; what it leaves behind is removed at the next start."""
 
-
-_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT}
+_NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class StorageError(Exception):
-    """The storage failed; the text says at which step and why."""
+    """The storage failed; the text names the step and the reason."""
 
 
 class NoSpaceError(StorageError):
-    """There is no room left for the file."""
+    """There is no space left for the file."""
 
 
 class ConflictError(StorageError):
-    """A file of that name is there already, and must stay."""
+    """A file of that name exists, and must not be replaced."""
 
 
 @frozen
 class Stored:
-    """A committed file: the name that it got, below the store's directory, and where it stands."""
+    """A committed file: its final `name`, relative to the store, and its `path` for people.
+
+    `name` consists of the folders and the file name, joined by slashes.
+    """
 
     name: str
     path: str
 
 
 class Sink(ABC):
-    """Takes the bytes of one file. Nothing is visible before `commit`, everything after it.
+    """Receives the bytes of one file. Nothing is visible before `commit`, everything after it.
 
-    Leaving its `async with` removes what was not committed. Every method may raise StorageError.
-    `replaces` says whether `commit` may put the file in another's place.
+    Leaving its `async with` discards what was not committed. Every method but `discard` may raise
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name.
     """
 
     replaces: bool
 
     @abstractmethod
     async def write(self, pieces: Sequence[bytes]) -> None:
-        """Append the pieces in order, and feed the running hash."""
+        """Append the pieces in order, and update the running hash."""
 
     @abstractmethod
     async def digest(self, kind: str) -> str:
-        """The hash of all that was written, in lower-case hex. `kind` is a name of hashlib's."""
+        """The hash of all bytes written, in lower-case hex. `kind` is a name in hashlib."""
 
     @property
     @abstractmethod
-    def inode(self) -> int:
-        """The number by which the store knows the file again, also after a crash."""
+    def identity(self) -> str:
+        """An opaque string by which `Store.find` finds the file once it is published."""
 
     @abstractmethod
     async def commit(self) -> Stored:
-        """Publish the file. When this returns, it is as durable as the store was told to be."""
+        """Publish the file. When this returns, it is as durable as the settings demand."""
 
     @abstractmethod
     async def discard(self) -> None:
-        """Remove what was not committed, within CLEANUP_SECONDS; do nothing after a commit.
+        """Remove what was not committed, within CLEANUP_SECONDS; after a commit, do nothing.
 
-        Works in a cancelled scope too, and never raises: what stays is removed at the next start.
+        Works in a cancelled scope too, and never raises.
         """
 
     async def __aenter__(self) -> Self:
@@ -79,22 +83,48 @@ class Sink(ABC):
 
 
 class Store(ABC):
-    """A place for finished files."""
+    """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
+
+    `location` is the absolute path or the URL below which the files are, for the log and the hook.
+    `part_size` is the number of bytes that are worth one call of `Sink.write`.
+    """
+
+    location: str
+    part_size: int
 
     @abstractmethod
     async def create(self, upload: str, path: str) -> Sink:
-        """Begin a file that shall stand at `path`, a safe name behind any number of safe folders.
+        """Begin a file that is to be published at `path`: a valid name behind any valid folders.
 
-        `upload` is unique among running uploads.
+        `upload` is unique among running uploads. The settings in force now hold for the whole file.
         """
 
     @abstractmethod
-    async def free(self) -> int:
-        """How many bytes there is room for."""
+    async def free(self) -> int | None:
+        """The free space in bytes; None if the store has no limit that it could report."""
 
     @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""
+
+    @abstractmethod
+    def files(self) -> Mapping[str, int]:
+        """The finished files by name, with their sizes in bytes. Blocks; for the start."""
+
+    @abstractmethod
+    def find(self, identities: Collection[str]) -> Mapping[str, str]:
+        """The names of published files, by those of these identities that are found.
+
+        Identities are from sinks of this store, also from before a crash. Blocks; for the start.
+        """
+
+    @abstractmethod
+    def reconfigure(self, settings: Storage) -> None:
+        """Use `settings` for the files that are created from now on."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the store holds. Blocks; no sink may be used after it."""
 
 
 @contextmanager
@@ -103,5 +133,5 @@ def translated(step: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = NoSpaceError if error.errno in _NO_ROOM else StorageError
+        kind = NoSpaceError if error.errno in _NO_SPACE else StorageError
         raise kind(f"{step}: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized, largest
 from galileod.config.model import Config
 from galileod.hooks.receipt import make_receipt
-from galileod.ledger.sqlite import LedgerError
+from galileod.ledger.base import LedgerError
 from galileod.metrics import DISCONNECTED
 from galileod.net.addresses import network_of_peer
 from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
@@ -111,7 +111,13 @@ class Session:
         path = self.find_place(grant, safe_name(metadata.name))
         with _storage_faults():
             async with (
-                self.context.reserve(upload, grant, self.receiver, self.log) as reservation,
+                self.context.admission.admit(
+                    upload,
+                    grant,
+                    metadata.size,
+                    lambda: self.receiver.window.remaining,
+                    self.log,
+                ) as reservation,
                 await self.context.store.create(upload, path) as sink,
             ):
                 self.log.info("upload.started")
@@ -122,7 +128,7 @@ class Session:
                         upload, metadata.size, sha1, claim, grant.user, self.peer
                     )
                     await reservation.promise(sink, receipt)
-                async with self.context.publishing(sink):
+                async with self.context.publication.hold(replaces=sink.replaces):
                     stored = await sink.commit()
                     await reservation.become(stored)
         self.stored = True

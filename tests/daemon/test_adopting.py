@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import evolve
+from helpers.memory_store import MemoryStore
 from helpers.wire import Wire, WireClient, serving
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -13,7 +14,6 @@ from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks, Hash, Limits
 from galileod.storage.base import Sink
 from galileod.storage.local import LocalStore
-from galileod.storage.memory import MemoryStore
 from galileod.storage.settings import OnConflict, Storage
 from galileod.units import Duration, Size
 from galileod.uploads.memory import MemoryAccount, MemoryPool
@@ -188,7 +188,7 @@ async def test_files_that_take_others_places_and_files_that_do_not_leave_the_led
 ) -> None:
     modes: tuple[OnConflict, ...] = ("rename", "replace")
     config = Config(storage=Storage(directory=str(tmp_path)))
-    store = LocalStore.open(str(tmp_path), "rename", "none")
+    store = LocalStore.open(Storage(directory=str(tmp_path), durability="none"))
     async with serving(store, config) as wire:
         for _ in range(5):
             async with trio.open_nursery() as nursery:
@@ -196,7 +196,7 @@ async def test_files_that_take_others_places_and_files_that_do_not_leave_the_led
 
                     async def upload(size: int = size) -> None:
                         client = await wire.open()
-                        store.on_conflict = modes[size % 2]
+                        store.reconfigure(Storage(on_conflict=modes[size % 2]))
                         assert (await client.upload("same", bytes(size)))["close"]
                         await client.close()
 
@@ -212,12 +212,12 @@ async def test_a_file_that_replaces_is_alone_from_its_publication_to_the_ledger(
 ) -> None:
     store, told = MemoryStore("replace"), list[str]()
     replacing = await store.create("1", "a")
-    store.on_conflict = "rename"
+    store.reconfigure(Storage(on_conflict="rename"))
     renaming = await store.create("2", "b")
     async with serving(store) as wire, trio.open_nursery() as nursery:
 
         async def publish(sink: Sink, what: str) -> None:
-            async with wire.context.publishing(sink):
+            async with wire.context.publication.hold(replaces=sink.replaces):
                 told.append(f"{what} began")
                 await trio.sleep(1)
                 told.append(f"{what} ended")

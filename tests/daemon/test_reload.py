@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,6 @@ class Running:
     """A daemon as far as a reload concerns it, with the configuration that it began with."""
 
     wire: Wire
-    store: LocalStore
     began: Config
 
     @property
@@ -43,7 +42,7 @@ class Running:
         return self.wire.context.config
 
     def reloader(self, read: Read) -> Reloader:
-        return Reloader(read, self.wire.context, self.wire.server, self.store)
+        return Reloader(read, self.wire.context, self.wire.server)
 
     async def reload(self, config: Config) -> None:
         await self.reloader(lambda: (config, SOURCE)).reload()
@@ -51,12 +50,10 @@ class Running:
 
 @asynccontextmanager
 async def daemon(folder: Path) -> AsyncIterator[Running]:
-    store = LocalStore.open(str(folder / "uploads"), "rename", "none")
-    try:
-        async with serving(store) as wire:
-            yield Running(wire, store, wire.context.config)
-    finally:
-        store.close()
+    config = Config(storage=Storage(directory=str(folder / "uploads"), durability="none"))
+    with closing(LocalStore.open(config.storage)) as store:
+        async with serving(store, config) as wire:
+            yield Running(wire, wire.context.config)
 
 
 async def test_what_may_change_is_put_in_force_and_what_may_not_stays(tmp_path: Path) -> None:
@@ -88,12 +85,13 @@ async def test_all_parts_of_the_daemon_have_the_new_configuration(tmp_path: Path
         context = running.wire.context
         slowdown = context.authenticator.slowdown
         assert (await running.wire.request(request)).startswith(b"HTTP/1.1 200 ")
-        storage = evolve(running.began.storage, on_conflict="reject", durability="full")
+        storage = evolve(running.began.storage, on_conflict="replace")
         auth = Auth(Modes(("token",)), str(tmp_path / "tokens"))
         new = evolve(running.began, server=Server(page=False), storage=storage, auth=auth)
         await running.reload(new)
         assert not (await running.wire.request(request)).startswith(b"HTTP/1.1 200 ")
-        assert (running.store.on_conflict, running.store.durability) == ("reject", "full")
+        async with await context.store.create("1", "a") as sink:
+            assert sink.replaces
         assert not context.authenticator.is_open
         assert context.authenticator.slowdown is slowdown, "a reload ends no delay"
 

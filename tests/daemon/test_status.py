@@ -9,15 +9,16 @@ from typing import cast
 import pytest
 import trio
 from attrs import define, field
+from helpers.memory_store import MemoryStore
 from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.daemon.status import report_to
 from galileod.daemon.systemd import Manager
-from galileod.ledger.sqlite import Ledger
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.base import StorageError
-from galileod.storage.memory import MemoryStore
-from galileod.uploads.context import Context, Reservation
+from galileod.uploads.admission import Reservation
+from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
 WATCHDOG = 30.0
@@ -78,7 +79,7 @@ def inbox(tmp_path: Path) -> Iterator[Inbox]:
     store = SickStore()
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
         listening.bind(str(tmp_path / "notify"))
-        ledger = Ledger.open(str(tmp_path / "ledger"))
+        ledger = SqliteLedger.open(str(tmp_path / "ledger"))
         context = Context(Config(), store, ledger, MemoryPool(1 << 20, 1 << 16))
         manager = Manager(watchdog=WATCHDOG, notify_socket=str(tmp_path / "notify"))
         yield Inbox(listening, store, context, manager)

@@ -241,7 +241,7 @@ def test_without_a_hook_nothing_is_owed_and_what_was_owed_waits(
 
 
 def killed_at(step: str) -> tuple[str, ...]:
-    """A galileod that is killed where it would begin this step, as `module.Class.method`."""
+    """A galileod that is killed where it would begin this step, a function or a method."""
     kind, _, method = step.rpartition(".")
     module, _, name = kind.rpartition(".")
     program = (
@@ -255,13 +255,13 @@ def killed_at(step: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("step", "on_conflict", "stored", "deliveries"),
     [
-        ("storage.local.LocalSink._publish", "rename", False, 0),
+        ("storage.local.publish.publish", "rename", False, 0),
         # Published, and not yet in the ledger.
-        ("ledger.sqlite.Ledger._commit", "rename", True, 1),
-        ("ledger.sqlite.Ledger._commit", "replace", True, 1),
+        ("ledger.sqlite.SqliteLedger.commit", "rename", True, 1),
+        ("ledger.sqlite.SqliteLedger.commit", "replace", True, 1),
         ("hooks.delivery.Delivery._attempt", "rename", True, 1),
         # The receiver has it, and the ledger does not know.
-        ("ledger.outbox.Outbox.delivered", "rename", True, 2),
+        ("ledger.sqlite.outbox.SqliteOutbox.delivered", "rename", True, 2),
     ],
 )
 def test_a_kill_at_any_step_loses_no_delivery_and_invents_none(

@@ -337,7 +337,10 @@ def become_endless(path: Path) -> None:
         (lambda path: path.write_text("[limits\n"), "is not TOML: "),
         (lambda path: path.write_text("[limits]\nmax_file_sise = 1\n"), "max_file_sise: unknown"),
         (lambda path: path.write_text("[limits]\nmax_file_size = -1\n"), "max_file_size: -1:"),
-        (lambda path: path.write_text("[chunks]\nmax = 5\n"), "chunks.max: 5: expected a size from"),
+        (
+            lambda path: path.write_text("[chunks]\nmax = 5\n"),
+            "chunks.max: 5: expected a size from",
+        ),
     ],
     ids=["gone", "directory", "endless", "large", "binary", "half", "unknown", "value", "rule"],
 )

@@ -23,12 +23,12 @@ from structlog.testing import capture_logs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where `helpers` is, when run as a program
 
+from helpers.memory_store import MemoryStore
 from helpers.wire import UPGRADE, frame, serving, text_frame
 
 from galileod.config.model import Config
 from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration, Size
 
 CORPUS: Final = Path(__file__).parent / "corpus"
@@ -90,13 +90,13 @@ async def play(stream: bytes, seed: int) -> int:
     if wrong:
         raise Broken(f"a mistake was logged: {wrong}")
     stored = [line for line in logs if line["event"] == "upload.stored"]
-    if len(stored) != len(store.files) or store.open_sinks:
-        raise Broken(f"{len(store.files)} files, {len(stored)} told, {store.open_sinks} open")
-    for line, content in zip(stored, store.files.values(), strict=True):
+    if len(stored) != len(store.contents) or store.open_sinks:
+        raise Broken(f"{len(store.contents)} files, {len(stored)} told, {store.open_sinks} open")
+    for line, content in zip(stored, store.contents.values(), strict=True):
         sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         if (line["size"], line["sha1"]) != (len(content), sha1):
             raise Broken(f"not whole: {line}")
-    return len(store.files)
+    return len(store.contents)
 
 
 def run(stream: bytes, seed: int) -> int:

@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from galileod.policy.pacing import Pacer
 from galileod.protocol.credits import CreditWindow
-from galileod.storage.local import TURN
+from galileod.storage.local.sink import TURN
 
 ENDLESS: Final = 1 << 60
 """A file that is not stored before the test ends, and a memory that is never full."""

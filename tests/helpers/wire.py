@@ -2,18 +2,19 @@
 
 import json
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
 import pytest
 import trio
 from attrs import define, evolve, field, frozen
+from helpers.ledgers import open_inline_ledger
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from galileod.config.model import Config
-from galileod.ledger.sqlite import Ledger
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.tls import load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
@@ -23,6 +24,7 @@ from galileod.server.static import load_static
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore
+from galileod.storage.state import ledger_path
 from galileod.units import Size
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
@@ -221,6 +223,7 @@ class Wire:
 
     server: Server
     context: Context
+    ledger: SqliteLedger
     nursery: trio.Nursery
     _ends: list[trio.Event] = field(factory=list)
 
@@ -278,17 +281,6 @@ class Wire:
             await ended.wait()
 
 
-class InlineLedger(Ledger):
-    """A ledger in memory without a thread, for which trio's jumping clock would not wait."""
-
-    async def run(
-        self, step: Callable[..., T], *args: object, abandon_on_cancel: bool = False
-    ) -> T:
-        del abandon_on_cancel
-        await trio.lowlevel.checkpoint()
-        return step(*args)
-
-
 @asynccontextmanager
 async def serving(
     store: Store, config: Config | None = None, *, settled: bool = True
@@ -302,9 +294,9 @@ async def serving(
     config = evolve(config, storage=evolve(config.storage, min_free=Size(0)))
     # Beside a store that works in threads the real ledger; beside trio's jumping clock one without.
     ledger = (
-        Ledger.open(store.ledger_path)
+        SqliteLedger.open(ledger_path(store.location))
         if isinstance(store, LocalStore)
-        else InlineLedger.open(":memory:")
+        else open_inline_ledger()
     )
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
@@ -313,7 +305,7 @@ async def serving(
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            yield Wire(server, context, nursery)
+            yield Wire(server, context, ledger, nursery)
             nursery.cancel_scope.cancel()
     assert not context.running
     assert context.pool.share.held == 0

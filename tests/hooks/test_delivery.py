@@ -9,15 +9,17 @@ from typing import Any, Final
 import pytest
 import trio
 from attrs import define, evolve, field
-from helpers.wire import InlineLedger
+from helpers.ledgers import open_inline_ledger
+from helpers.memory_store import MemoryStore
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
 from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
 from galileod.hooks.settings import HookError, Hooks
-from galileod.policy.backoff import ATTEMPTS, LONGEST_PAUSE, PATIENCE
-from galileod.storage.memory import MemoryStore
+from galileod.ledger.base import Clock
+from galileod.ledger.sqlite import SqliteLedger
+from galileod.policy.backoff import ATTEMPTS, LONGEST, LONGEST_PAUSE, PATIENCE
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -33,6 +35,7 @@ class Scene:
     """An outbox, and a hook that notes who was told when, and does `act` each time."""
 
     context: Context
+    ledger: SqliteLedger
     act: Callable[[str], None] = lambda _: None
     takes: float = 0
     told: list[tuple[str, float]] = field(factory=list)
@@ -40,21 +43,19 @@ class Scene:
     most: int = 0
 
     @classmethod
-    def make(cls, hooks: Hooks = HOOKS) -> "Scene":
-        config = evolve(Config(), hooks=hooks)
-        return cls(Context(config, MemoryStore(), InlineLedger.open(":memory:"), MemoryPool(1, 1)))
+    def make(cls, hooks: Hooks = HOOKS, clock: Clock = trio.current_time) -> "Scene":
+        config, ledger = evolve(Config(), hooks=hooks), open_inline_ledger(clock)
+        return cls(Context(config, MemoryStore(), ledger, MemoryPool(1, 1)), ledger)
 
     @property
     def names(self) -> list[str]:
         return [name for name, _ in self.told]
 
     async def store(self, *names: str) -> None:
-        ledger = self.context.ledger
         for name in names:
-            await ledger.reserve(name, "anna", 1, lambda _all, _mine: None)
-            await ledger.promise(name, 1, json.dumps({"id": f"id-{name}", "upload": name}))
-            await ledger.commit(name, name)
-        self.context.outbox.ring()
+            await self.ledger.reserve(name, "anna", 1, lambda _all, _mine: None)
+            await self.ledger.promise(name, "1", json.dumps({"id": f"id-{name}", "upload": name}))
+            await self.ledger.commit(name, name)
 
     async def send(self, _hooks: Hooks, receipt: Receipt, directory: str) -> None:
         assert receipt["path"] == f"{directory}/{receipt['name']}"
@@ -79,7 +80,7 @@ class Scene:
     def delivery(self) -> Delivery:
         context = self.context
         return Delivery(
-            context.outbox,
+            self.ledger.outbox,
             lambda: context.config.hooks,
             context.metrics,
             context.shutdown,
@@ -88,7 +89,7 @@ class Scene:
         )
 
     async def owed(self) -> int:
-        return await self.context.outbox.count()
+        return await self.ledger.outbox.count()
 
 
 def refuse(*names: str) -> Callable[[str], None]:
@@ -245,7 +246,7 @@ async def test_a_row_that_is_damaged_does_no_harm_to_others(
 ) -> None:
     scene = Scene.make(evolve(HOOKS, parallel=1))
     await scene.store("bad", "a")
-    scene.context.ledger._connection.execute(
+    scene.ledger.database.connection.execute(
         f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",  # noqa: S608  not from outside
         (value,),
     )
@@ -268,7 +269,7 @@ async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
     scene = Scene.make()
     scene.act = refuse() if statement == "UPDATE" else scene.act
     await scene.store("a")
-    connection = scene.context.ledger._connection
+    connection = scene.ledger.database.connection
     connection.execute(
         f"CREATE TRIGGER bad BEFORE {statement} ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
@@ -289,7 +290,7 @@ async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
 ) -> None:
     scene = Scene.make()
     await scene.store("a")
-    scene.context.ledger._connection.execute(
+    scene.ledger.database.connection.execute(
         "CREATE TRIGGER bad BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
     async with trio.open_nursery() as nursery:
@@ -303,7 +304,7 @@ async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
 async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockClock) -> None:
     scene = Scene.make()
     await scene.store("a")
-    connection = scene.context.ledger._connection
+    connection = scene.ledger.database.connection
 
     def deny(_action: int, table: str | None, *_: object) -> int:
         return sqlite3.SQLITE_DENY if table == "outbox" else sqlite3.SQLITE_OK
@@ -353,7 +354,66 @@ async def test_what_waited_without_a_hook_goes_to_the_one_that_is_configured_lat
     await scene.store("a")
     async with scene.delivering():
         await wait_all_tasks_blocked()
-    scene.context = evolve(scene.context, config=evolve(Config(), hooks=HOOKS))
-    async with scene.delivering():
+        scene.context.adopt(evolve(Config(), hooks=HOOKS))
         await wait_all_tasks_blocked()
     assert scene.names == ["a"]
+
+
+@define
+class WallClock:
+    """A clock that runs as trio's does, and can be set."""
+
+    offset: float = 1.7e9
+
+    def __call__(self) -> float:
+        return trio.current_time() + self.offset
+
+
+@pytest.mark.parametrize("jump", [-10 * 365 * DAY, -DAY, -LONGEST, -60, 60, DAY])
+async def test_a_clock_that_is_set_delays_no_attempt_by_more_than_the_longest_wait(
+    autojump_clock: MockClock, jump: float
+) -> None:
+    clock = WallClock()
+    scene = Scene.make(clock=clock)
+    scene.act = refuse()
+    await scene.store("a")
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await trio.sleep(100)
+            attempts, (_, last) = len(scene.told), scene.told[-1]
+            due = last + logs[-1]["next"]
+            clock.offset += jump
+            await trio.sleep_until(due + LONGEST + 0.01)
+            assert len(scene.told) > attempts
+
+
+async def test_a_receipt_put_off_before_the_clock_was_set_back_is_not_starved_by_later_ones(
+    autojump_clock: MockClock,
+) -> None:
+    clock = WallClock()
+    scene = Scene.make(evolve(HOOKS, parallel=1), clock)
+    scene.act = refuse()
+    await scene.store("old")
+    async with scene.delivering():
+        await trio.sleep(100)
+        clock.offset -= DAY
+        scene.act = refuse("bad")
+        await scene.store("bad")
+        await trio.sleep(LONGEST)
+        assert scene.names.count("old") > 1
+        assert await scene.owed() == 1
+
+
+async def test_what_is_owed_from_before_is_due_at_the_start_whatever_the_clock_says(
+    autojump_clock: MockClock,
+) -> None:
+    clock = WallClock()
+    scene = Scene.make(clock=clock)
+    await scene.store("a")
+    (owed,) = await scene.ledger.outbox.first(1)
+    await scene.ledger.outbox.postpone(owed.number, LONGEST)
+    clock.offset = 0.0  # a machine without a battery for its clock
+    scene.ledger.reconcile({"a": 1}, lambda _: {})
+    async with scene.delivering():
+        await trio.sleep(1)
+        assert scene.names == ["a"]

@@ -7,6 +7,7 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from helpers.memory_store import MemoryStore
 from helpers.wire import (
     BINARY,
     CLOSE,
@@ -29,7 +30,6 @@ from galileod.net.streams import QUIET
 from galileod.server import connection as server
 from galileod.server.handshake import Peer
 from galileod.storage.base import Sink, StorageError
-from galileod.storage.memory import MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -337,7 +337,7 @@ async def test_a_stream_that_fails_oddly_ends_its_connection_and_nothing_else(
     assert errors
     assert f"RuntimeError: odd in {at}" in errors[0]["exception"]
     assert errors[0]["log_level"] == "error"
-    assert store.files == {"a.bin": b"data"}
+    assert store.contents == {"a.bin": b"data"}
 
 
 async def test_a_bug_below_is_told_to_the_client_as_internal_and_logged(

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.wire import RawPeer, serving
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
@@ -16,7 +17,6 @@ from galileod.net.http11 import RequestAbandoned
 from galileod.net.proxyproto import SIGNATURE, ProxyHeaderError
 from galileod.net.settings import Server, Timeouts
 from galileod.server.handshake import Incoming, Peer
-from galileod.storage.memory import MemoryStore
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)

@@ -6,13 +6,15 @@ from typing import Final
 import pytest
 import trio
 from attrs import evolve
+from helpers.memory_store import MemoryStore
 from helpers.scraping import Scrape
 from helpers.wire import Wire, serving, text_frame, with_chunks
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.ledger.sqlite import Ledger, LedgerError
+from galileod.ledger.base import LedgerError
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.addresses import network_of, parse_network
 from galileod.net.settings import Metrics, Server
 from galileod.policy.quota import Holding
@@ -20,7 +22,6 @@ from galileod.policy.settings import Quota
 from galileod.server.handshake import Peer
 from galileod.server.scrape import DISK_SECONDS
 from galileod.storage.base import StorageError
-from galileod.storage.memory import MemoryStore
 from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -213,11 +214,11 @@ async def test_what_is_owed_to_the_hook_is_counted(autojump_clock: MockClock) ->
         ledger = wire.context.ledger
         for name in ("a", "b", "c"):
             await ledger.reserve(name, "anna", 1, lambda *_: None)
-            await ledger.promise(name, 7, "{}")
+            await ledger.promise(name, "7", "{}")
             await ledger.commit(name, name)
-        given_up, delivered, _ = await wire.context.outbox.first(3)
-        await wire.context.outbox.put_off(given_up.number, None)
-        await wire.context.outbox.delivered(delivered.number)
+        given_up, delivered, _ = await ledger.outbox.first(3)
+        await ledger.outbox.postpone(given_up.number, None)
+        await ledger.outbox.delivered(delivered.number)
         scrape = await scraped(wire)
     assert scrape("galileod_hook_deliveries_owed") == 2
 
@@ -233,7 +234,7 @@ class OddStore(MemoryStore):
         self._seconds = seconds
         self._error = error
 
-    async def free(self) -> int:
+    async def free(self) -> int | None:
         await trio.sleep(self._seconds)
         if self._error:
             raise self._error
@@ -263,10 +264,10 @@ async def test_what_the_disk_does_not_tell_in_time_is_left_out(
 async def test_a_ledger_that_fails_is_left_out(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def total(_ledger: Ledger) -> Holding:
+    async def total(_ledger: SqliteLedger) -> Holding:
         raise LedgerError("torn")
 
-    monkeypatch.setattr(Ledger, "total", total)
+    monkeypatch.setattr(SqliteLedger, "total", total)
     async with serving(MemoryStore()) as wire:
         scrape = await scraped(wire)
     assert scrape("galileod_quota_used_bytes") is None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+from helpers.memory_store import MemoryStore
 from helpers.wire import PEER, WireClient, serving, with_chunks
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
@@ -15,7 +16,7 @@ from trio_websocket import ConnectionClosed
 from galileod.config.model import Config
 from galileod.storage.base import Store
 from galileod.storage.local import LocalStore
-from galileod.storage.memory import MemoryStore
+from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -127,10 +128,10 @@ async def test_a_cancelled_session_leaves_no_sink_open(autojump_clock: MockClock
         store = MemoryStore()
         was_cut_off, told = await upload_cut_off(store, after)
         assert store.open_sinks == 0, after
-        assert store.files in ({}, {"a.bin": DATA}), after
-        assert store.files or not told, after
+        assert store.contents in ({}, {"a.bin": DATA}), after
+        assert store.contents or not told, after
     assert after > STEPS_AT_LEAST
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
     assert told
 
 
@@ -142,20 +143,20 @@ async def test_a_cancelled_session_tells_one_end_of_its_upload(autojump_clock: M
         store = MemoryStore()
         with capture_logs() as logs:
             was_cut_off, _ = await upload_cut_off(store, after)
-        check_log(logs, stored=bool(store.files))
+        check_log(logs, stored=bool(store.contents))
     assert after > STEPS_AT_LEAST
 
 
 async def test_a_cancelled_session_leaves_nothing_on_disk_but_a_whole_file(tmp_path: Path) -> None:
     directory = tmp_path / "files"
-    store = LocalStore.open(str(directory), "replace", "full")
+    store = LocalStore.open(Storage(directory=str(directory), on_conflict="replace"))
     try:
         descriptors = len(os.listdir("/proc/self/fd"))
         after, was_cut_off, told, stored = -1, True, False, False
         while was_cut_off:
             after += 1
             was_cut_off, told = await upload_cut_off(store, after)
-            assert os.listdir(store.spool_fd) == [], after
+            assert os.listdir(directory / ".galileod/spool") == [], after
             stored = sorted(os.listdir(directory)) == [".galileod", "a.bin"]
             if stored:
                 assert (directory / "a.bin").read_bytes() == DATA

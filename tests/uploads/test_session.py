@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import structlog
 import trio
+from helpers.memory_store import MemorySink, MemoryStore
 from helpers.wire import (
     BINARY,
     CLOSE,
@@ -29,7 +30,6 @@ from galileod.net.settings import Timeouts
 from galileod.net.streams import QUIET
 from galileod.policy.settings import Chunks, Hash, Limits
 from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
-from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.units import Duration, Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -156,7 +156,7 @@ async def test_a_client_that_falls_silent_is_given_up_after_the_idle_time_exactl
         assert trio.current_time() == began + 60
         assert signal["code"] == "idle"
         assert signal["fatal"] is True
-        assert store.files == {}
+        assert store.contents == {}
         await raw.stream.aclose()
         await wire.all_ended()
         assert store.open_sinks == 0
@@ -181,7 +181,7 @@ async def test_every_byte_counts_as_progress(autojump_clock: MockClock, *, pings
         assert trio.current_time() > began + 100 * 59
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert store.files == {"a.bin": DATA[:100]}
+    assert store.contents == {"a.bin": DATA[:100]}
 
 
 @pytest.mark.parametrize("step", ["create", "write", "digest", "commit"])
@@ -194,7 +194,7 @@ async def test_the_time_that_the_storage_takes_is_not_the_clients(
         assert await client.upload("a.bin", DATA) == {"close": True}
         assert trio.current_time() >= 1000
         await client.close()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 async def test_a_client_that_does_not_close_is_closed_after_the_close_time(
@@ -270,7 +270,7 @@ async def test_a_hash_in_either_case_is_verified(
             value = hashlib.new(kind.lower(), DATA[:size]).hexdigest().upper()
             signal = {"hash": {"type": kind, "value": value}}
             assert await client.upload("a.bin", DATA[:size], signal) == {"close": True}
-    assert store.files == {"a.bin": DATA[:size]}
+    assert store.contents == {"a.bin": DATA[:size]}
     assert the_end(logs)["hash_verified"] is True
     assert the_end(logs)["sha1"] == hashlib.sha1(DATA[:size], usedforsecurity=False).hexdigest()
 
@@ -314,7 +314,7 @@ async def test_what_is_refused_gets_its_fault_and_a_close_and_leaves_nothing(
     expected: Mapping[str, object],
 ) -> None:
     store = MemoryStore("reject")
-    store.files["taken"] = b"first"
+    store.contents["taken"] = b"first"
     config = Config(limits=Limits(max_file_size=Size(2000)), hash=Hash(required=True))
     with capture_logs() as logs:
         async with serving(store, with_chunks(500, 2, config)) as wire:
@@ -334,7 +334,7 @@ async def test_what_is_refused_gets_its_fault_and_a_close_and_leaves_nothing(
             assert await client.closed() == (1008, expected["code"])
             assert trio.current_time() == began + 5
             await wire.all_ended()
-    assert store.files == {"taken": b"first"}
+    assert store.contents == {"taken": b"first"}
     assert store.open_sinks == 0
     assert the_end(logs)["code"] == expected["code"]
     assert the_end(logs)["log_level"] == "warning"
@@ -358,7 +358,7 @@ async def test_a_file_of_another_size_than_was_said_is_refused(
         assert signal["error"] == f"Expected: {len(DATA)} bytes. Got: {len(data)} bytes."
         assert signal["code"] == "size_mismatch"
         assert (signal["expected"], signal["received"]) == (len(DATA), len(data))
-    assert store.files == {}
+    assert store.contents == {}
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ async def test_a_chunk_above_its_credit_is_refused_on_its_header(autojump_clock:
         signal = await raw.receive()
         assert signal["code"] == "bad_chunk"
         assert (signal["limit"], signal["received"]) == (100, 101)
-    assert store.files == {}
+    assert store.contents == {}
 
 
 # Storage.
@@ -422,7 +422,7 @@ async def test_a_storage_that_fails_fails_one_upload(
             assert ("a bug" in signal["error"]) is False
             assert await client.closed() == (close_code, code)
             await wire.all_ended()
-            assert (store.files, store.open_sinks) == ({}, 0)
+            assert (store.contents, store.open_sinks) == ({}, 0)
             end = the_end(logs)
             assert (end["code"], end["log_level"]) == (code, level)
             if code == "internal":
@@ -437,7 +437,7 @@ async def test_a_storage_that_fails_fails_one_upload(
             again = await wire.open()
             assert await again.upload("a.bin", DATA) == {"close": True}
             await again.close()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 async def test_close_is_sent_after_commit_and_never_before(autojump_clock: MockClock) -> None:
@@ -479,7 +479,7 @@ async def test_an_upload_that_had_not_begun_is_told_that_the_server_stops(
         assert (signal["code"], signal["fatal"]) == ("shutting_down", True)
         assert await client.closed() == (1001, "shutting_down")
         assert trio.current_time() == began
-    assert store.files == {}
+    assert store.contents == {}
 
 
 async def test_a_running_upload_may_finish_until_all_are_stopped(autojump_clock: MockClock) -> None:
@@ -502,7 +502,7 @@ async def test_a_running_upload_may_finish_until_all_are_stopped(autojump_clock:
         assert await late.closed() == (1001, "shutting_down")
         await wire.all_ended()
         assert len(wire.context.running) == 0
-    assert store.files == {"a.bin": DATA[:100]}
+    assert store.contents == {"a.bin": DATA[:100]}
     assert store.open_sinks == 0
 
 
@@ -520,7 +520,7 @@ async def test_an_upload_that_is_being_committed_is_not_stopped_any_more(
 
         wire.nursery.start_soon(stop)
         assert await client.upload("a.bin", DATA) == {"close": True}
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 # Credits.
@@ -563,7 +563,7 @@ async def test_no_more_credits_are_out_than_allowed_and_none_is_surplus(
             assert most == max(1, min(in_flight, chunks))
             await client.send({"finished": True})
             assert await client.receive() == {"close": True}
-    assert store.files == {"a.bin": DATA[:size]}
+    assert store.contents == {"a.bin": DATA[:size]}
     assert the_end(logs)["in_flight_max"] == min(in_flight, chunks)
     assert the_end(logs)["chunks"] == chunks
 
@@ -589,7 +589,7 @@ async def test_smaller_chunks_than_granted_are_taken_and_their_answers_surplus_d
         await client.send_bytes(b"")
         await client.close()
         await wire.all_ended()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 16])
@@ -608,7 +608,7 @@ async def test_a_client_with_a_chunk_size_of_its_own_is_served_whatever_the_size
             sent += len(chunk)
             await raw.send(data_frame(chunk) if chunk else text_frame({"finished": True}))
         assert signal == {"close": True}
-    assert store.files == {"a.bin": content}
+    assert store.contents == {"a.bin": content}
 
 
 async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
@@ -625,7 +625,7 @@ async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
         assert await client.receive() == {"ready": True}
         await client.send({"finished": 1})
         assert await client.receive() == {"close": True, "name": "a.bin"}
-    assert store.files == {"a.bin": b"abc"}
+    assert store.contents == {"a.bin": b"abc"}
 
 
 # Chunks that come in parts.
@@ -701,13 +701,13 @@ async def test_parts_of_a_chunk_are_stored_before_the_chunk_is_whole(
         await trio.testing.wait_all_tasks_blocked()
         assert 2 * MIB <= len(store.content) <= MOST_OF_IT
         assert data.startswith(store.content)
-        assert store.files == {}
+        assert store.contents == {}
         await raw.send(message[MOST_OF_IT:])
         assert await raw.receive() == {"ready": True}
         assert store.content == data
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 100])
@@ -727,7 +727,7 @@ async def test_a_chunk_that_came_in_parts_is_one_chunk_in_the_log(
             assert await raw.receive() == {"close": True}
     assert len(store.writes) > 1, "the chunk did not come in parts"
     assert sum(store.writes) == CHUNK
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
     end = the_end(logs)
     assert (end["chunks"], end["chunk_min"], end["chunk_max"]) == (1, CHUNK, CHUNK)
     assert (end["in_flight_max"], end["sha1"], end["hash_verified"]) == (1, sha1, True)
@@ -791,7 +791,7 @@ async def test_an_upload_that_ends_in_the_middle_of_a_chunk_leaves_nothing(
             await wire.all_ended()
             assert store.open_sinks == 0
             assert wire.context.pool.share.held == 0
-    assert store.files == {}
+    assert store.contents == {}
     assert the_end(logs)["event"] == "upload.failed"
     assert the_end(logs)["code"] == ("idle" if ending == "silent" else "disconnected")
     assert the_end(logs)["received"] == before * CHUNK, "what came of no whole chunk does not count"
@@ -803,7 +803,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
 ) -> None:
     store = MemoryStore()
     async with serving(store, Config(hooks=Hooks(stored=hook))) as wire:
-        wire.context.ledger._connection.execute(
+        wire.ledger.database.connection.execute(
             "CREATE TRIGGER bad BEFORE UPDATE ON uploads BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         client = await wire.open()
@@ -811,7 +811,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
         await client.close()
     if hook:
         assert signal["code"] == "storage_failed"
-        assert store.files == {}
+        assert store.contents == {}
     else:
         assert signal == {"close": True}
 
@@ -830,7 +830,7 @@ async def test_a_storage_that_fails_in_the_middle_of_a_chunk_is_told_at_once(
         assert trio.current_time() == began
         await raw.stream.aclose()
         await wire.all_ended()
-    assert (store.files, store.open_sinks) == ({}, 0)
+    assert (store.contents, store.open_sinks) == ({}, 0)
 
 
 @pytest.mark.parametrize("seconds", [59, 1000])
@@ -848,7 +848,7 @@ async def test_the_time_that_the_storage_takes_for_a_part_is_not_the_clients(
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
         assert trio.current_time() >= 4 * seconds
-    assert store.files == {"a.bin": data}
+    assert store.contents == {"a.bin": data}
 
 
 # The log.
@@ -872,7 +872,7 @@ async def test_the_log_tells_a_stored_upload_from_start_to_end(autojump_clock: M
     assert stored == {
         **upload,
         "event": "upload.stored",
-        "path": "memory:a.bin",
+        "path": "/memory/a.bin",
         "sha1": SHA1,
         "hash_verified": False,
         "seconds": 4.0,
@@ -952,7 +952,7 @@ async def test_a_client_that_leaves_while_its_file_is_committed_has_stored_it(
             with pytest.raises(ConnectionClosed):
                 await client.upload("a.bin", DATA)
             await wire.all_ended()
-    assert store.files == {"a.bin": DATA}
+    assert store.contents == {"a.bin": DATA}
     assert the_end(logs)["event"] == "upload.stored"
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import evolve
+from helpers.memory_store import MemorySink, MemoryStore
 from helpers.wire import BINARY, PONG, Wire, WireClient, frame, serving, text_frame
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.ledger.sqlite import LedgerError
+from galileod.ledger.base import LedgerError
 from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks, Limits, Quota
 from galileod.storage.local import LocalStore
-from galileod.storage.memory import MemorySink, MemoryStore
 from galileod.storage.settings import Storage
 from galileod.units import Duration, Size
 
@@ -65,13 +65,13 @@ async def test_one_large_chunk_on_a_slow_line_is_progress(autojump_clock: MockCl
         assert await raw.receive() == {"ready": True}
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
-    assert len(store.files["a.bin"]) == 1_000_000
+    assert len(store.contents["a.bin"]) == 1_000_000
 
 
 class SlowStore(MemoryStore):
     """Takes a minute to say how much room it has."""
 
-    async def free(self) -> int:
+    async def free(self) -> int | None:
         await trio.sleep(60)
         return await super().free()
 
@@ -146,7 +146,7 @@ async def test_many_uploads_share_a_small_memory_and_all_are_stored(
 
                 nursery.start_soon(upload)
         assert wire.context.pool.share.held == 0
-    assert store.files == content
+    assert store.contents == content
 
 
 async def test_what_short_chunks_left_over_is_no_leave_to_send_while_waiting(
@@ -183,7 +183,7 @@ async def test_a_client_with_smaller_chunks_than_its_credits_is_served_out_of_th
         await client.send({"finished": True})
         assert await client.receive() == {"close": True}
         await client.close()
-    assert store.files == {"a": bytes(100_000)}
+    assert store.contents == {"a": bytes(100_000)}
 
 
 async def test_a_client_that_never_sends_holds_no_more_than_the_head_start(
@@ -214,7 +214,7 @@ async def test_quota_is_held_by_an_upload_and_given_back_when_it_fails(
         assert await again.upload("b", bytes(41)) == {"close": True}
         full = await begin(wire, "c", 60)
         assert (await full.receive())["used"] == 41
-    assert store.files == {"b": bytes(41)}
+    assert store.contents == {"b": bytes(41)}
 
 
 class SmallStore(MemoryStore):
@@ -254,7 +254,7 @@ async def test_a_ledger_that_fails_before_the_upload_refuses_it(
 ) -> None:
     async with serving(MemoryStore()) as wire:
         with monkeypatch.context() as patch:
-            patch.setattr("galileod.ledger.sqlite.Ledger._reserve", broken)
+            patch.setattr("galileod.ledger.sqlite.SqliteLedger.reserve", broken)
             client = await begin(wire, "a", 1)
             assert (await client.receive())["code"] == "storage_failed"
         again = await wire.open()
@@ -266,12 +266,12 @@ async def test_a_ledger_that_fails_after_the_file_is_stored_loses_neither_file_n
 ) -> None:
     store = MemoryStore()
     async with serving(store, Config(quota=Quota(total_files=1)), settled=False) as wire:
-        monkeypatch.setattr("galileod.ledger.sqlite.Ledger._commit", broken)
+        monkeypatch.setattr("galileod.ledger.sqlite.SqliteLedger.commit", broken)
         client = await wire.open()
         assert await client.upload("a", b"x") == {"close": True}
         full = await begin(wire, "b", 1)
         assert (await full.receive())["code"] == "quota_exceeded"
-    assert store.files == {"a": b"x"}
+    assert store.contents == {"a": b"x"}
 
 
 async def test_a_client_that_leaves_the_line_is_noticed_at_once(autojump_clock: MockClock) -> None:
@@ -320,8 +320,8 @@ async def test_no_chatter_puts_off_the_end_of_an_upload(autojump_clock: MockCloc
 async def test_files_that_replace_each_other_at_once_leave_the_ledger_right(
     tmp_path: Path,
 ) -> None:
-    config = Config(storage=Storage(directory=str(tmp_path), on_conflict="replace"))
-    store = LocalStore.open(str(tmp_path), "replace", "none")
+    storage = Storage(directory=str(tmp_path), on_conflict="replace", durability="none")
+    config, store = Config(storage=storage), LocalStore.open(storage)
     async with serving(store, config) as wire:
         for _ in range(5):
             async with trio.open_nursery() as nursery:

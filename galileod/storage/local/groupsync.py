@@ -1,13 +1,13 @@
-"""One fsync for all who ask at the same time."""
+"""One fsync for all threads that ask for it at the same time."""
 
 import os
 import threading
 
-from .timing import Observe, timed, unheard
+from .timing import Observe, ignore, timed
 
 
 class _Batch:
-    """Those who wait for the same fsync, and how it went."""
+    """The threads that wait for the same fsync, and its outcome."""
 
     def __init__(self) -> None:
         self.done = False
@@ -15,12 +15,12 @@ class _Batch:
 
 
 class GroupSync:
-    """fsync of one descriptor, shared by threads: what comes together is made durable together.
+    """fsync of one descriptor, shared by threads.
 
     Many small files that are stored at once need one fsync of their directory, not one each.
     """
 
-    def __init__(self, fd: int, observe: Observe = unheard) -> None:
+    def __init__(self, fd: int, observe: Observe = ignore) -> None:
         self._fd = fd
         self._observe = observe
         self._syncing = threading.Lock()
@@ -29,9 +29,10 @@ class GroupSync:
     def sync(self) -> None:
         """Wait for an fsync that began after this call. Blocks; raises the OSError of that fsync.
 
-        All who shared it get its error: it is reported once, and the next one would say nothing.
+        Every thread of a batch gets the error: Linux reports it once, and a second fsync would
+        succeed.
         """
-        # Whoever reads this before it is exchanged has done their work before the fsync begins.
+        # A thread that reads this before it is exchanged made its change before the fsync begins.
         batch = self._next
         with self._syncing:
             if not batch.done:

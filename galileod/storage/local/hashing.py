@@ -1,4 +1,4 @@
-"""The running hash of a file, computed beside its writing."""
+"""The running hash of a file, computed while the same bytes are written."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -6,14 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from .base import RUNNING_HASH
+from galileod.storage.base import RUNNING_HASH
 
 HASHERS: Final = 2
-"""Threads that hash while a writer writes the same bytes; where none is free the writer does both.
+"""Threads that hash while a writer writes the same bytes; if all are busy, the writer does both.
 On two cores without SHA instructions this made one upload up to 1.7 times as fast."""
 
 WORTH_A_HASHER: Final = 256 * 1024
-"""Bytes below which it costs more to hand them to another thread than to hash them."""
+"""Bytes below which handing them to another thread costs more than hashing them."""
 
 
 class RunningHash:
@@ -22,14 +22,14 @@ class RunningHash:
     def __init__(self, hashers: ThreadPoolExecutor) -> None:
         self._hashers = hashers
         self._hash = hashlib.new(RUNNING_HASH, usedforsecurity=False)
-        self._trailing: Future[None] | None = None
+        self._pending: Future[None] | None = None
 
     @contextmanager
     def beside(self, pieces: Sequence[bytes]) -> Iterator[None]:
-        """Hash the pieces while the `with` block does something else with them.
+        """Hash the pieces while the block does something else with them.
 
-        The end of it may trail behind the block, by the pieces of one call for each of the threads
-        that all files share. Blocks until those of the call before are done: a hash has its order.
+        Hashing may continue after the block, for at most one call on each of the shared threads.
+        Blocks until the pieces of the previous call are hashed.
         """
         self.catch_up()
         if sum(map(len, pieces)) < WORTH_A_HASHER:
@@ -39,9 +39,9 @@ class RunningHash:
         hashing = self._hashers.submit(self.feed, pieces)
         yield
         if hashing.cancel():
-            self.feed(pieces)  # no thread has come to it; what waits for one is not to pile up
+            self.feed(pieces)  # no thread has begun it; pieces must not accumulate in the queue
         else:
-            self._trailing = hashing
+            self._pending = hashing
 
     def feed(self, pieces: Sequence[bytes]) -> None:
         """Hash the pieces now."""
@@ -49,17 +49,17 @@ class RunningHash:
             self._hash.update(piece)
 
     def catch_up(self) -> None:
-        """Wait for what is still being hashed."""
-        if self._trailing:
-            self._trailing.result()
-            self._trailing = None
+        """Block until all pieces are hashed."""
+        if self._pending:
+            self._pending.result()
+            self._pending = None
 
     @property
     def behind(self) -> bool:
-        """Whether something is still being hashed."""
-        return self._trailing is not None and not self._trailing.done()
+        """Whether some pieces are still being hashed."""
+        return self._pending is not None and not self._pending.done()
 
     def hexdigest(self) -> str:
-        """The hash of all that went in. Blocks as `catch_up` does."""
+        """The hash of all pieces. Blocks as `catch_up` does."""
         self.catch_up()
         return self._hash.hexdigest()

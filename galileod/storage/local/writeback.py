@@ -1,11 +1,11 @@
-"""Starting to write a file's pages out, without waiting for it."""
+"""Starting the writeback of a file's dirty pages without waiting for it."""
 
 import ctypes
 from typing import Final
 
 _SYNC_FILE_RANGE_WRITE: Final = 2
 
-# Linux has this call (sync_file_range(2)); Python has no name for it.
+# sync_file_range(2) is specific to Linux, and Python does not wrap it.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
@@ -13,10 +13,9 @@ if _sync_file_range is not None:
 
 
 def start_writeback(fd: int, offset: int, length: int) -> None:
-    """Ask the kernel to begin writing these bytes, so that a later fsync finds little left.
+    """Ask the kernel to start writing these bytes, so that a later fsync has little left to do.
 
-    Only a hint: a kernel or filesystem that will not is no failure, and an error of the device is
-    kept for the fsync, which reports it.
+    Only a hint: its failure is ignored, since an error of the device is reported by the fsync.
     """
     if _sync_file_range is not None:
         _sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)

@@ -1,18 +1,25 @@
-"""What every store promises, whichever it is."""
+"""The contract of a store: each implementation passes these tests.
+
+A further one needs a `Kind` in KINDS.
+"""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from attrs import frozen
+from helpers.local_store import open_local
+from helpers.memory_store import MemoryStore
 
 from galileod.storage.base import ConflictError, Store
 from galileod.storage.local import LocalStore
-from galileod.storage.memory import MemoryStore
-from galileod.storage.settings import OnConflict
+from galileod.storage.settings import OnConflict, Storage
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -21,14 +28,43 @@ MakeStore = Callable[[OnConflict], Store]
 DATA = os.urandom(300_000)
 
 
-@pytest.fixture(params=["memory", "full", "none"])
+@frozen
+class Kind:
+    """One implementation: how to open it, and how to look into it from outside."""
+
+    type: type[Store]
+    open: Callable[[Path, OnConflict], Store]
+    visible: Callable[[Any], dict[str, bytes]]
+    unfinished: Callable[[Any], int]
+
+
+def read_all(store: LocalStore) -> dict[str, bytes]:
+    location = Path(store.location)
+    return {name: (location / name).read_bytes() for name in store.files()}
+
+
+def spooled(store: LocalStore) -> int:
+    return len(os.listdir(Path(store.location) / ".galileod/spool"))
+
+
+KINDS = {
+    "memory": Kind(
+        MemoryStore,
+        lambda _, on_conflict: MemoryStore(on_conflict),
+        lambda store: dict(store.contents),
+        lambda store: store.open_sinks,
+    ),
+    "local, durable": Kind(LocalStore, open_local, read_all, spooled),
+    "local": Kind(LocalStore, partial(open_local, durability="none"), read_all, spooled),
+}
+
+
+@pytest.fixture(params=KINDS)
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
     with ExitStack() as stores:
 
         def make(on_conflict: OnConflict) -> Store:
-            if request.param == "memory":
-                return MemoryStore(on_conflict)
-            store = LocalStore.open(str(tmp_path / "files"), on_conflict, request.param)
+            store = KINDS[request.param].open(tmp_path / "files", on_conflict)
             stores.callback(store.close)
             return store
 
@@ -40,19 +76,16 @@ def store(make_store: MakeStore) -> Store:
     return make_store("rename")
 
 
+def kind_of(store: Store) -> "Kind":
+    return next(kind for kind in KINDS.values() if isinstance(store, kind.type))
+
+
 def visible(store: Store) -> dict[str, bytes]:
-    if isinstance(store, MemoryStore):
-        return dict(store.files)
-    assert isinstance(store, LocalStore)
-    directory = Path(store.directory)
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    return kind_of(store).visible(store)
 
 
 def unfinished(store: Store) -> int:
-    if isinstance(store, MemoryStore):
-        return store.open_sinks
-    assert isinstance(store, LocalStore)
-    return len(os.listdir(store.spool_fd))
+    return kind_of(store).unfinished(store)
 
 
 async def put(store: Store, name: str, data: bytes, upload: str = "1") -> str:
@@ -227,3 +260,76 @@ async def test_many_files_of_one_name_at_once_are_all_stored(store: Store) -> No
     assert set(names) == {"a.bin"} | {f"a ({number}).bin" for number in range(1, 40)}
     assert visible(store) == names
     assert unfinished(store) == 0
+
+
+async def test_the_files_are_listed_with_their_sizes_and_no_unfinished_one(store: Store) -> None:
+    assert store.files() == {}
+    await put(store, "a.bin", DATA)
+    await put(store, "anna/2026/a.bin", b"")
+    async with await store.create("2", "late.bin"):
+        assert store.files() == {"a.bin": len(DATA), "anna/2026/a.bin": 0}
+
+
+@pytest.mark.parametrize("on_conflict", ["rename", "reject", "replace"])
+async def test_a_published_file_is_found_by_the_identity_of_its_sink(
+    make_store: MakeStore, on_conflict: OnConflict
+) -> None:
+    store = make_store(on_conflict)
+    await put(store, "other.bin", b"other")
+    async with await store.create("1", "b/a.bin") as sink, await store.create("2", "c") as late:
+        identity, unpublished = sink.identity, late.identity
+        assert identity != unpublished
+        assert store.find([identity, unpublished]) == {}
+        await sink.commit()
+        assert store.find([identity, unpublished, "never"]) == {identity: "b/a.bin"}
+        assert store.find([]) == {}
+
+
+async def test_a_file_that_was_replaced_is_found_no_more(make_store: MakeStore) -> None:
+    store = make_store("replace")
+    identities = []
+    # Both are begun before either is published, so that no identity can be given twice.
+    async with await store.create("1", "a") as first, await store.create("2", "a") as second:
+        for sink in (first, second):
+            identities.append(sink.identity)
+            await sink.commit()
+    assert store.find(identities) == {identities[1]: "a"}
+
+
+async def test_a_renamed_file_is_found_under_the_name_that_it_got(store: Store) -> None:
+    await put(store, "a", b"first")
+    async with await store.create("1", "a") as sink:
+        identity = sink.identity
+        await sink.commit()
+    assert store.find({identity}) == {identity: "a (1)"}
+
+
+async def test_new_settings_hold_for_files_begun_from_then_on(make_store: MakeStore) -> None:
+    store = make_store("rename")
+    await put(store, "a", b"first")
+    async with await store.create("1", "a") as begun:
+        assert not begun.replaces
+        store.reconfigure(Storage(on_conflict="replace", durability="none"))
+        async with await store.create("2", "a") as later:
+            assert later.replaces
+            await later.write([b"later"])
+            assert (await later.commit()).name == "a"
+        await begun.write([b"begun"])
+        assert (await begun.commit()).name == "a (1)"
+    store.reconfigure(Storage(on_conflict="reject"))
+    with pytest.raises(ConflictError):
+        await store.create("3", "a")
+    assert visible(store) == {"a": b"later", "a (1)": b"begun"}
+
+
+async def test_the_place_of_a_file_is_below_the_location(store: Store) -> None:
+    async with await store.create("1", "anna/a.bin") as sink:
+        stored = await sink.commit()
+    assert stored.name == "anna/a.bin"
+    assert stored.path == os.path.join(store.location, "anna/a.bin")
+
+
+async def test_the_free_space_is_a_number_of_bytes_where_there_is_a_limit(store: Store) -> None:
+    free = await store.free()
+    assert free is None or free >= 0
+    assert store.part_size > 0

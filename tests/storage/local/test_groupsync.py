@@ -10,8 +10,8 @@ from types import TracebackType
 
 import pytest
 
-from galileod.storage import groupsync
-from galileod.storage.groupsync import GroupSync
+from galileod.storage.local import groupsync
+from galileod.storage.local.groupsync import GroupSync
 
 pytestmark = pytest.mark.timeout(20)
 

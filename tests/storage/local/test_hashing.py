@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.storage.hashing import HASHERS, WORTH_A_HASHER, RunningHash
+from galileod.storage.local.hashing import HASHERS, WORTH_A_HASHER, RunningHash
 
 LARGE = b"galileo " * (WORTH_A_HASHER // 8)
 

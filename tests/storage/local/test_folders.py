@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.local_store import open_local
 from structlog.testing import capture_logs
 
-from galileod.storage import folders
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
-from galileod.storage.folders import MAX_DEPTH, Folders, files_below
-from galileod.storage.local import LocalStore
+from galileod.storage.local import LocalStore, folders
+from galileod.storage.local.folders import MAX_DEPTH, Folders, files_below
 from galileod.storage.settings import OnConflict
 
 
@@ -33,7 +33,7 @@ def opened(directory: Path) -> Iterator[int]:
 
 @contextmanager
 def open_store(directory: Path, on_conflict: OnConflict = "rename") -> Iterator[LocalStore]:
-    store = LocalStore.open(str(directory), on_conflict, "full")
+    store = open_local(directory, on_conflict)
     try:
         yield store
     finally:
@@ -77,7 +77,7 @@ async def test_what_is_no_folder_is_not_gone_through(directory: Path, in_the_way
     else:
         (directory / "anna").symlink_to(elsewhere)
     with open_store(directory) as store:
-        with pytest.raises(ConflictError, match=r"^anna is no folder$"):
+        with pytest.raises(ConflictError, match=r"^anna is not a folder$"):
             await put(store, "anna/a.txt")
         assert os.listdir(directory / ".galileod" / "spool") == []
     assert os.listdir(elsewhere) == []
@@ -87,7 +87,7 @@ async def test_a_name_that_is_taken_in_its_folder_is_rejected_at_once(directory:
     with open_store(directory, "reject") as store:
         await put(store, "anna/a.txt")
         await put(store, "ben/a.txt")
-        with pytest.raises(ConflictError, match=r"anna/a\.txt is there already"):
+        with pytest.raises(ConflictError, match=r"anna/a\.txt exists already"):
             await store.create("2", "anna/a.txt")
 
 

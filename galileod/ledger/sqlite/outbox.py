@@ -1,0 +1,87 @@
+"""The receipts that are owed to the hook."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from galileod.ledger.base import Clock
+from galileod.ledger.outbox import MOST_COUNTED, Outbox, Owed
+from galileod.policy.backoff import LONGEST
+
+from .database import Database
+
+
+def add(connection: sqlite3.Connection, name: str, receipt: str, due: float) -> None:
+    """Owe a receipt from the time `due` on (seconds of the epoch)."""
+    connection.execute(
+        "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)", (name, receipt, due)
+    )
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """The number of receipts, at most MOST_COUNTED."""
+    (number,) = connection.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (MOST_COUNTED,)
+    ).fetchone()
+    return int(number)
+
+
+def first(connection: sqlite3.Connection, most: int, clock: Clock) -> Sequence[Owed]:
+    """The first `most` receipts by due time."""
+    now = clock()
+    # No attempt is put off for longer: the clock was set back, or the value is not a number.
+    connection.execute("UPDATE outbox SET due = ? WHERE due > ?", (now, now + LONGEST))
+    rows = connection.execute(
+        # The casts give these types whatever was written there by hand.
+        "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER), due"
+        " FROM outbox WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
+        (most,),
+    ).fetchall()
+    return [
+        Owed(number, name, receipt, attempts, max(0.0, due - now))
+        for number, name, receipt, attempts, due in rows
+    ]
+
+
+def delivered(connection: sqlite3.Connection, number: int) -> None:
+    """Remove a receipt."""
+    connection.execute("DELETE FROM outbox WHERE number = ?", (number,))
+
+
+def postpone(
+    connection: sqlite3.Connection, number: int, seconds: float | None, clock: Clock
+) -> None:
+    """Count a failed attempt, and set the time of the next."""
+    due = None if seconds is None else clock() + seconds
+    connection.execute(
+        "UPDATE outbox SET attempts = attempts + 1, due = ? WHERE number = ?", (due, number)
+    )
+
+
+def restart(connection: sqlite3.Connection) -> None:
+    """Make every receipt due, with all its attempts: a restart may follow a repair of the hook."""
+    connection.execute("UPDATE outbox SET attempts = 0, due = 0")
+
+
+class SqliteOutbox(Outbox):
+    """The table `outbox`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__()
+        self._database = database
+        self._clock = clock
+
+    async def count(self) -> int:
+        """See `Outbox.count`."""
+        return await self._database.read(count)
+
+    async def first(self, most: int) -> Sequence[Owed]:
+        """See `Outbox.first`."""
+        return await self._database.write(first, most, self._clock)
+
+    async def delivered(self, number: int) -> None:
+        """See `Outbox.delivered`."""
+        await self._database.write(delivered, number)
+
+    async def postpone(self, number: int, seconds: float | None) -> None:
+        """See `Outbox.postpone`."""
+        await self._database.write(postpone, number, seconds, self._clock)

@@ -1,0 +1,40 @@
+"""The sums for the quota: what each user holds. The schema's triggers keep them up to date."""
+
+import sqlite3
+from typing import Final
+
+from galileod.policy.quota import Holding
+
+_TOTAL: Final = (
+    "SELECT coalesce(sum(bytes), 0), coalesce(sum(files), 0),"
+    " coalesce(sum(reserved), 0), coalesce(sum(uploads), 0) FROM holdings"
+)
+_OF_USER: Final = "SELECT bytes, files, reserved, uploads FROM holdings WHERE user = ?"
+_BY_USER: Final = (
+    "SELECT user, bytes, files, reserved, uploads FROM holdings"
+    " WHERE files > 0 OR uploads > 0 ORDER BY user"
+)
+
+
+def total(connection: sqlite3.Connection) -> Holding:
+    """What all users hold together."""
+    return Holding(*connection.execute(_TOTAL).fetchone())
+
+
+def of_user(connection: sqlite3.Connection, user: str) -> Holding:
+    """What one user holds."""
+    row = connection.execute(_OF_USER, (user,)).fetchone()
+    return Holding(*row) if row else Holding()
+
+
+def by_user(connection: sqlite3.Connection) -> dict[str, Holding]:
+    """What each user holds."""
+    return {user: Holding(*numbers) for user, *numbers in connection.execute(_BY_USER)}
+
+
+def rebuild(connection: sqlite3.Connection) -> None:
+    """Compute the sums from the files, while nothing is reserved."""
+    connection.execute("DELETE FROM holdings")
+    connection.execute(
+        "INSERT INTO holdings SELECT user, sum(bytes), count(*), 0, 0 FROM files GROUP BY user"
+    )

@@ -1,0 +1,122 @@
+"""The folders of a store: created and opened one by one, and as durable as the files in them."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from attrs import frozen
+
+from galileod.storage.base import ConflictError, translated
+
+from .groupsync import GroupSync
+from .timing import Observe, ignore, timed
+
+FOLDER_MODE: Final = 0o750
+
+MAX_DEPTH: Final = 8
+"""Levels of folders that are searched for files; no layout has more."""
+
+MAX_KNOWN: Final = 10_000
+"""Paths of durable folders that are remembered; then the set is cleared and filled again."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@frozen
+class Folder:
+    """An open folder."""
+
+    fd: int
+    _observe: Observe
+    _group: GroupSync | None = None
+
+    def sync(self) -> None:
+        """Make the names in the folder durable. Blocks; raises OSError."""
+        if self._group:
+            self._group.sync()
+        else:
+            with timed(self._observe):
+                os.fsync(self.fd)
+
+
+class Folders:
+    """The folders below the directory `fd`, which must stay open. Safe to use from many threads.
+
+    `observe` receives the duration of each fsync of a folder, in seconds.
+    """
+
+    def __init__(self, fd: int, observe: Observe = ignore) -> None:
+        self._observe = observe
+        self._root = Folder(fd, observe, GroupSync(fd, observe))
+        self._known: set[str] = set()
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[Folder]:
+        """The folder at `path`, created where it is missing; its own name is durable by then.
+
+        An empty path is the directory itself. Blocks. Raises ConflictError if something other than
+        a folder has that name, and StorageError.
+        """
+        if not path:
+            yield self._root
+            return
+        with ExitStack() as opened:
+            fd, here = self._root.fd, ""
+            for name in path.split("/"):
+                here = f"{here}/{name}" if here else name
+                with translated(f"cannot use the folder {here}"):
+                    child = self._enter(fd, name, here)
+                opened.callback(os.close, child)
+                fd = child
+            yield Folder(fd, self._observe)
+
+    def _enter(self, fd: int, name: str, path: str) -> int:
+        try:
+            os.mkdir(name, dir_fd=fd)
+        except FileExistsError:
+            made = False
+        else:
+            made = True
+        try:
+            child = os.open(name, _DIRECTORY, dir_fd=fd)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise ConflictError(f"{path} is not a folder") from None
+            raise
+        try:
+            if made:
+                os.fchmod(child, FOLDER_MODE)
+            # A folder that another thread made a moment ago may not be durable yet.
+            if made or path not in self._known:
+                with timed(self._observe):
+                    os.fsync(fd)
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
+                self._known.add(path)
+        except BaseException:
+            os.close(child)
+            raise
+        return child
+
+
+def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Paths and states of the regular files in the folder `fd` and `depth` levels below it.
+
+    Hidden folders are left out; symbolic links are not followed. Blocks; raises OSError.
+    """
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name).decode(errors="backslashreplace")
+            if entry.is_file(follow_symlinks=False):
+                yield prefix + name, entry.stat(follow_symlinks=False)
+            elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                try:
+                    child = os.open(entry.name, _DIRECTORY, dir_fd=fd)
+                except PermissionError:
+                    continue  # not created by galileod (lost+found): it holds none of our files
+                try:
+                    yield from files_below(child, f"{prefix}{name}/", depth - 1)
+                finally:
+                    os.close(child)

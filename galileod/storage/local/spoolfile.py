@@ -1,0 +1,106 @@
+"""One spool file: what is written to it, its hashes, and its fsync."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.storage.base import StorageError, translated
+
+from .hashing import RunningHash
+from .timing import Timings, timed
+from .writeback import start_writeback
+
+FILE_MODE: Final = 0o640
+
+WRITEBACK_STEP: Final = 8 * 1024 * 1024
+"""Bytes after which the kernel is asked to start writing them to the disk."""
+
+MOST_PIECES: Final = 1024
+"""Buffers that Linux accepts in one writev (IOV_MAX)."""
+
+READ_BACK: Final = 1024 * 1024
+"""Bytes read at a time for a hash other than the running one."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class SpoolFile:
+    """The file `name` in the spool, open as `fd`. All methods block; one is called at a time.
+
+    With `durable`, the file is on the disk after `finish`.
+    """
+
+    def __init__(
+        self, name: str, fd: int, hashers: ThreadPoolExecutor, timings: Timings, *, durable: bool
+    ) -> None:
+        self.name = name
+        self.running_hash = RunningHash(hashers)
+        self._fd = fd
+        self._timings = timings
+        self._durable = durable
+        self._written = 0
+        self._handed_out = 0
+
+    @property
+    def inode(self) -> int:
+        """The number of the file, which it keeps when it is published. Raises StorageError."""
+        with translated("cannot look at the spool file"):
+            return os.fstat(self._fd).st_ino
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """Write the pieces, and hash them; hashing may continue after this. Raises StorageError."""
+        with self.running_hash.beside(pieces):
+            self._write(pieces)
+
+    def read_back(self, kind: str) -> str:
+        """The hash of the file by reading it, in hex. Raises StorageError, trio.Cancelled."""
+        digest = hashlib.new(kind, usedforsecurity=False)
+        offset = 0
+        with translated("cannot read back"):
+            while offset < self._written:
+                trio.from_thread.check_cancelled()
+                data = os.pread(self._fd, READ_BACK, offset)
+                if not data:
+                    raise StorageError("cannot read back: the spool file is shorter than written")
+                digest.update(data)
+                offset += len(data)
+        return digest.hexdigest()
+
+    def finish(self) -> None:
+        """Give the file its final mode, and make it durable. Raises StorageError."""
+        with translated("cannot make the file durable"):
+            os.fchmod(self._fd, FILE_MODE)
+            if self._durable:
+                with timed(self._timings.fsync_file):
+                    # Never repeated: after a failed fsync a second one succeeds without the data.
+                    os.fsync(self._fd)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        try:
+            os.close(self._fd)
+        except OSError as error:
+            # Linux frees the descriptor all the same, and the fsync has reported what matters.
+            _log.warning("storage.close_failed", path=self.name, reason=str(error))
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        rest = [memoryview(piece) for piece in pieces]
+        with translated("cannot write"):
+            while rest:
+                with timed(self._timings.write):
+                    written = os.writev(self._fd, rest[:MOST_PIECES])
+                self._written += written
+                while rest and written >= len(rest[0]):
+                    written -= len(rest.pop(0))
+                if written:
+                    rest[0] = rest[0][written:]
+        pending = self._written - self._handed_out
+        if self._durable and pending >= WRITEBACK_STEP:
+            start_writeback(self._fd, self._handed_out, pending)
+            self._handed_out = self._written

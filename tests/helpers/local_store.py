@@ -1,0 +1,54 @@
+"""A local store for tests, and what can be seen of it from outside."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from galileod.storage.local import LocalStore
+from galileod.storage.local.timing import Timings
+from galileod.storage.settings import Durability, OnConflict, Storage
+
+DATA: Final = bytes(range(256)) * 20
+
+
+def open_local(
+    directory: Path,
+    on_conflict: OnConflict = "rename",
+    durability: Durability = "full",
+    timings: Timings = Timings(),  # noqa: B008  it is frozen
+) -> LocalStore:
+    """A store that the caller closes."""
+    settings = Storage(directory=str(directory), on_conflict=on_conflict, durability=durability)
+    return LocalStore.open(settings, timings)
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[LocalStore]:
+    """A store for the block, for tests in which a second start follows."""
+    store = open_local(directory)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def visible(directory: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".galileod"
+    }
+
+
+def spool(directory: Path) -> list[str]:
+    return os.listdir(directory / ".galileod" / "spool")
+
+
+async def put(store: LocalStore, name: str = "a.bin", upload: str = "1") -> str:
+    """A whole upload: two chunks in pieces, a hash that needs reading back, commit."""
+    async with await store.create(upload, name) as sink:
+        await sink.write([DATA[:10], b"", DATA[10:500], DATA[500:1000]])
+        await sink.write([DATA[1000:4000], DATA[4000:]])
+        assert await sink.digest("sha256") == hashlib.sha256(DATA).hexdigest()
+        return (await sink.commit()).name

@@ -1,0 +1,36 @@
+"""What the tests of all ledgers share: each runs for each implementation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from helpers.clocks import FakeClock
+from helpers.ledgers import OPENERS
+
+from galileod.ledger.base import Ledger
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=OPENERS)
+def reopen(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
+) -> Iterator[Callable[[], Ledger]]:
+    """Opens the same ledger each time."""
+    with ExitStack() as opened:
+
+        def open_ledger() -> Ledger:
+            ledger = OPENERS[request.param](tmp_path, clock)
+            opened.callback(ledger.close)
+            return ledger
+
+        yield open_ledger
+
+
+@pytest.fixture
+def ledger(reopen: Callable[[], Ledger]) -> Ledger:
+    return reopen()

@@ -1,0 +1,201 @@
+"""Admission: quota, disk space and tickets, held while an upload runs."""
+
+import pytest
+import structlog
+import trio
+import trio.testing
+from attrs import define, evolve, field
+from helpers.clocks import FakeClock
+from helpers.ledgers import open_inline_ledger
+from helpers.memory_store import MemoryStore
+from structlog.testing import capture_logs
+
+from galileod.auth.grant import Grant
+from galileod.config.model import Config
+from galileod.ledger.base import LedgerError
+from galileod.ledger.sqlite import SqliteLedger
+from galileod.policy.quota import Holding
+from galileod.policy.settings import Quota
+from galileod.protocol.errors import Fault
+from galileod.storage.base import StorageError
+from galileod.storage.settings import Storage
+from galileod.units import Size
+from galileod.uploads.admission import Admission, Reservation
+
+LOG = structlog.get_logger()
+ANNA = Grant("anna")
+
+
+class Disk(MemoryStore):
+    """A store with so much space left; None if it knows of no limit."""
+
+    space: int | None = 1000
+    error: StorageError | None = None
+
+    async def free(self) -> int | None:
+        await trio.lowlevel.checkpoint()
+        if self.error:
+            raise self.error
+        return self.space
+
+
+@define
+class Scene:
+    config: Config = field(factory=lambda: Config(storage=Storage(min_free=Size(100))))
+    disk: Disk = field(factory=Disk)
+    clock: FakeClock = field(factory=FakeClock)
+    running: set[Reservation] = field(factory=set)
+    ledger: SqliteLedger = field(init=False)
+    admission: Admission = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.ledger = open_inline_ledger(self.clock)
+        self.admission = Admission(self.disk, self.ledger, self.running, lambda: self.config)
+
+    async def refused(self, size: int, grant: Grant = ANNA) -> str:
+        """The code of the fault with which an upload is refused."""
+        with pytest.raises(Fault) as refused:
+            async with self.admission.admit("refused", grant, size, lambda: size, LOG):
+                pass
+        return str(refused.value.code)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None:
+    async with (
+        scene.admission.admit("1", ANNA, 100, lambda: 0, LOG) as reservation,
+        await scene.disk.create("1", "a") as sink,
+    ):
+        assert scene.running == {reservation}
+        assert scene.ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
+        await reservation.become(await sink.commit())
+    assert scene.running == set()
+    assert scene.ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
+
+
+async def test_an_upload_that_fails_gives_back_what_it_held(scene: Scene) -> None:
+    async def fail() -> None:
+        async with scene.admission.admit("1", ANNA, 100, lambda: 100, LOG):
+            raise KeyError("odd")
+
+    with pytest.raises(KeyError):
+        await fail()
+    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+
+
+async def test_an_upload_that_is_cancelled_gives_back_what_it_held(scene: Scene) -> None:
+    with trio.CancelScope() as scope:
+        async with scene.admission.admit("1", ANNA, 100, lambda: 100, LOG):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+
+
+async def test_space_is_what_the_disk_has_without_what_running_uploads_still_send(
+    scene: Scene,
+) -> None:
+    left = 600
+    async with scene.admission.admit("1", ANNA, 600, lambda: left, LOG):
+        assert await scene.refused(301) == "no_space"
+        async with scene.admission.admit("2", ANNA, 300, lambda: 300, LOG):
+            assert await scene.refused(1) == "no_space"
+        # What has come is on the disk, and so not free.
+        left, scene.disk.space = 0, 400
+        assert await scene.refused(301) == "no_space"
+        async with scene.admission.admit("3", ANNA, 300, lambda: 300, LOG):
+            pass
+    assert scene.running == set()
+
+
+async def test_a_store_without_a_limit_refuses_nothing(scene: Scene) -> None:
+    scene.disk.space = None
+    async with scene.admission.admit("1", ANNA, 2**60, lambda: 2**60, LOG):
+        pass
+
+
+async def test_uploads_that_come_at_once_are_not_refused_for_each_other_s_sake(
+    scene: Scene,
+) -> None:
+    outcomes: list[str] = []
+
+    async def upload(number: int) -> None:
+        try:
+            async with scene.admission.admit(f"{number}", ANNA, 500, lambda: 500, LOG):
+                outcomes.append("admitted")
+                await trio.testing.wait_all_tasks_blocked()
+        except Fault as fault:
+            outcomes.append(str(fault.code))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(upload, number)
+    assert sorted(outcomes) == ["admitted"] + ["no_space"] * 4
+
+
+async def test_a_store_that_fails_admits_nothing(scene: Scene) -> None:
+    scene.disk.error = StorageError("on fire")
+    with pytest.raises(StorageError):
+        async with scene.admission.admit("1", ANNA, 1, lambda: 1, LOG):
+            pass
+    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+
+
+async def test_the_quota_in_force_decides_and_a_user_s_own_in_its_place(scene: Scene) -> None:
+    scene.config = evolve(scene.config, quota=Quota(user_bytes=Size(100)))
+    assert await scene.refused(101) == "quota_exceeded"
+    large = Grant("anna", quota=Size(200))
+    async with scene.admission.admit("1", large, 101, lambda: 101, LOG) as reservation:
+        scene.config = evolve(scene.config, quota=Quota(total_files=0))
+        assert await scene.refused(1, large) == "quota_exceeded"
+        assert scene.running == {reservation}
+        assert scene.ledger.holdings() == {"anna": Holding(reserved=101, uploads=1)}
+
+
+async def test_a_ticket_for_one_upload_is_refused_when_it_comes_again(scene: Scene) -> None:
+    ticket = Grant("anna", once="1", until=scene.clock.now + 60)
+    async with scene.admission.admit("1", ticket, 1, lambda: 1, LOG):
+        assert await scene.refused(1, ticket) == "unauthorized"
+    assert await scene.refused(1, Grant("anna", once="2", until=scene.clock.now)) == "unauthorized"
+
+
+async def test_a_receipt_is_promised_for_the_file_of_the_sink(scene: Scene) -> None:
+    async with (
+        scene.admission.admit("1", ANNA, 4, lambda: 0, LOG) as reservation,
+        await scene.disk.create("1", "a") as sink,
+    ):
+        await sink.write([b"data"])
+        await reservation.promise(sink, "{}")
+        await sink.commit()
+        # A crash here.
+        scene.ledger.reconcile(scene.disk.files(), scene.disk.find)
+    assert scene.ledger.holdings() == {"anna": Holding(bytes=4, files=1)}
+    assert [one.name for one in await scene.ledger.outbox.first(9)] == ["a"]
+
+
+async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LedgerError("disk I/O error")
+
+    monkeypatch.setattr(scene.ledger, "commit", fail)
+    monkeypatch.setattr(scene.ledger, "release", fail)
+
+    async def store_and_fail() -> None:
+        async with (
+            scene.admission.admit("1", ANNA, 4, lambda: 0, LOG) as reservation,
+            await scene.disk.create("1", "a") as sink,
+        ):
+            await reservation.become(await sink.commit())
+            raise KeyError("odd")
+
+    with capture_logs() as logs, pytest.raises(KeyError):
+        await store_and_fail()
+    told = [(line["event"], line["log_level"]) for line in logs]
+    assert told == [("ledger.behind", "warning")] * 2
+    assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}

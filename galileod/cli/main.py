@@ -112,7 +112,7 @@ def usage(path: str | None, as_json: bool) -> None:
         os.stat(ledger_file)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{ledger_file}: no such ledger: galileod has not stored files here"
+            f"{ledger_file}: there is no ledger: galileod has not stored files here"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None

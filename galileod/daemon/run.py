@@ -67,13 +67,6 @@ async def run(prepared: Prepared, read: Read) -> None:
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
-        delivery = Delivery(
-            ledger.outbox,
-            lambda: context.config.hooks,
-            metrics,
-            context.shutdown,
-            store.location,
-        )
         listeners = await _open_listeners(prepared, manager)
         _log.info(
             "server.started",
@@ -89,18 +82,18 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(_log_suppressed_regularly)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
-            await _work(context, server, delivery, listeners)
+            await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()
         _log.info("server.stopped", uploads=len(context.running))
     manager.notify("STATUS=Stopped")
 
 
-async def _work(context: Context, server: Server, delivery: Delivery, listeners: Listeners) -> None:
+async def _work(context: Context, server: Server, listeners: Listeners) -> None:
     """Serve connections and deliver receipts until all of it has ended in the shutdown."""
     with context.shutdown.at_once.guard():
         async with trio.open_nursery() as working:
-            working.start_soon(delivery.run)
+            working.start_soon(_make_delivery(context).run)
             working.start_soon(accept_connections, listeners, server.serve_socket, context.shutdown)
 
 
@@ -152,6 +145,16 @@ def _make_context(prepared: Prepared, store: Store, ledger: Ledger, metrics: Met
     chunks = prepared.config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     return Context(prepared.config, store, ledger, pool, prepared.authenticator, metrics)
+
+
+def _make_delivery(context: Context) -> Delivery:
+    return Delivery(
+        context.ledger.outbox,
+        lambda: context.config.hooks,
+        context.metrics,
+        context.shutdown,
+        context.store.location,
+    )
 
 
 async def _open_listeners(prepared: Prepared, manager: Manager) -> Listeners:

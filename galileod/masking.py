@@ -1,19 +1,19 @@
-"""The masking of WebSocket frames (RFC 6455, section 5.3), in C: for both sides of a connection."""
+"""Masking of WebSocket frames (RFC 6455, section 5.3) in C, for the server and the client."""
 
 from typing import Final
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # a platform for which that package has nothing compiled: right, and slow
+except ImportError:  # no compiled extension on this platform: same result, slower
     from websockets.utils import apply_mask
 
-__all__ = ["KEY", "apply_mask", "turned"]
+__all__ = ["KEY", "apply_mask", "rotate_key"]
 
 KEY: Final = 4
-"""Bytes in a key."""
+"""Bytes of a masking key."""
 
 
-def turned(key: bytes, length: int) -> bytes:
-    """The key for what follows `length` bytes of a frame that is masked in parts."""
-    turn = length % KEY
-    return key[turn:] + key[:turn]
+def rotate_key(key: bytes, length: int) -> bytes:
+    """The key for the rest of a frame of which `length` bytes were masked with `key`."""
+    at = length % KEY
+    return key[at:] + key[:at]

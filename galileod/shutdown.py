@@ -1,4 +1,4 @@
-"""Shutdown in steps: first nothing new, then no uploads, then nothing at all."""
+"""Shutdown in steps: no new uploads, then no uploads at all, then everything is cancelled."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,21 +7,21 @@ import trio
 
 
 class Interrupt:
-    """Breaks into whatever runs under `guard`, once `fire` is called; before that, or after it."""
+    """Cancels every block under `guard` when `fire` is called, and every later one at once."""
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
         self.fired = False
 
     def fire(self) -> None:
-        """Break into all that is guarded now or will be."""
+        """Cancel all guarded blocks, present and future."""
         self.fired = True
         for scope in self._scopes:
             scope.cancel()
 
     @contextmanager
     def guard(self) -> Iterator[trio.CancelScope]:
-        """A scope whose `cancelled_caught` says, at its end, that it was broken into."""
+        """Run a block that `fire` cancels; the scope's `cancelled_caught` tells whether it did."""
         with trio.CancelScope() as scope:
             if self.fired:
                 scope.cancel()
@@ -33,7 +33,7 @@ class Interrupt:
 
 
 class Shutdown:
-    """How far the daemon has come in shutdown."""
+    """The steps of shutdown, each an Interrupt that fires when the step begins."""
 
     def __init__(self) -> None:
         self.no_new_uploads = Interrupt()

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from galileod.net import websocket as transport
+from galileod.net.budget import DataBudget
 from galileod.net.frames import FrameSplitter
 
 COMPILED = vars(transport)["apply_mask"]
@@ -38,8 +39,9 @@ def test_the_routine_does_what_plain_python_does(data: bytes, key: bytes, start:
 )
 @example(payload=b"0123456789", key=b"abcd", cuts=[1, 1, 2, 5, 7, 8, 9, 11])
 def test_a_message_in_any_pieces_is_unmasked(payload: bytes, key: bytes, cuts: list[int]) -> None:
-    splitter = FrameSplitter(COMPILED)
-    splitter.allow(len(payload))
+    budget = DataBudget()
+    budget.promise(len(payload), len(payload))
+    splitter = FrameSplitter(COMPILED, budget)
     data = frame(BINARY, payload, key=key)
     for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         splitter.feed(data[start:end], 0.0, 1)

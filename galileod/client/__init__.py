@@ -1,4 +1,8 @@
-"""The sending side of GalileoSend: `receipt = await send_file(url, path)`."""
+"""A GalileoSend client: `receipt = await send_file(url, path)`.
+
+It shares the protocol, the masking and the units with the daemon, and imports nothing else of it.
+The program `galileo-send` is in `command`, which the library never imports.
+"""
 
 from .api import send_file, send_file_sync
 from .errors import (
@@ -12,8 +16,8 @@ from .errors import (
     SourceError,
     UpgradeError,
 )
-from .rate import SharedPace
-from .values import Options, Progress, Receipt
+from .options import Options, Progress, Receipt
+from .rate_limit import SharedPace
 
 __all__ = [
     "AddressError",

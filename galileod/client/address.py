@@ -1,4 +1,4 @@
-"""Where to send to, and through what: URLs and the environment in, values out."""
+"""Parses the URL of a server, and finds its proxy in the environment. Pure."""
 
 import base64
 import ipaddress
@@ -18,7 +18,7 @@ EXPECTED: Final = (
 )
 
 MAX_URL: Final = 8192
-"""Characters of a URL; servers take less."""
+"""Characters of a URL; servers accept fewer."""
 
 MAX_UNIX_PATH: Final = 107
 """Bytes in the path of a unix socket (unix(7))."""
@@ -32,7 +32,7 @@ _PORTS: Final = {False: 80, True: 443}
 
 @frozen
 class Address:
-    """A server: `host` and `port`, or the path of a unix socket; `target` is what to ask it for."""
+    """A server: `host` and `port`, or the path of a unix socket; `target` for the request line."""
 
     host: str
     port: int
@@ -42,7 +42,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """As it stands in the Host header."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.secure] else f"{host}:{self.port}"
 
@@ -52,7 +52,7 @@ class Address:
 
 @frozen
 class Proxy:
-    """An HTTP proxy that is asked to CONNECT. `authorization` is a header's value, or None."""
+    """An HTTP proxy for CONNECT. `authorization` is the value of Proxy-Authorization, or None."""
 
     host: str
     port: int
@@ -64,20 +64,22 @@ class Proxy:
 
 
 def parse_url(url: str) -> Address:
-    """Raises AddressError, which says what was expected."""
+    """The server that a URL names. Raises AddressError, which says what was expected."""
     if not isinstance(url, str):
-        raise AddressError(f"The URL must be a text, and not {url!r}. {EXPECTED}")
+        raise AddressError(f"The URL must be a string, not {url!r}. {EXPECTED}")
     if len(url) > MAX_URL or not url.isprintable() or " " in url:
-        raise AddressError(f"The URL is too long, or has a space in it. {EXPECTED}")
+        raise AddressError(
+            f"The URL is too long or contains a space or a control character. {EXPECTED}"
+        )
     if url.startswith(_UNIX):
         return _parse_unix(url)
     parts = _split(url)
     if parts.scheme not in _SECURE:
-        raise AddressError(f'"{_without_secrets(url)}" is no address to send to. {EXPECTED}')
+        raise AddressError(f'"{_without_secrets(url)}" is not a supported URL. {EXPECTED}')
     if parts.username is not None or parts.password is not None:
         raise AddressError(
-            "The URL must not have a user or a password in it. Put a token into $GALILEO_TOKEN, or "
-            "into a file for --token-file."
+            "The URL must not contain a user name or a password. Put a token into "
+            "$GALILEO_TOKEN or into the file of --token-file."
         )
     secure = _SECURE[parts.scheme]
     target = parts.path or "/"
@@ -87,10 +89,10 @@ def parse_url(url: str) -> Address:
 
 
 def find_proxy(address: Address, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy that the environment names for this server. Raises AddressError for a wrong one.
+    """The proxy for this server in the environment. Raises AddressError for an invalid one.
 
-    HTTPS_PROXY is for wss, HTTP_PROXY for ws, ALL_PROXY for both; NO_PROXY has hosts, domains,
-    networks, or `*`. The names may be in lower case, which wins.
+    HTTPS_PROXY is for wss, HTTP_PROXY for ws, ALL_PROXY for both; NO_PROXY lists hosts, domains,
+    networks, or `*`. A variable in lower case takes precedence.
     """
     if address.unix or _is_exempt(address, _variable(environ, "no_proxy")):
         return None
@@ -101,7 +103,7 @@ def find_proxy(address: Address, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
-    # A web server that runs us as a CGI program sets HTTP_PROXY from a header of a stranger.
+    # In a CGI program HTTP_PROXY is the request's header Proxy, which is not trusted.
     upper = "" if name == "http_proxy" and "REQUEST_METHOD" in environ else name.upper()
     return (environ.get(name) or environ.get(upper, "")).strip()
 
@@ -114,7 +116,7 @@ def _parse_unix(url: str) -> Address:
             f"A unix socket needs an absolute path of at most {MAX_UNIX_PATH} bytes. {EXPECTED}"
         )
     if target and not target.startswith("/"):
-        raise AddressError(f"What follows the socket's path must begin with a slash. {EXPECTED}")
+        raise AddressError(f"The path after the unix socket must start with a slash. {EXPECTED}")
     target = quote(target or "/", safe=_SAFE)
     return Address("localhost", 80, secure=False, target=target, unix=path)
 
@@ -124,9 +126,9 @@ def _parse_proxy(text: str, variable: str) -> Proxy:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         secure = {"http": False, "https": True}[parts.scheme]
         host, port = _host_port(parts, 443 if secure else 8080)
-    except (KeyError, ValueError):  # of urlsplit, of the port; an AddressError is about "the URL"
+    except (KeyError, ValueError):  # AddressError too: its message is about "the URL"
         raise AddressError(
-            f'${variable} has "{_without_secrets(text)}", which is no proxy that can be used. '
+            f'${variable} has "{_without_secrets(text)}", which is not a supported proxy. '
             'Expected something like "http://host:3128".'
         ) from None
     if parts.username is None:
@@ -138,10 +140,10 @@ def _parse_proxy(text: str, variable: str) -> Proxy:
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  raises for what is no port
+        parts.port  # noqa: B018  raises ValueError for an invalid port
     except ValueError as error:
-        # Python quotes what stands after a colon: a password, where there is a slash in it.
-        why = "The host or the port cannot be" if "@" in url else error
+        # The message may quote a password: with a slash in it, it is parsed as the port.
+        why = "the host or the port is invalid" if "@" in url else error
         raise AddressError(f'"{_without_secrets(url)}": {why}. {EXPECTED}') from None
     return parts
 
@@ -154,7 +156,7 @@ def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
     if parts.port == 0:
         raise AddressError(f"The port must be from 1 to 65535. {EXPECTED}")
     if not _HOST.fullmatch(host):
-        raise AddressError(f"The URL has no host, or one that cannot be. {EXPECTED}")
+        raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}")
     return host, parts.port or usual
 
 
@@ -174,7 +176,7 @@ def _matches(address: Address, entry: str) -> bool:
     try:
         return ipaddress.ip_address(address.host) in ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        pass  # the host or the entry is a name
+        pass  # the host or the entry is not an IP address
     name, _, port = entry.lower().removeprefix("*").partition(":")
     name = name.lstrip(".")
     if port and port != str(address.port):

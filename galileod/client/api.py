@@ -1,4 +1,4 @@
-"""The two functions that programs call."""
+"""The two functions that programs call: `send_file` and `send_file_sync`."""
 
 from functools import partial
 from typing import Unpack
@@ -6,10 +6,10 @@ from typing import Unpack
 import trio
 
 from .address import parse_url
+from .content import Content, open_source
 from .errors import OptionError
-from .opening import Content, open_source
+from .options import OnProgress, Options, Receipt, Settings
 from .upload import upload
-from .values import OnProgress, Options, Receipt, Settings
 
 
 async def send_file(
@@ -21,24 +21,24 @@ async def send_file(
     on_progress: OnProgress | None = None,
     **settings: Unpack[Settings],
 ) -> Receipt:
-    """Send a file to the GalileoSend server at `url`; the receipt means that it is stored.
+    """Send a file to the GalileoSend server at `url`; returns when it is stored.
 
-    `content` is a path (str or PathLike), bytes, an open binary file, which is read from where it
-    stands, or an async iterator of bytes. `name` is what the file is sent under; without it the
-    last part of the path. `size` in bytes must be given where it cannot be known: for an async
-    iterator, and for a file that is a pipe. `on_progress` is called after each part of at most
-    1 MiB; what it raises ends the upload. `Options` describes the other settings.
+    `content` is a path (str or PathLike), bytes, an open binary file, which is read from its
+    current position, or an async iterator of bytes. `name` is the name to store under; default:
+    the last component of the path. `size` in bytes is required where it cannot be found out: for
+    an async iterator and for a pipe. `on_progress` is called after each part of at most 1 MiB; an
+    exception in it ends the upload. `Options` describes the other settings.
 
-    Raises SendError, of which OptionError is for arguments that cannot be. Needs to run in trio.
-    When it is cancelled the connection is closed at once, and the server discards what it got.
+    Raises SendError; its subclass OptionError for invalid arguments. Must be called in trio. If it
+    is cancelled the connection is closed at once, and the server discards the file.
     """
     if not trio.lowlevel.in_trio_run():
         raise OptionError(
-            "send_file needs to run in trio. Elsewhere call send_file_sync; from asyncio: "
+            "send_file must be called in trio. Elsewhere call send_file_sync; in asyncio: "
             "await asyncio.to_thread(send_file_sync, ...)."
         )
     if on_progress is not None and not callable(on_progress):
-        raise OptionError(f"The on_progress must be a function, and not {on_progress!r}.")
+        raise OptionError(f"The on_progress must be a function, not {on_progress!r}.")
     options = Options(**settings)
     address = parse_url(url)
     async with open_source(content, name, size) as source:
@@ -54,9 +54,9 @@ def send_file_sync(
     on_progress: OnProgress | None = None,
     **settings: Unpack[Settings],
 ) -> Receipt:
-    """As `send_file`, for a program without an event loop of trio's: blocks until it is done."""
+    """As `send_file`, for programs without trio: blocks until the file is stored."""
     if trio.lowlevel.in_trio_run():
-        raise OptionError("send_file_sync would block trio. Here: await send_file(...).")
+        raise OptionError("send_file_sync would block trio. Use await send_file(...).")
     sending = partial(
         send_file, url, content, name=name, size=size, on_progress=on_progress, **settings
     )

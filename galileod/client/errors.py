@@ -1,4 +1,4 @@
-"""What can keep a file from being stored, as one family: each error is a sentence for a person."""
+"""The errors of an upload: subclasses of SendError, each with a sentence for a person."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -7,26 +7,26 @@ Signal = Mapping[str, object]
 """A signal as the server sent it, with all its keys."""
 
 BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
-"""HTTP answers by which a server, or a proxy before it, asks to be tried again later."""
+"""HTTP statuses after which a retry may succeed."""
 
 BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
-"""Words of galileod's by which it asks for the same."""
+"""Fault codes of galileod after which a retry may succeed."""
 
-QUOTED: Final = 500
-"""Characters of a server's sentence that are shown at the most."""
+MAX_QUOTED: Final = 500
+"""Characters of a server's sentence that are quoted, at most."""
 
 
 class SendError(Exception):
-    """A file was not stored, or nobody can say that it was. The text is a whole sentence.
+    """A file was not stored, or the server did not confirm it. The message is a sentence.
 
-    `signals` are the errors that the server had sent by then, also those that are not fatal.
+    `signals` are the error signals that the server had sent, including those that are not fatal.
     """
 
     transient = False
-    """Whether another attempt may succeed: nothing was stored, and the file was not the reason."""
+    """Whether a retry may succeed: nothing was stored, and the file is not the reason."""
 
     kind = "error"
-    """One word for programs."""
+    """A word for programs; `kind` in the JSON output of galileo-send."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -34,27 +34,27 @@ class SendError(Exception):
 
 
 class OptionError(SendError, ValueError):
-    """An argument cannot be what it is. Nothing was sent."""
+    """An argument is invalid. Nothing was sent."""
 
     kind = "option"
 
 
 class AddressError(OptionError):
-    """The URL of the server, or of a proxy, is none that we understand."""
+    """The URL of the server or of a proxy is invalid or not supported."""
 
     kind = "address"
 
 
 class SourceError(SendError):
-    """What was to be sent cannot be read, or is not of the size that was declared."""
+    """The content cannot be read, has not the declared size, or was modified while it was sent."""
 
     kind = "source"
 
 
 class ConnectError(SendError):
-    """There is no connection: a name that does not resolve, a closed port, a proxy, TLS.
+    """The connection failed: name resolution, a closed port, a proxy, TLS, the handshake.
 
-    `transient` is False where another attempt would fail the same way, as with a certificate.
+    `transient` is False if a retry would fail in the same way, as with an invalid certificate.
     """
 
     kind = "connect"
@@ -65,9 +65,9 @@ class ConnectError(SendError):
 
 
 class UpgradeError(ConnectError):
-    """Somebody answered over HTTP, and not with a WebSocket.
+    """The server or a proxy answered with another HTTP status than expected.
 
-    `status` is the HTTP status, `retry_after` the seconds that the answer asked us to wait.
+    `retry_after` are the seconds of its Retry-After header, or None.
     """
 
     kind = "upgrade"
@@ -79,10 +79,10 @@ class UpgradeError(ConnectError):
 
 
 class LostError(SendError):
-    """The connection broke, fell silent, or ended without a word.
+    """The connection was lost, timed out, or was closed without a confirmation.
 
-    `uncertain` is True once the whole file and `finished` were sent: it may be stored all the same,
-    so that another attempt might store it twice.
+    `uncertain` is True once the whole file and `finished` were sent: the file may be stored, and a
+    retry may store it twice.
     """
 
     kind = "lost"
@@ -90,8 +90,8 @@ class LostError(SendError):
     def __init__(self, sentence: str, *, uncertain: bool = False) -> None:
         if uncertain:
             sentence += (
-                " The whole file had been sent, and may be stored."
-                " Look there before you send it again."
+                " The whole file had been sent and may be stored."
+                " Check the server before sending it again."
             )
         super().__init__(sentence)
         self.uncertain = uncertain
@@ -99,9 +99,9 @@ class LostError(SendError):
 
 
 class RefusedError(SendError):
-    """The server said a fatal error: `signal` with all its keys; `code` is its word, or None.
+    """The server sent a fatal error: `signal` with all its keys, `code` its fault code or None.
 
-    `transient` if the word asks to be tried again later: busy, shutting_down. Nothing was stored.
+    Nothing was stored. `transient` is True for the codes in BUSY_CODES.
     """
 
     kind = "refused"
@@ -110,9 +110,9 @@ class RefusedError(SendError):
     def __init__(self, signal: Signal) -> None:
         reason = signal.get("error")
         super().__init__(
-            f"The server refused it: {reason[:QUOTED]}"
+            f"The server refused the file: {reason[:MAX_QUOTED]}"
             if isinstance(reason, str)
-            else "The server refused it, and did not say why."
+            else "The server refused the file without a reason."
         )
         self.signal = signal
         code = signal.get("code")
@@ -121,6 +121,6 @@ class RefusedError(SendError):
 
 
 class NonsenseError(SendError):
-    """The server said what neither WebSocket nor GalileoSend allow."""
+    """The server violated the WebSocket or the GalileoSend protocol."""
 
     kind = "nonsense"

@@ -1,4 +1,4 @@
-"""HTTP before the WebSocket: the request for the upgrade, and CONNECT to a proxy (h11)."""
+"""HTTP before the WebSocket: the upgrade request, and CONNECT to a proxy (h11)."""
 
 import base64
 import hashlib
@@ -16,19 +16,20 @@ from .address import Address, Proxy
 from .errors import ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of an answer's head."""
+"""Bytes of a response's head."""
 
 MAX_BODY: Final = 2048
-"""Bytes of a refusal's text that are read; the first line of them is shown."""
+"""Bytes that are read of the body of an error response; its first line is shown."""
 
-BODY_TIME: Final = 2.0
-"""Seconds for that text: the status has said what matters, and must not be lost over it."""
+BODY_TIMEOUT: Final = 2.0
+"""Seconds for that body. The status matters more and must not be lost to a timeout."""
 
 MAX_RETRY_AFTER: Final = 86_400.0
-"""Seconds; what asks for more is not meant for us."""
+"""Seconds; a longer Retry-After is cut to this."""
 
 _READ: Final = 16 * 1024
-_SHOWN: Final = 200
+_MAX_SHOWN: Final = 200
+"""Characters of a Location or of a body's first line in an error message."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _USER_AGENT: Final = f"galileo-send/{__version__}"
 _HTTP: Final = b"HTTP/1."
@@ -37,10 +38,10 @@ _TLS_ALERT: Final = b"\x15\x03"
 _PROXY_AUTHENTICATION: Final = 407
 _REDIRECTS: Final = range(300, 400)
 _HINTS: Final = {
-    401: "Put a token into $GALILEO_TOKEN, or into a file for --token-file.",
+    401: "Put a token into $GALILEO_TOKEN or into the file of --token-file.",
     403: "Check the URL and the token.",
     404: "Check the path in the URL.",
-    426: "The server does not speak this version of WebSocket.",
+    426: "The server does not support this version of WebSocket.",
     429: "Try again later.",
     502: "Try again later.",
     503: "Try again later.",
@@ -50,7 +51,7 @@ _HINTS: Final = {
 
 @frozen
 class Answer:
-    """An answer to a request; `surplus` is what came behind its head where protocols switch."""
+    """A response. `surplus` are the bytes after its head where the protocol is switched."""
 
     status: int
     headers: dict[str, str]
@@ -59,9 +60,9 @@ class Answer:
 
 
 async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) -> bytes:
-    """Ask for a WebSocket; gives the bytes that came behind the answer.
+    """Request the upgrade; returns the bytes that came after the response.
 
-    Raises UpgradeError for a refusal, and ConnectError for what is no answer at all.
+    Raises UpgradeError for another response, and ConnectError for none or an invalid one.
     """
     key = base64.b64encode(os.urandom(16))
     headers = [
@@ -75,59 +76,66 @@ async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) 
     if token is not None:
         headers.append(("Authorization", f"Bearer {token}"))
     request = h11.Request(method="GET", target=address.target, headers=headers)
-    answer = await _ask(stream, request, str(address), perhaps_tls(address))
+    answer = await _request(stream, request, f"the server at {address}", tls_hint(address))
     if answer.status != _SWITCHING:
-        raise _refusal("The server", answer, _server_hint(answer))
-    proof = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
+        raise _upgrade_error("The server", answer, _server_hint(answer))
+    expected = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
     extra = {"sec-websocket-extensions", "sec-websocket-protocol"} & answer.headers.keys()
     if (
         answer.headers.get("upgrade", "").lower() != "websocket"
-        or answer.headers.get("sec-websocket-accept") != proof
+        or answer.headers.get("sec-websocket-accept") != expected
         or extra
     ):
         raise ConnectError(
-            "The server's answer to the upgrade is not that of a WebSocket server. Check the URL.",
+            "The response to the upgrade is not that of a WebSocket server. Check the URL.",
             transient=False,
         )
     return answer.surplus
 
 
 async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
-    """Ask a proxy for a connection to a server. Raises UpgradeError, ConnectError."""
+    """Have a proxy connect to a server. Raises UpgradeError and ConnectError."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("Host", target), ("User-Agent", _USER_AGENT)]
     if proxy.authorization is not None:
         headers.append(("Proxy-Authorization", proxy.authorization))
     request = h11.Request(method="CONNECT", target=target, headers=headers)
-    answer = await _ask(stream, request, f"the proxy {proxy}", "")
-    if not 200 <= answer.status < 300:  # noqa: PLR2004  RFC 9110, 9.3.6: any 2xx will do
+    answer = await _request(stream, request, f"the proxy {proxy}", "")
+    if not 200 <= answer.status < 300:  # noqa: PLR2004  RFC 9110, 9.3.6: any 2xx
         hint = (
-            "Put the user and the password into the proxy's URL."
+            "Put the user name and the password into the URL of the proxy."
             if answer.status == _PROXY_AUTHENTICATION
-            else f"It was asked for a connection to {target}."
+            else f"The request was for a connection to {target}."
         )
-        raise _refusal(f"The proxy {proxy}", answer, hint)
+        raise _upgrade_error(f"The proxy {proxy}", answer, hint)
     if answer.surplus:
-        raise ConnectError(f"The proxy {proxy} spoke out of turn.", transient=False)
+        raise ConnectError(f"The proxy {proxy} sent data before the client did.", transient=False)
 
 
-def perhaps_tls(address: Address) -> str:
-    """A hint for where a server says nothing: many that speak TLS do not answer other things."""
-    return "" if address.secure or address.unix else " If it speaks TLS, take wss."
+def capitalized(text: str) -> str:
+    """With the first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
-async def _ask(stream: trio.abc.Stream, request: h11.Request, who: str, hint: str) -> Answer:
-    """Ask; `who` is asked, and `hint` follows where there is no answer. Raises ConnectError."""
+def tls_hint(address: Address) -> str:
+    """A hint for a missing response: many TLS servers close a connection without TLS silently."""
+    return "" if address.secure or address.unix else " If it uses TLS, use wss://."
+
+
+async def _request(stream: trio.abc.Stream, request: h11.Request, peer: str, hint: str) -> Answer:
+    """Send a request to `peer`. Raises ConnectError, with `hint` if there is no response."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     head = connection.send(request) or b""
     connection.send(h11.EndOfMessage())
-    unanswered = ConnectError(f"{who} closed the connection without an answer.{hint}")
+    unanswered = ConnectError(
+        f"{capitalized(peer)} closed the connection without a response.{hint}"
+    )
     try:
         await stream.send_all(head)
         while True:
             event = await _next_event(connection, stream)
             if isinstance(event, h11.InformationalResponse) and event.status_code != _SWITCHING:
-                continue  # an interim answer, which says nothing to us
+                continue  # interim responses are of no interest
             if isinstance(event, h11.Response | h11.InformationalResponse):
                 break
             raise unanswered
@@ -141,9 +149,12 @@ async def _ask(stream: trio.abc.Stream, request: h11.Request, who: str, hint: st
         if ended and _HTTP.startswith(data[: len(_HTTP)]):
             raise unanswered from None
         if data.startswith(_TLS_ALERT) and hint:
-            raise ConnectError(f"{who} speaks TLS: take wss.", transient=False) from None
+            raise ConnectError(
+                f"{capitalized(peer)} uses TLS: use wss://.", transient=False
+            ) from None
         raise ConnectError(
-            f"What answers at {who} does not speak HTTP. Check host and port.", transient=False
+            f"{capitalized(peer)} does not speak HTTP. Check the host and the port.",
+            transient=False,
         ) from None
 
 
@@ -154,11 +165,11 @@ async def _next_event(connection: h11.Connection, stream: trio.abc.Stream) -> ob
 
 
 async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str:
-    """The beginning of a refusal's body; a body that is cut off is better than none."""
+    """The beginning of the body of an error response, as far as it comes in time."""
     body = b""
-    # In half the time that is left at the most, so that what was said is told and no time-out.
+    # At most half of the time that is left, so that the status is reported and not a timeout.
     left = trio.current_effective_deadline() - trio.current_time()
-    with trio.move_on_after(max(0.0, min(BODY_TIME, left / 2))):
+    with trio.move_on_after(max(0.0, min(BODY_TIMEOUT, left / 2))):
         try:
             while len(body) < MAX_BODY:
                 event = await _next_event(connection, stream)
@@ -166,35 +177,34 @@ async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str
                     break
                 body += bytes(event.data)
         except (h11.RemoteProtocolError, trio.BrokenResourceError):
-            pass  # the head has said what matters
+            pass  # the status is known, and a part of the body may be
     return body[:MAX_BODY].decode("utf-8", "replace")
 
 
 def _server_hint(answer: Answer) -> str:
     if answer.status in _REDIRECTS and (place := answer.headers.get("location")):
-        return f"It points to {place[:_SHOWN]}: use that."
+        return f"It redirects to {place[:_MAX_SHOWN]}: use that URL."
     return _HINTS.get(answer.status, "Check the URL.")
 
 
-def _refusal(who: str, answer: Answer, hint: str) -> UpgradeError:
-    said = _first_line(answer)
+def _upgrade_error(peer: str, answer: Answer, hint: str) -> UpgradeError:
     return UpgradeError(
-        f"{who} answered with HTTP {answer.status}{said}. {hint}",
+        f"{peer} answered with HTTP {answer.status}{_first_line(answer)}. {hint}",
         answer.status,
         _retry_after(answer.headers.get("retry-after", "")),
     )
 
 
 def _first_line(answer: Answer) -> str:
-    """What a person may read in it; a page in HTML is not that."""
+    """The first line of the body, in parentheses; nothing of an HTML page."""
     line = answer.text.strip().partition("\n")[0].strip()
     if not line or line.startswith("<") or "html" in answer.headers.get("content-type", ""):
         return ""
-    return f" ({line[:_SHOWN].rstrip('.')})"
+    return f" ({line[:_MAX_SHOWN].rstrip('.')})"
 
 
 def _retry_after(value: str) -> float | None:
-    """Seconds. The other form, a date, would need their clock to be ours."""
+    """Seconds of a Retry-After. The other form, a date, would need synchronized clocks."""
     if not re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
         return None
     return min(float(value), MAX_RETRY_AFTER)

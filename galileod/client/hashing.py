@@ -1,4 +1,4 @@
-"""The hash that goes along with a file."""
+"""The hash that is sent with a file."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,35 +6,35 @@ from typing import Final
 
 from .errors import OptionError
 
-Note = Callable[[bytes | memoryview], None]
-"""Takes the next bytes of a file."""
+Update = Callable[[bytes | memoryview], None]
+"""Takes the next bytes of a file into the hash."""
 
-KINDS: Final = ("sha1", "sha256", "sha512", "blake2b")
-"""What servers know: galileod takes these four."""
+HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
+"""The types that galileod accepts."""
 
 
 class FileHash:
-    """The running hash of one file; with `kind` None there is none."""
+    """The hash of one file as it is read; with `kind` None there is none."""
 
     def __init__(self, kind: str | None) -> None:
         self._kind = kind
         self._hash = hashlib.new(kind, usedforsecurity=False) if kind is not None else None
 
-    def note(self, data: bytes | memoryview) -> None:
-        """Hash the next bytes. Long, so it belongs in a thread."""
+    def update(self, data: bytes | memoryview) -> None:
+        """Hash the next bytes. Takes about 1 ms per MiB: for a thread."""
         if self._hash is not None:
             self._hash.update(data)
 
     def hashes(self) -> dict[str, str]:
-        """By type, in hex: one, or none."""
+        """The hash in hex by its type, or nothing."""
         return {self._kind: self._hash.hexdigest()} if self._kind is not None and self._hash else {}
 
 
-def known_hash(kind: object) -> str | None:
-    """The kind in lower case; None for "none", and for None itself. Raises OptionError."""
+def check_hash(kind: object) -> str | None:
+    """The type in lower case; None for "none" and for None. Raises OptionError."""
     known = kind.lower() if isinstance(kind, str) else kind
     if known is None or known == "none":
         return None
-    if isinstance(known, str) and known in KINDS:
+    if isinstance(known, str) and known in HASHES:
         return known
-    raise OptionError(f"There is no hash {kind!r}. Take {', '.join(KINDS)}, or none.")
+    raise OptionError(f"Unknown hash {kind!r}. Expected {', '.join(HASHES)} or none.")

@@ -1,4 +1,4 @@
-"""What is sent, read from its beginning to its end: bytes, an open file, an async iterator."""
+"""Sources of bytes that are read from beginning to end: bytes, an open file, an async iterator."""
 
 import os
 import stat
@@ -9,36 +9,36 @@ from typing import BinaryIO, Final, TypeVar
 import trio
 from attrs import frozen
 
-from . import texts
 from .errors import OptionError, SourceError
-from .hashing import Note
+from .formatting import plural
+from .hashing import Update
 
-WORTH_A_THREAD: Final = 64 * 1024
-"""Bytes below which it costs more to hand them to a thread than to hash them."""
+THREAD_THRESHOLD: Final = 64 * 1024
+"""Bytes from which on hashing is moved to a thread; below, the thread hop costs more."""
 
 T = TypeVar("T")
 
 
 @frozen
-class Stamp:
-    """What tells that a file on a disk was written to: its size, and when that was (in ns)."""
+class FileStamp:
+    """The size and mtime (in ns) of a regular file, to notice that it was modified."""
 
     size: int
-    written: int
+    mtime_ns: int
 
 
 @frozen
 class Opened:
-    """A file, with its stamp when it was opened; None where it is not on a disk."""
+    """A file, and its stamp when it was opened; None if it is not a regular file."""
 
     file: BinaryIO
-    stamp: Stamp | None
+    stamp: FileStamp | None
 
 
 class Source(ABC):
-    """So many bytes under a name, read from the beginning to the end. Errors are SourceError.
+    """`size` bytes with a `name`, read from beginning to end. `label` is for error messages.
 
-    `label` is what its owner calls it.
+    Its methods raise SourceError.
     """
 
     def __init__(self, name: str, size: int, label: str) -> None:
@@ -47,34 +47,35 @@ class Source(ABC):
         self.label = label
 
     @abstractmethod
-    async def read(self, length: int, note: Note) -> bytes | memoryview:
-        """The next bytes, at most `length`, and none at the end; `note` has seen them."""
+    async def read(self, length: int, update: Update) -> bytes | memoryview:
+        """The next bytes, at most `length`, none at the end. `update` is called with them first."""
 
     async def at_end(self) -> bool:
-        """Whether nothing follows what was read."""
+        """Whether all bytes were read."""
         return not await self.read(1, _ignore)
 
 
 class BytesSource(Source):
-    """Bytes that are there."""
+    """Bytes in memory."""
 
     def __init__(self, data: memoryview, name: str) -> None:
         super().__init__(name, data.nbytes, name)
         self._data = data.cast("B")
         self._offset = 0
 
-    async def read(self, length: int, note: Note) -> bytes | memoryview:
-        """A view, and no copy."""
+    async def read(self, length: int, update: Update) -> bytes | memoryview:
+        """A view, not a copy."""
         data = self._data[self._offset : self._offset + length]
         self._offset += len(data)
-        await noted(data, note)
+        await _updated(data, update)
         return data
 
 
 class FileSource(Source):
-    """An open binary file, from where it stands. Reading and hashing are one hop to a thread.
+    """An open binary file, from its current position. A read is one thread hop, hashing included.
 
-    A file that is written to meanwhile would be sent as a mixture: that is looked for at each read.
+    A file that is modified meanwhile would be sent as a mixture of both versions: its stamp is
+    compared at each read.
     """
 
     def __init__(self, opened: Opened, name: str, size: int, label: str) -> None:
@@ -82,45 +83,46 @@ class FileSource(Source):
         self._file = opened.file
         self._stamp = opened.stamp
 
-    async def read(self, length: int, note: Note) -> bytes | memoryview:
-        """What one read gives."""
+    async def read(self, length: int, update: Update) -> bytes | memoryview:
+        """The bytes of one read of the file."""
 
         def read() -> bytes:
             data = self._file.read(length)
-            if data is None:  # type: ignore[redundant-expr,unused-ignore]  # see below
-                raise BlockingIOError(0, "it is in non-blocking mode")  # a raw file's way to say so
-            now = stamp(self._file)
+            if data is None:  # type: ignore[redundant-expr,unused-ignore]  # typeshed does not know
+                # A raw file returns None in non-blocking mode if it has no data.
+                raise BlockingIOError(0, "it is in non-blocking mode")
+            now = file_stamp(self._file)
             if now and self._stamp and now != self._stamp:
-                raise SourceError(_changed(self.label, self._stamp, now))
-            note(data)
+                raise SourceError(_modified(self.label, self._stamp, now))
+            update(data)
             return data
 
         return await in_thread(read, self.label)
 
 
 class StreamSource(Source):
-    """An async iterator of bytes, which must yield as many as was declared."""
+    """An async iterator of bytes, which must yield `size` bytes in total."""
 
     def __init__(self, stream: AsyncIterable[bytes], name: str, size: int, label: str) -> None:
         super().__init__(name, size, label)
         self._iterator = aiter(stream)
         self._rest = memoryview(b"")
 
-    async def read(self, length: int, note: Note) -> bytes | memoryview:
-        """A part of what the iterator gave last."""
+    async def read(self, length: int, update: Update) -> bytes | memoryview:
+        """Bytes of the item that the iterator yielded last."""
         while not self._rest:
             try:
-                given = await anext(self._iterator)
+                item = await anext(self._iterator)
             except StopAsyncIteration:
                 return b""
             try:
-                self._rest = memoryview(given).cast("B")
+                self._rest = memoryview(item).cast("B")
             except TypeError:
                 raise OptionError(
-                    f"An async iterator must give bytes, and not {kind_of(given)}."
+                    f"An async iterator must yield bytes, not {type_name(item)}."
                 ) from None
         data, self._rest = self._rest[:length], self._rest[length:]
-        await noted(data, note)
+        await _updated(data, update)
         return data
 
 
@@ -128,40 +130,40 @@ def _ignore(_: bytes | memoryview) -> None:
     pass
 
 
-async def noted(data: bytes | memoryview, note: Note) -> None:
-    """Let `note` see the data, in a thread where that is worth it."""
-    if len(data) < WORTH_A_THREAD:
+async def _updated(data: bytes | memoryview, update: Update) -> None:
+    """Call `update` with the data, in a thread if it takes long."""
+    if len(data) < THREAD_THRESHOLD:
         await trio.lowlevel.checkpoint()
-        note(data)
+        update(data)
     else:
-        await trio.to_thread.run_sync(note, data)
+        await trio.to_thread.run_sync(update, data)
 
 
 async def in_thread(step: Callable[[], T], label: str) -> T:
-    """Run file operations in a thread. It cannot be cancelled: no thread is left behind."""
+    """Run file operations in a thread. Not cancellable, so that no thread is left running."""
     try:
         return await trio.to_thread.run_sync(step)
     except OSError as error:
         raise SourceError(f"{label} cannot be read: {error.strerror}.") from None
 
 
-def stamp(file: BinaryIO) -> Stamp | None:
-    """The stamp of an open file now; None for what is not on a disk."""
+def file_stamp(file: BinaryIO) -> FileStamp | None:
+    """The current stamp of an open file; None if it is not a regular file."""
     try:
         status = os.fstat(file.fileno())
     except (AttributeError, OSError):
-        return None  # no file of the system's, such as one in memory
-    return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+        return None  # it has no descriptor, such as a file in memory
+    return FileStamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def _changed(label: str, then: Stamp, now: Stamp) -> str:
+def _modified(label: str, then: FileStamp, now: FileStamp) -> str:
     if now.size == then.size:
-        return f"{label} was written to while it was sent."
+        return f"{label} was modified while it was sent."
     how = "grew" if now.size > then.size else "shrank"
-    return f"{label} {how} while it was sent: it had {texts.count(then.size)}, and has {now.size}."
+    return f"{label} {how} while it was sent, from {plural(then.size)} to {now.size}."
 
 
-def kind_of(value: object) -> str:
+def type_name(value: object) -> str:
     """`a list`, `an int`."""
     kind = type(value).__name__
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

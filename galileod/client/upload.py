@@ -1,4 +1,4 @@
-"""One upload, from the dialing to the receipt. Each `ready` is answered in its turn."""
+"""One upload, from opening the connection to the receipt. Each `ready` is answered in order."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,43 +13,45 @@ from galileod.protocol.sender import ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
 from .address import Address
-from .connection import Connection, connect
-from .errors import QUOTED, LostError, NonsenseError, RefusedError, SendError, Signal
-from .pieces import Pieces, read_ahead
+from .errors import MAX_QUOTED, LostError, NonsenseError, RefusedError, SendError, Signal
+from .options import OnProgress, Options, Progress, Receipt
+from .read_ahead import ReadAhead, read_ahead
 from .sources import Source
-from .values import OnProgress, Options, Progress, Receipt
+from .websocket import WebSocket, open_websocket
 
-LAST_WORDS: Final = 5.0
-"""Seconds in which a server that takes no more data may still say why."""
+REASON_TIMEOUT: Final = 5.0
+"""Seconds in which a server that no longer reads may still send the reason."""
 
-VERIFYING: Final = 20_000_000
-"""Bytes a second that a server reads back at the least, before it says `close`: some hash then."""
+VERIFY_RATE: Final = 20_000_000
+"""Bytes a second that a server is assumed to read back before it sends `close`, at least: some
+verify the hash only then."""
 
 MAX_SIGNALS: Final = 100
-"""Errors of one upload that are kept; a server that goes on about it is heard, and not noted."""
+"""Error signals of one upload that are kept."""
 
 
 async def upload(
     address: Address, source: Source, options: Options, on_progress: OnProgress | None = None
 ) -> Receipt:
-    """Send it, and wait until the server says that it is stored. Raises SendError."""
+    """Send `source`, and wait until the server confirms that it is stored. Raises SendError."""
     one = _Upload(source, options, on_progress)
-    with one.errors_told():
+    with one.errors_translated():
         async with (
-            connect(address, options) as connection,
-            # Not before: what can be read only once is still whole if there is no connection.
-            read_ahead(source, options.hash) as pieces,
+            open_websocket(address, options) as websocket,
+            # Not earlier: without a connection nothing of a source is read, so that one that can be
+            # read only once can be sent at the next attempt.
+            read_ahead(source, options.hash) as ahead,
         ):
             metadata = one.sender.start()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(one.talk, metadata, connection, pieces)
-                end = await one.listen(connection)
+                nursery.start_soon(one.send, metadata, websocket, ahead)
+                end = await one.receive(websocket)
                 nursery.cancel_scope.cancel()
             seconds = one.seconds
-            await connection.close()
+            await websocket.close()
             if isinstance(end, Error):
                 raise RefusedError(end.details)
-    hashes = pieces.hash.hashes()
+    hashes = ahead.hash.hashes()
     return Receipt(
         name=source.name,
         stored_name=end.name or source.name,
@@ -63,11 +65,11 @@ async def upload(
 
 
 class _Upload:
-    """What the two tasks of an upload share: the one that listens, and the one that answers."""
+    """The state that the two tasks of an upload share: one receives, one sends."""
 
     def __init__(self, source: Source, options: Options, on_progress: OnProgress | None) -> None:
         self.sender = UploadSender(source.name, source.size, options.chunksize)
-        self.signals: list[Signal] = []
+        self.signals: list[Signal] = []  # at most MAX_SIGNALS
         self.chunks = 0
         self._sent = 0
         self._source = source
@@ -78,56 +80,56 @@ class _Upload:
 
     @property
     def seconds(self) -> float:
-        """How long it has been going on."""
+        """The time since the start."""
         return trio.current_time() - self._began
 
-    async def listen(self, connection: Connection) -> Close | Error:
-        """Take in what the server says, up to its `close` or a fatal error.
+    async def receive(self, websocket: WebSocket) -> Close | Error:
+        """Handle the server's signals up to `close` or a fatal error, which is returned.
 
-        Raises LostError, NonsenseError and RemoteProtocolError for any other end.
+        Raises LostError, NonsenseError and RemoteProtocolError.
         """
         while True:
-            signal = self.sender.receive_text(await connection.receive())
+            signal = self.sender.receive_text(await websocket.receive())
             match signal:
                 case Ready():
                     self._ready.set()
                 case Close():
                     return signal
                 case Error():
-                    self._note(signal.details)
+                    self._add_signal(signal.details)
                     if signal.fatal:
                         return signal
                 case Ignored():
-                    pass  # so the protocol has it
+                    pass  # the protocol requires unknown signals to be ignored
                 case _:
                     assert_never(signal)
 
-    async def talk(self, metadata: str, connection: Connection, pieces: Pieces) -> None:
-        """Send the metadata, and answer each `ready`, for as long as there is a connection."""
+    async def send(self, metadata: str, websocket: WebSocket, ahead: ReadAhead) -> None:
+        """Send the metadata, and answer each `ready`, until cancelled. Raises LostError."""
         try:
-            await connection.send_text(metadata)
+            await websocket.send_text(metadata)
             while True:
                 match self.sender.next_due():
                     case ChunkDue(_, length):
-                        await connection.send_data(length, partial(self._part, connection, pieces))
+                        await websocket.send_data(length, partial(self._part, websocket, ahead))
                         self.sender.chunk_sent(length)
                         self.chunks += 1
                     case FinishedDue():
-                        await self._finish(connection, pieces)
+                        await self._finish(websocket, ahead)
                     case None:
                         self._ready = trio.Event()
                         await self._ready.wait()
         except LostError:
-            # The server may have said why before it stopped to read. That is for `listen` to hear.
-            with trio.move_on_after(LAST_WORDS):
+            # The server may have sent the reason before it stopped reading: let `receive` find it.
+            with trio.move_on_after(REASON_TIMEOUT):
                 await trio.sleep_forever()
             raise
 
-    async def _part(self, connection: Connection, pieces: Pieces, at_most: int) -> memoryview:
-        """The next bytes of the file, and a word about those before."""
+    async def _part(self, websocket: WebSocket, ahead: ReadAhead, at_most: int) -> memoryview:
+        """The next bytes of the file, when the pace allows them; reports the progress."""
         pace = self._options.pace
-        with connection.silence.ours():
-            part = await pieces.next(min(at_most, pace.part) if pace else at_most)
+        with websocket.idle.paused():
+            part = await ahead.next(min(at_most, pace.part) if pace else at_most)
             if pace:
                 await pace.wait(len(part))
         self._sent += len(part)
@@ -135,47 +137,49 @@ class _Upload:
             self._on_progress(Progress(self._sent, self._source.size, self.seconds))
         return part
 
-    async def _finish(self, connection: Connection, pieces: Pieces) -> None:
-        with connection.silence.ours():
-            await pieces.all_read.wait()
-        claims = [HashClaim(*pair) for pair in pieces.hash.hashes().items()]
+    async def _finish(self, websocket: WebSocket, ahead: ReadAhead) -> None:
+        with websocket.idle.paused():
+            await ahead.all_read.wait()
+        claims = [HashClaim(*pair) for pair in ahead.hash.hashes().items()]
         first = self.sender.state is SenderState.FINISHING
-        await connection.send_text(self.sender.finish(claims[0] if claims else None))
+        await websocket.send_text(self.sender.finish(claims[0] if claims else None))
         if first:
-            connection.silence.extend(self._source.size / VERIFYING)
+            websocket.idle.extend(self._source.size / VERIFY_RATE)
 
-    def _note(self, signal: Signal) -> None:
+    def _add_signal(self, signal: Signal) -> None:
         if len(self.signals) < MAX_SIGNALS:
             self.signals.append(signal)
         if self._options.on_warning and not signal.get("fatal"):
             self._options.on_warning(signal)
 
     @contextmanager
-    def errors_told(self) -> Iterator[None]:
-        """One error for all that came out of the tasks, with what the server had said by then."""
+    def errors_translated(self) -> Iterator[None]:
+        """Raise one SendError for the errors of the tasks, with the signals of the server."""
         try:
             yield
-        except BaseException as raised:  # noqa: BLE001  it is raised again, whatever it is
-            error = _the_one(raised)
+        except BaseException as raised:  # noqa: BLE001  it is always raised again
+            error = _most_specific(raised)
             if isinstance(error, RemoteProtocolError):
-                error = NonsenseError(f"The server broke the rules of GalileoSend. {error.reason}")
+                error = NonsenseError(
+                    f"The server violated the GalileoSend protocol. {error.reason}"
+                )
             if isinstance(error, LostError) and self.sender.state is SenderState.AWAIT_CLOSE:
                 error = LostError(str(error), uncertain=True)
             if isinstance(error, SendError):
                 error.signals = tuple(self.signals)
-                _tell_warnings(error)
+                _append_last_warning(error)
             raise error from None
 
 
-def _tell_warnings(error: SendError) -> None:
-    """A server that reported a problem and then hung up has said why."""
-    told = [signal.get("error") for signal in error.signals if not signal.get("fatal")]
-    if isinstance(error, LostError) and told and isinstance(told[-1], str):
-        error.args = (f"{error} Before that it had said: {told[-1][:QUOTED]}",)
+def _append_last_warning(error: SendError) -> None:
+    """Quote the last warning in a LostError: it may be the reason why the server hung up."""
+    warnings = [signal.get("error") for signal in error.signals if not signal.get("fatal")]
+    if isinstance(error, LostError) and warnings and isinstance(warnings[-1], str):
+        error.args = (f"{error} Before that the server reported: {warnings[-1][:MAX_QUOTED]}",)
 
 
-def _the_one(error: BaseException) -> BaseException:
-    """The error that says most where several tasks failed at once; their group if none does."""
+def _most_specific(error: BaseException) -> BaseException:
+    """Of several errors at once the one that says most; their group if they are of other kinds."""
     leaves = list(_leaves(error))
     if len(leaves) == 1:
         return leaves[0]
@@ -188,6 +192,7 @@ def _the_one(error: BaseException) -> BaseException:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group and in the groups in it."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from _leaves(one)

@@ -1,10 +1,10 @@
-"""WebSocket frames as bytes (RFC 6455, section 5.2): file data goes one way, the rest another.
+"""Incoming WebSocket frames as bytes (RFC 6455, section 5.2), split into file data and the rest.
 
-The WebSocket library copies a message several times on its way, and shows it when it is whole. So
-the bytes are walked here first. A frame is refused by its announced length, before its bytes are
-held; and the payload of a BINARY message is taken out, so that the library sees the same frame with
-nothing in it. Every rule of the RFC but the length stays with the library: a frame that breaks one
-is handed to it as it came.
+The WebSocket library copies a message several times, and delivers it only when it is complete. So
+the frames are parsed here first. A frame whose header announces too much is refused before its
+payload is read. The payload of a BINARY message is taken out: the library gets the same frame
+empty. All other rules of the RFC are the library's to check: it gets a frame that violates one as
+it came.
 """
 
 from collections import deque
@@ -13,25 +13,27 @@ from typing import Final
 
 from attrs import frozen
 
-from galileod.masking import KEY, turned
+from galileod.masking import KEY, rotate_key
+
+from .budget import DataBudget
 
 TEXT_LIMIT: Final = 32 * 1024
-"""Bytes in a TEXT message, in all its frames. A signal is a line of JSON."""
+"""Maximum bytes of a TEXT message, all frames together. A signal is a line of JSON."""
 
 MAX_FRAGMENTS: Final = 4096
-"""Frames in a message, beside one for each `USUAL_FRAGMENT` bytes. The library holds something for
-each, even if it is empty."""
+"""Maximum frames of a message, plus one for each `USUAL_FRAGMENT` bytes. The library holds an
+object for each frame, even an empty one."""
 
 USUAL_FRAGMENT: Final = 256
-"""Bytes in a frame of a message from a client that sends small frames and means no harm."""
+"""Bytes of a frame from a client that legitimately sends small frames."""
 
 PART: Final = 2 * 1024 * 1024
-"""Bytes of a BINARY message that are passed on before it is whole, unless the store prefers another
-size (`part_size`)."""
+"""Bytes of a BINARY message that are delivered before it is complete, unless the store prefers
+another size (`part_size`)."""
 
 SMALL_PIECE: Final = 16 * 1024
-"""Bytes below which a piece of a message is joined to the next: a message that trickles in would
-cost more for the pieces than for what is in them."""
+"""A piece of a message with fewer bytes is joined with the next one: for a message that arrives
+byte by byte the list of pieces would take more memory than their content."""
 
 _FINAL: Final = 0x80
 _RESERVED: Final = 0x70
@@ -44,16 +46,16 @@ _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 _LENGTH_OF_LENGTH: Final = {126: 2, 127: 8}
 _LEAST_LENGTH: Final = {126: 126, 127: 1 << 16}
-"""What a length must be to be written in that form: the shortest is the only legal one."""
+"""The smallest length that may be written in each form: only the shortest form is legal."""
 
 Unmask = Callable[[memoryview, bytes], bytes]
-"""Undoes the masking of data with a key of four bytes."""
+"""Removes the mask from data, given the four bytes of the key."""
 
 
 class FrameTooLarge(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
-    """A message announces more than it may hold: `length` bytes, with what came of it before.
+    """A frame header announces too much: with it, the message has `length` bytes.
 
-    `clean` is what the library is to see of the frames before it.
+    `clean` is what the library gets of the frames before it.
     """
 
     def __init__(self, *, text: bool, length: int, clean: bytes) -> None:
@@ -65,17 +67,17 @@ class FrameTooLarge(Exception):  # noqa: N818  a verdict about the peer, not an 
 
 @frozen
 class MessagePart:
-    """The next bytes of a BINARY message of which more is to come; in pieces, in order."""
+    """The next bytes of a BINARY message that is not complete; the pieces are in order."""
 
     pieces: list[bytes]
 
 
 @frozen
 class BinaryMessage:
-    """The end of a BINARY message: the bytes that no part had, and what there is to say of it all.
+    """The end of a BINARY message: the bytes that were in no part, and facts of the whole message.
 
-    `length` is that of the whole message in bytes; its first and last came at the times that are
-    given in seconds.
+    `length` is the length of the whole message in bytes. `first_byte` and `last_byte` are the
+    times, in seconds, at which these came.
     """
 
     pieces: list[bytes]
@@ -85,18 +87,19 @@ class BinaryMessage:
 
 
 class FrameSplitter:
-    """Walks the bytes of one direction of a connection, from the first frame on.
+    """Parses the bytes of the incoming direction of a connection, from the first frame on.
 
-    Holds one frame header (14 bytes), and what it took out: of BINARY messages, which may hold only
-    what `allow` granted. `part_size` bytes of a message make a part. The owner empties `parts`, and
-    takes the oldest of `messages` each time that the library shows one.
+    Holds at most one frame header (14 bytes) and the payload of BINARY messages, which `budget`
+    limits; `part_size` bytes of a message make a part. The owner empties `parts`, and takes the
+    oldest of `messages` each time the library delivers a BINARY message.
     """
 
-    def __init__(self, unmask: Unmask, part_size: int = PART) -> None:
+    def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
+        self.budget = budget
+        self._part_size = part_size
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()
         self._unmask = unmask
-        self._part_size = part_size
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""
@@ -105,40 +108,20 @@ class FrameSplitter:
         self._in_text = False
         self._length = 0
         self._fragments = 0
-        self._budget = 0
-        self._begun = 0
-        self._largest = 0
         self._pieces: list[bytes] = []
         self._gathered = 0
         self._first_byte = 0.0
 
-    def allow(self, length: int) -> None:
-        """One more BINARY message of at most `length` bytes may come."""
-        self._budget += length
-        self._largest = max(self._largest, length)
-
-    def taken(self, length: int) -> None:
-        """The owner has seen the whole of a BINARY message of `length` bytes."""
-        self._begun -= length
-
-    def settle(self, promised: int) -> None:
-        """No more than `promised` bytes may come, with those of messages that were not `taken`.
-
-        What a message left over of its length is not void before this says so.
-        """
-        self._budget = promised - self._begun
-
     @property
     def due(self) -> int:
         """Bytes of BINARY messages that may still come."""
-        return max(0, self._budget) + (self._payload_left if self._taken_out else 0)
+        return max(0, self.budget.left) + (self._payload_left if self._taken_out else 0)
 
     def feed(self, data: bytes, now: float, frames: int) -> tuple[bytes, int]:
-        """Walk over the next bytes, and no further than `frames` headers.
+        """Parse the next bytes, which came at `now`, up to `frames` frame headers.
 
-        Gives what the library is to see, and how many of the bytes were walked. Raises
-        FrameTooLarge as soon as a header is too much. After that the splitter has done its work,
-        and takes no more.
+        Returns what the library gets, and how many of the bytes were parsed. Raises FrameTooLarge
+        when a header announces too much; the splitter must not be fed after that.
         """
         passed, view, position = bytearray(), memoryview(data), 0
         while position < len(view) and (frames or self._payload_left):
@@ -188,7 +171,7 @@ class FrameSplitter:
             self._header.clear()
 
     def _begin_data(self, opcode: int, length: int, passed: bytearray, now: float) -> None:
-        """Judge the length of a data frame, together with those of the same message."""
+        """Check the length of a data frame together with earlier frames of the message."""
         if opcode != _CONTINUATION:
             self._in_text = opcode == _TEXT
             self._length = self._fragments = 0
@@ -198,16 +181,15 @@ class FrameSplitter:
         if self._in_text:
             too_large = self._length > TEXT_LIMIT
         else:
-            too_large = self._length > self._largest or length > self._budget
-            self._budget -= length
-            self._begun += length
+            too_large = self._length > self.budget.largest or length > self.budget.left
+            self.budget.begin(length)
         most = MAX_FRAGMENTS + self._length // USUAL_FRAGMENT
         if too_large or self._fragments > most:
             raise FrameTooLarge(text=self._in_text, length=self._length, clean=bytes(passed))
 
     def _take_out(self, part: memoryview) -> None:
         piece = self._unmask(part, self._key)
-        self._key = turned(self._key, len(part))
+        self._key = rotate_key(self._key, len(part))
         if self._pieces and len(self._pieces[-1]) < SMALL_PIECE:
             self._pieces[-1] += piece
         else:
@@ -217,7 +199,7 @@ class FrameSplitter:
             self.parts.append(MessagePart(self._gather()))
 
     def _end_frame(self, passed: bytearray, now: float) -> None:
-        """Show the library the frame with nothing in it."""
+        """Pass the frame on without its payload."""
         passed += bytes((self._header[0], _MASKED)) + self._header[-KEY:]
         self._header.clear()
         self._taken_out = False

@@ -1,1 +1,1 @@
-"""Decisions, as pure functions: no clock, no I/O."""
+"""Decisions as pure code: what is granted, refused, delayed or named. No clock, no I/O."""

@@ -1,27 +1,28 @@
-"""When to try the hook again: decisions, without a clock."""
+"""When a delivery to the hook is attempted again."""
 
 from typing import Final
 
 ATTEMPTS: Final = 44
-"""Attempts at one delivery: with the waits between them about a day."""
+"""Maximum attempts at one delivery: with the delays between them about a day."""
 
 LONGEST: Final = 3600.0
-"""Seconds between two attempts at one delivery, at the most."""
+"""Maximum seconds between two attempts at one delivery."""
 
 PATIENCE: Final = 8
-"""Failures in a row, of whatever deliveries, after which the hook itself is taken to be down."""
+"""Consecutive failures, of any deliveries, after which the hook itself is considered down."""
 
 LONGEST_PAUSE: Final = 60.0
-"""Seconds at the most until a hook that is down is looked at again."""
+"""Maximum seconds between two attempts at a hook that is down."""
 
 DOUBLINGS: Final = 16
-"""After so many a wait has long been the longest."""
+"""Maximum exponent: the delay has reached its maximum before."""
 
 
 def wait(attempts: int, chance: float) -> float | None:
-    """Seconds from the last of so many failed attempts to the next, or None to give up.
+    """Seconds from the last of `attempts` failed attempts to the next; None to give up.
 
-    Half of it is by `chance`, from 0 to 1, so that what failed together does not come back so.
+    Half of the delay is multiplied by `chance` (0 to 1), which spreads deliveries that failed at
+    the same time.
     """
     if attempts >= ATTEMPTS:
         return None
@@ -29,9 +30,9 @@ def wait(attempts: int, chance: float) -> float | None:
 
 
 def pause(failures: int) -> float:
-    """Seconds in which no attempt begins, after so many failures in a row.
+    """Seconds in which no attempt begins, after `failures` consecutive ones.
 
-    While the hook is down, deliveries wait with their attempts unspent, however many they are.
+    So one attempt at a time is spent on a hook that is down, however many deliveries are due.
     """
     if failures < PATIENCE:
         return 0.0

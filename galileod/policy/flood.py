@@ -1,7 +1,6 @@
-"""Which lines about failures are written, where somebody makes many of them on purpose.
+"""Which log lines about failures are written, so that clients cannot flood the log.
 
-Time passes from outside: whoever asks calls `turn` once a minute, or however long a bound is to
-hold.
+The limits hold for a period. The caller ends it with `turn`, once a minute.
 """
 
 from collections import Counter
@@ -11,37 +10,37 @@ from typing import Final
 from attrs import frozen
 
 EACH: Final = 20
-"""Failures of one kind from one source that are written before the next turn."""
+"""Maximum failures of one kind from one source that are written in a period."""
 
 IN_ALL: Final = 1000
-"""Failures of all kinds and sources together that are."""
+"""Maximum failures of all kinds and sources that are written in a period."""
 
 OURSELVES: Final = ""
-"""The source of what no client caused, such as a configuration that was rejected: no flood from
-elsewhere hides it."""
+"""The source of failures that no client caused, such as a rejected configuration. IN_ALL does not
+apply to them."""
 
 MAX_KINDS: Final = 1000
-"""Kinds that are told apart; there are some dozens."""
+"""Maximum kinds that are counted separately; there are some dozens."""
 
 
 @frozen
 class Kind:
-    """What is counted as one: the event, and the code or status that says which failure it is."""
+    """A kind of failure: the event, and its code or status."""
 
     event: str
     code: str = ""
 
 
 OTHER: Final = Kind("other")
-"""Stands for all kinds beyond MAX_KINDS."""
+"""All kinds beyond MAX_KINDS."""
 
 
 class Flood:
-    """Counts failures by kind and source, and says which of them are written.
+    """Counts failures by kind and source, and decides which are written.
 
-    A source that floods is one address or network; what it begins is not written either, until the
-    next turn. When IN_ALL lines were written, all but OURSELVES count as one that floods. Memory:
-    one entry a line that was written, and one a kind.
+    A source is an address or network. Once it exceeds a limit, the beginnings of its connections
+    and uploads are not written either, until the period ends. Once IN_ALL lines are written, that
+    holds for every source but OURSELVES. Memory: an entry for each line written and each kind.
     """
 
     def __init__(self) -> None:
@@ -51,7 +50,7 @@ class Flood:
         self._suppressed: Counter[Kind] = Counter()
 
     def admits_failure(self, kind: Kind, source: str) -> bool:
-        """Count a failure, and say whether it is written."""
+        """Count a failure; returns whether it is written."""
         room = source == OURSELVES or self._in_all < IN_ALL
         if room and self._written[kind, source] < EACH:
             self._written[kind, source] += 1
@@ -63,14 +62,14 @@ class Flood:
         return False
 
     def admits_beginning(self, kind: Kind, source: str) -> bool:
-        """Whether it is written that `source` begins something, which may well come to nothing."""
+        """Whether the beginning of a connection or upload of `source` is written."""
         if self._in_all < IN_ALL and source not in self._flooding:
             return True
         self._suppress(kind)
         return False
 
     def turn(self) -> Mapping[Kind, int]:
-        """Begin anew; gives how many lines of each kind were not written since the last turn."""
+        """End the period; returns the number of lines of each kind that were not written."""
         suppressed = self._suppressed
         self._written, self._in_all = Counter(), 0
         self._flooding, self._suppressed = set(), Counter()

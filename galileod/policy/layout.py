@@ -1,4 +1,4 @@
-"""Where a stored file goes below the directory: `storage.layout`."""
+"""The directory of a stored file, below `storage.directory`: `storage.layout`."""
 
 import hashlib
 import re
@@ -10,34 +10,35 @@ from .names import safe_name
 
 LAYOUT_EXPECTED: Final = (
     'a path that ends in "{name}", such as "{name}", "{user}/{name}" or "{date}/{user}/{name}";'
-    ' other steps may be plain names, or hold "{user}" and "{date}"'
+    ' directories are plain names, and may contain "{user}" and "{date}"'
 )
 
 MAX_STEPS: Final = 8
-"""Folders on the way to a file, at the most."""
+"""Maximum number of directories in a layout."""
 
 MAX_USER_BYTES: Final = 100
-"""Bytes of a user's name in a folder's; a step of a path may have 255."""
+"""Maximum bytes of a user's name in the name of a directory, which may have 255."""
 
 MAX_STEP: Final = 100
-"""Bytes of a step as it is written in the configuration, each of its fields at most once."""
+"""Maximum bytes of a directory in a layout; each field may occur once in it."""
 
 DIGEST: Final = 16
-"""Digits of a digest. Who may choose his own name would find another with the same eight."""
+"""Hex digits of a digest. Eight would be too few: users who choose their names could find a
+collision."""
 
 _FIELD: Final = re.compile(r"\{(\w*)\}")
 _DIGEST: Final = re.compile(rf"-[0-9a-f]{{{DIGEST}}}\Z")
 
 
 def check_layout(layout: str) -> None:
-    """Raises ValueError for what is no layout; the text says what is expected."""
+    """Raises ValueError if `layout` is not valid; its text says what is expected."""
     *folders, last = layout.split("/")
     known = {"user", "date"}
     if last != "{name}" or len(folders) > MAX_STEPS:
         raise ValueError(LAYOUT_EXPECTED)
     for folder in folders:
         plain = _FIELD.sub(lambda match: "x" if match[1] in known else "{", folder)
-        # What is written there is what will stand there: nothing that would be made safe.
+        # A name that `safe_name` would change is an error, so that the layout is what is stored.
         if len(folder.encode()) > MAX_STEP or any(
             folder.count(f"{{{name}}}") > 1 for name in known
         ):
@@ -47,10 +48,10 @@ def check_layout(layout: str) -> None:
 
 
 def place(layout: str, user: str, date: str) -> tuple[str, ...]:
-    """The folders that a file of `user` goes to, stored on `date` (YYYY-MM-DD).
+    """The directories for a file of `user` that is stored on `date` (YYYY-MM-DD).
 
-    Two users never share a folder for their likeness: a user whose name had to be made safe has
-    sixteen digits of its sha256 behind it, and so has one whose name ends in such digits.
+    Different users never share a directory: a name that had to be made safe gets sixteen digits of
+    its sha256 appended, and so does one that ends in such digits.
     """
     values = {"user": _folder_of(user), "date": date}
     return tuple(

@@ -1,14 +1,14 @@
-r"""Safe file names: any string that a client sends becomes one plain name, or is refused.
+r"""Safe file names: any string that a client sends becomes a plain name, or is refused.
 
 The rules, in order (docs/names.md):
 
-1. Unicode form NFC, so that one name typed on two systems is one name here.
-2. Only what follows the last `/` or `\` counts: clients send paths, some of them made up.
+1. Unicode form NFC, so that a name typed on two systems is the same name.
+2. Only what follows the last `/` or `\` is used: clients send paths, some of them hostile.
 3. A control, formatting or unassigned character, a lone surrogate, and each of `< > : " | ? *`
    becomes `_`. The two joiners that some scripts and emoji need (U+200C, U+200D) stay.
-4. White space at both ends and dots at the end go away. If nothing
-   that can be seen is left, the name is refused.
-5. A dot or dash at the start becomes `_`: nothing hidden, nothing that reads as an option.
+4. White space at both ends and dots at the end are removed. If no
+   visible character is left, the name is refused.
+5. A dot or dash at the start becomes `_`, so that no file is hidden or read as an option.
 6. At most 240 bytes of UTF-8; the extension is kept if it is short.
 7. A Windows device name gets a `_` in front.
 """
@@ -20,10 +20,10 @@ from typing import Final
 from galileod.protocol.errors import Fault, FaultCode
 
 MAX_BYTES: Final = 240
-"""Linux takes 255 bytes; the rest is for the number that a conflict adds."""
+"""Maximum bytes of a name. Linux allows 255; the rest is for the number that a conflict adds."""
 
 MAX_CHARACTERS: Final = 1024
-"""Of a longer name only the beginning and the end are looked at."""
+"""Maximum characters that are processed: of a longer name only its beginning and end."""
 
 MAX_EXTENSION_BYTES: Final = 32
 
@@ -36,20 +36,20 @@ _DEVICE: Final = re.compile(
 
 
 def safe_name(name: str) -> str:
-    """The name under which a file that a client calls `name` may stand in a directory.
+    """The file name for a file that a client calls `name`.
 
-    Raises a `bad_name` Fault where nothing usable is left.
+    Raises a `bad_name` Fault if no visible character is left.
     """
-    # Cut first: nothing below is to cost more than a name is worth.
+    # Cut first, to bound the cost of what follows.
     plain = re.split(r"[/\\]", name)[-1]
     plain = unicodedata.normalize("NFC", _cut_middle(plain, MAX_CHARACTERS))
-    # A character may be composed into another, but never into a separator.
+    # NFC never composes a separator.
     plain = _trim("".join(map(_safe_character, plain)))
     _check_visible(plain)
     if plain[0] in ".-":
         plain = "_" + plain[1:]
     plain = _shorten(plain)
-    # Cutting can take all that is seen away, and bare a device name.
+    # Cutting can remove the visible characters, and leave a device name.
     _check_visible(plain)
     return _shorten("_" + plain) if _DEVICE.match(plain) else plain
 
@@ -66,7 +66,7 @@ def numbered(name: str, number: int) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The name without its extension, and the extension with its dot, if it has one."""
+    """The name without its extension, and the extension with its dot, or an empty string."""
     stem, dot, extension = name.rpartition(".")
     return (stem, dot + extension) if stem else (name, "")
 
@@ -85,12 +85,12 @@ def _shorten(name: str) -> str:
     if len(extension.encode()) > MAX_EXTENSION_BYTES:
         stem, extension = name, ""
     room = MAX_BYTES - len(extension.encode())
-    # A character cut in half is dropped whole; the cut may end in a space or a dot again.
+    # An incomplete character is dropped; the cut may end in a space or a dot again.
     return _trim(stem.encode()[:room].decode(errors="ignore")) + extension
 
 
 def _trim(name: str) -> str:
-    """Without white space at both ends and dots at the end; in one pass, whatever it holds."""
+    """`name` without white space at both ends and dots at the end, in linear time."""
     end = len(name)
     while end and (name[end - 1].isspace() or name[end - 1] == "."):
         end -= 1
@@ -98,7 +98,7 @@ def _trim(name: str) -> str:
 
 
 def _cut_middle(name: str, length: int) -> str:
-    """At most `length` characters: the beginning, and an end in which an extension may stand."""
+    """At most `length` characters: the beginning, and an end with room for an extension."""
     if len(name) <= length:
         return name
     return name[: length - 2 * MAX_EXTENSION_BYTES] + name[-2 * MAX_EXTENSION_BYTES :]

@@ -1,8 +1,7 @@
-"""How much to ask a client for, and how far ahead.
+"""How much data to ask a client for, and how far ahead.
 
-The window is a receive window that tunes itself, as QUIC implementations have it: when half of it
-was used up in less than two round trips, it was too small. Sizes are bytes, times are seconds of
-any one clock.
+The window is a receive window with auto-tuning, as in QUIC implementations: if half of it is used
+up in less than two round trips, it is too small. Sizes are bytes, times are seconds of any clock.
 """
 
 import math
@@ -10,57 +9,58 @@ from collections import deque
 from typing import Final
 
 CHUNK_SECONDS: Final = 0.25
-"""How long a chunk takes at the rate that was measured. Long enough that signals cost nothing, and
-short enough that a proxy sees an answer often, and that an abandoned credit is small."""
+"""Target duration of a chunk at the measured rate: long enough that the cost of signals is
+negligible, short enough that a proxy sees frequent traffic and an abandoned credit is small."""
 
 LONGEST_CHUNK: Final = 2.0
-"""Seconds that a chunk may take where few credits have to fill a long path, and on a slow line."""
+"""Maximum duration of a chunk if few credits have to fill a long path, and on a slow line."""
 
 GAIN: Final = 3.5
-"""The window has room for so many times what is on its way in a round trip, beside two chunks: four
-times, less what the rate is measured too high by now and then."""
+"""Size of the window, beside two chunks, in multiples of rate x round trip: nominally 4, less the
+occasional overestimate of the rate."""
 
 SMALLER: Final = 0.6
-"""The part of a chunk that is asked for where the window has no room for a whole one. While a round
-trip takes about a fifth of a chunk's time, two chunks are too few to keep a line and a disk of one
-rate busy, and three are more than the window holds. Much less would cost more than it brings."""
+"""Fraction of a chunk that is asked for if the window has no room for a whole one. If a round trip
+takes about a fifth of a chunk's time, two chunks are too few to keep a line and a disk of equal
+rate busy, and three exceed the window. Smaller credits would cost more than they gain."""
 
 FIRST_CHUNK: Final = 640 * 1024
-"""Bytes asked for at once before anything is known: sixteen of them fill 400 Mbit/s over 200 ms
-from the first moment, and one is five seconds of a line of 1 Mbit/s. Less is asked for on a slow
-line only. A busy server is no reason: smaller chunks would make it busier, and its rate smaller."""
+"""Size of a chunk before anything is measured: sixteen of them fill 400 Mbit/s at 200 ms from the
+start, and one takes five seconds at 1 Mbit/s. Only a slow line gets smaller chunks. A busy server
+does not cause them: they would increase its load and lower its rate."""
 
 FIRST_WINDOW: Final = 256 * 1024
-"""Bytes granted before anything is known where there is no head start to give away."""
+"""Bytes granted before anything is measured if there is no head start."""
 
 LEAST_CREDIT: Final = 250_000
-"""Bytes that any credit has but at the end of a file, where the configuration lets it: clients
-that know no other size than the original's would be refused for a chunk above a smaller one. A
-client that has filled a credit of another size can read, and may get less if its line is slow."""
+"""Minimum size of a credit, but at the end of a file, if the configuration allows it. Clients that
+ignore `chunksize` and send the original's chunks would exceed a smaller credit. A client that has
+filled a credit of another size reads `chunksize`, and may get less on a slow line."""
 
 
 def least_credit(chunk_min: int, chunk_max: int, memory: int) -> int:
-    """The smallest share of the memory that is handed out. All are bytes."""
+    """The smallest share of the memory that an upload gets. All are bytes."""
     return min(max(chunk_min, LEAST_CREDIT), chunk_max, memory)
 
 
 class Pacer:
-    """Decides the size of the next credit of one upload, and how many bytes may be out.
+    """Decides the size of the next credit of one upload, and how many bytes may be outstanding.
 
-    It is told when a credit was granted, when a chunk came, and when it was stored; the rate is
-    that of the storing, so that a slow disk shrinks the window as a slow line does. The round trip
-    is the shortest that was seen, since most chunks wait behind others at the client.
+    The caller reports each credit (`granted`), each chunk (`arrived`), and its storing (`stored`).
+    The rate is measured at the storing, so that a slow disk shrinks the window as a slow line
+    does. The round trip is the shortest one seen, since most chunks queue behind others at the
+    client.
 
     `chunk` is between `chunk_min` and `chunk_max`; `window` is two chunks or more. Before anything
-    is known the window is `head_start`, or small where that is little; a client that does not send
-    holds that, and no more. Memory: one entry a credit that is out.
+    is measured, the window is `head_start`, or FIRST_WINDOW if that is small: a client that sends
+    nothing holds no more. Memory: one entry for each outstanding credit.
     """
 
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
         self._min, self._max, self._max_in_flight = chunk_min, chunk_max, max_in_flight
         self._never_below = least_credit(chunk_min, chunk_max, chunk_max)
         self._usual = min(max(chunk_min, FIRST_CHUNK), chunk_max)
-        # Above the least chunk, so that there is a smaller one to fill the window.
+        # Above `chunk_min`, so that a smaller credit can fill the window.
         self._on_slow_line = min(int(chunk_min / SMALLER), self._usual)
         self._line_is_slow = False
         self._own = chunk_max
@@ -75,12 +75,13 @@ class Pacer:
         self._stored = 0
 
     def credit(self, promised: int, room: int) -> int:
-        """The size of the next credit, or 0 where none is due.
+        """The size of the next credit; 0 for none now.
 
-        `promised` bytes are out, and `room` more are there for this upload in the memory for all.
+        `promised` bytes are outstanding, and the memory has room for `room` more.
         """
-        # Two should fit into the memory, so that one comes while the other is stored; but where
-        # there are so many uploads, others come meanwhile, and fewer signals are worth more.
+        # Two should fit into the memory, so that one arrives while the other is stored. With so
+        # many uploads that memory is short, other uploads fill that time, and fewer signals count
+        # more: hence not below the usual size.
         chunk = min(self.chunk, max((promised + room) // 2, self._usual), room)
         if not promised:
             return chunk
@@ -90,34 +91,34 @@ class Pacer:
         return credit if fits and not self._left_over else 0
 
     def granted(self, length: int, now: float) -> None:
-        """A credit of `length` bytes was sent."""
-        # What credits left over is void once none is out.
+        """A credit of `length` bytes is sent at `now`."""
+        # The rest of answered credits lapses when none is outstanding.
         self._left_over = self._left_over and bool(self._granted)
         self._granted.append((length, now))
         if self._epoch is None:
             self._epoch = now
 
     def arrived(self, length: int, first_byte: float, last_byte: float) -> float | None:
-        """A chunk of `length` bytes, which came between these times, answers a credit.
+        """A chunk of `length` bytes, which came between these times, answers the oldest credit.
 
-        Gives the seconds from the credit to its first byte, or None where there was no credit.
+        Returns the seconds from the credit to its first byte, None if there was no credit.
         """
         if not self._granted:
-            return None  # an empty chunk in answer to the `ready` that asks for the end
+            return None  # an empty chunk that answers the `ready` for `finished`
         credit, since = self._granted.popleft()
         waited = first_byte - since
         self._round_trip = min(self._round_trip, waited)
         self._came = length or self._came
         if 0 < length < credit:
-            # A chunk size of the client's own, or the end of the file: more would not be used, and
-            # is not asked for again, since it would take up the window.
+            # The client has a fixed chunk size, or this is the end of the file. Larger credits
+            # would not be used, and take up the window.
             self._own = max(length, self._never_below)
             self.chunk = min(self.chunk, self._own)
-            # The rest of the credit takes up the window until all that are out are answered. It is
-            # worth waiting for that, once; but not for a client that never fills the least credit.
+            # The rest of the credit takes up the window until no credit is outstanding. Waiting for
+            # that pays once, but not for a client that never fills the smallest credit.
             self._left_over = self._left_over or length >= self._never_below
         elif length == credit != LEAST_CREDIT:
-            # Seconds for a usual chunk at the line's rate; it must be clear to change anything.
+            # Seconds for a usual chunk at the line's rate. The factor of 2 is hysteresis.
             seconds = (last_byte - first_byte) / length * self._usual
             if seconds > LONGEST_CHUNK:
                 self._line_is_slow = True
@@ -126,10 +127,10 @@ class Pacer:
         return waited
 
     def stored(self, length: int, now: float) -> None:
-        """A chunk of `length` bytes is stored, `granted` and `arrived` before."""
+        """A chunk of `length` bytes, which has `arrived`, is stored at `now`."""
         self._stored += length
-        # Two chunks or more, since those that are out may differ: a rate that came of one of them
-        # would keep them so.
+        # At least two chunks: outstanding chunks may differ in size, and a rate measured over one
+        # of them would preserve the difference.
         enough = max(self.window // 2, min(2 * self.chunk, self.window))
         if self._epoch is None or self._stored < enough or now <= self._epoch:
             return
@@ -137,10 +138,10 @@ class Pacer:
         self._epoch, self._stored = now, 0
         seconds = max(CHUNK_SECONDS, GAIN * self._round_trip / self._max_in_flight)
         wanted = min(int(rate * min(seconds, LONGEST_CHUNK)), self._max)
-        # Twice what came last at the most: a client may have a size of its own.
+        # At most twice the last chunk: the client may have a fixed chunk size.
         least = self._on_slow_line if self._line_is_slow else self._usual
         chunk = max(min(wanted, 2 * self._came), least)
         self.chunk = min(chunk, self._own)
-        # Of a client's own chunks, more fit into the same window.
+        # If the client's chunks are smaller, more of them fit into the same window.
         on_the_way = int(GAIN * (rate * self._round_trip))
         self.window = 2 * chunk + min(on_the_way, 2 * self.window)

@@ -1,4 +1,4 @@
-"""Whether one more upload fits what may be held."""
+"""Whether one more upload is within the quota."""
 
 from attrs import frozen
 
@@ -9,7 +9,7 @@ from .settings import Quota
 
 @frozen
 class Holding:
-    """What somebody holds: stored files, and uploads that run, with their declared bytes."""
+    """Stored files, and running uploads with their declared size, of one user or of all."""
 
     bytes: int = 0
     files: int = 0
@@ -18,9 +18,9 @@ class Holding:
 
 
 def check_quota(quota: Quota, size: int, everybody: Holding, mine: Holding) -> None:
-    """Raise a `quota_exceeded` Fault if `size` more bytes, as one more file, would pass a limit.
+    """Raise a `quota_exceeded` Fault if one more file of `size` bytes would exceed a limit.
 
-    An upload counts from its start as the file that it is to become.
+    A running upload counts like the file that it will be.
     """
     for who, what, limit, used, more in (
         ("everybody", "bytes", quota.total_bytes, everybody.bytes + everybody.reserved, size),

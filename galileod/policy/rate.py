@@ -1,12 +1,13 @@
-"""The slowest that a client may send while we wait for it."""
+"""The minimum rate at which a client must send."""
 
 from galileod.protocol.errors import Fault, FaultCode
 
 
 class RateMeter:
-    """Bytes a second, averaged over `window` seconds of waiting; below `minimum` is too slow.
+    """Bytes per second, averaged over `window` seconds of waiting; below `minimum` is too slow.
 
-    Only time counts in which the client was waited for, so one that waits for us is never blamed.
+    Only time in which the server waits for the client counts: the time that storing takes does
+    not.
     """
 
     def __init__(self, minimum: float, window: float) -> None:
@@ -17,17 +18,17 @@ class RateMeter:
 
     @property
     def left(self) -> float:
-        """Seconds of waiting until the window is full and its rate is judged."""
+        """Seconds of waiting until the window ends and its rate is checked."""
         return self._window - self._waited
 
     def add(self, waited: float, received: int) -> None:
-        """We waited for so many seconds, and so many bytes have come since the last call.
+        """Add `waited` seconds, and `received` bytes that came since the last call.
 
-        Raises a `too_slow` Fault at the end of a window that was too slow.
+        Raises a `too_slow` Fault at the end of a window whose rate is below the minimum.
         """
         self._waited += waited
         self._received += received
-        # Adding up many short waits leaves an error of rounding.
+        # The sum of many short waits has a rounding error.
         if self._waited < self._window - 1e-9:
             return
         rate = self._received / self._waited
@@ -35,8 +36,8 @@ class RateMeter:
         if rate < self._minimum:
             raise Fault(
                 FaultCode.TOO_SLOW,
-                f"The data came too slowly: {rate:.0f} bytes a second over {self._window:g}"
-                f" seconds. At least {self._minimum:g} are expected.",
+                f"The data came too slowly: {rate:.0f} bytes per second over {self._window:g}"
+                f" seconds. The minimum is {self._minimum:g}.",
                 limit=self._minimum,
                 rate=round(rate),
             )

@@ -1,33 +1,33 @@
-"""Sharing the memory for data on its way among all uploads."""
+"""How the uploads share the memory for data that is granted or not yet stored."""
 
 from collections import deque
 from typing import Final, Generic, TypeVar
 
 Turn = TypeVar("Turn")
-"""What stands in the queue for an upload."""
+"""What represents a waiting upload in the queue."""
 
 SHARE: Final = 4
-"""An upload holds at most the `SHARE`th part of what is free beside it."""
+"""An upload may hold at most 1/SHARE of what is free."""
 
 MODEST: Final = 2
-"""Smallest shares that an upload may hold although its user holds much."""
+"""Number of minimum shares that an upload may hold even if its user holds much."""
 
 HEAD_START: Final = 16
-"""All that is given out before it was earned is the `HEAD_START`th part of the memory."""
+"""At most 1/HEAD_START of the memory is granted to uploads that have sent nothing yet."""
 
 
 class MemoryShare(Generic[Turn]):
-    """Bytes promised to clients, or received and not yet stored, over all uploads.
+    """Bytes that all uploads hold: promised to clients, or received and not yet stored.
 
     An upload may hold a quarter of what it leaves free (the dynamic threshold of shared-memory
-    switches: A. K. Choudhury and E. L. Hahne, 1998). So one that is alone holds a fifth of all,
-    many hold less each, and there is something for a newcomer while others keep what they hold
-    without using it. All uploads of one user together may hold as much as they leave free; beyond
-    that each of them is held to twice `minimum`. When not even `minimum` is free, uploads that
-    hold nothing wait in a queue, and get `minimum` in turn. It holds one entry an upload at most.
+    switches: A. K. Choudhury and E. L. Hahne, 1998). So a single upload holds a fifth of the
+    memory, many hold less each, and a new one gets some even if the others keep what they hold.
+    All uploads of a user together may hold as much as they leave free; beyond that, each of them
+    is limited to twice `minimum`. If less than `minimum` is free, uploads that hold nothing wait
+    in a queue, and get `minimum` in order. It has at most one entry for each upload.
 
-    `total` and `minimum` are changed by `resize` alone. More than `total` is held only while what
-    was promised before it became less has not come back; nothing is promised meanwhile.
+    Only `resize` changes `total` and `minimum`. If it lowers `total` below what is held, nothing is
+    promised until enough is given back.
     """
 
     def __init__(self, total: int, minimum: int) -> None:
@@ -38,24 +38,24 @@ class MemoryShare(Generic[Turn]):
 
     @property
     def free(self) -> int:
-        """Bytes that are promised to nobody; below 0 where the memory became less than is held."""
+        """Bytes that no upload holds; negative if `resize` made `total` less than what is held."""
         return self.total - self.held
 
     @property
     def waiting(self) -> int:
-        """How many uploads stand in the queue."""
+        """Number of uploads in the queue."""
         return len(self._queue)
 
     @property
     def head_start(self) -> int:
-        """What an upload may begin with that has shown nothing yet: much on a quiet server."""
+        """Bytes that an upload may be granted before it has sent anything."""
         return max(0, self.total // HEAD_START - self.held)
 
     def room(self, held: int, held_by_user: int) -> int:
-        """How many bytes more an upload may be promised that holds `held`; `minimum` or more, or 0.
+        """Bytes that an upload which holds `held` may be promised: at least `minimum`, or 0.
 
-        All uploads of its user together hold `held_by_user`. While others wait, nobody gets
-        anything but in turn.
+        All uploads of its user together hold `held_by_user`. While the queue is not empty, memory
+        is given only to its first entry.
         """
         if self._queue or self.free < self.minimum:
             return 0
@@ -68,31 +68,31 @@ class MemoryShare(Generic[Turn]):
         return self.minimum if held == 0 else 0
 
     def take(self, length: int) -> None:
-        """Promise `length` bytes, no more than `room` just gave."""
+        """Hold `length` bytes, at most what `room` has just returned."""
         self.held += length
 
     def give_back(self, length: int) -> list[Turn]:
-        """`length` bytes were stored, or will not come.
+        """Release `length` bytes, which were stored or will not come.
 
-        Gives those whose turn has come: `minimum` bytes are promised to each.
+        Returns the entries of the queue that are served by that: each holds `minimum` bytes now.
         """
         self.held -= length
         return self._serve()
 
     def resize(self, total: int, minimum: int) -> list[Turn]:
-        """There are `total` bytes from now on, handed out by no less than `minimum`.
+        """Change the memory to `total` bytes, and the smallest share to `minimum`.
 
-        Gives those whose turn has come by that, as `give_back` does.
+        Returns the entries of the queue that are served by that, as `give_back` does.
         """
         self.total, self.minimum = total, minimum
         return self._serve()
 
     def wait(self, turn: Turn) -> None:
-        """Put an upload that holds nothing, and has no room, at the end of the queue."""
+        """Add an upload that holds nothing and has no room to the queue."""
         self._queue.append(turn)
 
     def leave(self, turn: Turn) -> None:
-        """Take an upload out of the queue: it ended while it waited."""
+        """Remove an upload that ended while it waited."""
         self._queue.remove(turn)
 
     def _serve(self) -> list[Turn]:

@@ -1,36 +1,36 @@
-"""Who shows a wrong credential waits for the answer, longer each time."""
+"""Delays of the responses to invalid credentials, which double with each failure of a client."""
 
 from collections import OrderedDict
 from typing import Final
 
 FIRST: Final = 0.25
-"""Seconds that the first wrong credential waits; each that follows waits twice as long."""
+"""Delay of the first response in seconds; each further delay is twice as long."""
 
 MOST: Final = 5.0
-"""Seconds between two answers at the most."""
+"""Maximum seconds between two responses to one client."""
 
 FORGET: Final = 60.0
 """Seconds after which failures are forgotten."""
 
 LONGEST: Final = 15.0
-"""Seconds that an answer waits at the most, however many stand in the line before it."""
+"""Maximum delay of a response in seconds, however many responses precede it."""
 
 MAX_CLIENTS: Final = 4096
-"""Clients whose failures are remembered; the oldest is forgotten first."""
+"""Maximum number of clients that are remembered; the oldest is forgotten first."""
 
 
 class Slowdown:
-    """Spaces out the answers to clients that fail. Times are seconds of any steady clock.
+    """Spaces out the responses to clients that fail. Times are seconds of any monotonic clock.
 
-    Failures of one client that come at once stand in a line: each waits behind the one before. A
-    connection is held meanwhile, also for a client that went away, and those are capped.
+    Simultaneous failures of one client are answered one after another. Each keeps its connection
+    for the time of the delay, even if the client leaves; the number of connections is limited.
     """
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
 
     def failed(self, client: str, now: float) -> float:
-        """A credential of `client` was wrong: seconds that he must wait to be told so."""
+        """A credential of `client` is invalid; returns the delay of the response in seconds."""
         failures, free, last = self._clients.get(client, (0, now, now))
         failures = failures + 1 if now < last + FORGET else 1
         gap = min(MOST, FIRST * 2.0 ** min(failures - 1, 16))

@@ -1,48 +1,50 @@
-"""What the receiver has promised to take: `ready` signals that are out, as bytes."""
+"""The bytes that the receiver has granted with `ready` signals and that have not arrived."""
 
 from collections import deque
 
 
 class CreditWindow:
-    """The credits of one upload, in the order in which they were granted.
+    """The credits of one upload, oldest first. All sizes are bytes.
 
-    Three numbers add up to no more than the bytes still to come: the outstanding credits, what
-    chunks smaller than their credit left over (`carry`), and what is still free to be granted.
+    A chunk may be smaller than the credit that it answers. The unused rest is the *carry*: the
+    next chunk may exceed its own credit by that much. It lapses when no credit is outstanding.
+    Outstanding credits and carry together never exceed the bytes still to come.
 
-    The carry is why a sender with a chunk size of its own, below the one we name, is served at
-    the end of a file: its last chunk may be larger than the last credit, and no larger than what
-    earlier credits left unused. It is held to one chunk, so that `promised` is a memory bound.
+    The carry serves a sender with a fixed chunk size below the size that we name: at the end of
+    the file its last chunk may be larger than the last credit, but not larger than the rest of
+    the earlier ones. The carry never exceeds the largest credit, so that `promised` stays a
+    bound on memory.
     """
 
     def __init__(self, size: int) -> None:
         self.remaining = size
+        self.largest = 0
         self._credits: deque[int] = deque()
         self._carry = 0
-        self._largest = 0
 
     @property
     def outstanding(self) -> int:
-        """How many `ready` signals have not been answered."""
+        """Number of `ready` signals that have not been answered."""
         return len(self._credits)
 
     @property
     def promised(self) -> int:
-        """How many bytes the peer may send without asking again."""
+        """Bytes that the peer may send without another `ready`."""
         return sum(self._credits) + self._carry
 
     @property
     def limit(self) -> int:
-        """The most bytes that the next chunk may hold."""
+        """Maximum size of the next chunk."""
         if not self._credits:
             return 0
-        return min(self._credits[0] + self._carry, self._largest)
+        return min(self._credits[0] + self._carry, self.largest)
 
     def next_credit(self, chunk: int) -> int:
-        """The size of the credit to grant next where chunks of `chunk` bytes are wanted, or 0.
+        """Size of the next credit if chunks of `chunk` bytes are wanted; 0 for no credit now.
 
-        A credit smaller than that is only for the end of the file, and there is one of them at
-        most: a row of small credits would be too small for a sender with its own chunk size. Where
-        there is a carry the end has not come: it may free bytes again.
+        Only the last bytes of the file get a credit smaller than `chunk`, and only one such
+        credit is outstanding at a time: a sender with a fixed chunk size could not use several.
+        While there is a carry, the end of the file may still move, so the small credit waits.
         """
         if not self._credits:
             return min(chunk, self.remaining)
@@ -52,14 +54,12 @@ class CreditWindow:
         return free if not self._carry and self._credits[-1] >= chunk else 0
 
     def grant(self, credit: int) -> None:
-        """Add a credit that `next_credit` gave."""
-        if not self._credits:
-            self._carry = 0
+        """Add a credit that `next_credit` returned."""
         self._credits.append(credit)
-        self._largest = max(self._largest, credit)
+        self.largest = max(self.largest, credit)
 
     def take(self, length: int) -> None:
-        """A chunk of `length` bytes, no more than `limit`, answers the oldest credit."""
-        left = self._carry + self._credits.popleft() - length
-        self._carry = min(left, self._largest)
+        """A chunk of `length` bytes, at most `limit`, answers the oldest credit."""
+        unused = self._carry + self._credits.popleft() - length
+        self._carry = min(unused, self.largest) if self._credits else 0
         self.remaining -= length

@@ -1,4 +1,4 @@
-"""What can go wrong between the two ends of an upload."""
+"""Errors of the protocol: what ends an upload, and which side made the mistake."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,7 +7,7 @@ Json = str | int | float | bool | None
 
 
 class FaultCode(StrEnum):
-    """The stable words of a fatal error signal. Clients act on them, so none is ever renamed."""
+    """The `code` of a fatal error signal. Clients act on these strings: none is ever renamed."""
 
     BAD_MESSAGE = "bad_message"
     BAD_METADATA = "bad_metadata"
@@ -30,10 +30,10 @@ class FaultCode(StrEnum):
     INTERNAL = "internal"
 
 
-class Fault(Exception):  # noqa: N818  the protocol's word; it ends an upload, whoever is to blame
-    """A reason to end the upload with a fatal error signal.
+class Fault(Exception):  # noqa: N818  the protocol's word for what ends an upload
+    """Ends an upload with a fatal error signal.
 
-    `reason` is a sentence for a person, `details` are the extra keys of the signal.
+    `reason` is a sentence for a person; `details` are additional keys of the signal.
     """
 
     def __init__(self, code: FaultCode, reason: str, **details: Json) -> None:
@@ -44,8 +44,8 @@ class Fault(Exception):  # noqa: N818  the protocol's word; it ends an upload, w
 
 
 class RemoteProtocolError(Fault):
-    """The peer did what the protocol does not allow. The receiver's state is as before."""
+    """The peer violated the protocol. The state of the role is unchanged."""
 
 
 class LocalProtocolError(Exception):
-    """Our own side asked for a step that its state does not allow. Nothing has changed."""
+    """The caller asked for a step that the state does not allow. Nothing has changed."""

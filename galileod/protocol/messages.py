@@ -1,6 +1,6 @@
-"""The signals: JSON objects in TEXT messages, and the values that they stand for.
+"""Signals: JSON objects in TEXT messages, decoded to values and encoded from them.
 
-Source: the GalileoSend description. Unknown keys and unknown signals are ignored.
+Source: the description of GalileoSend. Unknown keys and unknown signals are ignored.
 """
 
 import json
@@ -12,17 +12,17 @@ from attrs import field, frozen
 from .errors import FaultCode, Json, RemoteProtocolError
 
 MAX_SIZE: Final = 2**63 - 1
-"""The largest size that can be declared, in bytes: what a signed 64-bit file offset can reach."""
+"""Maximum declared size in bytes: the largest signed 64-bit file offset."""
 
 QUOTED: Final = 80
-"""At most so many characters of a peer's text are quoted back in a sentence."""
+"""Maximum number of characters of a peer's message that an error message quotes."""
 
 
 @frozen
 class Metadata:
-    """The client's first signal: a file of `size` bytes under the name `name`.
+    """The client's first signal: a file of `size` bytes named `name`.
 
-    `token` is what it shows to prove who it is; None where it shows no text here.
+    `token` is the client's credential; None if the key is missing or is not a string.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Metadata:
 
 @frozen
 class HashClaim:
-    """What the client says the file hashes to. `type` is lower case, as is `value` (hex)."""
+    """The hash of the file that the client states. `type` and `value` (hex) are lower case."""
 
     type: str
     value: str
@@ -47,21 +47,21 @@ class Finished:
 
 @frozen
 class Ready:
-    """The server can take one chunk of at most `chunksize` bytes (None: as the client likes)."""
+    """The server accepts one chunk of at most `chunksize` bytes; None sets no maximum."""
 
     chunksize: int | None = None
 
 
 @frozen
 class Close:
-    """The file is stored; under `name`, where the server tells one."""
+    """The file is stored, under `name` if the signal has one."""
 
     name: str | None = None
 
 
 @frozen
 class Error:
-    """The server reports a problem; a fatal one ends the upload."""
+    """The server reports an error; a fatal error ends the upload."""
 
     reason: Json
     fatal: bool = False
@@ -70,7 +70,7 @@ class Error:
 
 @frozen
 class Ignored:
-    """A signal that this side does not know. The protocol says to pass over it."""
+    """A signal of an unknown kind, which the protocol says to ignore."""
 
 
 ClientSignal = Metadata | Finished | Ignored
@@ -78,18 +78,18 @@ ServerSignal = Ready | Close | Error | Ignored
 
 
 def quote(text: str) -> str:
-    """`text` as a JSON string, cut to a length fit for a sentence, in plain ASCII."""
+    """`text` as a JSON string in ASCII, truncated to QUOTED characters."""
     return json.dumps(text if len(text) <= QUOTED else text[:QUOTED] + "...")
 
 
 def decode_client(text: str) -> ClientSignal:
-    """Read a signal from the client.
+    """Decode a signal from the client.
 
-    Raises RemoteProtocolError: `bad_message` for what is no signal at all, `bad_metadata` for
-    metadata that is not a string name and a whole size. Neither quotes the client: what it sends
-    may be a secret, and a fault is logged.
+    Raises RemoteProtocolError: `bad_message` if `text` is not a signal, `bad_metadata` if the
+    name is not a string or the size not an integer in range. The messages do not quote the
+    client: `text` may contain a secret, and faults are logged.
     """
-    signal = _load(text, "The text")
+    signal = _load(text, "The message")
     if _is_true(signal.get("finished")):
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
@@ -98,8 +98,8 @@ def decode_client(text: str) -> ClientSignal:
 
 
 def decode_server(text: str) -> ServerSignal:
-    """Read a signal from the server. Raises RemoteProtocolError for what is no signal at all."""
-    signal = _load(text, f"The text {quote(text)}")
+    """Decode a signal from the server. Raises RemoteProtocolError if `text` is not a signal."""
+    signal = _load(text, f"The message {quote(text)}")
     if error := signal.get("error"):
         reason = error if isinstance(error, str | int | float) else json.dumps(error)
         return Error(reason, bool(signal.get("fatal")), signal)
@@ -115,7 +115,7 @@ def decode_server(text: str) -> ServerSignal:
 
 
 def encode_metadata(metadata: Metadata) -> str:
-    """`{"name": ..., "size": ...}`, with the token where there is one."""
+    """`{"name": ..., "size": ...}`, with the token if there is one."""
     signal: dict[str, object] = {"name": metadata.name, "size": metadata.size}
     if metadata.token is not None:
         signal["token"] = metadata.token
@@ -123,7 +123,7 @@ def encode_metadata(metadata: Metadata) -> str:
 
 
 def encode_finished(finished: Finished) -> str:
-    """`{"finished": true}`, with the hash where there is one."""
+    """`{"finished": true}`, with the hash if there is one."""
     signal: dict[str, object] = {"finished": True}
     if finished.hash is not None:
         signal["hash"] = {"type": finished.hash.type, "value": finished.hash.value}
@@ -131,19 +131,19 @@ def encode_finished(finished: Finished) -> str:
 
 
 def encode_ready(chunksize: int | None) -> str:
-    """`{"ready": true}`, with the most that the answering chunk may hold where that is said."""
+    """`{"ready": true}`, with the maximum size of the chunk unless that is None."""
     if chunksize is None:
         return '{"ready": true}'
     return f'{{"ready": true, "chunksize": {chunksize}}}'
 
 
 def encode_close(name: str | None = None) -> str:
-    """`{"close": true}`: the file is stored, under `name` where that is said."""
+    """`{"close": true}`: the file is stored, under `name` unless that is None."""
     return json.dumps({"close": True} if name is None else {"close": True, "name": name})
 
 
 def encode_error(reason: str, code: FaultCode, details: Mapping[str, Json]) -> str:
-    """A fatal error signal. `details` are sent beside and never replace the three fixed keys."""
+    """A fatal error signal. `details` are additional keys; they never replace the fixed three."""
     return json.dumps({**details, "error": reason, "fatal": True, "code": code.value})
 
 
@@ -156,7 +156,7 @@ def _load(text: str, what: str) -> dict[str, object]:
         ) from None
     except ValueError as error:
         raise RemoteProtocolError(
-            FaultCode.BAD_MESSAGE, f"{what} is not a signal in JSON: {error}."
+            FaultCode.BAD_MESSAGE, f"{what} is not a JSON signal: {error}."
         ) from None
     if not isinstance(value, dict):
         raise RemoteProtocolError(
@@ -166,19 +166,19 @@ def _load(text: str, what: str) -> dict[str, object]:
 
 
 def _refuse_constant(word: str) -> object:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # Two readers of a doubled key may each take another one; better to refuse than to guess.
+    # Parsers differ in which value of a duplicate key they take, so it is an error here.
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a key appears twice in one object")
+        raise ValueError("an object has a duplicate key")
     return members
 
 
 def _is_true(value: object) -> bool:
-    # Some JSON writers know no true and send 1. Equality alone would also let 1.0 through.
+    # Some JSON encoders have no `true` and send 1. Equality alone would also accept 1.0.
     return value is True or (isinstance(value, int) and value == 1)
 
 
@@ -196,7 +196,7 @@ def _size(signal: Mapping[str, object]) -> int:
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
         raise RemoteProtocolError(
             FaultCode.BAD_METADATA,
-            "The metadata needs a size that is a whole number of bytes from 0 to 2^63-1.",
+            "The metadata needs a size that is an integer from 0 to 2^63-1.",
             key="size",
         )
     return size
@@ -213,6 +213,6 @@ def _hash_claim(claim: object) -> HashClaim | None:
     kind, value = (claim.get("type"), claim.get("value")) if isinstance(claim, dict) else (0, 0)
     if not isinstance(kind, str) or not isinstance(value, str):
         raise RemoteProtocolError(
-            FaultCode.BAD_MESSAGE, 'The hash must look like {"type": "sha1", "value": "<hex>"}.'
+            FaultCode.BAD_MESSAGE, 'The hash must have the form {"type": "sha1", "value": "<hex>"}.'
         )
     return HashClaim(kind.lower(), value.lower())

@@ -1,4 +1,4 @@
-"""The receiving role, without I/O: what the peer said goes in, what it means comes out."""
+"""The receiving role without I/O: what the server accepts from a client, and what it sends."""
 
 from typing import Final
 
@@ -18,8 +18,8 @@ from .messages import (
 from .states import RECEIVER, ReceiverEvent, ReceiverState
 
 MAX_EMPTY_CHUNKS: Final = 64
-"""Empty chunks in one upload. Each costs a `ready`, so without a bound two ends could play for
-ever; the original senders need two."""
+"""Maximum number of empty chunks in one upload. Each is answered with a `ready`, so without a
+limit the exchange could go on for ever. The original senders need two."""
 
 
 @frozen
@@ -29,18 +29,30 @@ class Chunk:
     length: int
 
 
+@frozen
+class Credit:
+    """A `ready` signal for one chunk of at most `length` bytes."""
+
+    length: int
+
+
+@frozen
+class AskFinished:
+    """The `ready` signal after the last byte, which asks for `finished`."""
+
+
 class UploadReceiver:
     """One upload, as the server sees it.
 
-    The `receive_` methods raise RemoteProtocolError for what the protocol does not allow, and the
-    others LocalProtocolError; either way the state is as before.
+    The `receive_` methods raise RemoteProtocolError for a violation by the client, the others
+    LocalProtocolError for a mistake of the caller. In both cases the state is unchanged.
     """
 
     def __init__(self) -> None:
         self.state = ReceiverState.EXPECT_METADATA
         self.metadata: Metadata | None = None
         self.window = CreditWindow(0)
-        self._end_ready_out = False
+        self._asked_finished = False
         self._empty_chunks = 0
 
     @property
@@ -79,7 +91,7 @@ class UploadReceiver:
         return Chunk(length)
 
     def overrun(self, length: int) -> RemoteProtocolError:
-        """The error for a BINARY message of `length` bytes, more than was granted."""
+        """The error for a BINARY message of `length` bytes that exceeds its credit."""
         if self.metadata is None:
             return RemoteProtocolError(
                 FaultCode.BAD_MESSAGE, "Data came before the metadata. Send name and size first."
@@ -87,7 +99,7 @@ class UploadReceiver:
         if length > self.window.remaining:
             return self._wrong_size(self.received + length)
         limit = self.window.limit
-        early = 0 < length <= limit  # it came first, and the `ready` was sent since
+        early = 0 < length <= limit  # refused by its header before the `ready` was sent
         what = "before it was asked for" if early else f"where at most {limit} were granted"
         return RemoteProtocolError(
             FaultCode.BAD_CHUNK,
@@ -96,44 +108,43 @@ class UploadReceiver:
             received=length,
         )
 
-    def grant(self, chunk: int, in_flight: int) -> int | None:
-        """Grant one more credit, if the upload can use it.
+    def grant(self, chunk: int, in_flight: int) -> Credit | AskFinished | None:
+        """Take the next `ready` signal, or None if none may be sent now; `ready` encodes it.
 
-        `chunk` is its size in bytes where the file has so many left, `in_flight` how many may be
-        outstanding. Gives the size granted, 0 for the `ready` that asks for `finished`, None where
-        there is nothing to grant now. `ready` turns a size into the signal to send.
+        `chunk` is the wanted size of a credit in bytes, `in_flight` the maximum number of
+        outstanding credits.
         """
         match self.state:
             case ReceiverState.RECEIVING if self.window.outstanding < in_flight:
-                credit = self.window.next_credit(chunk)
-                if credit == 0:
+                length = self.window.next_credit(chunk)
+                if length == 0:
                     return None
                 self._step(ReceiverEvent.SEND_READY)
-                self.window.grant(credit)
-                return credit
-            case ReceiverState.EXPECT_FINISHED if not self._end_ready_out:
+                self.window.grant(length)
+                return Credit(length)
+            case ReceiverState.EXPECT_FINISHED if not self._asked_finished:
                 self._step(ReceiverEvent.SEND_READY)
-                self._end_ready_out = True
-                return 0
+                self._asked_finished = True
+                return AskFinished()
         return None
 
     @staticmethod
-    def ready(credit: int) -> str:
-        """The signal for a credit that `grant` gave."""
-        return encode_ready(credit or None)
+    def ready(granted: Credit | AskFinished) -> str:
+        """The signal for what `grant` returned."""
+        return encode_ready(granted.length if isinstance(granted, Credit) else None)
 
     def close(self, name: str | None = None) -> str:
-        """The file is verified and stored: the signal that says so.
+        """The signal that the file is verified and stored.
 
-        `name` is the one that it stands under (None: the client's). It is told where the client
-        would not know it, and otherwise the signal is that of the original, key by key.
+        `name` is the stored name, None if it is the client's. The signal contains it only if it
+        differs from the client's, and is otherwise identical to that of the original server.
         """
         self._step(ReceiverEvent.SEND_CLOSE)
         sent = self.metadata.name if self.metadata else None
         return encode_close(None if name == sent else name)
 
     def fail(self, fault: Fault) -> str:
-        """The upload ends here: the signal that says why."""
+        """The fatal error signal for `fault`, which ends the upload."""
         self._step(ReceiverEvent.SEND_FATAL)
         return encode_error(fault.reason, fault.code, fault.details)
 
@@ -146,7 +157,7 @@ class UploadReceiver:
             raise self.overrun(0)
         self._step(ReceiverEvent.EMPTY_CHUNK)
         self._empty_chunks += 1
-        self._end_ready_out = False
+        self._asked_finished = False
         if self.state is ReceiverState.RECEIVING:
             self.window.take(0)
         return Chunk(0)
@@ -170,5 +181,5 @@ class UploadReceiver:
         if event.name.startswith("SEND_"):
             raise LocalProtocolError(f"cannot {what} in the state '{where}'")
         raise RemoteProtocolError(
-            FaultCode.BAD_MESSAGE, f"The message ({what}) does not fit here (state: {where})."
+            FaultCode.BAD_MESSAGE, f"The message ({what}) is not allowed in the state '{where}'."
         )

@@ -1,4 +1,4 @@
-"""The sending role, without I/O: what the server said goes in, what to send next comes out."""
+"""The sending role without I/O: which chunk or signal a client sends next."""
 
 from collections import deque
 from typing import Final
@@ -21,15 +21,15 @@ from .messages import (
 from .states import SENDER, SenderEvent, SenderState
 
 DEFAULT_CHUNK: Final = 250_000
-"""Bytes in a chunk where the server names no size: what the original client sends."""
+"""Bytes in a chunk if the server names no size: the size that the original client uses."""
 
 MAX_CREDITS: Final = 1024
-"""`ready` signals held unanswered. A server that sends more is not waiting for chunks."""
+"""Maximum number of unanswered `ready` signals; a server that waits for chunks sends fewer."""
 
 
 @frozen
 class ChunkDue:
-    """The bytes of the file from `offset` on, `length` of them, are to be sent now."""
+    """`length` bytes of the file from `offset` on are to be sent now."""
 
     offset: int
     length: int
@@ -43,8 +43,8 @@ class FinishedDue:
 class UploadSender:
     """One upload, as the client sees it.
 
-    `receive_text` raises RemoteProtocolError for what the protocol does not allow a server, the
-    others LocalProtocolError; either way the state is as before.
+    `receive_text` raises RemoteProtocolError for a violation by the server, the other methods
+    LocalProtocolError for a mistake of the caller. In both cases the state is unchanged.
     """
 
     def __init__(self, name: str, size: int, default_chunk: int = DEFAULT_CHUNK) -> None:
@@ -55,7 +55,7 @@ class UploadSender:
         self._credits: deque[int] = deque()
 
     def start(self) -> str:
-        """The metadata, which opens the upload."""
+        """The metadata, which begins the upload."""
         empty = self._metadata.size == 0
         self._step(SenderEvent.SEND_METADATA_OF_EMPTY_FILE if empty else SenderEvent.SEND_METADATA)
         return encode_metadata(self._metadata)
@@ -67,7 +67,8 @@ class UploadSender:
             case Ready(chunksize):
                 if len(self._credits) == MAX_CREDITS:
                     raise RemoteProtocolError(
-                        FaultCode.BAD_MESSAGE, f"More than {MAX_CREDITS} ready signals are open."
+                        FaultCode.BAD_MESSAGE,
+                        f"More than {MAX_CREDITS} ready signals are unanswered.",
                     )
                 self._step(SenderEvent.READY)
                 self._credits.append(chunksize or self._default_chunk)
@@ -78,7 +79,7 @@ class UploadSender:
         return signal
 
     def next_due(self) -> ChunkDue | FinishedDue | None:
-        """What the oldest open `ready` asks for, or None where there is no open one."""
+        """What the oldest unanswered `ready` asks for, or None if there is none."""
         if not self._credits:
             return None
         if self.state is SenderState.SENDING:
@@ -89,7 +90,7 @@ class UploadSender:
         return None
 
     def chunk_sent(self, length: int) -> None:
-        """A chunk of `length` bytes answers the oldest open `ready`."""
+        """A chunk of `length` bytes answers the oldest unanswered `ready`."""
         due = self.next_due()
         if not isinstance(due, ChunkDue) or not 0 < length <= due.length:
             raise LocalProtocolError(f"a chunk of {length} bytes is not due: {due}")
@@ -99,7 +100,7 @@ class UploadSender:
         self.sent += length
 
     def finish(self, claim: HashClaim | None = None) -> str:
-        """The `finished` signal, which answers the oldest open `ready`."""
+        """The `finished` signal, which answers the oldest unanswered `ready`."""
         if not isinstance(due := self.next_due(), FinishedDue):
             raise LocalProtocolError(f"finished is not due: {due}")
         self._step(SenderEvent.SEND_FINISHED)
@@ -112,8 +113,8 @@ class UploadSender:
             self.state = following
             return
         if event.name.startswith("SEND_"):
-            raise LocalProtocolError(f"{event.name} is not possible in the state {self.state.name}")
+            raise LocalProtocolError(f"{event.name} is not allowed in the state {self.state.name}")
         raise RemoteProtocolError(
             FaultCode.BAD_MESSAGE,
-            f"The server sent {event.name.lower()} where it does not fit ({self.state.name}).",
+            f"The server sent {event.name.lower()}, which is not allowed in the state {self.state.name}.",
         )

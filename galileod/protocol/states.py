@@ -1,7 +1,7 @@
-"""The phases of an upload, for both roles, and every step that leads from one to another.
+"""The state machines of both roles, as two tables.
 
-The two tables say all of it: a step that is not in them is a mistake, of the peer if the event was
-received, of ours if it was to be sent.
+An event that the table does not list for a state is a violation: by the peer if it was received,
+by the caller if it was to be sent (SEND_...).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Final
 
 
 class ReceiverState(Enum):
-    """Where the receiving side stands."""
+    """The states of the receiving role."""
 
     EXPECT_METADATA = auto()
     RECEIVING = auto()
@@ -21,7 +21,7 @@ class ReceiverState(Enum):
 
 
 class ReceiverEvent(Enum):
-    """What the receiving side gets from the peer, or sends."""
+    """What the receiving role receives or sends."""
 
     METADATA = auto()
     METADATA_OF_EMPTY_FILE = auto()
@@ -47,14 +47,15 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
         ReceiverEvent.SEND_READY: ReceiverState.RECEIVING,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
-    # Some senders learn of the end by reading nothing, and answer one ready with an empty chunk.
+    # Some senders notice the end of the file only when they read from it: they answer one `ready`
+    # with an empty chunk.
     ReceiverState.EXPECT_FINISHED: {
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.FINISHED: ReceiverState.VERIFYING,
         ReceiverEvent.SEND_READY: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
-    # Surplus answers to a surplus ready do no harm.
+    # A sender may answer a surplus `ready` with another empty chunk or `finished`.
     ReceiverState.VERIFYING: {
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.VERIFYING,
         ReceiverEvent.FINISHED: ReceiverState.VERIFYING,
@@ -70,7 +71,7 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
 
 
 class SenderState(Enum):
-    """Where the sending side stands."""
+    """The states of the sending role."""
 
     START = auto()
     SENDING = auto()
@@ -81,7 +82,7 @@ class SenderState(Enum):
 
 
 class SenderEvent(Enum):
-    """What the sending side gets from the peer, or sends."""
+    """What the sending role receives or sends."""
 
     SEND_METADATA = auto()
     SEND_METADATA_OF_EMPTY_FILE = auto()
@@ -95,7 +96,7 @@ class SenderEvent(Enum):
 
 
 SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
-    # A server may refuse before it knows anything: it is shutting down, say.
+    # A server may refuse before the metadata, for example while it shuts down.
     SenderState.START: {
         SenderEvent.SEND_METADATA: SenderState.SENDING,
         SenderEvent.SEND_METADATA_OF_EMPTY_FILE: SenderState.FINISHING,
@@ -115,7 +116,7 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
         SenderEvent.ERROR: SenderState.FINISHING,
         SenderEvent.FATAL: SenderState.FAILED,
     },
-    # Every surplus ready is answered with one more finished.
+    # Every surplus `ready` is answered with another `finished`.
     SenderState.AWAIT_CLOSE: {
         SenderEvent.SEND_FINISHED: SenderState.AWAIT_CLOSE,
         SenderEvent.READY: SenderState.AWAIT_CLOSE,

@@ -13,18 +13,20 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.net import http11
-from galileod.net.addresses import UNIX_PEER, is_trusted, network_of
+from galileod.net.addresses import UNIX_PEER, is_trusted
 from galileod.net.forwarded import told_by
+from galileod.net.peer import Peer
 from galileod.net.proxyproto import ProxyHeaderError
 from galileod.net.streams import close_in_order, drop_until_quiet
 from galileod.net.tls import HandshakeError
 from galileod.net.websocket import TransportClosed, open_transport
 from galileod.storage.base import StorageError
+from galileod.uploads.connection import Connection
 from galileod.uploads.context import Context
-from galileod.uploads.session import Session, serve_upload
+from galileod.uploads.session import serve_upload
 
 from .caps import Cap
-from .handshake import Incoming, Peer
+from .handshake import Incoming
 from .scrape import scrape
 
 MAX_REFUSING: Final = 64
@@ -83,7 +85,9 @@ class Server:
         self, stream: trio.abc.HalfCloseableStream, peer: Peer, *, proxy_protocol: bool = False
     ) -> None:
         """Serve one connection to its end. Raises nothing."""
-        log = _log.bind(connection=secrets.token_hex(4), **_who(peer))
+        log = _log.bind(
+            connection=secrets.token_hex(4), peer=peer.name, network=peer.network or UNIX_PEER
+        )
         deadline = trio.current_time() + self._context.config.timeouts.handshake
         incoming = Incoming(stream, peer, deadline)
         network = None if self._is_proxy(peer) else peer.network
@@ -116,7 +120,7 @@ class Server:
         try:
             if proxy_protocol:
                 await incoming.hear_proxy(self._context.config.server.trusted_proxies)
-                log = log.bind(**_who(incoming.peer))
+                log = log.bind(peer=incoming.peer.name, network=incoming.peer.network or UNIX_PEER)
                 network = None if self._is_proxy(incoming.peer) else incoming.peer.network
             most = self._context.config.server.max_connections_per_address
             with self._per_network.hold(network, most) as admitted:
@@ -147,7 +151,7 @@ class Server:
         """Raises BadRequest."""
         peer, stream = incoming.peer, incoming.stream
         client, request = self._behind(peer, evolve(request, scheme=incoming.scheme))
-        log = log.bind(**_who(client))
+        log = log.bind(peer=client.name, network=client.network or UNIX_PEER)
         network = client.network if client is not peer else None
         most = self._context.config.server.max_connections_per_address
         with self._per_network.hold(network, most) as admitted:
@@ -181,7 +185,7 @@ class Server:
             told = told_by(peer.user, request.headers, self._context.config.server.trusted_proxies)
         except ValueError as contradiction:
             raise http11.BadRequest(400, str(contradiction)) from None
-        client = Peer(told.client, told.client, network_of(told.client))
+        client = Peer.behind_proxy(told.client)
         scheme, host = told.scheme or request.scheme, told.host or request.host
         return client, evolve(request, scheme=scheme, host=host)
 
@@ -287,20 +291,15 @@ class Server:
         try:
             part_size = self._context.store.part_size
             async with open_transport(stream, key, surplus, timeout, part_size) as transport:
-                session = Session(self._context, transport, peer.user, peer.name, log, grant)
+                connection = Connection(self._context, transport, peer, log, grant)
                 try:
-                    reason = await serve_upload(session)
+                    reason = await serve_upload(connection)
                 finally:
-                    stored = session.stored
-            if not transport.heard_out:
+                    stored = connection.stored > 0
+            if not transport.peer_ended:
                 await drop_until_quiet(stream, self._context.config.timeouts.close)
         except* TransportClosed as gone:
             reason = str(gone.exceptions[0])
         finally:
             seconds = round(trio.current_time() - began, 6)
             log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)
-
-
-def _who(peer: Peer) -> dict[str, str]:
-    """The fields of the log about `peer`; by `network` it counts lines, and does not write it."""
-    return {"peer": peer.name, "network": peer.network or UNIX_PEER}

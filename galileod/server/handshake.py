@@ -4,35 +4,13 @@ import ssl
 from collections.abc import Collection
 
 import trio
-from attrs import define, frozen
+from attrs import define
 
-from galileod.net.addresses import UNIX_PEER, Network, TcpAddress, is_trusted, network_of, unmapped
+from galileod.net.addresses import Network, is_trusted
 from galileod.net.http11 import RequestAbandoned
+from galileod.net.peer import Peer
 from galileod.net.proxyproto import HEAD, ProxyHeaderError, client_of, length_of
 from galileod.net.tls import accept_tls
-
-
-@frozen
-class Peer:
-    """Who is calling. `network` is what the cap per address counts; a unix socket has none."""
-
-    name: str
-    user: str
-    network: str | None
-
-    @classmethod
-    def of(cls, stream: trio.SocketStream) -> "Peer":
-        """The peer of a socket. Raises OSError if it is gone."""
-        address = stream.socket.getpeername()
-        if not isinstance(address, tuple):
-            return cls(UNIX_PEER, UNIX_PEER, None)
-        return cls.at(TcpAddress(*address[:2]))
-
-    @classmethod
-    def at(cls, address: TcpAddress) -> "Peer":
-        """The peer with this address; one of IPv4 goes by that, however the socket calls it."""
-        host = unmapped(address.host)
-        return cls(str(TcpAddress(host, address.port)), host, network_of(host))
 
 
 @define

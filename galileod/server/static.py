@@ -19,10 +19,26 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 _HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
 
+_CLIENT_PARTS: Final = (
+    # Joined in this order, between a head and a tail for each form: the parts share one scope.
+    "client/errors.js",
+    "client/options.js",
+    "client/sender.js",
+    "client/reader.js",
+    "client/silence.js",
+    "client/progress.js",
+    "client/socket.js",
+    "client/transfer.js",
+    "client/api.js",
+)
+
 _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     # path: its type, and the files that it is joined from
-    "/galileo.js": (SCRIPT, ("module.head.js", "core.js", "module.tail.js")),
-    "/galileo_send.js": (SCRIPT, ("classic.head.js", "core.js", "classic.tail.js")),
+    "/galileo.js": (SCRIPT, ("client/module.head.js", *_CLIENT_PARTS, "client/module.tail.js")),
+    "/galileo_send.js": (
+        SCRIPT,
+        ("client/classic.head.js", *_CLIENT_PARTS, "client/classic.tail.js"),
+    ),
     "/galileo.d.ts": (TEXT, ("galileo.d.ts",)),
     "/hash_worker.js": (SCRIPT, ("hash_worker.js",)),
     "/vendor/hash-wasm/LICENSE": (TEXT, ("vendor/hash-wasm/LICENSE",)),
@@ -32,15 +48,21 @@ _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     },
 }
 
+_PAGE_SCRIPTS: Final = (
+    "page",
+    "page_credential",
+    "page_drop",
+    "page_queue",
+    "page_row",
+    "page_words",
+)
+
 _PAGE: Final[Mapping[str, tuple[str, str]]] = {
     # path: its type, and its file
     "/": (HTML, "index.html"),
     "/page.css": (STYLE, "page.css"),
     "/icon.svg": (IMAGE, "icon.svg"),
-    **{
-        f"/{name}.js": (SCRIPT, f"{name}.js")
-        for name in ("page", "page_drop", "page_proof", "page_queue", "page_row", "page_words")
-    },
+    **{f"/{name}.js": (SCRIPT, f"{name}.js") for name in _PAGE_SCRIPTS},
 }
 
 _REVALIDATED: Final = {

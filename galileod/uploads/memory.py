@@ -1,8 +1,7 @@
-"""The memory of all uploads, with waiting: policy.sharing on trio."""
+"""The memory of all uploads, with waiting: `policy.sharing` on trio."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Self
 
 import trio
 from attrs import define, field
@@ -12,36 +11,36 @@ from galileod.policy.sharing import MemoryShare
 
 @define(eq=False)
 class Turn:
-    """A place in the queue. Once it `came`, so many `bytes` are held."""
+    """An upload's place in the queue. When `served` is set, `bytes` are held for it."""
 
-    came: trio.Event = field(factory=trio.Event)
+    served: trio.Event = field(factory=trio.Event)
     bytes: int = 0
 
 
 class MemoryPool:
-    """What all uploads draw their credits from. Each has an `MemoryAccount`."""
+    """The memory from which all uploads take their credits, each through a `MemoryAccount`."""
 
     def __init__(self, total: int, minimum: int) -> None:
         self.share: MemoryShare[Turn] = MemoryShare(total, minimum)
         self.by_user: Counter[str] = Counter()
 
     def give_back(self, length: int) -> None:
-        """Return bytes, and wake those whose turn it is."""
+        """Return bytes, and serve the queue."""
         self._wake(self.share.give_back(length))
 
     def resize(self, total: int, minimum: int) -> None:
-        """Have `total` bytes from now on; what was promised beyond that comes back in time."""
+        """Change the size. Bytes promised beyond `total` are returned as uploads go on."""
         self._wake(self.share.resize(total, minimum))
 
     def _wake(self, turns: Iterable[Turn]) -> None:
         for turn in turns:
-            # The smallest share may be another before the upload gets to run.
+            # `minimum` may change before the waiting upload runs.
             turn.bytes = self.share.minimum
-            turn.came.set()
+            turn.served.set()
 
 
 class MemoryAccount:
-    """What one upload holds of the pool, as bytes in `held`. Leaving its `with` gives it back."""
+    """What one upload holds of the pool: `held` bytes, which `settle(0)` returns at its end."""
 
     def __init__(self, pool: MemoryPool, user: str) -> None:
         self._pool = pool
@@ -50,29 +49,23 @@ class MemoryAccount:
 
     @property
     def head_start(self) -> int:
-        """How many bytes an upload may begin with."""
+        """Bytes that the upload may hold before its first data comes."""
         return self._pool.share.head_start
 
     @property
     def room(self) -> int:
-        """How many bytes more may be promised now."""
+        """Bytes that may be promised now in addition to `held`."""
         return self._pool.share.room(self.held, self._pool.by_user[self._user])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.settle(0)
-
     async def turn(self) -> int:
-        """Wait in line for the smallest share; gives its bytes, which are held from then on."""
+        """Wait in the queue for the smallest share; returns its bytes, which are held then."""
         share = self._pool.share
         turn = Turn()
         share.wait(turn)
         try:
-            await turn.came.wait()
+            await turn.served.wait()
         except trio.Cancelled:
-            if turn.came.is_set():
+            if turn.served.is_set():
                 self._pool.give_back(turn.bytes)
             else:
                 share.leave(turn)
@@ -81,7 +74,7 @@ class MemoryAccount:
         return turn.bytes
 
     def settle(self, held: int) -> None:
-        """The upload holds `held` bytes now; what that is more than before was room just given."""
+        """The upload holds `held` bytes now. An increase is at most the current `room`."""
         more = held - self.held
         self._count(more)
         if more > 0:
@@ -90,9 +83,8 @@ class MemoryAccount:
             self._pool.give_back(-more)
 
     def _count(self, more: int) -> None:
-        """The upload, and so its user, holds so many bytes more."""
         self.held += more
         by_user = self._pool.by_user
         by_user[self._user] += more
         if not by_user[self._user]:
-            del by_user[self._user]  # the users of today are not kept for ever
+            del by_user[self._user]  # users without uploads are not kept

@@ -1,10 +1,10 @@
-/** A signal of the server that reports an error, or one of our own where the server said nothing. */
+/** An error signal of the server, or one that the client made. */
 export interface ErrorSignal {
-  /** A sentence for a person, where the server keeps to the custom. */
+  /** By convention a sentence for a person. */
   error: unknown;
   fatal?: boolean;
   /**
-   * The kind of fault. The client's own are `aborted`, `bad_message`, `closed_early`,
+   * The kind of error. Those of the client are `aborted`, `bad_message`, `closed_early`,
    * `connection_failed`, `connection_lost`, `file_changed`, `file_unreadable`,
    * `hash_unavailable` and `timeout`.
    */
@@ -16,32 +16,32 @@ export type HashType = "sha1" | "sha256" | "sha512" | "blake2b";
 
 /** What both `upload` and `GalileoSend` take. */
 export interface TransferOptions {
-  /** Where to: ws:, wss:, http: or https:, or relative to the page. */
+  /** The URL of the server: ws:, wss:, http: or https:, or relative to the page. */
   url: string | URL;
   file: File | Blob;
-  /** The name to store under; needed for a Blob, which has none. */
+  /** The name to store under; required for a Blob. Default: the name of the File. */
   name?: string;
-  /** Bytes in a chunk where the server names no size. Default 250,000, at most 16 MiB. */
+  /** Bytes in a chunk if the server names no size. Default 250,000, at most 16 MiB. */
   chunksize?: number;
   /**
-   * Default "sha1", which is left out where the page has no means to compute it; one that is
-   * asked for here is never left out.
+   * Default "sha1", which is left out if the page cannot compute it. With a hash that is given
+   * here the upload fails instead, with the code `hash_unavailable`.
    */
   hash?: HashType | "none";
-  /** A token or a ticket, for a server that asks for one. It goes into the metadata as "token". */
+  /** A token or a ticket, if the server requires one. It is sent in the metadata as "token". */
   token?: string;
   /** The same as `token`. */
   ticket?: string;
   /** Cancels the upload. */
   signal?: AbortSignal;
-  /** Milliseconds without any sign of life before the upload fails. Default 60,000. */
+  /** Milliseconds without any activity after which the upload fails. Default 60,000. */
   timeout?: number;
   /**
-   * Where hash_worker.js is, with vendor/ beside it; default beside this script. `false`: read
-   * and hash on the page's own thread.
+   * The URL of hash_worker.js, with vendor/ beside it; default: beside this script. `false`: read
+   * and hash on the page's thread.
    */
   worker?: string | URL | false;
-  /** Called for each error signal of the server, as it comes. */
+  /** Called for each error signal of the server. */
   onerror?: (signal: ErrorSignal) => void;
 }
 
@@ -56,10 +56,10 @@ export interface Progress {
 }
 
 export interface Receipt {
-  /** The name under which the file stands where the server tells it, else the name sent. */
+  /** The name of the stored file, if the server reports it; else the name that was sent. */
   name: string;
   size: number;
-  /** The hash that the server was given to compare, or null where there was none. */
+  /** The hash that was sent for comparison, or null. */
   hash: { type: HashType; value: string } | null;
   seconds: number;
 }
@@ -71,11 +71,11 @@ export interface UploadOptions extends TransferOptions {
 
 /**
  * A promise of the receipt, and an async iterator of the progress. The iterator gives the latest
- * progress only, ends with the upload, and throws the UploadError of one that failed. To leave
- * the loop early does not cancel the upload.
+ * progress only, ends with the upload, and throws the UploadError of one that failed. Leaving the
+ * loop early does not cancel the upload.
  */
 export interface Upload extends PromiseLike<Receipt>, AsyncIterable<Progress> {
-  /** Ends the upload as a failure with the code `aborted`; does nothing after its end. */
+  /** Ends the upload with the error code `aborted`; does nothing after its end. */
   abort(): void;
   readonly done: Promise<Receipt>;
   catch: Promise<Receipt>["catch"];
@@ -84,22 +84,22 @@ export interface Upload extends PromiseLike<Receipt>, AsyncIterable<Progress> {
 
 /** An upload that did not succeed. */
 export class UploadError extends Error {
-  /** Every error signal, never empty; the last one is why it ended. */
+  /** Every error signal, never empty; the last one is the reason. */
   readonly signals: ErrorSignal[];
-  /** That of the last signal; `error` where it has none. */
+  /** The code of the last signal; "error" if it has none. */
   readonly code: string;
   /** The sentence of the last signal. */
   readonly reason: string;
 }
 
-/** Upload one file. Throws TypeError for wrong options; all else is told by the promise. */
+/** Upload one file. Throws TypeError for invalid options; other failures reject the promise. */
 export function upload(options: UploadOptions): Upload;
 
 export interface GalileoSendOptions extends TransferOptions {
   /** Called after each chunk with the ratio sent, 0 to 1. */
   onchunk?: (ratio: number) => void;
   onsuccess?: () => void;
-  /** Called with every error signal, at least one. Of this and `onsuccess` one is called, once. */
+  /** Called with every error signal, at least one. Either this or `onsuccess` is called, once. */
   onfailure?: (signals: ErrorSignal[]) => void;
   /** Called last, when the connection is closed. */
   onclose?: () => void;

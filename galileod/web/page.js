@@ -1,54 +1,54 @@
-// The upload page: what was chosen, dropped or pasted goes into the queue, and the list shows how
-// it stands. The server puts its limits into the attributes of <body>.
+// The upload page: files that are chosen, dropped or pasted go into the queue, and the list shows
+// the state of each. The server puts its limits into the attributes of <body>.
 
 import { upload } from "./galileo.js";
+import { Credential } from "./page_credential.js";
 import { filesOf } from "./page_drop.js";
-import { Proof } from "./page_proof.js";
 import { Queue, hasEnded, mayRetry } from "./page_queue.js";
 import { Row } from "./page_row.js";
 import { amountText, countText, endText, sizeText } from "./page_words.js";
 
-const PAINT = 250; // ms between two looks of the page: more often than that nobody reads
-const ANNOUNCE = 1_000; // ms that ends are gathered for a screen reader
-const ROWS_AT_ONCE = 500; // made before the browser may do something else
-const SHOWN = 200; // rows from the top that are always to be seen, as page.css has it
-const SMALL = 2 ** 20; // bytes; a file of so many is hashed in a few milliseconds
+const PAINT = 250; // ms between two updates of the page
+const ANNOUNCE = 1_000; // ms for which results are collected for one announcement
+const ROWS_AT_ONCE = 500; // made before the browser gets a turn
+const SHOWN = 200; // rows at the top that are always visible; page.css has the same number
+const SMALL = 2 ** 20; // bytes that are hashed in a few milliseconds
 
 const byId = (id) => document.getElementById(id);
 const { dataset } = document.body;
 const largest = Number(dataset.maxFileSize);
-// Relative to the page's folder, so that a proxy may put all of it below a path of its own.
+// Relative to the page, so that a proxy may serve all of it below a path prefix.
 const url = new URL(`./${dataset.path.slice(1)}`, document.baseURI);
 const title = document.title;
 
-/** A worker of its own is for a file that takes a while; a small one is hashed before it starts. */
+/** Starting a Worker takes longer than hashing a small file on the page. */
 const workerFor = ({ size }) => (size > SMALL ? undefined : false);
 
 function send(file, onprogress) {
-  const { value } = proof;
+  const { value } = credential;
   const token = value ?? undefined;
   const sending = upload({ url, file, onprogress, token, worker: workerFor(file) });
-  // Before the queue hears of it, which then waits for another one.
+  // Registered before the queue's handler, which then finds no credential and waits for one.
   sending.catch(({ code }) => {
-    if (code === "unauthorized") proof.refused(value);
+    if (code === "unauthorized") credential.refused(value);
   });
   return sending;
 }
 
-const needed = dataset.auth !== "none";
+const required = dataset.auth !== "none";
 const queue = new Queue({
   send,
   largest,
   onchange,
-  proof: () => (needed ? proof.value : true),
+  credential: () => (required ? credential.value : ""),
 });
-const proof = new Proof(byId("proof"), { needed, onchange: () => queue.go() });
+const credential = new Credential(byId("credential"), { required, onchange: () => queue.start() });
 
-/* Showing. */
+/* Display. */
 
-const rows = new Map(); // upload → Row; it is behind queue.uploads while rows are being made
+const rows = new Map(); // upload → Row; shorter than queue.uploads while rows are being made
 const changed = new Set();
-const ended = new Set(); // not announced yet
+const ended = new Set(); // uploads that are not announced yet
 let painting = null;
 let painted = -PAINT;
 let announcing = null;
@@ -61,7 +61,7 @@ function onchange(changedUpload) {
   announcing ??= setTimeout(announce, ANNOUNCE);
 }
 
-/** Whoever pressed a button shall see at once what it does. */
+/** Show the effect of a button at once. */
 function paintSoon() {
   clearTimeout(painting);
   painting = setTimeout(paint);
@@ -96,10 +96,10 @@ function paintTotal() {
   show(byId("cancel-all"), queue.active);
   show(byId("retry-all"), !queue.active && retriable > 1);
   byId("more").hidden = unseen === 0 || byId("uploads").classList.contains("all");
-  byId("unseen").textContent = `${unseen} more that wait or are stored.`;
+  byId("unseen").textContent = `${unseen} more, waiting or stored.`;
   const percent = sum.of > 0 ? Math.floor((100 * sum.sent) / sum.of) : 0;
   document.title = queue.active ? `${percent}% · ${title}` : title;
-  // Only while it is needed: with such a handler some browsers keep no page for going back.
+  // Only while uploads run: with such a handler browsers do not cache the page for Back.
   const listen = queue.active ? addEventListener : removeEventListener;
   listen("beforeunload", keep);
 }
@@ -111,17 +111,17 @@ function show(button, visible) {
 
 function keep(event) {
   event.preventDefault(); // the browser asks whether to leave
-  event.returnValue = true; // likewise, in older ones
+  event.returnValue = true; // the same for older browsers
 }
 
 function announce() {
   announcing = null;
-  const told = [...ended].filter(hasEnded); // some may have been begun again
+  const results = [...ended].filter(hasEnded); // some may have been started again
   ended.clear();
-  if (told.length > 0) byId("announce").textContent = endText(told);
+  if (results.length > 0) byId("announce").textContent = endText(results);
 }
 
-/** Make rows for what has none, a few at a time: ten thousand at once would freeze the page. */
+/** Make the missing rows, some at a time: ten thousand at once would freeze the page. */
 function list() {
   const fragment = document.createDocumentFragment();
   for (const each of queue.uploads.slice(rows.size, rows.size + ROWS_AT_ONCE)) {
@@ -136,7 +136,7 @@ function list() {
   if (rows.size < queue.uploads.length) setTimeout(list);
 }
 
-/* Choosing. */
+/* Choosing files. */
 
 function add(files) {
   byId("notice").textContent = "";
@@ -149,9 +149,11 @@ async function addFrom(transfer) {
   byId("notice").textContent = "Looking for files…";
   const { files, unreadable } = await finding;
   add(files);
-  const lost = unreadable === 1 ? "1 thing" : `${unreadable} things`;
-  if (unreadable > 0) byId("notice").textContent = `${lost} could not be read, and stayed out.`;
-  else if (files.length === 0) byId("notice").textContent = "There was no file in it.";
+  const skipped = unreadable === 1 ? "1 item" : `${unreadable} items`;
+  let notice = "";
+  if (unreadable > 0) notice = `${skipped} could not be read and will not be sent.`;
+  else if (files.length === 0) notice = "No files were found.";
+  byId("notice").textContent = notice;
 }
 
 function act(what, uploads) {
@@ -162,11 +164,11 @@ function act(what, uploads) {
 for (const input of [byId("files"), byId("folder")]) {
   input.onchange = () => {
     add(input.files);
-    input.value = ""; // so that the same file may be chosen again
+    input.value = ""; // so that the same file can be chosen again
   };
 }
 byId("show-all").onclick = () => {
-  byId("total").focus(); // the button goes
+  byId("total").focus(); // the button that has the focus disappears
   byId("uploads").classList.add("all");
   paintSoon();
 };
@@ -178,24 +180,24 @@ const hasFiles = (transfer) => transfer?.types.includes("Files");
 
 document.addEventListener("dragover", (event) => {
   if (!hasFiles(event.dataTransfer)) return;
-  event.preventDefault(); // it may be dropped here
+  event.preventDefault(); // allows the drop
   event.dataTransfer.dropEffect = "copy";
   byId("drop").toggleAttribute("data-over", true);
 });
 document.addEventListener("dragleave", ({ relatedTarget }) => {
-  // From one element to the next it has not left the page.
+  // Null only when the pointer leaves the page, not when it enters another element.
   if (!relatedTarget) byId("drop").removeAttribute("data-over");
 });
 document.addEventListener("drop", (event) => {
   byId("drop").removeAttribute("data-over");
   if (!hasFiles(event.dataTransfer)) return;
-  event.preventDefault(); // or the browser opens the file
+  event.preventDefault(); // else the browser opens the file
   addFrom(event.dataTransfer);
 });
 document.addEventListener("paste", (event) => {
   if (hasFiles(event.clipboardData)) addFrom(event.clipboardData);
 });
 
-byId("limit").textContent = `Up to ${sizeText(largest)} a file.`;
+byId("limit").textContent = `Up to ${sizeText(largest)} per file.`;
 byId("folder").parentElement.hidden = !("webkitdirectory" in byId("folder"));
 byId("drop").hidden = false;

@@ -1,20 +1,20 @@
-// Files out of what was dropped or pasted, folders included.
+// The files in a drop or a paste, including those in folders.
 
 /**
- * The files in a DataTransfer in their order, and how many things in it could not be read. It
- * must be called while the event is handled: afterwards the browser gives nothing out.
+ * The files in a DataTransfer, in order, and how many items in it could not be read. Must be called
+ * while the event is handled: afterwards the DataTransfer is empty.
  */
 export async function filesOf(transfer) {
   const found = { files: [], unreadable: 0 };
-  const things = [];
+  const items = [];
   for (const item of transfer.items) {
     if (item.kind !== "file") continue;
     const entry = item.webkitGetAsEntry?.();
-    things.push(entry?.isDirectory ? entry : item.getAsFile());
+    items.push(entry?.isDirectory ? entry : item.getAsFile());
   }
-  for (const thing of things) {
-    if (thing instanceof File) found.files.push(thing);
-    else if (thing) await walk(thing, found);
+  for (const item of items) {
+    if (item instanceof File) found.files.push(item);
+    else if (item) await walk(item, found);
     else found.unreadable += 1;
   }
   return found;
@@ -24,20 +24,20 @@ async function walk(folder, found) {
   try {
     for (const entry of await entriesOf(folder)) {
       if (entry.isDirectory) await walk(entry, found);
-      else await take(entry, found);
+      else await addFile(entry, found);
     }
   } catch {
     found.unreadable += 1;
   }
 }
 
-/** All that is in a folder, by name: the browser's order is the file system's, which is none. */
+/** The entries of a folder, sorted by name: the browser gives them in no particular order. */
 async function entriesOf(folder) {
   const reader = folder.createReader();
   const entries = [];
   for (;;) {
-    // They are given out in parts: a hundred at a time in Chromium.
-    const some = await new Promise((yes, no) => reader.readEntries(yes, no));
+    // Each call gives some of them: at most a hundred in Chromium.
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (some.length === 0) return entries.sort((one, other) => byName(one.name, other.name));
     entries.push(...some);
   }
@@ -45,10 +45,10 @@ async function entriesOf(folder) {
 
 const byName = new Intl.Collator("en", { numeric: true }).compare;
 
-async function take(entry, found) {
+async function addFile(entry, found) {
   try {
-    const file = await new Promise((yes, no) => entry.file(yes, no));
-    // It does not know where it lay, as one does that was chosen with its folder.
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    // Set as for a folder that was chosen with the file picker; for dropped files it is empty.
     Object.defineProperty(file, "webkitRelativePath", { value: entry.fullPath.slice(1) });
     found.files.push(file);
   } catch {

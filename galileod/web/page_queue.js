@@ -1,4 +1,4 @@
-// The uploads of the page without its DOM: which run, which wait, and how each of them stands.
+// The uploads of the page, without the DOM: which run, which wait, and the state of each.
 
 import { tooLargeText } from "./page_words.js";
 
@@ -8,18 +8,19 @@ const ENDED = new Set(["stored", "failed", "cancelled"]);
 
 export const hasEnded = ({ state }) => ENDED.has(state);
 
-/** Codes of failures that stay: of a file above the limit, or one that is not what was chosen. */
-const FOR_GOOD = new Set(["too_large", "file_changed", "file_unreadable"]);
+/** Codes of failures that a retry cannot mend: too large, or the file is not what was chosen. */
+const PERMANENT = new Set(["too_large", "file_changed", "file_unreadable"]);
 
-/** Whether there is any use in trying again. */
+/** Whether a retry may succeed. */
 export const mayRetry = ({ state, error }) =>
-  state === "cancelled" || (state === "failed" && !FOR_GOOD.has(error.code));
+  state === "cancelled" || (state === "failed" && !PERMANENT.has(error.code));
 
 /**
- * `send(file, onprogress)` begins an upload, as the client's `upload` does. `largest` is the
- * limit in bytes. `onchange(upload)` is called after each change. `proof()` is what uploads are shown
- * with: while it is null none is begun, and one that the server does not authorize waits again where it
- * has changed since; `go` is called when there is a new one.
+ * `send(file, onprogress)` starts an upload, as the client's `upload` does. `largest` is the limit
+ * in bytes. `onchange(upload)` is called after each change. `credential()` is the one in force:
+ * while it is null no upload is started, and an upload that the server refuses as unauthorized
+ * waits again if the credential has changed since it started. The owner calls `start` when it
+ * changes.
  */
 export class Queue {
   uploads = []; // all that were ever added, in that order
@@ -28,19 +29,19 @@ export class Queue {
   #send;
   #largest;
   #onchange;
-  #proof;
+  #credential;
 
-  constructor({ send, largest, onchange, proof = () => true }) {
+  constructor({ send, largest, onchange, credential = () => "" }) {
     this.#send = send;
     this.#largest = largest;
     this.#onchange = onchange;
-    this.#proof = proof;
+    this.#credential = credential;
   }
 
-  /** Begin what waits, as far as there is room. */
-  go() {
+  /** Start waiting uploads, up to AT_ONCE running. */
+  start() {
     for (const upload of this.#waiting) {
-      if (this.#proof() === null || this.#running.size >= AT_ONCE) return;
+      if (this.#credential() === null || this.#running.size >= AT_ONCE) return;
       this.#waiting.delete(upload);
       this.#start(upload);
     }
@@ -50,28 +51,28 @@ export class Queue {
     return this.#running.size + this.#waiting.size > 0;
   }
 
-  /** Take files in, and give their uploads, each with its `state`. */
+  /** Add files; returns their uploads, each with its `state`. */
   add(files) {
     const added = Array.from(files, (file) => ({ file, name: file.name, size: file.size }));
     for (const upload of added) {
       this.uploads.push(upload);
       this.#enter(upload);
     }
-    this.go();
+    this.start();
     return added;
   }
 
-  /** Try again what failed or was cancelled; before others, since somebody waits for it. */
+  /** Retry uploads that failed or were cancelled, before those that wait: a person asked for it. */
   retry(uploads) {
     const others = [...this.#waiting];
     this.#waiting.clear();
     for (const upload of uploads) if (mayRetry(upload)) this.#enter(upload);
     for (const upload of others) this.#waiting.add(upload);
-    this.go();
+    this.start();
   }
 
   cancel(uploads) {
-    // Those that wait go first, so that none of them is started in between.
+    // Waiting ones first, so that none of them is started in between.
     for (const upload of uploads) {
       if (this.#waiting.delete(upload)) this.#change(upload, { state: "cancelled" });
     }
@@ -93,7 +94,7 @@ export class Queue {
   }
 
   #start(upload) {
-    const shown = this.#proof();
+    const used = this.#credential();
     const sending = this.#send(upload.file, ({ sent, rate }) => {
       const state = sent === upload.size ? "checking" : "sending";
       this.#change(upload, { state, sent, rate });
@@ -104,13 +105,13 @@ export class Queue {
       this.#running.delete(upload);
       if (how.state === "waiting") this.#waiting.add(upload);
       this.#change(upload, { rate: 0, ...how });
-      this.go();
+      this.start();
     };
     sending.then(
       (receipt) => end({ state: "stored", sent: upload.size, receipt }),
       (error) => {
         if (error.code === "aborted") end({ state: "cancelled", error });
-        else if (error.code === "unauthorized" && this.#proof() !== shown) {
+        else if (error.code === "unauthorized" && this.#credential() !== used) {
           end({ state: "waiting", sent: 0 });
         } else end({ state: "failed", error });
       },

@@ -1,9 +1,9 @@
-// One upload in the list: an element made from the template, and kept as the upload stands.
+// One upload in the list: an element made from the template, updated as the upload changes.
 
 import { hasEnded, mayRetry } from "./page_queue.js";
 import { sizeText, statusText } from "./page_words.js";
 
-/** The row of an upload. All text goes in as text: names come from strangers. */
+/** The row of an upload. Names are set as text, never as HTML: they are not trusted. */
 export class Row {
   element;
   #upload;
@@ -28,7 +28,7 @@ export class Row {
     this.paint();
   }
 
-  /** Show how the upload stands now. */
+  /** Show the current state. */
   paint() {
     const { name, cancel, retry, bar, status } = this.#parts;
     const upload = this.#upload;
@@ -40,7 +40,7 @@ export class Row {
     cancel.hidden = hasEnded(upload);
     retry.hidden = !mayRetry(upload);
     if (!held) return;
-    // The button that had the focus may be gone; who uses a keyboard shall not start over.
+    // The focused button may be hidden now; keep the keyboard focus in this row.
     const button = [cancel, retry].find((each) => !each.hidden);
     (button ?? name).focus();
   }

@@ -1,21 +1,21 @@
-// Sizes, rates, times and ends of uploads, in words for the page.
+// The texts of the page: sizes, rates, times and results.
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Sentences for the ends that the client itself sees, and for one that the server tells to those
- * who know what a hash is; the others are the server's own. */
+/** Sentences by failure code: for failures that the client detects, and in place of the server's
+ * sentence about hashes. For other codes the server's sentence is shown. */
 const REASONS = {
-  connection_lost: "The connection was lost before the server had confirmed the file.",
-  connection_failed: "The server cannot be reached, or takes no uploads from this page.",
-  hash_mismatch: "The file was damaged on its way, so it was not stored.",
+  connection_lost: "The connection was lost before the server confirmed the file.",
+  connection_failed: "The server cannot be reached, or does not accept uploads from this page.",
+  hash_mismatch: "The file was damaged during the transfer and was not stored.",
   file_changed: "The file was changed while it was being sent. Choose it again to send it.",
   file_unreadable:
     "The file cannot be read. It may have been changed, moved or deleted since it was chosen." +
     " Choose it again to send it.",
 };
 
-/** Bytes as "0 B", "1.4 MiB", "200 MiB": at most one digit behind the point, and never rounded up
- * to a limit that they are below. */
+/** Bytes as "0 B", "1.4 MiB", "200 MiB": at most one decimal, rounded down, so that a size below
+ * a limit is never shown as the limit. */
 export function sizeText(bytes) {
   let unit = 0;
   let value = bytes;
@@ -27,9 +27,9 @@ export function sizeText(bytes) {
   return `${shown} ${UNITS[unit]}`;
 }
 
-/** Seconds as "8 s", "3 min", "2 h 5 min"; null where nobody can tell. */
+/** Seconds as "8 s", "3 min", "2 h 5 min"; null above a hundred hours and for NaN. */
 export function timeText(seconds) {
-  if (!(seconds < 360_000)) return null; // a hundred hours is no forecast any more; nor is NaN
+  if (!(seconds < 360_000)) return null;
   const whole = Math.max(1, Math.ceil(seconds));
   if (whole < 60) return `${whole} s`;
   const minutes = Math.ceil(seconds / 60);
@@ -38,27 +38,27 @@ export function timeText(seconds) {
   return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ""}`;
 }
 
-/** A rate and what it means for `left` bytes: "3.2 MiB/s, 12 s left". Empty while nothing moves. */
+/** A rate, and the time for `left` bytes: "3.2 MiB/s, 12 s left". Empty below 1 B/s. */
 export function paceText(rate, left) {
   if (!(rate >= 1)) return "";
   const time = timeText(left / rate);
   return `${sizeText(rate)}/s${time && left > 0 ? `, ${time} left` : ""}`;
 }
 
-/** Why a file is not sent at all: it is above the limit. */
+/** Why a file above the limit is not sent. */
 export function tooLargeText(size, largest) {
   const [has, most] = [sizeText(size), sizeText(largest)];
-  if (has !== most) return `Too large: the file has ${has}, and at most ${most} are taken.`;
+  if (has !== most) return `Too large: the file is ${has}, the limit is ${most}.`;
   const exact = (bytes) => `${bytes.toLocaleString("en")} bytes`;
-  return `Too large: the file has ${exact(size)}, and at most ${exact(largest)} are taken.`;
+  return `Too large: the file is ${exact(size)}, the limit is ${exact(largest)}.`;
 }
 
 /** Why an upload failed. */
 export function reasonText({ code, reason }) {
-  return Object.hasOwn(REASONS, code) ? REASONS[code] : reason; // the code comes from a server
+  return Object.hasOwn(REASONS, code) ? REASONS[code] : reason; // the code is not trusted
 }
 
-/** How an upload stands, in words. */
+/** The state of an upload. */
 export function statusText({ state, file, size, sent, rate, late, error, receipt }) {
   switch (state) {
     case "waiting":
@@ -66,21 +66,21 @@ export function statusText({ state, file, size, sent, rate, late, error, receipt
     case "sending":
       return paceText(rate, size - sent) || (sent ? "Sending" : "Connecting");
     case "checking":
-      return "Sent, being checked and stored";
+      return "Sent, being verified and stored";
     case "stored": {
       const how = receipt.hash ? "Stored, verified" : "Stored, size verified";
-      // A name that was only written in another Unicode form looks the same, and is.
+      // Names that differ only in their Unicode normalization look the same.
       const renamed = receipt.name.normalize() !== file.name.normalize();
       return renamed ? `${how}, as ${receipt.name}` : how;
     }
     case "cancelled":
-      return late ? "Cancelled. The server may have stored the file all the same." : "Cancelled";
+      return late ? "Cancelled, but the server may have stored the file." : "Cancelled";
     default:
       return reasonText(error);
   }
 }
 
-/** Of `all` uploads, how many are where; `count` is by state. */
+/** How many of `all` uploads are stored, failed, cancelled; `count` is by state. */
 export function countText(all, count) {
   const parts = [`${count.stored} of ${all} stored`];
   for (const state of ["failed", "cancelled"]) {
@@ -89,20 +89,20 @@ export function countText(all, count) {
   return parts.join(", ");
 }
 
-/** Bytes stored or sent `of` those that shall be, and the pace while there is more to come. */
+/** Bytes sent `of` all, and the rate while uploads are active; then the bytes stored. */
 export function amountText({ sent, of, rate, active }) {
   if (!active) return sent > 0 ? `${sizeText(sent)} stored` : "";
   const pace = paceText(rate, of - sent);
   return `${sizeText(sent)} of ${sizeText(of)}${pace && `, ${pace}`}`;
 }
 
-/** What a screen reader says of uploads that have ended, one or many. */
+/** What a screen reader announces when uploads have ended. */
 export function endText(uploads) {
   if (uploads.length === 1) return `${uploads[0].name}: ${statusText(uploads[0])}`;
-  const said = [];
+  const parts = [];
   for (const state of ["stored", "failed", "cancelled"]) {
     const number = uploads.filter((upload) => upload.state === state).length;
-    if (number) said.push(`${number} ${state}`);
+    if (number) parts.push(`${number} ${state}`);
   }
-  return `${uploads.length} files ended: ${said.join(", ")}`;
+  return `${uploads.length} files finished: ${parts.join(", ")}`;
 }

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from browser.chromium import MISSING, find_browser, running_browser
+from browser.files import Write
 from browser.line import Line
-from browser.tab import ADD_CHOICE, Tab, UploadPage, http
+from browser.tab import ADD_CHOICE, OpenPage, Tab, UploadPage, http
+from helpers.clients import some_bytes, unique_name
 from helpers.daemon import Daemon
 from playwright.sync_api import Browser
 
@@ -76,5 +79,23 @@ def upload_page(new_tab: MakeTab) -> Callable[..., UploadPage]:
 
     def make(daemon: Daemon, *, port: int | None = None, **options: object) -> UploadPage:
         return UploadPage(new_tab(**options), http(daemon, port))
+
+    return make
+
+
+@pytest.fixture
+def page(host: Daemon, upload_page: OpenPage) -> UploadPage:
+    return upload_page(host)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Call it to write a file; the name is one that nothing else has, unless it is given."""
+
+    def make(size: int, name: str | None = None, *, seed: int = 0) -> Path:
+        path = tmp_path / (name or unique_name())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(some_bytes(size, seed))
+        return path
 
     return make

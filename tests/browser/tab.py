@@ -1,6 +1,6 @@
 """A tab of the browser that holds the page to its word: whatever it complains of fails the test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,3 +104,6 @@ class UploadPage:
 
 
 STATES: Final = "rows => rows.map((row) => row.dataset.state)"
+
+OpenPage = Callable[..., UploadPage]
+"""Opens the page of a daemon; see the fixture `upload_page`."""

@@ -9,12 +9,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from browser.line import Line
 from browser.scenes import SCENES, play
-from browser.tab import Tab, UploadPage, http
+from browser.tab import OpenPage, Tab, UploadPage, http
 from helpers.clients import some_bytes, unique_name
 from helpers.daemon import Daemon, poll
 from playwright.sync_api import FileChooser, expect
-
-OpenPage = Callable[..., UploadPage]
 
 STATES: Final = {
     "empty": [],

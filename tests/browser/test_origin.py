@@ -77,7 +77,7 @@ def test_a_page_of_another_origin_is_refused(
     foreign.expect_complaint("WebSocket connection to")
     ending = foreign.page.evaluate(UPLOAD, http(host))
     assert ending["code"] == "connection_failed"
-    assert "takes no uploads from this page" in ending["reason"]
+    assert "does not accept uploads from this page" in ending["reason"]
     host.wait_for("connection.refused")
     assert not host.find("upload.started")
     assert not host.visible()

@@ -1,11 +1,7 @@
 """What the upload page's Content-Security-Policy keeps out."""
 
-from collections.abc import Callable
-
-from browser.tab import UploadPage
+from browser.tab import OpenPage
 from helpers.daemon import Daemon
-
-OpenPage = Callable[..., UploadPage]
 
 INJECTIONS = {
     "inline-script": (

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -48,3 +49,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def process() -> Process:
     """`galileo-send` as a process of its own."""
     return run_process
+
+
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Larger than what the kernel holds for a reader that does not read; zeros, on no disk."""
+    path = tmp_path_factory.mktemp("large") / "a.bin"
+    path.touch()
+    os.truncate(path, 32 * 1024 * 1024)
+    return path

@@ -35,10 +35,10 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("", "no address"),
-        ("host:8750", "no address"),
-        ("/upload", "no address"),
-        ("ftp://host/", "no address"),
+        ("", "not a supported URL"),
+        ("host:8750", "not a supported URL"),
+        ("/upload", "not a supported URL"),
+        ("ftp://host/", "not a supported URL"),
         ("ws://", "no host"),
         ("ws:///upload", "no host"),
         ("ws://host:0/", "from 1 to 65535"),
@@ -53,8 +53,8 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
         ("ws+unix:", "absolute path"),
         ("ws+unix:/" + "a" * 107, "absolute path"),
         ("ws+unix:/a:b", "slash"),
-        ("wss://me:hunter2@host/", "must not have a user"),
-        ("wsx://me:hunter2@host/", "no address"),
+        ("wss://me:hunter2@host/", "must not contain a user name"),
+        ("wsx://me:hunter2@host/", "not a supported URL"),
     ],
 )
 def test_what_is_no_url_to_send_to_is_told(url: str, said: str) -> None:
@@ -158,7 +158,7 @@ def test_a_proxy_that_cannot_be_is_an_error(text: str) -> None:
     with pytest.raises(AddressError) as wrong:
         find_proxy(parse_url("ws://h"), {"http_proxy": text})
     assert str(wrong.value) == (
-        f'$http_proxy has "{text}", which is no proxy that can be used. '
+        f'$http_proxy has "{text}", which is not a supported proxy. '
         'Expected something like "http://host:3128".'
     )
     with pytest.raises(AddressError, match=r"^\$ALL_PROXY has "):

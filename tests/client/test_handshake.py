@@ -146,7 +146,7 @@ async def test_an_upgrade_that_was_not_asked_for_is_none(old: bytes, new: bytes)
         ("503 No\nRetry-After: 999999999\n\n", 503, MAX_RETRY_AFTER, "HTTP 503."),
         ("503 No\nRetry-After: Mon, 01 Jan 2029 00:00:00 GMT\n\n", 503, None, "HTTP 503."),
         ("503 No\nRetry-After: -1\n\n", 503, None, "HTTP 503."),
-        ("301 No\nLocation: wss://b.example/\n\n", 301, None, "It points to wss://b.example/:"),
+        ("301 No\nLocation: wss://b.example/\n\n", 301, None, "It redirects to wss://b.example/:"),
         ("403 No\nContent-Type: text/html\n\nForbidden", 403, None, "HTTP 403. Check"),
         ("502 No\n\n<html>", 502, None, "HTTP 502. Try again later."),
         ("400 No\nContent-Length: 99\n\nCut off", 400, None, "HTTP 400 (Cut off). Check the URL."),
@@ -166,9 +166,9 @@ async def test_a_refusal_is_told_in_a_sentence(
 @pytest.mark.parametrize(
     ("answer", "sentence", "transient"),
     [
-        ("", "closed the connection without an answer", True),
-        ("HTT", "closed the connection without an answer", True),
-        ("HTTP/1.1 101 Swi", "closed the connection without an answer", True),
+        ("", "closed the connection without a response", True),
+        ("HTT", "closed the connection without a response", True),
+        ("HTTP/1.1 101 Swi", "closed the connection without a response", True),
         ("220 mail.example ESMTP\n", "does not speak HTTP", False),
         ("HTTP/1.1 200 OK\nA: " + "x" * MAX_HEAD, "does not speak HTTP", False),
     ],
@@ -202,7 +202,10 @@ async def test_a_proxy_is_asked_for_a_connection(host: str, target: str, status:
     ("answer", "sentence"),
     [
         ("HTTP/1.1 407 Who\n\n", "The proxy proxy.example:3128 answered with HTTP 407"),
-        ("HTTP/1.1 200 OK\n\nhello", "The proxy proxy.example:3128 spoke out of turn"),
+        (
+            "HTTP/1.1 200 OK\n\nhello",
+            "The proxy proxy.example:3128 sent data before the client did",
+        ),
     ],
 )
 async def test_a_proxy_that_does_not_connect_is_told(answer: str, sentence: str) -> None:

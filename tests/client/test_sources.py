@@ -13,9 +13,9 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from galileod.client.content import base_name, open_source
 from galileod.client.errors import OptionError, SourceError
-from galileod.client.opening import name_of, open_source
-from galileod.client.sources import WORTH_A_THREAD, Source, StreamSource
+from galileod.client.sources import THREAD_THRESHOLD, Source, StreamSource
 
 
 async def all_of(source: Source, at_most: int = 1000) -> bytes:
@@ -40,10 +40,10 @@ async def test_bytes_are_sent_without_a_copy(kind: type[bytes]) -> None:
     data = kind(bytes(range(256)) * 1000)
     async with open_source(data, "a.bin") as source:
         assert (source.name, source.size) == ("a.bin", 256_000)
-        first = await source.read(WORTH_A_THREAD, lambda _: None)
+        first = await source.read(THREAD_THRESHOLD, lambda _: None)
         assert isinstance(first, memoryview)
-        assert bytes(first) == bytes(data[:WORTH_A_THREAD])
-        assert await all_of(source, WORTH_A_THREAD) == bytes(data[WORTH_A_THREAD:])
+        assert bytes(first) == bytes(data[:THREAD_THRESHOLD])
+        assert await all_of(source, THREAD_THRESHOLD) == bytes(data[THREAD_THRESHOLD:])
 
 
 async def test_a_view_of_larger_items_is_its_bytes() -> None:
@@ -148,7 +148,7 @@ async def test_a_pipe_needs_a_size() -> None:
 
 
 async def test_a_size_that_is_not_so_is_told() -> None:
-    with pytest.raises(SourceError, match="a has 4 bytes, and not 5"):
+    with pytest.raises(SourceError, match="a has 4 bytes, not 5"):
         async with open_source(b"data", "a", 5):
             pass
 
@@ -158,8 +158,8 @@ async def test_what_is_no_ordinary_file_is_told_and_not_waited_for(tmp_path: Pat
     (tmp_path / "folder").mkdir()
     before = os.listdir("/proc/self/fd")
     for name, sentence in [
-        ("fifo", "is no ordinary file."),
-        ("folder", "is a folder."),
+        ("fifo", "is not a regular file."),
+        ("folder", "is a directory."),
         ("missing", "cannot be read: No such file or directory."),
     ]:
         path = str(tmp_path / name)
@@ -174,4 +174,4 @@ async def test_what_is_no_ordinary_file_is_told_and_not_waited_for(tmp_path: Pat
     [("a/b.txt", "b.txt"), ("a/b/", "b"), ("a/./b", "b"), ("a/b/..", "a"), ("/", "unnamed")],
 )
 def test_a_path_is_sent_under_its_last_part(path: str, name: str) -> None:
-    assert name_of(path) == name
+    assert base_name(path) == name

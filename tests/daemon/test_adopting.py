@@ -143,16 +143,19 @@ async def test_a_turn_is_counted_as_it_was_given_though_shares_change_meanwhile(
     given = list[int]()
 
     async def upload() -> None:
-        with MemoryAccount(pool, "somebody") as account:
-            given.append(await account.turn())
+        account = MemoryAccount(pool, "somebody")
+        given.append(await account.turn())
+        account.settle(0)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(upload)
         left = trio.CancelScope()
 
         async def leaving() -> None:
-            with left, MemoryAccount(pool, "somebody") as account:
+            account = MemoryAccount(pool, "somebody")
+            with left:
                 await account.turn()
+            account.settle(0)
 
         await wait_all_tasks_blocked()
         nursery.start_soon(leaving)

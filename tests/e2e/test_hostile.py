@@ -8,23 +8,19 @@ from typing import Final, Literal
 
 import pytest
 from attrs import frozen
-from helpers.clients import (
+from helpers.clients import check_serves, read_all, read_head, request, unique_name
+from helpers.daemon import Daemon, poll
+from helpers.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
     PING,
     PONG,
     TEXT,
-    check_serves,
     frame,
     frame_header,
-    read_all,
-    read_head,
-    request,
     signal_frame,
-    unique_name,
 )
-from helpers.daemon import Daemon, poll
 
 Stage = Literal["accepted", "upgraded", "uploading"]
 """How far the connection has come in order before the hostile bytes: no further than TCP, up to

@@ -7,21 +7,19 @@ from typing import Final
 
 import pytest
 from helpers.clients import (
-    TEXT,
     Reply,
     ask,
     check_serves,
     expect_ready,
-    frame_header,
     open_websocket,
     read_all,
     read_head,
     request,
     say,
-    signal_frame,
     unique_name,
 )
 from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.frames import TEXT, frame_header, signal_frame
 from websockets.exceptions import InvalidStatus
 
 KIB: Final = 1024

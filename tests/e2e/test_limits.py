@@ -9,21 +9,19 @@ from pathlib import Path
 
 import pytest
 from helpers.clients import (
-    BINARY,
     HashClaim,
     JavaScriptClient,
     arrived,
     check_serves,
     expect_fault,
     expect_ready,
-    frame_header,
     open_websocket,
     request,
     say,
-    signal_frame,
     some_bytes,
 )
 from helpers.daemon import GALILEOD, Daemon, Daemons, poll, run_galileod
+from helpers.frames import BINARY, frame_header, signal_frame
 
 KIB = 1024
 

@@ -1,16 +1,8 @@
 """What clients prove themselves with stands neither in the log nor in an answer."""
 
-from helpers.clients import (
-    BINARY,
-    CONTINUATION,
-    PING,
-    TEXT,
-    frame,
-    read_all,
-    request,
-    signal_frame,
-)
+from helpers.clients import read_all, request
 from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.frames import BINARY, CONTINUATION, PING, TEXT, frame, signal_frame
 
 SECRET = "s3cr3tT1ck3t"  # noqa: S105  the point
 TICKET = f"ticket={SECRET}"

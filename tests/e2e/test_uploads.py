@@ -7,36 +7,31 @@ import socket
 import stat
 import struct
 import tempfile
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
 from helpers.clients import (
-    BINARY,
     CLIENTS,
     SERVER_CHUNK,
     Client,
     HashClaim,
     JavaScriptClient,
-    PerlClient,
     check_grants,
     check_serves,
-    expect_fault,
     expect_ready,
-    frame,
     hear,
     open_websocket,
     read_head,
     request,
     say,
-    signal_frame,
     some_bytes,
     unique_name,
 )
 from helpers.daemon import Daemon, Daemons, poll
+from helpers.frames import BINARY, frame, signal_frame
 from websockets.exceptions import ConnectionClosed
 
 MIB: Final = 1024 * 1024
@@ -64,12 +59,6 @@ def same_content(one: Path, other: Path) -> bool:
             if block != right.read(MIB):
                 return False
         return not right.read(1)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with Daemon(tmp_path_factory.mktemp("plain")) as daemon:
-        yield daemon.start()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -200,147 +189,6 @@ def test_a_hundred_uploads_at_once_are_all_stored(plain: Daemon) -> None:
     for name, (_, data) in zip(names, clients, strict=True):
         assert (plain.directory / name).read_bytes() == data
     assert poll("an empty spool", lambda: not plain.spooled())
-
-
-@pytest.mark.parametrize("upper", [False, True], ids=["lower", "upper"])
-@pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512", "blake2b"])
-def test_a_right_hash_is_accepted_in_either_case(plain: Daemon, kind: str, *, upper: bool) -> None:
-    data = some_bytes(1_500_000)
-    claim = HashClaim.of(data, kind)
-    if upper:
-        claim = HashClaim(claim.type.upper(), claim.value.upper())
-    client = PerlClient(plain.url, data, claim=claim)
-    outcome = client.run()
-    assert outcome.ending == "stored", outcome
-    line = plain.wait_for("upload.stored", name=client.name)
-    assert line["hash_verified"] is True
-    assert line["sha1"] == HashClaim.of(data, "sha1").value
-
-
-def _flipped(claim: HashClaim) -> HashClaim:
-    return HashClaim(claim.type, f"{int(claim.value[0], 16) ^ 1:x}{claim.value[1:]}")
-
-
-DATA: Final = some_bytes(600_000)
-
-
-@pytest.mark.parametrize("kind", CLIENTS)
-@pytest.mark.parametrize(
-    ("claim", "declared", "code"),
-    [
-        *[
-            pytest.param(_flipped(HashClaim.of(DATA, kind)), None, "hash_mismatch", id=kind)
-            for kind in ("sha1", "sha256", "sha512", "blake2b")
-        ],
-        pytest.param(HashClaim("sha1", ""), None, "hash_mismatch", id="empty hash"),
-        pytest.param(HashClaim("sha1", "g" * 40), None, "hash_mismatch", id="no hex"),
-        pytest.param(HashClaim.of(DATA, "md5"), None, "unsupported_hash", id="md5"),
-        pytest.param(HashClaim("shake_128", "00"), None, "unsupported_hash", id="shake_128"),
-        pytest.param(HashClaim("", ""), None, "unsupported_hash", id="empty type"),
-        pytest.param(None, len(DATA) + 1, "size_mismatch", id="one byte missing"),
-        pytest.param(None, len(DATA) - 1, "size_mismatch", id="one byte too many"),
-        pytest.param(None, 2**40, "too_large", id="a terabyte declared"),
-    ],
-)
-def test_what_does_not_hold_is_refused_and_leaves_nothing(
-    plain: Daemon, kind: type[Client], claim: HashClaim | None, declared: int | None, code: str
-) -> None:
-    client = kind(plain.url, DATA, claim=claim, declared=declared)
-    outcome = client.run()
-    assert (outcome.ending, outcome.code) == ("failed", code)
-    assert client.name not in plain.visible()
-    assert poll("an empty spool", lambda: not plain.spooled())
-    line = plain.wait_for("upload.failed", peer=outcome.peer, name=client.name)
-    assert line["code"] == code
-    assert line["reason"] == outcome.errors[-1]["error"]
-    assert line["received"] <= len(DATA)
-
-
-def test_a_hash_may_be_demanded(daemon: Daemons) -> None:
-    host = daemon({"hash": {"required": True}})
-    without = JavaScriptClient(host.url, DATA).run()
-    assert (without.ending, without.code) == ("failed", "hash_required")
-    assert not host.visible()
-    assert poll("an empty spool", lambda: not host.spooled())
-    assert JavaScriptClient(host.url, DATA, claim=HashClaim.of(DATA, "sha256")).run().code is None
-    assert len(host.visible()) == 1
-
-
-@pytest.fixture(scope="module", params=["rename", "reject", "replace"])
-def on_conflict(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def conflicting(on_conflict: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    settings = {"storage": {"on_conflict": on_conflict}}
-    with Daemon(tmp_path_factory.mktemp(on_conflict), settings) as daemon:
-        yield daemon.start()
-
-
-STORED_AFTER_CONFLICT: Final = {
-    "rename": {".tar.gz": b"first", ".tar (1).gz": b"second", ".tar (2).gz": b"third"},
-    "reject": {".tar.gz": b"first"},
-    "replace": {".tar.gz": b"third"},
-}
-
-
-def told_after_conflict(stem: str) -> Mapping[str, Sequence[Mapping[str, str]]]:
-    """What `close` says beside: the name, where it is not the one that was sent."""
-    return {
-        "rename": [{}, {"name": f"{stem}.tar (1).gz"}, {"name": f"{stem}.tar (2).gz"}],
-        "reject": [{}],
-        "replace": [{}, {}, {}],
-    }
-
-
-def test_a_name_that_is_taken_is_dealt_with_as_configured(
-    conflicting: Daemon, on_conflict: str
-) -> None:
-    stem = uuid.uuid4().hex
-    outcomes = [
-        JavaScriptClient(conflicting.url, data, f"{stem}.tar.gz").run()
-        for data in (b"first", b"second", b"third")
-    ]
-    expected = STORED_AFTER_CONFLICT[on_conflict]
-    stored = {
-        name.removeprefix(stem): path.read_bytes()
-        for name, path in conflicting.visible().items()
-        if name.startswith(stem)
-    }
-    assert stored == expected
-    later = {"conflict"} if on_conflict == "reject" else {None}
-    assert {outcome.code for outcome in outcomes[1:]} == later
-    told = [outcome.close for outcome in outcomes if outcome.ending == "stored"]
-    assert told == [{"close": True, **name} for name in told_after_conflict(stem)[on_conflict]]
-    if on_conflict != "reject":
-        paths = [
-            conflicting.wait_for("upload.stored", peer=outcome.peer)["path"] for outcome in outcomes
-        ]
-        last = [".tar.gz"] * 3 if on_conflict == "replace" else list(expected)
-        assert paths == [str(conflicting.directory / (stem + end)) for end in last]
-
-
-def test_two_uploads_of_one_name_at_once_end_as_configured(
-    conflicting: Daemon, on_conflict: str
-) -> None:
-    name = unique_name()
-    with open_websocket(conflicting.url) as websocket:
-        say(websocket, name=name, size=5)
-        expect_ready(websocket)
-        assert JavaScriptClient(conflicting.url, b"other", name).run().ending == "stored"
-        websocket.send(b"first")
-        expect_ready(websocket)
-        say(websocket, finished=True)
-        if on_conflict == "reject":
-            expect_fault(websocket, "conflict")
-        elif on_conflict == "rename":
-            assert hear(websocket) == {"close": True, "name": name.replace(".", " (1).")}
-        else:
-            assert hear(websocket) == {"close": True}
-    content = b"first" if on_conflict == "replace" else b"other"
-    assert (conflicting.directory / name).read_bytes() == content
-    assert poll("an empty spool", lambda: not conflicting.spooled())
 
 
 def test_files_and_state_have_the_modes_that_are_promised(plain: Daemon) -> None:

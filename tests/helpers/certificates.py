@@ -30,3 +30,10 @@ def make_certificate(folder: Path, authority: trustme.CA | None = None) -> Certi
     made.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     authority.cert_pem.write_to_path(made.authority)
     return made
+
+
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """The context of a server with a certificate of `authority` for localhost."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context

@@ -1,4 +1,4 @@
-"""All that a receiver knows, for tests that nothing of it has changed."""
+"""The whole state of a receiver, to check that a step changed nothing."""
 
 from galileod.protocol.receiver import UploadReceiver
 
@@ -13,6 +13,6 @@ def receiver_facts(receiver: UploadReceiver) -> list[object]:
         window.outstanding,
         window.promised,
         window.limit,
-        receiver._end_ready_out,
+        receiver._asked_finished,
         receiver._empty_chunks,
     ]

@@ -1,6 +1,6 @@
 """Uploads over links of all kinds onto one disk, in simulated time.
 
-The server is the session's loop around a `Pacer` and nothing else: grant, store, grant again. A
+The server is the loop of a transfer around a `Pacer` and nothing else: grant, store, grant again. A
 link has no loss and no slow start of its own. What a link does to a chunk by chance comes from a
 seed, so a run is the same every time. Sizes are bytes, times are seconds.
 """
@@ -146,7 +146,7 @@ class Paths:
     def _grant(self, upload: Upload) -> None:
         window, pacer = upload.window, upload.pacer
         while window.outstanding < self._bounds.max_in_flight:
-            promised = window.promised if window.outstanding else 0
+            promised = window.promised
             credit = pacer.credit(promised, max(0, self.memory - promised))
             if not credit:
                 break

@@ -340,3 +340,26 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
             if not data:
                 return
             ways[sock].sendall(data)
+
+
+def after_upgrade(script: Script) -> Script:
+    """Accepts the upgrade, reads the metadata, and runs the script."""
+
+    def run(peer: Peer) -> None:
+        peer.accept()
+        peer.hear()
+        script(peer)
+
+    return run
+
+
+def says(*frames: tuple[int, bytes]) -> Script:
+    """Sends frames, and reads on until the client closes."""
+
+    def script(peer: Peer) -> None:
+        for opcode, payload in frames:
+            peer.frame(opcode, payload)
+        peer.goodbye()
+        peer.wait_for_end()
+
+    return after_upgrade(script)

@@ -1,8 +1,9 @@
-"""SIGHUP to a daemon whose configuration was rewritten."""
+"""SIGHUP to a daemon whose configuration was rewritten, and an upload to see what is in force."""
 
 import signal
 import tomllib
 
+from helpers.clients import JavaScriptClient
 from helpers.daemon import Daemon, Settings, poll, write_config
 
 
@@ -29,3 +30,8 @@ def rewrite(host: Daemon, settings: Settings) -> None:
 def reload(host: Daemon, settings: Settings) -> dict[str, object]:
     rewrite(host, settings)
     return hang_up(host, "config.reloaded")
+
+
+def code(host: Daemon, size: int = 10, name: str | None = None) -> str | None:
+    """How an upload without a hash fails, or None."""
+    return JavaScriptClient(host.url, bytes(size), name).run().code

@@ -1,13 +1,15 @@
-"""`galileo-send` as tests run it."""
+"""`galileo-send` as tests run it, and what it is given to send."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import trio
 from helpers.daemon import DEADLINE
 
 from galileod.client.command.main import main
@@ -50,3 +52,38 @@ def run_process(
         env={**os.environ, **(environ or {})},
         check=False,
     )
+
+
+def files_in(folder: Path, *names: str) -> list[Path]:
+    """Files of these names, each with another content."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.write_bytes(f"content of {path.name}".encode("utf-8", "surrogateescape"))
+    return paths
+
+
+def objects(output: str | bytes) -> list[dict[str, Any]]:
+    """The lines of `--json`."""
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def shell(line: str, *arguments: str | Path) -> "subprocess.CompletedProcess[bytes]":
+    """The command, which is `"$@"` in the line."""
+    run = ["sh", "-c", line, "sh", GALILEO_SEND, *arguments]
+    return subprocess.run(run, capture_output=True, timeout=DEADLINE, check=False)
+
+
+def slow_sending(*arguments: str | Path) -> "subprocess.Popen[bytes]":
+    """The command as a process, with a limit on its rate."""
+    return subprocess.Popen(
+        [GALILEO_SEND, "--limit-rate", "20kB", *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def parts(*pieces: bytes) -> AsyncIterator[bytes]:
+    """An async iterator, for the library."""
+    for piece in pieces:
+        await trio.lowlevel.checkpoint()
+        yield piece

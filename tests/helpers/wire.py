@@ -15,11 +15,11 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from galileod.config.model import Config
 from galileod.ledger.sqlite import SqliteLedger
+from galileod.net.peer import Peer
 from galileod.net.tls import load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
 from galileod.server.connection import Server
-from galileod.server.handshake import Peer
 from galileod.server.static import load_static
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store

@@ -1,109 +1,27 @@
-import itertools
-from collections.abc import Sequence
-from itertools import pairwise
+"""Frames that are refused on their header."""
 
 import pytest
-from attrs import frozen
+from helpers.splitting import (
+    ALLOWED,
+    PLACES,
+    PLENTY,
+    cut,
+    frame,
+    header,
+    judge,
+    payload_frame,
+    splitter_allowing,
+    taken_out,
+)
 from helpers.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event
 
 from galileod.net.frames import (
     MAX_FRAGMENTS,
-    PART,
-    SMALL_PIECE,
     TEXT_LIMIT,
-    FrameSplitter,
     FrameTooLarge,
 )
-
-HEADER_LIMIT = 14
-
-PLENTY = 1 << 30
-
-
-def xor(data: bytes | memoryview, key: bytes) -> bytes:
-    """Masking as the RFC has it, in plain Python."""
-    length = len(data)
-    keys = (key * (length // 4 + 1))[:length]
-    return (int.from_bytes(data) ^ int.from_bytes(keys)).to_bytes(length)
-
-
-def unmasked(data: memoryview, key: bytes) -> bytes:
-    """No masking at all, for messages too long for plain Python."""
-    assert key == bytes(4)
-    return bytes(data)
-
-
-def header(
-    opcode: int,
-    length: int,
-    *,
-    final: bool = True,
-    masked: bool = True,
-    key: bytes = b"\xff\xfe\xfd\xfc",
-    form: int = 0,
-    reserved: int = 0,
-) -> bytes:
-    """A frame's header; the length in the shortest form, or in one of 126 or 127."""
-    mask = 0x80 if masked else 0
-    start = bytes([(0x80 if final else 0) | reserved << 4 | opcode])
-    tail = key if masked else b""
-    if length < 126 and not form:
-        return start + bytes([mask | length]) + tail
-    if length < 1 << 16 and form != 127:
-        return start + bytes([mask | 126]) + length.to_bytes(2) + tail
-    return start + bytes([mask | 127]) + length.to_bytes(8) + tail
-
-
-def frame(opcode: int, length: int, *, final: bool = True, masked: bool = True) -> bytes:
-    return header(opcode, length, final=final, masked=masked) + b"\x81" * length
-
-
-def payload_frame(
-    opcode: int, payload: bytes, *, final: bool = True, key: bytes = b"\x01\x02\x03\x04"
-) -> bytes:
-    return header(opcode, len(payload), final=final, key=key) + xor(payload, key)
-
-
-Verdict = tuple[bool, int, bytes]
-"""Of which kind, how long, and what the library saw of the frames before it."""
-
-
-def walk(splitter: FrameSplitter, pieces: Sequence[bytes]) -> tuple[bytes, FrameTooLarge | None]:
-    """What the library sees of the pieces, and the refusal that ended it."""
-    seen = b""
-    for now, piece in enumerate(pieces):
-        try:
-            passed, walked = splitter.feed(piece, float(now), PLENTY)
-        except FrameTooLarge as refused:
-            return seen + refused.clean, refused
-        assert walked == len(piece)
-        seen += passed
-        assert len(splitter._header) <= HEADER_LIMIT
-    return seen, None
-
-
-def judge(splitter: FrameSplitter, pieces: Sequence[bytes]) -> Verdict | None:
-    seen, refused = walk(splitter, pieces)
-    return (refused.text, refused.length, seen) if refused else None
-
-
-def splitter_allowing(*lengths: int) -> FrameSplitter:
-    splitter = FrameSplitter(xor)
-    for length in lengths:
-        splitter.allow(length)
-    return splitter
-
-
-def taken_out(splitter: FrameSplitter) -> bytes:
-    """All that was taken out, of any message."""
-    pieces = [piece for part in splitter.parts for piece in part.pieces]
-    pieces += [piece for message in splitter.messages for piece in message.pieces]
-    return b"".join(pieces)
-
 
 FRAMES = st.lists(
     st.builds(
@@ -115,17 +33,6 @@ FRAMES = st.lists(
     ),
     max_size=6,
 )
-ALLOWED = st.lists(st.integers(0, 2000) | st.just(80_000), max_size=4)
-PLACES = st.lists(st.integers(0, 1 << 20), max_size=12)
-KEYS = st.binary(min_size=4, max_size=4)
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in pairwise(edges)]
-
-
-# What is refused.
 
 
 @given(FRAMES, ALLOWED, PLACES)
@@ -198,7 +105,7 @@ def test_what_a_message_leaves_over_may_be_used_by_the_next() -> None:
 def test_leave_may_be_given_between_two_messages() -> None:
     splitter = splitter_allowing(10)
     assert judge(splitter, [frame(BINARY, 10)]) is None
-    splitter.allow(20)
+    splitter.budget.promise(30, 20)
     assert judge(splitter, [frame(BINARY, 20)]) is None
 
 
@@ -288,302 +195,6 @@ def test_the_splitter_stops_behind_as_many_frames_as_it_is_told(frames: int, the
     seen = header(BINARY, 0, key=b"\x01\x02\x03\x04") * count
     assert splitter.feed(data * there, 0.0, frames) == (seen, len(data) * count)
     assert len(splitter.messages) == count
-
-
-# What is taken out, and what the library sees.
-
-
-@frozen
-class Sent:
-    """A message, its payload in frames, and the control frames before each of them."""
-
-    opcode: int
-    payloads: list[bytes]
-    keys: list[bytes]
-    controls: list[bytes]
-
-    @property
-    def frames(self) -> list[bytes]:
-        """As a client sends it."""
-        frames = []
-        for number, payload in enumerate(self.payloads):
-            frames += [self.controls[number]] if number < len(self.controls) else []
-            final = number == len(self.payloads) - 1
-            opcode = CONTINUATION if number else self.opcode
-            key = self.keys[number % len(self.keys)]
-            frames.append(payload_frame(opcode, payload, final=final, key=key))
-        return frames
-
-
-CONTROLS = st.builds(
-    payload_frame, st.sampled_from([PING, PONG]), st.binary(max_size=125), key=KEYS
-)
-
-
-class Run(bytes):
-    """Many bytes, in few words where a test fails."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"run({len(self)})"
-
-
-def run(length: int) -> Run:
-    return Run((bytes(range(251)) * (length // 251 + 1))[:length])
-
-
-PAYLOADS = st.binary(max_size=40) | st.sampled_from([126, 1000, 40_000, 70_000]).map(run)
-SHORT_TEXT = st.text(max_size=30).map(str.encode)
-
-
-def messages(opcode: int, payloads: st.SearchStrategy[list[bytes]]) -> st.SearchStrategy[Sent]:
-    return st.builds(
-        Sent,
-        st.just(opcode),
-        payloads,
-        st.lists(KEYS, min_size=1, max_size=3),
-        st.lists(CONTROLS, max_size=2),
-    )
-
-
-BINARIES = messages(BINARY, st.lists(PAYLOADS, min_size=1, max_size=4))
-TEXTS = messages(
-    TEXT,
-    # Cut anywhere, even within a character.
-    st.tuples(SHORT_TEXT, PLACES).map(lambda both: cut(*both))
-    # Or not UTF-8 at all.
-    | st.lists(st.binary(max_size=5), min_size=1, max_size=2),
-)
-SOUND_TEXTS = messages(TEXT, st.tuples(SHORT_TEXT, PLACES).map(lambda both: cut(*both)))
-
-CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe8so long", b"\x12\x67", b"\x03\xe7", b"x"])
-
-BROKEN = st.one_of(
-    st.builds(frame, st.sampled_from([TEXT, BINARY, CONTINUATION, PING]), st.integers(0, 9)),
-    st.builds(
-        lambda head, length: head + bytes(length),
-        st.builds(
-            header,
-            st.integers(0, 15),
-            st.just(3),
-            final=st.booleans(),
-            masked=st.booleans(),
-            form=st.sampled_from([0, 126, 127]),
-            reserved=st.integers(0, 7),
-        ),
-        st.just(3),
-    ),
-    st.builds(frame, st.sampled_from([CLOSE, PING, PONG]), st.integers(126, 200)),
-    st.builds(payload_frame, st.just(CLOSE), CLOSES, key=KEYS),
-)
-"""Frames that break a rule anywhere, or where they come out of turn; and the end."""
-
-
-def events(data: bytes) -> tuple[list[Event], ConnectionState]:
-    """What the library makes of it; without a BINARY frame that has not come to its end."""
-    library = Connection(ConnectionType.SERVER)
-    library.receive_data(data)
-    shown = [
-        event
-        for event in library.events()
-        if not isinstance(event, BytesMessage) or event.frame_finished
-    ]
-    return shown, library.state
-
-
-def emptied(event: Event) -> Event:
-    if isinstance(event, BytesMessage):
-        return BytesMessage(b"", event.frame_finished, event.message_finished)
-    return event
-
-
-@given(st.lists(BINARIES | SOUND_TEXTS, max_size=5), PLACES)
-def test_the_payload_of_binary_messages_is_taken_out_whole(
-    sent: list[Sent], places: list[int]
-) -> None:
-    splitter = splitter_allowing(PLENTY)
-    data = b"".join(frame for message in sent for frame in message.frames)
-    _, refused = walk(splitter, cut(data, places))
-    assert refused is None
-    binaries = [b"".join(each.payloads) for each in sent if each.opcode == BINARY]
-    assert not splitter.parts
-    assert [b"".join(message.pieces) for message in splitter.messages] == binaries
-    assert [message.length for message in splitter.messages] == [len(each) for each in binaries]
-
-
-@settings(max_examples=150)
-@given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
-@example([], header(BINARY, 3, masked=False) + b"abc", 0, [])
-@example([], header(BINARY, 3, reserved=4) + b"abc", 0, [])
-@example([], header(BINARY, 3, form=126) + b"abc", 0, [])
-@example([], header(BINARY, 3, form=127) + b"abc", 0, [])
-@example([], header(3, 3) + b"abc", 0, [])
-@example([], frame(CONTINUATION, 3), 0, [])
-@example([Sent(TEXT, [b"a", b"b"], [bytes(4)], [])], frame(BINARY, 3), 1, [])
-@example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], frame(BINARY, 3), 1, [])
-@example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], frame(TEXT, 3), 1, [])
-@example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], frame(PING, 126), 1, [])
-@example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], header(PING, 0, final=False), 1, [])
-@example(
-    [Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], header(CONTINUATION, 1, reserved=1) + b"b", 1, []
-)
-def test_the_library_sees_all_but_the_payload_of_binary_messages(
-    sent: list[Sent], broken: bytes | None, at: int, places: list[int]
-) -> None:
-    frames = [frame for message in sent for frame in message.frames]
-    if broken is not None:
-        frames.insert(at % (len(frames) + 1), broken)
-    data = b"".join(frames)
-    splitter = splitter_allowing(PLENTY)
-    seen, refused = walk(splitter, cut(data, places))
-    # A frame out of turn may make too long a TEXT message of those behind it.
-    assert refused is None or broken is not None
-    shown, state = events(seen)
-    expected, expected_state = events(data)
-    assert shown == [emptied(event) for event in expected]
-    assert state is expected_state
-    finished = [
-        event for event in expected if isinstance(event, BytesMessage) and event.message_finished
-    ]
-    # What comes behind a broken frame is walked all the same, and never shown.
-    assert len(splitter.messages) >= len(finished)
-    if broken is None and not any(isinstance(event, CloseConnection) for event in expected):
-        assert len(splitter.messages) == len(finished)
-
-
-@settings(max_examples=100)
-@given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
-def test_each_message_is_there_when_the_library_shows_it(
-    sent: list[Sent], broken: bytes | None, at: int, places: list[int]
-) -> None:
-    frames = [frame for message in sent for frame in message.frames]
-    if broken is not None:
-        frames.insert(at % (len(frames) + 1), broken)
-    splitter, library = splitter_allowing(PLENTY), Connection(ConnectionType.SERVER)
-    data, got = b"".join(frames), b""
-    shown, _ = events(data)
-    expected = b"".join(event.data for event in shown if isinstance(event, BytesMessage))
-    for piece in cut(data, places):
-        seen, refused = walk(splitter, [piece])
-        library.receive_data(seen)
-        for event in library.events():
-            if isinstance(event, BytesMessage) and event.message_finished:
-                got += b"".join(splitter.messages.popleft().pieces)
-        if refused or library.state is not ConnectionState.OPEN:
-            break
-    assert expected.startswith(got)
-    if broken is None and not any(isinstance(event, CloseConnection) for event in shown):
-        assert not splitter.messages
-
-
-@given(st.lists(BINARIES, min_size=1, max_size=3), PLACES)
-def test_times_are_those_of_the_first_header_and_of_the_last_byte(
-    sent: list[Sent], places: list[int]
-) -> None:
-    frames = [[len(each) for each in message.frames] for message in sent]
-    starts = [
-        len(header(BINARY, len(message.payloads[0]))) + len(b"".join(message.controls[:1]))
-        for message in sent
-    ]
-    ends = list(itertools.accumulate(map(sum, frames)))
-    pieces = cut(b"".join(frame for message in sent for frame in message.frames), places)
-    arrived = list(itertools.accumulate(map(len, pieces)))
-
-    def when(position: int) -> float:
-        """The number of the piece that has the last of so many bytes."""
-        return float(next(now for now, end in enumerate(arrived) if end >= position))
-
-    splitter = splitter_allowing(PLENTY)
-    assert walk(splitter, pieces)[1] is None
-    begins = [0, *ends[:-1]]
-    assert [(each.first_byte, each.last_byte) for each in splitter.messages] == [
-        (when(begin + start), when(end))
-        for begin, start, end in zip(begins, starts, ends, strict=True)
-    ]
-
-
-@given(KEYS, PAYLOADS, PLACES)
-@example(b"abcd", b"0123456789", [7, 8, 8, 9, 13])
-def test_masking_goes_on_across_any_cut(key: bytes, payload: bytes, places: list[int]) -> None:
-    splitter = splitter_allowing(len(payload))
-    assert walk(splitter, cut(payload_frame(BINARY, payload, key=key), places))[1] is None
-    assert taken_out(splitter) == payload
-
-
-# How much is held in how many pieces.
-
-
-@pytest.mark.parametrize("length", [1, SMALL_PIECE - 1, SMALL_PIECE, 5 * SMALL_PIECE + 3])
-def test_a_message_that_trickles_in_is_held_in_few_pieces(length: int) -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(length)
-    data = header(BINARY, length, key=bytes(4)) + bytes(length)
-    for byte in data:
-        splitter.feed(bytes([byte]), 0.0, PLENTY)
-    (message,) = splitter.messages
-    assert len(message.pieces) <= length / SMALL_PIECE + 2
-    assert sum(map(len, message.pieces)) == length
-
-
-@given(st.lists(st.integers(1, 3 * SMALL_PIECE), min_size=1, max_size=60))
-def test_pieces_of_any_size_are_joined_where_they_are_small(sizes: list[int]) -> None:
-    splitter, length = FrameSplitter(unmasked), sum(sizes)
-    splitter.allow(length)
-    splitter.feed(header(BINARY, length, key=bytes(4)), 0.0, PLENTY)
-    for size in sizes:
-        splitter.feed(bytes(size), 0.0, PLENTY)
-    (message,) = splitter.messages
-    assert len(message.pieces) <= length / SMALL_PIECE + 2
-    assert sum(map(len, message.pieces)) == length
-
-
-@pytest.mark.parametrize("step", [100_000, PART // 4, PART - 1, PART, 3 * PART])
-@pytest.mark.parametrize("length", [PART, 4 * PART, 4 * PART + 1, 9 * PART // 2])
-def test_a_long_message_comes_in_parts(step: int, length: int) -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(length)
-    data = header(BINARY, length, key=bytes(4)) + bytes(length)
-    for start in range(0, len(data), step):
-        splitter.feed(data[start : start + step], 0.0, PLENTY)
-    parts = [sum(map(len, part.pieces)) for part in splitter.parts]
-    (message,) = splitter.messages
-    rest = sum(map(len, message.pieces))
-    assert sum(parts) + rest == message.length == length
-    assert all(PART <= part < PART + step for part in parts)
-    assert rest < PART + step
-
-
-def test_a_part_is_there_as_soon_as_it_is_large_enough() -> None:
-    splitter = FrameSplitter(unmasked)
-    splitter.allow(2 * PART)
-    splitter.feed(header(BINARY, 2 * PART, key=bytes(4)) + bytes(PART - 1), 0.0, PLENTY)
-    assert not splitter.parts
-    splitter.feed(bytes(1), 0.0, PLENTY)
-    assert len(splitter.parts) == 1
-    splitter.feed(bytes(PART), 0.0, PLENTY)
-    assert len(splitter.parts) == 1
-    assert len(splitter.messages) == 1
-
-
-def test_a_long_message_in_short_frames_comes_in_parts() -> None:
-    splitter, size = FrameSplitter(unmasked), 64 * 1024
-    splitter.allow(4 * PART)
-    frames = 4 * PART // size
-    for number in range(frames):
-        opcode = CONTINUATION if number else BINARY
-        head = header(opcode, size, final=number == frames - 1, key=bytes(4))
-        splitter.feed(head + bytes(size), 0.0, PLENTY)
-        assert splitter._gathered < PART + size
-    assert len(splitter.parts) >= 3
-    assert splitter.messages[0].length == 4 * PART
-
-
-def test_a_large_message_may_come_in_small_frames() -> None:
-    splitter = splitter_allowing(8 << 20)
-    start, more = frame(BINARY, 1024, final=False), frame(CONTINUATION, 1024, final=False)
-    splitter.feed(start + more * 8000, 0.0, 1 << 62)
-    assert splitter.due == (8 << 20) - 8001 * 1024
 
 
 def test_what_is_due_is_what_was_allowed_and_has_not_come() -> None:

@@ -38,10 +38,10 @@ class Upload:
                 return
 
     def server_grants(self) -> bool:
-        credit = self.receiver.grant(self.random.choice(self.chunks), self.in_flight)
-        if credit is None:
+        granted = self.receiver.grant(self.random.choice(self.chunks), self.in_flight)
+        if granted is None:
             return False
-        self.to_client.append(self.receiver.ready(credit))
+        self.to_client.append(self.receiver.ready(granted))
         return True
 
     def server_reads(self) -> bool:

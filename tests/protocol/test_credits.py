@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.protocol.credits import CreditWindow
-from galileod.protocol.receiver import UploadReceiver
+from galileod.protocol.receiver import AskFinished, Credit, UploadReceiver
 
 SEEDS = st.integers(0, 2**32)
 
@@ -84,10 +84,10 @@ def test_no_ready_is_out_once_the_last_byte_is_in(
 def test_with_one_in_flight_it_stops_and_waits(size: int, chunk: int) -> None:
     receiver = receiver_of(size)
     while receiver.window.remaining:
-        assert receiver.grant(chunk, 1) == min(chunk, receiver.window.remaining)
+        assert receiver.grant(chunk, 1) == Credit(min(chunk, receiver.window.remaining))
         assert receiver.grant(chunk, 1) is None
         receiver.receive_binary(receiver.window.limit)
-    assert receiver.grant(chunk, 1) == 0
+    assert receiver.grant(chunk, 1) == AskFinished()
 
 
 def test_a_window_without_credits_promises_nothing() -> None:
@@ -127,3 +127,12 @@ def test_a_larger_chunk_waits_until_the_small_credit_is_answered() -> None:
     assert window.next_credit(995) == 0
     window.take(10)
     assert window.next_credit(995) == 990
+
+
+def test_what_was_left_over_lapses_when_no_credit_is_outstanding() -> None:
+    window = CreditWindow(1000)
+    window.grant(window.next_credit(100))
+    window.take(10)
+    assert (window.promised, window.limit) == (0, 0)
+    window.grant(window.next_credit(100))
+    assert (window.promised, window.limit) == (100, 100)

@@ -4,7 +4,7 @@ import pytest
 
 from galileod.protocol.errors import Fault, FaultCode, Json, LocalProtocolError, RemoteProtocolError
 from galileod.protocol.messages import Finished, HashClaim, Ignored, Metadata
-from galileod.protocol.receiver import MAX_EMPTY_CHUNKS, Chunk, UploadReceiver
+from galileod.protocol.receiver import MAX_EMPTY_CHUNKS, AskFinished, Chunk, Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
 
 FINISHED = '{"finished": true}'
@@ -26,10 +26,10 @@ def finished_receiver(size: int = 3) -> UploadReceiver:
     return receiver
 
 
-def grants(receiver: UploadReceiver, chunk: int, in_flight: int) -> list[int]:
-    found: list[int] = []
-    while (credit := receiver.grant(chunk, in_flight)) is not None:
-        found.append(credit)
+def grants(receiver: UploadReceiver, chunk: int, in_flight: int) -> list[int | AskFinished]:
+    found: list[int | AskFinished] = []
+    while (granted := receiver.grant(chunk, in_flight)) is not None:
+        found.append(granted.length if isinstance(granted, Credit) else granted)
     return found
 
 
@@ -61,11 +61,11 @@ def verdict(error: Fault) -> tuple[FaultCode, dict[str, Json]]:
 def test_a_file_in_the_order_of_the_javascript_client_is_received() -> None:
     receiver = UploadReceiver()
     assert receiver.receive_text('{"name": "a.txt", "size": 5}') == Metadata("a.txt", 5)
-    assert receiver.grant(3, 1) == 3
+    assert receiver.grant(3, 1) == Credit(3)
     assert receiver.receive_binary(3) == Chunk(3)
-    assert receiver.grant(3, 1) == 2
+    assert receiver.grant(3, 1) == Credit(2)
     assert receiver.receive_binary(2) == Chunk(2)
-    assert receiver.grant(3, 1) == 0
+    assert receiver.grant(3, 1) == AskFinished()
     assert receiver.receive_text(FINISHED) == Finished()
     assert state_of(receiver) is ReceiverState.VERIFYING
     assert json.loads(receiver.close()) == {"close": True}
@@ -75,25 +75,25 @@ def test_a_file_in_the_order_of_the_javascript_client_is_received() -> None:
 
 def test_the_empty_chunk_of_the_perl_client_at_the_end_is_answered_with_one_more_ready() -> None:
     receiver = receiver_of(3)
-    assert receiver.grant(9, 1) == 3
+    assert receiver.grant(9, 1) == Credit(3)
     receiver.receive_binary(3)
-    assert receiver.grant(9, 1) == 0
+    assert receiver.grant(9, 1) == AskFinished()
     assert receiver.receive_binary(0) == Chunk(0)
-    assert receiver.grant(9, 1) == 0
+    assert receiver.grant(9, 1) == AskFinished()
     assert receiver.receive_text(FINISHED) == Finished()
 
 
 def test_an_empty_file_is_asked_for_finished_at_once() -> None:
     receiver = receiver_of(0)
-    assert grants(receiver, 100, 16) == [0]
+    assert grants(receiver, 100, 16) == [AskFinished()]
     assert receiver.receive_text(FINISHED) == Finished()
 
 
 def test_an_empty_file_may_come_with_an_empty_chunk() -> None:
     receiver = receiver_of(0)
-    assert grants(receiver, 100, 16) == [0]
+    assert grants(receiver, 100, 16) == [AskFinished()]
     assert receiver.receive_binary(0) == Chunk(0)
-    assert grants(receiver, 100, 16) == [0]
+    assert grants(receiver, 100, 16) == [AskFinished()]
     assert receiver.receive_text(FINISHED) == Finished()
     assert receiver.received == 0
 
@@ -107,7 +107,7 @@ def test_a_client_that_heeds_no_chunksize_is_served(size: int, chunk: int, in_fl
         grants(receiver, chunk, in_flight)
         receiver.receive_binary(min(OWN_CHUNK, size - receiver.received))
     assert receiver.received == size
-    assert grants(receiver, chunk, in_flight) == [0]
+    assert grants(receiver, chunk, in_flight) == [AskFinished()]
     assert receiver.receive_text(FINISHED) == Finished()
 
 
@@ -244,7 +244,7 @@ def test_the_ready_for_finished_is_sent_once_and_after_the_last_byte() -> None:
     receiver.receive_binary(10)
     assert grants(receiver, 10, 4) == []
     receiver.receive_binary(10)
-    assert grants(receiver, 10, 4) == [0]
+    assert grants(receiver, 10, 4) == [AskFinished()]
 
 
 def test_a_smaller_window_waits_until_enough_chunks_have_come() -> None:
@@ -254,14 +254,17 @@ def test_a_smaller_window_waits_until_enough_chunks_have_come() -> None:
     receiver.receive_binary(10)
     assert receiver.grant(10, 1) is None
     receiver.receive_binary(10)
-    assert receiver.grant(10, 1) == 10
+    assert receiver.grant(10, 1) == Credit(10)
 
 
 @pytest.mark.parametrize(
-    ("credit", "signal"), [(0, {"ready": True}), (7, {"ready": True, "chunksize": 7})]
+    ("granted", "signal"),
+    [(AskFinished(), {"ready": True}), (Credit(7), {"ready": True, "chunksize": 7})],
 )
-def test_a_credit_is_sent_as_ready_with_its_size(credit: int, signal: dict[str, object]) -> None:
-    assert json.loads(UploadReceiver.ready(credit)) == signal
+def test_a_credit_is_sent_as_ready_with_its_size(
+    granted: Credit | AskFinished, signal: dict[str, object]
+) -> None:
+    assert json.loads(UploadReceiver.ready(granted)) == signal
 
 
 def test_nothing_has_been_received_before_the_metadata() -> None:

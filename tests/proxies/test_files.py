@@ -11,8 +11,8 @@ from helpers.daemon import DEADLINE, Daemons
 from proxies.conftest import TRUSTED, OpenFront
 from proxies.fronts import ROOT, Caddy, Nginx
 
-from galileod.client.upload import VERIFYING
-from galileod.client.values import TIMEOUT
+from galileod.client.options import TIMEOUT
+from galileod.client.upload import VERIFY_RATE
 from galileod.config.model import Config
 from galileod.units import parse_duration
 
@@ -61,7 +61,7 @@ def test_nginx_waits_longer_than_galileod_and_its_clients(directive: str) -> Non
     (value,) = re.findall(rf"^\s*{directive}\s+(\S+);", text, re.MULTILINE)
     config = Config()
     # How long a client waits for `close` of the largest file, having sent the last byte.
-    patience = TIMEOUT + config.limits.max_file_size / VERIFYING
+    patience = TIMEOUT + config.limits.max_file_size / VERIFY_RATE
     assert parse_duration(value) > max(config.timeouts.idle, patience)
 
 

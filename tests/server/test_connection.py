@@ -25,10 +25,10 @@ from trio.testing import MockClock, memory_stream_pair
 from galileod.auth.authenticator import Authenticator
 from galileod.auth.tickets import TicketKey
 from galileod.config.model import Config
+from galileod.net.peer import Peer
 from galileod.net.settings import Server
 from galileod.net.streams import QUIET
 from galileod.server import connection as server
-from galileod.server.handshake import Peer
 from galileod.storage.base import Sink, StorageError
 
 pytestmark = pytest.mark.timeout(20)
@@ -41,20 +41,6 @@ def peer(host: str) -> Peer:
     address: object = host if host in ("", "/run/x") else (host, 4711, 0, 0)
     stream = SimpleNamespace(socket=SimpleNamespace(getpeername=lambda: address))
     return Peer.of(cast("trio.SocketStream", stream))
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("192.0.2.1", Peer("192.0.2.1:4711", "192.0.2.1", "192.0.2.1")),
-        ("::ffff:192.0.2.1", Peer("192.0.2.1:4711", "192.0.2.1", "192.0.2.1")),
-        ("2001:db8::1", Peer("[2001:db8::1]:4711", "2001:db8::1", "2001:db8::/64")),
-        ("fe80::1%eth0", Peer("[fe80::1%eth0]:4711", "fe80::1%eth0", "fe80::/64")),
-        ("", Peer("unix", "unix", None)),
-    ],
-)
-def test_a_peer_is_named_by_its_address(host: str, expected: Peer) -> None:
-    assert peer(host) == expected
 
 
 def capped(total: int = 100, per_address: int = 2) -> Config:

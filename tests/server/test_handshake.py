@@ -14,9 +14,10 @@ from trio.testing import MockClock, memory_stream_pair
 
 from galileod.config.model import Config
 from galileod.net.http11 import RequestAbandoned
+from galileod.net.peer import Peer
 from galileod.net.proxyproto import SIGNATURE, ProxyHeaderError
 from galileod.net.settings import Server, Timeouts
-from galileod.server.handshake import Incoming, Peer
+from galileod.server.handshake import Incoming
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)

@@ -16,10 +16,10 @@ from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.addresses import network_of, parse_network
+from galileod.net.peer import Peer
 from galileod.net.settings import Metrics, Server
 from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
-from galileod.server.handshake import Peer
 from galileod.server.scrape import DISK_SECONDS
 from galileod.storage.base import StorageError
 from galileod.units import Size

@@ -109,7 +109,7 @@ def test_what_the_browser_has_of_an_earlier_version_is_sent_anew(path: str, sent
 
 
 def test_there_is_nothing_else() -> None:
-    absent = ("/core.js", "/web/core.js", "/vendor/", "/../galileo.js", "/galileo.js/")
+    absent = ("/client/api.js", "/web/client/api.js", "/vendor/", "/../galileo.js", "/galileo.js/")
     for path in (*absent, "/index.html", "/page"):
         assert get(path).status == 404
 

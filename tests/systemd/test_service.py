@@ -3,28 +3,22 @@
 One test in steps, since it is one story. Each step leaves the service as it found it, running.
 """
 
-import json
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Final, Self
+from typing import Final
 
 import pytest
 from helpers import debian
 from helpers.clients import (
     JavaScriptClient,
-    Reply,
     expect_fault,
-    expect_ready,
-    hear,
     open_websocket,
-    read_all,
     read_head,
     say,
     unique_name,
@@ -32,102 +26,25 @@ from helpers.clients import (
 from helpers.container import Container
 from helpers.daemon import poll
 from helpers.scraping import Scrape
-from websockets.sync.client import ClientConnection
+from helpers.service import (
+    ADDRESS,
+    HALF,
+    HEALTH,
+    SERVICE,
+    SOCKET,
+    URL,
+    HealthChecks,
+    Service,
+    finish,
+    is_active,
+    restarts,
+)
 
-ADDRESS: Final = ("127.0.0.1", 8750)
-URL: Final = "ws://127.0.0.1:8750/upload"
-HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
-SERVICE: Final = "galileod.service"
-SOCKET: Final = "galileod.socket"
 INSTALLED: Final = (
     "/etc/systemd/system/galileod.service",
     "/etc/systemd/system/galileod.socket",
     "/etc/sysusers.d/galileod.conf",
 )
-HALF: Final = 1000
-
-
-class Service:
-    """galileod inside of a container."""
-
-    def __init__(self, container: Container) -> None:
-        self.container = container
-        self.run = container.run
-
-    def show(self, name: str) -> str:
-        """A property of the unit."""
-        return self.run("systemctl", "show", "--value", f"--property={name}", SERVICE).strip()
-
-    def pid(self) -> int:
-        """Its main process, as numbered inside."""
-        return int(self.show("MainPID"))
-
-    def log(self) -> list[dict[str, Any]]:
-        """All that the daemon ever wrote to the journal; each line must be a JSON object.
-
-        But for a wrong configuration, which is told before it is known how to log.
-        """
-        lines = self.run("journalctl", "--output=cat", f"_SYSTEMD_UNIT={SERVICE}").splitlines()
-        return [json.loads(line) for line in lines if not line.startswith("galileod: ")]
-
-    def count(self, event: str) -> int:
-        return sum(line["event"] == event for line in self.log())
-
-    def has_more(self, event: str, count: int) -> bool:
-        return self.count(event) > count
-
-    def ask(self, address: tuple[str, int] | str = ADDRESS) -> Reply:
-        """What /healthz says."""
-        with self.container.dial(address) as connection:
-            connection.sendall(HEALTH)
-            reply = read_head(connection)
-            return Reply(reply.status, reply.headers, reply.body + read_all(connection))
-
-    @contextmanager
-    def half_an_upload(self, name: str) -> Iterator[ClientConnection]:
-        """An upload of which half is still to come."""
-        with open_websocket(URL, sock=self.container.dial(ADDRESS)) as websocket:
-            say(websocket, name=name, size=2 * HALF)
-            expect_ready(websocket)
-            websocket.send(bytes(HALF))
-            yield websocket
-
-    def stored(self, name: str) -> Path:
-        return self.container.path(f"/var/lib/galileod/{name}")
-
-    @contextmanager
-    def changed(self, **drop_ins: str) -> Iterator[None]:
-        """Run with more lines in the units, as `systemctl edit` writes them; then without."""
-        paths = {
-            self.container.path(f"/etc/systemd/system/galileod.{kind}.d/test.conf"): text
-            for kind, text in drop_ins.items()
-        }
-        for path, text in paths.items():
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-        self.restart(*drop_ins)
-        yield
-        for path in paths:
-            path.unlink()
-        self.restart(*drop_ins)
-
-    def restart(self, *kinds: str) -> None:
-        if "socket" in kinds:
-            self.run("systemctl", "stop", SERVICE, SOCKET)
-        self.run("systemctl", "daemon-reload")
-        self.run("systemctl", "reset-failed")
-        if "socket" in kinds:
-            self.run("systemctl", "start", SOCKET)
-        self.run("systemctl", "restart", SERVICE)
-
-
-def finish(upload: ClientConnection) -> None:
-    """Send the other half, and hear that all of it is stored."""
-    upload.send(bytes(HALF))
-    while hear(upload).get("chunksize"):
-        pass
-    say(upload, finished=True)
-    assert hear(upload) == {"close": True}
 
 
 def documented_commands() -> list[str]:
@@ -190,38 +107,12 @@ def tell_the_status(service: Service) -> None:
         finish(upload)
 
 
-class Knocking:
-    """Asks for the daemon's health over and over, and notes what it heard."""
-
-    def __init__(self, service: Service) -> None:
-        self.statuses: list[int] = []
-        self.errors: list[OSError] = []
-        self._service = service
-        self._enough = Event()
-        self._thread = Thread(target=self._knock)
-
-    def _knock(self) -> None:
-        while not self._enough.is_set():
-            try:
-                self.statuses.append(self._service.ask().status)
-            except OSError as error:
-                self.errors.append(error)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self._enough.set()
-        self._thread.join()
-
-
 def restart_during_an_upload(service: Service) -> None:
     name = unique_name()
     # A time-out that the drain does not fit: the daemon asks for more.
     with service.changed(service="[Service]\nTimeoutStopSec=1s\n"):
         before, drained = service.pid(), service.count("server.draining")
-        with Knocking(service) as knocking:
+        with HealthChecks(service) as checks:
             with service.half_an_upload(name) as upload:
                 restarting = service.container.start("systemctl", "restart", SERVICE)
                 poll("the drain", lambda: service.count("server.draining") > drained)
@@ -237,16 +128,12 @@ def restart_during_an_upload(service: Service) -> None:
             for connection in waiting:
                 with connection:
                     assert read_head(connection).status == 200
-            answered = len(knocking.statuses)
-            poll("answers of the new process", lambda: len(knocking.statuses) > answered + 5)
-        assert not knocking.errors
-        assert set(knocking.statuses) <= {200, 503}
+            answered = len(checks.statuses)
+            poll("answers of the new process", lambda: len(checks.statuses) > answered + 5)
+        assert not checks.errors
+        assert set(checks.statuses) <= {200, 503}
         assert service.pid() != before
         assert service.stored(name).read_bytes() == bytes(2 * HALF)
-
-
-def restarts(service: Service) -> int:
-    return int(service.show("NRestarts"))
 
 
 def survive_a_kill(service: Service) -> None:
@@ -308,10 +195,6 @@ def stay_down_with_a_wrong_configuration(service: Service) -> None:
     service.restart()
 
 
-def is_active(service: Service, unit: str) -> bool:
-    return service.run("systemctl", "is-active", unit, check=False) == "active\n"
-
-
 def begin_anew_with_its_socket(service: Service) -> None:
     """Clients of a service that may not start take its socket down, as systemd has it."""
     settings = service.container.path("/etc/galileod.toml")
@@ -319,9 +202,9 @@ def begin_anew_with_its_socket(service: Service) -> None:
     with service.changed(service="[Unit]\nStartLimitBurst=3\n"):
         settings.write_text("colour = 1")
         service.run("systemctl", "stop", SERVICE)
-        with suppress(ConnectionError), service.container.dial(ADDRESS) as knocking:
+        with suppress(ConnectionError), service.container.dial(ADDRESS) as connection:
             poll("its end", lambda: not is_active(service, SOCKET))
-            knocking.sendall(HEALTH)
+            connection.sendall(HEALTH)
         settings.write_text(right)
         service.run("systemctl", "reset-failed", SERVICE, SOCKET)
         service.run("systemctl", "start", "galileod")

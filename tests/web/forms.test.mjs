@@ -1,4 +1,4 @@
-// The two forms in which the one source is served: heads, core and tails, joined as they are.
+// The two forms in which the one source is served: head, parts and tail, joined as they are.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import vm from "node:vm";
-import { text } from "./stage.mjs";
+import { client, text } from "./stage.mjs";
 
-const joined = (form) => text(`${form}.head.js`) + text("core.js") + text(`${form}.tail.js`);
+const joined = (form) => text(`client/${form}.head.js`) + client + text(`client/${form}.tail.js`);
 
 test("the classic script adds GalileoSend to the page, and nothing else", () => {
   for (const document of [

@@ -129,12 +129,12 @@ test("while nobody is known nothing is sent, and what is refused waits again", a
     begun.push(name);
     return { abort() {}, then: (...handlers) => promise.then(...handlers) };
   };
-  const queue = new Queue({ send, largest: 100, onchange() {}, proof: () => known });
+  const queue = new Queue({ send, largest: 100, onchange() {}, credential: () => known });
   queue.add(files(2));
   assert.equal(states(queue), "waiting waiting");
   assert.ok(queue.active);
   known = "a token";
-  queue.go();
+  queue.start();
   assert.deepEqual(begun, ["f0", "f1"]);
   known = null;
   reject({ code: "unauthorized", reason: "Not you." });
@@ -153,7 +153,7 @@ test("what is refused after another token was given is sent with that", async ()
     sent.push({ ...made, shown: known });
     return { abort() {}, then: (...handlers) => made.promise.then(...handlers) };
   };
-  const queue = new Queue({ send, largest: 100, onchange() {}, proof: () => known });
+  const queue = new Queue({ send, largest: 100, onchange() {}, credential: () => known });
   queue.add(files(1));
   known = "new";
   sent[0].reject({ code: "unauthorized", reason: "Not you." });

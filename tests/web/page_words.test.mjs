@@ -56,9 +56,9 @@ test("the pace is a rate, with the time left while there is more", () => {
 });
 
 test("a file above the limit is told with sizes that differ", () => {
-  const near = "Too large: the file has 1,048,577 bytes, and at most 1,048,576 bytes are taken.";
+  const near = "Too large: the file is 1,048,577 bytes, the limit is 1,048,576 bytes.";
   assert.equal(words.tooLargeText(2 ** 20 + 1, 2 ** 20), near);
-  const far = "Too large: the file has 11 GiB, and at most 10 GiB are taken.";
+  const far = "Too large: the file is 11 GiB, the limit is 10 GiB.";
   assert.equal(words.tooLargeText(11 * 2 ** 30, 10 * 2 ** 30), far);
 });
 
@@ -68,9 +68,9 @@ test("each state has its words", () => {
   assert.equal(said({ state: "sending" }), "Connecting");
   assert.equal(said({ state: "sending", sent: 10 }), "Sending");
   assert.equal(said({ state: "sending", sent: 500, rate: 100 }), "100 B/s, 5 s left");
-  assert.equal(said({ state: "checking" }), "Sent, being checked and stored");
+  assert.equal(said({ state: "checking" }), "Sent, being verified and stored");
   assert.equal(said({ state: "cancelled" }), "Cancelled");
-  assert.match(said({ state: "cancelled", late: true }), /^Cancelled\. .* may have stored/);
+  assert.match(said({ state: "cancelled", late: true }), /^Cancelled, but .* may have stored/);
 });
 
 test("what is stored tells its name only where it is another one", () => {
@@ -107,5 +107,5 @@ test("ends that come together are told in one sentence", () => {
   const failed = upload({ state: "failed", error: { code: "x", reason: "Why." } });
   assert.equal(words.endText([failed]), "a.txt: Why.");
   const others = [failed, upload({ state: "stored" }), upload({ state: "stored" })];
-  assert.equal(words.endText(others), "3 files ended: 2 stored, 1 failed");
+  assert.equal(words.endText(others), "3 files finished: 2 stored, 1 failed");
 });

@@ -12,6 +12,11 @@ export const PAGE = "https://page.example/dir/index.html";
 
 export const text = (name) => readFileSync(WEB + name, "utf8");
 
+/** The parts of the client, joined in the order in which the daemon serves them. */
+const served = readFileSync(`${WEB}../server/static.py`, "utf8");
+const parts = [...served.matchAll(/"(client\/\w+\.js)"/g)].map(([, name]) => text(name));
+export const client = parts.join("");
+
 const atBase = (url) => {
   assert.ok(url.startsWith(BASE), `outside of the base: ${url}`);
   return text(url.slice(BASE.length));
@@ -191,7 +196,7 @@ export function stage({ worker = null, script = true } = {}) {
     reportError: (error) => page.reported.push(error),
     GALILEO_BASE: BASE,
   };
-  const body = `"use strict";\n${text("core.js")}\nreturn { upload, GalileoSend, UploadError };`;
+  const body = `"use strict";\n${client}\nreturn { upload, GalileoSend, UploadError };`;
   Object.assign(page, new Function(...Object.keys(globals), body)(...Object.values(globals)));
 
   /** Start GalileoSend with every handler noted in `log`. */
@@ -257,4 +262,16 @@ export async function serve(socket, ready = { ready: true }) {
     await until(() => socket.sent.length > answers, "an answer to a ready");
   }
   socket.say({ close: true });
+}
+
+/** The names of the handlers in a log. */
+export const names = (log) => log.map(([name]) => name);
+
+/** The end of a failed upload: the signals given to onfailure, once, followed by onclose. */
+export function failure(run, earlier) {
+  assert.deepEqual(names(run.log), [...earlier, "onfailure", "onclose"]);
+  const signals = run.log.at(-2)[1];
+  assert.ok(Array.isArray(signals) && signals.length > 0);
+  for (const { error } of signals) assert.equal(typeof error, "string");
+  return signals;
 }

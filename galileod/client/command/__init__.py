@@ -1,4 +1,4 @@
-"""The program `galileo-send`: flags, progress, retries, exit status.
+"""The program `galileo-send`: flags, reports, retries, exit status.
 
 The library never imports it.
 """

@@ -1,4 +1,4 @@
-"""Several uploads side by side, each tried again where that may help; one failure is one file's."""
+"""Runs uploads in parallel, with retries. A failure of one file does not affect the others."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,24 +9,24 @@ import trio
 from attrs import define, field
 
 from galileod.client.errors import ConnectError, SendError, Signal, UpgradeError
-from galileod.client.values import OnProgress, OnWarning, Progress, Receipt
+from galileod.client.options import OnProgress, OnWarning, Progress, Receipt
 
 from .jobs import Job
 from .retry import RetryPolicy
 
 OnStart = Callable[[], None]
-"""Hears that what is to be sent is there."""
+"""Called when the content was opened."""
 
 SendJob = Callable[[Job, OnStart, OnProgress, OnWarning], Awaitable[Receipt]]
-"""One attempt. Raises SendError."""
+"""One attempt to send a job. Raises SendError."""
 
 MAX_WARNINGS: Final = 100
-"""Errors of one attempt, none fatal, that are told; a server may go on about it for ever."""
+"""Warnings of one attempt that are reported."""
 
 
 @define
 class Tally:
-    """How far a batch has come. `size` is the bytes that are stored."""
+    """The counts of a batch. `size` is the number of bytes stored."""
 
     total: int
     stored: int = 0
@@ -35,18 +35,18 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """Files that were not come to, or were broken off."""
+        """Files that were not started, or were interrupted."""
         return self.total - self.stored - self.failed
 
 
 class Reporter(Protocol):
-    """Hears what becomes of each job."""
+    """Called as the jobs proceed."""
 
     def started(self, job: Job, attempt: int) -> None:
-        """The file is there, and an attempt to send it begins."""
+        """The content was opened; an attempt begins."""
 
     def moved(self, job: Job, sent: int, size: int) -> None:
-        """So many bytes of it were sent."""
+        """`sent` of `size` bytes were sent."""
 
     def warned(self, job: Job, sentence: str) -> None:
         """The server reported an error that is not fatal."""
@@ -55,28 +55,28 @@ class Reporter(Protocol):
         """An attempt failed; the next begins in `wait` seconds."""
 
     def stored(self, job: Job, receipt: Receipt, attempts: int) -> None:
-        """It is stored."""
+        """The file is stored."""
 
     def failed(self, job: Job, error: SendError, attempts: int) -> None:
-        """It is given up."""
+        """The file was not stored; there is no further attempt."""
 
     def dropped(self, job: Job, error: SendError, attempts: int) -> None:
-        """It is given up because there is no server: another has failed by the same error."""
+        """The file was not sent: another has failed with an error that concerns the server."""
 
 
 @define
 class Batch:
-    """How to work through many jobs: `parallel` at once, by `send`, under `policy`."""
+    """Sends jobs: `parallel` at once, each by `send`, retried as `policy` says."""
 
     send: SendJob
     policy: RetryPolicy
     parallel: int
     reporter: Reporter
-    _moves: int = field(init=False, default=0)
-    _hopeless: SendError | None = field(init=False, default=None)
+    _progress_count: int = field(init=False, default=0)
+    _server_error: SendError | None = field(init=False, default=None)
 
     async def run(self, jobs: Sequence[Job], tally: Tally) -> None:
-        """Do all of them; `tally` is right at any moment, also when this is cancelled."""
+        """Send all jobs. `tally` is correct at any time, also after a cancellation."""
         waiting = iter(jobs)
 
         async def work() -> None:
@@ -88,25 +88,25 @@ class Batch:
                 nursery.start_soon(work)
 
     def _warner(self, job: Job) -> OnWarning:
-        told = count(1)
+        number = count(1)
 
         def warn(signal: Signal) -> None:
-            if next(told) <= MAX_WARNINGS:
+            if next(number) <= MAX_WARNINGS:
                 self.reporter.warned(job, str(signal.get("error")))
 
         return warn
 
     async def _do(self, job: Job, tally: Tally) -> None:
-        before = self._moves
+        before = self._progress_count
         for attempt in count(1):
-            if self._hopeless:
+            if self._server_error:
                 tally.failed += 1
-                self.reporter.dropped(job, self._hopeless, attempt - 1)
+                self.reporter.dropped(job, self._server_error, attempt - 1)
                 return
             try:
                 receipt = await self._attempt(job, attempt)
             except SendError as error:
-                wait = self.policy.wait(error, attempt, job.again(), random.random)
+                wait = self.policy.wait(error, attempt, job.repeatable(), random.random)
                 if wait is None:
                     self._give_up(job, attempt, error, before)
                     tally.failed += 1
@@ -121,7 +121,7 @@ class Batch:
 
     async def _attempt(self, job: Job, attempt: int) -> Receipt:
         def on_progress(progress: Progress) -> None:
-            self._moves += 1
+            self._progress_count += 1
             self.reporter.moved(job, progress.sent, progress.size)
 
         def on_start() -> None:
@@ -130,18 +130,18 @@ class Batch:
         return await self.send(job, on_start, on_progress, self._warner(job))
 
     def _give_up(self, job: Job, attempt: int, error: SendError, before: int) -> None:
-        if error.transient and not job.again():
-            error.args = (f"{error} It is not tried again: what was read cannot be read again.",)
-        if self._hopeless:
-            self.reporter.dropped(job, self._hopeless, attempt)
+        if error.transient and not job.repeatable():
+            error.args = (f"{error} There is no retry: the input cannot be read again.",)
+        if self._server_error:
+            self.reporter.dropped(job, self._server_error, attempt)
             return
-        # One that was sent meanwhile shows that there is a server.
-        if _is_the_servers(error) and (not error.transient or self._moves == before):
-            self._hopeless = error
+        # Progress of another file meanwhile shows that the server works.
+        if _concerns_server(error) and (not error.transient or self._progress_count == before):
+            self._server_error = error
         self.reporter.failed(job, error, attempt)
 
 
-def _is_the_servers(error: SendError) -> bool:
-    """Whether other files would fail the same way: there is no server, or it lets nobody in."""
+def _concerns_server(error: SendError) -> bool:
+    """Whether other files would fail in the same way: no connection, or no permission."""
     busy = isinstance(error, UpgradeError) and error.transient
     return isinstance(error, ConnectError) and not busy

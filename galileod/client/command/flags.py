@@ -1,4 +1,4 @@
-"""What stands behind the flags of the command: how each is read, and the token."""
+"""The parameter types of the command's flags, and where the token is read from."""
 
 import os
 import re
@@ -12,17 +12,17 @@ from galileod.client.address import parse_url
 from galileod.units import parse_duration, parse_size
 
 MAX_PARALLEL: Final = 256
-"""Uploads at once: each needs two or three descriptors, and some of them a thread."""
+"""Parallel uploads; each needs two or three descriptors and at times a thread."""
 
 MAX_RETRIES: Final = 1000
 
-_LONGEST_TOKEN: Final = 16 * 1024
-"""Characters; a server takes no head that is longer."""
+_MAX_TOKEN: Final = 16 * 1024
+"""Characters; servers accept no longer request head."""
 
 
 @frozen
 class _Parsed(click.ParamType[object]):
-    """A parameter that one of our own functions reads."""
+    """A parameter that `parse` converts; it raises ValueError with what is expected."""
 
     name: str
     parse: Callable[[str], object]
@@ -42,7 +42,7 @@ class _Parsed(click.ParamType[object]):
 def _count(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not low <= int(text) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
+            raise ValueError(f"an integer from {low} to {high}")
         return int(text)
 
     return parse
@@ -56,19 +56,20 @@ RETRIES: Final = _Parsed("number", _count(0, MAX_RETRIES))
 
 
 def read_token(path: str | None) -> str | None:
-    """The token from the file, else from the environment: a command line is everybody's to read.
+    """The token from the file at `path`, else from $GALILEO_TOKEN.
 
-    Raises click.UsageError.
+    There is no flag for the token itself: all users can read a command line. Raises
+    click.UsageError.
     """
     if path is None:
         return os.environ.get("GALILEO_TOKEN", "").strip() or None
     try:
         with open(path, encoding="utf-8") as file:
-            token = file.read(_LONGEST_TOKEN).strip()
+            token = file.read(_MAX_TOKEN).strip()
     except OSError as error:
         raise click.UsageError(f"The token file {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         token = ""
     if not token:
-        raise click.UsageError(f"There is no token in {path}.")
+        raise click.UsageError(f"The token file {path} contains no token.")
     return token

@@ -1,4 +1,4 @@
-"""What a command is to send: files, folders, standard input; each becomes a job."""
+"""Finds the files to send: each path, and the files in directories, become jobs."""
 
 import os
 from collections import Counter
@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
+from galileod.client.content import Content, absolute, base_name
 from galileod.client.errors import SourceError
-from galileod.client.opening import Content, absolute, name_of
 
 
 @frozen
 class Job:
-    """One file to send: `label` is how the user calls it, `name` what it is sent under.
+    """One file to send. `label` is the path that the user gave, `name` the name to store under.
 
-    `open` gives the content, anew for each attempt. `size` in bytes is for the bars, and None where
-    only the opening tells; `declared` is one that the content itself does not know. `again` tells
-    whether it can be opened once more.
+    `open` gives the content, for each attempt. `size` in bytes is for the progress bars, None if it
+    is not known; `declared` is the size of content that has none of its own. `repeatable` tells
+    whether the content can be opened again.
     """
 
     label: str
@@ -24,42 +24,42 @@ class Job:
     name: str
     size: int | None = None
     declared: int | None = None
-    again: Callable[[], bool] = lambda: True
+    repeatable: Callable[[], bool] = lambda: True
 
 
 def file_job(path: str, name: str | None = None) -> Job:
     """The job for a file at a path."""
 
     async def the_path() -> Content:
-        _advise(path)
+        _check(path)
         return path
 
-    return Job(path, the_path, name or name_of(path), _size(path))
+    return Job(path, the_path, name or base_name(path), _size(path))
 
 
-def _advise(path: str) -> None:
-    """For what is no file, a sentence that says what the command can do with it."""
+def _check(path: str) -> None:
+    """Raise SourceError, with advice, for a path that is not a regular file."""
     if os.path.isdir(path):
-        raise SourceError(f"{path} is a folder. Its files are sent with --recursive.")
+        raise SourceError(f"{path} is a directory. Use --recursive to send its files.")
     if os.path.exists(path) and not os.path.isfile(path):
-        raise SourceError(f"{path} is no ordinary file. What it gives can be piped to -.")
+        raise SourceError(f"{path} is not a regular file. Pipe its content to - instead.")
 
 
 @frozen
-class Passed:
-    """Something in a folder that is not sent, and why."""
+class Skipped:
+    """A path in a directory that is not sent, and why."""
 
     label: str
     why: str
 
 
-def collect(paths: Iterable[str], name: str | None, *, recursive: bool) -> list[Job | Passed]:
-    """The jobs for these paths, in their order; what a folder holds comes in the order of names.
+def collect(paths: Iterable[str], name: str | None, *, recursive: bool) -> list[Job | Skipped]:
+    """The jobs for these paths, in order; those of a directory sorted by name.
 
-    What cannot be read becomes a job all the same, and fails as one. What is named twice, as when
-    a folder and one in it are, is sent once.
+    A path that cannot be read becomes a job, which fails. A path that occurs twice, as when a
+    directory and one in it are given, becomes one job.
     """
-    found: dict[str, Job | Passed] = {}
+    found: dict[str, Job | Skipped] = {}
     for path in paths:
         if recursive and os.path.isdir(path):
             for entry in _walk(path):
@@ -69,54 +69,54 @@ def collect(paths: Iterable[str], name: str | None, *, recursive: bool) -> list[
     return list(found.values())
 
 
-def doubled(jobs: Sequence[Job]) -> list[str]:
-    """Names under which more than one file is sent. A server has no folders."""
+def duplicate_names(jobs: Sequence[Job]) -> list[str]:
+    """Names of more than one file. Names are sent without their directories."""
     return [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
 
 
-def _walk(folder: str) -> Iterator[Job | Passed]:
-    """Ordinary files at any depth. Links to files are followed, links to folders are not."""
+def _walk(directory: str) -> Iterator[Job | Skipped]:
+    """Regular files at any depth. Links to files are followed, links to directories are not."""
     unread: list[OSError] = []
     empty = True
-    waiting = [folder]
+    waiting = [directory]
     while waiting:
-        # A folder at a time: for folders in folders os.walk calls itself, up to Python's limit.
+        # One directory at a time: os.walk recurses, up to Python's recursion limit.
         here = os.walk(waiting.pop(), onerror=unread.append)
-        place, folders, files = next(here, ("", [], []))
-        folders.sort()
+        place, subdirectories, files = next(here, ("", [], []))
+        subdirectories.sort()
         empty = empty and not files
         for name in sorted(files):
             path = os.path.join(place, name)
             if os.path.isfile(path) or not os.path.exists(path):
                 yield file_job(path)
             else:
-                yield Passed(path, "no ordinary file")
-        for name in folders:
+                yield Skipped(path, "not a regular file")
+        for name in subdirectories:
             if os.path.islink(path := os.path.join(place, name)):
-                yield Passed(path, "a link to a folder")
+                yield Skipped(path, "a link to a directory")
         waiting += [
             path
-            for name in reversed(folders)
+            for name in reversed(subdirectories)
             if not os.path.islink(path := os.path.join(place, name))
         ]
     if empty and not unread:
-        yield Passed(folder, "there is no file in it")
+        yield Skipped(directory, "it contains no files")
     for error in unread:
         yield _unread_job(error)
 
 
 def _unread_job(error: OSError) -> Job:
-    """It fails as a job, so that a folder that cannot be listed counts as a failure."""
+    """A job that fails, so that a directory that cannot be listed counts as a failure."""
     path = str(error.filename)
 
     async def fail() -> Content:
         raise SourceError(f"{path} cannot be read: {error.strerror}.")
 
-    return Job(path, fail, name_of(path))
+    return Job(path, fail, base_name(path))
 
 
 def _size(path: str) -> int | None:
     try:
         return os.stat(path).st_size
     except OSError:
-        return None  # the sentence for it comes when the job is done
+        return None  # opening it will raise the error

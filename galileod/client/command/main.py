@@ -9,23 +9,23 @@ import click
 
 from galileod import __version__
 from galileod.client.address import Address, find_proxy
-from galileod.client.dial import tls_context
 from galileod.client.errors import OptionError
-from galileod.client.rate import SharedPace
-from galileod.client.texts import plain
-from galileod.client.values import TIMEOUT, Options
+from galileod.client.formatting import printable
+from galileod.client.options import TIMEOUT, Options
+from galileod.client.rate_limit import SharedPace
+from galileod.client.stream import tls_context
 from galileod.protocol.sender import DEFAULT_CHUNK
 
 from .flags import DURATION, PARALLEL, RETRIES, SIZE, URL, read_token
 from .output import standard
-from .people import Verbosity
-from .retry import RETRIES as TRIED_AGAIN
+from .report_text import Verbosity
+from .retry import RETRIES as DEFAULT_RETRIES
 from .retry import RetryPolicy
 from .run import Plan, run
-from .stdin import LABEL
+from .stdin import STDIN
 
 FAILED: Final = 1
-MISUSED: Final = 2
+USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
 _STANDARD_ERROR: Final = 2
@@ -51,12 +51,12 @@ Examples:
     required=True,
     type=click.Path(allow_dash=True, readable=False),
 )
-@click.option("-r", "--recursive", is_flag=True, help="Send the files in folders, at any depth.")
-@click.option("-n", "--name", help="The name to send one file under.")
-@click.option("--size", type=SIZE, help="The size of standard input, which is then not put aside.")
+@click.option("-r", "--recursive", is_flag=True, help="Send the files in directories, recursively.")
+@click.option("-n", "--name", help="The name to store a single file under.")
+@click.option("--size", type=SIZE, help="The size of standard input, which is then streamed.")
 @click.option(
     "-p", "--parallel", default=3, show_default=True, metavar="N", type=PARALLEL,
-    help="Files that are sent at once.",
+    help="The number of parallel uploads.",
 )  # fmt: skip
 @click.option(
     "--hash", "kind", default="sha1", show_default=True, metavar="KIND",
@@ -64,33 +64,35 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--chunksize", type=SIZE, default=DEFAULT_CHUNK, show_default=True,
-    help="Bytes in a chunk, for a server that names no size.",
+    help="The chunk size if the server names none.",
 )  # fmt: skip
-@click.option("--limit-rate", type=SIZE, help="Bytes a second, for all files together.")
+@click.option("--limit-rate", type=SIZE, help="Bytes per second, for all files together.")
 @click.option(
-    "--retries", default=TRIED_AGAIN, show_default=True, metavar="N", type=RETRIES,
-    help="More attempts, each from the first byte on, where the connection failed or the server "
-    "is busy.",
+    "--retries", default=DEFAULT_RETRIES, show_default=True, metavar="N", type=RETRIES,
+    help="Further attempts, each from the first byte on, after a failed connection or if the "
+    "server is busy.",
 )  # fmt: skip
 @click.option(
     "--retry-delay", type=DURATION, default="500ms", show_default=True,
-    help="The first wait between attempts at the most; each is twice as long, up to 30 s.",
+    help="The longest first wait between attempts; it doubles with each, up to 30 s.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=DURATION, default=f"{TIMEOUT:g}s", show_default=True,
-    help="How long the server may take to answer, or be silent.",
+    help="The longest time without a response or other activity of the server.",
 )  # fmt: skip
 @click.option(
-    "--token-file", type=click.Path(), help="A file with the token. [else $GALILEO_TOKEN]"
+    "--token-file", type=click.Path(), help="The file with the token. [default: $GALILEO_TOKEN]"
 )
 @click.option(
-    "--ca", type=click.Path(), help="Certificates to trust in place of the system's (PEM)."
+    "--ca", type=click.Path(), help="A PEM file with CAs to trust instead of the system's."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write one JSON object per line to standard output."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Report failures only.")
+@click.option("-v", "--verbose", is_flag=True, help="Report more.")
 @click.version_option(__version__, message="galileo-send %(version)s")
-def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
+def cli(  # noqa: PLR0913  one for each flag
     *,
     address: Address,
     files: tuple[str, ...],
@@ -112,21 +114,19 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
 ) -> int:
     """Send files to a GalileoSend server over WebSocket.
 
-    URL is ws://, wss://, or ws+unix:/path/of.sock:/upload. A FILE of - is standard input. A file
-    counts as sent only when the server has said that it is stored.
+    URL is ws://, wss://, or ws+unix:/path/of.sock:/upload. FILE may be - for standard input. A file
+    counts as sent only when the server has confirmed that it is stored.
 
-    Exit status: 0 all stored, 1 some failed, 2 wrong usage, 130 interrupted.
+    Exit status: 0 all stored, 1 some failed, 2 usage error, 130 interrupted.
     """
     if "" in files:
-        raise click.UsageError("A FILE must not be empty.")
-    if files.count(LABEL) > 1:
+        raise click.UsageError("FILE must not be empty.")
+    if files.count(STDIN) > 1:
         raise click.UsageError("Standard input can be sent only once.")
-    if size is not None and files != (LABEL,):
-        raise click.UsageError(
-            "--size is for standard input alone: FILE must be - and nothing else."
-        )
+    if size is not None and files != (STDIN,):
+        raise click.UsageError("--size is for standard input only: FILE must be - alone.")
     if name is not None and (len(files) > 1 or recursive):
-        raise click.UsageError("--name is for one file.")
+        raise click.UsageError("--name is for a single file.")
     if name == "":
         raise click.UsageError("--name must not be empty.")
     if quiet and verbose:
@@ -135,7 +135,7 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
         raise click.UsageError("--limit-rate must be above 0.")
     proxy = find_proxy(address, os.environ)
     if address.secure or (proxy and proxy.secure):
-        tls_context(ca)  # a file that cannot be used is wrong usage, and not each file's failure
+        tls_context(ca)  # an unusable CA file is a usage error, not a failure of each file
     options = Options(
         hash=kind,
         chunksize=chunksize,
@@ -164,42 +164,43 @@ def cli(  # noqa: PLR0913  one for each flag; they become a plan at once
 
 
 def main() -> NoReturn:
-    """The entry point. Whatever goes wrong is a sentence, and never a traceback."""
-    _open_what_is_closed()
+    """The entry point. Every error is one line, never a traceback."""
+    _open_closed_streams()
     try:
         status = cli.main(prog_name="galileo-send", standalone_mode=False)
     except (click.UsageError, OptionError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        _complain(f"{text} Try galileo-send --help.", MISUSED)
+        _exit(f"{text} Try galileo-send --help.", USAGE_ERROR)
     except click.ClickException as error:
-        _complain(error.format_message(), FAILED)
+        _exit(error.format_message(), FAILED)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _complain("interrupted.", INTERRUPTED)
+        _exit("interrupted.", INTERRUPTED)
     except OSError as error:
-        _complain(f"stopped by the system: {error.strerror or error}.", FAILED)
-    except Exception as error:  # noqa: BLE001  the last resort, so that nobody sees a traceback
+        _exit(f"system error: {error.strerror or error}.", FAILED)
+    except Exception as error:  # noqa: BLE001  a bug; no traceback for users
         place = traceback.extract_tb(error.__traceback__)[-1]
-        _complain(
-            f"a mistake of ours, please report it: {type(error).__name__}: {error} "
+        _exit(
+            f"internal error, please report it: {type(error).__name__}: {error} "
             f"({os.path.basename(place.filename)}:{place.lineno}).",
             FAILED,
         )
     sys.exit(status)
 
 
-def _complain(text: str, status: int) -> NoReturn:
-    standard(sys.stderr).write(f"galileo-send: {plain(text)}")
+def _exit(text: str, status: int) -> NoReturn:
+    standard(sys.stderr).write(f"galileo-send: {printable(text)}")
     sys.exit(status)
 
 
-def _open_what_is_closed() -> None:
-    """Standard streams that the caller closed lead nowhere, and never into a socket or a file.
+def _open_closed_streams() -> None:
+    """Open /dev/null for the standard streams that the caller closed.
 
-    From an input that was closed nothing can be read: it is an error, and no empty file.
+    Else a socket or a file would get their descriptors. It is opened for writing only: reading
+    from a closed standard input is an error, not an empty file.
     """
     while (descriptor := os.open(os.devnull, os.O_WRONLY)) <= _STANDARD_ERROR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Python has None for them, and no code here expects that.
+    # Python has set them to None.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""What the command prints: whole lines, to streams that may take no more."""
+"""Writes whole lines to standard output and error, which may fail."""
 
 import os
 from collections.abc import Callable
@@ -6,39 +6,40 @@ from typing import TextIO
 
 
 class Lines:
-    """Lines to a stream, whole and at once. One that takes no more is no reason to stop sending.
+    """Writes and flushes lines. A failure of the stream does not end the uploads.
 
-    `lost` hears why, once, unless it is a reader that went away of its own will.
+    `on_failure` is called once with the reason, except for a closed pipe: its reader has chosen to
+    read no more.
     """
 
-    def __init__(self, stream: TextIO, lost: Callable[[str], None] | None = None) -> None:
+    def __init__(self, stream: TextIO, on_failure: Callable[[str], None] | None = None) -> None:
         self._stream = stream
-        self._lost = lost
+        self._on_failure = on_failure
 
     def write(self, line: str) -> None:
-        """One line."""
+        """Write one line; after a failure it is discarded."""
         try:
             self._stream.write(line + "\n")
             self._stream.flush()
         except OSError as error:
-            # Python would complain once more at its own end.
+            # Else Python reports the error again when it flushes the stream at exit.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-            if self._lost and not isinstance(error, BrokenPipeError):
-                self._lost(error.strerror or str(error))
+            if self._on_failure and not isinstance(error, BrokenPipeError):
+                self._on_failure(error.strerror or str(error))
 
 
-def standard(stream: TextIO, lost: Callable[[str], None] | None = None) -> Lines:
-    """Standard output or error; what its encoding lacks is escaped."""
+def standard(stream: TextIO, on_failure: Callable[[str], None] | None = None) -> Lines:
+    """Standard output or error. Characters that its encoding lacks are escaped."""
     reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
-    return Lines(stream, lost)
+    return Lines(stream, on_failure)
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether bars may be drawn there, which take characters of their own."""
+    """Whether progress bars can be drawn; they need UTF-8."""
     return (
         stream.isatty()
         and os.environ.get("TERM", "dumb") != "dumb"

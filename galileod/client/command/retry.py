@@ -1,4 +1,4 @@
-"""Whether, and when, to try again: decisions, without a clock."""
+"""Decides whether and when to retry. Pure."""
 
 from collections.abc import Callable
 from typing import Final
@@ -7,41 +7,41 @@ from attrs import frozen
 
 from galileod.client.errors import SendError, UpgradeError
 
-LONGEST: Final = 30.0
-"""Seconds between two attempts at the most, unless the server asks for more."""
+MAX_WAIT: Final = 30.0
+"""Seconds between two attempts at most, unless the server asks for more."""
 
-MAX_ASKED: Final = 300.0
-"""Seconds that a server may ask us to wait; one that asks for more is not tried again."""
+MAX_RETRY_AFTER: Final = 300.0
+"""Seconds; if a server asks for a longer wait there is no retry."""
 
 RETRIES: Final = 7
-"""By default: with half a second to begin with they last for 31 to 62 seconds, so that a server may
-be started anew meanwhile."""
+"""The default: with a first delay of half a second they take 31 to 62 seconds, long enough for a
+restart of the server."""
 
 DOUBLINGS: Final = 16
-"""After so many the wait has long been the longest."""
+"""Limits the exponent; MAX_WAIT is reached long before."""
 
 
 @frozen
 class RetryPolicy:
-    """`retries` attempts after the first; the first wait is `delay` seconds at the most."""
+    """`retries` attempts after the first; the first wait is at most `delay` seconds."""
 
     retries: int = RETRIES
     delay: float = 0.5
 
     def wait(
-        self, error: SendError, attempt: int, again: bool, random: Callable[[], float]
+        self, error: SendError, attempt: int, repeatable: bool, random: Callable[[], float]
     ) -> float | None:
-        """Seconds to wait after the failed `attempt` (1 is the first), or None to give up.
+        """Seconds to wait after the failed `attempt` (from 1), or None for no retry.
 
-        `again`: whether the source can be read once more. `random` gives numbers from 0 to 1: half
-        of each wait is by chance, so that many clients do not come back at the same moment.
+        `repeatable`: whether the content can be read again. `random` gives numbers from 0 to 1:
+        half of each wait is random, so that many clients do not retry at the same moment.
         """
-        if not (error.transient and again) or attempt > self.retries:
+        if not (error.transient and repeatable) or attempt > self.retries:
             return None
-        doubled = 1 << min(attempt - 1, DOUBLINGS)
-        longest = min(LONGEST, self.delay * doubled)
+        duplicate_names = 1 << min(attempt - 1, DOUBLINGS)
+        longest = min(MAX_WAIT, self.delay * duplicate_names)
         wait = longest * (0.5 + random() / 2)
         asked = error.retry_after if isinstance(error, UpgradeError) else None
         if asked is None:
             return wait
-        return None if asked > MAX_ASKED else max(wait, asked)
+        return None if asked > MAX_RETRY_AFTER else max(wait, asked)

@@ -1,4 +1,4 @@
-"""One run of the command: jobs, uploads side by side, a report, an exit status."""
+"""One run of the command: finds the files, sends them, reports, and gives the exit status."""
 
 import ipaddress
 import os
@@ -14,29 +14,29 @@ from typing import Final, NoReturn
 import trio
 from attrs import evolve, frozen
 
-from galileod.client import texts
 from galileod.client.address import Address, Proxy
-from galileod.client.opening import open_source
+from galileod.client.content import open_source
+from galileod.client.formatting import plural, printable
+from galileod.client.options import OnProgress, OnWarning, Options, Receipt
 from galileod.client.upload import upload
-from galileod.client.values import OnProgress, OnWarning, Options, Receipt
 
 from .batch import Batch, OnStart, Tally
-from .jobs import Job, Passed, collect, doubled
-from .objects import JsonReporter
+from .jobs import Job, Skipped, collect, duplicate_names
 from .output import is_terminal, standard
-from .people import PeopleReporter, Verbosity, summary
+from .report_json import JsonReporter
+from .report_text import TextReporter, Verbosity, summary
 from .retry import RetryPolicy
-from .stdin import LABEL, stdin_job
+from .stdin import STDIN, stdin_job
 
-SHOWN: Final = 3
-"""Names that stand for all that occur twice."""
+MAX_NAMES: Final = 3
+"""Names that are listed of those that occur more than once."""
 
 SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 @frozen
 class Plan:
-    """What the command line asked for."""
+    """The command line, parsed."""
 
     address: Address
     proxy: Proxy | None
@@ -52,28 +52,29 @@ class Plan:
     token_file: str | None
 
 
-FullReporter = PeopleReporter | JsonReporter
+AnyReporter = TextReporter | JsonReporter
 
 
 def run(plan: Plan) -> int:
-    """Send all of it; gives the exit status."""
-    paths = [path for path in plan.files if path != LABEL]
+    """Send all files; returns the exit status."""
+    paths = [path for path in plan.files if path != STDIN]
     found = collect(paths, plan.name, recursive=plan.recursive)
-    if LABEL in plan.files:
+    if STDIN in plan.files:
         found.insert(0, stdin_job(plan.name, plan.size))
     jobs = [entry for entry in found if isinstance(entry, Job)]
     lost: list[str] = []
     with _reporter(plan, jobs, lost) as reporter:
         for entry in found:
-            if isinstance(entry, Passed):
-                reporter.passed(entry.label, entry.why)
-        _remarks(plan, jobs, reporter)
+            if isinstance(entry, Skipped):
+                reporter.skipped(entry.label, entry.why)
+        _notices(plan, jobs, reporter)
         tally, began = Tally(len(jobs)), time.monotonic()
         stopped = trio.run(_work, plan, jobs, tally, reporter)
     seconds = time.monotonic() - began
     reporter.ended(tally, seconds, interrupted=bool(stopped))
     if lost and (plan.as_json or tally.total == 1):
-        # What was to tell it did not arrive; of several files there is a summary already.
+        # The result could not be written to standard output. For several files the text reporter
+        # has written a summary to standard error already.
         standard(sys.stderr).write(summary(tally, seconds, interrupted=bool(stopped)))
     if stopped:
         return 128 + stopped
@@ -82,44 +83,46 @@ def run(plan: Plan) -> int:
 
 def _reporter(
     plan: Plan, jobs: Sequence[Job], lost: list[str]
-) -> AbstractContextManager[FullReporter]:
-    """Who tells how it goes; `lost` gets why standard output cannot be written."""
+) -> AbstractContextManager[AnyReporter]:
+    """The reporter for the plan. If standard output fails, the reason is added to `lost`."""
     err = standard(sys.stderr)
 
-    def note(why: str) -> None:
+    def on_failure(why: str) -> None:
         lost.append(why)
         err.write(f"galileo-send: standard output cannot be written: {why}.")
 
-    out = standard(sys.stdout, note)
+    out = standard(sys.stdout, on_failure)
     if plan.as_json:
         return nullcontext(JsonReporter(out, time.monotonic))
     if plan.verbosity != "quiet" and is_terminal(sys.stderr):
-        # Imported where it is needed: it takes longer than the upload of a small file.
-        from .bars import BarReporter  # noqa: PLC0415
+        # Imported on demand: importing rich takes longer than the upload of a small file.
+        from .report_bars import BarReporter  # noqa: PLC0415
 
         size = sum(job.size or 0 for job in jobs)
         return BarReporter(len(jobs), size, plan.verbosity, None if sys.stdout.isatty() else out)
-    return nullcontext(PeopleReporter(out, err, plan.verbosity))
+    return nullcontext(TextReporter(out, err, plan.verbosity))
 
 
-def _remarks(plan: Plan, jobs: Sequence[Job], reporter: FullReporter) -> None:
+def _notices(plan: Plan, jobs: Sequence[Job], reporter: AnyReporter) -> None:
     if plan.verbosity == "verbose":
         through = f" through the proxy {plan.proxy}" if plan.proxy else ""
-        reporter.remark(f"sending {texts.count(len(jobs), 'file')} to {plan.address}{through}.")
+        reporter.notice(f"sending {plural(len(jobs), 'file')} to {plan.address}{through}.")
     if not jobs:
-        reporter.remark("there is nothing to send.")
+        reporter.notice("there are no files to send.")
     if plan.token_file and os.stat(plan.token_file).st_mode & stat.S_IROTH:
-        reporter.remark(f"the token in {texts.plain(plan.token_file)} can be read by everybody.")
-    if plan.options.token and not plan.address.secure and not _is_near(plan.address):
-        reporter.remark("the token goes unencrypted over ws: anybody on the way can read it.")
-    if names := doubled(jobs):
-        shown = ", ".join(map(texts.plain, names[:SHOWN])) + (", ..." if names[SHOWN:] else "")
-        reporter.remark(
-            f"several files have the same name ({shown}); the server decides what becomes of them."
+        reporter.notice(f"the token file {printable(plan.token_file)} is readable by all users.")
+    if plan.options.token and not plan.address.secure and not _is_local(plan.address):
+        reporter.notice("the token is sent unencrypted: use wss:// if the server supports it.")
+    if names := duplicate_names(jobs):
+        shown = ", ".join(map(printable, names[:MAX_NAMES]))
+        more = ", ..." if names[MAX_NAMES:] else ""
+        reporter.notice(
+            f"several files have the same name ({shown}{more}): the server may rename or refuse "
+            "them."
         )
 
 
-def _is_near(address: Address) -> bool:
+def _is_local(address: Address) -> bool:
     if address.unix or address.host == "localhost":
         return True
     try:
@@ -128,8 +131,8 @@ def _is_near(address: Address) -> bool:
         return False
 
 
-async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: FullReporter) -> int:
-    """Send everything; gives the number of the signal that ended it, or 0."""
+async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
+    """Send all files; returns the number of the signal that interrupted it, or 0."""
     batch = Batch(partial(_send, plan), plan.policy, plan.parallel, reporter)
     stopped: list[int] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -146,13 +149,13 @@ async def _watch(
 ) -> None:
     async for number in signals:
         if stopped:
-            _drop_everything(number)
+            _exit_at_once(number)
         stopped.append(number)
         cancel()
 
 
-def _drop_everything(number: int) -> NoReturn:
-    """A second signal: some thread hangs, on a file of a dead server, say."""
+def _exit_at_once(number: int) -> NoReturn:
+    """After a second signal: a thread may hang, as in a read from a network file system."""
     if sys.stderr.isatty():
         sys.stderr.write(SHOW_CURSOR)
         sys.stderr.flush()
@@ -163,7 +166,7 @@ async def _send(
     plan: Plan, job: Job, on_start: OnStart, on_progress: OnProgress, on_warning: OnWarning
 ) -> Receipt:
     options = evolve(plan.options, on_warning=on_warning)
-    label = "Standard input" if job.label == LABEL else None
+    label = "Standard input" if job.label == STDIN else None
     async with open_source(await job.open(), job.name, job.declared, label) as source:
         on_start()
         return await upload(plan.address, source, options, on_progress)

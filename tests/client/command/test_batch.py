@@ -19,7 +19,7 @@ from galileod.client import (
 from galileod.client.command.batch import Batch, OnStart, Tally
 from galileod.client.command.jobs import Job
 from galileod.client.command.retry import RetryPolicy
-from galileod.client.values import OnProgress, OnWarning
+from galileod.client.options import OnProgress, OnWarning
 
 RECEIPT = Receipt("a", "a", 10, {}, 1.0, 1, verified=False)
 
@@ -42,7 +42,7 @@ class Heard:
 
 
 def jobs(*names: str, again: bool = True) -> list[Job]:
-    return [Job(name, nothing, name, 10, again=lambda: again) for name in names]
+    return [Job(name, nothing, name, 10, repeatable=lambda: again) for name in names]
 
 
 async def test_failures_of_the_transport_are_tried_again_and_others_are_not(
@@ -217,6 +217,4 @@ async def test_why_it_is_not_tried_again_is_told(autojump_clock: MockClock) -> N
 
     heard = Heard()
     await Batch(send, RetryPolicy(), 1, heard).run(jobs("a", again=False), Tally(1))
-    assert str(heard.told[0][2]) == (
-        "Lost. It is not tried again: what was read cannot be read again."
-    )
+    assert str(heard.told[0][2]) == ("Lost. There is no retry: the input cannot be read again.")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from galileod.client import SourceError
-from galileod.client.command.jobs import Job, Passed, collect, doubled
+from galileod.client.command.jobs import Job, Skipped, collect, duplicate_names
 
 
-def listed(found: list[Job | Passed]) -> list[tuple[str, str]]:
+def listed(found: list[Job | Skipped]) -> list[tuple[str, str]]:
     return [
-        (entry.label, entry.why) if isinstance(entry, Passed) else (entry.label, entry.name)
+        (entry.label, entry.why) if isinstance(entry, Skipped) else (entry.label, entry.name)
         for entry in found
     ]
 
@@ -39,9 +39,9 @@ async def test_a_folder_and_a_fifo_say_what_the_command_can_do_with_them(tmp_pat
     folder, fifo = collect([str(tmp_path), str(tmp_path / "fifo")], None, recursive=False)
     assert isinstance(folder, Job)
     assert isinstance(fifo, Job)
-    with pytest.raises(SourceError, match=r"is a folder. Its files are sent with --recursive.$"):
+    with pytest.raises(SourceError, match=r"is a directory. Use --recursive to send its files.$"):
         await folder.open()
-    with pytest.raises(SourceError, match=r"is no ordinary file. What it gives can be piped to -"):
+    with pytest.raises(SourceError, match=r"is not a regular file. Pipe its content to - instead"):
         await fifo.open()
 
 
@@ -57,7 +57,7 @@ def test_what_is_named_twice_is_sent_once(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_folder_without_files_is_passed_over_with_a_word(tmp_path: Path) -> None:
     (tmp_path / "empty" / "too").mkdir(parents=True)
     found = listed(collect([str(tmp_path)], None, recursive=True))
-    assert found == [(str(tmp_path), "there is no file in it")]
+    assert found == [(str(tmp_path), "it contains no files")]
 
 
 def test_a_folder_gives_its_files_at_any_depth_in_order(tmp_path: Path) -> None:
@@ -76,11 +76,11 @@ def test_a_folder_gives_its_files_at_any_depth_in_order(tmp_path: Path) -> None:
         ("0", "0"),
         ("a/broken", "broken"),
         ("a/link", "link"),
-        ("a/loop", "a link to a folder"),
+        ("a/loop", "a link to a directory"),
         ("a/deep/er/x", "x"),
         ("b/1", "1"),
         ("b/2", "2"),
-        ("b/fifo", "no ordinary file"),
+        ("b/fifo", "not a regular file"),
     ]
 
 
@@ -100,7 +100,7 @@ def test_folders_may_be_deeper_than_pythons_stack(tmp_path: Path) -> None:
 
 def test_names_that_occur_twice_are_found() -> None:
     found = [Job(path, _none, path[-1]) for path in ("a/x", "b/x", "c/y")]
-    assert doubled(found) == ["x"]
+    assert duplicate_names(found) == ["x"]
 
 
 async def _none() -> bytes:

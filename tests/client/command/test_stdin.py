@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from galileod.client.command.jobs import Job
 from galileod.client.command.stdin import stdin_job
+from galileod.client.content import open_source
 from galileod.client.errors import SourceError
-from galileod.client.opening import open_source
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_pipe_is_put_aside_and_can_be_sent_again(pipe: tuple[int, int]) 
     os.write(writing, data)
     os.close(writing)
     job = stdin_job(None, None, reading)
-    assert (job.label, job.name, job.size, job.again()) == ("-", "stdin", None, True)
+    assert (job.label, job.name, job.size, job.repeatable()) == ("-", "stdin", None, True)
     assert await content_of(job) == data
     assert await content_of(job) == data
     await close_spool(job)
@@ -55,11 +55,11 @@ async def test_a_pipe_of_a_known_size_is_sent_as_it_comes(
 ) -> None:
     reading, writing = pipe
     job = stdin_job("backup.tgz", 10, reading)
-    assert (job.name, job.size, job.declared, job.again()) == ("backup.tgz", 10, 10, True)
+    assert (job.name, job.size, job.declared, job.repeatable()) == ("backup.tgz", 10, 10, True)
     async with open_source(await job.open(), job.name, job.declared) as source:
         os.write(writing, b"first")
         assert await source.read(1000, lambda _: None) == b"first"
-        assert not job.again()
+        assert not job.repeatable()
         # Nothing has come of the rest yet, and the wait for it can be given up.
         with trio.move_on_after(1) as waiting:
             await source.read(1000, lambda _: None)
@@ -77,7 +77,7 @@ async def test_a_file_is_sent_from_where_it_stands_each_time(tmp_path: Path) -> 
     try:
         os.lseek(descriptor, 4, os.SEEK_SET)
         job = stdin_job(None, None, descriptor)
-        assert (job.size, job.again()) == (6, True)
+        assert (job.size, job.repeatable()) == (6, True)
         assert await content_of(job) == b"456789"
         assert await content_of(job) == b"456789"
         os.fstat(descriptor)  # it is not ours to close
@@ -102,7 +102,9 @@ async def test_no_place_to_put_it_aside_is_told(
     os.close(writing)
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with pytest.raises(SourceError, match=r"cannot be put aside in .*gone: No such file"):
+    with pytest.raises(
+        SourceError, match=r"cannot be copied to a temporary file in .*gone: No such file"
+    ):
         await stdin_job(None, None, reading).open()
 
 

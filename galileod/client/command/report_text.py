@@ -1,0 +1,107 @@
+"""Reports as text: a line for each file, and a summary."""
+
+import os
+from typing import Final, Literal
+
+from galileod.client.errors import MAX_QUOTED, SendError
+from galileod.client.formatting import (
+    format_duration,
+    format_rate,
+    format_size,
+    plural,
+    printable,
+    truncated,
+)
+from galileod.client.options import Receipt
+
+from .batch import Tally
+from .jobs import Job
+from .output import Lines
+
+MAX_NAME: Final = 255
+"""Characters of a name from the server that are shown: the limit of most file systems."""
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+
+
+class TextReporter:
+    """Writes stored files to `out`; failures, warnings and notices to `err`."""
+
+    def __init__(self, out: Lines, err: Lines, verbosity: Verbosity) -> None:
+        self.out = out
+        self.err = err
+        self._quiet = verbosity == "quiet"
+        self._verbose = verbosity == "verbose"
+
+    def started(self, job: Job, attempt: int) -> None:
+        """A line with --verbose."""
+        if self._verbose:
+            self.err.write(f"sending {printable(job.label)} (attempt {attempt})")
+
+    def moved(self, job: Job, sent: int, size: int) -> None:
+        """Nothing: progress is shown by BarReporter."""
+
+    def warned(self, job: Job, sentence: str) -> None:
+        """A line with the server's sentence."""
+        shown = printable(truncated(sentence, MAX_QUOTED))
+        self.err.write(f"galileo-send: {printable(job.label)}: warning: {shown}")
+
+    def retrying(self, job: Job, attempt: int, wait: float, error: SendError) -> None:
+        """A line with the reason and the time of the next attempt."""
+        if not self._quiet:
+            self.err.write(
+                f"{printable(job.label)}: {printable(str(error))} "
+                f"Attempt {attempt + 1} begins in {format_duration(wait)}."
+            )
+
+    def stored(self, job: Job, receipt: Receipt, attempts: int) -> None:  # noqa: ARG002
+        """A line with name, size and rate; with --verbose the hash too."""
+        if self._quiet:
+            return
+        line = f"stored {printable(job.label)}"
+        if receipt.stored_name != os.path.basename(job.label):
+            line += f" as {printable(truncated(receipt.stored_name, MAX_NAME))}"
+        line += f" ({format_size(receipt.size)}, {format_rate(receipt.size, receipt.seconds)})"
+        self.out.write(line)
+        if self._verbose:
+            hashes = [f"{kind} {value}" for kind, value in receipt.hashes.items()]
+            details = [plural(receipt.chunks, "chunk"), format_duration(receipt.seconds)]
+            self.err.write(f"  {', '.join(details + hashes)}")
+
+    def failed(self, job: Job, error: SendError, attempts: int) -> None:
+        """A line with the error and the number of attempts."""
+        tried = f" (after {attempts} attempts)" if attempts > 1 else ""
+        sentence = printable(str(error))
+        label = printable(job.label)
+        lead = "" if sentence.startswith(label) else f"{label}: "
+        self.err.write(f"galileo-send: {lead}{sentence}{tried}")
+
+    def dropped(self, job: Job, error: SendError, attempts: int) -> None:  # noqa: ARG002
+        """A line; the error was reported with the first file."""
+        self.err.write(f"galileo-send: {printable(job.label)}: not sent for the same reason.")
+
+    def skipped(self, path: str, why: str) -> None:
+        """A line for a path that is not sent."""
+        if not self._quiet:
+            self.err.write(f"galileo-send: {printable(path)} is not sent: {why}.")
+
+    def notice(self, sentence: str) -> None:
+        """A line of advice."""
+        if not self._quiet:
+            self.err.write(f"galileo-send: {sentence}")
+
+    def ended(self, tally: Tally, seconds: float, *, interrupted: bool) -> None:
+        """A summary, for several files and after an interruption."""
+        if interrupted or (tally.total > 1 and not self._quiet):
+            self.err.write(summary(tally, seconds, interrupted=interrupted))
+
+
+def summary(tally: Tally, seconds: float, *, interrupted: bool = False) -> str:
+    """One line for all files."""
+    text = f"{tally.stored} of {plural(tally.total, 'file')} stored"
+    text += f" ({format_size(tally.size)} in {format_duration(seconds)})"
+    if tally.failed:
+        text += f", {tally.failed} failed"
+    if tally.left:
+        text += f", {tally.left} not sent"
+    return f"Interrupted: {text}." if interrupted else f"{text}."

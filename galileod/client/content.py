@@ -1,0 +1,136 @@
+"""What can be sent: a path, bytes, an open file, an async iterator; and how each is opened."""
+
+import io
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import BinaryIO, Final
+
+from .errors import OptionError, SourceError
+from .formatting import plural
+from .options import Unchecked
+from .sources import (
+    BytesSource,
+    FileSource,
+    Opened,
+    Source,
+    StreamSource,
+    file_stamp,
+    in_thread,
+    type_name,
+)
+
+Content = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
+"""A path (str or PathLike), or the content itself."""
+
+UNNAMED: Final = "unnamed"
+"""The name of a file that has none and is given none."""
+
+
+@asynccontextmanager
+async def open_source(
+    content: Content,
+    name: str | None = None,
+    size: int | None = None,
+    label: str | None = None,
+) -> AsyncIterator[Source]:
+    """The source for `content`. At the end a file that was opened here is closed, no other.
+
+    `size` in bytes is required where it cannot be found out. `label` is used in error messages;
+    default: the path or the name. Raises OptionError for missing arguments and wrong types, and
+    SourceError for what cannot be opened or has another size.
+    """
+    _check(name, size)
+    if isinstance(content, bytes | bytearray | memoryview):
+        if name is None:
+            raise OptionError("Bytes need a name.")
+        yield _with_size(BytesSource(memoryview(content), name), size)
+    elif isinstance(content, str | os.PathLike):
+        path = os.fspath(content)
+        if not isinstance(path, str):
+            raise OptionError("A path must be a string: os.fsdecode converts bytes.")
+        opened, length = await in_thread(lambda: _open(path), path)
+        try:
+            yield _with_size(FileSource(opened, name or base_name(path), length, path), size)
+        finally:
+            opened.file.close()
+    elif isinstance(content, AsyncIterable):
+        if name is None or size is None:
+            raise OptionError("An async iterator needs a name and a size.")
+        try:
+            yield StreamSource(content, name, size, label or name)
+        finally:
+            # Else the garbage collector closes a generator that is not exhausted, at any time.
+            if isinstance(content, AsyncGenerator):
+                await content.aclose()
+    else:
+        yield await _open_file(content, name, size, label)
+
+
+def _check(name: Unchecked, size: Unchecked) -> None:
+    if name is not None and not isinstance(name, str):
+        raise OptionError(f"The name must be a string, not {name!r}.")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise OptionError(f"The size must be a number of bytes, not {size!r}.")
+
+
+async def _open_file(
+    content: Unchecked, name: str | None, size: int | None, label: str | None
+) -> FileSource:
+    if isinstance(content, io.TextIOBase):
+        raise OptionError('The file is open in text mode. Open it with "rb".')
+    if not hasattr(content, "read"):
+        raise OptionError(
+            f"{type_name(content).capitalize()} cannot be sent. Expected a path, bytes, an open "
+            "binary file, or an async iterator of bytes."
+        )
+    path = getattr(content, "name", None)  # a number for a file that was opened by descriptor
+    called = label or (path if isinstance(path, str) else "the open file")
+    chosen = name or (base_name(path) if isinstance(path, str) else UNNAMED)
+    length = size if size is not None else await in_thread(lambda: _length(content), called)
+    opened = Opened(content, await in_thread(lambda: file_stamp(content), called))
+    return FileSource(opened, chosen, length, called)
+
+
+def base_name(path: str) -> str:
+    """The last component of a path, under which a file is sent."""
+    return os.path.basename(absolute(path)) or UNNAMED
+
+
+def absolute(path: str) -> str:
+    """The absolute path, if the working directory still exists; else the path as it is."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        return path  # the working directory was deleted
+
+
+def _with_size(source: Source, size: int | None) -> Source:
+    """The source, if it has the size that was given. Raises SourceError."""
+    if size is not None and size != source.size:
+        raise SourceError(f"{source.label} has {plural(source.size)}, not {size}.")
+    return source
+
+
+def _open(path: str) -> tuple[Opened, int]:
+    # Non-blocking while it is opened: open() of a FIFO waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        os.set_blocking(descriptor, True)
+        file: BinaryIO = open(descriptor, "rb", buffering=0)  # noqa: SIM115  the caller closes it
+        return Opened(file, file_stamp(file)), status.st_size
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path} is a directory.")
+    raise SourceError(f"{path} is not a regular file.")
+
+
+def _length(file: BinaryIO) -> int:
+    if not file.seekable():
+        raise OptionError("A file that is not seekable, such as a pipe, needs a size.")
+    here = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return max(0, end - here)

@@ -1,0 +1,66 @@
+"""Sizes, rates, durations and untrusted strings, formatted for a terminal."""
+
+import unicodedata
+from typing import Final
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_STEP: Final = 1024
+_ROUNDED_UP: Final = 1023.95
+"""From here on one decimal would read 1024.0: the next unit is used."""
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_INVISIBLE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS: Final = "\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """An untrusted string as one line without effect on a terminal.
+
+    Control characters and invisible ones are escaped, apart from the joiners, which emoji and some
+    scripts need.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in _INVISIBLE and char not in _JOINERS
+        else char
+        for char in text
+    )
+
+
+def truncated(text: str, length: int) -> str:
+    """The first `length` characters, with "..." if there are more."""
+    return text if len(text) <= length else text[:length] + "..."
+
+
+def format_size(count: float) -> str:
+    """Bytes: `999 B`, `4.0 KiB`."""
+    if count < _STEP:
+        return f"{int(count)} B"
+    power = 0
+    while count >= _ROUNDED_UP and power < len(_UNITS):
+        count /= _STEP
+        power += 1
+    return f"{count:.1f} {_UNITS[power - 1]}"
+
+
+def format_rate(count: float, seconds: float) -> str:
+    """`count` bytes in `seconds`: `4.0 KiB/s`."""
+    return f"{format_size(count / seconds)}/s" if seconds > 0 else "-"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds: `0.4 s`, `12 s`, `3:07`, `2:03:07`."""
+    if seconds < 10:  # noqa: PLR2004  a tenth matters only below that
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, _MINUTE)
+    if whole < _HOUR:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{rest:02}"
+
+
+def plural(number: int, noun: str = "byte") -> str:
+    """`1 byte`, `2 bytes`; for nouns with a regular plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,249 @@
+"""The client's end of one WebSocket: TEXT messages both ways, BINARY messages out (wsproto).
+
+wsproto parses the server's frames and makes the responses to Ping and Close. It masks in Python,
+which is fast enough for signals; frames with file data are made here and masked in C.
+"""
+
+import os
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from galileod.masking import KEY, apply_mask, rotate_key
+
+from .address import Address
+from .errors import ConnectError, LostError, NonsenseError
+from .handshake import tls_hint, upgrade
+from .idle import IdleTimeout
+from .options import Options
+from .stream import open_stream
+
+MAX_MESSAGE: Final = 64 * 1024
+"""Characters of a message from the server; a signal has some hundred."""
+
+READ_SIZE: Final = 16 * 1024
+"""Bytes of one read; signals are short."""
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for the closing handshake. The upload is over by then."""
+
+NextPart = Callable[[int], Awaitable[memoryview]]
+"""Gives the next bytes of a message: at least one, at most the number passed."""
+
+_LOST: Final = "The connection to the server was lost."
+
+_BINARY: Final = 0x82
+"""FIN, and the opcode of a BINARY message."""
+
+_MASKED: Final = 0x80
+
+
+class WebSocket:
+    """One open WebSocket. Made by `open_websocket`."""
+
+    def __init__(self, stream: trio.abc.Stream, surplus: bytes, idle: IdleTimeout) -> None:
+        """`surplus` are the bytes that came with the response to the upgrade."""
+        self.idle = idle
+        self._stream = stream
+        self._protocol = Connection(ConnectionType.CLIENT, trailing_data=surplus)
+        self._send_lock = trio.Lock()
+        self._incomplete = False  # a frame was begun and not sent to its end
+        self._broken = False  # sending has failed
+        self._pong = b""  # the latest; RFC 6455, 5.5.3: earlier ones may be left out
+        self._fragments: list[str] = []
+        self._length = 0  # of the fragments; at most MAX_MESSAGE
+        self._messages: deque[str] = deque()  # at most what one read of READ_SIZE has brought
+        self._end: LostError | NonsenseError | None = None
+
+    async def receive(self) -> str:
+        """The next TEXT message.
+
+        Raises LostError and NonsenseError, both after all messages that came before.
+        """
+        while not self._messages:
+            if self._end:
+                raise self._end
+            await self._handle_events()
+            if self._messages or self._end:
+                continue
+            try:
+                data = await self._stream.receive_some(READ_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise LostError(_LOST) from None
+            if not data and self._broken:
+                raise LostError(_LOST)
+            if not data:
+                raise LostError("The server closed the connection without a Close frame.")
+            self._protocol.receive_data(bytes(data))
+        return self._messages.popleft()
+
+    async def send_text(self, text: str) -> None:
+        """Send a TEXT message. Raises LostError."""
+        if self._protocol.state is not ConnectionState.OPEN:
+            raise LostError(_LOST)
+        await self._send(self._protocol.send(TextMessage(text)))
+
+    async def send_data(self, length: int, next_part: NextPart) -> None:
+        """Send a BINARY message of `length` bytes, part by part. Raises LostError.
+
+        If `next_part` fails or this is cancelled, nothing more can be sent.
+        """
+        key = os.urandom(KEY)
+        async with self._send_lock:
+            if self._incomplete or self._protocol.state is not ConnectionState.OPEN:
+                raise LostError(_LOST)
+            # Broken as well: if the server resets the connection now, the reader may see an end.
+            self._incomplete = self._broken = True
+            head = _header(length, key)
+            while length:
+                part = await next_part(length)
+                length -= len(part)
+                masked = apply_mask(part, key)
+                key = rotate_key(key, len(part))
+                await self._send_all((head, masked) if head else (masked,))
+                head = b""
+            await self._send_pong()
+            self._incomplete = self._broken = False
+
+    async def close(self) -> None:
+        """The closing handshake, for at most CLOSE_TIMEOUT; never raises."""
+        with trio.move_on_after(CLOSE_TIMEOUT):
+            try:
+                if self._protocol.state is ConnectionState.OPEN:
+                    await self._send(self._protocol.send(CloseConnection(1000)))
+                while True:
+                    await self.receive()
+            except (LostError, NonsenseError):
+                pass  # the connection has ended, which is the purpose
+
+    async def _handle_events(self) -> None:
+        """Handle the frames that were received, up to one that ends the connection."""
+        for event in self._protocol.events():
+            if isinstance(event, TextMessage):
+                self._add_fragment(event)
+            elif isinstance(event, BytesMessage):
+                self._end = NonsenseError(
+                    "The server sent a BINARY message, but only TEXT messages are allowed."
+                )
+            elif isinstance(event, CloseConnection):
+                self._end = await self._answer_close(event)
+            elif isinstance(event, Ping) and self._protocol.state is ConnectionState.OPEN:
+                await self._answer_ping(self._protocol.send(event.response()))
+            if self._end:
+                return
+
+    def _add_fragment(self, event: TextMessage) -> None:
+        self._fragments.append(event.data)
+        # An empty fragment counts as one character, so that their number is limited as well.
+        self._length += max(1, len(event.data))
+        if self._length > MAX_MESSAGE:
+            self._end = NonsenseError(
+                f"The server sent a message of more than {MAX_MESSAGE} characters."
+            )
+        elif event.message_finished:
+            self._messages.append("".join(self._fragments))
+            self._fragments, self._length = [], 0
+
+    async def _answer_ping(self, pong: bytes) -> None:
+        if self._send_lock.locked():
+            # The task that is sending sends it after its frame. Waiting for the lock here would
+            # stop the reading, and the server may be about to say why it reads no further.
+            self._pong = pong
+            return
+        try:
+            await self._send(pong)
+        except LostError:
+            pass  # messages that came before may still be read
+
+    async def _answer_close(self, event: CloseConnection) -> LostError | NonsenseError:
+        if self._protocol.state is ConnectionState.REMOTE_CLOSING:
+            try:
+                await self._send(self._protocol.send(event.response()))
+            except LostError:
+                pass  # the server does not wait for the response
+            why = f"code {event.code}" + (f", {event.reason}" if event.reason else "")
+            return LostError(f"The server closed the connection ({why}).")
+        if self._protocol.state is ConnectionState.CLOSED:
+            return LostError("The connection is closed.")
+        # wsproto reports an invalid frame in this way.
+        return NonsenseError(f"The server violated the WebSocket protocol: {event.reason}.")
+
+    async def _send(self, frame: bytes) -> None:
+        async with self._send_lock:
+            if self._incomplete:
+                raise LostError(_LOST)
+            self._incomplete = True
+            await self._send_all((frame,))
+            await self._send_pong()
+            self._incomplete = False
+
+    async def _send_pong(self) -> None:
+        """The response to a Ping that came while a frame was being sent."""
+        while pong := self._pong:
+            self._pong = b""
+            await self._send_all((pong,))
+
+    async def _send_all(self, parts: Iterable[bytes]) -> None:
+        try:
+            for part in parts:
+                await self._stream.send_all(part)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._broken = True
+            raise LostError(_LOST) from None
+
+
+def _header(length: int, key: bytes) -> bytes:
+    """A frame's header with the shortest form of the length (RFC 6455, 5.2)."""
+    if length < 126:  # noqa: PLR2004  the limit of the seven bits
+        return struct.pack("!BB4s", _BINARY, _MASKED | length, key)
+    if length < 1 << 16:
+        return struct.pack("!BBH4s", _BINARY, _MASKED | 126, length, key)
+    return struct.pack("!BBQ4s", _BINARY, _MASKED | 127, length, key)
+
+
+@asynccontextmanager
+async def open_websocket(address: Address, options: Options) -> AsyncIterator[WebSocket]:
+    """A WebSocket to the server. The socket is closed at the end, whatever happens.
+
+    Raises ConnectError and its subclasses within `options.timeout` seconds while it opens, and
+    LostError once nothing has moved for as long while the server is waited for.
+    """
+    idle = IdleTimeout(options.timeout)
+    stream, surplus = await _open(address, options, idle)
+    try:
+        idle.activity()
+        with idle.scope:
+            yield WebSocket(stream, surplus, idle)
+        if idle.scope.cancelled_caught:
+            raise LostError(f"The server was silent for {idle.limit:.0f} seconds.")
+    finally:
+        # Forcefully: `close` has done the closing handshake, unless this is a cancellation.
+        await trio.aclose_forcefully(stream)
+
+
+async def _open(
+    address: Address, options: Options, idle: IdleTimeout
+) -> tuple[trio.abc.Stream, bytes]:
+    """A stream on which the upgrade has succeeded, and the bytes that came after the response."""
+    with trio.CancelScope(deadline=trio.current_time() + options.timeout):
+        try:
+            stream = await open_stream(address, options.ca, idle)
+            try:
+                return stream, await upgrade(stream, address, options.token)
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise ConnectError(
+                f"The server at {address} closed the connection during the handshake."
+                f"{tls_hint(address)}"
+            ) from None
+    raise ConnectError(
+        f"The server at {address} did not answer within {options.timeout:g} seconds."
+    )

@@ -1,0 +1,60 @@
+"""Sending WebSocket frames: complete, one at a time, and none after a Close frame."""
+
+from typing import Final
+
+import trio
+
+TEXT: Final = 0x1
+CLOSE: Final = 0x8
+"""Opcodes of RFC 6455, section 5.2."""
+
+_FINAL: Final = 0x80
+_SHORT: Final = 126
+_MEDIUM: Final = 1 << 16
+
+
+def encode_frame(opcode: int, payload: bytes) -> bytes:
+    """A message in one frame, unmasked as servers send it (RFC 6455, section 5.2)."""
+    length = len(payload)
+    if length < _SHORT:
+        header = bytes((_FINAL | opcode, length))
+    elif length < _MEDIUM:
+        header = bytes((_FINAL | opcode, 126)) + length.to_bytes(2)
+    else:
+        header = bytes((_FINAL | opcode, 127)) + length.to_bytes(8)
+    return header + payload
+
+
+def encode_close(code: int, reason: str) -> bytes:
+    """A Close frame. `reason` has at most 123 bytes of UTF-8 (RFC 6455, section 5.5)."""
+    return encode_frame(CLOSE, code.to_bytes(2) + reason.encode())
+
+
+class FrameSender:
+    """The sending half of a connection, shared by the transport and trio-websocket.
+
+    `closed` says whether a Close frame was sent, or its sending has begun. A frame whose sending
+    was cancelled is the last thing that the peer gets: anything more would be read as its rest.
+    """
+
+    def __init__(self, stream: trio.abc.SendStream) -> None:
+        self.closed = False
+        self._stream = stream
+        self._lock = trio.Lock()
+        self._cut_off = False
+
+    async def send(self, frames: bytes | bytearray | memoryview, *, close: bool) -> None:
+        """Send complete frames, the last of which is a Close frame if `close`.
+
+        Does nothing after a Close frame. Raises trio.BrokenResourceError if the connection is
+        lost, or an earlier frame was cut off.
+        """
+        async with self._lock:
+            if self._cut_off:
+                raise trio.BrokenResourceError("an earlier frame was cut off")
+            if self.closed:
+                return  # RFC 6455, section 5.5.1: no frame follows a Close frame
+            self.closed = close
+            self._cut_off = True
+            await self._stream.send_all(frames)
+            self._cut_off = False

@@ -1,0 +1,106 @@
+"""A connection over which an upload comes: what is known before the metadata."""
+
+import math
+from typing import Final
+
+import trio
+from attrs import Factory, define, field
+from structlog.typing import FilteringBoundLogger
+
+from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
+from galileod.config.model import Config
+from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.peer import Peer
+from galileod.net.watch import PeerSilent
+from galileod.net.websocket import FrameError, WebSocketTransport
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import Finished, Ignored, Metadata
+from galileod.protocol.receiver import UploadReceiver
+
+from .context import Context
+from .faults import interruptible
+
+Incoming = Metadata | Finished | Ignored | MessagePart | BinaryMessage
+"""What a client may send: a signal, or data of a chunk."""
+
+CREDENTIAL_NEEDED: Final = "A token or a ticket is needed to upload here."
+
+
+@define(eq=False)
+class Connection:
+    """One upgraded connection.
+
+    `shown` is what the credential of the handshake allows, None if there was none. `config` is
+    the configuration at the time `opened`. `stored` counts the files that were stored.
+    """
+
+    context: Context
+    transport: WebSocketTransport
+    peer: Peer
+    log: FilteringBoundLogger
+    shown: Grant | None = None
+    config: Config = field(
+        init=False, default=Factory(lambda it: it.context.config, takes_self=True)
+    )
+    opened: float = field(init=False, factory=trio.current_time)
+    stored: int = field(init=False, default=0)
+
+    async def expect_metadata(self, receiver: UploadReceiver) -> Metadata:
+        """The metadata, which must come within `timeouts.metadata`, whatever else comes."""
+        timeout = self.config.timeouts.metadata
+        with interruptible(self.context.shutdown.no_new_uploads):
+            with trio.move_on_after(timeout):
+                while True:
+                    match await self.receive(receiver, math.inf):
+                        case Metadata() as metadata:
+                            return metadata
+                        case BinaryMessage(length=length):
+                            receiver.receive_binary(length)  # raises: no data before the metadata
+            raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
+
+    async def authorize(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
+        """What the credential of the handshake or of the metadata allows.
+
+        Raises an `unauthorized` Fault, and a `shutting_down` one.
+        """
+        authenticator = self.context.authenticator
+        if self.shown is not None:
+            return self.shown
+        if authenticator.is_open:
+            return Grant(self.peer.user)
+        if metadata.token is None:
+            raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
+        try:
+            with interruptible(self.context.shutdown.no_new_uploads):
+                # A peer on a unix socket has no network; its name is "unix".
+                return await authenticator.check(
+                    metadata.token, self.peer.network or self.peer.name
+                )
+        except Unauthorized as refused:
+            self.context.metrics.credentials_refused.inc()
+            log.warning("credentials.refused", reason=refused.why)
+            raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+    async def receive(
+        self, receiver: UploadReceiver, idle: float, at_most: float = math.inf
+    ) -> Incoming:
+        """The next signal, which `receiver` allows, or data, which it has not seen yet.
+
+        Raises Fault if the client is silent for `idle` seconds or violates a rule,
+        MessageIncomplete if data still comes after `at_most` seconds, TransportClosed.
+        """
+        try:
+            message = await self.transport.receive(idle, at_most)
+        except PeerSilent:
+            raise Fault(FaultCode.IDLE, f"Nothing came for {idle:g} seconds.") from None
+        except FrameError as error:
+            raise Fault(FaultCode.BAD_MESSAGE, f"Not a WebSocket message: {error}.") from None
+        except FrameTooLarge as refused:
+            if refused.text:
+                raise Fault(
+                    FaultCode.BAD_MESSAGE,
+                    f"A signal has at most {TEXT_LIMIT} bytes.",
+                    limit=TEXT_LIMIT,
+                ) from None
+            raise receiver.overrun(refused.length) from None
+        return receiver.receive_text(message) if isinstance(message, str) else message

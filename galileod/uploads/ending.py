@@ -1,0 +1,102 @@
+"""The end of an upload: in the log, in the metrics, and for the client."""
+
+import logging
+from typing import Final
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.metrics import DISCONNECTED
+from galileod.net.websocket import TransportClosed
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import HashClaim
+from galileod.protocol.receiver import UploadReceiver
+from galileod.protocol.states import ReceiverState
+from galileod.storage.base import Stored
+
+from .connection import Connection
+from .transfer import Transfer
+
+NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+INTERNAL_ERROR: Final = 1011
+"""Close codes of RFC 6455, section 7.4.1."""
+
+
+def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim | None) -> None:
+    """Log and count a stored upload."""
+    connection, upload, progress = transfer.connection, transfer.upload, transfer.progress
+    seconds = trio.current_time() - connection.opened
+    connection.context.metrics.stored(seconds)
+    upload.log.info(
+        "upload.stored",
+        path=stored.path,
+        sha1=sha1,
+        hash_verified=claim is not None,
+        seconds=round(seconds, 6),
+        bytes_per_second=round(transfer.receiver.received / seconds) if seconds else 0,
+        chunks=progress.chunks,
+        chunk_min=progress.chunk_min or 0,
+        chunk_max=progress.chunk_max,
+        in_flight_max=progress.in_flight_max,
+    )
+
+
+def log_stopped(
+    connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
+) -> None:
+    """Log and count an upload that is cancelled by the end of the daemon."""
+    if _is_unfinished(receiver):
+        _log_failed(connection, receiver, log, FaultCode.SHUTTING_DOWN, "stopped at once")
+
+
+async def end_failed(
+    error: Exception, connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
+) -> str:
+    """Log the error, send it to the client, and end the connection; returns how that ended."""
+    transport, wait = connection.transport, connection.config.timeouts.close
+    close_code = POLICY_VIOLATION
+    match error:
+        case TransportClosed():
+            if _is_unfinished(receiver):
+                _log_failed(connection, receiver, log, DISCONNECTED, str(error))
+            return await transport.finish(NORMAL, "gone", wait)
+        case Fault():
+            fault = error
+        case _:
+            log.error("upload.error", exc_info=error)
+            fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
+            close_code = INTERNAL_ERROR
+    _log_failed(connection, receiver, log, fault.code, fault.reason)
+    try:
+        await transport.send(receiver.fail(fault), timeout=wait)
+    except TransportClosed as closed:
+        return str(closed)
+    if fault.code is FaultCode.SHUTTING_DOWN:
+        # There is no time to wait for the client to close.
+        return await transport.finish(GOING_AWAY, fault.code, 0)
+    return await transport.finish(close_code, fault.code, wait)
+
+
+def _is_unfinished(receiver: UploadReceiver) -> bool:
+    """Whether the end of the connection loses an upload: there is metadata, and no `close`."""
+    return receiver.metadata is not None and receiver.state is not ReceiverState.CLOSED
+
+
+def _log_failed(
+    connection: Connection,
+    receiver: UploadReceiver,
+    log: FilteringBoundLogger,
+    code: str,
+    reason: str,
+) -> None:
+    connection.context.metrics.failed(code)
+    ours = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
+    log.log(
+        logging.ERROR if ours else logging.WARNING,
+        "upload.failed",
+        code=str(code),
+        reason=reason,
+        received=receiver.received,
+    )

@@ -1,0 +1,31 @@
+"""Interrupts and errors of the storage, as the faults that the client is sent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from galileod.ledger.base import LedgerError
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.shutdown import Interrupt
+from galileod.storage.base import ConflictError, NoSpaceError, StorageError
+
+
+@contextmanager
+def interruptible(interrupt: Interrupt) -> Iterator[None]:
+    """Raise a `shutting_down` Fault in the block as soon as `interrupt` has fired."""
+    with interrupt.guard() as scope:
+        yield
+    if scope.cancelled_caught:
+        raise Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
+
+
+@contextmanager
+def storage_faults() -> Iterator[None]:
+    """Turn errors of the store and the ledger into faults; their text names the failed step."""
+    try:
+        yield
+    except NoSpaceError as error:
+        raise Fault(FaultCode.NO_SPACE, f"No space is left: {error}.") from error
+    except ConflictError as error:
+        raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
+    except (StorageError, LedgerError) as error:
+        raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error

@@ -1,0 +1,144 @@
+"""The data of one upload: from a connection into a sink."""
+
+import math
+
+import trio
+from attrs import Factory, define, field
+
+from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.watch import MessageIncomplete
+from galileod.net.websocket import TransportClosed
+from galileod.policy.rate import RateMeter
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import Finished, HashClaim
+from galileod.protocol.receiver import UploadReceiver
+from galileod.protocol.states import ReceiverState
+from galileod.storage.base import Sink
+
+from .connection import Connection, Incoming
+from .faults import interruptible
+from .flow import Flow
+from .memory import MemoryAccount
+from .upload import Upload
+
+
+@define
+class Progress:
+    """Statistics of an upload for the log. Sizes are bytes; empty chunks are not counted."""
+
+    chunks: int = 0
+    chunk_min: int | None = None
+    chunk_max: int = 0
+    in_flight_max: int = 0
+
+    def stored(self, length: int) -> None:
+        """A chunk of `length` bytes was stored."""
+        self.chunks += 1
+        self.chunk_min = length if self.chunk_min is None else min(self.chunk_min, length)
+        self.chunk_max = max(self.chunk_max, length)
+
+    def granted(self, outstanding: int) -> None:
+        """Credits were granted; `outstanding` have not been answered."""
+        self.in_flight_max = max(self.in_flight_max, outstanding)
+
+
+def _make_flow(transfer: "Transfer") -> Flow:
+    connection, upload = transfer.connection, transfer.upload
+    account = MemoryAccount(connection.context.pool, upload.grant.user)
+    budget = connection.transport.budget
+    return Flow(transfer.receiver, budget, account, upload.config.chunks)
+
+
+def _make_rate(transfer: "Transfer") -> RateMeter:
+    config = transfer.upload.config
+    return RateMeter(config.limits.min_rate, config.timeouts.idle)
+
+
+@define(eq=False)
+class Transfer:
+    """The transfer of one upload's data over one connection."""
+
+    connection: Connection
+    upload: Upload
+    receiver: UploadReceiver
+    progress: Progress = field(init=False, factory=Progress)
+    _flow: Flow = field(init=False, default=Factory(_make_flow, takes_self=True))
+    _rate: RateMeter = field(init=False, default=Factory(_make_rate, takes_self=True))
+    _metered: int = field(
+        init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
+    )
+
+    async def receive(self, sink: Sink) -> HashClaim | None:
+        """Grant credits and store chunks until `finished`; returns the hash of that signal."""
+        shutdown, idle = self.connection.context.shutdown, self.upload.config.timeouts.idle
+        ending = trio.CancelScope()
+        with interruptible(shutdown.no_uploads), self._flow, ending:
+            while True:
+                await self._grant()
+                if self.receiver.state is ReceiverState.EXPECT_FINISHED:
+                    # Only `finished` is due: other messages do not extend the time for it.
+                    ending.deadline = min(ending.deadline, trio.current_time() + idle)
+                match await self._next_message():
+                    case MessagePart(pieces):
+                        await sink.write(pieces)
+                    case BinaryMessage() as message:
+                        await self._store(message, sink)
+                    case Finished(claim):
+                        return claim
+        raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
+
+    async def _grant(self) -> None:
+        """Send every `ready` that may be sent now; wait for memory if there is none at all."""
+        chunks = self.connection.context.config.chunks
+        granted = self._flow.grant(trio.current_time(), chunks)
+        if self._flow.starved:
+            reserved = await self._wait_for_memory()
+            granted = self._flow.grant(trio.current_time(), chunks, reserved)
+        if granted:
+            self.progress.granted(self._flow.outstanding)
+            signals = [self.receiver.ready(each) for each in granted]
+            # A peer that does not read these is treated like one that is silent.
+            await self.connection.transport.send(*signals, timeout=self.upload.config.timeouts.idle)
+
+    async def _wait_for_memory(self) -> int:
+        """Wait for the smallest share of the memory; returns its bytes, which are held."""
+        with self.connection.transport.disconnected.guard():
+            try:
+                with trio.fail_after(self.upload.config.timeouts.idle):
+                    return await self._flow.turn()
+            except trio.TooSlowError:
+                raise Fault(
+                    FaultCode.BUSY, "The server has too many uploads at once. Try again later."
+                ) from None
+        raise TransportClosed("the connection was lost")
+
+    async def _next_message(self) -> Incoming:
+        """The next message, from a client that must not be silent, nor slow while data is due."""
+        message = None
+        while message is None:
+            began = trio.current_time()
+            metered = self.receiver.state is ReceiverState.RECEIVING
+            at_most = self._rate.left if metered else math.inf
+            try:
+                message = await self.connection.receive(
+                    self.receiver, self.upload.config.timeouts.idle, at_most
+                )
+            except MessageIncomplete:
+                pass  # the rate meter decides whether that was too slow
+            before, self._metered = self._metered, self.connection.transport.received
+            if metered:
+                self._rate.add(trio.current_time() - began, self._metered - before)
+        return message
+
+    async def _store(self, message: BinaryMessage, sink: Sink) -> None:
+        """Store the end of a chunk, and count the chunk."""
+        waited = self._flow.arrived(message)
+        if message.length:
+            await sink.write(message.pieces)
+            self.progress.stored(message.length)
+            metrics = self.connection.context.metrics
+            metrics.upload_bytes.inc(message.length)
+            metrics.chunk_bytes.observe(message.length)
+            if waited is not None:
+                metrics.round_trip_seconds.observe(waited)
+        self._flow.stored(trio.current_time())

@@ -1,0 +1,56 @@
+// The options of `upload` and `GalileoSend`: checked, and completed with defaults.
+
+const DEFAULT_CHUNK = 250_000; // bytes, as in the original client
+const DEFAULT_TIMEOUT = 60_000; // ms without activity
+
+// The function in the library's global `hashwasm` that makes a hasher.
+const HASHES = {
+  sha1: "createSHA1",
+  sha256: "createSHA256",
+  sha512: "createSHA512",
+  blake2b: "createBLAKE2b",
+};
+
+/** The options with defaults. Throws TypeError for values that are never valid. */
+function readOptions(options) {
+  const { file, hash, worker } = options;
+  if (typeof file?.slice !== "function" || !Number.isSafeInteger(file.size)) {
+    throw new TypeError("file must be a File or a Blob.");
+  }
+  const name = options.name ?? file.name;
+  if (typeof name !== "string") {
+    throw new TypeError("name must be a string; it is required for a Blob.");
+  }
+  const hashType = String(hash ?? "sha1").toLowerCase();
+  if (hashType !== "none" && !Object.hasOwn(HASHES, hashType)) {
+    throw new TypeError(`hash must be one of ${Object.keys(HASHES).join(", ")}, none.`);
+  }
+  // hash_worker.js and vendor/ are resolved against this.
+  const base = worker ? absoluteURL(worker).href : GALILEO_BASE;
+  return {
+    url: options.url,
+    signal: options.signal,
+    file,
+    name,
+    hashType,
+    hashRequired: hash !== undefined && hash !== null, // the default may be left out
+    worker: worker === false ? null : worker ? base : new URL("hash_worker.js", base).href,
+    library: new URL(`vendor/hash-wasm/${hashType}.umd.min.js`, base).href,
+    token: options.token ?? options.ticket,
+    chunksize: chunkSize(options.chunksize) || DEFAULT_CHUNK,
+    timeout: options.timeout > 0 ? Number(options.timeout) : DEFAULT_TIMEOUT,
+  };
+}
+
+function absoluteURL(url) {
+  const base = typeof document === "object" ? document.baseURI : globalThis.location?.href;
+  return new URL(url, base);
+}
+
+/** The ws: or wss: URL for one that may be http:, https: or relative to the page. */
+function webSocketURL(url) {
+  const target = absoluteURL(url);
+  target.protocol = target.protocol.replace(/^http/, "ws");
+  target.hash = ""; // the WebSocket constructor of older browsers refuses a fragment
+  return target.href;
+}

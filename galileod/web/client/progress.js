@@ -1,0 +1,25 @@
+// Progress events: bytes that have left the browser, and their rate over the last samples.
+
+const RATE_SAMPLES = 15; // at one each TICK: three seconds
+
+class Progress {
+  #size;
+  #samples; // {at, sent}, oldest first; at most RATE_SAMPLES + 1
+
+  constructor(size, now) {
+    this.#size = size;
+    this.#samples = [{ at: now, sent: 0 }];
+  }
+
+  /** The event for `sent` bytes at the time `now` (ms); `stored`: the upload has succeeded. */
+  sample(sent, now, stored) {
+    const last = this.#samples[this.#samples.length - 1].sent;
+    const size = this.#size;
+    const gone = stored ? size : Math.max(last, sent); // it never goes back
+    this.#samples.push({ at: now, sent: gone });
+    if (this.#samples.length > RATE_SAMPLES + 1) this.#samples.shift();
+    const [first] = this.#samples;
+    const rate = now > first.at ? ((gone - first.sent) * 1000) / (now - first.at) : 0;
+    return { sent: gone, size, ratio: size > 0 ? gone / size : Number(stored), rate };
+  }
+}

@@ -1,0 +1,169 @@
+// The sending side of GalileoSend as a state machine without I/O and without a clock: messages of
+// the server go in; which slice to read and which message to send come out.
+
+const MAX_CHUNK = 16 * 2 ** 20; // bytes; a server may ask for more, but a chunk is held in memory
+const MAX_CREDITS = 1024; // unanswered `ready` signals; a correct server never has as many
+const MAX_ERRORS = 100; // error signals that are kept for the page
+const READ_AHEAD = 4 * 2 ** 20; // bytes; two slices are read ahead, more only within this limit
+
+/** A valid chunk size, at most MAX_CHUNK; 0 for a value that is not one. */
+function chunkSize(value) {
+  return Number.isInteger(value) && value > 0 ? Math.min(value, MAX_CHUNK) : 0;
+}
+
+/**
+ * One upload, as the protocol sees it. `state` is "start", "sending" (metadata sent), "finishing"
+ * (all bytes sent), "awaitingClose" (`finished` sent), or "ended". A call that the state does not
+ * allow throws and changes nothing.
+ */
+class Sender {
+  state = "start";
+  sent = 0; // bytes that were given out as chunks
+  hash = null; // {type, value} as sent in `finished`
+  errors = []; // the server's error signals, at most MAX_ERRORS and a fatal one
+  #file;
+  #chunksize;
+  #credits = []; // bytes that each unanswered `ready` allows, oldest first
+  #slices = []; // {start, end, last, data}: read or being read, each for one credit
+  #planned = 0; // up to here slices were given out for reading
+  #allPlanned = false;
+  #finished = null; // the signal, once the hash is known
+
+  /** `file` has `name`, `size` and `token`; `chunksize` is for a `ready` that names none. */
+  constructor(file, chunksize) {
+    this.#file = file;
+    this.#chunksize = chunksize;
+  }
+
+  /** The metadata, which is the first message. */
+  start() {
+    if (this.state !== "start") throw new Error(`The upload is ${this.state}.`);
+    this.state = "sending";
+    const { name, size, token } = this.#file;
+    return JSON.stringify({ name, size, token }); // without a token the key is left out
+  }
+
+  /**
+   * Take in a message of the server. The result is an event, by `type`: "ready", "error" and
+   * "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
+   * "violation" with a `code` and a sentence `error`. The upload is over after "fatal", "stored"
+   * and "violation"; the caller then calls `end`.
+   */
+  receive(text) {
+    const signal = parseSignal(text);
+    if (signal === null) {
+      const quoted = typeof text === "string" ? JSON.stringify(text.slice(0, 80)) : "binary data";
+      return violation("bad_message", `The server sent an invalid message: ${quoted}.`);
+    }
+    if (signal.close) return this.#receiveClose(signal);
+    if (signal.error) {
+      if (this.errors.length < MAX_ERRORS || signal.fatal) this.errors.push(signal);
+      return { type: signal.fatal ? "fatal" : "error", signal };
+    }
+    return signal.ready ? this.#receiveReady(signal) : { type: "ignored" };
+  }
+
+  #receiveClose({ name }) {
+    if (this.state !== "finishing" && this.state !== "awaitingClose") {
+      const error = "The server ended the upload before the whole file was sent.";
+      return violation("closed_early", error);
+    }
+    return { type: "stored", name: typeof name === "string" && name ? name : null };
+  }
+
+  #receiveReady({ chunksize }) {
+    if (this.#credits.length >= MAX_CREDITS) {
+      const error = `The server sent more than ${MAX_CREDITS} ready signals at once.`;
+      return violation("bad_message", error);
+    }
+    this.#credits.push(chunkSize(chunksize) || this.#chunksize);
+    return { type: "ready" };
+  }
+
+  /**
+   * The next slice to read, from `start` to before `end`, or null while none may be read: each
+   * needs a credit, and only a few are read ahead. `last`: it ends with the file. An empty file
+   * is one empty slice.
+   */
+  nextSlice() {
+    if (this.#allPlanned || this.#credits.length === 0) return null;
+    const start = this.#planned;
+    const end = Math.min(start + this.#credits[0], this.#file.size);
+    if (this.#slices.length >= 2 && end - this.sent > READ_AHEAD) return null;
+    this.#credits.shift();
+    const slice = { start, end, last: end === this.#file.size, data: null };
+    this.#slices.push(slice);
+    this.#planned = end;
+    this.#allPlanned = slice.last;
+    return slice;
+  }
+
+  /** The bytes of a slice. False, and the slice stays without them, where the length is wrong. */
+  sliceRead(slice, data) {
+    if (data.byteLength !== slice.end - slice.start) return false;
+    slice.data = data;
+    return true;
+  }
+
+  /** The hash of the whole file, {type, value}, or null to send none. */
+  hashKnown(hash) {
+    this.hash = hash;
+    this.#finished = JSON.stringify(hash ? { finished: true, hash } : { finished: true });
+  }
+
+  /** What can be sent now: "chunk", "finished", or null. */
+  due() {
+    if (this.#slices.length > 0) return this.#slices[0].data === null ? null : "chunk";
+    const allSent = this.state === "finishing" || this.state === "awaitingClose";
+    return allSent && this.#finished !== null && this.#credits.length > 0 ? "finished" : null;
+  }
+
+  /** The message that is due. Each `ready` after the last chunk is answered with `finished`. */
+  take() {
+    switch (this.due()) {
+      case "chunk": {
+        const { data, end, last } = this.#slices.shift();
+        this.sent = end;
+        if (last) this.state = "finishing";
+        return data;
+      }
+      case "finished":
+        this.#credits.shift();
+        this.state = "awaitingClose";
+        return this.#finished;
+      default:
+        throw new Error("Nothing is due.");
+    }
+  }
+
+  /** The part of the file that was given out, from 0 to 1. */
+  get ratio() {
+    return this.#file.size > 0 ? this.sent / this.#file.size : 1;
+  }
+
+  /** Whether the server waits for a message that this side has not yet been able to send. */
+  get owes() {
+    return this.#slices.length > 0 || this.#credits.length > 0;
+  }
+
+  /** The upload is over, for whatever reason: from now on nothing is due. */
+  end() {
+    this.state = "ended";
+    this.#slices.length = 0;
+    this.#credits.length = 0;
+  }
+}
+
+/** The object in a message, or null where it holds none. */
+function parseSignal(text) {
+  try {
+    const signal = JSON.parse(text);
+    return typeof signal === "object" && !Array.isArray(signal) ? signal : null;
+  } catch {
+    return null;
+  }
+}
+
+function violation(code, error) {
+  return { type: "violation", code, error };
+}

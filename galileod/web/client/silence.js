@@ -1,0 +1,34 @@
+// How long nothing has happened. Times are in ms and are passed in.
+
+class Silence {
+  limit; // ms
+  #last; // the time of the last activity
+  #suspected = false;
+
+  constructor(limit, now) {
+    this.limit = limit;
+    this.#last = now;
+  }
+
+  /** Something was sent, received or read. */
+  activity(now) {
+    this.#last = now;
+    this.#suspected = false;
+  }
+
+  /** Allow `ms` more from now on. */
+  extend(ms) {
+    this.limit += ms;
+  }
+
+  /**
+   * Whether the limit is exceeded, at the second call that finds it so: the timers of a page that
+   * was suspended run before the events that came meanwhile.
+   */
+  exceeded(now) {
+    if (now - this.#last < this.limit) return false;
+    const confirmed = this.#suspected;
+    this.#suspected = true;
+    return confirmed;
+  }
+}

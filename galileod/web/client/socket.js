@@ -1,0 +1,80 @@
+// One WebSocket from its opening to its end, with the timers that live as long.
+
+const MAX_BUFFERED = 8 * 2 ** 20; // bytes the WebSocket may hold before the next chunk waits
+const CLOSE_TIMEOUT = 5_000; // ms for the closing handshake; a dead network never answers
+const TICK = 200; // ms between two calls of `ontick`
+const POLL = 20; // ms between two looks at a full WebSocket, which has no event for draining
+
+const OPEN = 1; // values of readyState
+const CLOSED = 3;
+
+/** Handlers are `onopen`, `onmessage(data)`, `onerror`, `onclose(event)` and `ontick`. */
+class Socket {
+  #socket;
+  #ticking;
+  #polling = null;
+
+  /** Throws what the WebSocket constructor throws: SyntaxError for an unusable URL. */
+  constructor(url, { onopen, onmessage, onerror, onclose, ontick }) {
+    this.#socket = new WebSocket(url);
+    this.#socket.binaryType = "arraybuffer";
+    this.#socket.onopen = onopen;
+    this.#socket.onmessage = ({ data }) => onmessage(data);
+    this.#socket.onerror = onerror;
+    this.#socket.onclose = onclose;
+    this.#ticking = setInterval(ontick, TICK);
+  }
+
+  get url() {
+    return this.#socket.url;
+  }
+
+  get isOpen() {
+    return this.#socket.readyState === OPEN;
+  }
+
+  /** Bytes that were sent to the WebSocket and have not left the browser. */
+  get buffered() {
+    return this.#socket.bufferedAmount;
+  }
+
+  get isFull() {
+    return this.buffered >= MAX_BUFFERED;
+  }
+
+  send(message) {
+    this.#socket.send(message);
+  }
+
+  /** Call `callback` in a moment; it looks again whether the WebSocket is full. */
+  retryLater(callback) {
+    this.#polling ??= setTimeout(() => {
+      this.#polling = null;
+      callback();
+    }, POLL);
+  }
+
+  /** Begin to close. No handler is called from now on. */
+  close() {
+    clearInterval(this.#ticking);
+    clearTimeout(this.#polling);
+    const socket = this.#socket;
+    socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
+    if (socket.readyState !== CLOSED) socket.close(1000);
+  }
+
+  /** After `close`: call `callback` when the connection is closed, at the latest after 5 s. */
+  whenClosed(callback) {
+    if (this.#socket.readyState === CLOSED) {
+      callback();
+      return;
+    }
+    const closed = () => {
+      clearTimeout(waiting);
+      this.#socket.onclose = null;
+      callback();
+    };
+    const waiting = setTimeout(closed, CLOSE_TIMEOUT);
+    this.#socket.onclose = closed;
+  }
+}

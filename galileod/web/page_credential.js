@@ -1,0 +1,72 @@
+// The credential of the uploads: a token that is typed in, or a token or ticket in the fragment of
+// the page's URL. It is kept in memory and nowhere else.
+
+const FRAGMENT = /^#(?:token|ticket)=(.+)$/;
+
+/** The credential in a fragment (`#ticket=…`), or null. */
+export function fromFragment(fragment) {
+  const found = FRAGMENT.exec(fragment);
+  if (!found) return null;
+  try {
+    return decodeURIComponent(found[1]).trim() || null;
+  } catch {
+    return found[1]; // an invalid escape such as a lone %: the server decides
+  }
+}
+
+/**
+ * The credential, and the form that asks for it where one is `required`. `onchange` is called when
+ * there is a new one. A credential in the URL is removed from the address bar, and so from the
+ * browser's history.
+ */
+export class Credential {
+  value = null;
+  #form;
+  #onchange;
+
+  constructor(form, { required, onchange }) {
+    this.#form = form;
+    this.#onchange = onchange;
+    if (!required) return;
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      this.#set(this.#input.value.trim());
+    };
+    addEventListener("hashchange", () => this.#readFragment());
+    this.#readFragment();
+    form.hidden = this.value !== null;
+  }
+
+  /** The server refused `value`: ask for another, unless there is another already. */
+  refused(value) {
+    if (this.value === null || value !== this.value) return; // several uploads are refused at once
+    this.value = null;
+    this.#form.hidden = false;
+    this.#hint.textContent = "The server did not accept this token. It may have expired.";
+    this.#input.focus();
+  }
+
+  get #input() {
+    return this.#form.querySelector("input");
+  }
+
+  get #hint() {
+    return this.#form.querySelector("[role=status]");
+  }
+
+  #readFragment() {
+    const found = fromFragment(location.hash);
+    if (found === null) return;
+    history.replaceState(null, "", location.pathname + location.search);
+    this.#set(found);
+  }
+
+  #set(value) {
+    if (!value) return;
+    this.value = value;
+    this.#input.value = "";
+    this.#hint.textContent = "";
+    this.#form.hidden = true;
+    this.#onchange();
+  }
+}

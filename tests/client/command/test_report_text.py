@@ -1,0 +1,130 @@
+"""The lines about each file, and the summary."""
+
+import io
+
+import pytest
+
+from galileod.client.command.batch import Tally
+from galileod.client.command.jobs import Job
+from galileod.client.command.output import Lines
+from galileod.client.command.report_text import TextReporter, Verbosity, summary
+from galileod.client.errors import LostError, RefusedError, SourceError
+from galileod.client.options import Receipt
+
+
+async def nothing() -> bytes:
+    return b""
+
+
+JOB = Job("photos/a.jpg", nothing, "a.jpg", 2048)
+ODD = Job("odd\x1b[31m\n.jpg", nothing, "odd.jpg", 1)
+RECEIPT = Receipt("a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True)
+
+
+class Screen:
+    """A reporter for people, and what it has printed."""
+
+    def __init__(self, verbosity: Verbosity = "normal") -> None:
+        self._out, self._err = io.StringIO(), io.StringIO()
+        self.reporter = TextReporter(Lines(self._out), Lines(self._err), verbosity)
+
+    @property
+    def out(self) -> str:
+        return self._out.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self._err.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "out", "err"),
+    [
+        ("quiet", "", ""),
+        ("normal", "stored photos/a.jpg as a (1).jpg (2.0 KiB, 1.0 KiB/s)\n", ""),
+        (
+            "verbose",
+            "stored photos/a.jpg as a (1).jpg (2.0 KiB, 1.0 KiB/s)\n",
+            "sending photos/a.jpg (attempt 1)\n  3 chunks, 2.0 s, sha1 ab12\n",
+        ),
+    ],
+)
+def test_a_stored_file_is_a_line(verbosity: Verbosity, out: str, err: str) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.started(JOB, 1)
+    screen.reporter.stored(JOB, RECEIPT, 1)
+    assert (screen.out, screen.err) == (out, err)
+
+
+def test_the_name_is_told_only_where_it_is_another() -> None:
+    screen = Screen()
+    same = Receipt("a.jpg", "a.jpg", 10, {}, 0.0, 1, verified=False)
+    screen.reporter.stored(JOB, same, 1)
+    assert screen.out == "stored photos/a.jpg (10 B, -)\n"
+
+
+@pytest.mark.parametrize("verbosity", ["quiet", "normal"])
+def test_a_failure_is_told_however_quiet(verbosity: Verbosity) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.failed(JOB, LostError("The connection broke."), 3)
+    screen.reporter.failed(JOB, SourceError("photos/a.jpg is a folder."), 1)
+    assert screen.err == (
+        "galileo-send: photos/a.jpg: The connection broke. (after 3 attempts)\n"
+        "galileo-send: photos/a.jpg is a folder.\n"
+    )
+    assert not screen.out
+
+
+def test_what_comes_from_elsewhere_does_nothing_to_a_terminal() -> None:
+    screen = Screen("verbose")
+    bad = "worse\x1b[2J\nand more"
+    report = screen.reporter
+    report.started(ODD, 1)
+    report.warned(ODD, bad)
+    report.retrying(ODD, 1, 2.0, LostError(bad))
+    report.failed(ODD, RefusedError({"error": bad}), 1)
+    report.skipped(ODD.label, "not a regular file")
+    report.stored(ODD, Receipt("odd", bad, 1, {}, 1.0, 1, verified=False), 1)
+    printed = (screen.out + screen.err).splitlines()
+    assert len(printed) == 7  # one for each, and one with the hash
+    assert all(line.isprintable() for line in printed)
+
+
+def test_another_attempt_is_told_unless_quiet() -> None:
+    for verbosity, err in (
+        ("normal", "photos/a.jpg: It broke. Attempt 3 begins in 12 s.\n"),
+        ("quiet", ""),
+    ):
+        screen = Screen("quiet" if verbosity == "quiet" else "normal")
+        screen.reporter.retrying(JOB, 2, 12.0, LostError("It broke."))
+        assert screen.err == err
+
+
+@pytest.mark.parametrize(
+    ("tally", "interrupted", "text"),
+    [
+        (Tally(1, 1, 0, 2048), False, "1 of 1 file stored (2.0 KiB in 3.0 s)."),
+        (Tally(5, 2, 1, 0), False, "2 of 5 files stored (0 B in 3.0 s), 1 failed, 2 not sent."),
+        (Tally(5, 2, 0, 0), True, "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 3 not sent."),
+    ],
+)
+def test_a_summary_accounts_for_all_files(tally: Tally, text: str, *, interrupted: bool) -> None:
+    assert summary(tally, 3.0, interrupted=interrupted) == text
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "total", "interrupted", "told"),
+    [
+        ("normal", 1, False, False),
+        ("normal", 2, False, True),
+        ("quiet", 2, False, False),
+        ("quiet", 2, True, True),
+        ("normal", 1, True, True),
+    ],
+)
+def test_a_summary_comes_where_one_line_is_not_all(
+    verbosity: Verbosity, total: int, *, interrupted: bool, told: bool
+) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.ended(Tally(total), 1.0, interrupted=interrupted)
+    assert bool(screen.err) is told

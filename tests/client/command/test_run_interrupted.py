@@ -1,0 +1,95 @@
+"""`galileo-send` interrupted by a signal, or with an output that fails."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.clients import unique_name
+from helpers.daemon import DEADLINE, Daemon
+from helpers.sending import GALILEO_SEND, Process, files_in, objects, shell, slow_sending
+
+MIB = 1024 * 1024
+
+
+def test_a_second_interruption_after_the_summary_is_no_traceback(
+    process: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\natexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    )
+    done = process("--version", environ={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_an_interruption_sums_up_what_was_stored(
+    server: Daemon, tmp_path: Path, number: int, status: int
+) -> None:
+    first, slow, last = unique_name(), unique_name(), unique_name()
+    for name, size in ((first, 3), (slow, 5 * MIB), (last, 3)):
+        (tmp_path / name).write_bytes(bytes(size))
+    paths = [tmp_path / name for name in (first, slow, last)]
+    with slow_sending("--parallel", "1", server.url, *paths) as sending:
+        server.wait_for("upload.started", name=slow)
+        sending.send_signal(number)
+        out, err = sending.communicate(timeout=DEADLINE)
+    assert sending.returncode == status
+    assert out.startswith(b"stored ")
+    assert b"Interrupted: 1 of 3 files stored (3 B in " in err
+    assert b", 2 not sent." in err
+    assert b"Traceback" not in err
+    assert server.wait_for("upload.failed", name=slow)["code"] == "disconnected"
+
+
+def test_an_interruption_before_all_is_loaded_is_no_traceback(
+    process: Process, tmp_path: Path
+) -> None:
+    (tmp_path / "trio.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = process("ws://127.0.0.1:1/", "a", environ={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_an_interruption_is_told_in_json_too(server: Daemon, tmp_path: Path) -> None:
+    name = unique_name()
+    (tmp_path / name).write_bytes(bytes(5 * MIB))
+    with slow_sending("--json", server.url, tmp_path / name) as sending:
+        server.wait_for("upload.started", name=name)
+        sending.send_signal(signal.SIGINT)
+        out, err = sending.communicate(timeout=DEADLINE)
+    assert (sending.returncode, err) == (130, b"")
+    summary = objects(out)[-1]
+    assert (summary["interrupted"], summary["not_sent"]) == (True, 1)
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_sending(server: Daemon, tmp_path: Path) -> None:
+    paths = files_in(tmp_path, *(unique_name() for _ in range(20)))
+    run = [str(GALILEO_SEND), server.url, *map(str, paths)]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
+        assert sending.stdout is not None
+        sending.stdout.close()
+        assert sending.stderr is not None
+        err = sending.stderr.read()
+        assert sending.wait(DEADLINE) == 0, err
+    assert b"Error" not in err
+    assert all((server.directory / path.name).exists() for path in paths)
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize("line", ['"$@" >/dev/full', '"$@" >&-', '"$@" 2>&-', '"$@" <&- >&- 2>&-'])
+def test_an_output_that_takes_nothing_does_not_stop_the_sending(
+    server: Daemon, tmp_path: Path, line: str, json_too: list[str]
+) -> None:
+    paths = files_in(tmp_path, *(unique_name() for _ in range(3)))
+    done = shell(line, *json_too, server.url, *paths)
+    assert done.returncode == line.count("full")
+    assert all((server.directory / path.name).exists() for path in paths)
+    assert done.stderr.count(b"3 of 3 files stored") == (
+        "2>&-" not in line and (not json_too or "full" in line)
+    )
+    told = b"galileo-send: standard output cannot be written: No space left on device.\n"
+    assert done.stderr.count(told) == line.count("full")
+    assert b"mistake" not in done.stderr
+    assert shell(line, *json_too, server.url, tmp_path / "none").returncode == 1

@@ -1,0 +1,70 @@
+"""Numbers and foreign texts, fit to be printed."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from galileod.client.formatting import format_duration, format_rate, format_size, printable
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1024**3, "1.0 GiB"),
+        (5 * 1024**4, "5.0 TiB"),
+        (2**63 - 1, "8.0 EiB"),
+    ],
+)
+def test_sizes_are_short(count: int, text: str) -> None:
+    assert format_size(count) == text
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_every_size_fits_its_column(count: int) -> None:
+    assert len(format_size(count)) <= 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (59.4, "59 s"), (59.6, "1:00"),
+        (187, "3:07"), (3599.6, "1:00:00"), (7387, "2:03:07"),
+    ],
+)  # fmt: skip
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def test_a_rate_needs_time() -> None:
+    assert format_rate(2048, 2) == "1.0 KiB/s"
+    assert format_rate(2048, 0) == "-"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Übergrößenträger 🚀.txt", "Übergrößenträger 🚀.txt"),
+        ("👩‍🚀", "👩‍🚀"),
+        ("a\nb\x1b[31m", r"a\nb\x1b[31m"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\udcff", r"\udcff"),
+        ("[bold]", "[bold]"),
+    ],
+)
+def test_nothing_that_acts_on_a_terminal_gets_through(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_a_plain_text_is_one_line_that_can_be_printed(text: str) -> None:
+    shown = printable(text)
+    assert len(shown.splitlines()) <= 1
+    shown.encode()
+    assert not [char for char in shown if unicodedata.category(char) == "Cc"]

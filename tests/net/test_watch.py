@@ -1,0 +1,43 @@
+"""Silence, counted from the last byte."""
+
+import pytest
+import trio
+import trio.testing
+from helpers.linked import linked
+from helpers.wire import (
+    TEXT,
+    frame,
+)
+from trio.testing import MockClock
+
+from galileod.net.watch import PeerSilent
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x81", frame(TEXT, b"whole")[:-1]])
+async def test_silence_is_counted_from_the_last_byte(
+    autojump_clock: MockClock, nursery: trio.Nursery, sent: bytes
+) -> None:
+    async with linked() as (link, peer, _):
+        began = trio.current_time()
+
+        async def trickle() -> None:
+            for byte in sent:
+                await trio.sleep(4)
+                await peer.send(bytes([byte]))
+
+        nursery.start_soon(trickle)
+        with pytest.raises(PeerSilent):
+            await link.receive(5)
+        assert trio.current_time() == began + 4 * len(sent) + 5
+
+
+async def test_what_came_in_time_can_still_be_received_after_silence(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as (link, peer, _):
+        with pytest.raises(PeerSilent):
+            await link.receive(5)
+        await peer.send(frame(TEXT, b"late"))
+        assert await link.receive(5) == "late"

@@ -1,9 +1,9 @@
-"""From a browser to a file: galileod beside nginx, which takes a plain `fetch` PUT; as tables.
+"""Uploads from a browser: galileod, and nginx with a plain `fetch` PUT, as tables.
 
     python bench/browser.py [--size MIB] [--runs N] [--memory MIB] [--tmpfs FOLDER]
 
-The browser is Debian's chromium without a window, and shares the machine with the servers. Lanes
-take turns, what landed is compared after each run, and only the upload itself is timed, by the
+The browser is Debian's chromium without a window, on the same machine as the servers. Runs are
+interleaved, what is stored is compared after each run, and only the upload itself is timed, by the
 page. The browser is told what to do over its own debugging protocol: Playwright, which the tests
 use, has every WebSocket message sent to it too, and that alone takes most of the time. Memory is
 the most resident memory of the tab's process, less what it had before.
@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from measure import Lane, Run, Settings, alternate, row, spread, table
-from peers import Running, find
-from process import cpu_seconds, forget_peak, free_port, peak_memory, running
-from source import Source, source
-from talk import Part
+from clients import Part
+from measure import Run, Settings, Subject, alternate, row, spread, table
+from processes import cpu_seconds, forget_peak, free_port, peak_memory, running
+from servers import Running, find
+from source_file import Source, source
 from websockets.sync.client import ClientConnection, connect
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -141,11 +141,11 @@ def chromium(folder: Path) -> Iterator[Browser]:
 
 
 def upload(tab: Tab, server: Running, part: Part, script: str, kind: str) -> Run:
-    """One upload, timed by the page; then a look at what landed."""
+    """One upload, timed by the page; then the stored file is verified."""
     before = cpu_seconds(server.pid)
     seconds = float(tab.evaluate(f"({script})({json.dumps([part.name, kind])})"))
     cpu = cpu_seconds(server.pid) - before
-    server.take_out([part])
+    server.check_and_remove([part])
     return Run(part.size, seconds, cpu)
 
 
@@ -155,21 +155,23 @@ def rates(browser: Browser, servers: Sequence[Running], data: Source, settings: 
     (part,) = data.parts(1)
     tab = browser.tab()
 
-    def lane(name: str, server: Running, script: str, kind: str = "") -> Lane:
+    def subject(name: str, server: Running, script: str, kind: str = "") -> Subject:
         def once() -> Run:
             tab.open(server, data.path)
             return upload(tab, server, part, script, kind)
 
-        return Lane(name, once)
+        return Subject(name, once)
 
-    put = lane("fetch PUT, nginx", nginx, PUT)
-    lanes = [
-        lane("galileo.js with sha1, galileod", galileod, GALILEO, "sha1"),
-        lane("galileo.js without a hash, galileod", galileod, GALILEO, "none"),
+    put = subject("fetch PUT, nginx", nginx, PUT)
+    subjects = [
+        subject("galileo.js with sha1, galileod", galileod, GALILEO, "sha1"),
+        subject("galileo.js without a hash, galileod", galileod, GALILEO, "none"),
         put,
     ]
-    alternate("browser", lanes, settings)
-    rows = [row(each, spread(each.over(put)), spread(each.values("rate"), ".0f")) for each in lanes]
+    alternate("browser", subjects, settings)
+    rows = [
+        row(each, spread(each.over(put)), spread(each.values("rate"), ".0f")) for each in subjects
+    ]
     return table(["from the browser", "of the PUT's rate", "MB/s"], rows)
 
 
@@ -198,18 +200,18 @@ def main() -> None:
     for peer in peers:
         if peer.missing:
             sys.exit(f"{peer.name}: {peer.missing}")
-    works: list[tuple[int, Callable[[Browser, Sequence[Running], Source], str]]] = [
+    benchmarks: list[tuple[int, Callable[[Browser, Sequence[Running], Source], str]]] = [
         (options.size, lambda browser, servers, data: rates(browser, servers, data, settings)),
         (options.memory, lambda browser, servers, data: memory(browser, servers[0], data)),
     ]
-    for size, work in works:
+    for size, benchmark in benchmarks:
         if size == 0:
             continue
         with ExitStack() as stack:
             data = stack.enter_context(source(options.tmpfs, size << 20))
             servers = [stack.enter_context(peer.started(data.folder / peer.name)) for peer in peers]
             browser = stack.enter_context(chromium(data.folder))
-            print(f"\n{work(browser, servers, data)}", flush=True)
+            print(f"\n{benchmark(browser, servers, data)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs that take turns, what is made of their figures, and the tables."""
+"""Interleaved runs, statistics of their figures, and the tables."""
 
 import os
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter, truediv
 from pathlib import Path
 
-from peers import Peer, Void
+from servers import Peer, Void
 
 GIB = 1 << 30
 
@@ -50,8 +50,8 @@ class Run:
 
 
 @dataclass
-class Lane:
-    """What is measured in turn with others. After a run that is void there are no more."""
+class Subject:
+    """One of the things that are measured in turn. After a void run it is not run again."""
 
     name: str
     once: Callable[[], Run]
@@ -62,33 +62,37 @@ class Lane:
         """A figure of each run: an attribute, or one of `extra`."""
         return [run.extra[of] if of in run.extra else attrgetter(of)(run) for run in self.runs]
 
-    def over(self, other: "Lane | None", of: str = "rate") -> list[float]:
-        """The ratio to another lane, run by run; none if there is nothing to compare with."""
+    def over(self, other: "Subject | None", of: str = "rate") -> list[float]:
+        """The ratio to another subject, run by run; none if there is nothing to compare with."""
         # CPU time is counted in steps of 10 ms, of which a tiny run may take none.
         if other is None or not self.runs or 0 in other.values(of):
             return []
         return list(map(truediv, self.values(of), other.values(of)))
 
 
-def alternate(work: str, lanes: Sequence[Lane], settings: Settings) -> None:
-    """Run each lane in turn, after a first time that does not count."""
+def alternate(benchmark: str, subjects: Sequence[Subject], settings: Settings) -> None:
+    """Run each subject in turn, after a first time that does not count."""
     for number in range(0 if settings.quick else -1, settings.runs):
-        for lane in lanes:
-            if lane.void:
+        for subject in subjects:
+            if subject.void:
                 continue
             if not settings.quick:
-                os.sync()  # what others left to be written is no business of this one
+                os.sync()  # data that others left unwritten must not cost this run
             try:
-                run = lane.once()
+                run = subject.once()
             except (OSError, RuntimeError, ValueError, Void) as error:
-                lane.void, lane.runs = str(error) or type(error).__name__, []
-                print(f"{work}: {lane.name} is void: {lane.void}", file=sys.stderr, flush=True)
+                subject.void, subject.runs = str(error) or type(error).__name__, []
+                print(
+                    f"{benchmark}: {subject.name} is void: {subject.void}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 continue
             if number >= 0:
-                lane.runs.append(run)
+                subject.runs.append(run)
             label = f"run {number + 1} of {settings.runs}" if number >= 0 else "warm-up"
             print(
-                f"{work}: {label}: {lane.name}: {run.rate:.0f} MB/s in {run.seconds:.2f} s",
+                f"{benchmark}: {label}: {subject.name}: {run.rate:.0f} MB/s in {run.seconds:.2f} s",
                 file=sys.stderr,
                 flush=True,
             )
@@ -128,19 +132,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def row(lane: Lane, *cells: str) -> list[str]:
-    """A row of a lane, which says so if the lane is void."""
-    if lane.void:
-        return [lane.name, "VOID", *("-" for _ in cells[1:])]
-    return [lane.name, *cells]
+def row(subject: Subject, *cells: str) -> list[str]:
+    """A row of a subject, which says so if the subject is void."""
+    if subject.void:
+        return [subject.name, "VOID", *("-" for _ in cells[1:])]
+    return [subject.name, *cells]
 
 
-def not_there(peers: Sequence[Peer], cells: int) -> list[list[str]]:
+def unavailable_rows(peers: Sequence[Peer], cells: int) -> list[list[str]]:
     """A row for each peer that cannot be had."""
     missing = [peer for peer in peers if peer.missing]
-    return [[peer.name, f"not there: {peer.missing}", *["-"] * (cells - 1)] for peer in missing]
+    return [[peer.name, f"not available: {peer.missing}", *["-"] * (cells - 1)] for peer in missing]
 
 
-def lane_of(lanes: Sequence[Lane], name: str) -> Lane | None:
-    """The lane of this name, if it has figures."""
-    return next((lane for lane in lanes if lane.name == name and lane.runs), None)
+def subject_of(subjects: Sequence[Subject], name: str) -> Subject | None:
+    """The subject of this name, if it has figures."""
+    return next((subject for subject in subjects if subject.name == name and subject.runs), None)

@@ -1,4 +1,4 @@
-"""How galileod holds under attack: the figures of docs/reliability.md.
+"""galileod under attack and overload: the figures of docs/reliability.md.
 
     python bench/reliability.py [NAME ...]
 
@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from peer import GALILEOD, Client, daemon, header
+from reliability_client import GALILEOD, Client, daemon, header
 
 SHM = "/dev/shm"  # noqa: S108
 OPEN = "server.max_connections_per_address = 5000"
@@ -36,7 +36,7 @@ def stalling_write(fd, data):
 os.write = stalling_write
 main()
 """
-"""A galileod whose disk does not answer while a file is there: a disk that stalls cannot be had."""
+"""A galileod whose writes block while the file STALL_FILE exists, in place of a stalling disk."""
 
 
 def memory(pid: int) -> int:
@@ -122,7 +122,7 @@ def stalled_disk(directory: str) -> str:
 
 
 def tricklers(directory: str) -> str:
-    """The rate of one honest upload beside 1,000 that send a byte now and then."""
+    """The rate of one normal upload beside 1,000 that send a byte twice a second."""
     size = 256 << 20
     source = Path(directory) / "source"
     source.write_bytes(os.urandom(1 << 20) * 256)

@@ -1,10 +1,11 @@
 """galileod beside its peers, in one run, as tables: what `make bench` starts.
 
-    python bench/run.py [--only WORK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
+    python bench/run.py [--only BENCHMARK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
 
-Peers take turns, so that whatever else the machine does falls on all of them. Every ratio is taken
-run by run; a figure is the median of the runs, with the least and the most in brackets. What landed
-is compared with what was sent after each run, and a peer with a difference is VOID.
+The servers are measured in turn, so that other load on the machine affects all of them. Each ratio
+is computed within one run; a figure is the median of the runs, with the least and the most in
+parentheses. After each run the stored files are compared with those that were sent; a server that
+stores anything else is VOID.
 """
 
 import argparse
@@ -17,16 +18,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import install
-from crowds import many, small
+import install_servers
+from concurrent_uploads import many, small
 from measure import GIB, Settings
-from peers import NAMES, OTHER, find
-from sending import send
-from works import disk, far, one
+from send_command import send
+from servers import NAMES, OTHER, find
+from single_uploads import disk, far, one
 
-WORKS = {work.__name__: work for work in (one, many, far, disk, small, send)}
+BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send)}
 QUICK = 4 << 20
-"""Bytes that stand for 1 GiB in a run that only shows that everything works."""
+"""Bytes that replace 1 GiB in a run that only tests the benchmarks."""
 
 
 def arguments() -> argparse.Namespace:
@@ -35,13 +36,18 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", action="append", choices=WORKS, help="a work to do; may be given several times")
-    add("--peers", default=",".join(NAMES), help="the peers to measure")
+    add(
+        "--only",
+        action="append",
+        choices=BENCHMARKS,
+        help="a benchmark to run; may be given several times",
+    )
+    add("--peers", default=",".join(NAMES), help="the servers to measure")
     add("--galileod", type=Path, help="another build to measure beside: a program, or source")
-    add("--size", type=int, default=1024, help="MiB that each work moves; all go down with it")
+    add("--size", type=int, default=1024, help="MiB that each benchmark sends; all scale with it")
     add("--runs", type=int, default=5, help="runs that count, after one that does not")
     add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a folder in memory")  # noqa: S108
-    add("--disk", type=Path, default=install.HOME.parent, help="a folder on disk")
+    add("--disk", type=Path, default=install_servers.HOME.parent, help="a folder on disk")
     add("--quick", action="store_true", help="everything tiny, and once; shows only that it works")
     add("--no-install", action="store_true", help="leave out what is not installed yet")
     options = parser.parse_args()
@@ -65,17 +71,17 @@ def main() -> None:
     print(header(options.peers, settings))
     if options.galileod:
         print(f"\n{OTHER}: {options.galileod}")
-    for name in options.only or WORKS:
-        work = WORKS[name]
-        print(f"\n## `{name}`\n\n{(work.__doc__ or '').splitlines()[0]}\n", flush=True)
-        print(work(settings, peers), flush=True)
+    for name in options.only or BENCHMARKS:
+        benchmark = BENCHMARKS[name]
+        print(f"\n## `{name}`\n\n{(benchmark.__doc__ or '').splitlines()[0]}\n", flush=True)
+        print(benchmark(settings, peers), flush=True)
 
 
 def header(names: Sequence[str], settings: Settings) -> str:
     """The machine and the versions."""
     packages = ("galileod", "trio", "websockets")
     ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    pinned = {"tus": install.TUS, "copyparty": install.COPYPARTY}
+    pinned = {"tus": install_servers.TUS, "copyparty": install_servers.COPYPARTY}
     theirs = [package for name in names for package in pinned.get(name, ())]
     small = "" if settings.size == GIB else ", and not the 1 GiB that the aims are meant for"
     return (

@@ -1,7 +1,6 @@
-"""What is counted for Prometheus: what happened since the start.
+"""Counters and histograms for Prometheus: what has happened since the start.
 
-What can be asked for at any moment, such as the uploads that run, is not kept here but asked for by
-`scrape`.
+Gauges, such as the number of running uploads, are read by `server.scrape` when it is asked.
 """
 
 from typing import Final, Literal, get_args
@@ -20,18 +19,18 @@ from galileod import __version__
 from galileod.protocol.errors import FaultCode
 
 DISCONNECTED: Final = "disconnected"
-"""The `code` of an upload whose client went away: no fault, since nobody is left to be told."""
+"""The `code` of an upload whose client disconnected, to which no fault can be sent."""
 
 LAG_EVERY: Final = 0.25
-"""Seconds between two looks at how late the event loop is."""
+"""Seconds between two measurements of the event loop's lag."""
 
 UNANSWERED: Final = "none"
-"""The `status` of a connection that was refused without a word."""
+"""The `status` of a connection that was refused without a response."""
 
 Attempted = Literal["delivered", "retried", "failed"]
-"""How an attempt to tell the hook ended."""
+"""The outcome of an attempt to deliver a receipt."""
 
-# Without a series for each, the first of its kind would be no increase.
+# Each series exists from the start: else its first event would not show as an increase.
 _STATUSES: Final = ("400", "401", "403", "404", "405", "408", "426", "431", "503", UNANSWERED)
 _CODES: Final = (*FaultCode, DISCONNECTED)
 
@@ -44,15 +43,15 @@ _LINE_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 1
 _DISK_SECONDS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 _LAG_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 
-# When each series was made would be a third of all lines; process_start_time_seconds says it once.
+# Creation times would be a third of all lines; process_start_time_seconds has the same.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
     """Counters and histograms of one daemon, in a `registry` of its own.
 
-    Each may be told of something from any thread; that costs some microseconds. Labels take known
-    words alone, so that no client can make up series.
+    Any thread may update them, which costs some microseconds. Labels have a fixed set of values, so
+    that clients cannot create series.
     """
 
     def __init__(self) -> None:
@@ -72,7 +71,7 @@ class Metrics:
             self._uploads.labels("failed", str(code))
         self._refused = Counter(
             "galileod_connections_refused",
-            "Connections that became no upload, by the HTTP status that they were told.",
+            "Connections that did not become an upload, by the HTTP status sent.",
             ["status"],
             registry=self.registry,
         )
@@ -80,7 +79,7 @@ class Metrics:
             self._refused.labels(status)
         self._attempts = Counter(
             "galileod_hook_attempts",
-            "Attempts to tell the hook of a file: delivered, to be retried, or given up.",
+            "Attempts to deliver a receipt to the hook: delivered, to be retried, or given up.",
             ["outcome"],
             registry=self.registry,
         )
@@ -88,7 +87,7 @@ class Metrics:
             self._attempts.labels(outcome)
         self.credentials_refused: Final = Counter(
             "galileod_credentials_refused",
-            "Tokens and tickets that were not right, in a handshake or in metadata.",
+            "Tokens and tickets that were refused, in a handshake or in metadata.",
             registry=self.registry,
         )
         self.upload_bytes: Final = Counter(
@@ -129,7 +128,7 @@ class Metrics:
         return Histogram(name, meaning, buckets=buckets, registry=self.registry)
 
     def stored(self, seconds: float) -> None:
-        """An upload was stored, so many seconds after its connection was upgraded."""
+        """An upload was stored, `seconds` after its connection was upgraded."""
         self._uploads.labels("stored", "").inc()
         self._upload_seconds.observe(seconds)
 
@@ -138,16 +137,16 @@ class Metrics:
         self._uploads.labels("failed", code).inc()
 
     def refused(self, status: int | None) -> None:
-        """A connection was told `status`, or nothing, and became no upload."""
+        """A connection ended with the response `status`, or with none, and without an upload."""
         self._refused.labels(UNANSWERED if status is None else str(status)).inc()
 
     def attempted(self, outcome: Attempted) -> None:
-        """An attempt to tell the hook ended."""
+        """An attempt to deliver a receipt ended."""
         self._attempts.labels(outcome).inc()
 
 
 async def watch_loop(metrics: Metrics) -> None:
-    """Look for ever at how late the event loop is."""
+    """Measure the event loop's lag until cancelled."""
     while True:
         due = trio.current_time() + LAG_EVERY
         await trio.sleep_until(due)

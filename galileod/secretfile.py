@@ -1,4 +1,4 @@
-"""Files that hold secrets, or hashes of them: read whole, and only if nobody else may."""
+"""Files with secrets or hashes of secrets: read only if their mode keeps other users out."""
 
 import os
 import stat
@@ -7,8 +7,8 @@ from typing import Final
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest file that is read."""
 
-_OTHERS: Final = 0o027
-"""What the group may not do, and what others may not."""
+_FORBIDDEN: Final = 0o027
+"""The permissions that a private file must not grant: write to the group, any to others."""
 
 
 class SecretFileError(Exception):
@@ -18,24 +18,24 @@ class SecretFileError(Exception):
 def read_secret_file(path: str, *, private: bool = True) -> bytes:
     """The content of `path`.
 
-    Raises SecretFileError where it cannot be read; with `private` also where others than its owner
-    and group may read it, or others than its owner may write to it.
+    Raises SecretFileError if it cannot be read or is not a regular file; with `private` also if
+    others than its owner and group may read it, or others than its owner may write to it.
     """
     try:
-        # A FIFO is no file of ours either; opening one must not wait for its other side.
+        # Opening a FIFO, to find that it is not a regular file, must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise SecretFileError(f"{path}: is no ordinary file")
+                raise SecretFileError(f"{path}: is not a regular file")
             mode = stat.S_IMODE(status.st_mode)
-            if private and mode & _OTHERS:
+            if private and mode & _FORBIDDEN:
                 raise SecretFileError(
-                    f"{path}: has mode {mode:04o}, so others may read or change it: expected 0640"
-                    " or less (chmod 640)"
+                    f"{path}: has mode {mode:04o}, so other users may read or change it: expected"
+                    " 0640 or less (chmod 640)"
                 )
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SecretFileError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise SecretFileError(f"{path}: has more than {MAX_BYTES} bytes")
+        raise SecretFileError(f"{path}: is too large: expected at most {MAX_BYTES} bytes")
     return data

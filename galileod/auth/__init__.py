@@ -1,1 +1,1 @@
-"""Who may upload: tokens that an administrator hands out, tickets that an application signs."""
+"""Authentication: tokens that an administrator issues, tickets that an application signs."""

@@ -1,4 +1,4 @@
-"""What a credential allows, once it was found right."""
+"""What a valid credential allows."""
 
 from typing import Final
 
@@ -7,19 +7,19 @@ from attrs import field, frozen
 from galileod.units import Size
 
 NOT_VALID: Final = "The credentials are not valid here."
-"""All that a peer learns of what is wrong with them."""
+"""All that a peer is told about invalid credentials."""
 
 MAX_CREDENTIAL: Final = 4096
-"""Characters of a token or ticket that are looked at; a longer one is wrong."""
+"""Characters of the longest token or ticket that is checked."""
 
 MAX_USER: Final = 128
 """Characters of a user's name."""
 
-USER_EXPECTED: Final = f"1 to {MAX_USER} characters that can be printed, no space at either end"
+USER_EXPECTED: Final = f"1 to {MAX_USER} printable characters, without spaces at either end"
 
 
-class Unauthorized(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
-    """A credential is not right. `why` is for the log alone; the peer learns nothing of it."""
+class Unauthorized(Exception):  # noqa: N818  the result of a check, not an error of the daemon
+    """A credential is not valid. `why` is for the log only and is never sent to the peer."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -28,11 +28,11 @@ class Unauthorized(Exception):  # noqa: N818  a verdict about the peer, not an e
 
 @frozen
 class Grant:
-    """Whose uploads these are, and what bounds them beside the general limits.
+    """The user, and the limits on the user's uploads.
 
-    `max_file_size` and `quota` (bytes) stand in place of the general limits; no file may have more
-    than `most` bytes. `name` is the only one that may be uploaded under. `once` is the id of a
-    ticket for a single upload, until `until` (seconds of the epoch).
+    `max_file_size` and `quota` (bytes) replace the general limits. `most` (bytes) is a further
+    limit on the size of a file, `name` the only name that a file may have. `once` is the id of a
+    ticket that is valid for one upload, until `until` (seconds since the epoch).
     """
 
     user: str
@@ -45,11 +45,11 @@ class Grant:
 
 
 def largest(grant: Grant, general: Size) -> Size:
-    """Bytes that a file may have: by the user's own limit or the general one, and by a ticket."""
+    """The size limit of a file in bytes: the user's or the general one, and the ticket's."""
     limit = general if grant.max_file_size is None else grant.max_file_size
     return limit if grant.most is None else min(limit, grant.most)
 
 
 def is_user(name: str) -> bool:
-    """Whether this can be the name of a user: it will stand in logs and tables."""
+    """Whether this can be a user's name, which is shown in logs and tables."""
     return 0 < len(name) <= MAX_USER and name.isprintable() and name == name.strip()

@@ -1,4 +1,4 @@
-"""`[auth]`: who may upload, and what proves it."""
+"""`[auth]`: who may upload, and with which credentials."""
 
 from collections.abc import Iterator
 from typing import Final, Literal, NewType, get_args
@@ -13,7 +13,7 @@ Algorithm = Literal["HS256", "EdDSA", "ES256"]
 Mode = Literal["none", "token", "ticket"]
 
 Modes = NewType("Modes", tuple[Mode, ...])
-"""What a client may prove itself with; `none` alone where nobody has to."""
+"""The credentials that are accepted; `none` alone if none are needed."""
 
 MODE_EXPECTED: Final = '"none", "token", "ticket" or ["token", "ticket"]'
 
@@ -22,7 +22,7 @@ DEFAULT_TOKENS: Final = "/etc/galileod.tokens"
 
 @frozen
 class TicketSettings:
-    """`[auth.ticket]`: what tickets are checked with; all of it is needed for them."""
+    """`[auth.ticket]`: what tickets are verified with; mode "ticket" requires all three."""
 
     algorithm: Algorithm | None = None
     key_file: str | None = None
@@ -31,19 +31,19 @@ class TicketSettings:
 
 @frozen
 class Auth:
-    """`[auth]`: `mode` None is not written at all, and then only this machine is let in."""
+    """`[auth]`. Without a `mode`, the daemon listens on loopback and unix sockets only."""
 
     mode: Modes | None = None
     tokens_file: str = DEFAULT_TOKENS
     ticket: TicketSettings = field(factory=TicketSettings)
 
-    def takes(self, mode: Mode) -> bool:
-        """Whether a client may prove itself so."""
+    def accepts(self, mode: Mode) -> bool:
+        """Whether credentials of this kind are accepted."""
         return mode in (self.mode or ())
 
 
 def parse_modes(value: object) -> Modes:
-    """Raises ValueError for what is no mode; the text says what is expected."""
+    """Parse the value of `auth.mode`. Raises ValueError; the text says what is expected."""
     words = value if isinstance(value, list) else [value]
     modes: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode in words)
     if not modes or len(modes) < len(words) or ("none" in modes and len(modes) > 1):
@@ -52,20 +52,20 @@ def parse_modes(value: object) -> Modes:
 
 
 def format_modes(modes: Modes) -> str | list[str]:
-    """As `parse_modes` reads it."""
+    """The value of `auth.mode`, as `parse_modes` reads it."""
     return modes[0] if len(modes) == 1 else list(modes)
 
 
 def violations(auth: Auth) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that have the right type and break a rule."""
     if not auth.tokens_file or "\0" in auth.tokens_file:
         yield "auth.tokens_file", auth.tokens_file, "the path of a file"
-    if auth.takes("ticket"):
+    if auth.accepts("ticket"):
         for name, expected in (
             ("algorithm", '"HS256", "EdDSA" or "ES256"'),
-            ("key_file", "the path of the file with the secret or the public key"),
-            ("audience", "a text that stands as `aud` in each ticket"),
+            ("key_file", "the path of a file with the secret or the public key"),
+            ("audience", "a string that each ticket has as its `aud`"),
         ):
             value = getattr(auth.ticket, name)
             if not value or "\0" in value:
-                yield f"auth.ticket.{name}", value, f"{expected}, for tickets"
+                yield f"auth.ticket.{name}", value, f'{expected}, since auth.mode has "ticket"'

@@ -1,4 +1,4 @@
-"""Changing the file of tokens: one writer at a time, and never half a file."""
+"""Changing the tokens file: one writer at a time, and atomically."""
 
 import fcntl
 import grp
@@ -15,17 +15,17 @@ from .tokens import Token, Tokens, read_tokens, write_tokens
 
 MODE: Final = 0o640
 GROUP: Final = "galileod"
-"""Who may read a new file beside its owner, where there is such a group: the service's user."""
+"""The group of a new file, if it exists: the service runs in it."""
 
 LOCK_SECONDS: Final = 10.0
-"""How long to wait for others that change the file: each takes a second or two at the most."""
+"""Time limit for getting the lock; a change takes a second or two."""
 
-LOCK_AGAIN: Final = 0.05
-"""Seconds between two tries."""
+RETRY_SECONDS: Final = 0.05
+"""Time between two attempts to get the lock."""
 
 
 def load_tokens(path: str) -> Tokens:
-    """The tokens of the file; none where there is no file. Raises SecretFileError."""
+    """The tokens of the file; none if there is no file. Raises SecretFileError."""
     try:
         return read_tokens(read_secret_file(path), path) if os.path.exists(path) else {}
     except OSError as error:
@@ -33,11 +33,11 @@ def load_tokens(path: str) -> Tokens:
 
 
 def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
-    """Put what `change` makes of the tokens in their place, on disk when this returns.
+    """Replace the tokens by what `change` returns for them; durable when this returns.
 
-    Raises SecretFileError; what `change` raises passes through, and leaves the file as it was.
+    Raises SecretFileError. An exception of `change` is passed on, and the file stays as it was.
     """
-    real = os.path.realpath(path)  # a link to it stays one
+    real = os.path.realpath(path)  # a symbolic link is kept, and its target replaced
     try:
         with _one_writer(os.path.dirname(real)) as folder:
             _replace(real, folder, write_tokens(change(load_tokens(path))))
@@ -47,7 +47,7 @@ def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
 
 @contextmanager
 def _one_writer(folder: str) -> Iterator[int]:
-    """Hold the folder's lock, since the file itself is another one after each change."""
+    """Hold a lock on the directory: the file itself is replaced by each change."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(fd, folder)
@@ -57,7 +57,7 @@ def _one_writer(folder: str) -> Iterator[int]:
 
 
 def _lock(fd: int, folder: str) -> None:
-    # Whoever can read the folder can lock it, and hold on: a revocation must not wait for ever.
+    # Any process that can read the directory can hold the lock: do not wait for ever.
     end = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -66,9 +66,9 @@ def _lock(fd: int, folder: str) -> None:
             if time.monotonic() > end:
                 raise SecretFileError(
                     f"{folder}: another process has held its lock for {LOCK_SECONDS:g} seconds"
-                    " (fuser tells which)"
+                    " (fuser shows which)"
                 ) from None
-            time.sleep(LOCK_AGAIN)
+            time.sleep(RETRY_SECONDS)
         else:
             return
 
@@ -89,7 +89,7 @@ def _replace(path: str, folder: int, data: bytes) -> None:
 
 
 def _keep_owner(path: str, fd: int) -> None:
-    """Owner, group and mode of the file that is there; of a new one, such that the daemon can."""
+    """Keep owner, group and mode of an existing file; make a new one readable for the service."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _keep_owner(path: str, fd: int) -> None:
             try:
                 os.fchown(fd, -1, grp.getgrnam(GROUP).gr_gid)
             except KeyError:
-                pass  # no service is installed here: root's own group may read it
+                pass  # no service is installed: root's group stays
         return
     if os.geteuid() == 0:
         os.fchown(fd, status.st_uid, status.st_gid)

@@ -1,7 +1,7 @@
 """Tickets: short-lived JSON Web Tokens (RFC 7519) that another application signs.
 
-The algorithm is fixed by the configuration; what a ticket says of it must only agree (RFC 8725,
-section 3.1).
+The configuration determines the algorithm; the header of a ticket must agree (RFC 8725, section
+3.1).
 """
 
 from typing import Final
@@ -20,24 +20,24 @@ from galileod.units import Size
 from .grant import Grant, Unauthorized, is_user
 from .settings import Algorithm
 
-LIFETIME: Final = 3600
-"""Seconds ahead that a ticket's `exp` may be at the most."""
+MAX_LIFETIME: Final = 3600
+"""The longest time until a ticket's `exp`, in seconds."""
 
-LEAST_SECRET: Final = 32
-"""Bytes of a secret for HS256 (RFC 7518, section 3.2)."""
+MIN_SECRET: Final = 32
+"""Bytes of the shortest secret for HS256 (RFC 7518, section 3.2)."""
 
 MAX_ID: Final = 128
-"""Characters of a `jti`: it is kept until the ticket expires."""
+"""Characters of the longest `jti`, which is kept until the ticket expires."""
 
 MAX_NAME: Final = 4096
-"""Characters of a `name`."""
+"""Characters of the longest `name`."""
 
 Key = bytes | EllipticCurvePublicKey | Ed25519PublicKey
 
 
 @frozen
 class TicketKey:
-    """What tickets are checked with."""
+    """What tickets are verified with."""
 
     algorithm: Algorithm
     key: Key = field(repr=False)
@@ -47,15 +47,15 @@ class TicketKey:
 def load_ticket_key(algorithm: Algorithm, path: str, audience: str) -> TicketKey:
     """Read the key at `path`: a secret for HS256, else a public key in PEM.
 
-    Raises SecretFileError where it is none of that kind, or where others may read a secret.
+    Raises SecretFileError if it is not of that kind, or if other users may read a secret.
     """
     secret = algorithm == "HS256"
     data = read_secret_file(path, private=secret)
     if secret:
         key = data.strip()
-        if len(key) < LEAST_SECRET:
+        if len(key) < MIN_SECRET:
             raise SecretFileError(
-                f"{path}: has {len(key)} bytes: expected a secret of at least {LEAST_SECRET}"
+                f"{path}: has {len(key)} bytes: expected a secret of at least {MIN_SECRET}"
                 " (openssl rand -base64 48)"
             )
         if b"-----BEGIN" in key:
@@ -78,10 +78,10 @@ def load_ticket_key(algorithm: Algorithm, path: str, audience: str) -> TicketKey
 
 
 def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
-    """What the ticket `text` allows at `now` (seconds of the epoch). Raises Unauthorized.
+    """What the ticket `text` allows at `now` (seconds since the epoch). Raises Unauthorized.
 
-    The signature and the audience are the library's to judge; the times are compared here, so
-    that one clock decides. There is no leeway: the clocks of both machines must agree.
+    The library verifies signature and audience. Times are compared here, all with the same `now`,
+    and without leeway: the clocks of both machines must agree.
     """
     try:
         claims = jwt.decode(
@@ -96,35 +96,35 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
                 "verify_iat": False,
             },
         )
-    except (jwt.PyJWTError, RecursionError) as error:  # JSON may nest too deep for its parser
-        raise Unauthorized(f"a ticket that does not hold: {type(error).__name__}") from None
+    except (jwt.PyJWTError, RecursionError) as error:  # for deeply nested JSON
+        raise Unauthorized(f"the ticket is not valid: {type(error).__name__}") from None
     user, until, begins = claims["sub"], claims["exp"], claims.get("nbf", 0)
     if not isinstance(user, str) or not is_user(user):
-        raise Unauthorized("a ticket whose sub cannot be a user")
+        raise Unauthorized("the ticket's sub cannot be a user name")
     if not _is_time(until) or not _is_time(begins):
-        raise Unauthorized("a ticket whose times are none")
+        raise Unauthorized("the ticket's exp or nbf is not a time")
     if now >= until:
-        raise Unauthorized("an expired ticket")
-    if until > now + LIFETIME:
-        raise Unauthorized("a ticket that lasts for more than an hour")
+        raise Unauthorized("the ticket has expired")
+    if until > now + MAX_LIFETIME:
+        raise Unauthorized("the ticket is valid for more than an hour")
     if now < begins:
-        raise Unauthorized("a ticket that is not valid yet")
+        raise Unauthorized("the ticket is not valid yet")
     name, once, size = claims.get("name"), claims.get("jti"), claims.get("max_size")
     if not (name is None or (isinstance(name, str) and len(name) <= MAX_NAME)):
-        raise Unauthorized("a ticket whose name is none")
+        raise Unauthorized("the ticket's name is not a string of valid length")
     if not (once is None or (isinstance(once, str) and _is_id(once))):
-        raise Unauthorized("a ticket whose jti is none")
+        raise Unauthorized("the ticket's jti is not a printable string of valid length")
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
-        raise Unauthorized("a ticket whose max_size is none")
+        raise Unauthorized("the ticket's max_size is not a size")
     limit = None if size is None else Size(size)
     return Grant(user, most=limit, name=name, once=once, until=float(until))
 
 
 def _is_id(once: str) -> bool:
-    """Whether this can be kept: half a surrogate, which JSON can hold, cannot."""
+    """Whether the ledger can keep this: JSON can contain lone surrogates, which it cannot."""
     return 0 < len(once) <= MAX_ID and once.isprintable()
 
 
 def _is_time(value: object) -> bool:
-    """A NumericDate: a number, and neither infinite nor no number at all."""
+    """Whether this is a NumericDate: a finite number."""
     return type(value) in (int, float) and -(2**53) < value < 2**53  # type: ignore[operator]

@@ -1,7 +1,7 @@
-"""Tokens: long random texts, of which only a hash is kept, in a file that `galileod token` writes.
+"""Tokens: long random strings, of which a file that `galileod token` writes has the hashes.
 
-A token is `gal_`, an id of 12 hex digits, `_`, and 160 random bits in hex. The id is no secret: it
-names the token in lists. sha256 is enough for the rest, since nobody can guess at 160 bits.
+A token is `gal_`, an id of 12 hex digits, `_`, and 160 random bits in hex. The id is not secret: it
+names the token in lists. A plain sha256 of the rest suffices, since 160 bits cannot be guessed.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from cattrs.errors import ClassValidationError, IterableValidationError
 from galileod.secretfile import SecretFileError
 from galileod.units import Size, format_size, parse_size
 
-from .grant import Grant, Unauthorized, is_user
+from .grant import USER_EXPECTED, Grant, Unauthorized, is_user
 
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 20
 
 MAX_TOKENS: Final = 10_000
-"""Tokens in one file: after a change it takes seconds to be read, beside the uploads that run. The
-longest names that users may have leave it well below what is read of a file."""
+"""Tokens in one file. After a change it is parsed beside running uploads, which takes seconds for
+so many; with the longest user names it is still well below `secretfile.MAX_BYTES`."""
 
-HEADER: Final = "# Written by `galileod token`. A token cannot be told from what stands here.\n\n"
+HEADER: Final = "# Written by `galileod token`. It has hashes: no token can be read from it.\n\n"
 
 _TOKEN: Final = re.compile(rf"gal_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
-_NOTHING: Final = "0" * 64
+_NO_HASH: Final = "0" * 64
 
 
 @frozen
 class Token:
-    """One token as it is kept. `hash` is the sha256 of its text, in hex; times are UTC."""
+    """A token as the file has it. `hash` is the sha256 of its text, in hex; times are UTC."""
 
     id: str
     user: str
@@ -49,7 +49,7 @@ class Token:
     quota: Size | None = None
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether its time is over."""
+        """Whether it has expired."""
         return self.expires is not None and now >= self.expires
 
 
@@ -64,7 +64,7 @@ def make_token(
     max_file_size: Size | None = None,
     quota: Size | None = None,
 ) -> tuple[str, Token]:
-    """A new token: its text, which is told once, and what is kept of it."""
+    """A new token: its text, and what the file keeps of it."""
     identity = secrets.token_hex(ID_BYTES)
     text = f"gal_{identity}_{secrets.token_hex(SECRET_BYTES)}"
     kept = Token(identity, user, _hash(text), now, expires, max_file_size, quota)
@@ -74,17 +74,17 @@ def make_token(
 def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
     """What the token `text` allows. Raises Unauthorized.
 
-    Takes as long for an unknown token as for one that is nearly right.
+    The comparison takes the same time for any wrong token, so that its timing reveals nothing.
     """
     match = _TOKEN.fullmatch(text)
     if match is None:
-        raise Unauthorized("not a token")
+        raise Unauthorized("the credential is not a token")
     known = tokens.get(match[1])
-    right = hmac.compare_digest(_hash(text), known.hash if known else _NOTHING)
+    right = hmac.compare_digest(_hash(text), known.hash if known else _NO_HASH)
     if known is None or not right:
-        raise Unauthorized("an unknown token")
+        raise Unauthorized("the token is unknown")
     if known.is_expired(now):
-        raise Unauthorized("an expired token")
+        raise Unauthorized("the token has expired")
     return Grant(known.user, known.max_file_size, known.quota)
 
 
@@ -96,9 +96,9 @@ def read_tokens(data: bytes, path: str) -> Tokens:
     except (ValueError, RecursionError) as error:
         raise SecretFileError(f"{path}: is not TOML: {error}") from None
     except (ClassValidationError, IterableValidationError, cattrs.BaseValidationError):
-        raise SecretFileError(f"{path}: is not as `galileod token` writes it") from None
+        raise SecretFileError(f"{path}: is not a file that `galileod token` has written") from None
     if len(tokens) > MAX_TOKENS:
-        raise SecretFileError(f"{path}: has more than {MAX_TOKENS} tokens")
+        raise SecretFileError(f"{path}: has {len(tokens)} tokens: expected at most {MAX_TOKENS}")
     return {token.id: token for token in tokens}
 
 
@@ -126,7 +126,7 @@ class _File:
 
 def _time(value: object, _: type) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
-        raise ValueError("a time with its offset")
+        raise ValueError("a date and time with offset")
     return value.astimezone(UTC)
 
 
@@ -134,22 +134,22 @@ def _size(value: object, _: type) -> Size:
     return parse_size(value)
 
 
-def _text(value: object, _: type) -> str:
+def _string(value: object, _: type) -> str:
     if not isinstance(value, str):
-        raise ValueError("a text")  # noqa: TRY004  hooks answer with ValueError
+        raise ValueError("a string")  # noqa: TRY004  cattrs collects ValueErrors
     return value
 
 
-def _token(value: Any, kind: type[Token]) -> Token:  # noqa: ANN401  whatever TOML holds
+def _token(value: Any, kind: type[Token]) -> Token:  # noqa: ANN401  any value of TOML
     token = _fill(value, kind)
     if not is_user(token.user):
-        raise ValueError("the name of a user")
+        raise ValueError(USER_EXPECTED)
     return token
 
 
 _converter: Final = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(datetime, _time)
 _converter.register_structure_hook(Size, _size)
-_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(str, _string)
 _fill: Final = cattrs.gen.make_dict_structure_fn(Token, _converter, _cattrs_forbid_extra_keys=True)
 _converter.register_structure_hook(Token, _token)

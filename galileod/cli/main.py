@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import click
 import structlog
 import trio
 from attrs import asdict
+from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
 from galileod.config import file as config
@@ -19,7 +19,7 @@ from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
-from galileod.daemon.prepare import check_named_files
+from galileod.daemon.prepare import prepare
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
@@ -32,9 +32,11 @@ FAILED: Final = 1
 MISUSED: Final = 2
 """Exit status for a wrong flag or configuration."""
 
+_log: FilteringBoundLogger = structlog.get_logger()
+
 
 class _ServeByDefault(click.Group):
-    """A group in which flags without a command belong to `serve`."""
+    """A group whose default command is `serve`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"--help", "-h", "--version"}
@@ -68,54 +70,50 @@ def cli() -> None:
     multiple=True,
     help="host:port, [v6]:port or unix:/path; repeatable.",
 )
-@click.option("--directory", metavar="DIR", help="Where finished files appear.")
+@click.option("--directory", metavar="DIR", help="Where finished files are stored.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    # From here on SIGHUP reloads; until there is something to reload it does nothing.
+    # SIGHUP reloads; until the daemon can, it must not end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    read = partial(_read, path, listen, directory)
-    settings, source = read()
-    logs.set_up(settings.log.level, settings.log.format, sys.stderr)
+
+    def read() -> tuple[Config, str | None]:
+        source = config.find_file(path, os.environ)
+        return config.with_flags(config.load(source), listen, directory), source
+
+    prepared = prepare(*read())
+    log = prepared.config.log
+    logs.set_up(log.level, log.format, sys.stderr)
     keep_freed_memory()
     try:
-        trio.run(daemon.run, settings, source, read)
+        trio.run(daemon.run, prepared, read)
     except daemon.StartError as error:
-        structlog.get_logger().critical("server.failed", reason=str(error))
+        _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(FAILED)  # before the daemon had begun to wait for signals
-
-
-def _read(
-    path: str | None, listen: tuple[str, ...], directory: str | None
-) -> tuple[Config, str | None]:
-    """The configuration to serve by, with the file that it came from."""
-    source = config.find_file(path, os.environ)
-    settings = config.with_flags(config.load(source), listen, directory)
-    check_named_files(settings, source)
-    return settings, source
+        sys.exit(FAILED)  # Ctrl-C before the daemon handled signals
 
 
 @cli.command()
 @_config_option
 def check_config(path: str | None) -> None:
-    """Print the effective configuration as TOML, or say what is wrong."""
-    settings, _ = _read(path, (), None)
-    click.echo(config.dump(settings), nl=False)
+    """Check the configuration and the files that it names, and print it as TOML."""
+    source = config.find_file(path, os.environ)
+    prepared = prepare(config.load(source), source)
+    click.echo(config.dump(prepared.config), nl=False)
 
 
 @cli.command()
 @_config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def usage(path: str | None, as_json: bool) -> None:
-    """Print what each user holds: files stored, and uploads that run."""
+    """Print what each user has stored, and the running uploads of each."""
     settings = config.load(config.find_file(path, os.environ))
     ledger_file = ledger_path(settings.storage.directory)
     try:
         os.stat(ledger_file)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{ledger_file}: there is no ledger; has galileod run here?"
+            f"{ledger_file}: there is no ledger: galileod has not stored files here"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
@@ -139,26 +137,29 @@ cli.add_command(reload)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--root", metavar="DIR", default="/", help="Another root, for packagers; tells systemd nothing."
+    "--root",
+    metavar="DIR",
+    default="/",
+    help="Another root directory, for packages; systemd is not notified.",
 )
 
 
 @cli.command()
 @_root_option
 def install_service(root: str) -> None:
-    """Write the systemd units, and /etc/galileod.toml where there is none."""
+    """Write the systemd units, and /etc/galileod.toml if it does not exist."""
     install.install(root, click.echo)
 
 
 @cli.command()
 @_root_option
 def uninstall_service(root: str) -> None:
-    """Stop the service, and remove what install-service wrote; keep configuration and data."""
+    """Stop the service, and remove the files of install-service; keep configuration and data."""
     install.uninstall(root, click.echo)
 
 
 def main() -> None:
-    """The entry point: every wrong use is one line and status 2."""
+    """The entry point. An error is one line; the status is 2 for wrong flags or configuration."""
     try:
         cli(prog_name="galileod", standalone_mode=False)
     except (click.UsageError, ConfigError) as error:

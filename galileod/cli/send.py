@@ -5,16 +5,16 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The command. While it is loaded, and once it is done, Ctrl-C ends it without a traceback."""
-    python_hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if python_hears:
+    """Run the command. Ctrl-C ends it without a traceback, also during imports and at exit."""
+    python_handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if python_handles:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from galileod.client.command.main import main as run  # noqa: PLC0415  what takes the time
+    from galileod.client.command.main import main as run  # noqa: PLC0415  the slow part
 
-    if python_hears:
+    if python_handles:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         run()
     finally:
-        if python_hears:
+        if python_handles:
             signal.signal(signal.SIGINT, signal.SIG_DFL)

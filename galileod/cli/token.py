@@ -1,4 +1,4 @@
-"""`galileod token`: who may upload, by tokens."""
+"""`galileod token`: adds, lists and revokes tokens."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from galileod.units import Duration, Size, format_size, parse_duration, parse_si
 T = TypeVar("T")
 
 _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--config", "path", metavar="FILE", help="Configuration, whose auth.tokens_file is meant."
+    "--config", "path", metavar="FILE", help="Configuration; its auth.tokens_file is used."
 )
 
 
 def _quantity(parse: Callable[[object], T]) -> Callable[..., T | None]:
-    """A callback that reads a flag as the configuration reads its keys."""
+    """A click callback that parses a flag like a key of the configuration."""
 
     def read(_: click.Context, __: click.Parameter, value: str | None) -> T | None:
         if value is None:
@@ -44,7 +44,7 @@ def _user(_: click.Context, __: click.Parameter, value: str) -> str:
 
 @click.group()
 def token() -> None:
-    """Add, list and revoke tokens. A change holds at once; no restart or reload is needed."""
+    """Add, list and revoke tokens. Changes take effect at once, without a restart or reload."""
 
 
 @token.command()
@@ -62,17 +62,17 @@ def add(
     max_file_size: Size | None,
     quota: Size | None,
 ) -> None:
-    """Make a token for USER and print it: it is told this once, and only a hash is kept."""
+    """Make a token for USER and print it. It cannot be shown again: only a hash is stored."""
     now = datetime.now(UTC).replace(microsecond=0)
     until = now + timedelta(seconds=expires) if expires is not None else None
     text, kept = make_token(user, now, until, max_file_size, quota)
 
-    def enter(tokens: Tokens) -> list[Token]:
+    def insert(tokens: Tokens) -> list[Token]:
         if len(tokens) >= MAX_TOKENS:
-            raise click.ClickException(f"there are {MAX_TOKENS} tokens already")
+            raise click.ClickException(f"the file has {MAX_TOKENS} tokens, which is the maximum")
         return [*tokens.values(), kept]
 
-    _change(path, enter)
+    _change(path, insert)
     click.echo(text)
 
 
@@ -80,7 +80,7 @@ def add(
 @_config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
 def list_tokens(path: str | None, as_json: bool) -> None:
-    """List the tokens by their ids. What a token is cannot be told."""
+    """List the tokens by id. The tokens themselves cannot be shown."""
     try:
         tokens = load_tokens(_file(path))
     except SecretFileError as error:
@@ -104,16 +104,16 @@ def list_tokens(path: str | None, as_json: bool) -> None:
 @click.argument("which", metavar="ID_OR_USER")
 def revoke(path: str | None, which: str) -> None:
     """Revoke the token with this id, or all tokens of this user."""
-    gone: list[Token] = []
+    revoked: list[Token] = []
 
-    def strike(tokens: Tokens) -> list[Token]:
-        gone.extend(kept for kept in tokens.values() if which in (kept.id, kept.user))
-        if not gone:
-            raise click.ClickException(f"no token has the id {which!r}, nor has such a user one")
-        return [kept for kept in tokens.values() if kept not in gone]
+    def remove(tokens: Tokens) -> list[Token]:
+        revoked.extend(kept for kept in tokens.values() if which in (kept.id, kept.user))
+        if not revoked:
+            raise click.ClickException(f"{which!r}: no token has this id or user")
+        return [kept for kept in tokens.values() if kept not in revoked]
 
-    _change(path, strike)
-    for kept in gone:
+    _change(path, remove)
+    for kept in revoked:
         click.echo(f"revoked {kept.id} of {kept.user}")
 
 
@@ -140,5 +140,5 @@ def _change(path: str | None, change: Callable[[Tokens], list[Token]]) -> None:
 
 
 def _file(path: str | None) -> str:
-    """Where the configuration says that tokens are kept."""
+    """The tokens file of the configuration."""
     return config.load(config.find_file(path, os.environ)).auth.tokens_file

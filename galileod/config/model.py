@@ -1,4 +1,4 @@
-"""All sections of the configuration as one value, and the rules between them."""
+"""All sections of the configuration as one value, and the rules between sections."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -22,29 +22,29 @@ from galileod.storage.settings import Storage
 from galileod.units import Violation
 
 EXPOSED: Final = (
-    "a loopback address or a unix socket, unless auth.mode is written in the file:"
-    ' "token" or "ticket", or "none" if anybody who comes there may upload'
+    "a loopback address or a unix socket: any other address requires auth.mode in the file,"
+    ' as "token", "ticket", or "none" to accept uploads from everybody'
 )
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the text is one line that says where, what, and what to write."""
+    """The configuration is wrong; the text is one line with file, key, value and what is right."""
 
 
 @frozen
 class Config:
-    """All of it. Passed on whole, or as one section; never key by key."""
+    """The configuration. Passed as a whole, or as one section; never key by key."""
 
     server: Server = field(factory=Server)
     tls: Tls = field(factory=Tls)
     timeouts: Timeouts = field(factory=Timeouts)
     limits: Limits = field(factory=Limits)
-    quota: Quota = field(factory=Quota)  # `[quota]`
+    quota: Quota = field(factory=Quota)
     chunks: Chunks = field(factory=Chunks)
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
-    auth: Auth = field(factory=Auth)  # `[auth]`
-    hooks: Hooks = field(factory=Hooks)  # `[hooks]`
+    auth: Auth = field(factory=Auth)
+    hooks: Hooks = field(factory=Hooks)
     log: Log = field(factory=Log)
     metrics: Metrics = field(factory=Metrics)
 
@@ -58,7 +58,7 @@ def _keys_of(section: type, prefix: str = "") -> Iterator[str]:
 
 
 KEYS: Final = tuple(_keys_of(Config))
-"""Every key, with the names of its tables before it: `server.listen`."""
+"""Every key with its tables: `server.listen`."""
 
 
 def value_of(config: Config, key: str) -> object:
@@ -67,7 +67,7 @@ def value_of(config: Config, key: str) -> object:
 
 
 def violations(config: Config) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that have the right type and break a rule."""
     yield from net.violations(config.server, config.tls, config.timeouts)
     yield from policy.violations(config.quota, config.chunks)
     yield from exposed(config.auth, config.server.listen)
@@ -77,7 +77,7 @@ def violations(config: Config) -> Iterator[Violation]:
 
 
 def exposed(settings: Auth, listen: tuple[Listen, ...]) -> Iterator[Violation]:
-    """Addresses that others reach although nobody said who may upload."""
+    """Addresses that other machines reach, while `auth.mode` is not set."""
     if settings.mode is None:
         for address in listen:
             if isinstance(address, TcpAddress) and not is_loopback(address.host):

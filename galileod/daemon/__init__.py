@@ -1,4 +1,4 @@
-"""From a configuration to a running service: sockets, signals, reload, systemd.
+"""From a configuration to a running service: preparation, listeners, signals, reload, systemd.
 
-Knows nothing of the protocol.
+Must not know anything of the protocol.
 """

@@ -1,4 +1,4 @@
-"""galileod as a systemd service: its files written into /etc, and taken away again."""
+"""galileod as a systemd service: writes its files into /etc, and removes them."""
 
 import grp
 import os
@@ -16,16 +16,16 @@ from typing import Final
 from galileod.config.file import DEFAULT_FILE
 
 MARK: Final = "# Written by `galileod install-service`"
-"""How a file of ours begins. One that begins otherwise is somebody else's, and stays as it is."""
+"""The beginning of a file that install-service wrote. Any other file is left as it is."""
 
 SERVICE: Final = "galileod.service"
 SOCKET: Final = "galileod.socket"
 
-HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  not used
-"""What ProtectHome= and PrivateTmp= hide from the service."""
+HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  only compared
+"""Directories that ProtectHome= and PrivateTmp= hide from the service."""
 
 COMMAND_SECONDS: Final = 300
-"""At most so long a command of systemd may take; stopping waits for uploads that run."""
+"""Time limit of a systemd command; stopping the service waits for running uploads."""
 
 _UNITS: Final = "/etc/systemd/system"
 _FILES: Final = {
@@ -33,7 +33,7 @@ _FILES: Final = {
     f"{_UNITS}/{SOCKET}": f"systemd/{SOCKET}",
     "/etc/sysusers.d/galileod.conf": "systemd/galileod.sysusers.conf",
 }
-"""Where each file goes, and what we ship for it. The configuration belongs to the administrator."""
+"""Each installed file and its source. The configuration is apart: the administrator edits it."""
 
 _KEPT: Final = (
     DEFAULT_FILE,
@@ -45,7 +45,7 @@ _EXEC: Final = re.compile(r"(?m)^(ExecStart|ExecReload)=\S+")
 """Where a unit names the program."""
 
 _UNSAFE: Final = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
-"""What systemd takes in the name of no program, however it is quoted."""
+"""Characters that the path of a program in a unit cannot contain, however it is quoted."""
 
 Say = Callable[[str], object]
 
@@ -55,9 +55,10 @@ class InstallError(Exception):
 
 
 def install(root: str, say: Say) -> None:
-    """Write the files of the service below `root`; on this machine, "/", systemd is told of them.
+    """Write the files of the service below `root`; if that is "/", make systemd load them.
 
-    `say` hears what was done, and what to do next. May be called again. Raises InstallError.
+    `say` is called with a line for each step, and for what to do next. May be repeated. Raises
+    InstallError.
     """
     root = _root(root)
     if root == "/":
@@ -65,16 +66,16 @@ def install(root: str, say: Say) -> None:
     program = _program(root)
     if root == "/":
         _check_reachable(program)
-    # Quoted for the sake of spaces; % alone has a meaning within (systemd.syntax(7)).
+    # Quoted because of spaces; % is special within quotes too (systemd.syntax(7)).
     quoted = f'"{program.replace("%", "%%")}"'
     foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
     if foreign:
-        raise InstallError(f"{foreign[0]}: was not written by galileod; move it away first")
+        raise InstallError(f"{foreign[0]}: was not written by galileod: move it away first")
     for path, source in _files(root).items():
         _write(path, _EXEC.sub(lambda found: f"{found[1]}={quoted}", _shipped(source)))
         say(f"wrote {path}")
     if root == "/":
-        _run("systemd-sysusers", "galileod.conf")  # of whose group the configuration is to be
+        _run("systemd-sysusers", "galileod.conf")  # makes the group of the configuration
     settings = _below(root, DEFAULT_FILE)
     if os.path.lexists(settings):
         say(f"kept {settings}")
@@ -89,9 +90,10 @@ def install(root: str, say: Say) -> None:
 
 
 def uninstall(root: str, say: Say) -> None:
-    """Stop the service, and remove what `install` wrote, but for the configuration.
+    """Stop the service, and remove the files that `install` wrote, except the configuration.
 
-    `say` hears what was done, and what stays. May be called again. Raises InstallError.
+    `say` is called with a line for each file that is removed or kept. May be repeated. Raises
+    InstallError.
     """
     root = _root(root)
     if root == "/":
@@ -116,22 +118,24 @@ def uninstall(root: str, say: Say) -> None:
 
 
 def _root(given: str) -> str:
-    """The root as an absolute path; this machine's is "/", however it was written."""
+    """The root as an absolute path; "/" for any spelling of the root of this machine."""
     if not given:
-        raise InstallError("--root: is empty; expected a directory")
+        raise InstallError("--root: '': expected a directory")
     root = f"/{os.path.abspath(given).lstrip('/')}"
     return "/" if os.path.realpath(root) == "/" else root
 
 
 def _program(root: str) -> str:
-    """The galileod that was called; one below `root` as it will be called there."""
+    """The path of the running galileod; relative to `root` if it is below that."""
     program = os.path.abspath(sys.argv[0])
     if os.path.basename(program) == "__main__.py":  # python -m galileod
         program = os.path.join(sysconfig.get_path("scripts"), "galileod")
     if not os.access(program, os.X_OK):
-        raise InstallError(f"{program}: is no program that systemd could start")
+        raise InstallError(f"{program}: is not an executable file")
     if _UNSAFE.search(program):
-        raise InstallError(f"{program!r}: systemd starts no program with such a name")
+        raise InstallError(
+            f"{program!r}: systemd cannot start a program whose path has such characters"
+        )
     inside = os.path.join(root, "")
     return f"/{program.removeprefix(inside)}" if program.startswith(inside) else program
 
@@ -142,19 +146,19 @@ def _check_root(command: str) -> None:
 
 
 def _check_reachable(program: str) -> None:
-    """Raise InstallError if the service would not see its program."""
+    """Raise InstallError if the service could not reach its program."""
     for path in (program, sys.prefix, sys.base_prefix, __file__):
         real = os.path.realpath(path)
         if real.startswith(HIDDEN):
             raise InstallError(
-                f"{real}: the service may not look below {' '.join(HIDDEN)}; install galileod"
-                " elsewhere first, such as in /opt/galileod (python3 -m venv), or by"
+                f"{real}: the service has no access to {' '.join(HIDDEN)}; install galileod"
+                " elsewhere first, such as in /opt/galileod (python3 -m venv), or with"
                 " PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install"
             )
 
 
 def _shipped(name: str) -> str:
-    """A file of `systemd/` or `etc/`: in the package, or beside it in the source tree."""
+    """The text of a file of `systemd/` or `etc/`, in the package or in the source tree."""
     package = Path(__file__).parent.parent
     inside = package / "shipped" / name
     return (inside if inside.exists() else package.parent / name).read_text("utf-8")
@@ -165,24 +169,24 @@ def _files(root: str) -> dict[str, str]:
 
 
 def _below(root: str, path: str) -> str:
-    """Where `path` is below `root`. Raises InstallError if a symbolic link leads out of there."""
+    """The place of `path` below `root`. Raises InstallError if a symbolic link leads outside."""
     found = os.path.join(root, path.lstrip("/"))
-    folder = os.path.realpath(os.path.dirname(found))
+    parent = os.path.realpath(os.path.dirname(found))
     inside = os.path.realpath(root)
-    if os.path.commonpath((inside, folder)) != inside:
-        raise InstallError(f"{found}: a symbolic link leads out of {root}, to {folder}")
+    if os.path.commonpath((inside, parent)) != inside:
+        raise InstallError(f"{found}: a symbolic link leads out of {root}, to {parent}")
     return found
 
 
 def _is_ours(path: str) -> bool:
     if os.path.islink(path) or not os.path.isfile(path):
-        return False  # we write neither links nor pipes, and reading one may take for ever
+        return False  # not written by install; opening a FIFO would block
     with _translated(path), open(path, "rb") as file:
         return file.readline(len(MARK)).startswith(MARK.encode())
 
 
 def _group() -> int | None:
-    """The group of the service, or None where there is no systemd that would make it."""
+    """The group of the service, or None if systemd-sysusers did not make it."""
     try:
         return grp.getgrnam("galileod").gr_gid
     except KeyError:
@@ -190,14 +194,14 @@ def _group() -> int | None:
 
 
 def _write(path: str, text: str, group: int | None = None) -> None:
-    """Put the file in its place in one step, so that systemd never reads half of it.
+    """Write the file atomically, so that systemd never reads half of it.
 
-    With a group it is for root and that group alone to read.
+    With a group, only root and that group can read it.
     """
-    folder = os.path.dirname(path)
+    directory = os.path.dirname(path)
     with _translated(path):
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(dir=folder, prefix=".galileod-")
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(dir=directory, prefix=".galileod-")
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -218,15 +222,15 @@ def _booted() -> bool:
 
 
 def _run(*command: str) -> None:
-    """Run a command of systemd's; where it is missing there is nothing to be told."""
+    """Run a command of systemd, if this machine has it."""
     if shutil.which(command[0]) is None:
         return
     line = " ".join(command)
     try:
-        # What it says goes to the user, as if he had called it.
+        # Its output goes to the user.
         status = subprocess.run(command, check=False, timeout=COMMAND_SECONDS).returncode  # noqa: S603  ours
     except subprocess.TimeoutExpired:
-        raise InstallError(f"{line}: did not end within {COMMAND_SECONDS} seconds") from None
+        raise InstallError(f"{line}: did not finish within {COMMAND_SECONDS} seconds") from None
     if status != 0:
         raise InstallError(f"{line}: failed with status {status}")
 

@@ -1,4 +1,4 @@
-"""Keeping the memory for data that arrives, instead of fetching it from the kernel each time."""
+"""Tuning glibc's malloc: freed buffers are kept for the next chunks."""
 
 import ctypes
 from typing import Final
@@ -6,21 +6,21 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
-MAPPED: Final = 32 * 1024 * 1024
-"""Bytes from which an allocation is mapped for itself: the most that glibc takes."""
+MMAP_BYTES: Final = 32 * 1024 * 1024
+"""Bytes from which malloc uses mmap for an allocation: the largest value that glibc accepts."""
 
-KEPT: Final = 32 * 1024 * 1024
-"""Bytes of freed memory that stay with the process at the most."""
+MAX_FREE_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of freed memory that the process keeps at most."""
 
 
 def keep_freed_memory() -> None:
-    """Have malloc keep what is freed, up to KEPT.
+    """Make malloc keep freed memory, up to MAX_FREE_BYTES.
 
-    By its defaults glibc hands buffers of our size back at once, and each page of the next one
-    costs a fault and is cleared by the kernel: a fifth of the daemon's CPU seconds.
+    By default glibc returns buffers of a chunk's size to the kernel at once. Each page of the next
+    one then causes a page fault and is zeroed: a fifth of the daemon's CPU time.
     """
-    # glibc's own call (mallopt(3)); where there is another C library, its ways are left alone.
+    # mallopt(3) is an extension of glibc; other C libraries keep their defaults.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, MAPPED)
-        mallopt(_M_TRIM_THRESHOLD, KEPT)
+        mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, MAX_FREE_BYTES)

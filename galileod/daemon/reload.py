@@ -1,4 +1,4 @@
-"""Reading the configuration again while the daemon runs: all of it is taken over, or nothing."""
+"""Reload: the configuration is read again and replaced as a whole, or not at all."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -9,38 +9,27 @@ from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import KEYS, Config, ConfigError, value_of
+from galileod.logs.setup import set_level
+from galileod.server.connection import Server
 from galileod.uploads.context import Context
 
+from .open_files import fit_open_files
+from .prepare import Prepared, prepare
+
 NEEDS_RESTART: Final = ("server.listen", "storage.directory", "log.format")
-"""Keys that keep the value of the start; a change of any other counts at once."""
+"""Keys whose values stay until a restart; a change of any other takes effect with the reload."""
 
 READ_SECONDS: Final = 10.0
-"""How long the file may take: a pipe or a network's disk may never answer."""
+"""Time limit for reading the files: a pipe or a network filesystem may never answer."""
 
 MAX_READERS: Final = 4
-"""Threads that read: one, and those that wait for a file that does not answer, such as a pipe that
-was taken away. Nothing ends them; with one alone no reload would come after such a file."""
+"""Threads that read, those included that wait for a file that never answers, such as a pipe without
+a writer. Such a thread cannot be ended; if one were the limit, it would block all later reloads."""
 
 Read = Callable[[], tuple[Config, str | None]]
-"""Gives the configuration as it is to be, and the file that it came from. Raises ConfigError."""
-
-Step = Callable[[Config], Callable[[], None]]
-"""Makes what a configuration needs, and gives what puts that in place.
-
-Making runs in a thread, and raises ConfigError where it cannot be done; nothing is in place then.
-Putting in place runs on the event loop, together with that of all other steps, and cannot fail.
-"""
+"""Returns the configuration, and the file that it came from. Blocks. Raises ConfigError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-async def reload_at(signals: AsyncIterator[int], reloader: "Reloader") -> None:
-    """Reload at each of `signals`. While one reload runs, trio holds at most one more signal."""
-    async for _ in signals:
-        try:
-            await reloader.reload()
-        except ConfigError:
-            pass  # logged by the reloader; the configuration in force stays
 
 
 @frozen
@@ -52,13 +41,22 @@ class Reloaded:
     restart_needed: Sequence[str]
 
 
-class Reloader:
-    """Replaces the configuration of a running daemon, as a whole or not at all."""
+async def reload_on_signals(signals: AsyncIterator[int], reloader: "Reloader") -> None:
+    """Reload at each of `signals`. While one reload runs, trio holds at most one more signal."""
+    async for _ in signals:
+        try:
+            await reloader.reload()
+        except ConfigError:
+            pass  # logged by the reloader; the configuration in force stays
 
-    def __init__(self, context: Context, read: Read, steps: Sequence[Step]) -> None:
-        self._context = context
+
+class Reloader:
+    """Replaces the configuration of a running daemon."""
+
+    def __init__(self, read: Read, context: Context, server: Server) -> None:
         self._read = read
-        self._steps = steps
+        self._context = context
+        self._server = server
         self._one_at_a_time = trio.Lock()
         self._readers = trio.CapacityLimiter(MAX_READERS)
 
@@ -70,7 +68,7 @@ class Reloader:
         """
         async with self._one_at_a_time:
             try:
-                prepared = await self._prepare_in_thread()
+                prepared, reloaded = await self._prepare_in_thread()
             except ConfigError as error:
                 _log.warning("config.rejected", reason=str(error))
                 raise
@@ -79,58 +77,56 @@ class Reloader:
                 _log.exception("config.rejected", reason="internal error")
                 raise ConfigError("internal error; the log has the traceback") from error
             # Logged before the swap, at the log level in force until then.
-            _log.info("config.reloaded", config=prepared.source, changed=prepared.changed)
-            for key in prepared.kept:
-                in_force = value_of(self._context.config, key)
-                _log.warning("config.restart_needed", key=key, in_force=_shown(in_force))
-            for put_in_place in prepared.swaps:
-                put_in_place()
-            return Reloaded(prepared.source, prepared.changed, prepared.kept)
+            _log.info("config.reloaded", config=reloaded.source, changed=reloaded.changed)
+            for key in reloaded.restart_needed:
+                in_force = _as_in_file(value_of(self._context.config, key))
+                _log.warning("config.restart_needed", key=key, in_force=in_force)
+            self._put_in_force(prepared)
+            return reloaded
 
-    async def _prepare_in_thread(self) -> "Prepared":
+    async def _prepare_in_thread(self) -> tuple[Prepared, Reloaded]:
         try:
             with trio.fail_after(READ_SECONDS):
                 return await trio.to_thread.run_sync(
-                    _prepare,
-                    self._context.config,
-                    self._read,
-                    self._steps,
-                    limiter=self._readers,
-                    abandon_on_cancel=True,
+                    self._prepare, limiter=self._readers, abandon_on_cancel=True
                 )
         except trio.TooSlowError:
-            reason = f"the file could not be read within {READ_SECONDS:g} seconds"
+            reason = f"the files could not be read within {READ_SECONDS:g} seconds"
             raise ConfigError(reason) from None
 
+    def _prepare(self) -> tuple[Prepared, Reloaded]:
+        in_force = self._context.config
+        config, source = self._read()
+        if source is None:
+            raise ConfigError("there is no configuration file; the values in force stay")
+        restart_needed = [key for key in _differing(config, in_force) if key in NEEDS_RESTART]
+        for key in restart_needed:
+            config = _with_value(config, key, value_of(in_force, key))
+        prepared = prepare(config, source)
+        prepared = evolve(prepared, config=fit_open_files(prepared.config))
+        changed = _differing(prepared.config, in_force)
+        return prepared, Reloaded(source, changed, restart_needed)
 
-@frozen
-class Prepared:
-    """What a reload will do. `kept` are the keys that keep their value until a restart."""
-
-    source: str
-    changed: Sequence[str]
-    kept: Sequence[str]
-    swaps: Sequence[Callable[[], None]]
-
-
-def _prepare(current: Config, read: Read, steps: Sequence[Step]) -> Prepared:
-    config, source = read()
-    if source is None:
-        raise ConfigError("there is no file to read; what is in force stays")
-    differing = [key for key in KEYS if value_of(config, key) != value_of(current, key)]
-    kept = [key for key in differing if key in NEEDS_RESTART]
-    for key in kept:
-        section, _, name = key.partition(".")
-        as_before = evolve(getattr(config, section), **{name: value_of(current, key)})
-        config = evolve(config, **{section: as_before})
-    changed = [key for key in differing if key not in NEEDS_RESTART]
-    try:
-        swaps = [step(config) for step in steps]
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
-    return Prepared(source, changed, kept, swaps)
+    def _put_in_force(self, prepared: Prepared) -> None:
+        """The swap: on the event loop, in one step, and nothing in it can fail."""
+        context, config = self._context, prepared.config
+        # The delays after failures of each address outlive a reload.
+        slowdown = context.authenticator.slowdown
+        context.authenticator = evolve(prepared.authenticator, slowdown=slowdown)
+        context.adopt(config)
+        self._server.adopt(prepared.static, prepared.tls)
+        set_level(config.log.level)
 
 
-def _shown(value: object) -> object:
-    """A value as the file would have it."""
+def _differing(config: Config, other: Config) -> list[str]:
+    return [key for key in KEYS if value_of(config, key) != value_of(other, key)]
+
+
+def _with_value(config: Config, key: str, value: object) -> Config:
+    section, _, name = key.partition(".")
+    return evolve(config, **{section: evolve(getattr(config, section), **{name: value})})
+
+
+def _as_in_file(value: object) -> object:
+    """A value of NEEDS_RESTART as the file has it."""
     return list(map(str, value)) if isinstance(value, tuple) else value

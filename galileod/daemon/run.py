@@ -1,12 +1,10 @@
-"""The daemon: from a configuration to a running server, and from a signal to a clean stop."""
+"""The daemon: from a prepared configuration to a running service, and to a clean stop."""
 
 import errno
 import os
-import resource
 import signal
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, closing
 from typing import Final
 
 import structlog
@@ -15,21 +13,15 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
-from galileod.auth.authenticator import open_authenticator
-from galileod.config.model import Config, ConfigError
 from galileod.hooks.delivery import Delivery
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.sqlite import SqliteLedger
-from galileod.logs import setup as logs
+from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
-from galileod.net.tls import CertificateError, load_context
 from galileod.policy.pacing import least_credit
-from galileod.policy.slowdown import Slowdown
-from galileod.secretfile import SecretFileError
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
-from galileod.server.static import load_static
-from galileod.storage.base import StorageError
+from galileod.storage.base import StorageError, Store
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
 from galileod.storage.state import ledger_path
@@ -38,21 +30,14 @@ from galileod.uploads.memory import MemoryPool
 
 from .accept import accept_connections
 from .control import serve_control_socket
-from .listeners import ListenError, open_listeners
-from .reload import Read, Reloader, reload_at
+from .listeners import ListenError, Listeners, open_listeners
+from .open_files import fit_open_files
+from .prepare import Prepared
+from .reload import Read, Reloader, reload_on_signals
 from .status import report_to
 from .systemd import Manager
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-FILES_PER_CONNECTION: Final = 2
-"""A socket and a spool file."""
-
-FILES_PER_ATTEMPT: Final = 4
-"""Two pipes with a command, its process, and what its start takes; or a socket."""
-
-OWN_FILES: Final = 128
-"""Descriptors beside those: of connections that are refused (64), listeners, log, ledger, store."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -61,197 +46,147 @@ class StartError(Exception):
     """The daemon cannot start; the text says why, in one line."""
 
 
-async def run(config: Config, source: str | None, read: Read) -> None:
-    """Serve until SIGTERM or SIGINT. `source` is the file that the configuration came from.
+async def run(prepared: Prepared, read: Read) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError.
 
-    At SIGHUP, which is to be ignored before, it is read again. Raises StartError.
+    At SIGHUP, which must be ignored before the call, the configuration is reloaded from `read`.
     """
     for number in STOP_SIGNALS:
-        # What is left over when the receiver ends is given to the handler of before: this one.
+        # trio delivers signals that it has not handled yet to the previous handler: this one.
         signal.signal(number, signal.SIG_IGN)
+    manager = _read_manager()
+    with (
+        trio.open_signal_receiver(*STOP_SIGNALS) as stops,
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+        ExitStack() as resources,
+    ):
+        prepared = evolve(prepared, config=fit_open_files(prepared.config))
+        metrics = Metrics()
+        store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
+        ledger_file = ledger_path(prepared.config.storage.directory)
+        ledger = resources.enter_context(closing(_open_ledger(ledger_file)))
+        _reconcile(ledger, store, ledger_file)
+        context = _make_context(prepared, store, ledger, metrics)
+        server = Server(context, prepared.static, prepared.tls)
+        reloader = Reloader(read, context, server)
+        listeners = await _open_listeners(prepared, manager)
+        async with trio.open_nursery() as control:
+            await control.start(
+                serve_control_socket,
+                prepared.config.storage.directory,
+                ControlServer(context, control_routes(reloader.reload)).serve,
+            )
+            _log.info(
+                "server.started",
+                listen=listeners.names,
+                version=__version__,
+                config=prepared.source,
+                directory=store.location,
+            )
+            manager.notify("READY=1")
+            control.start_soon(reload_on_signals, hangups, reloader)
+            control.start_soon(_stop_on_signals, stops, context, manager)
+            control.start_soon(_log_suppressed_regularly)
+            control.start_soon(watch_loop, metrics)
+            control.start_soon(report_to, manager, context)
+            await _work(context, server, listeners)
+            control.cancel_scope.cancel()
+        log_suppressed()
+        _log.info("server.stopped", uploads=len(context.running))
+    manager.notify("STATUS=Stopped")
+
+
+async def _work(context: Context, server: Server, listeners: Listeners) -> None:
+    """Serve connections and deliver receipts until all of it has ended in the shutdown."""
+    with context.shutdown.at_once.guard():
+        async with trio.open_nursery() as working:
+            working.start_soon(_make_delivery(context).run)
+            working.start_soon(accept_connections, listeners, server.serve_socket, context.shutdown)
+
+
+def _read_manager() -> Manager:
     try:
-        manager = Manager.take(os.environ, os.getpid())
+        return Manager.from_environment(os.environ, os.getpid())
     except ValueError as error:
         raise StartError(str(error)) from error
-    with (
-        trio.open_signal_receiver(*STOP_SIGNALS) as signals,
-        trio.open_signal_receiver(signal.SIGHUP) as hangups,
-    ):
-        await _serve(config, source, read, signals, hangups, manager)
 
 
-async def _serve(
-    config: Config,
-    source: str | None,
-    read: Read,
-    signals: AsyncIterator[int],
-    hangups: AsyncIterator[int],
-    manager: Manager,
-) -> None:
-    config = _fit_file_limit(config)
-    metrics = Metrics()
+def _open_store(prepared: Prepared, metrics: Metrics, manager: Manager) -> Store:
     timings = Timings(
         metrics.write_seconds.observe,
         metrics.fsync_file_seconds.observe,
         metrics.fsync_directory_seconds.observe,
     )
     try:
-        store = LocalStore.open(config.storage, timings)
+        return LocalStore.open(prepared.config.storage, timings)
     except StorageError as error:
-        raise StartError(f"{error}{_walled(error, manager)}") from error
-    ledger_file = ledger_path(config.storage.directory)
-    try:
-        ledger = SqliteLedger.open(ledger_file)
-        ledger.reconcile(store.files(), store.find)
-    except LedgerError as error:
-        raise StartError(f"{ledger_file}: {error}") from error
-    except StorageError as error:
-        raise StartError(str(error)) from error
-    try:
-        listeners = await open_listeners(config.server.listen, manager.passed)
-    except ListenError as error:
-        raise StartError(str(error)) from error
-    chunks = config.chunks
-    pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    try:
-        authenticator = open_authenticator(config.auth, Slowdown())
-    except SecretFileError as error:
-        raise StartError(str(error)) from error
-    context = Context(config, store, ledger, pool, authenticator, metrics)
-    server = Server(context, load_static(config), _tls(config))
-    steps = (
-        partial(_serving, server),
-        partial(_guarding, context),
-        partial(_adopting, context),
-    )
-    delivery = Delivery(
-        ledger.outbox,
-        lambda: context.config.hooks,
-        metrics,
-        context.shutdown,
-        store.location,
-    )
-    reloader = Reloader(context, partial(_read_to_fit, read), steps)
-    async with trio.open_nursery() as control:
-        await control.start(
-            serve_control_socket, config.storage.directory, _control_server(context, reloader)
-        )
-        _log.info(
-            "server.started",
-            listen=listeners.names,
-            version=__version__,
-            config=source,
-            directory=store.location,
-        )
-        manager.notify("READY=1")
-        control.start_soon(reload_at, hangups, reloader)
-        control.start_soon(_tell_suppressed)
-        control.start_soon(_stop_on_signal, signals, context, manager)
-        control.start_soon(watch_loop, metrics)
-        control.start_soon(report_to, manager, context)
-        with context.shutdown.at_once.guard():
-            async with trio.open_nursery() as working:
-                working.start_soon(delivery.run)
-                working.start_soon(
-                    accept_connections, listeners, server.serve_socket, context.shutdown
-                )
-        control.cancel_scope.cancel()
-    logs.tell_suppressed()
-    _log.info("server.stopped", uploads=len(context.running))
-    ledger.close()
-    store.close()
-    manager.notify("STATUS=Stopped")
+        raise StartError(f"{error}{_hint(error, manager)}") from error
 
 
-def _walled(error: StorageError, manager: Manager) -> str:
-    """What may be behind it where a service meets a filesystem that it can only read."""
+def _hint(error: StorageError, manager: Manager) -> str:
+    """The usual cause, where a service meets a filesystem that is read-only for it."""
     cause = error.__cause__
     if manager.notify_socket and isinstance(cause, OSError) and cause.errno == errno.EROFS:
         return "; a service must have it in ReadWritePaths= (systemctl edit galileod)"
     return ""
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], context: Context, manager: Manager) -> None:
-    """First nothing new; after the drain timeout nothing at all; a second signal ends it."""
-    await anext(signals)
+def _open_ledger(path: str) -> Ledger:
+    try:
+        return SqliteLedger.open(path)
+    except LedgerError as error:
+        raise StartError(f"{path}: {error}") from error
+
+
+def _reconcile(ledger: Ledger, store: Store, path: str) -> None:
+    """Make the ledger, which is at `path`, agree with the files that are stored."""
+    try:
+        ledger.reconcile(store.files(), store.find)
+    except LedgerError as error:
+        raise StartError(f"{path}: {error}") from error
+    except StorageError as error:
+        raise StartError(str(error)) from error
+
+
+def _make_context(prepared: Prepared, store: Store, ledger: Ledger, metrics: Metrics) -> Context:
+    chunks = prepared.config.chunks
+    pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
+    return Context(prepared.config, store, ledger, pool, prepared.authenticator, metrics)
+
+
+def _make_delivery(context: Context) -> Delivery:
+    return Delivery(
+        context.ledger.outbox,
+        lambda: context.config.hooks,
+        context.metrics,
+        context.shutdown,
+        context.store.location,
+    )
+
+
+async def _open_listeners(prepared: Prepared, manager: Manager) -> Listeners:
+    """The listening sockets, which `accept_connections` closes."""
+    try:
+        return await open_listeners(prepared.config.server.listen, manager.passed)
+    except ListenError as error:
+        raise StartError(str(error)) from error
+
+
+async def _stop_on_signals(stops: AsyncIterator[int], context: Context, manager: Manager) -> None:
+    """The first signal starts the drain; its timeout ends the uploads; one more ends everything."""
+    await anext(stops)
     _log.info("server.draining", uploads=len(context.running))
     context.shutdown.no_new_uploads.fire()
     manager.notify("STOPPING=1")
     with trio.move_on_after(context.config.server.drain_timeout) as drain:
-        await anext(signals)
+        await anext(stops)
     if drain.cancelled_caught:
         context.shutdown.no_uploads.fire()
-        await anext(signals)
+        await anext(stops)
     context.shutdown.at_once.fire()
 
 
-async def _tell_suppressed() -> None:
+async def _log_suppressed_regularly() -> None:
     while True:
-        await trio.sleep(logs.TURN)
-        logs.tell_suppressed()
-
-
-def _adopting(context: Context, config: Config) -> Callable[[], None]:
-    """What puts `config` in place of the one in force, for all that begins from then on."""
-
-    def put_in_place() -> None:
-        context.adopt(config)
-        logs.set_level(config.log.level)
-
-    return put_in_place
-
-
-def _control_server(
-    context: Context, reloader: Reloader
-) -> Callable[[trio.SocketStream], Awaitable[None]]:
-    return ControlServer(context, control_routes(reloader.reload)).serve
-
-
-def _serving(server: Server, config: Config) -> Callable[[], None]:
-    """Load the page and the certificate for `config`. Raises ConfigError."""
-    static, tls = load_static(config), _tls(config)
-    return lambda: server.adopt(static, tls)
-
-
-def _tls(config: Config) -> ssl.SSLContext | None:
-    try:
-        return load_context(config.tls)
-    except CertificateError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _guarding(context: Context, config: Config) -> Callable[[], None]:
-    """Make the authenticator for `config`. Raises ConfigError if its files cannot be used."""
-    try:
-        authenticator = open_authenticator(config.auth, context.authenticator.slowdown)
-    except SecretFileError as error:
-        raise ConfigError(str(error)) from None
-
-    def put_in_place() -> None:
-        context.authenticator = authenticator
-
-    return put_in_place
-
-
-def _read_to_fit(read: Read) -> tuple[Config, str | None]:
-    config, source = read()
-    return _fit_file_limit(config), source
-
-
-def _fit_file_limit(config: Config) -> Config:
-    """Take as many descriptors as we may; where the cap needs more, lower it and say so."""
-    server = config.server
-    attempts = config.hooks.parallel if config.hooks.stored else 0
-    held = OWN_FILES + FILES_PER_ATTEMPT * attempts
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    fitting = max(1, (most - held) // FILES_PER_CONNECTION)
-    if fitting >= server.max_connections:
-        return config
-    _log.warning(
-        "server.file_limit",
-        limit=most,
-        max_connections=fitting,
-        reason=f"the limit on open files has no room for {server.max_connections} connections",
-    )
-    return evolve(config, server=evolve(server, max_connections=fitting))
+        await trio.sleep(SUPPRESSION_SECONDS)
+        log_suppressed()

@@ -1,4 +1,4 @@
-"""What systemd is told while the daemon runs: that it is well, and what it does."""
+"""Notifications to systemd while the daemon runs: the watchdog, and its status."""
 
 from typing import Final
 
@@ -10,53 +10,55 @@ from galileod.uploads.context import Context
 from .systemd import Manager
 
 STATUS_SECONDS: Final = 1.0
-"""The status is told so often at the most, and more time asked for while the daemon drains."""
+"""Seconds between two looks at the status; while draining, also between two requests for time."""
 
 EXTENSION_SECONDS: Final = 30
-"""How long systemd waits for a daemon that drains, and says no more."""
+"""The time that each request asks for: systemd kills a draining daemon that stops asking."""
 
-FEEDINGS: Final = 3
-"""Signs of life within the time after which systemd takes the daemon for dead."""
+NOTIFICATIONS: Final = 3
+"""Notifications within the watchdog's time, so that one that is late does not end the daemon."""
 
 
 async def report_to(manager: Manager, context: Context) -> None:
-    """Keep the manager informed, until cancelled."""
+    """Send notifications to the manager until cancelled."""
     async with trio.open_nursery() as nursery:
         if manager.watchdog is not None:
-            nursery.start_soon(_feed_watchdog, manager, manager.watchdog, context.store)
+            nursery.start_soon(_notify_watchdog, manager, manager.watchdog, context.store)
         if manager.notify_socket is not None:
-            nursery.start_soon(_tell_status, manager, context)
+            nursery.start_soon(_notify_status, manager, context)
 
 
-async def _feed_watchdog(manager: Manager, seconds: float, store: Store) -> None:
-    """Say that we are well while this loop runs and the storage answers."""
+async def _notify_watchdog(manager: Manager, seconds: float, store: Store) -> None:
+    """Notify the watchdog while this event loop runs and the storage responds."""
     while True:
         try:
-            await store.check()  # one that hangs is what the watchdog is for, so without a limit
+            await (
+                store.check()
+            )  # without a time limit: the watchdog is there for storage that hangs
         except StorageError:
-            pass  # an answer too: a restart does not empty a full disk
+            pass  # it has responded: a restart would not empty a full disk
         manager.notify("WATCHDOG=1")
-        await trio.sleep(seconds / FEEDINGS)
+        await trio.sleep(seconds / NOTIFICATIONS)
 
 
-async def _tell_status(manager: Manager, context: Context) -> None:
-    """Tell what has changed, and while the daemon drains that it needs more time."""
-    told = ""
+async def _notify_status(manager: Manager, context: Context) -> None:
+    """Send the status when it changes, and while the daemon drains, requests for more time."""
+    sent = ""
     while True:
         status = _status(context)
-        news = [status] if status != told else []
+        assignments = [status] if status != sent else []
         if context.shutdown.no_new_uploads.fired:
-            # Asked for again and again, this fits any drain_timeout, and a daemon that hangs in
-            # its drain is not waited for all the same.
-            news.append(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}")
-        if news:
-            manager.notify(*news)
-        told = status
+            # Repeated requests fit any drain_timeout, and systemd still kills a daemon that hangs
+            # while it drains.
+            assignments.append(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}")
+        if assignments:
+            manager.notify(*assignments)
+        sent = status
         await trio.sleep(STATUS_SECONDS)
 
 
 def _status(context: Context) -> str:
-    """What `systemctl status` shows."""
+    """The line that `systemctl status` shows."""
     count = len(context.running)
     uploads = f"{count} upload{'' if count == 1 else 's'} running"
     return f"STATUS={'Draining, ' if context.shutdown.no_new_uploads.fired else ''}{uploads}"

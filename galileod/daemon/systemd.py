@@ -1,4 +1,4 @@
-"""The service manager: what it hands over in the environment, and what it is told (sd_notify)."""
+"""The service manager: what it passes in the environment, and notifications to it (sd_notify)."""
 
 import socket
 from collections.abc import MutableMapping
@@ -9,23 +9,23 @@ from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 FIRST_PASSED: Final = 3
-"""The first descriptor of those that are passed (sd_listen_fds(3))."""
+"""The first descriptor that is passed (sd_listen_fds(3))."""
 
 MAX_PASSED: Final = 1024
-"""Sockets that may be passed; more cannot be meant."""
+"""The largest number of sockets that is accepted; a larger one is a mistake."""
 
 MAX_DIGITS: Final = 20
-"""What a number of 64 bits has."""
+"""Digits of the largest 64-bit number."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
 class Manager:
-    """The service manager that started us; one that asks for nothing where there is none.
+    """The service manager that started this process; without one, all fields have their defaults.
 
-    `passed` are the descriptors of the sockets that it listens on for us. `watchdog` is how many
-    seconds may go by between two signs of life; None where it asks for none.
+    `passed` are the descriptors of listening sockets. `watchdog` is the time in seconds within
+    which it expects a notification; None if it expects none. `notify_socket` is its address.
     """
 
     passed: tuple[int, ...] = ()
@@ -33,10 +33,10 @@ class Manager:
     notify_socket: str | None = None
 
     @classmethod
-    def take(cls, environ: MutableMapping[str, str], pid: int) -> Self:
-        """Read what is meant for process `pid`, and remove it, so that no child believes it.
+    def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Self:
+        """Read the variables for process `pid`, and remove them, so that no child inherits them.
 
-        Raises ValueError for numbers that are none; the text says which variable.
+        Raises ValueError for one that is not a number; the text names the variable.
         """
         names = ("LISTEN_PID", "LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC", "NOTIFY_SOCKET")
         values = {name: environ.pop(name, None) for name in (*names, "LISTEN_FDNAMES")}
@@ -56,15 +56,15 @@ class Manager:
         )
 
     def notify(self, *assignments: str) -> None:
-        """Tell the manager, such as "READY=1"; sd_notify(3) has all that can be told.
+        """Send assignments such as "READY=1" (sd_notify(3)) to the manager.
 
-        Never waits. A manager that cannot be told is logged: the daemon works all the same.
+        Never blocks. A failure is only logged: the daemon works without the manager.
         """
         if self.notify_socket is None:
             return
         address = self.notify_socket
         if address.startswith("@"):
-            address = "\0" + address[1:]  # an abstract one
+            address = "\0" + address[1:]  # in the abstract namespace (unix(7))
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
                 sending.sendto("\n".join(assignments).encode(), socket.MSG_DONTWAIT, address)
@@ -76,5 +76,5 @@ def _number(name: str, value: str | None) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS):
-        raise ValueError(f"{name}: {value[:80]!r}: expected a whole number from 0 up")
+        raise ValueError(f"{name}: {value[:80]!r}: expected an integer of at least 0")
     return int(value)

@@ -1,4 +1,4 @@
-"""The hook as a command: the receipt on its standard input, its exit status as the answer."""
+"""The hook as a command: the receipt is its standard input, its exit status the result."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ from structlog.typing import FilteringBoundLogger
 
 from .settings import HookError
 
-GRACE: Final = 2.0
-"""Seconds from SIGTERM to SIGKILL, and at most so long again until a killed process is gone."""
+TERM_SECONDS: Final = 2.0
+"""Seconds from SIGTERM to SIGKILL, and the time limit for the process to end after that."""
 
-LINGER: Final = 0.5
-"""Seconds for the end of the output, once the command has ended."""
+OUTPUT_SECONDS: Final = 0.5
+"""Seconds in which the rest of the output is read after the command has ended."""
 
-KEPT_OUTPUT: Final = 1024
-"""Bytes of the command's output that are kept, from its end; the rest is read and forgotten."""
+MAX_OUTPUT: Final = 1024
+"""Bytes of the command's output that are kept, from its end; the rest is read and discarded."""
 
 READ: Final = 64 * 1024
-"""Bytes of it that are read at once: what a pipe holds."""
+"""Bytes of output that are read at once: the size of a pipe's buffer."""
 
-PASSED_ON: Final = ("PATH", "HOME", "LANG", "TZ")
-"""Of the daemon's environment, what a command gets. The rest may be secret."""
+ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "TZ")
+"""The variables that a command inherits from the daemon. Others may be secret."""
 
 Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream]
 
@@ -36,9 +36,9 @@ _log: FilteringBoundLogger = structlog.get_logger()
 async def run_command(
     command: Sequence[str], receipt: bytes, directory: str, timeout: float
 ) -> None:
-    """Run it in `directory`; raises HookError unless it ends with status 0 within the time.
+    """Run the command in `directory`. Raises HookError unless it exits with status 0 in time.
 
-    One that takes longer, or is cancelled, is ended with all of its process group.
+    After `timeout` seconds, or if this is cancelled, its process group is terminated.
     """
     try:
         process = await trio.lowlevel.open_process(
@@ -47,11 +47,11 @@ async def run_command(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=directory,
-            env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             start_new_session=True,
         )
     except OSError as error:
-        # Not the error's own text: it has the whole of a path that may be long.
+        # The text of the error itself contains the path, which may be long or secret.
         reason = os.strerror(error.errno or errno.EIO)
         raise HookError(f"the command cannot be started: {reason}") from None
     stdin, stdout = cast(Pipes, (process.stdin, process.stdout))
@@ -62,12 +62,12 @@ async def run_command(
             nursery.start_soon(_drain, stdout, output)
             with trio.move_on_after(timeout) as limit:
                 await process.wait()
-            # What it left running in the background may hold the pipes open for ever.
-            linger = 0 if limit.cancelled_caught else LINGER
-            nursery.cancel_scope.deadline = trio.current_time() + linger
+            # Background processes that it started may hold the pipes open for ever.
+            output_seconds = 0 if limit.cancelled_caught else OUTPUT_SECONDS
+            nursery.cancel_scope.deadline = trio.current_time() + output_seconds
     finally:
         if process.returncode is None:
-            await _end(process)
+            await _terminate(process)
         if output:
             _log.debug("hook.output", output=output.decode(errors="replace"))
     if limit.cancelled_caught:
@@ -80,25 +80,25 @@ async def _feed(stdin: trio.abc.SendStream, receipt: bytes) -> None:
     try:
         await stdin.send_all(receipt)
     except trio.BrokenResourceError:
-        pass  # a command need not read what it does not want; its status is what counts
+        pass  # a command need not read its input; the status alone is the result
     await stdin.aclose()
 
 
 async def _drain(stdout: trio.abc.ReceiveStream, output: bytearray) -> None:
     while data := await stdout.receive_some(READ):
         output += data
-        del output[:-KEPT_OUTPUT]
+        del output[:-MAX_OUTPUT]
 
 
-async def _end(process: trio.Process) -> None:
-    """SIGTERM and SIGKILL to the process group; it is the command's own, so nobody else is hit."""
+async def _terminate(process: trio.Process) -> None:
+    """Send SIGTERM, then SIGKILL, to the process group, which has no other processes."""
     with trio.CancelScope(shield=True):
         _signal_group(process.pid, signal.SIGTERM)
-        with trio.move_on_after(GRACE):
+        with trio.move_on_after(TERM_SECONDS):
             await process.wait()
-        # Also where the command has ended by now: its children may have not.
+        # Even if the command has ended: its children may still run.
         _signal_group(process.pid, signal.SIGKILL)
-        with trio.move_on_after(GRACE):  # one that hangs in the kernel cannot be waited for
+        with trio.move_on_after(TERM_SECONDS):  # a process that is stuck in the kernel does not end
             await process.wait()
 
 
@@ -106,7 +106,7 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
     except ProcessLookupError:
-        pass  # all of it has ended
+        pass  # the whole group has ended
 
 
 def _status(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""The hook as a URL: the receipt is posted, the status is the answer."""
+"""The hook as a URL: the receipt is the body of a POST, the status the result."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from galileod.secretfile import SecretFileError, read_secret_file
 from .settings import HookError
 
 MAX_SECRET: Final = 4096
-"""Bytes in the file of the secret; a hash function takes in 64 of them at once."""
+"""Bytes of the longest secret; HMAC-SHA256 hashes one that is longer than 64 bytes."""
 
 _FAILURES: Final = (
     httpcore.NetworkError,
@@ -31,37 +31,37 @@ _FAILURES: Final = (
 async def post(
     url: str, receipt: bytes, number: str, secret_file: str | None, timeout: float
 ) -> None:
-    """Raises HookError unless the answer comes within `timeout` seconds, and is 2xx.
+    """Send the receipt. Raises HookError unless the response is 2xx within `timeout` seconds.
 
-    `number` is the receipt's `id`, by which one that comes twice is known. Of the answer no more is
-    read than its head, which httpcore bounds at 100 KiB; no redirect is followed.
+    `number` is the receipt's `id`, by which the receiver recognizes a repetition. Only the head of
+    the response is read, which httpcore limits to 100 KiB. Redirects are not followed.
     """
     secret = None
     if secret_file is not None:
         secret = await trio.to_thread.run_sync(read_secret, secret_file)
     headers = make_headers(url, receipt, number, secret, int(time.time()))
-    # Reading the authorities takes a tenth of a second, in which no upload would go on.
+    # Reading the system's certificates takes 0.1 s, which must not block the event loop.
     tls = await trio.to_thread.run_sync(_tls) if urlsplit(url).scheme == "https" else None
     try:
         with trio.fail_after(timeout):
-            # A connection for each attempt: one that was kept may be gone when it is needed.
+            # A new connection for each attempt: an idle one may have been closed.
             async with (
                 httpcore.AsyncConnectionPool(ssl_context=tls) as pool,
                 pool.stream("POST", url, headers=headers, content=receipt) as response,
             ):
                 status = response.status
     except trio.TooSlowError:
-        raise HookError(f"no answer within {timeout:g} seconds") from None
+        raise HookError(f"no response within {timeout:g} seconds") from None
     except _FAILURES as error:
         raise HookError(f"the request failed: {_first_cause(error)}") from None
     if not 200 <= status < 300:  # noqa: PLR2004  RFC 9110, section 15.3
-        raise HookError(f"the answer is HTTP {status}")
+        raise HookError(f"the response is HTTP {status}")
 
 
 def make_headers(
     url: str, receipt: bytes, number: str, secret: bytes | None, now: int
 ) -> dict[bytes | str, bytes | str]:
-    """What goes with the receipt; `now` is the time in seconds since 1970, which is signed too."""
+    """The header fields; `now` is the time in seconds since the epoch, which is signed too."""
     headers: dict[bytes | str, bytes | str] = {
         "Host": urlsplit(url).netloc.rpartition("@")[2],
         "User-Agent": f"galileod/{__version__}",
@@ -81,28 +81,28 @@ def make_headers(
 
 
 def read_secret(path: str) -> bytes:
-    """The key for the signature: the file without the line's end. Blocks. Raises HookError.
+    """The key of the signature: the file's content without the final newline. Blocks.
 
-    It is read for each attempt, so that a new one holds at once.
+    Raises HookError. Each attempt reads it again, so that a new secret takes effect at once.
     """
     try:
         secret = read_secret_file(path)
     except SecretFileError as error:
         raise HookError(f"hooks.secret_file: {error}") from None
     if len(secret) > MAX_SECRET or not secret.strip():
-        raise HookError(f"hooks.secret_file: {path}: expected a text of up to {MAX_SECRET} bytes")
+        raise HookError(f"hooks.secret_file: {path}: expected 1 to {MAX_SECRET} bytes")
     return secret.rstrip(b"\r\n")
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """The system's authorities, which the administrator may have added to; read once."""
+    """A context with the system's certificate authorities; made once."""
     return ssl.create_default_context()
 
 
 def _first_cause(error: BaseException) -> str:
-    """What the network said at first; the wrappings around it say less, and hide it."""
+    """The text of the innermost exception; those around it say less."""
     while (cause := error.__cause__ or error.__context__) is not None:
-        # A group where the host has several addresses.
+        # It is a group if the host has several addresses.
         error = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""`[hooks]`: who is told of stored files. What a hook is made of may be secret: it is not shown."""
+"""`[hooks]`: what is run or requested after a file is stored. Its value may contain secrets."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,7 +9,7 @@ from attrs import frozen
 from galileod.units import Duration, Violation
 
 Hook = tuple[str, ...] | str
-"""A command and its arguments, or a URL. One that is empty is none."""
+"""A command and its arguments, or a URL. An empty command is no hook."""
 
 HOOK_EXPECTED: Final = (
     'a command as a list such as ["/usr/local/bin/stored", "--verbose"],'
@@ -20,12 +20,12 @@ MAX_PARALLEL: Final = 32
 """Attempts at once; each takes up to four descriptors."""
 
 HIDDEN: Final = "hooks.stored"
-"""The key whose value may hold a password or a token: no message ever shows it."""
+"""The key whose value may contain a password or a token: no message shows it."""
 
 
 @frozen
 class Hooks:
-    """`[hooks]`: who is told, how long one attempt may take, how many run at once."""
+    """`[hooks]`: the hook, the time limit of an attempt, and how many run at once."""
 
     stored: Hook = ()
     timeout: Duration = Duration(30)
@@ -34,11 +34,11 @@ class Hooks:
 
 
 class HookError(Exception):
-    """An attempt failed; the text says why, without anything of the hook that may be secret."""
+    """An attempt failed; the text says why, without any part of the hook that may be secret."""
 
 
 def parse_hook(value: object) -> Hook:
-    """Raises ValueError for what is no hook; the text says what is expected."""
+    """Parse a hook. Raises ValueError; the text says what is expected."""
     if isinstance(value, str) and is_url(value):
         return value
     if isinstance(value, list) and all(
@@ -51,28 +51,28 @@ def parse_hook(value: object) -> Hook:
 
 
 def is_url(text: str) -> bool:
-    """Whether it is a URL that can be posted to."""
-    # A fragment is not sent; what is not ASCII, or is blank, is written with percent signs.
+    """Whether this is a URL to which a request can be sent."""
+    # A fragment is not sent; other characters than these must be percent-encoded (RFC 3986).
     if not text.isascii() or not text.isprintable() or set(text) & set(' "<>\\^`{|}#'):
         return False
     try:
         parts = urlsplit(text)
-        # What the resolver will do with the name, which may refuse it.
+        # The resolver encodes the name like this, and may reject it.
         host = (parts.hostname or "").encode("idna")
         return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
-    except ValueError:  # a port, an address or a name that is none
+    except ValueError:  # the port, the address or the name is not valid
         return False
 
 
 def violations(hooks: Hooks) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that have the right type and break a rule."""
     if hooks.timeout <= 0:
         yield "hooks.timeout", hooks.timeout, "a duration above 0"
     if not 1 <= hooks.parallel <= MAX_PARALLEL:
-        yield "hooks.parallel", hooks.parallel, f"from 1 to {MAX_PARALLEL}"
+        yield "hooks.parallel", hooks.parallel, f"an integer from 1 to {MAX_PARALLEL}"
     if hooks.secret_file is None:
         return
     if not hooks.secret_file or "\0" in hooks.secret_file:
         yield "hooks.secret_file", hooks.secret_file, "the path of a file"
     if not isinstance(hooks.stored, str):
-        yield "hooks.secret_file", hooks.secret_file, f"none, unless {HIDDEN} is a URL"
+        yield "hooks.secret_file", hooks.secret_file, f"no file, unless {HIDDEN} is a URL"

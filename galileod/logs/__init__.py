@@ -1,1 +1,4 @@
-"""The log: one form for all that is logged, warned or left uncaught. Decides nothing else."""
+"""The log: one form for everything that is logged, warned or left uncaught.
+
+Imports nothing of galileod but `policy`; decides nothing about uploads.
+"""

@@ -87,7 +87,7 @@ def parse_network(text: object) -> Network:
         if isinstance(text, str):  # the library would take an integer, too
             return ipaddress.ip_network(text)
     except ValueError:
-        pass  # raised below, with a text that says what is expected
+        pass  # raised below, with what is expected
     raise ValueError(NETWORK_EXPECTED)
 
 

@@ -1,4 +1,4 @@
-"""`[server]`, `[tls]`, `[timeouts]` and `[metrics]`: what is taken from the network."""
+"""`[server]`, `[tls]`, `[timeouts]` and `[metrics]`: listening, and who may connect."""
 
 import ipaddress
 import re
@@ -14,7 +14,7 @@ from .addresses import Listen, Network, TcpAddress
 
 @frozen
 class Server:
-    """`[server]`: where and from whom connections are taken."""
+    """`[server]`: where to listen, and which connections to accept."""
 
     listen: tuple[Listen, ...] = (TcpAddress("127.0.0.1", 8750),)
     paths: tuple[str, ...] = ("/", "/upload")
@@ -28,7 +28,7 @@ class Server:
 
 @frozen
 class Tls:
-    """`[tls]`: PEM files with which TCP listeners speak TLS; both or neither."""
+    """`[tls]`: the PEM files of TCP listeners; both or neither."""
 
     certificate: str | None = None
     key: str | None = None
@@ -36,7 +36,7 @@ class Tls:
 
 @frozen
 class Timeouts:
-    """`[timeouts]`: how long a peer is waited for."""
+    """`[timeouts]`: how long to wait for a peer."""
 
     handshake: Duration = Duration(10)
     metadata: Duration = Duration(10)
@@ -46,7 +46,7 @@ class Timeouts:
 
 @frozen
 class Metrics:
-    """`[metrics]`: who may read them."""
+    """`[metrics]`: networks whose clients may read `/metrics`."""
 
     allow: tuple[Network, ...] = (
         ipaddress.IPv4Network("127.0.0.0/8"),
@@ -55,13 +55,13 @@ class Metrics:
 
 
 _PATH: Final = re.compile(r"(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
-"""What browsers leave as it is: ASCII without spaces, quotes, angle brackets, backslashes and the
-two characters that end a path, without dots as a whole step; nor what they take for a host."""
+"""A path that browsers send unchanged: ASCII without spaces, quotes, angle brackets, backslashes,
+`?` and `#`, without `.` or `..` as a segment; nor a leading `//`, which begins a host."""
 
 _ORIGIN: Final = re.compile(
     r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"
 )
-"""An origin as browsers write it (RFC 6454, section 6.2); one written otherwise matches nothing."""
+"""An origin as browsers write it (RFC 6454, section 6.2); any other spelling would never match."""
 
 ORIGIN_EXPECTED: Final = (
     'an origin as browsers send it, such as "https://example.org" or "http://localhost:3000":'
@@ -70,7 +70,7 @@ ORIGIN_EXPECTED: Final = (
 
 
 def violations(server: Server, tls: Tls, timeouts: Timeouts) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that have the right type and break a rule."""
     yield from _server_violations(server)
     for key, other in (("certificate", "key"), ("key", "certificate")):
         path = getattr(tls, key)
@@ -96,4 +96,4 @@ def _server_violations(server: Server) -> Iterator[Violation]:
             yield "server.allowed_origins", origin, ORIGIN_EXPECTED
     for key in ("max_connections", "max_connections_per_address"):
         if (value := getattr(server, key)) < 1:
-            yield f"server.{key}", value, "a whole number from 1 up"
+            yield f"server.{key}", value, "an integer of at least 1"

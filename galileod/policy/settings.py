@@ -1,4 +1,4 @@
-"""The sections `[limits]`, `[quota]`, `[chunks]` and `[hash]` of the configuration."""
+"""`[limits]`, `[quota]`, `[chunks]` and `[hash]`: limits on uploads, and the sizes of chunks."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ MAX_IN_FLIGHT: Final = 1024
 
 @frozen
 class Limits:
-    """`[limits]`: limits of one upload."""
+    """`[limits]`: limits on one upload. `min_rate` is in bytes per second."""
 
     max_file_size: Size = Size(10 << 30)
     min_rate: Size = Size(1024)
@@ -22,7 +22,7 @@ class Limits:
 
 @frozen
 class Quota:
-    """`[quota]`: limits of what is stored, in total and per user; None is no limit."""
+    """`[quota]`: limits on what is stored, in total and per user; None is no limit."""
 
     total_bytes: Size | None = None
     total_files: int | None = None
@@ -33,7 +33,7 @@ class Quota:
 
 @frozen
 class Chunks:
-    """`[chunks]`: limits of credits, and the memory for all of them."""
+    """`[chunks]`: sizes of chunks, and how much may be granted at once."""
 
     min: Size = Size(64 << 10)
     max: Size = Size(8 << 20)
@@ -43,13 +43,13 @@ class Chunks:
 
 @frozen
 class Hash:
-    """`[hash]`: whether clients must send a hash."""
+    """`[hash]`: whether a client must send a hash."""
 
     required: bool = False
 
 
 def violations(quota: Quota, chunks: Chunks) -> Iterator[Violation]:
-    """Values that are out of range, with what is expected."""
+    """Values that have the right type and break a rule."""
     for attribute in fields(Quota):
         value = getattr(quota, attribute.name)
         if value is not None and value < 0:
@@ -59,11 +59,19 @@ def violations(quota: Quota, chunks: Chunks) -> Iterator[Violation]:
 
 def _chunk_violations(chunks: Chunks) -> Iterator[Violation]:
     if not MIN_CHUNK <= chunks.min <= MAX_CHUNK:
-        yield "chunks.min", chunks.min, f"from {format_size(MIN_CHUNK)} to {format_size(MAX_CHUNK)}"
+        yield (
+            "chunks.min",
+            chunks.min,
+            f"a size from {format_size(MIN_CHUNK)} to {format_size(MAX_CHUNK)}",
+        )
     if not chunks.min <= chunks.max <= MAX_CHUNK:
         at_least = f"chunks.min ({format_size(chunks.min)})"
-        yield "chunks.max", chunks.max, f"from {at_least} to {format_size(MAX_CHUNK)}"
+        yield "chunks.max", chunks.max, f"a size from {at_least} to {format_size(MAX_CHUNK)}"
     if not 1 <= chunks.max_in_flight <= MAX_IN_FLIGHT:
-        yield "chunks.max_in_flight", chunks.max_in_flight, f"from 1 to {MAX_IN_FLIGHT}"
+        yield "chunks.max_in_flight", chunks.max_in_flight, f"an integer from 1 to {MAX_IN_FLIGHT}"
     if chunks.memory < chunks.min:
-        yield "chunks.memory", chunks.memory, f"at least chunks.min ({format_size(chunks.min)})"
+        yield (
+            "chunks.memory",
+            chunks.memory,
+            f"a size of at least chunks.min ({format_size(chunks.min)})",
+        )

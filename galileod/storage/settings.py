@@ -1,4 +1,4 @@
-"""`[storage]`: where finished files go, and how surely."""
+"""`[storage]`: where finished files are stored, and how durably."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,7 +14,7 @@ Durability = Literal["full", "none"]
 
 @frozen
 class Storage:
-    """`[storage]`: where finished files go, and how surely."""
+    """`[storage]`: where finished files are stored, and how durably."""
 
     directory: str = "uploads"
     layout: str = "{name}"
@@ -24,7 +24,7 @@ class Storage:
 
 
 def violations(storage: Storage) -> Iterator[Violation]:
-    """Rules that go beyond a key's type."""
+    """Values that have the right type and break a rule."""
     try:
         check_layout(storage.layout)
     except ValueError as expected:

@@ -1,4 +1,4 @@
-"""The benchmarks work: every work gives its table, and a wrong file is not taken for a right one.
+"""The benchmarks run: each gives its table, and a wrong file is not taken for a right one.
 
 What they measure is not looked at here.
 """
@@ -52,25 +52,29 @@ def table(folder: Path, *arguments: str | Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("work", "expected"),
+    ("benchmark", "expected"),
     [
-        ("one", {"galileod", "limit", "afternoon", "nginx", "tus", "copyparty"}),
+        ("one", {"galileod", "limit", "naive", "nginx", "tus", "copyparty"}),
         ("many", {"1, galileod", "8, galileod", "64, galileod", "512, galileod"}),
         ("far", {"galileod, 400 Mbit/s, 50 ms", "galileod, 20 Mbit/s, 300 ms"}),
         ("disk", {"dd conv=fsync", "galileod"}),
-        ("small", {"galileod", "afternoon", "galileod, durable on disk"}),
+        ("small", {"galileod", "naive", "galileod, durable on disk"}),
         ("send", {"galileo-send", "galileo-send --hash none", "curl -T to nginx"}),
     ],
 )
-def test_every_work_gives_its_table(work: str, expected: set[str], tmp_path: Path) -> None:
-    found = table(tmp_path, "--only", work)
+def test_every_benchmark_gives_its_table(
+    benchmark: str, expected: set[str], tmp_path: Path
+) -> None:
+    found = table(tmp_path, "--only", benchmark)
     assert expected <= found.keys()
     assert not [name for name, cells in found.items() if "VOID" in cells]
 
 
 def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:
     forger = tmp_path / "forger"
-    forger.write_text(f"#!{sys.executable}\n" + FORGER.format(limit=str(BENCH / "limit.py")))
+    forger.write_text(
+        f"#!{sys.executable}\n" + FORGER.format(limit=str(BENCH / "minimal_receiver.py"))
+    )
     forger.chmod(0o755)
     found = table(tmp_path, "--only", "one", "--peers", "galileod,limit", "--galileod", forger)
     assert found["other galileod"][0] == "VOID"
@@ -134,7 +138,7 @@ def test_the_long_line_loses_and_changes_nothing(echo: int, mbits: int, round_tr
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     line = subprocess.Popen(
-        [sys.executable, BENCH / "delay.py", *map(str, (port, echo, mbits, round_trip))]
+        [sys.executable, BENCH / "delay_proxy.py", *map(str, (port, echo, mbits, round_trip))]
     )
     try:
         wait_for(lambda: reaches(port))

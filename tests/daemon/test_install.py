@@ -9,7 +9,7 @@ import pytest
 from helpers.daemon import DEADLINE, GALILEOD, environment
 
 from galileod.daemon import install
-from galileod.daemon import run as daemon
+from galileod.daemon.open_files import FILES_PER_ATTEMPT, FILES_PER_CONNECTION, OWN_FILES
 from galileod.hooks.settings import MAX_PARALLEL
 from galileod.net.settings import Server
 
@@ -75,7 +75,7 @@ def test_a_program_that_systemd_would_not_start_is_told(tmp_path: Path, folder: 
     program = tmp_path / folder / "galileod"
     program.parent.mkdir()
     program.symlink_to(GALILEOD)
-    check_refused("install-service", tmp_path / "root", "systemd starts no", program=program)
+    check_refused("install-service", tmp_path / "root", "systemd cannot start", program=program)
     assert not (tmp_path / "root").exists()
 
 
@@ -172,7 +172,7 @@ def test_a_root_without_a_name_is_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(install.InstallError, match=r"^--root: is empty; expected a directory$"):
+    with pytest.raises(install.InstallError, match=r"^--root: '': expected a directory$"):
         install.install("", print)
     assert files(tmp_path) == set()
 
@@ -200,8 +200,8 @@ def test_the_limit_on_files_fits_the_default_number_of_connections_and_any_hook(
     unit = (REPOSITORY / "systemd/galileod.service").read_text()
     limit = int(unit.partition("\nLimitNOFILE=")[2].split()[0])
     connections = Server().max_connections
-    attempts = daemon.FILES_PER_ATTEMPT * MAX_PARALLEL
-    assert limit == daemon.FILES_PER_CONNECTION * connections + daemon.OWN_FILES + attempts
+    attempts = FILES_PER_ATTEMPT * MAX_PARALLEL
+    assert limit == FILES_PER_CONNECTION * connections + OWN_FILES + attempts
 
 
 def test_one_who_does_not_listen_to_the_end_is_not_told_of_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from galileod.daemon.malloc import KEPT, MAPPED, keep_freed_memory
+from galileod.daemon.malloc import MAX_FREE_BYTES, MMAP_BYTES, keep_freed_memory
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 
@@ -60,7 +60,7 @@ def test_both_thresholds_are_set_by_the_numbers_of_glibc(monkeypatch: pytest.Mon
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     keep_freed_memory()
     # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
-    assert sorted(calls) == [(-3, MAPPED), (-1, KEPT)]
+    assert sorted(calls) == [(-3, MMAP_BYTES), (-1, MAX_FREE_BYTES)]
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ PID = 4711
 
 
 def take(**environ: str) -> Manager:
-    return Manager.take(environ, PID)
+    return Manager.from_environment(environ, PID)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_nothing_is_left_for_children() -> None:
         "NOTIFY_SOCKET": "/x",
         "HOME": "/",
     }
-    Manager.take(environ, PID)
+    Manager.from_environment(environ, PID)
     assert environ == {"HOME": "/"}
 
 
 @pytest.mark.parametrize("name", ["LISTEN_PID", "LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC"])
 @pytest.mark.parametrize("value", ["", "-1", "one", "1.5", "\u0661", "1" * 5000])
 def test_what_is_no_number_is_told(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"^{name}: .* expected a whole number"):
+    with pytest.raises(ValueError, match=f"^{name}: .* expected an integer"):
         take(**{name: value})
 
 

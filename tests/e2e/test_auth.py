@@ -249,11 +249,11 @@ def test_a_token_holds_and_ends_without_a_reload(office: Office) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["add", ""], 2, "expected 1 to 128 characters"),
-        (["add", "a\nb"], 2, "expected 1 to 128 characters"),
+        (["add", ""], 2, "expected 1 to 128 printable characters"),
+        (["add", "a\nb"], 2, "expected 1 to 128 printable characters"),
         (["add", "a", "--expires", "soon"], 2, "expected a duration"),
         (["add", "a", "--quota", "much"], 2, "expected a size"),
-        (["revoke", "nobody"], 1, "no token has the id 'nobody'"),
+        (["revoke", "nobody"], 1, "'nobody': no token has this id or user"),
     ],
 )
 def test_a_wrong_use_of_the_command_is_one_line(

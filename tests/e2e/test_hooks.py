@@ -119,7 +119,7 @@ def test_a_hook_that_fails_is_tried_again_with_the_same_id(daemon: Daemons) -> N
     retry = host.find("hook.retry")
     assert retry is not None
     assert (retry["level"], retry["reason"], retry["attempt"]) == (
-        "warning", "the answer is HTTP 500", 1,
+        "warning", "the response is HTTP 500", 1,
     )  # fmt: skip
     assert retry["next"] <= 1
     first, second = receiver.posted

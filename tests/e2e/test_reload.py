@@ -46,13 +46,16 @@ def become_endless(path: Path) -> None:
     [
         (vanish, "cannot be read: No such file or directory"),
         (become_a_directory, "cannot be read: Is a directory"),
-        (become_endless, "is too large: expected 1MiB at the most"),
+        (become_endless, "is too large: expected at most 1MiB"),
         (lambda path: path.write_bytes(b"#" * (MAX_FILE + 1)), "is too large"),
         (lambda path: path.write_bytes(b"# \xff"), "is not TOML: 'utf-8' codec can't decode"),
         (lambda path: path.write_text("[limits\n"), "is not TOML: "),
         (lambda path: path.write_text("[limits]\nmax_file_sise = 1\n"), "max_file_sise: unknown"),
         (lambda path: path.write_text("[limits]\nmax_file_size = -1\n"), "max_file_size: -1:"),
-        (lambda path: path.write_text("[chunks]\nmax = 5\n"), "chunks.max: 5: expected from"),
+        (
+            lambda path: path.write_text("[chunks]\nmax = 5\n"),
+            "chunks.max: 5: expected a size from",
+        ),
     ],
     ids=["gone", "directory", "endless", "large", "binary", "half", "unknown", "value", "rule"],
 )
@@ -89,7 +92,7 @@ def test_without_a_file_there_is_nothing_to_read_until_there_is_one(tmp_path: Pa
         host.start()
         assert host.wait_for("server.started")["config"] is None
         told = hang_up(host, "config.rejected")["reason"]
-        assert told == "there is no file to read; what is in force stays"
+        assert told == "there is no configuration file; the values in force stay"
         write_config(missing, {"limits": {"max_file_size": 9}})
         assert hang_up(host, "config.reloaded")["config"] == str(missing)
         assert code(host) == "too_large"

@@ -17,6 +17,7 @@ from galileod.config.model import Config
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
+from galileod.net.tls import load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
 from galileod.server.connection import Server
@@ -301,7 +302,7 @@ async def serving(
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     context = Context(config, store, ledger, pool)
-    server = Server(context, load_static(config), None)
+    server = Server(context, load_static(config), load_context(config.tls))
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:

@@ -10,7 +10,7 @@ from helpers.hooks import Script
 from structlog.testing import capture_logs
 
 from galileod.hooks import command
-from galileod.hooks.command import KEPT_OUTPUT, run_command
+from galileod.hooks.command import MAX_OUTPUT, run_command
 from galileod.hooks.settings import HookError
 
 RECEIPT = b'{"id": "1"}'
@@ -87,14 +87,14 @@ async def test_gigabytes_of_output_neither_block_it_nor_fill_memory(tmp_path: Pa
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("hook.output", "debug")
     assert line["output"].endswith("the end\n")
-    assert len(line["output"]) == KEPT_OUTPUT
+    assert len(line["output"]) == MAX_OUTPUT
 
 
 @pytest.mark.parametrize("trap", ["", "trap '' TERM;"])
 async def test_one_that_hangs_is_ended_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
 ) -> None:
-    monkeypatch.setattr(command, "GRACE", 0.3)
+    monkeypatch.setattr(command, "TERM_SECONDS", 0.3)
     text = (
         f"({trap} sleep 1000 & echo $! > child; wait) & {trap} echo $$ > parent; wait; sleep 1000"
     )

@@ -110,7 +110,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed(
     redirect = status(code, Location=receiver.origin)
     with (
         HookReceiver(redirect) as first,
-        pytest.raises(HookError, match=f"the answer is HTTP {code}"),
+        pytest.raises(HookError, match=f"the response is HTTP {code}"),
     ):
         await send(first.origin)
     assert receiver.posted == []
@@ -133,8 +133,8 @@ def endless_head(request: BaseHTTPRequestHandler) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (status(400), "the answer is HTTP 400"),
-        (status(500), "the answer is HTTP 500"),
+        (status(400), "the response is HTTP 400"),
+        (status(500), "the response is HTTP 500"),
         (cut_off, "the request failed: "),
         (nonsense, "the request failed: "),
         (endless_head, "the request failed: "),
@@ -159,7 +159,7 @@ async def test_what_follows_the_head_of_an_answer_is_not_read() -> None:
 async def test_a_receiver_that_does_not_answer_in_time_is_a_failure() -> None:
     with (
         HookReceiver(silence) as silent,
-        pytest.raises(HookError, match=r"no answer within 0\.2 seconds"),
+        pytest.raises(HookError, match=r"no response within 0\.2 seconds"),
     ):
         await send(silent.origin, timeout=0.2)
 
@@ -238,7 +238,7 @@ def test_a_secret_that_everybody_may_use_is_refused(tmp_path: Path, mode: int) -
 
 @pytest.mark.parametrize("secret", [b"", b" \n", bytes(MAX_SECRET + 1)])
 def test_a_secret_that_is_none_or_too_long_is_refused(tmp_path: Path, secret: bytes) -> None:
-    with pytest.raises(HookError, match="expected a text of up to 4096 bytes"):
+    with pytest.raises(HookError, match="expected 1 to 4096 bytes"):
         read_secret(str(secret_file(tmp_path, secret)))
 
 
@@ -248,5 +248,5 @@ def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HookError, match="Is a directory"):
         read_secret(str(tmp_path))
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(HookError, match="no ordinary file"):
+    with pytest.raises(HookError, match="not a regular file"):
         read_secret(str(tmp_path / "fifo"))

@@ -67,7 +67,7 @@ class _Bar:
 
 
 class BarReporter(TextReporter):
-    """A text reporter with progress bars below its lines while it is entered.
+    """A `TextReporter` with progress bars below its lines while it is entered.
 
     Its methods only store what changed. A thread draws it a few times per second, and at most as
     many bars as the terminal has rows, so that neither many files nor a slow terminal delay the

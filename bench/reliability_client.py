@@ -1,4 +1,4 @@
-"""A daemon of the reliability figures' own, and a client for them that does as it is told."""
+"""A daemon for the reliability figures, and a client that can send anything at any time."""
 
 import json
 import subprocess
@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from talk import Line, Part, drive, goodbye, header, send_part, text, upgrade
+from clients import (
+    Connection,
+    Part,
+    close_websocket,
+    header,
+    run_blocking,
+    send_part,
+    text,
+    upgrade,
+)
 
 GALILEOD = [Path(sys.executable).with_name("galileod")]
 START = 30
@@ -22,25 +31,25 @@ class Client:
     """A GalileoSend client on a blocking socket."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._line = Line(address)
-        drive(upgrade(self._line))
+        self._connection = Connection(address)
+        run_blocking(upgrade(self._connection))
 
     def upload(self, name: str, source: int, size: int, sha1: str) -> None:
         """Send `size` bytes of the descriptor `source`. Raises RuntimeError for all but close."""
-        drive(send_part(self._line, Part(name, source, 0, size, sha1)))
+        run_blocking(send_part(self._connection, Part(name, source, 0, size, sha1)))
 
     def close(self) -> None:
         """Close the WebSocket."""
-        drive(goodbye(self._line))
+        run_blocking(close_websocket(self._connection))
         self.abandon()
 
     def abandon(self) -> None:
         """Drop the connection."""
-        self._line.socket.close()
+        self._connection.socket.close()
 
     def send(self, data: bytes) -> None:
         """Send raw bytes."""
-        self._line.socket.sendall(data)
+        self._connection.socket.sendall(data)
 
     def chunk(self, length: int) -> None:
         """Send a chunk of zeros."""
@@ -52,10 +61,10 @@ class Client:
 
     def receive(self) -> dict[str, Any]:
         """Receive a signal."""
-        talk = self._line.signal()
+        exchange = self._connection.signal()
         while True:
             try:
-                next(talk)
+                next(exchange)
             except StopIteration as end:
                 signal: dict[str, Any] = end.value
                 return signal

@@ -1,4 +1,4 @@
-"""Processes of the bench's own: started, looked at from outside, and ended whatever happens."""
+"""Server processes: starting and ending them, their CPU time and their memory."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PATIENCE = 30
-"""Seconds that a process may take to listen, and to end when it is told to."""
+"""Seconds that a process may take to listen, and to end after SIGTERM."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
-    """A process that listens on `port`; gives its id. Raises RuntimeError if it does not listen."""
+    """A process that listens on `port`; yields its id. Raises RuntimeError if it does not."""
     with ExitStack() as stack:
         with log.open("ab") as output, _uninterrupted():
             process = subprocess.Popen(
@@ -25,7 +25,7 @@ def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C comes to us alone, and we end it in order.
+                # Ctrl-C reaches the benchmark alone, which then ends its processes.
                 start_new_session=True,
             )
             stack.callback(_end, process)
@@ -45,7 +45,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off: no process may be there that nobody is going to end."""
+    """Defer Ctrl-C and SIGTERM, so that no process is left running."""
     came: list[int] = []
     usual = {
         number: signal.signal(number, lambda number, _: came.append(number))
@@ -75,14 +75,14 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process, its children, and those of them that have ended, have taken so far."""
+    """CPU time of a process, of its children, and of those of them that have ended."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -107,5 +107,5 @@ def peak_memory(pid: int) -> float:
 
 
 def forget_peak(pid: int) -> None:
-    """Let `peak_memory` begin anew."""
+    """Reset `peak_memory`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM

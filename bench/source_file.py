@@ -1,4 +1,4 @@
-"""The data that is sent: a file of random bytes in memory, sent whole or in parts."""
+"""The file that is sent: random bytes in memory, sent whole or in parts."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from talk import Part
+from clients import Part
 
 BLOCK = 1 << 20
 

@@ -1,9 +1,9 @@
-"""What a client says to each kind of server, at next to no cost to itself.
+"""Minimal clients of GalileoSend, HTTP PUT and tus, which cost almost no CPU time themselves.
 
-A conversation is a generator that yields READ or WRITE where it waits for its socket. On a blocking
-socket `drive` runs it to its end; in a `Crowd` many take turns in one thread. File data goes from
-the source to the socket with sendfile. For that, WebSocket frames are masked with the key 0, which
-is a legal one: the server cannot tell, and unmasks all the same.
+An exchange is a generator that yields READ or WRITE where it waits for its socket. On a blocking
+socket `run_blocking` runs it to its end; an `EventLoop` runs many in one thread. File data goes
+from the source to the socket with sendfile. WebSocket frames are masked with the key 0, which is
+legal and leaves the data as it is; the server unmasks it all the same.
 """
 
 import json
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-Talk = Generator[int, None, None]
+Exchange = Generator[int, None, None]
 
 CHUNK = 250_000
 """Bytes that the original's clients send where a `ready` names no size."""
 
 PATIENCE = 60
-"""Seconds without any progress after which a conversation has failed."""
+"""Seconds without any progress after which an exchange has failed."""
 
 UPGRADE = (
     b"GET /upload HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -41,8 +41,8 @@ class Part:
     sha1: str
 
 
-class Line:
-    """A connection, with what came and was not looked at yet."""
+class Connection:
+    """A connection, with the bytes that were received and not parsed yet."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=PATIENCE)
@@ -53,7 +53,7 @@ class Line:
         self.sent = 0
         self._unread = bytearray()
 
-    def send(self, data: bytes, *, more: bool = False) -> Talk:
+    def send(self, data: bytes, *, more: bool = False) -> Exchange:
         """Send `data`; with `more` it leaves together with what follows."""
         while data:
             try:
@@ -61,7 +61,7 @@ class Line:
             except BlockingIOError:
                 yield WRITE
 
-    def send_file(self, source: int, offset: int, size: int) -> Talk:
+    def send_file(self, source: int, offset: int, size: int) -> Exchange:
         """Send a stretch of a file, counted in `sent`."""
         end = offset + size
         while offset < end:
@@ -76,7 +76,7 @@ class Line:
             self.sent += count
 
     def response(self) -> Generator[int, None, dict[str, str]]:
-        """The fields of an HTTP response. Raises RuntimeError if that is no success."""
+        """The fields of an HTTP response. Raises RuntimeError unless it is 2xx or 101."""
         head = yield from self._until(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").splitlines()
         if status.split(" ")[1] not in ("101", "200", "201", "204"):
@@ -88,8 +88,8 @@ class Line:
             yield from self._take(int(fields.get("content-length", "0")))
         return fields
 
-    def something(self) -> Talk:
-        """Wait until something has come, and leave it."""
+    def wait_for_data(self) -> Exchange:
+        """Wait until data has arrived, and leave it in the buffer."""
         while not self._unread:
             yield from self._more()
 
@@ -117,14 +117,14 @@ class Line:
             raise TypeError(signal)
         return signal
 
-    def _more(self) -> Talk:
+    def _more(self) -> Exchange:
         yield READ
         data = self.socket.recv(65536)
         if not data:
             raise ConnectionError("the server closed the connection")
         self._unread += data
 
-    def until_end(self) -> Talk:
+    def until_end(self) -> Exchange:
         """Wait until the server has closed the connection."""
         yield READ
         while self.socket.recv(65536):
@@ -146,104 +146,104 @@ def text(signal: dict[str, object]) -> bytes:
     return header(1, len(data)) + data
 
 
-def upgrade(line: Line) -> Talk:
+def upgrade(connection: Connection) -> Exchange:
     """Become a WebSocket."""
-    yield from line.send(UPGRADE)
-    yield from line.response()
+    yield from connection.send(UPGRADE)
+    yield from connection.response()
 
 
-def name_part(line: Line, part: Part) -> Talk:
-    """The beginning of GalileoSend, up to where the server has asked for something."""
-    yield from line.send(text({"name": part.name, "size": part.size}))
-    yield from line.something()
+def send_metadata(connection: Connection, part: Part) -> Exchange:
+    """The start of GalileoSend, up to the first signal of the server."""
+    yield from connection.send(text({"name": part.name, "size": part.size}))
+    yield from connection.wait_for_data()
 
 
-def send_part(line: Line, part: Part) -> Talk:
+def send_part(connection: Connection, part: Part) -> Exchange:
     """The rest, up to the `close` signal. Raises RuntimeError for any other end."""
     offset, end = part.offset, part.offset + part.size
     while True:
-        signal = yield from line.signal()
+        signal = yield from connection.signal()
         if signal.get("close"):
             return
         if not signal.get("ready"):
             raise RuntimeError(signal)
         if offset == end:
             claim = {"type": "sha1", "value": part.sha1}
-            yield from line.send(text({"finished": True, "hash": claim}))
+            yield from connection.send(text({"finished": True, "hash": claim}))
             continue
         length = min(int(signal.get("chunksize") or CHUNK), end - offset)
-        yield from line.send(header(2, length), more=True)
-        yield from line.send_file(part.source, offset, length)
+        yield from connection.send(header(2, length), more=True)
+        yield from connection.send_file(part.source, offset, length)
         offset += length
 
 
-def galileosend(line: Line, part: Part) -> Talk:
+def galileosend(connection: Connection, part: Part) -> Exchange:
     """An upload over GalileoSend, with its upgrade."""
-    yield from upgrade(line)
-    yield from name_part(line, part)
-    yield from send_part(line, part)
+    yield from upgrade(connection)
+    yield from send_metadata(connection, part)
+    yield from send_part(connection, part)
 
 
-def goodbye(line: Line) -> Talk:
+def close_websocket(connection: Connection) -> Exchange:
     """Close a WebSocket in order."""
-    yield from line.send(header(8, 2) + struct.pack("!H", 1000))
-    yield from line.until_end()
+    yield from connection.send(header(8, 2) + struct.pack("!H", 1000))
+    yield from connection.until_end()
 
 
-def put(line: Line, part: Part) -> Talk:
+def put(connection: Connection, part: Part) -> Exchange:
     """An HTTP PUT."""
     head = f"PUT /{part.name} HTTP/1.1\r\nHost: bench\r\nContent-Length: {part.size}\r\n\r\n"
-    yield from line.send(head.encode(), more=True)
-    yield from line.send_file(part.source, part.offset, part.size)
-    yield from line.response()
+    yield from connection.send(head.encode(), more=True)
+    yield from connection.send_file(part.source, part.offset, part.size)
+    yield from connection.response()
 
 
-def tus(line: Line, part: Part) -> Talk:
+def tus(connection: Connection, part: Part) -> Exchange:
     """A tus upload: created, then sent in one piece."""
     common = "Host: bench\r\nTus-Resumable: 1.0.0\r\n"
     create = f"POST /files HTTP/1.1\r\n{common}Upload-Length: {part.size}\r\n"
-    yield from line.send(f"{create}Content-Length: 0\r\n\r\n".encode())
-    fields = yield from line.response()
+    yield from connection.send(f"{create}Content-Length: 0\r\n\r\n".encode())
+    fields = yield from connection.response()
     path = fields["location"].partition("//")[2].partition("/")[2]
     patch = f"PATCH /{path} HTTP/1.1\r\n{common}Upload-Offset: 0\r\n"
     kind = "Content-Type: application/offset+octet-stream\r\n"
-    yield from line.send(
+    yield from connection.send(
         f"{patch}{kind}Content-Length: {part.size}\r\n\r\n".encode(), more=part.size > 0
     )
-    yield from line.send_file(part.source, part.offset, part.size)
-    yield from line.response()
+    yield from connection.send_file(part.source, part.offset, part.size)
+    yield from connection.response()
 
 
-def drive(talk: Talk) -> None:
-    """Run a conversation on a blocking socket to its end."""
-    for wanted in talk:
+def run_blocking(exchange: Exchange) -> None:
+    """Run an exchange on a blocking socket to its end."""
+    for wanted in exchange:
         if wanted == WRITE:  # which a blocking socket asks for after PATIENCE only
             raise TimeoutError("the server takes no data")
 
 
-class Crowd:
-    """Conversations that take turns in one thread."""
+class EventLoop:
+    """Runs many exchanges in one thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
 
-    def add(self, line: Line, talk: Talk) -> None:
-        """Let a conversation take part, from its beginning."""
-        line.socket.setblocking(False)
-        self._selector.register(line.socket, READ | WRITE, (line, talk))
+    def add(self, connection: Connection, exchange: Exchange) -> None:
+        """Add an exchange that has not begun."""
+        connection.socket.setblocking(False)
+        self._selector.register(connection.socket, READ | WRITE, (connection, exchange))
 
-    def finished(self) -> Iterator[Line]:
-        """Each line whose conversation has come to its end, as it does; others may be added."""
+    def finished(self) -> Iterator[Connection]:
+        """Yields each connection when its exchange has ended; more may be added meanwhile."""
         with self._selector:
             while self._selector.get_map():
                 ready = self._selector.select(PATIENCE)
                 if not ready:
                     raise TimeoutError(f"no server answered for {PATIENCE} seconds")
                 for key, _ in ready:
-                    line, talk = key.data
-                    wanted = next(talk, 0)
+                    connection, exchange = key.data
+                    wanted = next(exchange, 0)
                     if not wanted:
-                        self._selector.unregister(line.socket)
-                        yield line
+                        self._selector.unregister(connection.socket)
+                        yield connection
                     elif wanted != key.events:
-                        self._selector.modify(line.socket, wanted, key.data)
+                        self._selector.modify(connection.socket, wanted, key.data)

@@ -1,6 +1,6 @@
-"""The peers: how each is started, and how one uploads to it.
+"""The servers that are compared ("peers"): how each is started, and how to upload to it.
 
-All of them store into the folder `store` of a place of their own.
+Each stores into `store` in a directory of its own.
 """
 
 import hashlib
@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import install
-from install import NotThereError
-from process import free_port, running
-from talk import Line, Part, Talk, galileosend, goodbye, put, tus
+import install_servers
+from clients import Connection, Exchange, Part, close_websocket, galileosend, put, tus
+from install_servers import UnavailableError
+from processes import free_port, running
 
 BENCH = Path(__file__).resolve().parent
 Command = Sequence[str | Path]
@@ -53,23 +53,23 @@ http {{
 """
 
 
-class Void(Exception):  # noqa: N818  a verdict about a run, not an error of ours
-    """What landed is not what was sent; the run does not count."""
+class Void(Exception):  # noqa: N818  the result of a run, not an error of the benchmark
+    """What was stored is not what was sent; the run does not count."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure. `command` takes its place, its port and the durability to keep."""
+    """A server to measure. `command` is called with its directory, its port and the durability."""
 
     name: str
     command: Callable[[Path, int, str], Command]
-    upload: Callable[[Line, Part], Talk]
+    upload: Callable[[Connection, Part], Exchange]
     missing: str = ""
     """Why it cannot be had, if so."""
 
     @property
     def is_websocket(self) -> bool:
-        """Whether a connection to it ends with a WebSocket's goodbye."""
+        """Whether a connection to it ends with a Close frame."""
         return self.upload is galileosend
 
     @contextmanager
@@ -101,26 +101,26 @@ class Running:
     log: Path
     failure: str
 
-    def connect(self, port: int | None = None) -> Line:
-        """A connection to it, or to `port`, where something stands that forwards it."""
+    def connect(self, port: int | None = None) -> Connection:
+        """A connection to the server, or to a proxy for it on `port`."""
         if self.failure:
             raise Void(self.failure)
-        return Line(("127.0.0.1", port or self.port))
+        return Connection(("127.0.0.1", port or self.port))
 
-    def goodbye(self, line: Line) -> Talk:
+    def close(self, connection: Connection) -> Exchange:
         """End a connection in order."""
         if self.peer.is_websocket:
-            yield from goodbye(line)
+            yield from close_websocket(connection)
 
-    def take_out(self, parts: Sequence[Part]) -> None:
-        """Remove what landed, after a look at it. Raises Void unless it is what was sent."""
+    def check_and_remove(self, parts: Sequence[Part]) -> None:
+        """Verify and remove the stored files. Raises Void unless they are what was sent."""
         files = [path for path in self.store.iterdir() if path.is_file()]
-        # tus keeps a description beside each file; its file has a name of its own making.
-        landed = Counter(_sha1(path) for path in files if path.suffix != ".json")
+        # tus makes up the name of each file, and stores a description next to it.
+        stored = Counter(_sha1(path) for path in files if path.suffix != ".json")
         for path in files:
             path.unlink()
-        if landed != Counter(part.sha1 for part in parts):
-            raise Void("what landed is not what was sent")
+        if stored != Counter(part.sha1 for part in parts):
+            raise Void("what was stored is not what was sent")
 
 
 def _sha1(path: Path) -> str:
@@ -147,17 +147,17 @@ def program_of(path: Path) -> Command:
     return [path.resolve()]
 
 
-def _ours(script: str) -> Peer:
+def _script(name: str, file: str) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
-        return [sys.executable, BENCH / f"{script}.py", place / "store", str(port)]
+        return [sys.executable, BENCH / file, place / "store", str(port)]
 
-    return Peer(script, command, galileosend)
+    return Peer(name, command, galileosend)
 
 
 def _nginx(program: Path) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
         config = place / "nginx.conf"
-        # As root its worker would be somebody else, who may not write here.
+        # The worker of a root nginx runs as another user, which cannot write here.
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(NGINX.format(user=user, place=place, port=port))
         return [program, "-p", place, "-e", "stderr", "-c", config]
@@ -176,7 +176,7 @@ def _copyparty(folder: Path) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
         start = ["env", f"PYTHONPATH={folder}", f"XDG_CONFIG_HOME={place}", sys.executable, "-P"]
         flags = ["-q", "--no-thumb", "-i", "127.0.0.1", "-p", str(port)]
-        # It writes into no tmpfs unless it is told that this is meant.
+        # Without --wram it refuses to write to a tmpfs.
         return [*start, "-m", "copyparty", *flags, "--wram", "-v", f"{place / 'store'}::rw"]
 
     return Peer("copyparty", command, put)
@@ -185,11 +185,11 @@ def _copyparty(folder: Path) -> Peer:
 def _to_install(name: str, get: Callable[[], Path], make: Callable[[Path], Peer]) -> Peer:
     try:
         return make(get())
-    except NotThereError as reason:
+    except UnavailableError as reason:
         return Peer(name, lambda *_: [], put, missing=str(reason))
 
 
-NAMES = ("galileod", "limit", "afternoon", "nginx", "tus", "copyparty")
+NAMES = ("galileod", "limit", "naive", "nginx", "tus", "copyparty")
 OTHER = "other galileod"
 
 
@@ -197,12 +197,14 @@ def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list
     """The peers of these names, those that cannot be had with the reason."""
     makers: dict[str, Callable[[], Peer]] = {
         "galileod": lambda: galileod("galileod", [Path(sys.executable).with_name("galileod")]),
-        "limit": lambda: _ours("limit"),
-        "afternoon": lambda: _ours("afternoon"),
-        "nginx": lambda: _to_install("nginx", lambda: install.nginx(install=may_install), _nginx),
-        "tus": lambda: _to_install("tus", lambda: install.tus(install=may_install), _tus),
+        "limit": lambda: _script("limit", "minimal_receiver.py"),
+        "naive": lambda: _script("naive", "naive_receiver.py"),
+        "nginx": lambda: _to_install(
+            "nginx", lambda: install_servers.nginx(install=may_install), _nginx
+        ),
+        "tus": lambda: _to_install("tus", lambda: install_servers.tus(install=may_install), _tus),
         "copyparty": lambda: _to_install(
-            "copyparty", lambda: install.copyparty(install=may_install), _copyparty
+            "copyparty", lambda: install_servers.copyparty(install=may_install), _copyparty
         ),
     }
     peers = [makers[name]() for name in names]
@@ -211,11 +213,11 @@ def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list
     return peers
 
 
-def there(peers: Sequence[Peer]) -> list[Peer]:
+def available(peers: Sequence[Peer]) -> list[Peer]:
     """Those that can be had."""
     return [peer for peer in peers if not peer.missing]
 
 
-def builds(peers: Sequence[Peer]) -> list[Peer]:
+def galileod_builds(peers: Sequence[Peer]) -> list[Peer]:
     """Those that are galileod."""
     return [peer for peer in peers if peer.name in ("galileod", OTHER)]

@@ -1,11 +1,11 @@
-"""A long line: forwards connections at a rate and with a delay, in a process of its own.
+"""A proxy that forwards TCP connections at a limited rate and with a delay.
 
-    python bench/delay.py PORT TARGET_PORT MBITS ROUND_TRIP_MS
+    python bench/delay_proxy.py PORT TARGET_PORT MBITS ROUND_TRIP_MS
 
-Connections to PORT on 127.0.0.1 go on to TARGET_PORT there. Each direction takes half of the round
-trip, carries MBITS million bits a second, and holds little more than the line itself would in a
-round trip: whoever sends faster is not read. It is the line that is modelled, and not the start
-of TCP on it: the connection stands at once.
+Connections to PORT on 127.0.0.1 are forwarded to TARGET_PORT there. Each direction has half of the
+round trip as delay and carries MBITS million bits a second. It buffers little more than the link
+holds in a round trip; a sender that is faster is not read. The handshake and the slow start of TCP
+are not modelled: a connection is established at once, at the full rate.
 """
 
 import socket
@@ -15,16 +15,16 @@ import time
 from collections import deque
 
 SLACK = 0.004
-"""Seconds that the line may catch up on: timers are late by less, on a machine that is not full."""
+"""Seconds by which a late timer may be made up for; on an idle machine timers are late by less."""
 QUANTUM = 0.002
-"""Seconds of the line's time that are read at once, within LEAST and MOST bytes."""
+"""Seconds' worth of data that is read at once, within LEAST and MOST bytes."""
 LEAST, MOST = 4 * 1024, 64 * 1024
 BUFFER = 256 * 1024
 """Bytes of the kernel's buffers on either side. The loopback stutters with less than some of its
 packets of 64 KiB."""
 
 
-class Way:
+class Direction:
     """One direction of one connection."""
 
     def __init__(
@@ -35,16 +35,16 @@ class Way:
         self._block = int(min(max(rate * QUANTUM, LEAST), MOST))
         self._room = 2 * delay * rate + 2 * self._block
         self._held = 0
-        self._under_way: deque[tuple[float, bytes]] = deque()
+        self._in_flight: deque[tuple[float, bytes]] = deque()
         self._changed = threading.Condition()
         self._broken = False
 
     def start(self) -> None:
         """Forward until either side ends."""
-        for work in (self._take_in, self._give_out):
-            threading.Thread(target=work, daemon=True).start()
+        for forward in (self._receive, self._send):
+            threading.Thread(target=forward, daemon=True).start()
 
-    def _take_in(self) -> None:
+    def _receive(self) -> None:
         free_at = 0.0
         while True:
             try:
@@ -56,19 +56,19 @@ class Way:
             with self._changed:
                 while self._held > self._room and not self._broken:
                     self._changed.wait()
-                self._under_way.append((max(free_at, now) + self._delay, data))
+                self._in_flight.append((max(free_at, now) + self._delay, data))
                 self._held += len(data)
                 self._changed.notify()
             if not data:
                 return
             time.sleep(max(0.0, free_at - time.monotonic()))
 
-    def _give_out(self) -> None:
+    def _send(self) -> None:
         while True:
             with self._changed:
-                while not self._under_way:
+                while not self._in_flight:
                     self._changed.wait()
-                due, data = self._under_way.popleft()
+                due, data = self._in_flight.popleft()
             time.sleep(max(0.0, due - time.monotonic()))
             try:
                 if not data:
@@ -100,8 +100,8 @@ def forward(near: socket.socket, target: tuple[str, int], rate: float, delay: fl
     far.connect(target)
     for connection in (near, far):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    Way(near, far, rate, delay).start()
-    Way(far, near, rate, delay).start()
+    Direction(near, far, rate, delay).start()
+    Direction(far, near, rate, delay).start()
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""The limit: the smallest Python program that does a receiver's work, and nothing else.
+"""The upper limit for Python: the smallest program that does a receiver's work, and nothing else.
 
-    python bench/limit.py DIRECTORY PORT
+    python bench/minimal_receiver.py DIRECTORY PORT
 
-One thread receives and unmasks in C, one hashes and writes. It speaks GalileoSend with one client
-at a time, believes all that it hears, and has no time-out: what a real receiver costs more than
-this is the price of being one.
+One thread receives and unmasks in C, one hashes and writes. It serves one GalileoSend client at a
+time, checks nothing and has no timeouts. What a real receiver costs beyond this is its overhead.
 """
 
 import base64
@@ -33,7 +32,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT = 64 * 1024 * 1024
-"""Bytes of freed memory that malloc keeps, so that pages are not mapped and faulted in anew."""
+"""Bytes of freed memory that malloc keeps, so that pages are not mapped and faulted again."""
 
 
 class Receiver:
@@ -152,7 +151,7 @@ def main() -> None:
                 try:
                     Receiver(connection, directory).receive()
                 except ConnectionError:
-                    pass  # somebody who looked whether the port is open, or a client that ended
+                    pass  # a test whether the port is open, or a client that disconnected
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The peers that are not ours, each at one version, installed into `.bench` where they are missing.
+"""Installing the other servers into `.bench`, each in one fixed version, where they are missing.
 
-Each function gives what its peer needs to start, and raises NotThereError with a reason.
+Each function returns what is needed to start its server, and raises UnavailableError with a reason.
 """
 
 import os
@@ -17,17 +17,17 @@ SECONDS = 300
 COPYPARTY = ("copyparty==1.20.26",)
 TUS = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
 NGINX = ("nginx",)
-"""Debian keeps one version in a release, so none is named."""
+"""Debian keeps one version in a release, so the version is not given."""
 
 
-class NotThereError(Exception):
-    """A peer cannot be had here; the text says why."""
+class UnavailableError(Exception):
+    """A server cannot be installed here; the text says why."""
 
 
 def copyparty(*, install: bool) -> Path:
     """The folder to import copyparty from."""
     folder = HOME / "copyparty"
-    if not _is_there(folder, COPYPARTY, install=install):
+    if not _is_installed(folder, COPYPARTY, install=install):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--target", folder, *COPYPARTY])
         _note(folder, COPYPARTY)
@@ -37,12 +37,12 @@ def copyparty(*, install: bool) -> Path:
 def tus(*, install: bool) -> Path:
     """The program of the tus server, beside the packages that it imports."""
     if not shutil.which("node"):
-        raise NotThereError("there is no node")
+        raise UnavailableError("node is not installed")
     folder = HOME / "tus"
-    if not _is_there(folder, TUS, install=install):
+    if not _is_installed(folder, TUS, install=install):
         _run(["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, *TUS])
         _note(folder, TUS)
-    return Path(shutil.copy(Path(__file__).with_name("tus.mjs"), folder))
+    return Path(shutil.copy(Path(__file__).with_name("tus_server.mjs"), folder))
 
 
 def nginx(*, install: bool) -> Path:
@@ -51,7 +51,7 @@ def nginx(*, install: bool) -> Path:
     if found:
         return Path(found)
     folder = HOME / "nginx"
-    if not _is_there(folder, NGINX, install=install):
+    if not _is_installed(folder, NGINX, install=install):
         _run(["apt-get", "download", *NGINX], folder)
         for package in folder.glob("nginx_*.deb"):
             _run(["dpkg-deb", "-x", package, folder])
@@ -61,13 +61,13 @@ def nginx(*, install: bool) -> Path:
     return program
 
 
-def _is_there(folder: Path, packages: Sequence[str], *, install: bool) -> bool:
-    """Whether just these packages stand in the folder, which is empty if not."""
+def _is_installed(folder: Path, packages: Sequence[str], *, install: bool) -> bool:
+    """Whether exactly these packages are in the folder; if not, it is emptied."""
     note = folder / "installed"
     if note.is_file() and note.read_text().split() == list(packages):
         return True
     if not install:
-        raise NotThereError("not installed")
+        raise UnavailableError("not installed")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return False
@@ -90,8 +90,8 @@ def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
             text=True,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotThereError(f"{command[0]}: {error}") from None
+        raise UnavailableError(f"{command[0]}: {error}") from None
     except subprocess.CalledProcessError as error:
         said = (error.output or "").strip().splitlines()[-1:]
-        raise NotThereError(f"{command[0]} failed: {' '.join(said)}") from None
+        raise UnavailableError(f"{command[0]} failed: {' '.join(said)}") from None
     return done.stdout

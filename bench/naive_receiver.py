@@ -1,8 +1,8 @@
-"""What one would write in an afternoon: a GalileoSend receiver with trio-websocket as it comes.
+"""A naive GalileoSend receiver: trio-websocket at its defaults, one chunk at a time.
 
-    python bench/afternoon.py DIRECTORY PORT
+    python bench/naive_receiver.py DIRECTORY PORT
 
-Each chunk is asked for when the one before it is stored, in the size that the client likes.
+Each chunk is requested when the previous one is stored, without a chunk size.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ async def take_file(socket: WebSocketConnection, directory: str) -> None:
     metadata = json.loads(await socket.get_message())
     left, sha1 = metadata["size"], hashlib.sha1()  # noqa: S324
     path = os.path.join(directory, os.path.basename(metadata["name"]))
-    with open(path, "wb") as file:  # noqa: ASYNC230  nobody thinks of that in an afternoon
+    with open(path, "wb") as file:  # noqa: ASYNC230  blocking, as naive code does
         while left:
             await socket.send_message(json.dumps({"ready": True}))
             chunk = await socket.get_message()

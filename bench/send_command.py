@@ -1,6 +1,6 @@
-"""galileo-send as a command: one file beside `curl -T`, many small ones, its memory on a large one.
+"""Benchmarks of the command galileo-send: one file beside `curl -T`, many small ones, its memory.
 
-Timed from the start of the process to its end, as one who types it sees it.
+Timed from the start of the process to its end.
 """
 
 import os
@@ -12,12 +12,23 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from measure import GIB, Lane, Run, Settings, alternate, at_least, at_most, lane_of, row, spread
+from clients import Part
+from measure import (
+    GIB,
+    Run,
+    Settings,
+    Subject,
+    alternate,
+    at_least,
+    at_most,
+    row,
+    spread,
+    subject_of,
+)
 from measure import table as as_table
-from peers import Command, Peer, Running, Void, there
-from process import cpu_seconds, peak_memory
-from source import source
-from talk import Part
+from processes import cpu_seconds, peak_memory
+from servers import Command, Peer, Running, Void, available
+from source_file import source
 
 SEND = Path(sys.executable).with_name("galileo-send")
 
@@ -37,7 +48,7 @@ MEMORY_AIM = 80
 
 def send(settings: Settings, peers: Sequence[Peer]) -> str:
     """galileo-send to galileod, and curl to nginx, on tmpfs; whole commands."""
-    lanes: list[Lane] = []
+    subjects: list[Subject] = []
     count = max(AT_ONCE, settings.size * FILES // GIB)
     with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
         (whole,) = data.parts(1)
@@ -49,25 +60,25 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
         named = Part(data.path.name, whole.source, whole.offset, whole.size, whole.sha1)
         servers = {
             peer.name: stack.enter_context(peer.started(data.folder / peer.name))
-            for peer in there(peers)
+            for peer in available(peers)
             if peer.name in ("galileod", "nginx")
         }
 
-        def lane(name: str, to: str, command: Command, parts: Sequence[Part], size: int) -> None:
+        def subject(name: str, to: str, command: Command, parts: Sequence[Part], size: int) -> None:
             if server := servers.get(to):
                 once = partial(timed, command, server, parts, size)
-                lanes.append(Lane(name, once))
+                subjects.append(Subject(name, once))
 
         if server := servers.get("galileod"):
             url = f"ws://127.0.0.1:{server.port}/upload"
             start: list[str | Path] = [SEND, "--quiet"]
-            lane("galileo-send", "galileod", [*start, url, data.path], [named], data.size)
+            subject("galileo-send", "galileod", [*start, url, data.path], [named], data.size)
             bare = [*start, "--hash", "none", url, data.path]
-            lane("galileo-send --hash none", "galileod", bare, [named], data.size)
+            subject("galileo-send --hash none", "galileod", bare, [named], data.size)
             small = [*start, "--parallel", str(AT_ONCE), "--recursive", url, folder]
-            lane(f"{count} files, --parallel 8", "galileod", small, many, count * FILE_SIZE)
+            subject(f"{count} files, --parallel 8", "galileod", small, many, count * FILE_SIZE)
             size = settings.part(LARGE)
-            lane(f"{LARGE} times the size", "galileod", [*start, url, large], [], size)
+            subject(f"{LARGE} times the size", "galileod", [*start, url, large], [], size)
         if server := servers.get("nginx"):
             put: list[str | Path] = [
                 "curl",
@@ -77,11 +88,11 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
                 data.path,
                 f"http://127.0.0.1:{server.port}/",
             ]
-            lane("curl -T to nginx", "nginx", put, [named], data.size)
-        alternate("send", lanes, settings)
-    curl = lane_of(lanes, "curl -T to nginx")
+            subject("curl -T to nginx", "nginx", put, [named], data.size)
+        alternate("send", subjects, settings)
+    curl = subject_of(subjects, "curl -T to nginx")
     rows = []
-    for one in lanes:
+    for one in subjects:
         beside = one.over(curl) if curl and curl is not one and "files" not in one.name else []
         memory = one.values("memory")
         cells = (
@@ -114,7 +125,7 @@ def peak_memory_or_none(pid: int) -> float:
 
 
 def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -> Run:
-    """One run of a command, and a look at what landed (without parts: at its size alone)."""
+    """One run of a command; the stored files are verified (without parts: only the size)."""
     if server.failure:
         raise Void(server.failure)
     before, began = cpu_seconds(server.pid), time.perf_counter()
@@ -133,12 +144,12 @@ def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -
         raise Void(f"{Path(command[0]).name} ends with status {process.returncode}")
     cpu = cpu_seconds(server.pid) - before
     if parts:
-        server.take_out(parts)
+        server.check_and_remove(parts)
     else:
-        landed = [path for path in server.store.iterdir() if path.is_file()]
-        if [path.stat().st_size for path in landed] != [size]:
-            raise Void("what landed is not what was sent")
-        landed[0].unlink()
+        stored = [path for path in server.store.iterdir() if path.is_file()]
+        if [path.stat().st_size for path in stored] != [size]:
+            raise Void("what stored is not what was sent")
+        stored[0].unlink()
     extra = {
         "files": len(parts or [0]) / seconds,
         "memory": memory,

@@ -1,0 +1,169 @@
+"""Benchmarks of one upload at a time: in memory, over a slow link, and to disk."""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from clients import Part, run_blocking
+from measure import (
+    Run,
+    Settings,
+    Subject,
+    alternate,
+    at_least,
+    at_most,
+    row,
+    spread,
+    subject_of,
+    table,
+    unavailable_rows,
+)
+from processes import cpu_seconds, free_port, running
+from servers import BENCH, Command, Peer, Running, available, galileod_builds
+from source_file import source
+
+AIMS = {"limit": 0.85, "tus": 2.0, "naive": 5.0, "nginx": 0.5}
+"""How many times as fast as these galileod is to be."""
+
+CPU_AIM = 1.3
+"""CPU seconds that galileod may take for each of the limit's."""
+
+LINKS = ((400, 50, 0.5, 0.92), (400, 200, 0.5, 0.92), (20, 300, 48 / 1024, 0.9))
+"""Mbit/s, round trip in ms, GiB to send, and the part of the link that is to be used."""
+
+DISK_AIM = 0.9
+"""The part of dd's rate that galileod is to have."""
+
+DD_SECONDS = 600
+
+
+def upload(server: Running, part: Part, port: int | None = None) -> Run:
+    """One upload, from connecting to the final response; then the stored file is verified."""
+    before, began = cpu_seconds(server.pid), time.perf_counter()
+    connection = server.connect(port)
+    run_blocking(server.peer.upload(connection, part))
+    seconds = time.perf_counter() - began
+    run_blocking(server.close(connection))
+    connection.socket.close()
+    cpu = cpu_seconds(server.pid) - before
+    server.check_and_remove([part])
+    return Run(part.size, seconds, cpu)
+
+
+def one(settings: Settings, peers: Sequence[Peer]) -> str:
+    """One upload at a time on tmpfs; galileod verifies its sha1."""
+    subjects = []
+    with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
+        (whole,) = data.parts(1)
+        for peer in available(peers):
+            server = stack.enter_context(peer.started(data.folder / peer.name))
+            subjects.append(Subject(peer.name, partial(upload, server, whole)))
+        alternate("one", subjects, settings)
+    galileod, limit = subject_of(subjects, "galileod"), subject_of(subjects, "limit")
+    rows = []
+    for subject in subjects:
+        beside = galileod.over(subject) if galileod and galileod is not subject else []
+        cpu = subject.over(limit, "cpu")
+        cells = (
+            spread(subject.over(limit)),
+            spread(beside),
+            at_least(AIMS[subject.name], beside) if subject.name in AIMS else "-",
+            spread(subject.values("rate"), ".0f"),
+            spread(subject.values("cpu_per_gib")),
+            spread(cpu),
+            at_most(CPU_AIM, cpu) if subject.name == "galileod" else "-",
+        )
+        rows.append(row(subject, *cells))
+    head = ("peer", "of the limit's rate", "galileod beside it", "aim", "MB/s", "CPU s/GiB")
+    return table((*head, "of the limit's CPU", "aim"), rows + unavailable_rows(peers, 7))
+
+
+def far(settings: Settings, peers: Sequence[Peer]) -> str:
+    """One upload over a slow link: the part of its rate that is used, start and end included."""
+    subjects: list[tuple[Subject, float]] = []
+    most = max(gib for _, _, gib, _ in LINKS)
+    with source(settings.tmpfs, settings.part(most)) as data, ExitStack() as stack:
+        for peer in galileod_builds(peers):
+            server = stack.enter_context(peer.started(data.folder / peer.name))
+            for mbits, round_trip, gib, aim in LINKS:
+                (part,) = data.parts(1, settings.part(gib))
+                port = stack.enter_context(_link(server, mbits, round_trip))
+                once = partial(_over, server, part, port, mbits * 1e6 / 8)
+                subjects.append(
+                    (Subject(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), aim)
+                )
+        alternate("far", [subject for subject, _ in subjects], settings)
+    rows = []
+    for subject, aim in subjects:
+        used = subject.values("of_link")
+        cells = (spread(used, ".3f"), at_least(aim, used), spread(subject.values("rate"), ".1f"))
+        chunk = spread(subject.values("longest_chunk"))
+        rows.append(row(subject, *cells, chunk, spread(subject.values("cpu_per_gib"))))
+    head = ("link", "of its rate", "aim", "MB/s", "s for the longest chunk", "CPU s/GiB")
+    return table(head, rows)
+
+
+@contextmanager
+def _link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
+    """A slow link to the server; returns the port of its near end."""
+    port = free_port()
+    ends = (str(port), str(server.port))
+    command: Command = [
+        sys.executable,
+        BENCH / "delay_proxy.py",
+        *ends,
+        str(mbits),
+        str(round_trip),
+    ]
+    with running(command, server.log.with_name(f"link-{port}.log"), port):
+        yield port
+
+
+def _over(server: Running, part: Part, port: int, rate: float) -> Run:
+    """An upload over a link of `rate` bytes a second, with the time of its longest chunk."""
+    run = upload(server, part, port)
+    events = [json.loads(text) for text in server.log.read_text().splitlines()]
+    longest = [event for event in events if event["event"] == "upload.stored"][-1]["chunk_max"]
+    return replace(run, extra={"of_link": run.rate * 1e6 / rate, "longest_chunk": longest / rate})
+
+
+def disk(settings: Settings, peers: Sequence[Peer]) -> str:
+    """One upload at a time onto a disk, durable when it is said to be stored."""
+    with (
+        source(settings.tmpfs, settings.part(1)) as data,
+        tempfile.TemporaryDirectory(prefix=".galileod-bench-", dir=settings.disk) as folder,
+        ExitStack() as stack,
+    ):
+        (whole,) = data.parts(1)
+        subjects = [Subject("dd conv=fsync", partial(_dd, data.path, Path(folder) / "dd"))]
+        for peer in galileod_builds(peers):
+            server = stack.enter_context(peer.started(Path(folder) / peer.name, "full"))
+            subjects.append(Subject(peer.name, partial(upload, server, whole)))
+        alternate("disk", subjects, settings)
+    rows = []
+    for subject in subjects:
+        beside = subject.over(subject_of(subjects, subjects[0].name))
+        aim = at_least(DISK_AIM, beside) if subject.name == "galileod" else "-"
+        cells = (spread(beside), aim, spread(subject.values("rate"), ".0f"))
+        rows.append(row(subject, *cells, spread(subject.values("cpu_per_gib"))))
+    return table(("onto disk", "of dd's rate", "aim", "MB/s", "CPU s/GiB"), rows)
+
+
+def _dd(path: Path, target: Path) -> Run:
+    """A copy of the file that is on disk at its end."""
+    command = ["dd", f"if={path}", f"of={target}", "bs=1M", "conv=fsync", "status=none"]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, timeout=DD_SECONDS)
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    target.unlink()
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(path.stat().st_size, seconds, cpu)

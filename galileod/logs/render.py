@@ -1,0 +1,49 @@
+"""Rendering: the fields of a line as JSON, or as text for a terminal. Long values are cut."""
+
+from typing import Final, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MAX_TEXT: Final = 1024
+"""Characters of one string in a line; names and reasons come from peers."""
+
+MAX_TRACEBACK: Final = 8192
+"""Characters of a traceback in a line; the end is kept, since it names the cause."""
+
+
+def json_renderer() -> list[Processor]:
+    """The last processors for one JSON object a line."""
+    return [
+        structlog.processors.format_exc_info,
+        _cut_long_values,
+        structlog.processors.JSONRenderer(),
+    ]
+
+
+def console_renderer(stream: TextIO) -> list[Processor]:
+    """The last processors for lines that a person reads, in colours if `stream` is a terminal."""
+    console = structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(),
+        # The coloured tracebacks show local variables, which may be large or secret.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+    return [_cut_long_values, _escape_unprintable, console]
+
+
+def _cut_long_values(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    for key, value in fields.items():
+        if isinstance(value, str):
+            if key == "exception":
+                fields[key] = value[-MAX_TRACEBACK:]
+            elif len(value) > MAX_TEXT:
+                fields[key] = value[:MAX_TEXT] + "..."
+    return fields
+
+
+def _escape_unprintable(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    # Escape sequences in a file's name must not reach the terminal. JSON escapes them anyway.
+    for key, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[key] = repr(value)[1:-1]
+    return fields

@@ -1,0 +1,47 @@
+"""Suppression of repeated lines: clients that fail again and again must not fill the log."""
+
+import threading
+from collections.abc import Mapping
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from galileod.policy.flood import OURSELVES, Flood, Kind
+
+from .events import EVENTS, Category
+
+
+class Suppression:
+    """A structlog processor that drops and counts lines beyond the limits of `policy.flood`.
+
+    Lines count by the field `network`, which the logger of a connection is bound with; it is
+    removed here and never rendered. A line without it is about the daemon itself.
+    """
+
+    def __init__(self) -> None:
+        self._flood = Flood()
+        self._lock = threading.Lock()  # the store's threads log too
+
+    def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+        """The fields of a line that is to be written. Raises structlog.DropEvent for others."""
+        network = fields.pop("network", OURSELVES)
+        event = fields["event"]
+        category = EVENTS.get(event, Category.ORDINARY)
+        if category is Category.ORDINARY or (
+            category is Category.END and fields.get("stored") is not False
+        ):
+            return fields
+        kind = Kind(event, str(fields.get("code", fields.get("status", ""))))
+        with self._lock:
+            if category is Category.BEGINNING:
+                admitted = self._flood.admits_beginning(kind, network)
+            else:
+                admitted = self._flood.admits_failure(kind, network)
+        if not admitted:
+            raise structlog.DropEvent
+        return fields
+
+    def restart(self) -> Mapping[Kind, int]:
+        """Start a new period; returns how many lines of each kind the last one dropped."""
+        with self._lock:
+            return self._flood.turn()

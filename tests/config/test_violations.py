@@ -1,0 +1,215 @@
+"""Values that break a rule: each is named with its key and what was expected."""
+
+from pathlib import Path
+
+import pytest
+from helpers.configs import complaint, setting, written
+
+from galileod.auth.settings import MODE_EXPECTED
+from galileod.config.file import load, with_flags
+from galileod.config.model import EXPOSED, Config, ConfigError
+from galileod.net.addresses import ADDRESS_EXPECTED
+from galileod.net.settings import ORIGIN_EXPECTED
+from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("server.listen", '"a:1"', "server.listen: 'a:1': expected a list"),
+        ("server.listen", "[]", "server.listen: []: expected at least one address"),
+        (
+            "server.listen",
+            '["a:1", "nowhere"]',
+            f"server.listen[1]: 'nowhere': expected {ADDRESS_EXPECTED}",
+        ),
+        (
+            "server.listen",
+            "[8750]",
+            f"server.listen[0]: 8750: expected {ADDRESS_EXPECTED}",
+        ),
+        ("server.paths", "[1]", "server.paths[0]: 1: expected a string"),
+        (
+            "server.paths",
+            "[]",
+            "server.paths: []: expected at least one path",
+        ),
+        (
+            "server.max_connections",
+            "0",
+            "server.max_connections: 0: expected an integer of at least 1",
+        ),
+        (
+            "server.max_connections",
+            "true",
+            "server.max_connections: True: expected an integer",
+        ),
+        ("server.max_connections", "5.0", "server.max_connections: 5.0: expected an integer"),
+        (
+            "server.max_connections_per_address",
+            "-3",
+            "server.max_connections_per_address: -3: expected an integer of at least 1",
+        ),
+        (
+            "server.allowed_origins",
+            '["a", true]',
+            "server.allowed_origins[1]: True: expected a string",
+        ),
+        *(
+            (
+                "server.allowed_origins",
+                f'["https://ok.example", "{origin}"]',
+                f"server.allowed_origins: '{origin}': expected {ORIGIN_EXPECTED}",
+            )
+            for origin in (
+                "example.org",
+                "https://example.org/",
+                "https://Example.org",
+                "https://example.org:443",
+                "http://example.org:80",
+                "https://user@example.org",
+            )
+        ),
+        *(
+            (
+                "server.paths",
+                f'["/", "{path}"]',
+                (
+                    f"server.paths: '{path}': expected a path as in a URL: from its \"/\", without"
+                    " query and spaces"
+                ),
+            )
+            for path in ("up", "/up?x=1", "/up#x", "/a b", "/\u00e9", "//up", "/a/../b", "/a<b")
+        ),
+        (
+            "server.drain_timeout",
+            '"soon"',
+            f"server.drain_timeout: 'soon': expected {DURATION_EXPECTED}",
+        ),
+        (
+            "tls.certificate",
+            '"/x"',
+            "tls.key: None: expected the path of a file, beside tls.certificate: both or neither",
+        ),
+        (
+            "tls.key",
+            '"/x"',
+            "tls.certificate: None: expected the path of a file, beside tls.key: both or neither",
+        ),
+        ("timeouts.handshake", "0", "timeouts.handshake: 0.0: expected a duration above 0"),
+        ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),
+        ("timeouts.idle", "0.0", "timeouts.idle: 0.0: expected a duration above 0"),
+        ("timeouts.close", '"0ms"', "timeouts.close: 0.0: expected a duration above 0"),
+        (
+            "timeouts.idle",
+            "inf",
+            'timeouts.idle: inf: expected a duration such as 60, "500ms", "60s" or "2h"',
+        ),
+        (
+            "limits.max_file_size",
+            '"big"',
+            f"limits.max_file_size: 'big': expected {SIZE_EXPECTED}",
+        ),
+        ("chunks.min", "1023", "chunks.min: 1023: expected a size from 1KiB to 1GiB"),
+        ("chunks.min", '"2GiB"', "chunks.min: 2147483648: expected a size from 1KiB to 1GiB"),
+        ("chunks.max", "1024", "chunks.max: 1024: expected a size from chunks.min (64KiB) to 1GiB"),
+        (
+            "chunks.max_in_flight",
+            "0",
+            "chunks.max_in_flight: 0: expected an integer from 1 to 1024",
+        ),
+        (
+            "chunks.max_in_flight",
+            "1025",
+            "chunks.max_in_flight: 1025: expected an integer from 1 to 1024",
+        ),
+        ("storage.directory", '""', "storage.directory: '': expected the path of a directory"),
+        (
+            "storage.directory",
+            '"a\\u0000b"',
+            "storage.directory: 'a\\x00b': expected the path of a directory",
+        ),
+        (
+            "storage.on_conflict",
+            '"Rename"',
+            'storage.on_conflict: \'Rename\': expected one of "rename", "reject", "replace"',
+        ),
+        (
+            "storage.durability",
+            "true",
+            'storage.durability: True: expected one of "full", "none"',
+        ),
+        ("hash.required", "1", "hash.required: 1: expected true or false"),
+        ("hash.required", '"yes"', "hash.required: 'yes': expected true or false"),
+        (
+            "log.level",
+            '"loud"',
+            'log.level: \'loud\': expected one of "debug", "info", "warning", "error"',
+        ),
+        ("log.format", "5", 'log.format: 5: expected one of "auto", "console", "json"'),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
+    tmp_path: Path, key: str, value: str, line: str
+) -> None:
+    assert complaint(tmp_path, setting(key, value)) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("timeout = 0", "hooks.timeout: 0.0: expected a duration above 0"),
+        ("parallel = 0", "hooks.parallel: 0: expected an integer from 1 to 32"),
+        ("parallel = 33", "hooks.parallel: 33: expected an integer from 1 to 32"),
+        (
+            'stored = ["a"]\nsecret_file = "/x"',
+            "hooks.secret_file: '/x': expected no file, unless hooks.stored is a URL",
+        ),
+        (
+            'stored = "http://x/"\nsecret_file = ""',
+            "hooks.secret_file: '': expected the path of a file",
+        ),
+        ("store = []", "hooks.store: unknown key; the nearest known one is hooks.stored"),
+    ],
+)
+def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: str) -> None:
+    assert complaint(tmp_path, f"[hooks]\n{text}\n") == line
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "example.org:1"])
+def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: str) -> None:
+    text = f'[server]\nlisten = ["127.0.0.1:1", "{listen}"]\n'
+    assert complaint(tmp_path, text) == f"server.listen: {listen!r}: expected {EXPOSED}"
+    with pytest.raises(ConfigError, match=r"^--listen: .*auth\.mode"):
+        with_flags(Config(), (listen,), None)
+    for mode in ("none", "token"):
+        config = load(written(tmp_path, f'{text}[auth]\nmode = "{mode}"'))
+        assert with_flags(config, (listen,), None).auth.mode == (mode,)
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "unix:/run/x"]
+)
+def test_an_address_of_this_machine_alone_needs_none(tmp_path: Path, listen: str) -> None:
+    assert load(written(tmp_path, f'[server]\nlisten = ["{listen}"]')).auth.mode is None
+    assert with_flags(Config(), (listen,), None).auth.mode is None
+
+
+@pytest.mark.parametrize(
+    "mode", ['"no"', "[]", '["none", "token"]', '["token", "token"]', "true", '[["token"]]', '""']
+)
+def test_a_mode_that_is_none_is_refused(tmp_path: Path, mode: str) -> None:
+    assert complaint(tmp_path, f"[auth]\nmode = {mode}").endswith(f"expected {MODE_EXPECTED}")
+
+
+@pytest.mark.parametrize("missing", ["algorithm", "key_file", "audience"])
+def test_tickets_need_all_that_they_are_checked_with(tmp_path: Path, missing: str) -> None:
+    keys = {"algorithm": "ES256", "key_file": "/etc/key", "audience": "here"}
+    lines = [f'{key} = "{value}"' for key, value in keys.items() if key != missing]
+    text = '[auth]\nmode = "ticket"\n[auth.ticket]\n' + "\n".join(lines)
+    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: None: expected ")
+
+
+def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:
+    told = complaint(tmp_path, '[storage]\nlayout = "../{name}"')
+    assert told.startswith("storage.layout: '../{name}': expected a path that ends in")

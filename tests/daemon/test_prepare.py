@@ -1,0 +1,105 @@
+"""Preparation: what is made from a configuration, and how a file that is unusable is reported."""
+
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from attrs import evolve
+from helpers.certificates import make_certificate
+
+from galileod.auth.settings import Auth, Modes, TicketSettings
+from galileod.auth.tokens import make_token, write_tokens
+from galileod.config.model import Config, ConfigError
+from galileod.daemon.prepare import prepare
+from galileod.hooks.settings import Hooks
+from galileod.net.settings import Server, Tls
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A configuration that names a file of each kind."""
+    certificate = make_certificate(tmp_path)
+    for name in ("secret", "ticket"):
+        (tmp_path / name).write_text("x" * 40)
+        (tmp_path / name).chmod(0o600)
+    _, token = make_token("anna", datetime.now(UTC))
+    (tmp_path / "tokens").write_bytes(write_tokens([token]))
+    (tmp_path / "tokens").chmod(0o600)
+    return Config(
+        tls=Tls(str(certificate.chain), str(certificate.key)),
+        auth=Auth(
+            Modes(("token", "ticket")),
+            str(tmp_path / "tokens"),
+            TicketSettings("HS256", str(tmp_path / "ticket"), "here"),
+        ),
+        hooks=Hooks("https://example.org/", secret_file=str(tmp_path / "secret")),
+    )
+
+
+def test_everything_that_is_configured_is_made(config: Config) -> None:
+    prepared = prepare(config, "x.toml")
+    assert (prepared.config, prepared.source) == (config, "x.toml")
+    assert prepared.tls is not None
+    assert prepared.authenticator.tokens is not None
+    assert prepared.authenticator.ticket_key is not None
+    assert {"/", "/galileo.js"} <= prepared.static.keys()
+
+
+def test_what_is_not_configured_is_not_made() -> None:
+    prepared = prepare(Config(server=Server(page=False)), None)
+    assert prepared.tls is None
+    assert prepared.authenticator.is_open
+    assert not prepared.static
+
+
+def test_each_file_is_read_once(config: Config, tmp_path: Path) -> None:
+    opened, real = Counter[str](), os.open
+
+    def count(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        opened[path] += 1
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    with patch("os.open", count):
+        prepared = prepare(config, "x.toml")
+        assert prepared.authenticator.tokens
+        assert len(prepared.authenticator.tokens.read()) == 1, "the tokens are there already"
+    assert {name: opened[str(tmp_path / name)] for name in ("tokens", "ticket", "secret")} == {
+        "tokens": 1,
+        "ticket": 1,
+        "secret": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("auth.tokens_file", "tokens"),
+        ("auth.ticket.key_file", "ticket"),
+        ("hooks.secret_file", "secret"),
+        ("tls.certificate", "chain.pem"),
+        ("tls.key", "key.pem"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_its_key(
+    config: Config, tmp_path: Path, key: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError) as error:
+        prepare(config, "x.toml")
+    assert str(error.value).startswith(f"x.toml: {key}: {path}: ")
+
+
+def test_a_file_that_others_may_read_is_reported_with_the_mode_that_is_expected(
+    config: Config, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(ConfigError, match=r"hooks\.secret_file: .*0644.*expected 0640"):
+        prepare(config, "x.toml")
+    prepare(evolve(config, hooks=Hooks()), "x.toml")

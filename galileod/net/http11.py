@@ -89,7 +89,7 @@ class Response:
         return self.body if isinstance(self.body, str) else ""
 
 
-class Refused(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
+class Refused(Exception):  # noqa: N818  the fault is the peer's
     """A connection or a request is refused, with `response` if there is one.
 
     The text is the reason for the log.

@@ -68,7 +68,7 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
             ("galileod_connections", "Connections open now, this one too.", connections),
             (
                 "galileod_connections_limit",
-                "Connections past which clients are told 503.",
+                "Connections above which clients get status 503: server.max_connections.",
                 context.config.server.max_connections,
             ),
             (
@@ -107,7 +107,7 @@ async def _add_ledger(context: Context, now: list[Metric]) -> None:
     now.append(
         GaugeMetricFamily(
             "galileod_hook_deliveries_owed",
-            f"Stored files that the hook is still to be told of, counted up to {MOST_COUNTED:,}.",
+            f"Stored files not yet delivered to the hook, counted up to {MOST_COUNTED:,}.",
             owed,
         )
     )

@@ -134,7 +134,8 @@ async def test_a_bug_ends_its_connection_and_is_logged() -> None:
         async with controlled(defective) as host:
             assert await host.ask(RELOAD) == b""
             assert (await host.ask(b"POST /x HTTP/1.1\r\nHost: x\r\n\r\n")).split()[1] == b"404"
-    assert [line["event"] for line in logs] == ["connection.error", "connection.refused"]
+    # The first is logged once its connection is closed, which may be after the second.
+    assert sorted(line["event"] for line in logs) == ["connection.error", "connection.refused"]
 
 
 async def test_a_client_that_leaves_does_no_harm() -> None:

@@ -25,6 +25,7 @@ from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
 from galileod.storage.state import ledger_path
 
+from .control import reload
 from .token import token
 
 FAILED: Final = 1
@@ -132,6 +133,7 @@ def usage(path: str | None, as_json: bool) -> None:
 
 
 cli.add_command(token)
+cli.add_command(reload)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

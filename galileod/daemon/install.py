@@ -41,7 +41,8 @@ _KEPT: Final = (
     "/var/lib/galileod",
 )
 
-_EXEC_START: Final = re.compile(r"(?m)^ExecStart=\S+")
+_EXEC: Final = re.compile(r"(?m)^(ExecStart|ExecReload)=\S+")
+"""Where a unit names the program."""
 
 _UNSAFE: Final = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
 """Characters that the path of a program in a unit cannot contain, however it is quoted."""
@@ -66,12 +67,12 @@ def install(root: str, say: Say) -> None:
     if root == "/":
         _check_reachable(program)
     # Quoted because of spaces; % is special within quotes too (systemd.syntax(7)).
-    exec_start = f'ExecStart="{program.replace("%", "%%")}"'
+    quoted = f'"{program.replace("%", "%%")}"'
     foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
     if foreign:
         raise InstallError(f"{foreign[0]}: was not written by galileod: move it away first")
     for path, source in _files(root).items():
-        _write(path, _EXEC_START.sub(lambda _: exec_start, _shipped(source)))
+        _write(path, _EXEC.sub(lambda found: f"{found[1]}={quoted}", _shipped(source)))
         say(f"wrote {path}")
     if root == "/":
         _run("systemd-sysusers", "galileod.conf")  # makes the group of the configuration

@@ -1,4 +1,4 @@
-"""Listening sockets: passed by systemd or opened, after `server.listen`; removed at the end."""
+"""Listening sockets for `server.listen`: passed by systemd or opened, and removed at the end."""
 
 import os
 import socket
@@ -13,12 +13,13 @@ from attrs import field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.net.addresses import PROXY_PROTOCOL, Listen, TcpAddress, UnixAddress
+from galileod.net.unixsocket import short_path
 
 BACKLOG: Final = 1024
-"""Connections that the kernel holds until they are accepted; it may hold fewer (somaxconn)."""
+"""Connections that the kernel queues until they are accepted, or fewer (somaxconn)."""
 
 UNIX_MODE: Final = 0o660
-"""Who may connect to a unix socket: the daemon's user and group."""
+"""The mode of a unix socket: the daemon's user and group may connect."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -28,34 +29,34 @@ class ListenError(Exception):
 
 
 @frozen
-class Bound:
-    """One socket that we listen on; with `proxy_protocol` proxies connect, and say for whom."""
+class Listener:
+    """A listening socket; with `proxy_protocol` connections begin with a PROXY protocol header."""
 
-    listener: trio.SocketListener
+    socket: trio.SocketListener
     proxy_protocol: bool = False
 
     @property
     def name(self) -> str:
-        """Where it really listens, in the form of `server.listen`."""
+        """The address it is bound to, in the form of `server.listen`."""
         mark = PROXY_PROTOCOL if self.proxy_protocol else ""
-        return f"{_name_of(self.listener)}{mark}"
+        return f"{_name_of(self.socket)}{mark}"
 
 
 @frozen
 class Listeners:
-    """What we listen on: our own sockets, with the paths that they have, and those of systemd."""
+    """All listening sockets: those opened here, with the paths of unix sockets, and systemd's."""
 
-    own: list[Bound] = field(factory=list)
-    passed: list[Bound] = field(factory=list)
+    own: list[Listener] = field(factory=list)
+    passed: list[Listener] = field(factory=list)
     paths: list[str] = field(factory=list)
 
     @property
     def names(self) -> list[str]:
-        """Where they really listen, in the form of `server.listen`."""
-        return [door.name for door in (*self.passed, *self.own)]
+        """The addresses they are bound to, in the form of `server.listen`."""
+        return [listener.name for listener in (*self.passed, *self.own)]
 
     def remove(self) -> None:
-        """Remove our own unix sockets from the filesystem, so that nobody knocks in vain."""
+        """Remove the unix sockets opened here from the filesystem."""
         for path in self.paths:
             try:
                 os.unlink(path)
@@ -64,10 +65,10 @@ class Listeners:
 
 
 async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()) -> Listeners:
-    """Listen on all of `addresses`, or on none of them. Raises ListenError.
+    """Listen on all of `addresses`, or raise ListenError and listen on none.
 
-    `passed` are descriptors of sockets that systemd listens on. Each must be named by an address;
-    an address that names one is not opened again.
+    `passed` are descriptors of sockets that systemd listens on. Each must be one of `addresses`,
+    which is not opened again.
     """
     listeners = Listeners()
     adopted = [_adopt(descriptor) for descriptor in passed]
@@ -82,13 +83,13 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
         marked |= found if address.proxy_protocol else set()
         if not found:
             missing.append(address)
-    # Before any is opened: what systemd holds may be in the way of it, as 127.0.0.1 is of 0.0.0.0.
+    # Before any is opened: a socket of systemd may conflict with it, as 127.0.0.1 with 0.0.0.0.
     if unnamed := sorted(handed - named):
         raise ListenError(
             f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
             f" {', '.join(map(str, addresses))}"
         )
-    listeners.passed.extend(Bound(one, _name_of(one) in marked) for one in adopted)
+    listeners.passed.extend(Listener(one, _name_of(one) in marked) for one in adopted)
     for address in missing:
         try:
             with _translated(address):
@@ -111,49 +112,51 @@ async def _open(address: Listen, listeners: Listeners) -> None:
     match address:
         case TcpAddress(host, port, marked):
             opened = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-            listeners.own.extend(Bound(listener, marked) for listener in opened)
+            listeners.own.extend(Listener(listener, marked) for listener in opened)
         case UnixAddress(path, marked):
-            listeners.own.append(Bound(await _open_unix_listener(path), marked))
+            listeners.own.append(Listener(await open_unix_listener(path, UNIX_MODE), marked))
             listeners.paths.append(path)
 
 
 def _adopt(descriptor: int) -> trio.SocketListener:
-    """The listener of a socket that systemd passed. Raises ListenError if it is none."""
+    """The listener for a socket that systemd passed. Raises ListenError if it does not listen."""
     try:
-        os.set_inheritable(descriptor, False)  # children shall not have it
+        os.set_inheritable(descriptor, False)  # not for child processes
         passed = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
         listener = trio.SocketListener(passed)
     except (OSError, ValueError) as error:
         raise ListenError(
-            f"systemd passed descriptor {descriptor}, which is no listening stream socket"
+            f"systemd passed descriptor {descriptor}, which is not a listening stream socket"
             f" (ListenStream=, Accept=no): {error}"
         ) from error
     if passed.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
         raise ListenError(
             f"systemd passed descriptor {descriptor}, whose address family {int(passed.family)}"
-            " server.listen has no form for"
+            " is not supported"
         )
     return listener
 
 
 async def _names_of(address: Listen) -> set[str]:
-    """How a socket bound to `address` may be named: a host may have several addresses."""
+    """The names that a socket bound to `address` can have: a host may have several addresses."""
     if isinstance(address, UnixAddress):
         return {str(UnixAddress(address.path))}
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
 
 
-async def _open_unix_listener(path: str) -> trio.SocketListener:
-    _remove_stale(path)
+async def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
+    """Listen on a unix socket, and replace one that a killed daemon left. Raises OSError."""
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Nobody may connect before the mode is right.
-        before = os.umask(0o777 & ~UNIX_MODE)
-        try:
-            await listening.bind(path)
-        finally:
-            os.umask(before)
+        with short_path(path) as short:
+            _remove_stale(short)
+            # The umask sets the mode from the start: nobody else can connect in between.
+            before = os.umask(0o777 & ~mode)
+            try:
+                await listening.bind(short)
+            finally:
+                os.umask(before)
         listening.listen(BACKLOG)
     except BaseException:
         listening.close()
@@ -162,10 +165,10 @@ async def _open_unix_listener(path: str) -> trio.SocketListener:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that a daemon left behind when it was killed; one in use stays."""
+    """Remove a socket that a killed daemon left; one that a process listens on stays."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind will say what is wrong
+            return  # bind raises the error
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -175,11 +178,11 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
         except BlockingIOError:
-            pass  # somebody listens, and more wait for him than the kernel holds
+            pass  # a process listens, and its queue is full
 
 
 def _name_of(listener: trio.SocketListener) -> str:
     address = listener.socket.getsockname()
     if isinstance(address, bytes):
-        return f"unix:@{os.fsdecode(address[1:])}"  # an abstract one, which no address names
+        return f"unix:@{os.fsdecode(address[1:])}"  # abstract; server.listen cannot name it
     return str(TcpAddress(*address[:2]) if isinstance(address, tuple) else UnixAddress(address))

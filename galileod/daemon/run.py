@@ -20,6 +20,7 @@ from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
+from galileod.server.control import ControlServer, control_routes
 from galileod.storage.base import StorageError, Store
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
@@ -28,6 +29,7 @@ from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
 from .accept import accept_connections
+from .control import serve_control_socket
 from .listeners import ListenError, Listeners, open_listeners
 from .open_files import fit_open_files
 from .prepare import Prepared
@@ -61,22 +63,25 @@ async def run(prepared: Prepared, read: Read) -> None:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
         store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
-        ledger_file = ledger_path(prepared.config.storage.directory)
+        directory = prepared.config.storage.directory
+        ledger_file = ledger_path(directory)
         ledger = resources.enter_context(closing(_open_ledger(ledger_file)))
         _reconcile(ledger, store, ledger_file)
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
+        control_server = ControlServer(context, control_routes(reloader.reload))
         listeners = await _open_listeners(prepared, manager)
-        _log.info(
-            "server.started",
-            listen=listeners.names,
-            version=__version__,
-            config=prepared.source,
-            directory=store.location,
-        )
-        manager.notify("READY=1")
         async with trio.open_nursery() as control:
+            await control.start(serve_control_socket, directory, control_server.serve)
+            _log.info(
+                "server.started",
+                listen=listeners.names,
+                version=__version__,
+                config=prepared.source,
+                directory=store.location,
+            )
+            manager.notify("READY=1")
             control.start_soon(reload_on_signals, hangups, reloader)
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)

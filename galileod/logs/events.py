@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "server.file_limit": Category.FAILURE,
     "server.leftover": Category.FAILURE,
     "systemd.unreachable": Category.FAILURE,
+    "control.unavailable": Category.FAILURE,
     "config.reloaded": Category.ORDINARY,
     "config.rejected": Category.FAILURE,
     "config.restart_needed": Category.FAILURE,

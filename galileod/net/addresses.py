@@ -1,4 +1,4 @@
-"""Where to listen, and who is calling: socket addresses as text and back."""
+"""Socket addresses and networks, parsed from strings and written as strings."""
 
 import ipaddress
 import os
@@ -9,28 +9,28 @@ from typing import Final
 from attrs import frozen
 
 PROXY_PROTOCOL: Final = " proxy_protocol"
-"""Behind an address to listen on: there each connection begins with a PROXY protocol header."""
+"""The suffix of an address on which each connection begins with a PROXY protocol header."""
 
 ADDRESS_EXPECTED: Final = (
-    '"host:port", "[v6 address]:port" or "unix:/path", perhaps with " proxy_protocol" behind it'
+    '"host:port", "[v6 address]:port" or "unix:/path", optionally followed by " proxy_protocol"'
 )
 
 NETWORK_EXPECTED: Final = 'a network such as "10.0.0.0/8" or "::1"'
 
 MAX_UNIX_PATH: Final = 107
-"""Bytes in the path of a unix socket (unix(7))."""
+"""The longest path of a unix socket, in bytes (unix(7))."""
 
 UNIX_PEER: Final = "unix"
-"""The name of any peer on a unix socket: it has no address."""
+"""The name and the network of every peer on a unix socket: such a peer has no address."""
 
 _TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
 
 
 @frozen
 class TcpAddress:
-    """A TCP host (name or address) and port; port 0 takes a free one.
+    """A TCP host (name or address) and port; port 0 means any free port.
 
-    With `proxy_protocol` proxies connect there, and say for whom.
+    With `proxy_protocol` each connection begins with a PROXY protocol header.
     """
 
     host: str
@@ -59,7 +59,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_address(text: object) -> Listen:
-    """Raises ValueError for what is no address; the text says what is expected."""
+    """Parse an address to listen on. Raises ValueError; the text says what is expected."""
     if isinstance(text, str):
         name = text.removesuffix(PROXY_PROTOCOL)
         marked = name != text
@@ -82,12 +82,12 @@ def _is_v6(host: str) -> bool:
 
 
 def parse_network(text: object) -> Network:
-    """Raises ValueError for what is no CIDR; the text says what is expected."""
+    """Parse a network in CIDR notation. Raises ValueError; the text says what is expected."""
     try:
-        if isinstance(text, str):  # a number would be taken for an address, too
+        if isinstance(text, str):  # the library would take an integer, too
             return ipaddress.ip_network(text)
     except ValueError:
-        pass  # with a better sentence below
+        pass  # raised below, with a text that says what is expected
     raise ValueError(NETWORK_EXPECTED)
 
 
@@ -98,9 +98,9 @@ def is_trusted(host: str, trusted: Collection[Network]) -> bool:
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` is, without a zone, or None where it is a name or nothing of either.
+    """`host` as an address without its zone, or None if it is not an address.
 
-    An IPv4 address in an IPv6 one (::ffff:192.0.2.7) is the former.
+    An IPv4-mapped IPv6 address (::ffff:192.0.2.7) gives the IPv4 address.
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -112,21 +112,13 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def unmapped(host: str) -> str:
-    """The IPv4 address that a socket for both families calls ::ffff:a.b.c.d; others as they are."""
+    """The IPv4 address of an IPv4-mapped IPv6 address (::ffff:a.b.c.d); others unchanged."""
     address = address_of(host)
     return str(address) if isinstance(address, ipaddress.IPv4Address) else host
 
 
-def network_of_peer(name: str) -> str:
-    """What counts as one client, of a peer as the log calls it: with a port, without, or unix."""
-    if name.startswith("["):
-        return network_of(name[1:].partition("]")[0])
-    host, _, port = name.partition(":")
-    return network_of(name if ":" in port else host)
-
-
 def network_of(host: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 address is in."""
+    """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     address = address_of(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, 64), strict=False))
@@ -134,7 +126,7 @@ def network_of(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`, an address or a name."""
+    """Whether `host`, an address or a name, can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host.partition("%")[0]).is_loopback
     except ValueError:

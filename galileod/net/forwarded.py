@@ -1,4 +1,4 @@
-"""What the proxies before a request say of it: for whom it is, and how that client saw us."""
+"""The client of a request that came through proxies, by X-Forwarded-* and Forwarded (RFC 7239)."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,27 +13,29 @@ _ELEMENT: Final = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PAIR: Final = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*")+')
 _UNESCAPE: Final = re.compile(r"\\(.)")
 _NODE: Final = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+)(?::\d+)?", re.ASCII)
-"""Parts of RFC 7239, section 4: values may be quoted, with commas and semicolons in them."""
+"""The grammar of RFC 7239, section 4: a quoted value may contain commas and semicolons."""
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
-"""Some proxies tell the scheme of the upload's URL; an Origin has that of the page's."""
+"""Some proxies send the scheme of the WebSocket URL; an Origin header has that of the page."""
 
 
 @frozen
-class Told:
-    """What a request's proxies say. `scheme` and `host` are as the client saw them, if told."""
+class Forwarded:
+    """What proxies state: the client's address, and the scheme and host of the URL it requested."""
 
     client: str
     scheme: str | None
     host: str | None
 
 
-def told_by(peer: str, headers: Mapping[str, str], trusted: Collection[Network]) -> Told:
-    """What the headers of a request say that a trusted `peer` passed on.
+def read_forwarded(
+    peer: str, headers: Mapping[str, str], trusted: Collection[Network]
+) -> Forwarded:
+    """Read the headers of a request that the trusted proxy `peer` passed on.
 
-    X-Forwarded-For, -Proto and -Host are read, and Forwarded (RFC 7239). A proxy that knows only
-    one kind may pass on what a client claims in the other: where both tell something, they must
-    tell the same. Raises ValueError where they do not, or cannot be read; the text is a sentence.
+    Both kinds of headers are read. A proxy that writes one kind may pass on what a client put into
+    the other, so where both state a value, the values must be equal. Raises ValueError if they are
+    not, or if Forwarded is malformed; the text is a sentence.
     """
     by_x = by_forwarded = None
     scheme = host = None
@@ -46,7 +48,7 @@ def told_by(peer: str, headers: Mapping[str, str], trusted: Collection[Network])
         if read:
             outermost = elements[-read]
             scheme, host = outermost.get("proto"), outermost.get("host")
-    return Told(
+    return Forwarded(
         _agreed("client", by_x, by_forwarded) or peer,
         _agreed("scheme", _scheme(_last(headers, "x-forwarded-proto")), _scheme(scheme)),
         _agreed("host", _last(headers, "x-forwarded-host"), host),
@@ -54,10 +56,10 @@ def told_by(peer: str, headers: Mapping[str, str], trusted: Collection[Network])
 
 
 def read_hops(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> tuple[str, int]:
-    """Who is behind `peer`, and how many of `hops` were read for it: from the right, while trusted.
+    """The client behind `peer`, and how many of `hops` were read, from the right.
 
-    The first hop that is not trusted is the client; what stands left of it is only its word. An
-    entry that is no address ends the reading, at the hop that passed it on.
+    The first hop that is not a trusted proxy is the client; the hops left of it are only claims of
+    that client. At an entry that is not an address the hop that passed it on is the client.
     """
     client, read = peer, 0
     while read < len(hops) and is_trusted(client, trusted):
@@ -70,13 +72,12 @@ def read_hops(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> t
 
 
 def forwarded_elements(forwarded: str) -> list[dict[str, str]]:
-    """The elements of a Forwarded header, in its order, each with its values by their names.
+    """The elements of a Forwarded header in order, each as its values by name.
 
-    Raises ValueError where a quotation does not end: what stands behind it cannot be told from what
-    it quotes.
+    Raises ValueError for a quoted string without its end: the rest would be ambiguous.
     """
     if not _QUOTED.fullmatch(forwarded):
-        raise ValueError("A quotation in the Forwarded header does not end.")
+        raise ValueError("The Forwarded header has an unterminated quoted string.")
     elements = []
     for element in _ELEMENT.findall(forwarded):
         values: dict[str, str] = {}
@@ -95,7 +96,7 @@ def _without_port(node: str) -> str:
 
 
 def _last(headers: Mapping[str, str], name: str) -> str | None:
-    """The last value of a header: the nearest proxy's."""
+    """The last value of a header, which the nearest proxy wrote."""
     return headers.get(name, "").rpartition(",")[2].strip() or None
 
 

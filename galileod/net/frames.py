@@ -96,10 +96,10 @@ class FrameSplitter:
 
     def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
         self.budget = budget
-        self._part_size = part_size
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()
         self._unmask = unmask
+        self._part_size = part_size
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""

@@ -1,7 +1,7 @@
-"""The PROXY protocol, version 2: which client a connection is for, told ahead of its first byte.
+"""The PROXY protocol, version 2: a header before the first byte, with the client's address.
 
-Source: the PROXY protocol, section 2.2. Ours, since it is forty lines; the package for it on PyPI
-lets short headers through as errors of another kind.
+Source: the PROXY protocol, section 2.2. Written here, since it takes forty lines, and the package
+on PyPI raises other exceptions for headers that are too short.
 """
 
 import ipaddress
@@ -12,10 +12,10 @@ from .addresses import TcpAddress
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 HEAD: Final = 16
-"""Bytes up to and with the length of what follows."""
+"""Bytes of the fixed part; its last two are the length of the rest."""
 
 MAX_LENGTH: Final = 4096
-"""Bytes that may follow: the addresses, and what else a proxy wants to say."""
+"""The longest rest that is accepted, in bytes: addresses, and TLVs, which are not read."""
 
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0, 1
@@ -24,15 +24,15 @@ _ADDRESS_BYTES: Final = {_INET: 4, _INET6: 16}
 
 
 class ProxyHeaderError(Exception):
-    """What came first is no header of the PROXY protocol, version 2; the text says why."""
+    """There is no valid PROXY protocol header (version 2); the text says why."""
 
 
 def length_of(head: bytes) -> int:
-    """How many bytes follow the first HEAD bytes of a header. Raises ProxyHeaderError."""
+    """The length in bytes of what follows the fixed part `head`. Raises ProxyHeaderError."""
     if head[: len(SIGNATURE)] != SIGNATURE:
         raise ProxyHeaderError("a PROXY protocol header (version 2) was expected")
     if head[12] >> 4 != _VERSION:
-        raise ProxyHeaderError(f"version {head[12] >> 4} of the PROXY protocol is not spoken")
+        raise ProxyHeaderError(f"version {head[12] >> 4} of the PROXY protocol is not supported")
     (length,) = struct.unpack("!H", head[14:HEAD])
     if length > MAX_LENGTH:
         raise ProxyHeaderError(f"the PROXY protocol header has {length} bytes")
@@ -40,19 +40,19 @@ def length_of(head: bytes) -> int:
 
 
 def client_of(head: bytes, rest: bytes) -> TcpAddress | None:
-    """Who connects through the proxy; None where the proxy itself does, or does not say.
+    """The address of the client; None if the proxy connects on its own behalf, or states none.
 
-    `head` has gone through `length_of`, and `rest` is as long as it says. Raises ProxyHeaderError.
+    `head` was accepted by `length_of`, and `rest` has that length. Raises ProxyHeaderError.
     """
     command, family = head[12] & 0xF, head[13]
     if command == _LOCAL:
         return None
     if command != _PROXY:
-        raise ProxyHeaderError(f"the PROXY protocol has no command {command}")
+        raise ProxyHeaderError(f"unknown command {command} in the PROXY protocol header")
     size = _ADDRESS_BYTES.get(family)
     if size is None:
-        return None  # another family of addresses: the specification says to go on without
+        return None  # another address family, which the specification says to ignore
     if len(rest) < 2 * size + 4:
-        raise ProxyHeaderError("the PROXY protocol header ends within its addresses")
+        raise ProxyHeaderError("the PROXY protocol header is too short for its addresses")
     (port,) = struct.unpack("!H", rest[2 * size : 2 * size + 2])
     return TcpAddress(str(ipaddress.ip_address(rest[:size])), int(port))

@@ -1,39 +1,35 @@
-"""TLS on TCP listeners: contexts from PEM files, and a stream that can be half-closed."""
+"""TLS on TCP listeners: the server's context from PEM files, and a stream with half-close."""
 
 import ssl
 from typing import Final
 
 import trio
 
-from . import http11
+from .http11 import Refused, RequestAbandoned, Response
 from .settings import Tls
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: with forward secrecy and authenticated encryption (RFC 9325); TLS 1.3 has its own."""
+"""Cipher suites of TLS 1.2, all with forward secrecy and AEAD (RFC 9325); TLS 1.3 has its own."""
 
 READ: Final = 64 * 1024
-"""Bytes of the socket read at a time; so many are held undeciphered at the most."""
+"""Bytes read from the socket at a time, and the limit of what is held before it is decrypted."""
 
 _PLAIN_TEXT: Final = "HTTP_REQUEST"
-"""How OpenSSL calls it when HTTP is spoken where TLS should be."""
+"""OpenSSL's reason for a peer that sends plain HTTP."""
 
 
 class CertificateError(Exception):
-    """A certificate or key cannot be used; the text names the key and the file, and says why."""
+    """A certificate or private key cannot be used; the text has the setting, the file and why."""
 
 
-class HandshakeError(Exception):
-    """No TLS comes about; the text says why, and a peer that has no TLS gets `response`."""
-
-    def __init__(self, reason: str, response: http11.Response | None = None) -> None:
-        super().__init__(reason)
-        self.response = response
+class HandshakeError(Refused):
+    """The TLS handshake failed; the text says why. A peer that sent plain HTTP gets `response`."""
 
 
 def load_context(settings: Tls) -> ssl.SSLContext | None:
-    """The context of a server with the chain and key of `settings`, or None where it has none.
+    """The TLS context of the server; None if `settings` name no certificate.
 
-    Reads the files, and raises CertificateError where they are of no use.
+    Reads the files. Raises CertificateError if they cannot be used.
     """
     certificate, key = settings.certificate, settings.key
     if certificate is None or key is None:
@@ -46,12 +42,12 @@ def load_context(settings: Tls) -> ssl.SSLContext | None:
     for name, path in (("certificate", certificate), ("key", key)):
         try:
             with open(path, "rb"):
-                pass  # OpenSSL does not say which of the two it could not read
+                pass  # OpenSSL does not say which of the two files it could not read
         except OSError as error:
             reason = f"tls.{name}: {path}: cannot be read: {error.strerror}"
             raise CertificateError(reason) from None
     try:
-        # Without a password an encrypted key would make OpenSSL ask at the terminal.
+        # Without a callback OpenSSL would ask at the terminal for the password of an encrypted key.
         context.load_cert_chain(certificate, key, password=_no_password)
     except _EncryptedKeyError:
         reason = f"tls.key: {key}: is encrypted: expected a key without a password"
@@ -64,13 +60,13 @@ def load_context(settings: Tls) -> ssl.SSLContext | None:
             f" and their key in {key}"
         ) from None
     except OSError as error:
-        # Between the two reads one of them went away, or is a directory.
+        # A file is a directory, or was removed after it was opened above.
         raise CertificateError(f"tls.certificate: {certificate}: {error.strerror}") from None
     return context
 
 
 class TlsStream(trio.abc.HalfCloseableStream):
-    """TLS over a socket, from the server's side. The handshake is done by `accept_tls`."""
+    """The server's side of TLS over a socket. `accept_tls` makes one, with the handshake done."""
 
     def __init__(self, socket: trio.abc.HalfCloseableStream, context: ssl.SSLContext) -> None:
         self._socket = socket
@@ -86,18 +82,18 @@ class TlsStream(trio.abc.HalfCloseableStream):
         await self.tls.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What the peer says; after our end only whether it still says anything, undeciphered."""
+        """Decrypted bytes; after `send_eof` undecrypted ones, up to the end of the stream."""
         if self._ended:
             return bytes(await self._socket.receive_some(max_bytes))
         try:
             return bytes(await self.tls.receive_some(max_bytes))
         except trio.BrokenResourceError as error:
             if isinstance(error.__cause__, ssl.SSLEOFError):
-                return b""  # an end without the goodbye of TLS; WebSocket has its own
+                return b""  # an end without close_notify; WebSocket detects a truncation by itself
             raise
 
     async def send_eof(self) -> None:
-        """Say the goodbye of TLS, and half-close the socket."""
+        """Send close_notify, and half-close the socket."""
         self._ended = True
         await self.tls.aclose()
 
@@ -109,32 +105,30 @@ class TlsStream(trio.abc.HalfCloseableStream):
 async def accept_tls(
     socket: trio.abc.HalfCloseableStream, context: ssl.SSLContext, timeout: float
 ) -> TlsStream:
-    """Do the handshake, within `timeout` seconds.
+    """Do the TLS handshake within `timeout` seconds.
 
-    Raises HandshakeError, with an answer in plain HTTP for whoever speaks that, and
-    RequestAbandoned where the peer went away.
+    Raises HandshakeError, and RequestAbandoned if the peer closed the connection.
     """
     stream = TlsStream(socket, context)
     try:
         with trio.fail_after(timeout):
             await stream.tls.do_handshake()
     except trio.TooSlowError:
-        raise HandshakeError("the TLS handshake was not done in time") from None
+        raise HandshakeError(None, "the TLS handshake was not done in time") from None
     except trio.BrokenResourceError as error:
         cause = error.__cause__
         if not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLEOFError):
-            raise http11.RequestAbandoned("the peer left within the TLS handshake") from None
-        reason = cause.reason or "it is none"
-        if reason == _PLAIN_TEXT:
-            told = http11.Response(400, "This port speaks TLS: https and wss.")
-            raise HandshakeError(told.text, told) from None
-        said = reason.replace("_", " ").lower()
-        raise HandshakeError(f"no TLS came about: {said}") from None
+            raise RequestAbandoned("the peer left within the TLS handshake") from None
+        if cause.reason == _PLAIN_TEXT:
+            response = Response(400, "This port speaks TLS: https and wss.")
+            raise HandshakeError(response) from None
+        reason = (cause.reason or "not TLS").replace("_", " ").lower()
+        raise HandshakeError(None, f"the TLS handshake failed: {reason}") from None
     return stream
 
 
 class _OpenEnded(trio.abc.Stream):
-    """A socket whose closing is a half-close: what the peer still sends is read before the end."""
+    """A socket whose `aclose` is a half-close, so that what the peer still sends can be read."""
 
     def __init__(self, socket: trio.abc.HalfCloseableStream) -> None:
         self._socket = socket

@@ -116,5 +116,6 @@ class UploadSender:
             raise LocalProtocolError(f"{event.name} is not allowed in the state {self.state.name}")
         raise RemoteProtocolError(
             FaultCode.BAD_MESSAGE,
-            f"The server sent {event.name.lower()}, which is not allowed in the state {self.state.name}.",
+            f"The server sent {event.name.lower()}, which is not allowed"
+            f" in the state {self.state.name}.",
         )

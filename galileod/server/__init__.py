@@ -1,1 +1,4 @@
-"""One connection: handshake, routing, authorization, responses. Knows nothing of files on disk."""
+"""One connection: limits, handshake, routing, authorisation, responses.
+
+Uploads are served by `uploads`; the files that are stored, and the ledger, are not known here.
+"""

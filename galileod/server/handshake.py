@@ -1,4 +1,4 @@
-"""The way in, ahead of the first request: who calls, whom a proxy announces, and TLS."""
+"""What precedes the first request of a connection: a PROXY protocol header, and TLS."""
 
 import ssl
 from collections.abc import Collection
@@ -15,9 +15,9 @@ from galileod.net.tls import accept_tls
 
 @define
 class Incoming:
-    """A connection that comes in: what is spoken on, by whom, and until when all of it may take.
+    """A connection before its request. `deadline` is for all steps up to the whole request head.
 
-    `scheme` is that of URLs for which one speaks so.
+    `scheme` is that of the URLs that clients connect by.
     """
 
     stream: trio.abc.HalfCloseableStream
@@ -26,20 +26,20 @@ class Incoming:
     scheme: str = "http"
 
     @property
-    def left(self) -> float:
-        """Seconds that are left."""
+    def seconds_left(self) -> float:
+        """Seconds until the deadline."""
         return max(0.0, self.deadline - trio.current_time())
 
-    async def hear_proxy(self, trusted: Collection[Network]) -> None:
-        """Let the proxy that connected say for whom; that one is the peer from then on.
+    async def read_proxy_header(self, trusted: Collection[Network]) -> None:
+        """Read a PROXY protocol header; the client that it names is the peer from then on.
 
-        Whoever may connect to a unix socket that is marked is trusted. Not one byte behind the
-        header is read. Raises ProxyHeaderError, RequestAbandoned.
+        Every peer on a unix socket is trusted. No byte after the header is read. Raises
+        ProxyHeaderError, RequestAbandoned.
         """
-        if self.peer.network is not None and not is_trusted(self.peer.user, trusted):
+        if not self.peer.is_local and not is_trusted(self.peer.user, trusted):
             raise ProxyHeaderError("the peer is not in server.trusted_proxies")
         try:
-            with trio.fail_after(self.left):
+            with trio.fail_after(self.seconds_left):
                 head = await self._read(HEAD)
                 rest = await self._read(length_of(head))
         except trio.TooSlowError:
@@ -49,9 +49,12 @@ class Incoming:
         if (client := client_of(head, rest)) is not None:
             self.peer = Peer.at(client)
 
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on. Raises HandshakeError, RequestAbandoned."""
-        self.stream = await accept_tls(self.stream, context, self.left)
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Do the TLS handshake; `stream` is encrypted from then on.
+
+        Raises HandshakeError, RequestAbandoned.
+        """
+        self.stream = await accept_tls(self.stream, context, self.seconds_left)
         self.scheme = "https"
 
     async def _read(self, length: int) -> bytes:

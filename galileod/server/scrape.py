@@ -1,6 +1,6 @@
-"""`GET /metrics`: what was counted, and how things stand now, as Prometheus reads it."""
+"""`GET /metrics`: counters since the start and gauges of now, in the formats of Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import trio
@@ -15,13 +15,15 @@ from galileod.net.http11 import Response
 from galileod.storage.base import StorageError
 from galileod.uploads.context import Context
 
+from .exchange import Exchange
+
 DISK_SECONDS: Final = 5.0
-"""How long disk and ledger may take to say how they stand; half of Prometheus's usual patience."""
+"""Time limit for the values of disk and ledger: half of Prometheus's default scrape_timeout."""
 
 
 @frozen
 class _Scrape(Collector):
-    """What one answer shows: what is `counted`, and how things stand `now`."""
+    """The metrics of one response: `counted` since the start, and gauges of `now`."""
 
     counted: Collector
     now: Iterable[Metric]
@@ -31,19 +33,22 @@ class _Scrape(Collector):
         yield from self.now
 
 
-async def scrape(context: Context, connections: int, accept: str) -> Response:
-    """The answer to a request whose Accept header is `accept`; `connections` are open now.
+async def answer_metrics(
+    context: Context, connections: Callable[[], int], exchange: Exchange
+) -> Response:
+    """All metrics, in the format that the Accept header asks for.
 
-    What the disk does not tell within DISK_SECONDS is left out.
+    Values that disk and ledger do not give within DISK_SECONDS are left out.
     """
-    now = _in_memory(context, connections)
+    now = _in_memory(context, connections())
+    accept = exchange.request.headers.get("accept", "")
     with trio.move_on_after(DISK_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_add_disk, context, now)
             nursery.start_soon(_add_ledger, context, now)
     try:
         encode, kind = choose_encoder(accept)
-    except TypeError:  # the library compares a version that is no number with one that is
+    except TypeError:  # the library compares a version that is not a number with one that is
         encode, kind = choose_encoder("")
     text = encode(_Scrape(context.metrics.registry, now)).decode()
     return Response(200, text, {"Content-Type": kind})
@@ -80,7 +85,7 @@ async def _add_disk(context: Context, now: list[Metric]) -> None:
     try:
         free = await context.store.free()
     except StorageError:
-        return  # left out; uploads that meet the same say so in the log
+        return  # left out; an upload that meets the same error logs it
     if free is None:
         return
     now += [
@@ -98,7 +103,7 @@ async def _add_ledger(context: Context, now: list[Metric]) -> None:
         held = await context.ledger.total()
         owed = await context.ledger.outbox.count()
     except LedgerError:
-        return  # left out; uploads that meet the same say so in the log
+        return  # left out; an upload that meets the same error logs it
     now.append(
         GaugeMetricFamily(
             "galileod_hook_deliveries_owed",

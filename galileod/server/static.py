@@ -1,15 +1,18 @@
-"""The page and the browser client as files over HTTP: read once, at the start, from `web/`."""
+"""The page and the JavaScript client over HTTP: files of `web/`, read once and kept in memory."""
 
 import hashlib
 from collections.abc import Mapping
 from functools import cache
 from html import escape
+from http import HTTPStatus
 from importlib.resources import files
 from string import Template
 from typing import Final
 
 from galileod.config.model import Config
-from galileod.net.http11 import Response
+from galileod.net.http11 import Request, Response
+
+from .exchange import Exchange
 
 SCRIPT: Final = "text/javascript; charset=utf-8"
 STYLE: Final = "text/css; charset=utf-8"
@@ -33,7 +36,7 @@ _CLIENT_PARTS: Final = (
 )
 
 _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    # path: its type, and the files that it is joined from
+    # path: media type, and the files that are joined
     "/galileo.js": (SCRIPT, ("client/module.head.js", *_CLIENT_PARTS, "client/module.tail.js")),
     "/galileo_send.js": (
         SCRIPT,
@@ -58,7 +61,7 @@ _PAGE_SCRIPTS: Final = (
 )
 
 _PAGE: Final[Mapping[str, tuple[str, str]]] = {
-    # path: its type, and its file
+    # path: media type, and file
     "/": (HTML, "index.html"),
     "/page.css": (STYLE, "page.css"),
     "/icon.svg": (IMAGE, "icon.svg"),
@@ -66,16 +69,16 @@ _PAGE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 _REVALIDATED: Final = {
-    # Asked for anew each time, and sent only when it has changed.
+    # Browsers revalidate at each use, and get the file again only if it has changed.
     "Cache-Control": "no-cache",
 }
 
 _CLIENT_HEADERS: Final = {
     **_REVALIDATED,
-    # Pages of other origins may include the client; whether they may upload is asked elsewhere.
+    # Pages of any origin may include the client; server.allowed_origins decides on their uploads.
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    # For the worker, which takes its policy from its own answer: it compiles the hash functions.
+    # For the worker, whose policy is that of its own response: it compiles the hash functions.
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'",
 }
 
@@ -83,8 +86,8 @@ _PAGE_HEADERS: Final = {
     **_REVALIDATED,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    # In connect-src, 'self' covers the WebSocket of the same host and port (CSP, level 3). The
-    # page compiles the hash functions for small files itself.
+    # In connect-src, 'self' includes the WebSocket of the same host and port (CSP, level 3). The
+    # page itself compiles the hash functions for small files.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
         "img-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
@@ -94,9 +97,9 @@ _PAGE_HEADERS: Final = {
 
 
 def load_static(config: Config) -> Mapping[str, Response]:
-    """What there is, by path; the page says the limits of `config`.
+    """The responses by path; the page has some values of `config` in it.
 
-    Nothing with `server.page = false`. Blocks the first time; meant for the start.
+    Empty with `server.page = false`. Reads the files at the first call, which blocks.
     """
     if not config.server.page:
         return {}
@@ -113,6 +116,24 @@ def load_static(config: Config) -> Mapping[str, Response]:
             text = Template(text).substitute(escaped)
         site[path] = _file(kind, text, _PAGE_HEADERS)
     return site
+
+
+async def answer_static(file: Response, exchange: Exchange) -> Response:
+    """The file, or 304 if the browser has it (RFC 9110, section 13.1.2)."""
+    return _not_modified(file) if _is_cached(exchange.request, file) else file
+
+
+def _is_cached(request: Request, file: Response) -> bool:
+    tags = request.headers.get("if-none-match", "").split(",")
+    return not {tag.strip().removeprefix("W/") for tag in tags}.isdisjoint(
+        {file.headers["ETag"], "*"}
+    )
+
+
+def _not_modified(file: Response) -> Response:
+    kept = ("ETag", "Cache-Control", "Access-Control-Allow-Origin")
+    headers = {name: file.headers[name] for name in kept if name in file.headers}
+    return Response(HTTPStatus.NOT_MODIFIED, "", headers)
 
 
 @cache

@@ -5,8 +5,18 @@ from typing import Final
 
 STATE_DIRECTORY: Final = ".galileod"
 _LEDGER_FILE: Final = "ledger.sqlite3"
+_CONTROL_SOCKET: Final = "control.sock"
 
 
 def ledger_path(directory: str) -> str:
     """The absolute path of the ledger for the store in `directory`."""
-    return os.path.join(os.path.abspath(directory), STATE_DIRECTORY, _LEDGER_FILE)
+    return _below(directory, _LEDGER_FILE)
+
+
+def control_path(directory: str) -> str:
+    """The absolute path of the control socket of the daemon that stores into `directory`."""
+    return _below(directory, _CONTROL_SOCKET)
+
+
+def _below(directory: str, name: str) -> str:
+    return os.path.join(os.path.abspath(directory), STATE_DIRECTORY, name)

@@ -7,6 +7,7 @@ import trio
 from attrs import Factory, define, field
 from structlog.typing import FilteringBoundLogger
 
+from galileod.auth.check import check_credential
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.config.model import Config
 from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
@@ -72,13 +73,10 @@ class Connection:
             raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
         try:
             with interruptible(self.context.shutdown.no_new_uploads):
-                # A peer on a unix socket has no network; its name is "unix".
-                return await authenticator.check(
-                    metadata.token, self.peer.network or self.peer.name
+                return await check_credential(
+                    authenticator, metadata.token, self.peer.network, self.context.metrics, log
                 )
-        except Unauthorized as refused:
-            self.context.metrics.credentials_refused.inc()
-            log.warning("credentials.refused", reason=refused.why)
+        except Unauthorized:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
     async def receive(

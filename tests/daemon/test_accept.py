@@ -74,7 +74,7 @@ async def keeping(listeners: Listeners) -> AsyncIterator[Context]:
 async def test_our_own_doors_stay_open_until_those_from_before_have_left(tmp_path: Path) -> None:
     path = str(tmp_path / "own.sock")
     listeners = await open_listeners([LOCAL, UnixAddress(path)])
-    address = listeners.own[0].listener.socket.getsockname()
+    address = listeners.own[0].socket.socket.getsockname()
     async with keeping(listeners) as context:
         guest = await enter(address)
         context.shutdown.no_new_uploads.fire()
@@ -94,7 +94,7 @@ async def test_whoever_is_let_in_is_told_what_his_door_is_marked_with() -> None:
         listeners = await open_listeners([LOCAL, marked], [socket.dup(passed.fileno())])
         names = {door.name for door in (*listeners.own, *listeners.passed)}
         assert str(marked) in names
-        addresses = [door.listener.socket.getsockname() for door in listeners.own]
+        addresses = [door.socket.socket.getsockname() for door in listeners.own]
         async with keeping(listeners) as context:
             for address in (*addresses, passed.getsockname()):
                 await (await enter(address)).aclose()

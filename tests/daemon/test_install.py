@@ -67,6 +67,7 @@ def test_a_program_below_the_root_is_named_as_it_will_be_called(tmp_path: Path) 
     run("install-service", tmp_path, program)
     unit = (tmp_path / UNITS / "galileod.service").read_text()
     assert '\nExecStart="/usr/bin/galileod" serve ' in unit
+    assert '\nExecReload="/usr/bin/galileod" reload ' in unit
 
 
 @pytest.mark.parametrize("folder", ['quo"te', "back\\slash", "line\nfeed"])
@@ -164,6 +165,7 @@ def test_symbolic_links_within_the_root_are_followed(tmp_path: Path) -> None:
     run("install-service", tmp_path / "link", program)
     unit = (tmp_path / "root/usr" / UNITS / "galileod.service").read_text()
     assert '\nExecStart="/usr/bin/galileod" serve ' in unit
+    assert '\nExecReload="/usr/bin/galileod" reload ' in unit
 
 
 def test_a_root_without_a_name_is_told_and_nothing_is_written(

@@ -162,7 +162,7 @@ def test_a_trusted_proxy_names_the_client(
         ),
         (
             {"Forwarded": 'for="192.0.2.8'},
-            b"A quotation in the Forwarded header does not end.\n",
+            b"The Forwarded header has an unterminated quoted string.\n",
         ),
     ],
 )

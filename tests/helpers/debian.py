@@ -18,7 +18,7 @@ RELEASE: Final = "bookworm"
 PYTHON: Final = "3.11"
 """What that release has."""
 
-PACKAGES: Final = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "procps", "curl")
+PACKAGES: Final = ("systemd", "systemd-sysv", "dbus", "python3", "python3-venv", "curl")
 
 PROGRAMS: Final = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
 """What the tests need, and Debian's package for it."""

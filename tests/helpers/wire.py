@@ -15,8 +15,8 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 
 from galileod.config.model import Config
 from galileod.ledger.sqlite import SqliteLedger
+from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
-from galileod.net.tls import load_context
 from galileod.policy.pacing import least_credit
 from galileod.policy.settings import Chunks
 from galileod.server.connection import Server
@@ -31,7 +31,7 @@ from galileod.uploads.memory import MemoryPool
 
 T = TypeVar("T")
 
-PEER: Final = Peer("test", "test", None)
+PEER: Final = Peer("test", "test", UNIX_PEER)
 
 PATIENCE: Final = 50_000
 
@@ -301,7 +301,7 @@ async def serving(
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     context = Context(config, store, ledger, pool)
-    server = Server(context, load_static(config), load_context(config.tls))
+    server = Server(context, load_static(config), None)
     # On a clock that jumps, a test that waits for what never comes ends here, at once.
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""HTTP on the port of uploads: reading a request head, and what is said to it."""
+"""Reading a request head, and writing a response."""
 
 import itertools
 
@@ -6,7 +6,6 @@ import outcome
 import pytest
 import trio
 import trio.testing
-from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_one_way_pair
@@ -14,171 +13,13 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_one_way_
 from galileod.net import http11
 from galileod.net.http11 import (
     BadRequest,
-    Monitor,
     Request,
     RequestAbandoned,
     RequestTimeout,
     Response,
-    Upgrade,
 )
 
 pytestmark = pytest.mark.timeout(30)
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-SOUND = {
-    "host": "files.example:8750",
-    "connection": "keep-alive, Upgrade",
-    "upgrade": "WebSocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": KEY,
-}
-
-
-def request(
-    target: str = "/", method: str = "GET", headers: dict[str, str | None] | None = None
-) -> Request:
-    """A sound upgrade request with some headers exchanged, or left out where they are None."""
-    merged = {**SOUND, **(headers or {})}
-    kept = {name: value for name, value in merged.items() if value is not None}
-    return Request(method, target, kept, b"")
-
-
-@pytest.mark.parametrize(
-    ("asked", "status"),
-    [
-        (request(), 101),
-        (request("/upload?token=x"), 101),
-        (request("http://files.example/upload"), 101),
-        (request("/other"), 404),
-        (request("//["), 404),
-        (request("*"), 404),
-        (request("/upload/"), 404),
-        (request(method="POST"), 405),
-        (request(method="HEAD"), 400),
-        (request(headers={"connection": "keep-alive"}), 400),
-        (request(headers={"connection": None}), 400),
-        (request(headers={"upgrade": "h2c, websocket"}), 101),
-        (request(headers={"sec-websocket-version": "8"}), 426),
-        (request(headers={"sec-websocket-version": "13, 8"}), 426),
-        (request(headers={"sec-websocket-version": None}), 426),
-        (request(headers={"sec-websocket-key": None}), 400),
-        (request(headers={"sec-websocket-key": "c2hvcnQ="}), 400),
-        (request(headers={"sec-websocket-key": KEY + "!"}), 400),
-        (request(headers={"sec-websocket-key": "\xe4" * 24}), 400),
-        (request(headers={"sec-websocket-key": f"{KEY}, {KEY}"}), 400),
-        (request(headers={"origin": "http://files.example:8750"}), 101),
-        (request(headers={"origin": "http://friend.example"}), 101),
-        (request(headers={"origin": "http://friend.example:81"}), 403),
-        (request(headers={"origin": "http://foe.example"}), 403),
-        (request(headers={"origin": "null"}), 403),
-        (request(headers={"origin": ""}), 403),
-        (request("/other", headers={"origin": "http://foe.example"}), 404),
-        (request(headers={"upgrade": None}), 426),
-        (request("/upload", headers={"upgrade": "h2c"}), 426),
-        (request("/nothing", headers={"upgrade": None}), 404),
-        (request("/nothing", "HEAD", headers={"upgrade": None}), 404),
-        (request("/healthz", headers={"upgrade": None}), Monitor.HEALTH),
-        (request("/healthz", "HEAD", headers={"upgrade": None}), Monitor.HEALTH),
-        (request("/healthz?x", headers={"upgrade": None}), Monitor.HEALTH),
-        (request("/metrics", headers={"upgrade": None}), Monitor.METRICS),
-        (request("/metrics?x", "HEAD", headers={"upgrade": None}), Monitor.METRICS),
-        (request("/metrics", "POST", headers={"upgrade": None}), 405),
-        (request("/metrics"), 404),
-        (request("/healthz", "DELETE", headers={"upgrade": None}), 405),
-    ],
-)
-def test_what_is_said_to_a_request(asked: Request, status: int | Monitor) -> None:
-    reply = http11.answer(asked, ("/", "/upload"), ("http://friend.example",), {})
-    match reply:
-        case Monitor():
-            assert reply is status
-        case Upgrade(key):
-            assert status == 101
-            assert key == KEY.encode()
-        case Response():
-            assert reply.status == status
-
-
-@pytest.mark.parametrize("origin", ["http://foe.example", "null", ""])
-def test_a_star_lets_every_origin_in(origin: str) -> None:
-    reply = http11.answer(request(headers={"origin": origin}), ("/",), ("*",), {})
-    assert reply == Upgrade(KEY.encode())
-
-
-def test_refusals_name_what_would_have_been_right() -> None:
-    method = http11.answer(request(method="PUT"), ("/",), (), {})
-    version = http11.answer(request(headers={"sec-websocket-version": "8"}), ("/",), (), {})
-    assert isinstance(method, Response)
-    assert isinstance(version, Response)
-    assert method.headers["Allow"] == "GET, HEAD"
-    assert version.headers == {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    assert http11.busy("x").headers == {"Retry-After": "5"}
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "same"),
-    [
-        ("http://files.example", "files.example", True),
-        ("http://files.example", "files.example:80", True),
-        ("http://files.example:80", "files.example", True),
-        ("http://FILES.example", "files.EXAMPLE", True),
-        ("http://[::1]:8750", "[::1]:8750", True),
-        ("http://127.0.0.1:8750", "127.0.0.1:8750", True),
-        ("http://files.example:81", "files.example", False),
-        ("http://files.example", "files.example:81", False),
-        ("https://files.example", "files.example", False),
-        ("https://files.example", "files.example:443", False),
-        ("https://files.example:80", "files.example", False),
-        ("http://files.example.evil", "files.example", False),
-        ("http://evil", "files.example", False),
-        ("null", "files.example", False),
-        ("", "files.example", False),
-        ("", "", False),
-        ("null", "", False),
-        ("http://", "", False),
-        ("http://files.example:x", "files.example", False),
-        ("http://files.example", "files.example:x", False),
-        ("http://files.example", "files.example:99999", False),
-        ("http://[", "[", False),
-        ("file://", "files.example", False),
-    ],
-)
-def test_which_origins_are_our_own(origin: str, host: str, *, same: bool) -> None:
-    assert http11.is_same_origin(origin, "http", host) is same
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "same"),
-    [
-        ("https://files.example", "files.example", True),
-        ("https://files.example:443", "files.example", True),
-        ("https://files.example", "files.example:443", True),
-        ("https://files.example:8750", "files.example:8750", True),
-        ("http://files.example", "files.example", False),
-        ("http://files.example:443", "files.example:443", False),
-        ("https://files.example", "files.example:80", False),
-        ("https://evil.example", "files.example", False),
-        ("wss://files.example", "files.example", False),
-    ],
-)
-def test_which_origins_are_our_own_over_tls(origin: str, host: str, *, same: bool) -> None:
-    assert http11.is_same_origin(origin, "https", host) is same
-
-
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        ("https://uploads.example", 101),
-        ("http://uploads.example", 403),
-        ("https://files.example:8750", 403),
-        ("http://files.example:8750", 403),
-    ],
-)
-def test_our_own_origin_is_the_one_that_the_client_asked_for(origin: str, status: int) -> None:
-    asked = evolve(request(headers={"origin": origin}), scheme="https", host="uploads.example")
-    reply = http11.answer(asked, ("/",), (), {})
-    assert (reply.status if isinstance(reply, Response) else 101) == status
-
 
 HEAD = (
     b"GET /upload?x=1 HTTP/1.1\r\nHost: files.example\r\nX-A: 1\r\nx-a: 2\r\nX-B: \xe4\r\n"

@@ -23,7 +23,7 @@ def peer(host: str) -> Peer:
         ("::ffff:192.0.2.1", Peer("192.0.2.1:4711", "192.0.2.1", "192.0.2.1")),
         ("2001:db8::1", Peer("[2001:db8::1]:4711", "2001:db8::1", "2001:db8::/64")),
         ("fe80::1%eth0", Peer("[fe80::1%eth0]:4711", "fe80::1%eth0", "fe80::/64")),
-        ("", Peer("unix", "unix", None)),
+        ("", Peer("unix", "unix", "unix")),
     ],
 )
 def test_a_peer_is_named_by_its_address(host: str, expected: Peer) -> None:

@@ -53,8 +53,8 @@ def test_a_proxy_that_speaks_for_itself_is_the_client(data: bytes) -> None:
         (b"PROXY TCP4 1.2.3.4 ", "expected"),
         (SIGNATURE + b"\x11\x11\0\x0c", "version 1"),
         (header(2, 0x11, addresses("192.0.2.7", 1)), "command 2"),
-        (header(1, 0x11, bytes(11)), "ends within"),
-        (header(1, 0x21, bytes(35)), "ends within"),
+        (header(1, 0x11, bytes(11)), "too short for its addresses"),
+        (header(1, 0x21, bytes(35)), "too short for its addresses"),
         (header(1, 0x11, b"", 4097), "4097"),
     ],
 )

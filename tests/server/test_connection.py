@@ -28,7 +28,7 @@ from galileod.config.model import Config
 from galileod.net.peer import Peer
 from galileod.net.settings import Server
 from galileod.net.streams import QUIET
-from galileod.server import connection as server
+from galileod.server import caps
 from galileod.storage.base import Sink, StorageError
 
 pytestmark = pytest.mark.timeout(20)
@@ -98,14 +98,14 @@ async def test_a_connection_that_ends_gives_its_place_back(
                 assert raw
                 await raw.stream.aclose()
             await wire.all_ended()
-        assert not wire.server._all._held
-        assert not wire.server._per_network._held
+        assert not wire.server._caps._all._held
+        assert not wire.server._caps._per_network._held
 
 
 async def test_those_above_the_caps_who_wait_for_an_answer_are_capped_too(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "MAX_REFUSING", 2)
+    monkeypatch.setattr(caps, "MAX_REFUSING", 2)
     async with serving(MemoryStore(), capped(total=1)) as wire:
         assert await accepted(wire, "192.0.2.1")
         slow = [wire.connect(peer("192.0.2.2")) for _ in range(2)]
@@ -318,7 +318,7 @@ async def test_a_stream_that_fails_oddly_ends_its_connection_and_nothing_else(
             assert await other.upload("a.bin", b"data") == {"close": True}
             await other.close()
             await wire.all_ended()
-            assert not wire.server._all._held
+            assert not wire.server._caps._all._held
     errors = [line for line in logs if "exception" in line]
     assert errors
     assert f"RuntimeError: odd in {at}" in errors[0]["exception"]

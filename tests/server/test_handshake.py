@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(20)
 
 TRUSTED = (ip_network("10.0.0.0/8"),)
 PROXY = Peer("10.0.0.1:4711", "10.0.0.1", "10.0.0.1")
-UNIX = Peer("unix", "unix", None)
+UNIX = Peer("unix", "unix", "unix")
 CLIENT = Peer("192.0.2.7:5000", "192.0.2.7", "192.0.2.7")
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,7 +52,7 @@ async def hear(peer: Peer, *pieces: bytes, ends: bool = False) -> tuple[Peer, by
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
         try:
-            await incoming.hear_proxy(TRUSTED)
+            await incoming.read_proxy_header(TRUSTED)
         finally:
             nursery.cancel_scope.cancel()
     with trio.move_on_after(1):

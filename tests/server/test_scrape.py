@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(20)
 
 PATH: Final = "/metrics"
 
-UNIX: Final = Peer("unix", "unix", None)
+UNIX: Final = Peer("unix", "unix", "unix")
 
 
 def peer(host: str) -> Peer:

@@ -2,35 +2,52 @@
 
 from collections.abc import Mapping
 from html.parser import HTMLParser
+from typing import cast
 
 import pytest
-from attrs import evolve
+import trio
+from attrs import evolve, frozen
+from structlog import get_logger
 
 from galileod.config.model import Config
-from galileod.net import http11
-from galileod.net.http11 import Request, Response
+from galileod.net.addresses import UNIX_PEER
+from galileod.net.http11 import Refused, Request, Response
+from galileod.net.peer import Peer
 from galileod.net.settings import Server
 from galileod.policy.settings import Limits
+from galileod.server.exchange import Exchange
+from galileod.server.routes import Route, public_routes
 from galileod.server.static import load_static
 from galileod.units import Size
+from galileod.uploads.context import Context
 
 PAGE = ("/", "/page.js", "/page.css", "/icon.svg")
 
 
-def answer(
-    path: str, headers: Mapping[str, str] | None = None, config: Config | None = None
-) -> Response | http11.Upgrade:
-    chosen = config or Config()
-    asked = Request("GET", path, headers or {}, b"")
-    found = http11.answer(asked, chosen.server.paths, (), load_static(chosen))
-    assert not isinstance(found, http11.Monitor)
-    return found
+@frozen
+class Holder:
+    """What the table needs of the context."""
+
+    config: Config
+
+
+def find(path: str, headers: Mapping[str, str], config: Config) -> tuple[Route, Exchange]:
+    """The row for a request. Raises Refused."""
+    asked = Request("GET", path, headers, b"")
+    context = cast("Context", Holder(config))
+    route = public_routes(context, load_static(config), lambda: 0).find(asked)
+    peer = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
+    return route, Exchange(asked, cast("trio.SocketStream", None), peer, peer, get_logger())
 
 
 def get(
     path: str, headers: Mapping[str, str] | None = None, config: Config | None = None
 ) -> Response:
-    found = answer(path, headers, config)
+    try:
+        route, exchange = find(path, headers or {}, config or Config())
+        found = trio.run(route.handler, exchange)
+    except Refused as refused:
+        found = refused.response
     assert isinstance(found, Response)
     return found
 
@@ -193,7 +210,8 @@ def test_an_upgrade_of_the_page_s_path_is_an_upload() -> None:
         "upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13",
         "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
     }  # fmt: skip
-    assert isinstance(answer("/", head), http11.Upgrade)
+    route, _ = find("/", head, Config())
+    assert route.websocket
 
 
 def test_the_page_is_there_where_its_path_takes_no_uploads() -> None:

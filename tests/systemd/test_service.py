@@ -152,7 +152,7 @@ def survive_a_kill(service: Service) -> None:
 def bite(service: Service) -> None:
     with service.changed(service="[Service]\nWatchdogSec=4s\n"):
         before, count = service.pid(), restarts(service)
-        service.run("kill", "-STOP", str(before))
+        service.run("systemctl", "kill", "--signal=SIGSTOP", SERVICE)
         poll("an automatic restart", lambda: restarts(service) == count + 1)
         poll("the new process", lambda: service.show("ActiveState") == "active")
         assert service.pid() != before
@@ -164,15 +164,25 @@ def reload(service: Service) -> None:
     settings = service.container.path("/etc/galileod.toml")
     right = settings.read_text()
     before = service.pid()
-    for text, event in (
-        (right.replace('"10GiB"', '"1KiB"'), "config.reloaded"),
-        (right.replace("[storage]", "[storage]\ncolour = 1"), "config.rejected"),
+    missing = right.replace("[tls]", '[tls]\ncertificate = "/missing.pem"\nkey = "/missing.pem"')
+    unknown = right.replace("[storage]", "[storage]\ncolour = 1")
+    for text, event, said in (
+        (right.replace('"10GiB"', '"1KiB"'), "config.reloaded", None),
+        (missing, "config.rejected", "tls.certificate: /missing.pem"),
+        (unknown, None, "storage.colour: unknown key"),
     ):
-        count = service.count(event)
+        count = service.count(event) if event else 0
         settings.write_text(text)
-        service.run("systemctl", "reload", SERVICE)
-        poll(event, partial(service.has_more, event, count))
-        # The first is in force after both.
+        service.run("systemctl", "reload", SERVICE, check=said is None)
+        # systemctl has waited for the reload, and fails where the configuration is rejected.
+        assert service.show("ReloadResult") == ("success" if said is None else "exit-code")
+        assert service.show("ActiveState") == "active"
+        assert said is None or f"galileod: /etc/galileod.toml: {said}" in service.run(
+            "journalctl", "--output=cat", f"_SYSTEMD_UNIT={SERVICE}"
+        )
+        if event:
+            poll(event, partial(service.has_more, event, count))
+        # The first is in force after all of them.
         with open_websocket(URL, sock=service.container.dial(ADDRESS)) as upload:
             say(upload, name=unique_name(), size=1025)
             expect_fault(upload, "too_large")

@@ -128,7 +128,7 @@ async def test_failures_of_a_peer_on_a_unix_socket_are_counted_under_its_name(
     handshake = UPGRADE.replace(b"Host: test", b"Host: test\r\nAuthorization: Bearer wrong")
     async with serving(MemoryStore()) as wire:
         wire.context.authenticator = Refusing()
-        peer = Peer(UNIX_PEER, UNIX_PEER, None)
+        peer = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
         assert (await wire.request(handshake, peer)).startswith(b"HTTP/1.1 401 ")
         raw = await wire.open_raw(peer=peer)
         await raw.send(text_frame({"name": "a", "size": 1, "token": "wrong"}))

@@ -1,0 +1,97 @@
+"""`galileod reload`: a request to the control socket of the daemon that runs."""
+
+import os
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Final
+
+import click
+
+from galileod.config import file as config
+from galileod.config.model import ConfigError
+from galileod.net.unixsocket import short_path
+from galileod.storage.state import control_path
+
+REPLY_SECONDS: Final = 60.0
+"""Time limit for the response. A reload takes ten seconds at most, and waits for those before."""
+
+MAX_BODY: Final = 64 * 1024
+"""The longest response that is accepted, in bytes."""
+
+_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
+    "--config", "path", metavar="FILE", help="The daemon's configuration, for storage.directory."
+)
+
+
+@click.command()
+@_config_option
+def reload(path: str | None) -> None:
+    """Have the running daemon read its configuration again, and wait until it is in force.
+
+    The exit status is 2, and the reason is printed, if the configuration is rejected.
+    """
+    directory = config.load(config.find_file(path, os.environ)).storage.directory
+    status, text = ask(directory, "POST", "/reload")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise ConfigError(text)
+    if status != HTTPStatus.OK:
+        raise click.ClickException(f"the daemon responded with status {status}: {text}")
+    click.echo(f"galileod: {text}")
+
+
+def ask(
+    directory: str, method: str, target: str, timeout: float = REPLY_SECONDS
+) -> tuple[int, str]:
+    """Send a request to the daemon that stores into `directory`; its status and its text.
+
+    Each step may take `timeout` seconds. Raises click.ClickException if there is no response.
+    """
+    path = control_path(directory)
+    connection = _UnixConnection(path, timeout)
+    try:
+        connection.request(method, target)
+        with connection.getresponse() as response:
+            return response.status, _text_of(response)
+    except (FileNotFoundError, ConnectionRefusedError):
+        # A changed storage.directory is in force only after a restart.
+        raise click.ClickException(
+            f"no galileod runs with storage.directory {os.path.abspath(directory)};"
+            " if that was changed, galileod must be restarted"
+        ) from None
+    except PermissionError:
+        raise click.ClickException(
+            f"{path}: permission denied; run this as the daemon's user or as root"
+        ) from None
+    except TimeoutError:
+        raise click.ClickException(
+            f"the daemon did not respond within {timeout:g} seconds"
+        ) from None
+    except (HTTPException, ConnectionError):
+        raise click.ClickException(f"{path}: the daemon ended before it responded") from None
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror or error}") from None
+    finally:
+        connection.close()
+
+
+def _text_of(response: HTTPResponse) -> str:
+    """The body. Raises HTTPException if it is incomplete, or not one that the daemon sends."""
+    if response.length is None or response.length > MAX_BODY:
+        raise HTTPException
+    return response.read().decode().rstrip("\n")
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over the unix socket at `path`."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("galileod", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        with short_path(self._path) as path:
+            self.sock.connect(path)

@@ -1,0 +1,46 @@
+"""The control socket of a running daemon, in its storage directory."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.storage.state import control_path
+
+from .listeners import open_unix_listener
+
+MODE: Final = 0o600
+"""Only the daemon's user and root may connect."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+async def serve_control_socket(
+    directory: str,
+    handler: Callable[[trio.SocketStream], Awaitable[object]],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen on the control socket, and remove it when cancelled.
+
+    The daemon holds the lock of `directory`, so a socket that is there was left by one that was
+    killed. Where none can be made, such as on a filesystem without sockets, uploads work all the
+    same, and the log has a warning.
+    """
+    path = control_path(directory)
+    try:
+        listener = await open_unix_listener(path, MODE)
+    except OSError as error:
+        _log.warning("control.unavailable", path=path, reason=error.strerror or str(error))
+        task_status.started()
+        return
+    task_status.started()
+    try:
+        await trio.serve_listeners(handler, [listener])
+    finally:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            _log.warning("server.leftover", path=path, reason=str(error))

@@ -1,0 +1,122 @@
+"""The control socket: HTTP over a unix socket, for the daemon's own user and root."""
+
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Final, Protocol
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.config.model import ConfigError
+from galileod.net.addresses import UNIX_PEER
+from galileod.net.http11 import (
+    Refused,
+    RequestAbandoned,
+    Response,
+    read_request,
+    send_response,
+)
+from galileod.net.peer import Peer
+from galileod.net.streams import close_in_order
+from galileod.net.unixsocket import user_of_peer
+from galileod.uploads.context import Context
+
+from .authorize import Access
+from .caps import Cap
+from .exchange import Exchange
+from .routes import Route, Routes, respond
+
+MAX_CONNECTIONS: Final = 16
+"""Connections that are served at once; further ones are closed without a response."""
+
+_PEER: Final = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Reloaded(Protocol):
+    """A reload that was done: from which file, and which keys changed, now or at a restart."""
+
+    @property
+    def source(self) -> str:
+        """The configuration file."""
+
+    @property
+    def changed(self) -> Sequence[str]:
+        """Keys whose new values are in force."""
+
+    @property
+    def restart_needed(self) -> Sequence[str]:
+        """Keys whose old values stay in force until a restart."""
+
+
+Reload = Callable[[], Awaitable[Reloaded]]
+"""Reads the configuration and puts it in force. Raises ConfigError."""
+
+
+def control_routes(reload: Reload) -> Routes:
+    """What the control socket offers."""
+    return Routes(
+        Route("/reload", partial(answer_reload, reload), ("POST",), Access.OWNER, when_full=True)
+    )
+
+
+async def answer_reload(reload: Reload, _exchange: Exchange) -> Response:
+    """200 with a summary when the reload is done, or 422 with the reason why it was rejected."""
+    try:
+        reloaded = await reload()
+    except ConfigError as error:
+        # Logged as config.rejected, which says more than a refused connection would.
+        return Response(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), refuses=False)
+    summary = f"reloaded {reloaded.source}"
+    if reloaded.changed:
+        summary += f"; changed: {', '.join(reloaded.changed)}"
+    if reloaded.restart_needed:
+        summary += f"; restart needed for: {', '.join(reloaded.restart_needed)}"
+    return Response(HTTPStatus.OK, summary)
+
+
+class ControlServer:
+    """Serves connections of the control socket by a routing table of its own."""
+
+    def __init__(self, context: Context, routes: Routes) -> None:
+        self._context = context
+        self._routes = routes
+        self._cap = Cap()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one connection to its end. Raises nothing."""
+        timeouts = self._context.config.timeouts
+        log = _log.bind(connection=secrets.token_hex(4), peer=_PEER.name, network=_PEER.network)
+        with self._cap.hold("control", MAX_CONNECTIONS) as admitted:
+            try:
+                try:
+                    if admitted:
+                        await self._serve(stream, log)
+                finally:
+                    await close_in_order(stream, timeouts.close if admitted else 0)
+            except* Exception:  # a defect in one connection must not end the daemon
+                log.exception("connection.error")
+
+    async def _serve(self, stream: trio.SocketStream, log: FilteringBoundLogger) -> None:
+        timeouts = self._context.config.timeouts
+        head, version = False, "1.0"
+        try:
+            request = await read_request(stream, timeouts.handshake)
+            head, version = request.method == "HEAD", request.version
+            is_owner = user_of_peer(stream) in (0, os.geteuid())
+            exchange = Exchange(request, stream, _PEER, _PEER, log, is_owner=is_owner)
+            response = await respond(self._routes, exchange, self._context)
+        except RequestAbandoned as gone:
+            log.debug("connection.abandoned", reason=str(gone))
+            return
+        except Refused as refused:
+            response = refused.response
+        if response is not None:
+            if response.refuses:
+                log.info("connection.refused", status=response.status, reason=response.text)
+            await send_response(stream, response, timeouts.close, head=head, version=version)

@@ -1,0 +1,112 @@
+"""The routing table: path, methods, who may, whether it is served when full, and the handler."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
+from typing import Final
+
+from attrs import evolve, frozen
+
+from galileod.net.http11 import Refused, Request, Response
+from galileod.uploads.context import Context
+
+from .authorize import Access, authorize
+from .exchange import Exchange, busy
+from .health import answer_health
+from .scrape import answer_metrics
+from .static import answer_static
+from .upgrade import check_upgrade, is_upgrade, require_upgrade, serve_upgrade
+
+READ: Final = ("GET", "HEAD")
+"""The methods of what is only read. A response to HEAD is sent without its body."""
+
+Handler = Callable[[Exchange], Awaitable[Response | None]]
+"""Answers a request; None if it took over the connection instead."""
+
+
+@frozen
+class Route:
+    """A row of the table.
+
+    With `when_full` it is served although no work is accepted: above the limits of connections, and
+    while the daemon drains. A row is for WebSocket handshakes if `websocket` is set, else for all
+    other requests.
+    """
+
+    path: str
+    handler: Handler
+    methods: tuple[str, ...] = READ
+    access: Access = Access.ANYBODY
+    when_full: bool = False
+    websocket: bool = False
+
+
+class Routes:
+    """A routing table. Of two rows for the same requests the first one counts."""
+
+    def __init__(self, *rows: Route, allowed_origins: Collection[str] = ()) -> None:
+        self._rows: dict[tuple[str, bool], Route] = {}
+        for row in rows:
+            self._rows.setdefault((row.path, row.websocket), row)
+        self._methods = tuple(dict.fromkeys(method for row in rows for method in row.methods))
+        self._websockets = [path for path, websocket in self._rows if websocket]
+        self._allowed_origins = allowed_origins
+
+    def find(self, request: Request) -> Route:
+        """The row for `request`.
+
+        Raises Refused, in this order: 405 for a method that no row has, 404, 405 for a method that
+        the row has not; for a WebSocket handshake also what `check_upgrade` refuses.
+        """
+        if request.method not in self._methods:
+            raise _wrong_method(self._methods)
+        websocket = bool(self._websockets) and is_upgrade(request)
+        route = self._rows.get((request.path, websocket))
+        if route is None:
+            places = f"Uploads are taken at {', '.join(self._websockets)}."
+            raise Refused(Response(404, places if websocket else "There is nothing here."))
+        if request.method not in route.methods:
+            raise _wrong_method(route.methods)
+        if websocket:
+            check_upgrade(request, self._allowed_origins)
+        return route
+
+
+def public_routes(
+    context: Context, static: Mapping[str, Response], connections: Callable[[], int]
+) -> Routes:
+    """What clients find at the addresses of `server.listen`.
+
+    `static` are files by their paths; `connections` tells how many are open.
+    """
+    server = context.config.server
+    metrics = partial(answer_metrics, context, connections)
+    upload = partial(serve_upgrade, context)
+    return Routes(
+        Route("/healthz", partial(answer_health, context), when_full=True),
+        Route("/metrics", metrics, access=Access.METRICS, when_full=True),
+        *(Route(path, partial(answer_static, file)) for path, file in static.items()),
+        *(Route(path, require_upgrade) for path in server.paths),
+        *(Route(path, upload, access=Access.CREDENTIAL, websocket=True) for path in server.paths),
+        allowed_origins=server.allowed_origins,
+    )
+
+
+async def respond(routes: Routes, exchange: Exchange, context: Context) -> Response | None:
+    """Route, authorise and handle a request; None if its handler took over the connection.
+
+    While no work is accepted, whatever would be refused is answered with 503 for that reason.
+    """
+    try:
+        route = routes.find(exchange.request)
+        if exchange.busy and not route.when_full:
+            return busy(exchange.busy)
+        grant = await authorize(route.access, exchange, context)
+    except Refused as refused:
+        return busy(exchange.busy) if exchange.busy else refused.response
+    return await route.handler(evolve(exchange, grant=grant))
+
+
+def _wrong_method(allowed: Collection[str]) -> Refused:
+    named = " or ".join(method for method in allowed if method != "HEAD")
+    headers = {"Allow": ", ".join(allowed)}
+    return Refused(Response(405, f"Only {named} is taken here.", headers))

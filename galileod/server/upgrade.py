@@ -1,0 +1,114 @@
+"""WebSocket handshakes: which requests are one, which are refused, and the upload that follows."""
+
+import base64
+import binascii
+import re
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import trio
+
+from galileod.net.http11 import Refused, Request, Response
+from galileod.net.streams import drop_until_quiet
+from galileod.net.websocket import TransportClosed, open_transport
+from galileod.uploads.connection import Connection
+from galileod.uploads.context import Context
+from galileod.uploads.session import serve_upload
+
+from .exchange import Exchange
+
+_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?#\\\s]*@)?([^/?#@\\\s]+)", re.IGNORECASE)
+_VERSION: Final = "13"
+_KEY_BYTES: Final = 16
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def is_upgrade(request: Request) -> bool:
+    """Whether the request asks for a WebSocket."""
+    return "websocket" in request.tokens("upgrade")
+
+
+def check_upgrade(request: Request, allowed_origins: Collection[str]) -> None:
+    """Check a WebSocket handshake (RFC 6455, section 4.2.1), and the Origin of a browser.
+
+    Raises Refused.
+    """
+    if not _origin_allowed(request, allowed_origins):
+        raise Refused(Response(403, "Pages of this origin may not upload here."))
+    connection = request.tokens("connection")
+    if request.method != "GET" or request.version != "1.1" or "upgrade" not in connection:
+        text = "A WebSocket handshake is a GET in HTTP/1.1, Connection: Upgrade."
+        raise Refused(Response(400, text))
+    if request.headers.get("sec-websocket-version") != _VERSION:
+        headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": _VERSION}
+        raise Refused(Response(426, "Only WebSocket version 13 is spoken.", headers))
+    if not _is_key(request.headers.get("sec-websocket-key", "")):
+        text = "A WebSocket handshake needs a Sec-WebSocket-Key of 16 bytes."
+        raise Refused(Response(400, text))
+
+
+async def require_upgrade(_exchange: Exchange) -> Response:
+    """The response to a plain request for a path of uploads."""
+    text = "Uploads come over a WebSocket here."
+    return Response(HTTPStatus.UPGRADE_REQUIRED, text, {"Upgrade": "websocket"})
+
+
+async def serve_upgrade(context: Context, exchange: Exchange) -> None:
+    """Accept the handshake, and serve the upload on this connection to its end."""
+    began = trio.current_time()
+    stream, request, timeouts = exchange.stream, exchange.request, context.config.timeouts
+    key = request.headers["sec-websocket-key"].encode()
+    reason, stored = "stopped at once", False
+    exchange.log.info("connection.opened")
+    try:
+        async with open_transport(
+            stream, key, request.surplus, timeouts.handshake, context.store.part_size
+        ) as transport:
+            connection = Connection(
+                context, transport, exchange.client, exchange.log, exchange.grant
+            )
+            try:
+                reason = await serve_upload(connection)
+            finally:
+                stored = connection.stored > 0
+        if not transport.peer_ended:
+            await drop_until_quiet(stream, context.config.timeouts.close)
+    except* TransportClosed as gone:
+        reason = str(gone.exceptions[0])
+    finally:
+        seconds = round(trio.current_time() - began, 6)
+        exchange.log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)
+
+
+def is_same_origin(origin: str, scheme: str, host: str) -> bool:
+    """Whether the value of an Origin header is the origin of `host` (with a port, or without)."""
+    try:
+        ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
+        default = _DEFAULT_PORTS.get(scheme)
+        same_port = (ours.port or default) == (theirs.port or default)
+    except ValueError:
+        return False
+    same_host = ours.hostname is not None and ours.hostname == theirs.hostname
+    return theirs.scheme == scheme and same_host and same_port
+
+
+def origin_for_log(request: Request) -> str:
+    """The value of the Origin header without path, query and password; "null" if it has no host."""
+    found = _ORIGIN.match(request.headers.get("origin", ""))
+    return f"{found[1]}{found[2]}" if found else "null"
+
+
+def _origin_allowed(request: Request, allowed_origins: Collection[str]) -> bool:
+    origin = request.headers.get("origin")
+    if origin is None or "*" in allowed_origins or origin in allowed_origins:
+        return True
+    return is_same_origin(origin, request.scheme, request.host)
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        return False

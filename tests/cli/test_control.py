@@ -1,0 +1,74 @@
+"""The client of the control socket: each way in which there is no response is one line."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import pytest
+
+from galileod.cli.control import ask
+from galileod.storage.state import control_path
+
+pytestmark = pytest.mark.timeout(20)
+
+
+@contextmanager
+def responding(directory: Path, reply: bytes | None) -> Iterator[None]:
+    """A socket that sends `reply` to the first request, or nothing at all for None."""
+    path = Path(control_path(str(directory)))
+    path.parent.mkdir(parents=True)
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.recv(4096).startswith(b"POST /reload HTTP/1.1\r\n")
+            if reply is None:
+                left.wait(10)
+            else:
+                connection.sendall(reply)
+
+    left = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            left.set()
+            thread.join()
+
+
+def said(directory: Path, timeout: float = 10) -> str:
+    with pytest.raises(click.ClickException) as failed:
+        ask(str(directory), "POST", "/reload", timeout)
+    assert "\n" not in failed.value.message
+    return failed.value.message
+
+
+def test_the_status_and_the_text_are_given(run_folder: Path) -> None:
+    reply = b"HTTP/1.1 422 X\r\nContent-Length: 4\r\n\r\n\xc3\xbc.\n"
+    with responding(run_folder, reply):
+        assert ask(str(run_folder), "POST", "/reload") == (422, "\xfc.")
+
+
+def test_a_daemon_that_does_not_respond_is_not_waited_for(run_folder: Path) -> None:
+    with responding(run_folder, None):
+        assert said(run_folder, 0.05) == "the daemon did not respond within 0.05 seconds"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nRel", b"\x16\r\n\r\n"],
+)
+def test_a_daemon_that_ends_meanwhile_is_one_line(run_folder: Path, reply: bytes) -> None:
+    with responding(run_folder, reply):
+        assert said(run_folder).endswith("the daemon ended before it responded")
+
+
+def test_a_directory_without_a_daemon_is_named(run_folder: Path) -> None:
+    assert said(run_folder).startswith(f"no galileod runs with storage.directory {run_folder};")

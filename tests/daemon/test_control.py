@@ -1,0 +1,89 @@
+"""The control socket as a file: where it is, for whom, and that it goes away."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from galileod.daemon.control import serve_control_socket
+from galileod.storage.state import control_path
+
+pytestmark = pytest.mark.timeout(20)
+
+
+async def hello(stream: trio.SocketStream) -> None:
+    async with stream:
+        await stream.send_all(b"hello")
+
+
+def prepared(folder: Path, name: str = "files") -> Path:
+    """A storage directory as the store makes it."""
+    directory = folder / name
+    (directory / ".galileod").mkdir(mode=0o700, parents=True)
+    return directory
+
+
+def is_there(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def remove(path: str) -> None:
+    os.unlink(path)
+
+
+def test_the_path_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert control_path("files") == f"{tmp_path}/files/.galileod/control.sock"
+
+
+@pytest.mark.parametrize("name", ["files", "x" * 150])
+@pytest.mark.parametrize("left", ["nothing", "a stale socket"])
+async def test_it_is_for_its_user_alone_and_goes_away(tmp_path: Path, name: str, left: str) -> None:
+    directory = prepared(tmp_path, name)
+    path = directory / ".galileod" / "control.sock"
+    if left == "a stale socket":
+        descriptor = os.open(path.parent, os.O_PATH)
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(f"/proc/self/fd/{descriptor}/control.sock")
+        os.close(descriptor)
+        assert path.is_socket()
+    before = os.umask(0)
+    os.umask(before)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control_socket, str(directory), hello)
+        assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+        descriptor = os.open(path.parent, os.O_PATH)
+        stream = await trio.open_unix_socket(f"/proc/self/fd/{descriptor}/control.sock")
+        os.close(descriptor)
+        assert await stream.receive_some() == b"hello"
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert not is_there(path)
+    assert os.umask(before) == before  # and not that of the socket
+
+
+async def test_where_there_can_be_none_the_daemon_goes_on(tmp_path: Path) -> None:
+    directory = prepared(tmp_path)
+    path = directory / ".galileod" / "control.sock"
+    path.write_text("in the way")
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+    (line,) = logs
+    assert (line["event"], line["log_level"]) == ("control.unavailable", "warning")
+    assert line["path"] == str(path)
+    assert path.read_text() == "in the way"
+
+
+async def test_one_that_was_removed_meanwhile_is_told(tmp_path: Path) -> None:
+    directory = prepared(tmp_path)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+            remove(control_path(str(directory)))
+            nursery.cancel_scope.cancel()
+    assert [line["event"] for line in logs] == ["server.leftover"]

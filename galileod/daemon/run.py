@@ -63,19 +63,17 @@ async def run(prepared: Prepared, read: Read) -> None:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
         store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
-        ledger_file = ledger_path(prepared.config.storage.directory)
+        directory = prepared.config.storage.directory
+        ledger_file = ledger_path(directory)
         ledger = resources.enter_context(closing(_open_ledger(ledger_file)))
         _reconcile(ledger, store, ledger_file)
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
+        control_server = ControlServer(context, control_routes(reloader.reload))
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
-            await control.start(
-                serve_control_socket,
-                prepared.config.storage.directory,
-                ControlServer(context, control_routes(reloader.reload)).serve,
-            )
+            await control.start(serve_control_socket, directory, control_server.serve)
             _log.info(
                 "server.started",
                 listen=listeners.names,

@@ -117,14 +117,6 @@ def unmapped(host: str) -> str:
     return str(address) if isinstance(address, ipaddress.IPv4Address) else host
 
 
-def network_of_peer(name: str) -> str:
-    """The network of a peer by its name in the log."""
-    if name.startswith("["):
-        return network_of(name[1:].partition("]")[0])
-    host, _, port = name.partition(":")
-    return network_of(name if ":" in port else host)
-
-
 def network_of(host: str) -> str:
     """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     address = address_of(host)

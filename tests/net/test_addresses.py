@@ -11,7 +11,6 @@ from galileod.net.addresses import (
     TcpAddress,
     UnixAddress,
     network_of,
-    network_of_peer,
     parse_address,
 )
 
@@ -137,24 +136,3 @@ def test_addresses_of_one_ipv6_network_are_one_client(
     other = ipaddress.IPv6Address(int(address) >> 64 << 64 | low)
     if not any(ipaddress.IPv6Address(int(one)).ipv4_mapped for one in (address, other)):
         assert network_of(str(address)) == network_of(str(other))
-
-
-@pytest.mark.parametrize(
-    ("name", "network"),
-    [
-        ("192.0.2.1:4711", "192.0.2.1"),
-        ("192.0.2.1", "192.0.2.1"),
-        ("[2001:db8::1]:4711", "2001:db8::/64"),
-        ("2001:db8::2", "2001:db8::/64"),
-        ("[::ffff:192.0.2.1]:1", "192.0.2.1"),
-        ("[fe80::1%eth0]:1", "fe80::/64"),
-        ("::1", "::/64"),
-    ],
-)
-def test_a_peer_of_the_log_is_counted_as_its_network(name: str, network: str) -> None:
-    assert network_of_peer(name) == network
-
-
-@given(st.text(max_size=40))
-def test_whatever_a_peer_is_called_it_is_counted_as_something(name: str) -> None:
-    assert network_of_peer(name)

@@ -39,7 +39,7 @@ class Context:
     )
 
     def adopt(self, config: Config) -> None:
-        """Put `config` in force. Credits that were granted stay valid."""
+        """Apply `config` to all uploads. Credits that were granted remain valid."""
         self.config = config
         chunks = config.chunks
         self.pool.resize(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))

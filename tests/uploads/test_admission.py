@@ -72,7 +72,7 @@ async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None
     ):
         assert scene.running == {reservation}
         assert scene.ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
-        await reservation.become(await sink.commit())
+        await reservation.commit(await sink.commit())
     assert scene.running == set()
     assert scene.ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
 
@@ -191,7 +191,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
             scene.admission.admit("1", ANNA, 4, lambda: 0, LOG) as reservation,
             await scene.disk.create("1", "a") as sink,
         ):
-            await reservation.become(await sink.commit())
+            await reservation.commit(await sink.commit())
             raise KeyError("odd")
 
     with capture_logs() as logs, pytest.raises(KeyError):

@@ -59,7 +59,7 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
     return [
         GaugeMetricFamily(name, meaning, value)
         for name, meaning, value in (
-            ("galileod_uploads_running", "Uploads under way.", len(context.running)),
+            ("galileod_uploads_running", "Uploads under way.", len(context.admission.running)),
             (
                 "galileod_uploads_waiting",
                 "Uploads that wait for their turn, since all memory is promised.",

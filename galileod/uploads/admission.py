@@ -18,7 +18,7 @@ from galileod.storage.base import Sink, Store, Stored
 
 
 class Admission:
-    """Decides whether an upload may begin, and maintains the set `running`.
+    """Decides whether an upload may begin; `running` are the reservations of those that run.
 
     `config` returns the configuration in force.
     """
@@ -27,12 +27,11 @@ class Admission:
         self,
         store: Store,
         ledger: Ledger,
-        running: set["Reservation"],
         config: Callable[[], Config],
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._running = running
+        self.running: set[Reservation] = set()
         self._config = config
         self._checking_space = trio.Lock()
 
@@ -61,17 +60,17 @@ class Admission:
                 await reservation.release()
                 raise
         finally:
-            self._running.discard(reservation)
+            self.running.discard(reservation)
 
     async def _hold_space(self, reservation: "Reservation", size: int) -> None:
         # Serialized, so that of two simultaneous uploads the second counts the first. If both were
         # added before the check, each would count the other and both could be refused.
         async with self._checking_space:
-            expected = sum(other.remaining() for other in self._running)
+            expected = sum(other.remaining() for other in self.running)
             free = await self._store.free()
             if free is not None:
                 check_space(free, expected, size, self._config().storage.min_free)
-            self._running.add(reservation)
+            self.running.add(reservation)
 
     async def _reserve(self, upload_id: str, grant: Grant, size: int) -> None:
         quota = self._config().quota

@@ -21,8 +21,8 @@ QUANTUM = 0.002
 """A read takes the data of this many seconds, but at least MIN_READ and at most MAX_READ bytes."""
 MIN_READ, MAX_READ = 4 * 1024, 64 * 1024
 BUFFER = 256 * 1024
-"""Bytes of the kernel's socket buffers. The loopback, whose packets have 64 KiB, transfers in bursts
-unless a buffer has room for several of them."""
+"""Bytes of the socket buffers. The loopback, whose packets have 64 KiB, transfers in bursts unless
+a buffer has room for several of them."""
 
 
 class Direction:

@@ -27,13 +27,19 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
 
 @click.command()
 @_config_option
-def reload(path: str | None) -> None:
+@click.option(
+    "--directory",
+    metavar="DIR",
+    help="The --directory of galileod serve, if it was started with one.",
+)
+def reload(path: str | None, directory: str | None) -> None:
     """Make the running daemon reload its configuration, and wait until it is in force.
 
     The exit status is 2, and the reason is printed, if the configuration is rejected.
     """
-    directory = config.load(config.find_file(path, os.environ)).storage.directory
-    status, text = ask(directory, "POST", "/reload")
+    settings = config.load(config.find_file(path, os.environ))
+    settings = config.with_flags(settings, (), directory)
+    status, text = ask(settings.storage.directory, "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         raise ConfigError(text)
     if status != HTTPStatus.OK:

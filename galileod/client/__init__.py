@@ -1,6 +1,6 @@
 """A GalileoSend client: `receipt = await send_file(url, path)`.
 
-It shares the protocol, the masking and the units with the daemon, and imports nothing else of it.
+It shares the protocol, the masking and the units with the daemon, and imports nothing else from it.
 The program `galileo-send` is in `command`, which the library never imports.
 """
 

@@ -1,4 +1,4 @@
-"""Parses the URL of a server, and finds its proxy in the environment. Pure."""
+"""Parses the URL of a server, and finds its proxy in the environment. No I/O."""
 
 import base64
 import ipaddress
@@ -18,10 +18,10 @@ EXPECTED: Final = (
 )
 
 MAX_URL: Final = 8192
-"""Characters of a URL; servers accept fewer."""
+"""Maximum characters of a URL; servers accept fewer."""
 
 MAX_UNIX_PATH: Final = 107
-"""Bytes in the path of a unix socket (unix(7))."""
+"""Maximum bytes in the path of a unix socket (unix(7))."""
 
 _UNIX: Final = "ws+unix:"
 _SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}

@@ -25,8 +25,8 @@ async def send_file(
 
     `content` is a path (str or PathLike), bytes, an open binary file, which is read from its
     current position, or an async iterator of bytes. `name` is the name to store under; default:
-    the last component of the path. `size` in bytes is required where it cannot be found out: for
-    an async iterator and for a pipe. `on_progress` is called after each part of at most 1 MiB; an
+    the last component of the path. `size` in bytes is required if it cannot be determined: for an
+    async iterator and for a pipe. `on_progress` is called after each part of at most 1 MiB; an
     exception in it ends the upload. `Options` describes the other settings.
 
     Raises SendError; its subclass OptionError for invalid arguments. Must be called in trio. If it
@@ -38,7 +38,7 @@ async def send_file(
             "await asyncio.to_thread(send_file_sync, ...)."
         )
     if on_progress is not None and not callable(on_progress):
-        raise OptionError(f"The on_progress must be a function, not {on_progress!r}.")
+        raise OptionError(f"on_progress must be a function, not {on_progress!r}.")
     options = Options(**settings)
     address = parse_url(url)
     async with open_source(content, name, size) as source:

@@ -25,7 +25,7 @@ Content = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | A
 """A path (str or PathLike), or the content itself."""
 
 UNNAMED: Final = "unnamed"
-"""The name of a file that has none and is given none."""
+"""The name to store under for a file that has no name, if none is given."""
 
 
 @asynccontextmanager
@@ -35,11 +35,12 @@ async def open_source(
     size: int | None = None,
     label: str | None = None,
 ) -> AsyncIterator[Source]:
-    """The source for `content`. At the end a file that was opened here is closed, no other.
+    """The source for `content`. On exit a file opened here and an async generator are closed.
 
-    `size` in bytes is required where it cannot be found out. `label` is used in error messages;
-    default: the path or the name. Raises OptionError for missing arguments and wrong types, and
-    SourceError for what cannot be opened or has another size.
+    A file that the caller opened stays open. `size` in bytes is required if it cannot be
+    determined. `label` is used in error messages; default: the path or the name. Raises OptionError
+    for missing arguments and wrong types, and SourceError for content that cannot be opened or has
+    another size.
     """
     _check(name, size)
     if isinstance(content, bytes | bytearray | memoryview):
@@ -61,7 +62,7 @@ async def open_source(
         try:
             yield StreamSource(content, name, size, label or name)
         finally:
-            # Else the garbage collector closes a generator that is not exhausted, at any time.
+            # Otherwise the garbage collector would close an unfinished generator at any time.
             if isinstance(content, AsyncGenerator):
                 await content.aclose()
     else:

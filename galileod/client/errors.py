@@ -13,7 +13,7 @@ BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
 """Fault codes of galileod after which a retry may succeed."""
 
 MAX_QUOTED: Final = 500
-"""Characters of a server's sentence that are quoted, at most."""
+"""Maximum characters of a server's sentence that are quoted."""
 
 
 class SendError(Exception):
@@ -23,10 +23,10 @@ class SendError(Exception):
     """
 
     transient = False
-    """Whether a retry may succeed: nothing was stored, and the file is not the reason."""
+    """Whether a retry may succeed: nothing was stored, and the file is not the cause."""
 
     kind = "error"
-    """A word for programs; `kind` in the JSON output of galileo-send."""
+    """A machine-readable name of the error; `kind` in the JSON output of galileo-send."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -46,7 +46,7 @@ class AddressError(OptionError):
 
 
 class SourceError(SendError):
-    """The content cannot be read, has not the declared size, or was modified while it was sent."""
+    """The content cannot be read, differs from the declared size, or was modified."""
 
     kind = "source"
 
@@ -65,7 +65,7 @@ class ConnectError(SendError):
 
 
 class UpgradeError(ConnectError):
-    """The server or a proxy answered with another HTTP status than expected.
+    """The server or a proxy answered with an unexpected HTTP status.
 
     `retry_after` are the seconds of its Retry-After header, or None.
     """

@@ -6,7 +6,7 @@ from typing import Final
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STEP: Final = 1024
 _ROUNDED_UP: Final = 1023.95
-"""From here on one decimal would read 1024.0: the next unit is used."""
+"""From this number on the next unit is used: with one decimal it would be shown as 1024.0."""
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _INVISIBLE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -14,9 +14,9 @@ _JOINERS: Final = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    """An untrusted string as one line without effect on a terminal.
+    """An untrusted string as one line without terminal control sequences.
 
-    Control characters and invisible ones are escaped, apart from the joiners, which emoji and some
+    Control characters and invisible ones are escaped, except the two joiners that emoji and some
     scripts need.
     """
     return "".join(

@@ -16,20 +16,20 @@ from .address import Address, Proxy
 from .errors import ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of a response's head."""
+"""Maximum bytes of a response's head."""
 
 MAX_BODY: Final = 2048
-"""Bytes that are read of the body of an error response; its first line is shown."""
+"""Maximum bytes that are read of the body of an error response; its first line is shown."""
 
 BODY_TIMEOUT: Final = 2.0
-"""Seconds for that body. The status matters more and must not be lost to a timeout."""
+"""Maximum seconds to read that body: the status is reported even if the body does not come."""
 
 MAX_RETRY_AFTER: Final = 86_400.0
-"""Seconds; a longer Retry-After is cut to this."""
+"""Maximum seconds of a Retry-After; a longer one is reduced to this."""
 
 _READ: Final = 16 * 1024
 _MAX_SHOWN: Final = 200
-"""Characters of a Location or of a body's first line in an error message."""
+"""Maximum characters of a Location or of a body's first line in an error message."""
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _USER_AGENT: Final = f"galileo-send/{__version__}"
 _HTTP: Final = b"HTTP/1."
@@ -51,7 +51,7 @@ _HINTS: Final = {
 
 @frozen
 class Answer:
-    """A response. `surplus` are the bytes after its head where the protocol is switched."""
+    """A response. `surplus` are the bytes after its head if it switches the protocol."""
 
     status: int
     headers: dict[str, str]
@@ -62,7 +62,7 @@ class Answer:
 async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) -> bytes:
     """Request the upgrade; returns the bytes that came after the response.
 
-    Raises UpgradeError for another response, and ConnectError for none or an invalid one.
+    Raises UpgradeError for another status, and ConnectError for no response or an invalid one.
     """
     key = base64.b64encode(os.urandom(16))
     headers = [
@@ -94,7 +94,7 @@ async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) 
 
 
 async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
-    """Have a proxy connect to a server. Raises UpgradeError and ConnectError."""
+    """Ask a proxy to connect to a server (CONNECT). Raises UpgradeError and ConnectError."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("Host", target), ("User-Agent", _USER_AGENT)]
     if proxy.authorization is not None:
@@ -118,7 +118,7 @@ def capitalized(text: str) -> str:
 
 
 def tls_hint(address: Address) -> str:
-    """A hint for a missing response: many TLS servers close a connection without TLS silently."""
+    """A hint for a missing response: many TLS servers close a plain connection without one."""
     return "" if address.secure or address.unix else " If it uses TLS, use wss://."
 
 
@@ -135,7 +135,7 @@ async def _request(stream: trio.abc.Stream, request: h11.Request, peer: str, hin
         while True:
             event = await _next_event(connection, stream)
             if isinstance(event, h11.InformationalResponse) and event.status_code != _SWITCHING:
-                continue  # interim responses are of no interest
+                continue  # interim responses are ignored
             if isinstance(event, h11.Response | h11.InformationalResponse):
                 break
             raise unanswered
@@ -165,7 +165,7 @@ async def _next_event(connection: h11.Connection, stream: trio.abc.Stream) -> ob
 
 
 async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str:
-    """The beginning of the body of an error response, as far as it comes in time."""
+    """The beginning of the body of an error response; less if it does not come in time."""
     body = b""
     # At most half of the time that is left, so that the status is reported and not a timeout.
     left = trio.current_effective_deadline() - trio.current_time()
@@ -177,7 +177,7 @@ async def _read_text(connection: h11.Connection, stream: trio.abc.Stream) -> str
                     break
                 body += bytes(event.data)
         except (h11.RemoteProtocolError, trio.BrokenResourceError):
-            pass  # the status is known, and a part of the body may be
+            pass  # the status is known; the part of the body that came is used
     return body[:MAX_BODY].decode("utf-8", "replace")
 
 
@@ -196,7 +196,7 @@ def _upgrade_error(peer: str, answer: Answer, hint: str) -> UpgradeError:
 
 
 def _first_line(answer: Answer) -> str:
-    """The first line of the body, in parentheses; nothing of an HTML page."""
+    """The first line of the body, in parentheses; empty for an HTML page."""
     line = answer.text.strip().partition("\n")[0].strip()
     if not line or line.startswith("<") or "html" in answer.headers.get("content-type", ""):
         return ""
@@ -204,7 +204,7 @@ def _first_line(answer: Answer) -> str:
 
 
 def _retry_after(value: str) -> float | None:
-    """Seconds of a Retry-After. The other form, a date, would need synchronized clocks."""
+    """Seconds of a Retry-After. A date is ignored: it would need synchronized clocks."""
     if not re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
         return None
     return min(float(value), MAX_RETRY_AFTER)

@@ -7,26 +7,26 @@ from typing import Final
 from .errors import OptionError
 
 Update = Callable[[bytes | memoryview], None]
-"""Takes the next bytes of a file into the hash."""
+"""Adds the next bytes of a file to the hash."""
 
 HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
 """The types that galileod accepts."""
 
 
 class FileHash:
-    """The hash of one file as it is read; with `kind` None there is none."""
+    """The hash of one file as it is read; no hash if `kind` is None."""
 
     def __init__(self, kind: str | None) -> None:
         self._kind = kind
         self._hash = hashlib.new(kind, usedforsecurity=False) if kind is not None else None
 
     def update(self, data: bytes | memoryview) -> None:
-        """Hash the next bytes. Takes about 1 ms per MiB: for a thread."""
+        """Hash the next bytes. Takes about 1 ms per MiB: call it in a thread."""
         if self._hash is not None:
             self._hash.update(data)
 
     def hashes(self) -> dict[str, str]:
-        """The hash in hex by its type, or nothing."""
+        """A mapping from the type to the hash in hex; empty if there is no hash."""
         return {self._kind: self._hash.hexdigest()} if self._kind is not None and self._hash else {}
 
 

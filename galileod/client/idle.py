@@ -1,4 +1,4 @@
-"""A timeout for connections on which nothing moves, and the stream that feeds it."""
+"""The idle timeout of a connection, and a stream that reports activity to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,18 +19,18 @@ class IdleTimeout:
         self.activity()
 
     def activity(self) -> None:
-        """A byte was sent or received: the time starts again."""
+        """A byte was sent or received: restart the timeout."""
         if not self._pauses:
             self.scope.deadline = trio.current_time() + self.limit
 
     def extend(self, seconds: float) -> None:
-        """Raise the limit, and start the time again."""
+        """Raise the limit, and restart the timeout."""
         self.limit += seconds
         self.activity()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count the time in here: the delay is not the peer's."""
+        """Exclude the time of the block: the peer does not cause that delay."""
         self._pauses += 1
         self.scope.deadline = float("inf")
         try:
@@ -43,8 +43,8 @@ class IdleTimeout:
 class WatchedStream(trio.abc.Stream):
     """A socket that reports each step of sending and receiving to `idle`. TLS goes on top of it.
 
-    `trio.SocketStream.send_all` returns only when all is sent, which says nothing about a slow
-    peer meanwhile.
+    `trio.SocketStream.send_all` returns only when all is sent, and so cannot tell a slow peer from
+    one that receives nothing.
     """
 
     def __init__(self, stream: trio.SocketStream, idle: IdleTimeout) -> None:

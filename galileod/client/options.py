@@ -11,18 +11,18 @@ from .errors import OptionError, Signal
 from .hashing import check_hash
 
 Unchecked = Any
-"""An argument of the caller that is still to be checked."""
+"""An argument of the caller that has not been validated yet."""
 
 TIMEOUT: Final = 60.0
-"""Seconds, by default, without activity while the server is waited for."""
+"""Default of `timeout`: seconds without activity while waiting for the server."""
 
 MAX_CHUNK: Final = 1 << 30
-"""Bytes; the largest chunksize that may be set."""
+"""Maximum of `chunksize` in bytes."""
 
 
 @frozen
 class Progress:
-    """`sent` of `size` bytes were given to the network, `seconds` after the start."""
+    """`sent` of `size` bytes were passed to the network, `seconds` after the start."""
 
     sent: int
     size: int
@@ -108,18 +108,18 @@ def _is_token(_: object, __: object, value: Unchecked) -> None:
 
 def _is_path(_: object, __: object, value: Unchecked) -> None:
     if value is not None and not isinstance(value, str):
-        raise OptionError(f"The ca must be the path of a PEM file, not {value!r}.")
+        raise OptionError(f"ca must be the path of a PEM file, not {value!r}.")
 
 
 def _is_pace(_: object, __: object, value: Unchecked) -> None:
     if value is not None and not (hasattr(value, "part") and hasattr(value, "wait")):
-        raise OptionError(f"The pace must be like SharedPace(1_000_000), not {value!r}.")
+        raise OptionError(f"pace must be an object like SharedPace(1_000_000), not {value!r}.")
 
 
 def _is_function(_: object, attribute: object, value: Unchecked) -> None:
     if value is not None and not callable(value):
         name = getattr(attribute, "name", "")
-        raise OptionError(f"The {name} must be a function, not {value!r}.")
+        raise OptionError(f"{name} must be a function, not {value!r}.")
 
 
 @frozen
@@ -128,7 +128,7 @@ class Options:
 
     `hash` is sha1, sha256, sha512 or blake2b (None or "none": no hash), `chunksize` the bytes of a
     chunk if the server names no size. `timeout` is in seconds: for opening the connection, and
-    for each time without activity while the server is waited for. `token` is sent as a Bearer
+    for any period without activity while waiting for the server. `token` is sent as a Bearer
     token, `ca` is a PEM file with CAs that replace the system's. `on_warning` is called with each
     error that is not fatal, as the server sent it. `pace` limits the rate, see `SharedPace`.
     """

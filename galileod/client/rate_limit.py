@@ -5,7 +5,7 @@ from typing import Final
 import trio
 
 BURST: Final = 0.25
-"""Seconds; the bytes of this time may be sent at once after a pause."""
+"""Seconds; after a pause the bytes for this time may be sent at once."""
 
 LARGEST_PART: Final = 1024 * 1024
 SMALLEST_PART: Final = 1024

@@ -1,4 +1,4 @@
-"""Reads and hashes a source ahead of the sending."""
+"""Reads and hashes a source while earlier bytes are sent."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +12,10 @@ from .hashing import FileHash
 from .sources import Source
 
 READ_SIZE: Final = 1024 * 1024
-"""Bytes of one read: a thread hop costs some 50 µs."""
+"""Bytes of one read. It is large, since the thread call for it costs about 50 µs."""
 
 QUEUE_SIZE: Final = 1
-"""Blocks in the queue. With one being read and one being sent, three are in memory at most."""
+"""Maximum blocks in the queue. With one being read and one being sent, three are in memory."""
 
 
 class ReadAhead:

@@ -14,14 +14,14 @@ from .formatting import plural
 from .hashing import Update
 
 THREAD_THRESHOLD: Final = 64 * 1024
-"""Bytes from which on hashing is moved to a thread; below, the thread hop costs more."""
+"""Minimum bytes that are hashed in a thread; for fewer the thread call costs more."""
 
 T = TypeVar("T")
 
 
 @frozen
 class FileStamp:
-    """The size and mtime (in ns) of a regular file, to notice that it was modified."""
+    """The size and mtime (in ns) of a regular file, to detect that it was modified."""
 
     size: int
     mtime_ns: int
@@ -48,7 +48,7 @@ class Source(ABC):
 
     @abstractmethod
     async def read(self, length: int, update: Update) -> bytes | memoryview:
-        """The next bytes, at most `length`, none at the end. `update` is called with them first."""
+        """The next bytes, at most `length`; empty at the end. `update` was called with them."""
 
     async def at_end(self) -> bool:
         """Whether all bytes were read."""
@@ -72,10 +72,10 @@ class BytesSource(Source):
 
 
 class FileSource(Source):
-    """An open binary file, from its current position. A read is one thread hop, hashing included.
+    """An open binary file, from its current position. A read and its hashing are one thread call.
 
-    A file that is modified meanwhile would be sent as a mixture of both versions: its stamp is
-    compared at each read.
+    The stamp of the file is compared at each read: a file that is modified during the upload would
+    be sent as a mixture of both versions.
     """
 
     def __init__(self, opened: Opened, name: str, size: int, label: str) -> None:

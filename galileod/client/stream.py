@@ -1,4 +1,4 @@
-"""Opens the byte stream to a server: TCP or a unix socket, CONNECT through a proxy, TLS."""
+"""Opens the byte stream to a server: TCP or a unix socket, a proxy (CONNECT), TLS."""
 
 import errno
 import os
@@ -15,8 +15,9 @@ from .handshake import capitalized, connect_through
 from .idle import IdleTimeout, WatchedStream
 
 NOTSENT_LOWAT = 256 * 1024
-"""Bytes that the kernel holds unsent while the socket is writable. trio sets 16 KiB, which costs a
-turn of its loop for each of them; more than this would delay a Close frame."""
+"""Unsent bytes in the kernel below which the socket is writable (TCP_NOTSENT_LOWAT). trio sets
+16 KiB, which costs an iteration of its event loop for each 16 KiB; a larger value than this would
+delay a Close frame."""
 
 UNKNOWN_CA_ERRORS = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's codes (X509_V_ERR) for a certificate whose issuer is unknown or not trusted."""
@@ -53,7 +54,7 @@ async def _connect(address: Address, proxy: Proxy | None, idle: IdleTimeout) -> 
 
 
 def tls_context(ca: str | None) -> ssl.SSLContext:
-    """The settings of TLS with the CAs of the PEM file `ca` (None: the system's).
+    """The TLS context that trusts the CAs in the PEM file `ca`; if None, the system's.
 
     Raises OptionError for a file that cannot be used.
     """
@@ -104,7 +105,7 @@ def _ca_hint(error: ssl.SSLCertVerificationError, ca: str | None) -> str:
 
 
 def _connect_error(peer: str, error: OSError) -> ConnectError:
-    """The error for a failed connection. trio's own says less: it groups those of all addresses."""
+    """The error for a failed connection. trio raises a group of the errors of all addresses."""
     causes = list(_leaves(error))
     for cause in causes:
         if isinstance(cause, socket.gaierror):

@@ -20,14 +20,15 @@ from .sources import Source
 from .websocket import WebSocket, open_websocket
 
 REASON_TIMEOUT: Final = 5.0
-"""Seconds in which a server that no longer reads may still send the reason."""
+"""Seconds to wait for an error signal after sending has failed: the server may have stopped reading
+and be about to send the reason."""
 
 VERIFY_RATE: Final = 20_000_000
-"""Bytes a second that a server is assumed to read back before it sends `close`, at least: some
-verify the hash only then."""
+"""Bytes per second. The idle timeout is extended by the time to hash the file at this rate, since
+some servers read the whole file back to verify the hash after `finished`."""
 
 MAX_SIGNALS: Final = 100
-"""Error signals of one upload that are kept."""
+"""Maximum error signals of one upload that are kept."""
 
 
 async def upload(
@@ -38,8 +39,8 @@ async def upload(
     with one.errors_translated():
         async with (
             open_websocket(address, options) as websocket,
-            # Not earlier: without a connection nothing of a source is read, so that one that can be
-            # read only once can be sent at the next attempt.
+            # After the connection: if that fails, nothing has been read, and a source that can be
+            # read only once can still be sent at the next attempt.
             read_ahead(source, options.hash) as ahead,
         ):
             metadata = one.sender.start()
@@ -126,7 +127,7 @@ class _Upload:
             raise
 
     async def _part(self, websocket: WebSocket, ahead: ReadAhead, at_most: int) -> memoryview:
-        """The next bytes of the file, when the pace allows them; reports the progress."""
+        """Return the next bytes of the file when the rate limit allows it; report the progress."""
         pace = self._options.pace
         with websocket.idle.paused():
             part = await ahead.next(min(at_most, pace.part) if pace else at_most)
@@ -172,14 +173,14 @@ class _Upload:
 
 
 def _append_last_warning(error: SendError) -> None:
-    """Quote the last warning in a LostError: it may be the reason why the server hung up."""
+    """Quote the last warning in a LostError: it may be why the server closed the connection."""
     warnings = [signal.get("error") for signal in error.signals if not signal.get("fatal")]
     if isinstance(error, LostError) and warnings and isinstance(warnings[-1], str):
         error.args = (f"{error} Before that the server reported: {warnings[-1][:MAX_QUOTED]}",)
 
 
 def _most_specific(error: BaseException) -> BaseException:
-    """Of several errors at once the one that says most; their group if they are of other kinds."""
+    """Of several simultaneous errors the most specific; the group if some are unexpected."""
     leaves = list(_leaves(error))
     if len(leaves) == 1:
         return leaves[0]

@@ -25,16 +25,16 @@ from .options import Options
 from .stream import open_stream
 
 MAX_MESSAGE: Final = 64 * 1024
-"""Characters of a message from the server; a signal has some hundred."""
+"""Maximum characters of a message from the server; a signal has a few hundred."""
 
 READ_SIZE: Final = 16 * 1024
 """Bytes of one read; signals are short."""
 
 CLOSE_TIMEOUT: Final = 2.0
-"""Seconds for the closing handshake. The upload is over by then."""
+"""Maximum seconds for the closing handshake, which begins after the end of the upload."""
 
 NextPart = Callable[[int], Awaitable[memoryview]]
-"""Gives the next bytes of a message: at least one, at most the number passed."""
+"""Returns the next bytes of a message: at least one, at most the number passed."""
 
 _LOST: Final = "The connection to the server was lost."
 
@@ -98,7 +98,7 @@ class WebSocket:
         async with self._send_lock:
             if self._incomplete or self._protocol.state is not ConnectionState.OPEN:
                 raise LostError(_LOST)
-            # Broken as well: if the server resets the connection now, the reader may see an end.
+            # `_broken` too: if the server resets the connection now, `receive` may see only an end.
             self._incomplete = self._broken = True
             head = _header(length, key)
             while length:
@@ -152,8 +152,8 @@ class WebSocket:
 
     async def _answer_ping(self, pong: bytes) -> None:
         if self._send_lock.locked():
-            # The task that is sending sends it after its frame. Waiting for the lock here would
-            # stop the reading, and the server may be about to say why it reads no further.
+            # The task that is sending a frame sends the Pong after it. Waiting for the lock here
+            # would stop receiving, and the server may be about to send an error signal.
             self._pong = pong
             return
         try:
@@ -211,8 +211,8 @@ def _header(length: int, key: bytes) -> bytes:
 async def open_websocket(address: Address, options: Options) -> AsyncIterator[WebSocket]:
     """A WebSocket to the server. The socket is closed at the end, whatever happens.
 
-    Raises ConnectError and its subclasses within `options.timeout` seconds while it opens, and
-    LostError once nothing has moved for as long while the server is waited for.
+    Raises ConnectError and its subclasses if it cannot be opened within `options.timeout` seconds,
+    and LostError after as many seconds without activity while waiting for the server.
     """
     idle = IdleTimeout(options.timeout)
     stream, surplus = await _open(address, options, idle)

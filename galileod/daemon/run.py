@@ -90,7 +90,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()
-        _log.info("server.stopped", uploads=len(context.running))
+        _log.info("server.stopped", uploads=len(context.admission.running))
     manager.notify("STATUS=Stopped")
 
 
@@ -176,7 +176,7 @@ async def _stop_on_signals(stops: AsyncIterator[int], context: Context, manager:
     The second signal ends everything at once.
     """
     await anext(stops)
-    _log.info("server.draining", uploads=len(context.running))
+    _log.info("server.draining", uploads=len(context.admission.running))
     context.shutdown.no_new_uploads.fire()
     manager.notify("STOPPING=1")
     with trio.move_on_after(context.config.server.drain_timeout) as drain:

@@ -60,6 +60,6 @@ async def _notify_status(manager: Manager, context: Context) -> None:
 
 def _status(context: Context) -> str:
     """The line that `systemctl status` shows."""
-    count = len(context.running)
+    count = len(context.admission.running)
     uploads = f"{count} upload{'' if count == 1 else 's'} running"
     return f"STATUS={'Draining, ' if context.shutdown.no_new_uploads.fired else ''}{uploads}"

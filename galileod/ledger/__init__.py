@@ -1,4 +1,5 @@
-"""Who holds what: stored files, running uploads, used tickets, and receipts owed to the hook.
+"""The ledger: owners of stored files, reservations, used tickets, receipts owed to the hook.
 
-`base` and `outbox` are the contract; `sqlite` is its implementation. Touches the database alone.
+`base` and `outbox` are the contract; `sqlite` is its implementation. Nothing here accesses
+the stored files.
 """

@@ -1,7 +1,7 @@
-"""The contract of a ledger: who holds which files, and what running uploads have reserved.
+"""The contract of a ledger: the owners of files, and what running uploads have reserved.
 
-The store is the truth. `reconcile` makes the ledger agree with it at the start: with files that
-were removed, added or changed by hand, and with uploads that a crash interrupted.
+The store is authoritative. At startup `reconcile` makes the ledger agree with it: files may have
+been removed, added or changed by hand, and uploads may have been interrupted by a crash.
 """
 
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ UNKNOWN_USER: Final = ""
 """The owner of a file that was not stored by an upload."""
 
 Clock = Callable[[], float]
-"""The time in seconds of the epoch; called from any thread."""
+"""Returns the time in seconds since the epoch; called from any thread."""
 
 Allow = Callable[[Holding, Holding], None]
-"""Decides on a reservation by what all users hold and what its user holds; raises to refuse it."""
+"""Gets what all users hold and what the upload's user holds; raises to refuse a reservation."""
 
 Find = Callable[[Collection[str]], Mapping[str, str]]
 """Maps identities of published files (`storage.base.Sink.identity`) to their names now."""
@@ -32,12 +32,12 @@ class LedgerError(Exception):
 
 
 class AlreadyUsedError(Exception):
-    """A single-use ticket was used before, or has expired by now."""
+    """A single-use ticket was used before, or has expired."""
 
 
 @frozen
 class SingleUse:
-    """A ticket that is valid for one upload: its id, and its expiry in seconds of the epoch."""
+    """A ticket that is valid for one upload: its id, and its expiry in seconds since the epoch."""
 
     id: str
     until: float
@@ -59,28 +59,29 @@ class Ledger(ABC):
     ) -> None:
         """Reserve `size` bytes and one file for an upload.
 
-        `allow` is called while no other reservation can be made; what it raises is raised here,
-        and nothing is reserved then. `ticket` becomes used together with the reservation. Raises
-        AlreadyUsedError if it is used already, or has expired.
+        `allow` is called while no other reservation can be made. If it raises, nothing is reserved
+        and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
+        AlreadyUsedError if the ticket is used already, or has expired.
         """
 
     @abstractmethod
     async def promise(self, upload: str, identity: str, receipt: str) -> None:
         """Record that `receipt` is owed to the hook once the upload's file is published.
 
-        `identity` is the file's. When this returns, the record survives a power cut.
+        `identity` is `Sink.identity` of the file. When this returns, the record is durable.
         """
 
     @abstractmethod
     async def commit(self, upload: str, name: str) -> None:
-        """Turn a reservation into the stored file `name`; its promised receipt is owed from now on.
+        """Replace a reservation with the stored file `name`, and make its receipt due.
 
-        A file that was stored under the name before is replaced.
+        The entry of a file with the same name is replaced. Raises LedgerError if there is no such
+        reservation.
         """
 
     @abstractmethod
     async def release(self, upload: str) -> None:
-        """Drop a reservation. One that was committed, or never made, is no error."""
+        """Drop a reservation. Does nothing if it was committed, or never made."""
 
     @abstractmethod
     async def total(self) -> Holding:
@@ -88,18 +89,18 @@ class Ledger(ABC):
 
     @abstractmethod
     def holdings(self) -> dict[str, Holding]:
-        """What each user holds, by user, sorted; without users who hold nothing. Blocks."""
+        """What each user holds, sorted by user; users who hold nothing are left out. Blocks."""
 
     @abstractmethod
     def reconcile(self, on_disk: Mapping[str, int], find: Find) -> None:
-        """Make the ledger agree with the store. Blocks; for the start, before any upload runs.
+        """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
         `on_disk` maps each finished file to its size. A file that is not in the ledger gets the
-        owner UNKNOWN_USER. A reservation whose file was published and not committed, as `find`
-        tells, is committed; all others are dropped. Every receipt that is owed is due, from its
-        first attempt on.
+        owner UNKNOWN_USER. A reservation is committed if `find` returns its file, which was then
+        published before the crash; all others are dropped. Every receipt that is owed becomes due,
+        and its attempts count from zero again.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the ledger holds open. Blocks, for a bounded time."""
+        """Close the ledger. Blocks, for a bounded time."""

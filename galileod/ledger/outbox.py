@@ -1,7 +1,7 @@
 """The contract of the outbox: receipts of stored files that are owed to the hook.
 
-Due times are the wall clock's, so that they mean the same to every process. A clock that is set
-back delays no attempt by more than `policy.backoff.LONGEST`.
+Due times are wall clock times, since monotonic ones are not valid in another process. A clock that
+is set back delays no attempt by more than `policy.backoff.LONGEST`.
 """
 
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ import trio
 from attrs import frozen
 
 MOST_COUNTED: Final = 100_000
-"""The highest count: counting reads every row, for each scrape; so many take some hundredths of a
-second."""
+"""Maximum of `count`, which reads every row at each scrape of the metrics; this many rows take some
+hundredths of a second."""
 
 
 @frozen
@@ -40,17 +40,17 @@ class Outbox(ABC):
         self._changed = trio.Event()
 
     def notify(self) -> None:
-        """Wake the task in `wait`: something is due, or the settings have changed."""
+        """Wake the task in `wait`: a receipt is due, or the settings have changed."""
         self._changed.set()
 
     async def wait(self) -> None:
-        """Return once `notify` was called after the last return of this."""
+        """Return once `notify` has been called since this method last returned."""
         await self._changed.wait()
         self._changed = trio.Event()
 
     @abstractmethod
     async def count(self) -> int:
-        """The number of receipts, with those that were given up; at most MOST_COUNTED.
+        """The number of receipts, including those that were given up; at most MOST_COUNTED.
 
         May be cancelled while the disk hangs.
         """
@@ -65,4 +65,4 @@ class Outbox(ABC):
 
     @abstractmethod
     async def postpone(self, number: int, seconds: float | None) -> None:
-        """Count a failed attempt. The next is due in `seconds`; None: after the next start."""
+        """Count a failed attempt. The next is due in `seconds`; if None, after the next start."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from galileod.policy.flood import OURSELVES, Flood, Kind
+from galileod.policy.flood import NO_CLIENT, Flood, Kind
 
 from .events import EVENTS, Category
 
@@ -24,7 +24,7 @@ class Suppression:
 
     def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
         """The fields to render. Raises structlog.DropEvent if the line is not to be written."""
-        network = fields.pop("network", OURSELVES)
+        network = fields.pop("network", NO_CLIENT)
         event = fields["event"]
         category = EVENTS.get(event, Category.ORDINARY)
         if category is Category.ORDINARY or (
@@ -44,4 +44,4 @@ class Suppression:
     def restart(self) -> Mapping[Kind, int]:
         """Start a new period; returns the number of lines of each kind dropped in the last one."""
         with self._lock:
-            return self._flood.turn()
+            return self._flood.end_period()

@@ -1,28 +1,28 @@
-"""When a delivery to the hook is attempted again."""
+"""The delays between attempts to deliver a receipt to the hook."""
 
 from typing import Final
 
 ATTEMPTS: Final = 44
-"""Maximum attempts at one delivery: with the delays between them about a day."""
+"""Maximum attempts at one delivery. With the delays between them they take about a day."""
 
 LONGEST: Final = 3600.0
 """Maximum seconds between two attempts at one delivery."""
 
-PATIENCE: Final = 8
+DOWN_AFTER: Final = 8
 """Consecutive failures, of any deliveries, after which the hook itself is considered down."""
 
 LONGEST_PAUSE: Final = 60.0
 """Maximum seconds between two attempts at a hook that is down."""
 
 DOUBLINGS: Final = 16
-"""Maximum exponent: the delay has reached its maximum before."""
+"""Maximum exponent: any delay has reached its maximum below this."""
 
 
 def wait(attempts: int, chance: float) -> float | None:
     """Seconds from the last of `attempts` failed attempts to the next; None to give up.
 
-    Half of the delay is multiplied by `chance` (0 to 1), which spreads deliveries that failed at
-    the same time.
+    `chance` is a random number from 0 to 1. Half of the delay is multiplied by it, so that
+    deliveries that failed at the same time are not attempted at the same time again.
     """
     if attempts >= ATTEMPTS:
         return None
@@ -30,10 +30,10 @@ def wait(attempts: int, chance: float) -> float | None:
 
 
 def pause(failures: int) -> float:
-    """Seconds in which no attempt begins, after `failures` consecutive ones.
+    """Seconds for which no attempt begins, after `failures` consecutive failed ones.
 
-    So one attempt at a time is spent on a hook that is down, however many deliveries are due.
+    This limits a hook that is down to one attempt at a time, however many deliveries are due.
     """
-    if failures < PATIENCE:
+    if failures < DOWN_AFTER:
         return 0.0
-    return min(LONGEST_PAUSE, float(1 << min(failures - PATIENCE, DOUBLINGS)))
+    return min(LONGEST_PAUSE, float(1 << min(failures - DOWN_AFTER, DOUBLINGS)))

@@ -37,8 +37,10 @@ def check_layout(layout: str) -> None:
     if last != "{name}" or len(folders) > MAX_STEPS:
         raise ValueError(LAYOUT_EXPECTED)
     for folder in folders:
+        # A valid field becomes a letter, an unknown one a brace, which is refused below.
         plain = _FIELD.sub(lambda match: "x" if match[1] in known else "{", folder)
-        # A name that `safe_name` would change is an error, so that the layout is what is stored.
+        # A name that `safe_name` would change is refused, so that directories have the names in the
+        # layout.
         if len(folder.encode()) > MAX_STEP or any(
             folder.count(f"{{{name}}}") > 1 for name in known
         ):
@@ -50,8 +52,8 @@ def check_layout(layout: str) -> None:
 def place(layout: str, user: str, date: str) -> tuple[str, ...]:
     """The directories for a file of `user` that is stored on `date` (YYYY-MM-DD).
 
-    Different users never share a directory: a name that had to be made safe gets sixteen digits of
-    its sha256 appended, and so does one that ends in such digits.
+    Different users never share a directory: a user name that is not a safe directory name, or that
+    ends in such digits, gets the first sixteen hex digits of its sha256 appended.
     """
     values = {"user": _folder_of(user), "date": date}
     return tuple(

@@ -1,4 +1,4 @@
-r"""Safe file names: any string that a client sends becomes a plain name, or is refused.
+r"""Safe file names: any string that a client sends is converted to a safe name, or refused.
 
 The rules, in order (docs/names.md):
 
@@ -60,7 +60,7 @@ def _check_visible(name: str) -> None:
 
 
 def numbered(name: str, number: int) -> str:
-    """The `number`th other name for `name`: `name (1).ext`."""
+    """`name` with a number before its extension, for a name that exists: `name (1).ext`."""
     stem, extension = _split(name)
     return f"{stem} ({number}){extension}"
 

@@ -17,22 +17,23 @@ class Holding:
     uploads: int = 0
 
 
-def check_quota(quota: Quota, size: int, everybody: Holding, mine: Holding) -> None:
+def check_quota(quota: Quota, size: int, total: Holding, user: Holding) -> None:
     """Raise a `quota_exceeded` Fault if one more file of `size` bytes would exceed a limit.
 
-    A running upload counts like the file that it will be.
+    `total` is what all users hold, `user` what the upload's user holds. A running upload counts as
+    a file of its declared size.
     """
-    for who, what, limit, used, more in (
-        ("everybody", "bytes", quota.total_bytes, everybody.bytes + everybody.reserved, size),
-        ("everybody", "files", quota.total_files, everybody.files + everybody.uploads, 1),
-        ("you", "bytes", quota.user_bytes, mine.bytes + mine.reserved, size),
-        ("you", "files", quota.user_files, mine.files + mine.uploads, 1),
-        ("you", "uploads at once", quota.user_uploads, mine.uploads, 1),
+    for whose, what, limit, used, more in (
+        ("all users", "bytes", quota.total_bytes, total.bytes + total.reserved, size),
+        ("all users", "files", quota.total_files, total.files + total.uploads, 1),
+        ("you", "bytes", quota.user_bytes, user.bytes + user.reserved, size),
+        ("you", "files", quota.user_files, user.files + user.uploads, 1),
+        ("you", "uploads at once", quota.user_uploads, user.uploads, 1),
     ):
         if limit is not None and used + more > limit:
             raise Fault(
                 FaultCode.QUOTA_EXCEEDED,
-                f"The quota for {who} is {limit} {what}. In use: {used}; this needs {more} more.",
+                f"The quota for {whose} is {limit} {what}. In use: {used}; this needs {more} more.",
                 limit=limit,
                 used=used,
             )

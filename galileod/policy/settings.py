@@ -49,7 +49,7 @@ class Hash:
 
 
 def violations(quota: Quota, chunks: Chunks) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     for attribute in fields(Quota):
         value = getattr(quota, attribute.name)
         if value is not None and value < 0:

@@ -3,38 +3,39 @@
 from collections import deque
 from typing import Final, Generic, TypeVar
 
-Turn = TypeVar("Turn")
-"""What represents a waiting upload in the queue."""
+Entry = TypeVar("Entry")
+"""The type of an entry in the queue, which stands for a waiting upload."""
 
 SHARE: Final = 4
-"""An upload may hold at most 1/SHARE of what is free."""
+"""An upload may hold at most 1/SHARE of the bytes that remain free."""
 
-MODEST: Final = 2
-"""Number of minimum shares that an upload may hold even if its user holds much."""
+MIN_SHARES: Final = 2
+"""Number of minimum shares that an upload may hold however much its user holds."""
 
 HEAD_START: Final = 16
-"""At most 1/HEAD_START of the memory is granted to uploads that have sent nothing yet."""
+"""Uploads that have sent nothing yet are granted at most 1/HEAD_START of the memory, together."""
 
 
-class MemoryShare(Generic[Turn]):
+class MemoryShare(Generic[Entry]):
     """Bytes that all uploads hold: promised to clients, or received and not yet stored.
 
-    An upload may hold a quarter of what it leaves free (the dynamic threshold of shared-memory
-    switches: A. K. Choudhury and E. L. Hahne, 1998). So a single upload holds a fifth of the
-    memory, many hold less each, and a new one gets some even if the others keep what they hold.
-    All uploads of a user together may hold as much as they leave free; beyond that, each of them
-    is limited to twice `minimum`. If less than `minimum` is free, uploads that hold nothing wait
-    in a queue, and get `minimum` in order. It has at most one entry for each upload.
+    An upload may hold at most a quarter of the bytes that remain free (the dynamic threshold of
+    shared-memory switches: A. K. Choudhury and E. L. Hahne, 1998). So a single upload holds a fifth
+    of the memory, many uploads hold less each, and some memory remains for a new one even if the
+    others release nothing. All uploads of a user together may hold as many bytes as remain free;
+    once they do, each of them is limited to twice `minimum`. If less than `minimum` is free,
+    uploads that hold nothing wait in a queue, and get `minimum` in order. The queue has at most one
+    entry for each upload.
 
     Only `resize` changes `total` and `minimum`. If it lowers `total` below what is held, nothing is
-    promised until enough is given back.
+    granted until enough is released.
     """
 
     def __init__(self, total: int, minimum: int) -> None:
         self.total = total
         self.minimum = minimum
         self.held = 0
-        self._queue: deque[Turn] = deque()
+        self._queue: deque[Entry] = deque()
 
     @property
     def free(self) -> int:
@@ -61,7 +62,7 @@ class MemoryShare(Generic[Turn]):
             return 0
         share = min(
             (self.free - SHARE * held) // (SHARE + 1),
-            max((self.free - held_by_user) // 2, MODEST * self.minimum - held),
+            max((self.free - held_by_user) // 2, MIN_SHARES * self.minimum - held),
         )
         if share >= self.minimum:
             return share
@@ -71,31 +72,31 @@ class MemoryShare(Generic[Turn]):
         """Hold `length` bytes, at most what `room` has just returned."""
         self.held += length
 
-    def give_back(self, length: int) -> list[Turn]:
+    def give_back(self, length: int) -> list[Entry]:
         """Release `length` bytes, which were stored or will not come.
 
-        Returns the entries of the queue that are served by that: each holds `minimum` bytes now.
+        Returns the entries that were removed from the queue: each now holds `minimum` bytes.
         """
         self.held -= length
         return self._serve()
 
-    def resize(self, total: int, minimum: int) -> list[Turn]:
-        """Change the memory to `total` bytes, and the smallest share to `minimum`.
+    def resize(self, total: int, minimum: int) -> list[Entry]:
+        """Change the memory to `total` bytes, and the minimum share to `minimum`.
 
-        Returns the entries of the queue that are served by that, as `give_back` does.
+        Returns the entries that were removed from the queue, as `give_back` does.
         """
         self.total, self.minimum = total, minimum
         return self._serve()
 
-    def wait(self, turn: Turn) -> None:
-        """Add an upload that holds nothing and has no room to the queue."""
-        self._queue.append(turn)
+    def wait(self, entry: Entry) -> None:
+        """Add an upload to the queue. It must hold nothing, and `room` must be 0 for it."""
+        self._queue.append(entry)
 
-    def leave(self, turn: Turn) -> None:
-        """Remove an upload that ended while it waited."""
-        self._queue.remove(turn)
+    def leave(self, entry: Entry) -> None:
+        """Remove an upload that stopped waiting."""
+        self._queue.remove(entry)
 
-    def _serve(self) -> list[Turn]:
+    def _serve(self) -> list[Entry]:
         served = []
         while self._queue and self.free >= self.minimum:
             served.append(self._queue.popleft())

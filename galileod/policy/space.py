@@ -6,8 +6,8 @@ from galileod.protocol.errors import Fault, FaultCode
 def check_space(free: int, expected: int, size: int, min_free: int) -> None:
     """Raise a `no_space` Fault if an upload of `size` bytes would leave less than `min_free`.
 
-    `free` is the free space of the disk, `expected` what running uploads have declared and not
-    sent yet. All are bytes.
+    `free` is the free space of the disk, `expected` the part of it that running uploads have
+    declared and not sent yet. All are bytes.
     """
     if free - expected - size < min_free:
         raise Fault(

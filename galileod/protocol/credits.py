@@ -1,4 +1,4 @@
-"""The bytes that the receiver has granted with `ready` signals and that have not arrived."""
+"""The bytes that the receiver has granted with `ready` signals and not received yet."""
 
 from collections import deque
 
@@ -10,10 +10,9 @@ class CreditWindow:
     next chunk may exceed its own credit by that much. It lapses when no credit is outstanding.
     Outstanding credits and carry together never exceed the bytes still to come.
 
-    The carry serves a sender with a fixed chunk size below the size that we name: at the end of
-    the file its last chunk may be larger than the last credit, but not larger than the rest of
-    the earlier ones. The carry never exceeds the largest credit, so that `promised` stays a
-    bound on memory.
+    The carry is for a sender with a fixed chunk size below the `chunksize` of the `ready` signals:
+    its last chunk may be larger than the last credit, but not larger than the rest of the earlier
+    ones. The carry never exceeds the largest credit, so that `promised` limits the memory needed.
     """
 
     def __init__(self, size: int) -> None:
@@ -44,7 +43,8 @@ class CreditWindow:
 
         Only the last bytes of the file get a credit smaller than `chunk`, and only one such
         credit is outstanding at a time: a sender with a fixed chunk size could not use several.
-        While there is a carry, the end of the file may still move, so the small credit waits.
+        While there is a carry, the number of last bytes may still change, so that credit is not
+        granted yet.
         """
         if not self._credits:
             return min(chunk, self.remaining)

@@ -30,7 +30,7 @@ class FaultCode(StrEnum):
     INTERNAL = "internal"
 
 
-class Fault(Exception):  # noqa: N818  the protocol's word for what ends an upload
+class Fault(Exception):  # noqa: N818  the protocol's term for what ends an upload
     """Ends an upload with a fatal error signal.
 
     `reason` is a sentence for a person; `details` are additional keys of the signal.

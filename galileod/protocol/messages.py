@@ -1,6 +1,6 @@
 """Signals: JSON objects in TEXT messages, decoded to values and encoded from them.
 
-Source: the description of GalileoSend. Unknown keys and unknown signals are ignored.
+This follows the description of GalileoSend. Unknown keys and unknown signals are ignored.
 """
 
 import json
@@ -143,7 +143,7 @@ def encode_close(name: str | None = None) -> str:
 
 
 def encode_error(reason: str, code: FaultCode, details: Mapping[str, Json]) -> str:
-    """A fatal error signal. `details` are additional keys; they never replace the fixed three."""
+    """A fatal error signal. `details` are more keys, but never `error`, `fatal` or `code`."""
     return json.dumps({**details, "error": reason, "fatal": True, "code": code.value})
 
 

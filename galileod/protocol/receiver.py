@@ -19,7 +19,7 @@ from .states import RECEIVER, ReceiverEvent, ReceiverState
 
 MAX_EMPTY_CHUNKS: Final = 64
 """Maximum number of empty chunks in one upload. Each is answered with a `ready`, so without a
-limit the exchange could go on for ever. The original senders need two."""
+limit the exchange could continue without end. The original senders need two."""
 
 
 @frozen
@@ -109,7 +109,7 @@ class UploadReceiver:
         )
 
     def grant(self, chunk: int, in_flight: int) -> Credit | AskFinished | None:
-        """Take the next `ready` signal, or None if none may be sent now; `ready` encodes it.
+        """Make the next `ready` signal, which `ready` encodes; None if none may be sent now.
 
         `chunk` is the wanted size of a credit in bytes, `in_flight` the maximum number of
         outstanding credits.

@@ -61,7 +61,7 @@ class UploadSender:
         return encode_metadata(self._metadata)
 
     def receive_text(self, text: str) -> ServerSignal:
-        """A TEXT message arrived. A `close` counts only once `finished` has been sent."""
+        """A TEXT message arrived. A `close` is a violation before `finished` has been sent."""
         signal = decode_server(text)
         match signal:
             case Ready(chunksize):

@@ -60,7 +60,7 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
     return [
         GaugeMetricFamily(name, meaning, value)
         for name, meaning, value in (
-            ("galileod_uploads_running", "Running uploads.", len(context.running)),
+            ("galileod_uploads_running", "Running uploads.", len(context.admission.running)),
             (
                 "galileod_uploads_waiting",
                 "Running uploads that wait because all of chunks.memory is promised.",

@@ -1,5 +1,5 @@
-"""Where bytes become a durable file.
+"""Stores finished files durably.
 
-`base` is the contract of a store; `local` is its implementation on a local filesystem. Knows
-nothing of users, uploads or the protocol.
+`base` is the contract of a store; `local` is its implementation on a local filesystem. This
+package does not depend on users, uploads or the protocol.
 """

@@ -11,10 +11,10 @@ from attrs import frozen
 from .settings import Storage
 
 RUNNING_HASH: Final = "sha1"
-"""The hash that is computed while data arrives: the protocol's own."""
+"""The hash that is computed while data arrives: the one of the original protocol."""
 
 CLEANUP_SECONDS: Final = 5.0
-"""How long `discard` takes at most; what it leaves behind is removed at the next start."""
+"""Maximum seconds for `discard`; a file that it cannot remove is removed at the next start."""
 
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 
@@ -33,7 +33,7 @@ class ConflictError(StorageError):
 
 @frozen
 class Stored:
-    """A committed file: its final `name`, relative to the store, and its `path` for people.
+    """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
     `name` consists of the folders and the file name, joined by slashes.
     """
@@ -43,10 +43,10 @@ class Stored:
 
 
 class Sink(ABC):
-    """Receives the bytes of one file. Nothing is visible before `commit`, everything after it.
+    """Receives the bytes of one file, which is not visible before `commit`, and complete after it.
 
-    Leaving its `async with` discards what was not committed. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name.
+    Leaving its `async with` discards a file that was not committed. Every method but `discard` may
+    raise StorageError. `replaces` tells whether `commit` replaces a file of the same name.
     """
 
     replaces: bool
@@ -57,7 +57,7 @@ class Sink(ABC):
 
     @abstractmethod
     async def digest(self, kind: str) -> str:
-        """The hash of all bytes written, in lower-case hex. `kind` is a name in hashlib."""
+        """The hash of all bytes written, in lower-case hex. `kind` is a hash name of hashlib."""
 
     @property
     @abstractmethod
@@ -66,13 +66,16 @@ class Sink(ABC):
 
     @abstractmethod
     async def commit(self) -> Stored:
-        """Publish the file. When this returns, it is as durable as the settings demand."""
+        """Publish the file. When this returns, it is as durable as `storage.durability` says.
+
+        Raises ConflictError if the name exists and must not be replaced.
+        """
 
     @abstractmethod
     async def discard(self) -> None:
-        """Remove what was not committed, within CLEANUP_SECONDS; after a commit, do nothing.
+        """Remove the file within CLEANUP_SECONDS, unless it was committed.
 
-        Works in a cancelled scope too, and never raises.
+        Works in a cancelled scope too, and never raises StorageError.
         """
 
     async def __aenter__(self) -> Self:
@@ -86,7 +89,7 @@ class Store(ABC):
     """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
 
     `location` is the absolute path or the URL below which the files are, for the log and the hook.
-    `part_size` is the number of bytes that are worth one call of `Sink.write`.
+    `part_size` is the number of bytes that one call of `Sink.write` should have.
     """
 
     location: str
@@ -94,9 +97,10 @@ class Store(ABC):
 
     @abstractmethod
     async def create(self, upload: str, path: str) -> Sink:
-        """Begin a file that is to be published at `path`: a valid name behind any valid folders.
+        """Create the sink of a file that is to be published at `path`.
 
-        `upload` is unique among running uploads. The settings in force now hold for the whole file.
+        `path` is a valid file name, after any valid folder names with slashes. `upload` is unique
+        among running uploads. A later `reconfigure` does not affect the file.
         """
 
     @abstractmethod
@@ -109,13 +113,14 @@ class Store(ABC):
 
     @abstractmethod
     def files(self) -> Mapping[str, int]:
-        """The finished files by name, with their sizes in bytes. Blocks; for the start."""
+        """The finished files by name, with their sizes in bytes. Blocks; called only at startup."""
 
     @abstractmethod
     def find(self, identities: Collection[str]) -> Mapping[str, str]:
-        """The names of published files, by those of these identities that are found.
+        """Map those of `identities` whose files are published to the names of these files.
 
-        Identities are from sinks of this store, also from before a crash. Blocks; for the start.
+        Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
+        only at startup.
         """
 
     @abstractmethod
@@ -124,7 +129,7 @@ class Store(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the store holds. Blocks; no sink may be used after it."""
+        """Close the store. Blocks; no sink may be used afterwards."""
 
 
 @contextmanager

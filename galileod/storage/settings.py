@@ -24,10 +24,10 @@ class Storage:
 
 
 def violations(storage: Storage) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     try:
         check_layout(storage.layout)
-    except ValueError as expected:
-        yield "storage.layout", storage.layout, str(expected)
+    except ValueError as error:
+        yield "storage.layout", storage.layout, str(error)  # it says what is expected
     if not storage.directory or "\0" in storage.directory:
         yield "storage.directory", storage.directory, "the path of a directory"

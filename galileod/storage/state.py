@@ -14,7 +14,7 @@ def ledger_path(directory: str) -> str:
 
 
 def control_path(directory: str) -> str:
-    """The absolute path of the control socket of the daemon that stores into `directory`."""
+    """The absolute path of the control socket of the daemon for the store in `directory`."""
     return _below(directory, _CONTROL_SOCKET)
 
 

@@ -1,10 +1,11 @@
-"""One upload from its metadata to `close`, and what all uploads share.
+"""One upload from its metadata to `close`, and the state that all uploads share.
 
-The only package in which protocol, policy, storage and ledger meet:
+The only package that uses protocol, policy, storage and ledger together:
 
 - `session`: the steps of one upload, in order;
-- `connection`: what is known before the metadata; `upload`: what the metadata fixes;
+- `connection`: the state before the metadata; `upload`: the values fixed by the metadata;
 - `transfer`: receiving the data; `flow`: the credits for it;
-- `verify`, `ending`, `faults`: the hash, the end in the log and for the client, errors as faults;
-- `context`, `admission`, `publication`, `memory`: what all uploads share.
+- `verify`: comparing hashes; `ending`: logging the end and reporting it to the client; `faults`:
+  converting errors to faults;
+- `context`, `admission`, `publication`, `memory`: the state that all uploads share.
 """

@@ -18,7 +18,7 @@ from galileod.storage.base import Sink, Store, Stored
 
 
 class Admission:
-    """Decides whether an upload may begin, and keeps the `running` ones up to date.
+    """Decides whether an upload may begin; `running` are the reservations of those that run.
 
     `config` returns the configuration in force.
     """
@@ -27,12 +27,11 @@ class Admission:
         self,
         store: Store,
         ledger: Ledger,
-        running: set["Reservation"],
         config: Callable[[], Config],
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._running = running
+        self.running: set[Reservation] = set()
         self._config = config
         self._checking_space = trio.Lock()
 
@@ -45,10 +44,11 @@ class Admission:
         remaining: Callable[[], int],
         log: FilteringBoundLogger,
     ) -> AsyncIterator["Reservation"]:
-        """Hold quota and disk space for a file of `size` bytes during the block.
+        """Reserve quota and disk space for a file of `size` bytes during the block.
 
-        `remaining` returns how many of them are not received yet. Raises Fault if a limit is
-        exceeded or the ticket was used; LedgerError, StorageError.
+        `remaining` returns the number of bytes not received yet. Raises Fault if a limit is
+        exceeded or the ticket was used, LedgerError if the reservation cannot be recorded, and
+        StorageError if the free space cannot be read.
         """
         reservation = Reservation(self._ledger, upload_id, remaining, log)
         await self._hold_space(reservation, size)
@@ -60,16 +60,17 @@ class Admission:
                 await reservation.release()
                 raise
         finally:
-            self._running.discard(reservation)
+            self.running.discard(reservation)
 
     async def _hold_space(self, reservation: "Reservation", size: int) -> None:
-        # One at a time: two uploads that count each other could both be refused.
+        # Serialized, so that of two simultaneous uploads the second counts the first. If both were
+        # added before the check, each would count the other and both could be refused.
         async with self._checking_space:
-            expected = sum(other.remaining() for other in self._running)
+            expected = sum(other.remaining() for other in self.running)
             free = await self._store.free()
             if free is not None:
                 check_space(free, expected, size, self._config().storage.min_free)
-            self._running.add(reservation)
+            self.running.add(reservation)
 
     async def _reserve(self, upload_id: str, grant: Grant, size: int) -> None:
         quota = self._config().quota
@@ -85,7 +86,7 @@ class Admission:
 
 @frozen(eq=False)
 class Reservation:
-    """What one running upload holds. `remaining` returns the bytes not received yet."""
+    """What one running upload has reserved. `remaining` returns the bytes not received yet."""
 
     _ledger: Ledger
     _upload_id: str
@@ -93,26 +94,27 @@ class Reservation:
     _log: FilteringBoundLogger
 
     async def promise(self, sink: Sink, receipt: str) -> None:
-        """Owe the hook this receipt from the moment when the sink's file is published.
+        """Record that `receipt` is owed to the hook once the sink's file is published.
 
-        Raises LedgerError, StorageError: a file is not stored if the hook could miss it.
+        Raises LedgerError and StorageError. The upload then fails: a file whose receipt is not
+        recorded is not stored.
         """
         await self._ledger.promise(self._upload_id, sink.identity, receipt)
 
-    async def become(self, stored: Stored) -> None:
-        """Turn into the file, which is stored already. Never raises."""
+    async def commit(self, stored: Stored) -> None:
+        """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 await self._ledger.commit(self._upload_id, stored.name)
             except LedgerError as error:
-                # The reservation counts in place of the file until the next start reconciles.
+                # Until the next start reconciles, the reservation counts in place of the file.
                 self._log.warning("ledger.behind", reason=str(error))
 
     async def release(self) -> None:
-        """Give back what is held, unless it became a file. Never raises LedgerError."""
+        """Drop the reservation, unless it was committed. Never raises LedgerError."""
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 await self._ledger.release(self._upload_id)
             except LedgerError as error:
-                # It stays held until the next start, which drops all reservations.
+                # The reservation remains until the next start, which drops all reservations.
                 self._log.warning("ledger.behind", reason=str(error))

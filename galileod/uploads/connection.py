@@ -1,4 +1,4 @@
-"""A connection over which an upload comes: what is known before the metadata."""
+"""The connection of an upload: the state that exists before the metadata arrives."""
 
 import math
 from typing import Final
@@ -31,15 +31,16 @@ CREDENTIAL_NEEDED: Final = "A token or a ticket is needed to upload here."
 class Connection:
     """One upgraded connection.
 
-    `shown` is what the credential of the handshake allows, None if there was none. `config` is
-    the configuration at the time `opened`. `stored` counts the files that were stored.
+    `handshake_grant` is what the credential of the handshake allows, None if there was none.
+    `config` is the configuration in force at the time `opened`. `stored` is the number of files
+    stored.
     """
 
     context: Context
     transport: WebSocketTransport
     peer: Peer
     log: FilteringBoundLogger
-    shown: Grant | None = None
+    handshake_grant: Grant | None = None
     config: Config = field(
         init=False, default=Factory(lambda it: it.context.config, takes_self=True)
     )
@@ -47,7 +48,11 @@ class Connection:
     stored: int = field(init=False, default=0)
 
     async def expect_metadata(self, receiver: UploadReceiver) -> Metadata:
-        """The metadata, which must come within `timeouts.metadata`, whatever else comes."""
+        """Return the metadata; other signals are ignored, and do not extend the timeout.
+
+        Raises a Fault: `idle` after `timeouts.metadata`, `bad_message` if data comes first,
+        `shutting_down`.
+        """
         timeout = self.config.timeouts.metadata
         with interruptible(self.context.shutdown.no_new_uploads):
             with trio.move_on_after(timeout):
@@ -60,13 +65,13 @@ class Connection:
             raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
 
     async def authorize(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
-        """What the credential of the handshake or of the metadata allows.
+        """Return what the credential of the handshake or of the metadata allows.
 
-        Raises an `unauthorized` Fault, and a `shutting_down` one.
+        Raises a Fault: `unauthorized` without a valid credential, `shutting_down`.
         """
         authenticator = self.context.authenticator
-        if self.shown is not None:
-            return self.shown
+        if self.handshake_grant is not None:
+            return self.handshake_grant
         if authenticator.is_open:
             return Grant(self.peer.user)
         if metadata.token is None:
@@ -82,10 +87,11 @@ class Connection:
     async def receive(
         self, receiver: UploadReceiver, idle: float, at_most: float = math.inf
     ) -> Incoming:
-        """The next signal, which `receiver` allows, or data, which it has not seen yet.
+        """Return the next message: a signal, after `receiver` has accepted it, or data.
 
-        Raises Fault if the client is silent for `idle` seconds or violates a rule,
-        MessageIncomplete if data still comes after `at_most` seconds, TransportClosed.
+        Data has not been passed to `receiver` yet. Raises Fault if the client is silent for `idle`
+        seconds or violates the protocol, MessageIncomplete if the message is still incomplete
+        after `at_most` seconds, and TransportClosed if the connection is lost.
         """
         try:
             message = await self.transport.receive(idle, at_most)

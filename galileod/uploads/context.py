@@ -10,7 +10,7 @@ from galileod.policy.pacing import least_credit
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 
-from .admission import Admission, Reservation
+from .admission import Admission
 from .memory import MemoryPool
 from .publication import PublicationLock
 
@@ -26,20 +26,17 @@ class Context:
     authenticator: Authenticator = field(factory=Authenticator)
     metrics: Metrics = field(factory=Metrics)
     shutdown: Shutdown = field(factory=Shutdown)
-    running: set[Reservation] = field(factory=set)
     publication: PublicationLock = field(factory=PublicationLock)
     admission: Admission = field(
         init=False,
         default=Factory(
-            lambda context: Admission(
-                context.store, context.ledger, context.running, lambda: context.config
-            ),
+            lambda context: Admission(context.store, context.ledger, lambda: context.config),
             takes_self=True,
         ),
     )
 
     def adopt(self, config: Config) -> None:
-        """Put `config` in force. Credits that were granted stay valid."""
+        """Apply `config` to all uploads. Credits that were granted remain valid."""
         self.config = config
         chunks = config.chunks
         self.pool.resize(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))

@@ -1,4 +1,4 @@
-"""The end of an upload: in the log, in the metrics, and for the client."""
+"""The end of an upload: logs it, counts it in the metrics, and reports it to the client."""
 
 import logging
 from typing import Final
@@ -46,7 +46,7 @@ def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim |
 def log_stopped(
     connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
 ) -> None:
-    """Log and count an upload that is cancelled by the end of the daemon."""
+    """Log and count an upload that is cancelled because the daemon stops at once."""
     if _is_unfinished(receiver):
         _log_failed(connection, receiver, log, FaultCode.SHUTTING_DOWN, "stopped at once")
 
@@ -54,7 +54,7 @@ def log_stopped(
 async def end_failed(
     error: Exception, connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
 ) -> str:
-    """Log the error, send it to the client, and end the connection; returns how that ended."""
+    """Log the error, send it to the client, and end the connection; returns how it ended."""
     transport, wait = connection.transport, connection.config.timeouts.close
     close_code = POLICY_VIOLATION
     match error:
@@ -80,7 +80,7 @@ async def end_failed(
 
 
 def _is_unfinished(receiver: UploadReceiver) -> bool:
-    """Whether the end of the connection loses an upload: there is metadata, and no `close`."""
+    """Whether an upload has begun and is not complete: metadata came, `close` was not sent."""
     return receiver.metadata is not None and receiver.state is not ReceiverState.CLOSED
 
 
@@ -92,9 +92,9 @@ def _log_failed(
     reason: str,
 ) -> None:
     connection.context.metrics.failed(code)
-    ours = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
+    server_error = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
     log.log(
-        logging.ERROR if ours else logging.WARNING,
+        logging.ERROR if server_error else logging.WARNING,
         "upload.failed",
         code=str(code),
         reason=reason,

@@ -1,4 +1,4 @@
-"""Interrupts and errors of the storage, as the faults that the client is sent."""
+"""Converts a shutdown and errors of the storage to the faults that are sent to the client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 
 @contextmanager
 def interruptible(interrupt: Interrupt) -> Iterator[None]:
-    """Raise a `shutting_down` Fault in the block as soon as `interrupt` has fired."""
+    """Cancel the block as soon as `interrupt` has fired, and raise a `shutting_down` Fault."""
     with interrupt.guard() as scope:
         yield
     if scope.cancelled_caught:

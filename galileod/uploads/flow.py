@@ -1,4 +1,4 @@
-"""The credits of one upload, in one place: what the client may send, and what that holds."""
+"""The credits of one upload: what the client may send, and the memory reserved for it."""
 
 from typing import Self
 
@@ -17,15 +17,15 @@ class Flow:
 
     A credit counts in four places:
 
-    - the window of `receiver`, by which the protocol judges a chunk;
-    - `budget`, by which a frame is refused on its header;
-    - `account`, the memory that credits and data not yet stored hold;
-    - the pacer, which decides on size and number of credits.
+    - the window of `receiver`, which limits the size of a chunk;
+    - `budget`, which refuses a frame that is too large when its header arrives;
+    - `account`, which reserves memory for credits and for data not yet stored;
+    - the pacer, which decides on the size and the number of credits.
 
     While an upload runs, only this class changes them, and between its calls they agree: the
-    budget promises what the window promises, the account holds that and what is not yet stored,
-    and the pacer knows the same credits as the window. Leaving its `with` releases the memory.
-    What was granted may still come then: it is dropped as it comes.
+    budget allows what the window allows, the account holds that and the data not yet stored, and
+    the pacer has the same outstanding credits as the window. Leaving its `with` releases the
+    memory. Data for outstanding credits may still arrive after that and is discarded.
     """
 
     def __init__(
@@ -51,15 +51,16 @@ class Flow:
 
     @property
     def starved(self) -> bool:
-        """Whether data is due and no credit is outstanding: nothing comes before the next one."""
+        """Whether data is due and no credit is outstanding: the client waits for the next one."""
         return self._receiver.state is ReceiverState.RECEIVING and not self.outstanding
 
     def grant(self, now: float, current: Chunks, reserved: int = 0) -> list[Credit | AskFinished]:
-        """Take every credit for which pace, memory and file have room now.
+        """Grant every credit that the pacer, the memory and the rest of the file allow now.
 
-        All are taken at once, so that other uploads see what is left. `current` are the settings
-        now in force: lower limits apply at once, but `chunks.min` of the upload's beginning does,
-        since a client with a fixed chunk size would fail. `reserved` is what `turn` returned.
+        All are granted in one call, so that other uploads see the memory that remains. `current`
+        are the settings in force now. Their lower limits apply at once, but no credit is smaller
+        than the minimum at the start of the upload: a client with a fixed chunk size would fail.
+        `reserved` is what `wait_for_share` returned.
         """
         granted = list[Credit | AskFinished]()
         began, window = self._chunks, self._receiver.window
@@ -77,15 +78,15 @@ class Flow:
                 room = self._account.room
             granted.append(step)
 
-    async def turn(self) -> int:
-        """Wait in the queue for memory; returns the bytes that are held for the next `grant`."""
-        return await self._account.turn()
+    async def wait_for_share(self) -> int:
+        """Wait in the queue for memory; returns the bytes reserved for the next `grant`."""
+        return await self._account.wait_for_share()
 
     def arrived(self, message: BinaryMessage) -> float | None:
-        """A whole chunk has come, and is about to be stored.
+        """Account for a complete chunk that is about to be stored.
 
         Returns the seconds from its credit to its first byte, None if there was no credit. Raises
-        RemoteProtocolError if the client may not send it; nothing has changed then.
+        RemoteProtocolError if the client may not send the chunk; nothing is changed in that case.
         """
         self._receiver.receive_binary(message.length)
         self._unstored = message.length
@@ -93,13 +94,13 @@ class Flow:
         return self._pacer.arrived(message.length, message.first_byte, message.last_byte)
 
     def stored(self, now: float) -> None:
-        """The chunk that has `arrived` is stored."""
+        """Account for the end of storing the chunk that has `arrived`."""
         self._pacer.stored(self._unstored, now)
         self._unstored = 0
         self._settle()
 
     def _settle(self) -> None:
-        """Bring the budget and the account to what the window promises."""
+        """Set the budget and the account to the bytes that the window allows."""
         window = self._receiver.window
         promised = window.promised
         self._budget.promise(promised, window.largest)

@@ -1,4 +1,4 @@
-"""The memory of all uploads, with waiting: `policy.sharing` on trio."""
+"""The memory that all uploads share: `policy.sharing`, and the queue for it as trio events."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ from galileod.policy.sharing import MemoryShare
 
 
 @define(eq=False)
-class Turn:
-    """An upload's place in the queue. When `served` is set, `bytes` are held for it."""
+class QueueEntry:
+    """An upload in the queue. When `served` is set, `bytes` are reserved for it."""
 
     served: trio.Event = field(factory=trio.Event)
     bytes: int = 0
@@ -21,22 +21,22 @@ class MemoryPool:
     """The memory from which all uploads take their credits, each through a `MemoryAccount`."""
 
     def __init__(self, total: int, minimum: int) -> None:
-        self.share: MemoryShare[Turn] = MemoryShare(total, minimum)
+        self.share: MemoryShare[QueueEntry] = MemoryShare(total, minimum)
         self.by_user: Counter[str] = Counter()
 
     def give_back(self, length: int) -> None:
-        """Return bytes, and serve the queue."""
+        """Release `length` bytes, and serve the queue."""
         self._wake(self.share.give_back(length))
 
     def resize(self, total: int, minimum: int) -> None:
-        """Change the size. Bytes promised beyond `total` are returned as uploads go on."""
+        """Change the size. If uploads hold more than `total`, they release the excess over time."""
         self._wake(self.share.resize(total, minimum))
 
-    def _wake(self, turns: Iterable[Turn]) -> None:
-        for turn in turns:
+    def _wake(self, entries: Iterable[QueueEntry]) -> None:
+        for entry in entries:
             # `minimum` may change before the waiting upload runs.
-            turn.bytes = self.share.minimum
-            turn.served.set()
+            entry.bytes = self.share.minimum
+            entry.served.set()
 
 
 class MemoryAccount:
@@ -49,7 +49,7 @@ class MemoryAccount:
 
     @property
     def head_start(self) -> int:
-        """Bytes that the upload may hold before its first data comes."""
+        """Bytes that the upload may hold before its first data arrives."""
         return self._pool.share.head_start
 
     @property
@@ -57,24 +57,24 @@ class MemoryAccount:
         """Bytes that may be promised now in addition to `held`."""
         return self._pool.share.room(self.held, self._pool.by_user[self._user])
 
-    async def turn(self) -> int:
-        """Wait in the queue for the smallest share; returns its bytes, which are held then."""
+    async def wait_for_share(self) -> int:
+        """Wait in the queue for the minimum share; returns its size, which is then held."""
         share = self._pool.share
-        turn = Turn()
-        share.wait(turn)
+        entry = QueueEntry()
+        share.wait(entry)
         try:
-            await turn.served.wait()
+            await entry.served.wait()
         except trio.Cancelled:
-            if turn.served.is_set():
-                self._pool.give_back(turn.bytes)
+            if entry.served.is_set():
+                self._pool.give_back(entry.bytes)
             else:
-                share.leave(turn)
+                share.leave(entry)
             raise
-        self._count(turn.bytes)
-        return turn.bytes
+        self._count(entry.bytes)
+        return entry.bytes
 
     def settle(self, held: int) -> None:
-        """The upload holds `held` bytes now. An increase is at most the current `room`."""
+        """Set the bytes that the upload holds to `held`. An increase must not exceed `room`."""
         more = held - self.held
         self._count(more)
         if more > 0:

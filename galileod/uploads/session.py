@@ -18,7 +18,7 @@ from .verify import verify
 async def serve_upload(connection: Connection) -> str:
     """Receive and store one file, then end the connection; returns how the connection ended.
 
-    Whatever goes wrong is logged and sent to the client. Only cancellation is raised.
+    Every error is logged and sent to the client. Only cancellation is raised.
     """
     context, transport, peer = connection.context, connection.transport, connection.peer
     receiver, log = UploadReceiver(), connection.log
@@ -48,14 +48,14 @@ async def serve_upload(connection: Connection) -> str:
                     await reservation.promise(sink, receipt)
                 async with context.publication.hold(replaces=sink.replaces):
                     stored = await sink.commit()
-                    await reservation.become(stored)
+                    await reservation.commit(stored)
         connection.stored += 1
-        log_stored(transfer, stored, sha1, claim)  # before the client learns of it
+        log_stored(transfer, stored, sha1, claim)  # before `close` is sent
         close = receiver.close(stored.name.rpartition("/")[2])
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
         log_stopped(connection, receiver, log)
         raise
-    except Exception as error:  # noqa: BLE001  what it does not expect, end_failed logs
+    except Exception as error:  # noqa: BLE001  end_failed logs what is unexpected
         return await end_failed(error, connection, receiver, log)
     return await transport.finish(NORMAL, "stored", connection.config.timeouts.close)

@@ -64,7 +64,7 @@ class Transfer:
     progress: Progress = field(init=False, factory=Progress)
     _flow: Flow = field(init=False, default=Factory(_make_flow, takes_self=True))
     _rate: RateMeter = field(init=False, default=Factory(_make_rate, takes_self=True))
-    _metered: int = field(
+    _last_received: int = field(
         init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
     )
 
@@ -88,7 +88,7 @@ class Transfer:
         raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
 
     async def _grant(self) -> None:
-        """Send every `ready` that may be sent now; wait for memory if there is none at all."""
+        """Send every `ready` that may be sent now; wait for memory if no credit is outstanding."""
         chunks = self.connection.context.config.chunks
         granted = self._flow.grant(trio.current_time(), chunks)
         if self._flow.starved:
@@ -97,15 +97,15 @@ class Transfer:
         if granted:
             self.progress.granted(self._flow.outstanding)
             signals = [self.receiver.ready(each) for each in granted]
-            # A peer that does not read these is treated like one that is silent.
+            # A client that does not read these is treated as silent.
             await self.connection.transport.send(*signals, timeout=self.upload.config.timeouts.idle)
 
     async def _wait_for_memory(self) -> int:
-        """Wait for the smallest share of the memory; returns its bytes, which are held."""
+        """Wait for the minimum share of the memory; returns its size, which is then held."""
         with self.connection.transport.disconnected.guard():
             try:
                 with trio.fail_after(self.upload.config.timeouts.idle):
-                    return await self._flow.turn()
+                    return await self._flow.wait_for_share()
             except trio.TooSlowError:
                 raise Fault(
                     FaultCode.BUSY, "The server has too many uploads at once. Try again later."
@@ -113,7 +113,11 @@ class Transfer:
         raise TransportClosed("the connection was lost")
 
     async def _next_message(self) -> Incoming:
-        """The next message, from a client that must not be silent, nor slow while data is due."""
+        """Return the next message.
+
+        Raises a Fault: `idle` if the client is silent, `too_slow` if data is due and comes at less
+        than `limits.min_rate`; and what `Connection.receive` raises.
+        """
         message = None
         while message is None:
             began = trio.current_time()
@@ -125,13 +129,13 @@ class Transfer:
                 )
             except MessageIncomplete:
                 pass  # the rate meter decides whether that was too slow
-            before, self._metered = self._metered, self.connection.transport.received
+            before, self._last_received = self._last_received, self.connection.transport.received
             if metered:
-                self._rate.add(trio.current_time() - began, self._metered - before)
+                self._rate.add(trio.current_time() - began, self._last_received - before)
         return message
 
     async def _store(self, message: BinaryMessage, sink: Sink) -> None:
-        """Store the end of a chunk, and count the chunk."""
+        """Store the last part of a chunk, and count the chunk."""
         waited = self._flow.arrived(message)
         if message.length:
             await sink.write(message.pieces)

@@ -1,4 +1,4 @@
-"""An upload: what its metadata fixes, apart from the connection that it comes over."""
+"""An upload: the values that its metadata fixes, independent of the connection."""
 
 from datetime import UTC, datetime
 
@@ -16,11 +16,11 @@ from galileod.protocol.messages import Metadata
 
 @frozen(eq=False)
 class Upload:
-    """One upload. Nothing of it changes.
+    """One upload; immutable.
 
-    `id` is unique; the log, the ledger and the hook use it. `config` is the configuration at the
-    time of the metadata: a reload changes no upload that has begun. `path` is where the file is
-    to be stored, below the store's directory. `log` is bound to all of this.
+    `id` is unique; the log, the ledger and the hook use it. `config` is the configuration in force
+    when the metadata came: a reload does not change an upload that has begun. `path` is where the
+    file is to be stored, below the store's directory. `log` has the upload's fields bound.
     """
 
     id: str
@@ -32,9 +32,9 @@ class Upload:
 
 
 def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:
-    """Where the file is to be stored.
+    """Return where the file is to be stored, below the store's directory.
 
-    Raises a Fault if the size, the name, or the ticket's name forbids it.
+    Raises a Fault: `too_large`, `bad_name`, or `unauthorized` if the ticket is for another name.
     """
     check_size(metadata.size, largest(grant, config.limits.max_file_size))
     name = safe_name(metadata.name)

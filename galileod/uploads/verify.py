@@ -1,4 +1,4 @@
-"""Verification: the hash of what arrived against the one that the client sent."""
+"""Compares the hash of the received data with the one that the client sent."""
 
 from typing import Final
 
@@ -13,7 +13,8 @@ HASH_TYPES: Final = ("sha1", "sha256", "sha512", "blake2b")
 async def verify(sink: Sink, claim: HashClaim | None, *, required: bool) -> str:
     """Compare the client's hash, if there is one, with the data; returns the sha1 of the data.
 
-    Raises a Fault if they differ, the type is unknown, or a `required` hash is missing.
+    Raises a Fault: `hash_mismatch`, `unsupported_hash`, or `hash_required` if there is no hash and
+    one is `required`; and StorageError if the data cannot be read back.
     """
     if claim is None:
         if required:

@@ -1,6 +1,6 @@
 /** An error signal of the server, or one that the client made. */
 export interface ErrorSignal {
-  /** By convention a sentence for a person. */
+  /** By convention a sentence in plain language. */
   error: unknown;
   fatal?: boolean;
   /**
@@ -24,8 +24,8 @@ export interface TransferOptions {
   /** Bytes in a chunk if the server names no size. Default 250,000, at most 16 MiB. */
   chunksize?: number;
   /**
-   * Default "sha1", which is left out if the page cannot compute it. With a hash that is given
-   * here the upload fails instead, with the code `hash_unavailable`.
+   * Default "sha1". If the page cannot compute the default, no hash is sent. If it cannot compute
+   * a hash that is set here, the upload fails with the code `hash_unavailable`.
    */
   hash?: HashType | "none";
   /** A token or a ticket, if the server requires one. It is sent in the metadata as "token". */
@@ -70,8 +70,8 @@ export interface UploadOptions extends TransferOptions {
 }
 
 /**
- * A promise of the receipt, and an async iterator of the progress. The iterator gives the latest
- * progress only, ends with the upload, and throws the UploadError of one that failed. Leaving the
+ * A promise of the receipt, and an async iterator of the progress. The iterator yields the latest
+ * progress only, ends with the upload, and throws UploadError if the upload failed. Leaving the
  * loop early does not cancel the upload.
  */
 export interface Upload extends PromiseLike<Receipt>, AsyncIterable<Progress> {

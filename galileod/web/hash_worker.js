@@ -4,10 +4,10 @@
 //
 // Each request is a message; responses come in the order of the requests, as {value} or
 // {error: {name, message}}:
-//   {file, library, create}  the file, and the script and the function that make the hasher
+//   {file, library, create}  the file, the script of the library, and its function that makes a hasher
 //   {start, end}             the bytes of the file from `start` to before `end`, an ArrayBuffer
 //   {digest: true}           the hash of all bytes read, in hex
-// The page decides how many slices are in memory: one for each request without a response.
+// The page limits the slices in memory: there is one for each request without a response.
 
 let file = null;
 let hasher = null;

@@ -10,7 +10,7 @@ import { amountText, countText, endText, sizeText } from "./page_words.js";
 
 const PAINT = 250; // ms between two updates of the page
 const ANNOUNCE = 1_000; // ms for which results are collected for one announcement
-const ROWS_AT_ONCE = 500; // made before the browser gets a turn
+const ROWS_AT_ONCE = 500; // made before the browser handles other events
 const SHOWN = 200; // rows at the top that are always visible; page.css has the same number
 const SMALL = 2 ** 20; // bytes that are hashed in a few milliseconds
 
@@ -28,7 +28,7 @@ function send(file, onprogress) {
   const { value } = credential;
   const token = value ?? undefined;
   const sending = upload({ url, file, onprogress, token, worker: workerFor(file) });
-  // Registered before the queue's handler, which then finds no credential and waits for one.
+  // Registered before the queue's handler, which then finds that the credential has changed.
   sending.catch(({ code }) => {
     if (code === "unauthorized") credential.refused(value);
   });
@@ -101,7 +101,7 @@ function paintTotal() {
   document.title = queue.active ? `${percent}% · ${title}` : title;
   // Only while uploads run: with such a handler browsers do not cache the page for Back.
   const listen = queue.active ? addEventListener : removeEventListener;
-  listen("beforeunload", keep);
+  listen("beforeunload", confirmLeave);
 }
 
 function show(button, visible) {
@@ -109,20 +109,20 @@ function show(button, visible) {
   button.hidden = !visible;
 }
 
-function keep(event) {
+function confirmLeave(event) {
   event.preventDefault(); // the browser asks whether to leave
   event.returnValue = true; // the same for older browsers
 }
 
 function announce() {
   announcing = null;
-  const results = [...ended].filter(hasEnded); // some may have been started again
+  const results = [...ended].filter(hasEnded); // some may have been retried
   ended.clear();
   if (results.length > 0) byId("announce").textContent = endText(results);
 }
 
 /** Make the missing rows, some at a time: ten thousand at once would freeze the page. */
-function list() {
+function makeRows() {
   const fragment = document.createDocumentFragment();
   for (const each of queue.uploads.slice(rows.size, rows.size + ROWS_AT_ONCE)) {
     const row = new Row(byId("row"), each, {
@@ -133,7 +133,7 @@ function list() {
     fragment.append(row.element);
   }
   byId("uploads").append(fragment);
-  if (rows.size < queue.uploads.length) setTimeout(list);
+  if (rows.size < queue.uploads.length) setTimeout(makeRows);
 }
 
 /* Choosing files. */
@@ -141,7 +141,7 @@ function list() {
 function add(files) {
   byId("notice").textContent = "";
   queue.add(files);
-  list();
+  makeRows();
 }
 
 async function addFrom(transfer) {

@@ -37,7 +37,7 @@ export class Credential {
     form.hidden = this.value !== null;
   }
 
-  /** The server refused `value`: ask for another, unless there is another already. */
+  /** The server refused `value`: ask for another credential, unless there is a new one already. */
   refused(value) {
     if (this.value === null || value !== this.value) return; // several uploads are refused at once
     this.value = null;

@@ -2,13 +2,13 @@
 
 import { tooLargeText } from "./page_words.js";
 
-const AT_ONCE = 3;
+const MAX_RUNNING = 3;
 
 const ENDED = new Set(["stored", "failed", "cancelled"]);
 
 export const hasEnded = ({ state }) => ENDED.has(state);
 
-/** Codes of failures that a retry cannot mend: too large, or the file is not what was chosen. */
+/** Failures after which a retry would fail too: the file is too large, or has changed. */
 const PERMANENT = new Set(["too_large", "file_changed", "file_unreadable"]);
 
 /** Whether a retry may succeed. */
@@ -17,15 +17,15 @@ export const mayRetry = ({ state, error }) =>
 
 /**
  * `send(file, onprogress)` starts an upload, as the client's `upload` does. `largest` is the limit
- * in bytes. `onchange(upload)` is called after each change. `credential()` is the one in force:
- * while it is null no upload is started, and an upload that the server refuses as unauthorized
- * waits again if the credential has changed since it started. The owner calls `start` when it
- * changes.
+ * in bytes. `onchange(upload)` is called after each change. `credential()` returns the current
+ * credential. While that is null no upload is started. An upload that the server refuses as
+ * unauthorized waits again if the credential has changed since it started. The caller of the
+ * constructor calls `start` when the credential changes.
  */
 export class Queue {
   uploads = []; // all that were ever added, in that order
-  #waiting = new Set(); // in the order in which they will be sent
-  #running = new Map(); // upload → what `send` gave
+  #waiting = new Set(); // in the order in which they are sent
+  #running = new Map(); // upload → the result of `send`
   #send;
   #largest;
   #onchange;
@@ -38,10 +38,10 @@ export class Queue {
     this.#credential = credential;
   }
 
-  /** Start waiting uploads, up to AT_ONCE running. */
+  /** Start waiting uploads, up to MAX_RUNNING at once. */
   start() {
     for (const upload of this.#waiting) {
-      if (this.#credential() === null || this.#running.size >= AT_ONCE) return;
+      if (this.#credential() === null || this.#running.size >= MAX_RUNNING) return;
       this.#waiting.delete(upload);
       this.#start(upload);
     }
@@ -62,7 +62,7 @@ export class Queue {
     return added;
   }
 
-  /** Retry uploads that failed or were cancelled, before those that wait: a person asked for it. */
+  /** Retry uploads that failed or were cancelled. They are sent before those that wait. */
   retry(uploads) {
     const others = [...this.#waiting];
     this.#waiting.clear();
@@ -77,13 +77,13 @@ export class Queue {
       if (this.#waiting.delete(upload)) this.#change(upload, { state: "cancelled" });
     }
     for (const upload of uploads) {
-      if (upload.state === "checking") upload.late = true;
+      if (upload.state === "checking") upload.mayBeStored = true;
       this.#running.get(upload)?.abort();
     }
   }
 
   #enter(upload) {
-    const fresh = { sent: 0, rate: 0, late: false, error: null, receipt: null };
+    const fresh = { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null };
     if (upload.size > this.#largest) {
       const reason = tooLargeText(upload.size, this.#largest);
       this.#change(upload, { ...fresh, state: "failed", error: { code: "too_large", reason } });

@@ -1,9 +1,9 @@
-// The texts of the page: sizes, rates, times and results.
+// The strings that the page shows: sizes, rates, times and results.
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Sentences by failure code: for failures that the client detects, and in place of the server's
- * sentence about hashes. For other codes the server's sentence is shown. */
+/** Sentences by failure code: for failures that the client detects, and for `hash_mismatch`, where
+ * the server's sentence is too technical. For other codes the server's sentence is shown. */
 const REASONS = {
   connection_lost: "The connection was lost before the server confirmed the file.",
   connection_failed: "The server cannot be reached, or does not accept uploads from this page.",
@@ -59,7 +59,7 @@ export function reasonText({ code, reason }) {
 }
 
 /** The state of an upload. */
-export function statusText({ state, file, size, sent, rate, late, error, receipt }) {
+export function statusText({ state, file, size, sent, rate, mayBeStored, error, receipt }) {
   switch (state) {
     case "waiting":
       return "Waiting";
@@ -74,7 +74,7 @@ export function statusText({ state, file, size, sent, rate, late, error, receipt
       return renamed ? `${how}, as ${receipt.name}` : how;
     }
     case "cancelled":
-      return late ? "Cancelled, but the server may have stored the file." : "Cancelled";
+      return mayBeStored ? "Cancelled, but the server may have stored the file." : "Cancelled";
     default:
       return reasonText(error);
   }

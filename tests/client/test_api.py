@@ -61,10 +61,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "chunksize": ({"chunksize": 1.5}, "from 1 to 1073741824 bytes, not 1.5."),
     "pace": ({"pace": 1000}, "like SharedPace"),
     "token": ({"token": 5}, "The token must be one line"),
-    "ca": ({"ca": 5}, "The ca must be the path of a PEM file, not 5."),
+    "ca": ({"ca": 5}, "ca must be the path of a PEM file, not 5."),
     "hash": ({"hash": 5}, "Unknown hash 5. Expected sha1, sha256, sha512, blake2b or none."),
-    "on_warning": ({"on_warning": 5}, "The on_warning must be a function, not 5."),
-    "on_progress": ({"on_progress": 5}, "The on_progress must be a function, not 5."),
+    "on_warning": ({"on_warning": 5}, "on_warning must be a function, not 5."),
+    "on_progress": ({"on_progress": 5}, "on_progress must be a function, not 5."),
 }
 
 

@@ -144,7 +144,7 @@ async def test_a_turn_is_counted_as_it_was_given_though_shares_change_meanwhile(
 
     async def upload() -> None:
         account = MemoryAccount(pool, "somebody")
-        given.append(await account.turn())
+        given.append(await account.wait_for_share())
         account.settle(0)
 
     async with trio.open_nursery() as nursery:
@@ -154,7 +154,7 @@ async def test_a_turn_is_counted_as_it_was_given_though_shares_change_meanwhile(
         async def leaving() -> None:
             account = MemoryAccount(pool, "somebody")
             with left:
-                await account.turn()
+                await account.wait_for_share()
             account.settle(0)
 
         await wait_all_tasks_blocked()

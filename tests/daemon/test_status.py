@@ -70,7 +70,7 @@ class Inbox:
     def run_upload(self) -> object:
         """One more upload, as far as this room looks at it."""
         upload = cast("Reservation", object())
-        self.context.running.add(upload)
+        self.context.admission.running.add(upload)
         return upload
 
 
@@ -140,7 +140,7 @@ async def test_the_status_is_told_once_a_second_and_only_when_it_changed(
         inbox.run_upload()
         await trio.sleep(5)
         assert inbox.read() == ["STATUS=2 uploads running"]
-        inbox.context.running.pop()
+        inbox.context.admission.running.pop()
         await trio.sleep(1)
         assert inbox.read() == ["STATUS=1 upload running"]
 

@@ -106,6 +106,18 @@ def test_a_directory_without_a_daemon_is_status_1(daemon: Daemons, tmp_path: Pat
     assert not (tmp_path / "new").exists()
 
 
+def test_a_daemon_with_its_directory_as_a_flag_is_found_by_the_same_flag(
+    daemon: Daemons, tmp_path: Path
+) -> None:
+    other = tmp_path / "elsewhere"
+    host = daemon(flags=("--directory", str(other)))
+    check_failed(reload(host), 1, "no galileod runs with")
+    ended = run_galileod("reload", "--config", host.config, "--directory", other)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    ended = run_galileod("reload", "--config", host.config, "--directory", "")
+    check_failed(ended, 2, "--directory: ''", "the path of a directory")
+
+
 def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(daemon: Daemons) -> None:
     host = daemon()
     host.kill()

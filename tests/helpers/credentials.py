@@ -14,7 +14,7 @@ AUDIENCE: Final = "uploads"
 
 UNSLOWED: Final = """
 from galileod.policy import slowdown
-slowdown.MOST = 0
+slowdown.MAX_GAP = 0
 from galileod.cli.main import main
 main()
 """

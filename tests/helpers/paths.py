@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 from galileod.policy.pacing import Pacer
 from galileod.protocol.credits import CreditWindow
-from galileod.storage.local.sink import TURN
+from galileod.storage.local.sink import WRITE_SLICE
 
 ENDLESS: Final = 1 << 60
 """A file that is not stored before the test ends, and a memory that is never full."""
@@ -166,7 +166,7 @@ class Paths:
         first_byte = upload.last_byte = max(upload.last_byte, begin + self._one_way(upload.link))
         sent = 0
         while sent < chunk:
-            length = min(TURN, chunk - sent)
+            length = min(WRITE_SLICE, chunk - sent)
             sent += length
             upload.link_free = begin + sent / upload.link.rate
             came = max(upload.last_byte, upload.link_free + self._one_way(upload.link))

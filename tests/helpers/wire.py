@@ -308,7 +308,7 @@ async def serving(
         async with trio.open_nursery() as nursery:
             yield Wire(server, context, ledger, nursery)
             nursery.cancel_scope.cancel()
-    assert not context.running
+    assert not context.admission.running
     assert context.pool.share.held == 0
     assert not settled or all(not holding.uploads for holding in ledger.holdings().values())
     ledger.close()

@@ -19,7 +19,7 @@ from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
 from galileod.hooks.settings import HookError, Hooks
 from galileod.ledger.base import Clock
 from galileod.ledger.sqlite import SqliteLedger
-from galileod.policy.backoff import ATTEMPTS, LONGEST, LONGEST_PAUSE, PATIENCE
+from galileod.policy.backoff import ATTEMPTS, DOWN_AFTER, LONGEST, LONGEST_PAUSE
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -190,7 +190,7 @@ async def test_a_hook_that_is_down_is_spared_and_gets_all_once_it_is_up(
     async with scene.delivering():
         await trio.sleep(DAY)
         attempts = len(scene.told)
-        assert PATIENCE < attempts < PATIENCE + 6 + PARALLEL * DAY / LONGEST_PAUSE * 2
+        assert DOWN_AFTER < attempts < DOWN_AFTER + 6 + PARALLEL * DAY / LONGEST_PAUSE * 2
         scene.act = lambda _: None
         scene.told.clear()
         await trio.sleep(2 * 3600)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.policy.backoff import ATTEMPTS, LONGEST, LONGEST_PAUSE, PATIENCE, pause, wait
+from galileod.policy.backoff import ATTEMPTS, DOWN_AFTER, LONGEST, LONGEST_PAUSE, pause, wait
 
 CHANCES = st.floats(0, 1)
 
@@ -28,12 +28,12 @@ def test_all_waits_together_are_about_a_day() -> None:
     assert 23 < hours < 25
 
 
-@given(st.integers(0, PATIENCE - 1))
+@given(st.integers(0, DOWN_AFTER - 1))
 def test_a_few_failures_do_not_hold_up_other_deliveries(failures: int) -> None:
     assert pause(failures) == 0
 
 
-@given(st.integers(PATIENCE, 10**9))
+@given(st.integers(DOWN_AFTER, 10**9))
 def test_a_hook_that_is_down_is_looked_at_ever_more_seldom_but_within_a_minute(
     failures: int,
 ) -> None:

@@ -16,7 +16,7 @@ from galileod.policy.pacing import (
     FIRST_CHUNK,
     FIRST_WINDOW,
     LEAST_CREDIT,
-    SMALLER,
+    MIN_PARTIAL,
     Pacer,
     least_credit,
 )
@@ -42,8 +42,8 @@ def test_a_client_that_once_sent_less_is_never_asked_for_more() -> None:
     [
         (FIRST_CHUNK, FIRST_CHUNK),
         (FIRST_CHUNK - 1, FIRST_CHUNK - 1),
-        (int(SMALLER * FIRST_CHUNK), int(SMALLER * FIRST_CHUNK)),
-        (int(SMALLER * FIRST_CHUNK) - 1, 0),
+        (int(MIN_PARTIAL * FIRST_CHUNK), int(MIN_PARTIAL * FIRST_CHUNK)),
+        (int(MIN_PARTIAL * FIRST_CHUNK) - 1, 0),
         (0, 0),
         (-1, 0),
     ],

@@ -25,7 +25,7 @@ from galileod.policy.pacing import (
     CHUNK_SECONDS,
     FIRST_CHUNK,
     LEAST_CREDIT,
-    SMALLER,
+    MIN_PARTIAL,
 )
 
 
@@ -80,7 +80,7 @@ def test_a_client_that_obeys_is_asked_for_little_on_a_slow_line(
 ) -> None:
     paths, upload = under_way((link, disk), seed)
     use(paths, upload)
-    assert MIN <= min(upload.credits) <= max(upload.credits) <= MIN / SMALLER
+    assert MIN <= min(upload.credits) <= max(upload.credits) <= MIN / MIN_PARTIAL
 
 
 @settings(max_examples=40)

@@ -20,7 +20,7 @@ from galileod.protocol.errors import Fault
 from galileod.storage.base import StorageError
 from galileod.storage.settings import Storage
 from galileod.units import Size
-from galileod.uploads.admission import Admission, Reservation
+from galileod.uploads.admission import Admission
 
 LOG = structlog.get_logger()
 ANNA = Grant("anna")
@@ -44,13 +44,12 @@ class Scene:
     config: Config = field(factory=lambda: Config(storage=Storage(min_free=Size(100))))
     disk: Disk = field(factory=Disk)
     clock: FakeClock = field(factory=FakeClock)
-    running: set[Reservation] = field(factory=set)
     ledger: SqliteLedger = field(init=False)
     admission: Admission = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = open_inline_ledger(self.clock)
-        self.admission = Admission(self.disk, self.ledger, self.running, lambda: self.config)
+        self.admission = Admission(self.disk, self.ledger, lambda: self.config)
 
     async def refused(self, size: int, grant: Grant = ANNA) -> str:
         """The code of the fault with which an upload is refused."""
@@ -70,10 +69,10 @@ async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None
         scene.admission.admit("1", ANNA, 100, lambda: 0, LOG) as reservation,
         await scene.disk.create("1", "a") as sink,
     ):
-        assert scene.running == {reservation}
+        assert scene.admission.running == {reservation}
         assert scene.ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
-        await reservation.become(await sink.commit())
-    assert scene.running == set()
+        await reservation.commit(await sink.commit())
+    assert scene.admission.running == set()
     assert scene.ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
 
 
@@ -84,7 +83,7 @@ async def test_an_upload_that_fails_gives_back_what_it_held(scene: Scene) -> Non
 
     with pytest.raises(KeyError):
         await fail()
-    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+    assert (scene.admission.running, scene.ledger.holdings()) == (set(), {})
 
 
 async def test_an_upload_that_is_cancelled_gives_back_what_it_held(scene: Scene) -> None:
@@ -92,7 +91,7 @@ async def test_an_upload_that_is_cancelled_gives_back_what_it_held(scene: Scene)
         async with scene.admission.admit("1", ANNA, 100, lambda: 100, LOG):
             scope.cancel()
             await trio.lowlevel.checkpoint()
-    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+    assert (scene.admission.running, scene.ledger.holdings()) == (set(), {})
 
 
 async def test_space_is_what_the_disk_has_without_what_running_uploads_still_send(
@@ -108,7 +107,7 @@ async def test_space_is_what_the_disk_has_without_what_running_uploads_still_sen
         assert await scene.refused(301) == "no_space"
         async with scene.admission.admit("3", ANNA, 300, lambda: 300, LOG):
             pass
-    assert scene.running == set()
+    assert scene.admission.running == set()
 
 
 async def test_a_store_without_a_limit_refuses_nothing(scene: Scene) -> None:
@@ -141,7 +140,7 @@ async def test_a_store_that_fails_admits_nothing(scene: Scene) -> None:
     with pytest.raises(StorageError):
         async with scene.admission.admit("1", ANNA, 1, lambda: 1, LOG):
             pass
-    assert (scene.running, scene.ledger.holdings()) == (set(), {})
+    assert (scene.admission.running, scene.ledger.holdings()) == (set(), {})
 
 
 async def test_the_quota_in_force_decides_and_a_user_s_own_in_its_place(scene: Scene) -> None:
@@ -151,7 +150,7 @@ async def test_the_quota_in_force_decides_and_a_user_s_own_in_its_place(scene: S
     async with scene.admission.admit("1", large, 101, lambda: 101, LOG) as reservation:
         scene.config = evolve(scene.config, quota=Quota(total_files=0))
         assert await scene.refused(1, large) == "quota_exceeded"
-        assert scene.running == {reservation}
+        assert scene.admission.running == {reservation}
         assert scene.ledger.holdings() == {"anna": Holding(reserved=101, uploads=1)}
 
 
@@ -191,7 +190,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
             scene.admission.admit("1", ANNA, 4, lambda: 0, LOG) as reservation,
             await scene.disk.create("1", "a") as sink,
         ):
-            await reservation.become(await sink.commit())
+            await reservation.commit(await sink.commit())
             raise KeyError("odd")
 
     with capture_logs() as logs, pytest.raises(KeyError):

@@ -77,7 +77,7 @@ async def upload_cut_off(store: Store, after: int) -> tuple[bool, bool]:
             finally:
                 trio.lowlevel.remove_instrument(cut_off)
         assert not patience.cancelled_caught
-        assert len(wire.context.running) == 0
+        assert len(wire.context.admission.running) == 0
     return cut_off.scope.cancelled_caught, told
 
 

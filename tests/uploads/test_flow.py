@@ -254,7 +254,7 @@ async def test_an_upload_without_a_credit_gets_its_turn_in_the_queue(
     given = list[int | AskFinished]()
 
     async def wait() -> None:
-        given.extend(third.grant(reserved=await third.flow.turn()))
+        given.extend(third.grant(reserved=await third.flow.wait_for_share()))
 
     nursery.start_soon(wait)
     await wait_all_tasks_blocked()
@@ -280,7 +280,7 @@ async def test_a_turn_that_gave_more_than_the_file_needs_is_returned(
     async with trio.open_nursery() as nursery:
 
         async def wait() -> None:
-            assert upload.grant(reserved=await upload.flow.turn()) == [30]
+            assert upload.grant(reserved=await upload.flow.wait_for_share()) == [30]
 
         nursery.start_soon(wait)
         await wait_all_tasks_blocked()
@@ -302,7 +302,7 @@ async def test_an_upload_that_ends_in_the_queue_holds_nothing(
 
             async def wait() -> None:
                 with upload.flow:
-                    await upload.flow.turn()
+                    await upload.flow.wait_for_share()
 
             nursery.start_soon(wait)
             await wait_all_tasks_blocked()

@@ -129,10 +129,10 @@ async def test_a_client_that_leaves_the_line_is_noticed_at_once(autojump_clock: 
         gone = await wire.open_raw()
         await gone.send(text_frame({"name": "gone", "size": 1}))
         await trio.testing.wait_all_tasks_blocked()
-        assert len(wire.context.running) == 2
+        assert len(wire.context.admission.running) == 2
         await gone.stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
-        assert len(wire.context.running) == 1
+        assert len(wire.context.admission.running) == 1
 
 
 async def test_nobody_waits_for_memory_longer_than_the_idle_time(

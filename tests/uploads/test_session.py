@@ -152,7 +152,7 @@ async def test_a_running_upload_may_finish_until_all_are_stopped(autojump_clock:
         for each in (client, late):
             await each.send({"name": "a.bin", "size": 100})
             assert (await each.receive())["ready"]
-        assert len(wire.context.running) == 2
+        assert len(wire.context.admission.running) == 2
         wire.shutdown.no_new_uploads.fire()
         await client.send_bytes(DATA[:100])
         assert await client.receive() == {"ready": True}
@@ -164,7 +164,7 @@ async def test_a_running_upload_may_finish_until_all_are_stopped(autojump_clock:
         assert (await late.receive())["code"] == "shutting_down"
         assert await late.closed() == (1001, "shutting_down")
         await wire.all_ended()
-        assert len(wire.context.running) == 0
+        assert len(wire.context.admission.running) == 0
     assert store.contents == {"a.bin": DATA[:100]}
     assert store.open_sinks == 0
 

@@ -110,7 +110,7 @@ test("a cancellation after the last byte may come too late, and says so", async 
   sent[0].onprogress({ sent: 10, rate: 2 });
   queue.cancel([upload]);
   await settled();
-  assert.deepEqual([upload.state, upload.late], ["cancelled", true]);
+  assert.deepEqual([upload.state, upload.mayBeStored], ["cancelled", true]);
 });
 
 test("what is above the limit is not tried again", () => {

@@ -12,7 +12,7 @@ const upload = (what) => ({
   size: 1000,
   sent: 0,
   rate: 0,
-  late: false,
+  mayBeStored: false,
   ...what,
 });
 
@@ -70,7 +70,7 @@ test("each state has its words", () => {
   assert.equal(said({ state: "sending", sent: 500, rate: 100 }), "100 B/s, 5 s left");
   assert.equal(said({ state: "checking" }), "Sent, being verified and stored");
   assert.equal(said({ state: "cancelled" }), "Cancelled");
-  assert.match(said({ state: "cancelled", late: true }), /^Cancelled, but .* may have stored/);
+  assert.match(said({ state: "cancelled", mayBeStored: true }), /^Cancelled, but .* may have stored/);
 });
 
 test("what is stored tells its name only where it is another one", () => {

@@ -90,7 +90,7 @@ for (const [state, make] of Object.entries(IN_STATE)) {
   test(`nothing is due without a ready, and to take it throws: ${state}`, () => {
     const sender = make();
     assert.equal(sender.due(), null);
-    assert.equal(sender.owes, false);
+    assert.equal(sender.hasPending, false);
     assert.throws(() => sender.take(), Error);
     assert.equal(sender.state, state);
   });
@@ -137,7 +137,7 @@ test("a chunk is due when its slice is read, and never before an earlier one", (
   sender.receive(READY);
   const [first, second] = [sender.nextSlice(), sender.nextSlice()];
   sender.sliceRead(second, new ArrayBuffer(10));
-  assert.deepEqual([sender.due(), sender.owes], [null, true]);
+  assert.deepEqual([sender.due(), sender.hasPending], [null, true]);
   sender.sliceRead(first, new ArrayBuffer(10));
   assert.equal(sender.due(), "chunk");
   sender.take();
@@ -241,7 +241,7 @@ test("after the end nothing is read and nothing is due, whatever still arrives",
   sender.end();
   sender.sliceRead(second, new ArrayBuffer(10));
   sender.hashKnown(null);
-  assert.deepEqual([sender.state, sender.due(), sender.nextSlice(), sender.owes], [
+  assert.deepEqual([sender.state, sender.due(), sender.nextSlice(), sender.hasPending], [
     "ended",
     null,
     null,

@@ -11,7 +11,7 @@ from rich.text import Text
 from galileod.client.formatting import format_duration, format_size
 
 WIDE: Final = 60
-"""Terminal columns from which on sizes and rates are shown."""
+"""Minimum terminal columns for sizes and rates to be shown."""
 
 _NAME: Final = 0.3
 _SHORTEST: Final = 8

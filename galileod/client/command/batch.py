@@ -21,7 +21,7 @@ SendJob = Callable[[Job, OnStart, OnProgress, OnWarning], Awaitable[Receipt]]
 """One attempt to send a job. Raises SendError."""
 
 MAX_WARNINGS: Final = 100
-"""Warnings of one attempt that are reported."""
+"""Maximum warnings of one attempt that are reported."""
 
 
 @define
@@ -61,12 +61,12 @@ class Reporter(Protocol):
         """The file was not stored; there is no further attempt."""
 
     def dropped(self, job: Job, error: SendError, attempts: int) -> None:
-        """The file was not sent: another has failed with an error that concerns the server."""
+        """The file was not sent: another file failed with an error that concerns the server."""
 
 
 @define
 class Batch:
-    """Sends jobs: `parallel` at once, each by `send`, retried as `policy` says."""
+    """Sends jobs: at most `parallel` at once, each with `send`, and retries them by `policy`."""
 
     send: SendJob
     policy: RetryPolicy
@@ -135,7 +135,7 @@ class Batch:
         if self._server_error:
             self.reporter.dropped(job, self._server_error, attempt)
             return
-        # Progress of another file meanwhile shows that the server works.
+        # If another file made progress during this one, the server works.
         if _concerns_server(error) and (not error.transient or self._progress_count == before):
             self._server_error = error
         self.reporter.failed(job, error, attempt)

@@ -12,12 +12,12 @@ from galileod.client.address import parse_url
 from galileod.units import parse_duration, parse_size
 
 MAX_PARALLEL: Final = 256
-"""Parallel uploads; each needs two or three descriptors and at times a thread."""
+"""Maximum parallel uploads; each needs two or three descriptors and at times a thread."""
 
 MAX_RETRIES: Final = 1000
 
 _MAX_TOKEN: Final = 16 * 1024
-"""Characters; servers accept no longer request head."""
+"""Maximum characters of a token: no server accepts a longer request head."""
 
 
 @frozen

@@ -14,9 +14,9 @@ from galileod.client.errors import SourceError
 class Job:
     """One file to send. `label` is the path that the user gave, `name` the name to store under.
 
-    `open` gives the content, for each attempt. `size` in bytes is for the progress bars, None if it
-    is not known; `declared` is the size of content that has none of its own. `repeatable` tells
-    whether the content can be opened again.
+    `open` is called for each attempt and returns the content. `size` in bytes is for the progress
+    bars, None if it is not known. `declared` is the size given by the user, for content whose size
+    cannot be determined. `repeatable` tells whether the content can be opened again.
     """
 
     label: str
@@ -56,8 +56,8 @@ class Skipped:
 def collect(paths: Iterable[str], name: str | None, *, recursive: bool) -> list[Job | Skipped]:
     """The jobs for these paths, in order; those of a directory sorted by name.
 
-    A path that cannot be read becomes a job, which fails. A path that occurs twice, as when a
-    directory and one in it are given, becomes one job.
+    A path that cannot be read becomes a job, which fails. A path that occurs twice, for
+    example if a directory and a file in it are given, becomes one job.
     """
     found: dict[str, Job | Skipped] = {}
     for path in paths:

@@ -69,16 +69,16 @@ Examples:
 @click.option("--limit-rate", type=SIZE, help="Bytes per second, for all files together.")
 @click.option(
     "--retries", default=DEFAULT_RETRIES, show_default=True, metavar="N", type=RETRIES,
-    help="Further attempts, each from the first byte on, after a failed connection or if the "
-    "server is busy.",
+    help="Further attempts, each from the first byte, after the connection failed or the server "
+    "was busy.",
 )  # fmt: skip
 @click.option(
     "--retry-delay", type=DURATION, default="500ms", show_default=True,
-    help="The longest first wait between attempts; it doubles with each, up to 30 s.",
+    help="The maximum wait before the first retry; it doubles with each retry, up to 30 s.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=DURATION, default=f"{TIMEOUT:g}s", show_default=True,
-    help="The longest time without a response or other activity of the server.",
+    help="The maximum time without a response or other activity of the server.",
 )  # fmt: skip
 @click.option(
     "--token-file", type=click.Path(), help="The file with the token. [default: $GALILEO_TOKEN]"
@@ -164,7 +164,7 @@ def cli(  # noqa: PLR0913  one for each flag
 
 
 def main() -> NoReturn:
-    """The entry point. Every error is one line, never a traceback."""
+    """The entry point. Every error is reported as one line, without a traceback."""
     _open_closed_streams()
     try:
         status = cli.main(prog_name="galileo-send", standalone_mode=False)
@@ -195,7 +195,7 @@ def _exit(text: str, status: int) -> NoReturn:
 def _open_closed_streams() -> None:
     """Open /dev/null for the standard streams that the caller closed.
 
-    Else a socket or a file would get their descriptors. It is opened for writing only: reading
+    Otherwise a socket or a file would get their descriptors. It is opened for writing only: reading
     from a closed standard input is an error, not an empty file.
     """
     while (descriptor := os.open(os.devnull, os.O_WRONLY)) <= _STANDARD_ERROR:

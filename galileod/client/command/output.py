@@ -8,8 +8,8 @@ from typing import TextIO
 class Lines:
     """Writes and flushes lines. A failure of the stream does not end the uploads.
 
-    `on_failure` is called once with the reason, except for a closed pipe: its reader has chosen to
-    read no more.
+    `on_failure` is called once with the reason, except for a closed pipe, which is not an error:
+    its reader, such as `head`, needs no more lines.
     """
 
     def __init__(self, stream: TextIO, on_failure: Callable[[str], None] | None = None) -> None:
@@ -22,7 +22,7 @@ class Lines:
             self._stream.write(line + "\n")
             self._stream.flush()
         except OSError as error:
-            # Else Python reports the error again when it flushes the stream at exit.
+            # Otherwise Python would report the error again when it flushes the stream at exit.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)

@@ -24,21 +24,21 @@ from .output import Lines
 from .report_text import TextReporter, Verbosity
 
 REFRESH: Final = 4
-"""Times per second that the bars are drawn; each costs some milliseconds."""
+"""Number of times per second that the bars are drawn; each takes some milliseconds."""
 
 MAX_LINES: Final = 1000
-"""Lines in memory that wait to be drawn above the bars. Beyond that they are drawn at once, which
-waits for a slow terminal."""
+"""Maximum lines in memory that wait for the next drawing. At this number they are drawn at once,
+which blocks on a slow terminal."""
 
 MARGIN: Final = 2
-"""Columns left free at the right edge: there a terminal's ^C would start another row."""
+"""Columns left free at the right edge, so that the ^C that a terminal echoes does not wrap."""
 
 _LONGEST: Final = 255
-"""Characters of a name that are used: the limit of most file systems."""
+"""Maximum characters of a name that are used: the limit of most file systems."""
 
 
 class _Above(Lines):
-    """Lines to print above the bars when these are drawn next."""
+    """Lines that are printed above the bars at the next drawing."""
 
     def __init__(self, full: Callable[[], None]) -> None:
         self.limit = MAX_LINES
@@ -69,9 +69,8 @@ class _Bar:
 class BarReporter(TextReporter):
     """A `TextReporter` with progress bars below its lines while it is entered.
 
-    Its methods only store what changed. A thread draws it a few times per second, and at most as
-    many bars as the terminal has rows, so that neither many files nor a slow terminal delay the
-    uploads.
+    Its methods only store what changed. A thread draws the bars a few times per second, at most as
+    many as the terminal has rows, so that neither many files nor a slow terminal delay the uploads.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class BarReporter(TextReporter):
         self._done = 0
         self._drawing = threading.Lock()
         self._closing = threading.Event()
-        self._drawer = threading.Thread(target=self._draw_on, daemon=True)
+        self._drawer = threading.Thread(target=self._draw_repeatedly, daemon=True)
         self._live = Live(
             console=self._console, transient=True, auto_refresh=False, get_renderable=self._table,
             redirect_stdout=False, redirect_stderr=False,
@@ -117,7 +116,7 @@ class BarReporter(TextReporter):
         self._live.stop()
         self._above.limit = 1  # the thread has ended: each line is drawn at once
 
-    def _draw_on(self) -> None:
+    def _draw_repeatedly(self) -> None:
         while not self._closing.wait(1 / REFRESH):
             self.draw()
 

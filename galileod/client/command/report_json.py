@@ -14,7 +14,7 @@ from .jobs import Job
 from .output import Lines
 
 PROGRESS_INTERVAL: Final = 0.5
-"""Seconds between two `progress` lines for one file, at least."""
+"""Minimum seconds between two `progress` lines for one file."""
 
 
 @frozen

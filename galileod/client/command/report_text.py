@@ -19,7 +19,7 @@ from .jobs import Job
 from .output import Lines
 
 MAX_NAME: Final = 255
-"""Characters of a name from the server that are shown: the limit of most file systems."""
+"""Maximum characters of a name from the server that are shown: the limit of most file systems."""
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 
@@ -39,7 +39,7 @@ class TextReporter:
             self.err.write(f"sending {printable(job.label)} (attempt {attempt})")
 
     def moved(self, job: Job, sent: int, size: int) -> None:
-        """Nothing: progress is shown by BarReporter."""
+        """Do nothing: only BarReporter shows progress."""
 
     def warned(self, job: Job, sentence: str) -> None:
         """A line with the server's sentence."""

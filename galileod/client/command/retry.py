@@ -1,4 +1,4 @@
-"""Decides whether and when to retry. Pure."""
+"""Decides whether and when to retry. No I/O."""
 
 from collections.abc import Callable
 from typing import Final
@@ -8,14 +8,14 @@ from attrs import frozen
 from galileod.client.errors import SendError, UpgradeError
 
 MAX_WAIT: Final = 30.0
-"""Seconds between two attempts at most, unless the server asks for more."""
+"""Maximum seconds between two attempts, unless the server asks for more."""
 
 MAX_RETRY_AFTER: Final = 300.0
-"""Seconds; if a server asks for a longer wait there is no retry."""
+"""Maximum seconds that a server may ask for; for a longer wait there is no retry."""
 
 RETRIES: Final = 7
-"""The default: with a first delay of half a second they take 31 to 62 seconds, long enough for a
-restart of the server."""
+"""Default number of retries. With a first delay of half a second they take 31 to 62 seconds, which
+is enough for a restart of the server."""
 
 DOUBLINGS: Final = 16
 """Limits the exponent; MAX_WAIT is reached long before."""
@@ -38,8 +38,8 @@ class RetryPolicy:
         """
         if not (error.transient and repeatable) or attempt > self.retries:
             return None
-        duplicate_names = 1 << min(attempt - 1, DOUBLINGS)
-        longest = min(MAX_WAIT, self.delay * duplicate_names)
+        factor = 1 << min(attempt - 1, DOUBLINGS)
+        longest = min(MAX_WAIT, self.delay * factor)
         wait = longest * (0.5 + random() / 2)
         asked = error.retry_after if isinstance(error, UpgradeError) else None
         if asked is None:

@@ -29,7 +29,7 @@ from .retry import RetryPolicy
 from .stdin import STDIN, stdin_job
 
 MAX_NAMES: Final = 3
-"""Names that are listed of those that occur more than once."""
+"""Maximum duplicate names that are listed."""
 
 SHOW_CURSOR: Final = "\x1b[?25h"
 
@@ -62,8 +62,8 @@ def run(plan: Plan) -> int:
     if STDIN in plan.files:
         found.insert(0, stdin_job(plan.name, plan.size))
     jobs = [entry for entry in found if isinstance(entry, Job)]
-    lost: list[str] = []
-    with _reporter(plan, jobs, lost) as reporter:
+    output_errors: list[str] = []
+    with _reporter(plan, jobs, output_errors) as reporter:
         for entry in found:
             if isinstance(entry, Skipped):
                 reporter.skipped(entry.label, entry.why)
@@ -72,23 +72,23 @@ def run(plan: Plan) -> int:
         stopped = trio.run(_work, plan, jobs, tally, reporter)
     seconds = time.monotonic() - began
     reporter.ended(tally, seconds, interrupted=bool(stopped))
-    if lost and (plan.as_json or tally.total == 1):
+    if output_errors and (plan.as_json or tally.total == 1):
         # The result could not be written to standard output. For several files the text reporter
         # has written a summary to standard error already.
         standard(sys.stderr).write(summary(tally, seconds, interrupted=bool(stopped)))
     if stopped:
         return 128 + stopped
-    return 1 if tally.failed or lost else 0
+    return 1 if tally.failed or output_errors else 0
 
 
 def _reporter(
-    plan: Plan, jobs: Sequence[Job], lost: list[str]
+    plan: Plan, jobs: Sequence[Job], output_errors: list[str]
 ) -> AbstractContextManager[AnyReporter]:
-    """The reporter for the plan. If standard output fails, the reason is added to `lost`."""
+    """The reporter for the plan. Reasons why standard output failed go to `output_errors`."""
     err = standard(sys.stderr)
 
     def on_failure(why: str) -> None:
-        lost.append(why)
+        output_errors.append(why)
         err.write(f"galileo-send: standard output cannot be written: {why}.")
 
     out = standard(sys.stdout, on_failure)
@@ -155,7 +155,7 @@ async def _watch(
 
 
 def _exit_at_once(number: int) -> NoReturn:
-    """After a second signal: a thread may hang, as in a read from a network file system."""
+    """Exit after a second signal: a thread may hang, as in a read from a network file system."""
     if sys.stderr.isatty():
         sys.stderr.write(SHOW_CURSOR)
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Standard input: streamed if its size is known, else stored in a temporary file first."""
+"""Standard input: streamed if its size is known, else copied to a temporary file first."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ class _Spool:
         self._file: BinaryIO | None = None
 
     async def open(self) -> Content:
-        """The file at its beginning; the first call fills it. Raises SourceError."""
+        """The file, at its beginning; the first call copies the input. Raises SourceError."""
         if self._file is None:
             self._file = await self._fill()
         self._file.seek(0)

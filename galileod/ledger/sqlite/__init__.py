@@ -1,7 +1,7 @@
 """The ledger in an SQLite file.
 
-A module a subject: each has functions on a connection, which run within one transaction; `ledger`
-composes the transactions of the contract from them, and `database` runs them in a thread.
+There is one module per subject, whose functions take a connection and run within a transaction.
+`ledger` composes the transactions of the contract from them, and `database` runs these in a thread.
 """
 
 from .ledger import SqliteLedger

@@ -17,14 +17,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 10.0
-"""How long to wait for another process that writes to the ledger."""
+"""Maximum seconds to wait for another process that writes to the ledger."""
 
 CLOSING_SECONDS: Final = 2.0
-"""How long `close` waits for a step whose caller was cancelled."""
+"""Maximum seconds that `close` waits for a step whose caller was cancelled."""
 
 
 class Database:
-    """One connection to one file. `read` and `write` run in a thread, one at a time."""
+    """One connection to one file. `read` and `write` run a function, the step, in a thread.
+
+    Only one step runs at a time.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -41,7 +44,7 @@ class Database:
         try:
             with translated():
                 connection.execute("PRAGMA journal_mode = WAL")
-                # A power cut may lose the last transactions; reconcile makes up for them.
+                # A power failure may lose the last transactions; `reconcile` corrects that.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 # INSERT OR REPLACE must fire the triggers for the row that it deletes.
                 connection.execute("PRAGMA recursive_triggers = ON")
@@ -72,7 +75,7 @@ class Database:
         return cls(connection)
 
     def close(self) -> None:
-        """Close the file, after a step whose caller was cancelled and that still runs."""
+        """Close the file. A step that still runs after its caller was cancelled is waited for."""
         # SQLite crashes if it is closed during a step. If the disk hangs, the file is left open:
         # the process ends, and the next start recovers.
         if self._step.acquire(timeout=CLOSING_SECONDS):
@@ -113,7 +116,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """`write`, with an fsync: its effect survives a power cut."""
+        """`write`, with an fsync: its effect survives a power failure."""
 
         def run() -> T:
             with translated():

@@ -7,7 +7,7 @@ from galileod.ledger.base import UNKNOWN_USER
 
 
 def enter(connection: sqlite3.Connection, name: str, user: str, size: int) -> None:
-    """Add a file, or replace the one of that name."""
+    """Add a file, or replace the entry of that name."""
     connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, user, size))
 
 

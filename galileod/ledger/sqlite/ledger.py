@@ -1,4 +1,4 @@
-"""The ledger's contract, as transactions over the modules beside this one."""
+"""The contract of a ledger, as transactions composed of the functions in this package."""
 
 import sqlite3
 import time
@@ -42,7 +42,7 @@ class SqliteLedger(Ledger):
 
     async def promise(self, upload: str, identity: str, receipt: str) -> None:
         """See `Ledger.promise`."""
-        # The transactions that follow need no fsync: reconcile repeats them from this one.
+        # Later transactions of the upload need no fsync: `reconcile` repeats them from this row.
         await self.database.write_durably(uploads.promise, upload, identity, receipt)
 
     async def commit(self, upload: str, name: str) -> None:

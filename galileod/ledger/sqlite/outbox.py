@@ -11,7 +11,7 @@ from .database import Database
 
 
 def add(connection: sqlite3.Connection, name: str, receipt: str, due: float) -> None:
-    """Owe a receipt from the time `due` on (seconds of the epoch)."""
+    """Add a receipt that is due at the time `due` (seconds since the epoch)."""
     connection.execute(
         "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)", (name, receipt, due)
     )
@@ -28,10 +28,10 @@ def count(connection: sqlite3.Connection) -> int:
 def first(connection: sqlite3.Connection, most: int, clock: Clock) -> Sequence[Owed]:
     """The first `most` receipts by due time."""
     now = clock()
-    # No attempt is put off for longer: the clock was set back, or the value is not a number.
+    # No delay is longer than LONGEST: the clock was set back, or the value is not a number.
     connection.execute("UPDATE outbox SET due = ? WHERE due > ?", (now, now + LONGEST))
     rows = connection.execute(
-        # The casts give these types whatever was written there by hand.
+        # The casts ensure these types even if a row was edited by hand.
         "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER), due"
         " FROM outbox WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
         (most,),
@@ -58,7 +58,7 @@ def postpone(
 
 
 def restart(connection: sqlite3.Connection) -> None:
-    """Make every receipt due, with all its attempts: a restart may follow a repair of the hook."""
+    """Make every receipt due and reset its attempts: the hook may have been repaired."""
     connection.execute("UPDATE outbox SET attempts = 0, due = 0")
 
 

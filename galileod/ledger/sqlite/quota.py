@@ -1,4 +1,4 @@
-"""The sums for the quota: what each user holds. The schema's triggers keep them up to date."""
+"""The sums for the quota: what each user holds. Triggers in the schema update them."""
 
 import sqlite3
 from typing import Final

@@ -6,7 +6,7 @@ from typing import Final
 from galileod.ledger.base import LedgerError
 
 MIGRATIONS: Final = (
-    # 1: triggers keep `holdings`, since summing up a million files for each upload is too slow.
+    # 1: triggers update `holdings`, since summing up a million files for each upload is too slow.
     """
     CREATE TABLE files (name TEXT PRIMARY KEY, user TEXT NOT NULL, bytes INTEGER NOT NULL);
     CREATE TABLE uploads (
@@ -45,7 +45,7 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX outbox_by_due ON outbox (due) WHERE due IS NOT NULL;
     """,
-    # 3: tickets that were used, until their expiry (seconds of the epoch).
+    # 3: tickets that were used, until their expiry (seconds since the epoch).
     """
     CREATE TABLE tickets (id TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID;
     CREATE INDEX tickets_by_until ON tickets (until);
@@ -54,7 +54,7 @@ MIGRATIONS: Final = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply the migrations that the file lacks. Raises LedgerError if it is of a newer version."""
+    """Apply the missing migrations. Raises LedgerError if the file is of a newer version."""
     for number in range(read_version(connection), len(MIGRATIONS)):
         connection.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT"
@@ -62,11 +62,11 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def read_version(connection: sqlite3.Connection) -> int:
-    """The number of migrations in the file. Raises LedgerError for an unknown one."""
+    """The schema version: the number of migrations applied. Raises LedgerError if it is newer."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise LedgerError(
-            f"the ledger has schema {version}, from a newer galileod; this one knows up to"
-            f" {len(MIGRATIONS)}"
+            f"the ledger has schema {version}, from a newer galileod; this version supports"
+            f" schema {len(MIGRATIONS)} at most"
         )
     return int(version)

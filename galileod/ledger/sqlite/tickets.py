@@ -7,7 +7,7 @@ from galileod.ledger.base import AlreadyUsedError, SingleUse
 
 def use(connection: sqlite3.Connection, ticket: SingleUse, now: float) -> None:
     """Mark a ticket as used. Raises AlreadyUsedError if it is, or if it has expired by `now`."""
-    # It may have expired since it was verified, and its entry may have been deleted for that.
+    # It may have expired since it was verified. Its row may have been deleted already.
     if ticket.until <= now:
         raise AlreadyUsedError
     # Bounds the table: a ticket is valid for an hour at most.

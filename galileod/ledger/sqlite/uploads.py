@@ -1,4 +1,4 @@
-"""The reservations of running uploads, and what is promised with them."""
+"""The reservations of running uploads, and the receipts promised with them."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def promise(connection: sqlite3.Connection, upload: str, identity: str, receipt:
 
 
 def commit(connection: sqlite3.Connection, upload: str, name: str, due: float) -> None:
-    """Turn a reservation into a file, whose promised receipt is due at `due`."""
+    """Replace a reservation with a file; its promised receipt is due at `due`."""
     row = connection.execute(
         "SELECT user, bytes, receipt FROM uploads WHERE upload = ?", (upload,)
     ).fetchone()
@@ -48,7 +48,7 @@ def settle_interrupted(
 ) -> None:
     """Commit what was published before a crash, and drop all other reservations."""
     promised = connection.execute(
-        # A number in a row of a version that stored inodes.
+        # Versions that stored the inode wrote a number.
         "SELECT upload, bytes, CAST(inode AS TEXT) FROM uploads WHERE inode IS NOT NULL"
     ).fetchall()
     names = find({identity for _, _, identity in promised}) if promised else {}

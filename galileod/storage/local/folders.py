@@ -1,4 +1,4 @@
-"""The folders of a store: created and opened one by one, and as durable as the files in them."""
+"""The folders of a store: opened and created level by level, and made durable by fsync."""
 
 import errno
 import os
@@ -50,11 +50,11 @@ class Folders:
     def __init__(self, fd: int, observe: Observe = ignore) -> None:
         self._observe = observe
         self._root = Folder(fd, observe, GroupSync(fd, observe))
-        self._known: set[str] = set()
+        self._durable: set[str] = set()
 
     @contextmanager
     def open(self, path: str) -> Iterator[Folder]:
-        """The folder at `path`, created where it is missing; its own name is durable by then.
+        """The folder at `path`. Missing folders are created, and their names made durable.
 
         An empty path is the directory itself. Blocks. Raises ConflictError if something other than
         a folder has that name, and StorageError.
@@ -89,12 +89,12 @@ class Folders:
             if made:
                 os.fchmod(child, FOLDER_MODE)
             # A folder that another thread made a moment ago may not be durable yet.
-            if made or path not in self._known:
+            if made or path not in self._durable:
                 with timed(self._observe):
                     os.fsync(fd)
-                if len(self._known) >= MAX_KNOWN:
-                    self._known.clear()
-                self._known.add(path)
+                if len(self._durable) >= MAX_KNOWN:
+                    self._durable.clear()
+                self._durable.add(path)
         except BaseException:
             os.close(child)
             raise
@@ -102,7 +102,7 @@ class Folders:
 
 
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Paths and states of the regular files in the folder `fd` and `depth` levels below it.
+    """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
 
     Hidden folders are left out; symbolic links are not followed. Blocks; raises OSError.
     """

@@ -27,12 +27,13 @@ class GroupSync:
         self._next = _Batch()
 
     def sync(self) -> None:
-        """Wait for an fsync that began after this call. Blocks; raises the OSError of that fsync.
+        """Block until an fsync that began after this call has ended; raises its OSError.
 
-        Every thread of a batch gets the error: Linux reports it once, and a second fsync would
-        succeed.
+        Every thread of a batch gets the error: Linux reports it only once, so a second fsync would
+        succeed although data was lost.
         """
-        # A thread that reads this before it is exchanged made its change before the fsync begins.
+        # `_next` is replaced before the fsync begins, so the fsync covers the change of each thread
+        # that has read it.
         batch = self._next
         with self._syncing:
             if not batch.done:

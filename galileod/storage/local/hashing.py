@@ -12,12 +12,12 @@ HASHERS: Final = 2
 """Threads that hash while a writer writes the same bytes; if all are busy, the writer does both.
 On two cores without SHA instructions this made one upload up to 1.7 times as fast."""
 
-WORTH_A_HASHER: Final = 256 * 1024
-"""Bytes below which handing them to another thread costs more than hashing them."""
+THREAD_THRESHOLD: Final = 256 * 1024
+"""Minimum bytes for another thread: handing over fewer costs more than hashing them."""
 
 
 class RunningHash:
-    """The hash of one file. Bytes go in by `beside`, one call at a time; all share `hashers`."""
+    """The hash of one file. One thread at a time calls `beside`; all files share `hashers`."""
 
     def __init__(self, hashers: ThreadPoolExecutor) -> None:
         self._hashers = hashers
@@ -28,18 +28,18 @@ class RunningHash:
     def beside(self, pieces: Sequence[bytes]) -> Iterator[None]:
         """Hash the pieces while the block does something else with them.
 
-        Hashing may continue after the block, for at most one call on each of the shared threads.
-        Blocks until the pieces of the previous call are hashed.
+        If a thread of `hashers` has begun, hashing may continue after the block: for one file per
+        thread at most. Blocks first until the pieces of the previous call are hashed.
         """
         self.catch_up()
-        if sum(map(len, pieces)) < WORTH_A_HASHER:
+        if sum(map(len, pieces)) < THREAD_THRESHOLD:
             self.feed(pieces)
             yield
             return
         hashing = self._hashers.submit(self.feed, pieces)
         yield
         if hashing.cancel():
-            self.feed(pieces)  # no thread has begun it; pieces must not accumulate in the queue
+            self.feed(pieces)  # all threads are busy; pieces must not accumulate in their queue
         else:
             self._pending = hashing
 

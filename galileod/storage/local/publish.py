@@ -1,4 +1,4 @@
-"""Publishing a spool file: giving it its name in the folder where it belongs."""
+"""Publication of a spool file: gives it its final name in its folder."""
 
 import os
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from galileod.storage.base import ConflictError, translated
 from galileod.storage.settings import OnConflict
 
 MAX_NUMBER: Final = 9999
-"""The last number that is tried for a name that exists."""
+"""The highest number that is added to a name that exists."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def publish(spool_fd: int, spooled: str, folder_fd: int, name: str, on_conflict: OnConflict) -> str:
-    """Publish the spool file `spooled` in the folder as `name`; returns the name that it got.
+    """Publish the spool file `spooled` in the folder as `name`; returns its final name.
 
     Blocks. Raises ConflictError and StorageError.
     """

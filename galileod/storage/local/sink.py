@@ -1,4 +1,4 @@
-"""One file on its way into the local store: which thread does what, and in which order."""
+"""The sink of the local store: runs the steps of one file in threads, in order."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,13 @@ from .spool import Spool
 from .spoolfile import SpoolFile
 from .threads import Threads
 
-TURN: Final = 1024 * 1024
-"""Bytes that an upload writes while others wait to write. The closer to the usual chunk, the more
-evenly uploads share a busy disk."""
+WRITE_SLICE: Final = 1024 * 1024
+"""Bytes that an upload writes in one thread call while others wait. The closer this is to the usual
+chunk size, the more evenly uploads share a busy disk."""
 
 
 @frozen
-class Place:
+class StoreParts:
     """What the sinks of a store share: its location, folders, spool and threads."""
 
     location: str
@@ -46,7 +46,7 @@ class LocalSink(Sink):
 
     def __init__(
         self,
-        place: Place,
+        parts: StoreParts,
         file: SpoolFile,
         path: str,
         on_conflict: OnConflict,
@@ -54,7 +54,7 @@ class LocalSink(Sink):
         durable: bool,
     ) -> None:
         self.replaces = on_conflict == "replace"
-        self._place = place
+        self._parts = parts
         self._folder, _, self._name = path.rpartition("/")
         self._file = file
         self._on_conflict = on_conflict
@@ -62,14 +62,14 @@ class LocalSink(Sink):
         self._open = True
 
     async def write(self, pieces: Sequence[bytes]) -> None:
-        """Hash and write in one thread hop, or in several if other uploads wait to write."""
-        writers = self._place.threads.writers
-        for turn in [pieces] if writers.available_tokens else turns(pieces, TURN):
-            await trio.to_thread.run_sync(self._file.append, turn, limiter=writers)
+        """Hash and write in one thread call, or in several if other uploads wait to write."""
+        writers = self._parts.threads.writers
+        for part in [pieces] if writers.available_tokens else slices(pieces, WRITE_SLICE):
+            await trio.to_thread.run_sync(self._file.append, part, limiter=writers)
 
     async def digest(self, kind: str) -> str:
-        """The running hash at once; any other by reading the spool file back."""
-        threads = self._place.threads
+        """Return the running hash; compute any other by reading the spool file back."""
+        threads = self._parts.threads
         if kind == RUNNING_HASH:
             running = self._file.running_hash
             if running.behind:
@@ -84,25 +84,25 @@ class LocalSink(Sink):
 
     async def commit(self) -> Stored:
         """fsync, publish, fsync of the directory; in that order, each once."""
-        return await trio.to_thread.run_sync(self._commit, limiter=self._place.threads.committers)
+        return await trio.to_thread.run_sync(self._commit, limiter=self._parts.threads.committers)
 
     async def discard(self) -> None:
         """Close and unlink the spool file."""
         if not self._open:
             return
-        # A limiter of its own, so that it never waits for other uploads while the disk hangs; a
-        # thread that is abandoned still finishes.
+        # A separate limiter, so that this never waits for other uploads if the disk hangs. After
+        # the deadline the thread is abandoned, but still finishes.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
             await trio.to_thread.run_sync(
                 self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
     def _commit(self) -> Stored:
-        place = self._place
+        parts = self._parts
         self._file.finish()
-        with place.folders.open(self._folder) as folder:
+        with parts.folders.open(self._folder) as folder:
             name = publish.publish(
-                place.spool.fd, self._file.name, folder.fd, self._name, self._on_conflict
+                parts.spool.fd, self._file.name, folder.fd, self._name, self._on_conflict
             )
             try:
                 if self._durable:
@@ -113,22 +113,22 @@ class LocalSink(Sink):
                 raise
         self._discard()
         path = f"{self._folder}/{name}" if self._folder else name
-        return Stored(path, os.path.join(place.location, path))
+        return Stored(path, os.path.join(parts.location, path))
 
     def _discard(self) -> None:
         self._open = False
-        self._place.spool.remove(self._file.name)
+        self._parts.spool.remove(self._file.name)
         self._file.close()
 
 
-def turns(pieces: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
+def slices(pieces: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
     """Split the pieces, in order, into lists of at most `most` bytes; a larger piece is alone."""
-    turn, length = list[bytes](), 0
+    part, length = list[bytes](), 0
     for piece in pieces:
-        if turn and length + len(piece) > most:
-            yield turn
-            turn, length = [], 0
-        turn.append(piece)
+        if part and length + len(piece) > most:
+            yield part
+            part, length = [], 0
+        part.append(piece)
         length += len(piece)
-    if turn:
-        yield turn
+    if part:
+        yield part

@@ -29,9 +29,9 @@ class Spool:
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
-            pass  # a file that replaces another is moved out of the spool
+            pass  # with `on_conflict = "replace"` the file was renamed, not linked
         except OSError as error:
-            # The upload is stored, or given up; the next start removes the spool file.
+            # The upload is stored or has failed; the next start removes the spool file.
             _log.warning("storage.leftover", path=name, reason=str(error))
 
     def clear(self) -> int:

@@ -1,4 +1,4 @@
-"""One spool file: what is written to it, its hashes, and its fsync."""
+"""One spool file: writing to it, its hashes, and its fsync."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ WRITEBACK_STEP: Final = 8 * 1024 * 1024
 """Bytes after which the kernel is asked to start writing them to the disk."""
 
 MOST_PIECES: Final = 1024
-"""Buffers that Linux accepts in one writev (IOV_MAX)."""
+"""Maximum buffers that Linux accepts in one writev (IOV_MAX)."""
 
 READ_BACK: Final = 1024 * 1024
 """Bytes read at a time for a hash other than the running one."""
@@ -33,7 +33,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class SpoolFile:
     """The file `name` in the spool, open as `fd`. All methods block; one is called at a time.
 
-    With `durable`, the file is on the disk after `finish`.
+    If `durable`, `finish` calls fsync.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class SpoolFile:
         self._timings = timings
         self._durable = durable
         self._written = 0
-        self._handed_out = 0
+        self._writeback_until = 0
 
     @property
     def inode(self) -> int:
-        """The number of the file, which it keeps when it is published. Raises StorageError."""
-        with translated("cannot look at the spool file"):
+        """The inode number, which does not change when it is published. Raises StorageError."""
+        with translated("cannot stat the spool file"):
             return os.fstat(self._fd).st_ino
 
     def append(self, pieces: Sequence[bytes]) -> None:
@@ -59,7 +59,7 @@ class SpoolFile:
             self._write(pieces)
 
     def read_back(self, kind: str) -> str:
-        """The hash of the file by reading it, in hex. Raises StorageError, trio.Cancelled."""
+        """Read the file and return its hash in hex. Raises StorageError and trio.Cancelled."""
         digest = hashlib.new(kind, usedforsecurity=False)
         offset = 0
         with translated("cannot read back"):
@@ -78,7 +78,7 @@ class SpoolFile:
             os.fchmod(self._fd, FILE_MODE)
             if self._durable:
                 with timed(self._timings.fsync_file):
-                    # Never repeated: after a failed fsync a second one succeeds without the data.
+                    # Never repeated: after a failure a second fsync succeeds without the data.
                     os.fsync(self._fd)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class SpoolFile:
         try:
             os.close(self._fd)
         except OSError as error:
-            # Linux frees the descriptor all the same, and the fsync has reported what matters.
+            # Linux frees the descriptor anyway, and fsync has already reported write errors.
             _log.warning("storage.close_failed", path=self.name, reason=str(error))
 
     def _write(self, pieces: Sequence[bytes]) -> None:
@@ -100,7 +100,7 @@ class SpoolFile:
                     written -= len(rest.pop(0))
                 if written:
                     rest[0] = rest[0][written:]
-        pending = self._written - self._handed_out
+        pending = self._written - self._writeback_until
         if self._durable and pending >= WRITEBACK_STEP:
-            start_writeback(self._fd, self._handed_out, pending)
-            self._handed_out = self._written
+            start_writeback(self._fd, self._writeback_until, pending)
+            self._writeback_until = self._written

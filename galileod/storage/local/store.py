@@ -16,14 +16,15 @@ from galileod.storage.state import STATE_DIRECTORY
 
 from .folders import MAX_DEPTH, Folders, files_below
 from .publish import already_exists
-from .sink import LocalSink, Place
+from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
 from .threads import Threads
 from .timing import Timings
 
 PART_SIZE: Final = 2 * 1024 * 1024
-"""Bytes worth a thread hop, and still in the processor's cache when they are hashed and written."""
+"""Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
+while they are hashed and written."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,7 +46,7 @@ class LocalStore(Store):
         self._directory_fd, spool_fd = fds
         self._spool = Spool(spool_fd)
         folders = Folders(self._directory_fd, timings.fsync_directory)
-        self._place = Place(location, folders, self._spool, self.threads)
+        self._parts = StoreParts(location, folders, self._spool, self.threads)
         self._opened = ExitStack()
 
     @classmethod
@@ -54,10 +55,10 @@ class LocalStore(Store):
         settings: Storage,
         timings: Timings = Timings(),  # noqa: B008  it is frozen
     ) -> "LocalStore":
-        """Open the directory, created where it is missing, and remove what a crash left there.
+        """Open the directory, create it if it is missing, and remove spool files left by a crash.
 
-        Blocks; for the start. Raises StorageError if another daemon uses the directory, if it
-        cannot be written, or if its filesystem has no hard links.
+        Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
+        it cannot be written, or if its filesystem has no hard links.
         """
         directory = os.path.abspath(settings.directory)
         with translated(f"cannot use {directory}"), ExitStack() as opened:
@@ -68,7 +69,7 @@ class LocalStore(Store):
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StorageError(f"another galileod stores into {directory}") from None
+                raise StorageError(f"another galileod uses {directory}") from None
             spool_fd = _private_directory(opened, state_fd, "spool")
             store = cls(settings, directory, (directory_fd, spool_fd), timings)
             cleared = store._spool.clear()
@@ -87,10 +88,10 @@ class LocalStore(Store):
         )
         durable = settings.durability == "full"
         file = SpoolFile(upload, fd, self.threads.hashers, self._timings, durable=durable)
-        return LocalSink(self._place, file, path, settings.on_conflict, durable=durable)
+        return LocalSink(self._parts, file, path, settings.on_conflict, durable=durable)
 
     async def free(self) -> int:
-        """What the filesystem has left for users other than root."""
+        """The free space of the filesystem for users other than root, in bytes."""
         # If the disk hangs, the limiter bounds the threads that cancelled callers leave behind.
         return await trio.to_thread.run_sync(
             self._free, limiter=self.threads.openers, abandon_on_cancel=True
@@ -103,7 +104,7 @@ class LocalStore(Store):
         )
 
     def files(self) -> dict[str, int]:
-        """The finished files. A name that is not UTF-8, made by others, is shown with escapes."""
+        """The finished files. A name that is not UTF-8, which others made, is escaped."""
         with translated("cannot list the directory"):
             found = files_below(self._directory_fd, "", MAX_DEPTH)
             return {path: state.st_size for path, state in found}
@@ -129,7 +130,7 @@ class LocalStore(Store):
             try:
                 os.stat(path, dir_fd=self._directory_fd, follow_symlinks=False)
             except OSError:
-                pass  # it does not exist, most likely; the link at the end decides
+                pass  # most likely it does not exist; `commit` decides, when it links the file
             else:
                 raise already_exists(path)
         return self._spool.create(upload)
@@ -146,11 +147,11 @@ def _closed_by(opened: ExitStack, fd: int) -> int:
 
 
 def _private_directory(opened: ExitStack, parent_fd: int, name: str) -> int:
-    """Open the directory `name` in the parent, created where it is missing, with mode 0700."""
+    """Open the directory `name` in the parent, with mode 0700; create it if it is missing."""
     try:
         os.mkdir(name, mode=0o700, dir_fd=parent_fd)
     except FileExistsError:
-        pass  # from an earlier start; O_NOFOLLOW refuses a link
+        pass  # created at an earlier start; O_NOFOLLOW refuses a symbolic link
     fd = _closed_by(opened, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd))
     os.fchmod(fd, 0o700)
     return fd

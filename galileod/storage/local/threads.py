@@ -9,14 +9,14 @@ from attrs import Factory, frozen
 from .hashing import HASHERS
 
 WRITERS: Final = 4
-"""Threads that write and hash. Fewer keep two cores busy, but a slow disk needs some; with more,
-everything else waits longer for a core."""
+"""Threads that write and hash. Two cores need fewer, but a slow disk is faster with several; with
+more than this, all other work waits longer for a core."""
 
 OPENERS: Final = 4
-"""Threads for the short calls at the beginning of an upload, which must not wait for writes."""
+"""Threads for the short calls at the start of an upload, which must not wait for writes."""
 
 COMMITTERS: Final = 16
-"""Threads that commit, and wait for fsync, which must not hold up writes."""
+"""Threads that commit. They wait for fsync, and writes must not wait for them."""
 
 
 @frozen
@@ -26,6 +26,6 @@ class Threads:
     writers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
     committers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(COMMITTERS))
-    # While the disk hangs, checks leave no more than one thread behind.
+    # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))
     hashers: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(HASHERS, "hash"))

@@ -16,7 +16,7 @@ def ignore(_seconds: float) -> None:
 
 @frozen
 class Timings:
-    """What receives the duration of each call, without the wait for a thread."""
+    """Callbacks for the duration of each call. The wait for a thread is not included."""
 
     write: Observe = ignore
     fsync_file: Observe = ignore
@@ -25,7 +25,7 @@ class Timings:
 
 @contextmanager
 def timed(observe: Observe) -> Iterator[None]:
-    """Report the duration of the block, also if it raises: a failing disk is slow first."""
+    """Report the duration of the block, also if it raises: a failing disk is often slow first."""
     began = time.perf_counter()
     try:
         yield

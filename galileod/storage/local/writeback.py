@@ -15,7 +15,7 @@ if _sync_file_range is not None:
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Ask the kernel to start writing these bytes, so that a later fsync has little left to do.
 
-    Only a hint: its failure is ignored, since an error of the device is reported by the fsync.
+    Only a hint: its failure is ignored, since fsync reports errors of the device.
     """
     if _sync_file_range is not None:
         _sync_file_range(fd, offset, length, _SYNC_FILE_RANGE_WRITE)

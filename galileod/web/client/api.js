@@ -9,7 +9,7 @@ function transfer(options, on) {
 
 /**
  * Upload one file. The result is a promise of the receipt, and an async iterator of the progress.
- * The iterator gives the latest event only: a slow reader misses some and never falls behind.
+ * The iterator yields the latest event only: a slow reader skips events.
  */
 function upload(options) {
   let latest = null;

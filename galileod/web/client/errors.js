@@ -1,4 +1,4 @@
-// What a page sees when an upload fails, and how its handlers are called.
+// The error of a failed upload, and the calling of a page's handlers.
 
 /** An upload that did not succeed. `signals` is never empty; the last one is the reason. */
 class UploadError extends Error {

@@ -1,11 +1,11 @@
 // Readers of the file. Each has read(start, end), a promise of an ArrayBuffer, and digest(), a
-// promise of the hash of all bytes read, in hex, or of null. Calls go from the start of the file to
-// its end; several may be open at once, and they are answered in order.
+// promise of the hash of all bytes read, in hex, or of null. Slices are read in the order of the
+// file; several calls may be pending, and their promises are resolved in order.
 
 /**
- * A reader for the file of `settings`. It hashes in a Worker where one can be started, else on the
- * page's thread; without a hash where that cannot be loaded either and none was asked for. The
- * AbortSignal `stopping` ends the Worker.
+ * A reader for the file of `settings`. It hashes in a Worker if one can be started, else on the
+ * page's thread. If the hash library cannot be loaded there and the hash is not required, it does
+ * not hash. The AbortSignal `stopping` ends the Worker.
  */
 async function openReader(settings, stopping) {
   const { file, hashType, worker } = settings;

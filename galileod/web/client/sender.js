@@ -1,5 +1,5 @@
-// The sending side of GalileoSend as a state machine without I/O and without a clock: messages of
-// the server go in; which slice to read and which message to send come out.
+// The sending side of GalileoSend as a state machine without I/O and without a clock. The caller
+// passes in the messages of the server, and asks which slice to read and which message to send.
 
 const MAX_CHUNK = 16 * 2 ** 20; // bytes; a server may ask for more, but a chunk is held in memory
 const MAX_CREDITS = 1024; // unanswered `ready` signals; a correct server never has as many
@@ -18,14 +18,14 @@ function chunkSize(value) {
  */
 class Sender {
   state = "start";
-  sent = 0; // bytes that were given out as chunks
+  sent = 0; // bytes that were returned as chunks
   hash = null; // {type, value} as sent in `finished`
   errors = []; // the server's error signals, at most MAX_ERRORS and a fatal one
   #file;
   #chunksize;
   #credits = []; // bytes that each unanswered `ready` allows, oldest first
   #slices = []; // {start, end, last, data}: read or being read, each for one credit
-  #planned = 0; // up to here slices were given out for reading
+  #planned = 0; // the end of the last slice that was returned for reading
   #allPlanned = false;
   #finished = null; // the signal, once the hash is known
 
@@ -44,7 +44,7 @@ class Sender {
   }
 
   /**
-   * Take in a message of the server. The result is an event, by `type`: "ready", "error" and
+   * Handle a message of the server. Returns an event, by `type`: "ready", "error" and
    * "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
    * "violation" with a `code` and a sentence `error`. The upload is over after "fatal", "stored"
    * and "violation"; the caller then calls `end`.
@@ -98,14 +98,14 @@ class Sender {
     return slice;
   }
 
-  /** The bytes of a slice. False, and the slice stays without them, where the length is wrong. */
+  /** Store the bytes of a slice. Returns false and stores nothing if the length is wrong. */
   sliceRead(slice, data) {
     if (data.byteLength !== slice.end - slice.start) return false;
     slice.data = data;
     return true;
   }
 
-  /** The hash of the whole file, {type, value}, or null to send none. */
+  /** Set the hash of the whole file, {type, value}; null: none is sent. */
   hashKnown(hash) {
     this.hash = hash;
     this.#finished = JSON.stringify(hash ? { finished: true, hash } : { finished: true });
@@ -136,13 +136,13 @@ class Sender {
     }
   }
 
-  /** The part of the file that was given out, from 0 to 1. */
+  /** The part of the file that was returned as chunks, from 0 to 1. */
   get ratio() {
     return this.#file.size > 0 ? this.sent / this.#file.size : 1;
   }
 
-  /** Whether the server waits for a message that this side has not yet been able to send. */
-  get owes() {
+  /** Whether the server waits for a message that could not be sent yet. */
+  get hasPending() {
     return this.#slices.length > 0 || this.#credits.length > 0;
   }
 
@@ -154,7 +154,7 @@ class Sender {
   }
 }
 
-/** The object in a message, or null where it holds none. */
+/** The object in a message, or null if it is not an object. */
 function parseSignal(text) {
   try {
     const signal = JSON.parse(text);

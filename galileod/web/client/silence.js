@@ -1,4 +1,4 @@
-// How long nothing has happened. Times are in ms and are passed in.
+// The idle timeout: measures the time without activity. Times are in ms and are passed in.
 
 class Silence {
   limit; // ms
@@ -22,8 +22,8 @@ class Silence {
   }
 
   /**
-   * Whether the limit is exceeded, at the second call that finds it so: the timers of a page that
-   * was suspended run before the events that came meanwhile.
+   * Whether the limit is exceeded, and was exceeded at the previous call too: when a suspended page
+   * resumes, its timers run before the events that arrived during the suspension.
    */
   exceeded(now) {
     if (now - this.#last < this.limit) return false;

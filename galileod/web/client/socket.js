@@ -1,9 +1,9 @@
-// One WebSocket from its opening to its end, with the timers that live as long.
+// One WebSocket, and the timers that run until it is closed.
 
 const MAX_BUFFERED = 8 * 2 ** 20; // bytes the WebSocket may hold before the next chunk waits
 const CLOSE_TIMEOUT = 5_000; // ms for the closing handshake; a dead network never answers
 const TICK = 200; // ms between two calls of `ontick`
-const POLL = 20; // ms between two looks at a full WebSocket, which has no event for draining
+const POLL = 20; // ms between two checks of a full WebSocket: no event tells that it drained
 
 const OPEN = 1; // values of readyState
 const CLOSED = 3;
@@ -46,7 +46,7 @@ class Socket {
     this.#socket.send(message);
   }
 
-  /** Call `callback` in a moment; it looks again whether the WebSocket is full. */
+  /** Call `callback` after POLL, to check again whether the WebSocket is full. */
   retryLater(callback) {
     this.#polling ??= setTimeout(() => {
       this.#polling = null;

@@ -1,7 +1,7 @@
 // One upload: connects the sender, the reader and the WebSocket, and calls the handlers.
 
-// Bytes per ms that a server is assumed to read back before it says `close`, at least: some verify
-// the hash only then, and send nothing meanwhile.
+// Bytes per ms. The timeout is extended by the time to hash the file at this rate: after `finished`
+// some servers read the whole file back to verify the hash, and send nothing meanwhile.
 const VERIFY_RATE = 20_000;
 
 class Transfer {
@@ -195,11 +195,11 @@ class Transfer {
   #awaited() {
     if (!this.#opened) return `The server at ${this.#socket.url} has not answered`;
     if (this.#buffered > 0) return "No data could be sent";
-    if (this.#sender.owes) return `No data could be read from "${this.#settings.name}"`;
+    if (this.#sender.hasPending) return `No data could be read from "${this.#settings.name}"`;
     return "The server has been silent";
   }
 
-  /** A remark for failures after `finished`, with a space before it; else nothing. */
+  /** A sentence for failures after `finished`, after a space; else an empty string. */
   #mayBeStored(subject) {
     if (this.#sender.state !== "awaitingClose") return "";
     return ` ${subject} may have stored the file nevertheless.`;

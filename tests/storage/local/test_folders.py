@@ -136,7 +136,7 @@ def test_what_is_remembered_is_bounded(directory: Path, monkeypatch: pytest.Monk
         tree = Folders(fd)
         for name in "abcde":
             with tree.open(name):
-                assert len(tree._known) <= 2
+                assert len(tree._durable) <= 2
 
 
 @pytest.mark.parametrize(("code", "kind"), [(28, NoSpaceError), (5, StorageError)])

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.storage.local.hashing import HASHERS, WORTH_A_HASHER, RunningHash
+from galileod.storage.local.hashing import HASHERS, THREAD_THRESHOLD, RunningHash
 
-LARGE = b"galileo " * (WORTH_A_HASHER // 8)
+LARGE = b"galileo " * (THREAD_THRESHOLD // 8)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore, spoolfile
-from galileod.storage.local.sink import TURN, turns
+from galileod.storage.local.sink import WRITE_SLICE, slices
 from galileod.storage.local.threads import WRITERS
 from galileod.storage.local.timing import Timings
 from galileod.storage.settings import Durability
@@ -137,7 +137,7 @@ async def test_the_time_of_a_step_that_fails_is_told_too(directory: Path) -> Non
 def test_turns_have_all_pieces_in_order_and_no_more_than_their_share(
     pieces: list[bytes], most: int
 ) -> None:
-    shared = list(turns(pieces, most))
+    shared = list(slices(pieces, most))
     assert [piece for turn in shared for piece in turn] == pieces
     assert all(turn and (len(turn) == 1 or sum(map(len, turn)) <= most) for turn in shared)
     # No turn could have taken the first piece of the next one, too.
@@ -159,7 +159,7 @@ async def test_an_upload_that_finds_all_writers_busy_takes_turns_with_others(
             order.append((name, disk.calls))
             await sink.commit()
 
-    large = [bytes(TURN), b"1" * TURN, b"2" * TURN]
+    large = [bytes(WRITE_SLICE), b"1" * WRITE_SLICE, b"2" * WRITE_SLICE]
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
             for writer in range(WRITERS):

@@ -111,7 +111,7 @@ def test_a_daemon_with_its_directory_as_a_flag_is_found_by_the_same_flag(
 ) -> None:
     other = tmp_path / "elsewhere"
     host = daemon(flags=("--directory", str(other)))
-    check_failed(reload(host), 1, "no galileod runs with")
+    check_failed(reload(host), 1, "no running galileod uses")
     ended = run_galileod("reload", "--config", host.config, "--directory", other)
     assert (ended.returncode, ended.stderr) == (0, "")
     ended = run_galileod("reload", "--config", host.config, "--directory", "")

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from galileod.config import file as config
-from galileod.config.model import ConfigError
+from galileod.config.model import Config, ConfigError
 from galileod.net.unixsocket import short_path
 from galileod.storage.state import control_path
 
@@ -27,13 +27,16 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
 
 @click.command()
 @_config_option
-@click.option("--directory", metavar="DIR", help="As it was given to serve, if it was.")
+@click.option(
+    "--directory", metavar="DIR", help="The daemon's storage.directory; FILE is not read then."
+)
 def reload(path: str | None, directory: str | None) -> None:
     """Have the running daemon read its configuration again, and wait until it is in force.
 
     The exit status is 2, and the reason is printed, if the configuration is rejected.
     """
-    settings = config.load(config.find_file(path, os.environ))
+    named = directory is not None
+    settings = Config() if named else config.load(config.find_file(path, os.environ))
     settings = config.with_flags(settings, (), directory)
     status, text = ask(settings.storage.directory, "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -60,7 +63,7 @@ def ask(
         # A changed storage.directory is in force only after a restart.
         raise click.ClickException(
             f"no galileod runs with storage.directory {os.path.abspath(directory)};"
-            " if that was changed, galileod must be restarted"
+            " if that was changed, galileod must be restarted, or asked with --directory"
         ) from None
     except PermissionError:
         raise click.ClickException(
@@ -71,7 +74,9 @@ def ask(
             f"the daemon did not respond within {timeout:g} seconds"
         ) from None
     except (HTTPException, ConnectionError):
-        raise click.ClickException(f"{path}: the daemon ended before it responded") from None
+        raise click.ClickException(
+            f"{path}: the daemon closed the connection before it responded"
+        ) from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror or error}") from None
     finally:

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from galileod.config import file as config
-from galileod.config.model import ConfigError
+from galileod.config.model import Config, ConfigError
 from galileod.net.unixsocket import short_path
 from galileod.storage.state import control_path
 
@@ -30,14 +30,15 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
 @click.option(
     "--directory",
     metavar="DIR",
-    help="The --directory of galileod serve, if it was started with one.",
+    help="The daemon's storage.directory; FILE is then not read.",
 )
 def reload(path: str | None, directory: str | None) -> None:
     """Make the running daemon reload its configuration, and wait until it is in force.
 
     The exit status is 2, and the reason is printed, if the configuration is rejected.
     """
-    settings = config.load(config.find_file(path, os.environ))
+    named = directory is not None
+    settings = Config() if named else config.load(config.find_file(path, os.environ))
     settings = config.with_flags(settings, (), directory)
     status, text = ask(settings.storage.directory, "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
@@ -65,7 +66,7 @@ def ask(
         # A changed storage.directory is in force only after a restart.
         raise click.ClickException(
             f"no running galileod uses storage.directory {os.path.abspath(directory)};"
-            " if the key was changed, restart galileod"
+            " if the key was changed, restart galileod, or give its old value as --directory"
         ) from None
     except PermissionError:
         raise click.ClickException(

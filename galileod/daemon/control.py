@@ -1,6 +1,5 @@
 """Opens the control socket of the daemon, in its storage directory."""
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -23,7 +22,7 @@ async def serve_control_socket(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen on the control socket in `directory`; when cancelled, remove the socket.
+    """Listen on the control socket in `directory`; when cancelled, remove it unless replaced.
 
     The daemon holds the lock of `directory`, so an existing socket was left by a daemon that was
     killed, and is replaced. If no socket can be created, such as on a filesystem without sockets,
@@ -31,7 +30,7 @@ async def serve_control_socket(
     """
     path = control_path(directory)
     try:
-        listener = await open_unix_listener(path, MODE)
+        listener, file = await open_unix_listener(path, MODE)
     except OSError as error:
         _log.warning("control.unavailable", path=path, reason=error.strerror or str(error))
         task_status.started()
@@ -40,7 +39,4 @@ async def serve_control_socket(
     try:
         await trio.serve_listeners(handler, [listener])
     finally:
-        try:
-            os.unlink(path)
-        except OSError as error:
-            _log.warning("server.leftover", path=path, reason=str(error))
+        file.remove()

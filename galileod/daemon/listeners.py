@@ -43,15 +43,36 @@ class Listener:
 
 
 @frozen
+class SocketFile:
+    """The file of a unix socket that was opened here, identified by its device and inode."""
+
+    path: str
+    identity: tuple[int, int]
+
+    @classmethod
+    def at(cls, path: str) -> "SocketFile":
+        """The file that is now at `path`. Raises OSError."""
+        return cls(path, _identity_of(path))
+
+    def remove(self) -> None:
+        """Remove the file, unless another one has replaced it, such as that of a later daemon."""
+        try:
+            if _identity_of(self.path) == self.identity:
+                os.unlink(self.path)
+        except OSError as error:
+            _log.warning("server.leftover", path=self.path, reason=str(error))
+
+
+@frozen
 class Listeners:
     """All listening sockets: `own` were opened here, `passed` by systemd.
 
-    `paths` are the paths of the unix sockets in `own`.
+    `files` are the files of the unix sockets in `own`.
     """
 
     own: list[Listener] = field(factory=list)
     passed: list[Listener] = field(factory=list)
-    paths: list[str] = field(factory=list)
+    files: list[SocketFile] = field(factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -60,11 +81,8 @@ class Listeners:
 
     def remove(self) -> None:
         """Remove the unix sockets opened here from the filesystem."""
-        for path in self.paths:
-            try:
-                os.unlink(path)
-            except OSError as error:
-                _log.warning("server.leftover", path=path, reason=str(error))
+        for file in self.files:
+            file.remove()
 
 
 async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()) -> Listeners:
@@ -119,8 +137,9 @@ async def _open(address: Listen, listeners: Listeners) -> None:
             opened = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
             listeners.own.extend(Listener(listener, marked) for listener in opened)
         case UnixAddress(path, marked):
-            listeners.own.append(Listener(await open_unix_listener(path, UNIX_MODE), marked))
-            listeners.paths.append(path)
+            opened_here, file = await open_unix_listener(path, UNIX_MODE)
+            listeners.own.append(Listener(opened_here, marked))
+            listeners.files.append(file)
 
 
 def _adopt(descriptor: int) -> trio.SocketListener:
@@ -153,10 +172,11 @@ async def _names_of(address: Listen) -> set[str]:
     return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
 
 
-async def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
+async def open_unix_listener(path: str, mode: int) -> tuple[trio.SocketListener, SocketFile]:
     """Listen on a unix socket with this mode, and replace one that a killed daemon left.
 
-    Raises OSError, also if another process listens on it.
+    Remove the file before the socket is closed, or right after: while the socket is open, no other
+    file can have its inode. Raises OSError, also if another process listens on the socket.
     """
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -168,11 +188,17 @@ async def open_unix_listener(path: str, mode: int) -> trio.SocketListener:
                 await listening.bind(short)
             finally:
                 os.umask(before)
+        file = SocketFile.at(path)
         listening.listen(BACKLOG)
     except BaseException:
         listening.close()
         raise
-    return trio.SocketListener(listening)
+    return trio.SocketListener(listening), file
+
+
+def _identity_of(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
 
 
 def _remove_stale(path: str) -> None:

@@ -65,7 +65,9 @@ def test_a_daemon_that_does_not_respond_is_not_waited_for(run_folder: Path) -> N
     "reply",
     [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nRel", b"\x16\r\n\r\n"],
 )
-def test_a_daemon_that_ends_meanwhile_is_one_line(run_folder: Path, reply: bytes) -> None:
+def test_a_daemon_that_ends_meanwhile_or_is_busy_is_one_line(
+    run_folder: Path, reply: bytes
+) -> None:
     with responding(run_folder, reply):
         assert said(run_folder).endswith(
             "the daemon closed the connection before the end of its response"

@@ -87,3 +87,30 @@ async def test_one_that_was_removed_meanwhile_is_told(tmp_path: Path) -> None:
             remove(control_path(str(directory)))
             nursery.cancel_scope.cancel()
     assert [line["event"] for line in logs] == ["server.leftover"]
+
+
+async def test_a_socket_of_another_daemon_stays(tmp_path: Path) -> None:
+    # The directory was moved away, and another one is in its place.
+    directory = prepared(tmp_path)
+    path = Path(control_path(str(directory)))
+    with capture_logs() as logs, socket.socket(socket.AF_UNIX) as other:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+            directory.rename(tmp_path / "moved")
+            prepared(tmp_path)
+            other.bind(str(path))
+            nursery.cancel_scope.cancel()
+        assert is_there(path)
+    assert logs == []
+
+
+async def test_a_socket_that_replaced_it_in_place_stays(tmp_path: Path) -> None:
+    directory = prepared(tmp_path)
+    path = Path(control_path(str(directory)))
+    with socket.socket(socket.AF_UNIX) as other:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+            remove(str(path))
+            other.bind(str(path))
+            nursery.cancel_scope.cancel()
+        assert is_there(path)

@@ -106,16 +106,18 @@ def test_a_directory_without_a_daemon_is_status_1(daemon: Daemons, tmp_path: Pat
     assert not (tmp_path / "new").exists()
 
 
-def test_a_daemon_with_its_directory_as_a_flag_is_found_by_the_same_flag(
+def test_a_daemon_is_reached_by_its_directory_whatever_the_file_says(
     daemon: Daemons, tmp_path: Path
 ) -> None:
-    other = tmp_path / "elsewhere"
-    host = daemon(flags=("--directory", str(other)))
-    check_failed(reload(host), 1, "no running galileod uses")
-    ended = run_galileod("reload", "--config", host.config, "--directory", other)
+    host = daemon()
+    flags: list[str | Path] = ["--config", host.config, "--directory", host.directory]
+    rewrite(host, {"storage": {"directory": str(tmp_path / "new")}, "log": {"level": "debug"}})
+    ended = run_galileod("reload", *flags)
     assert (ended.returncode, ended.stderr) == (0, "")
-    ended = run_galileod("reload", "--config", host.config, "--directory", "")
-    check_failed(ended, 2, "--directory: ''", "the path of a directory")
+    assert "changed: log.level; restart needed for: storage.directory" in ended.stdout
+    host.config.write_text("[server\n")
+    check_failed(run_galileod("reload", *flags), 2, str(host.config))
+    assert host.find("config.rejected")
 
 
 def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(daemon: Daemons) -> None:

@@ -1,11 +1,17 @@
 """The reservations of running uploads, and the receipts promised with them."""
 
+import re
 import sqlite3
 from collections.abc import Mapping
+from typing import Final
 
 from galileod.ledger.base import Find, LedgerError
 
 from . import files, outbox
+
+_NUMBER: Final = re.compile("0|[1-9][0-9]{0,18}")
+_MAX_INTEGER: Final = 2**63 - 1
+"""The largest number that SQLite stores as such."""
 
 
 def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -> None:
@@ -17,11 +23,19 @@ def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -
 
 def promise(connection: sqlite3.Connection, upload: str, identity: str, receipt: str) -> None:
     """Keep the receipt and the file's identity with the reservation."""
-    # A BLOB, since the column's type, which schema 2 made INTEGER, would turn "007" into 7.
     connection.execute(
         "UPDATE uploads SET inode = ?, receipt = ? WHERE upload = ?",
-        (identity.encode(), receipt, upload),
+        (_in_column(identity), receipt, upload),
     )
+
+
+def _in_column(identity: str) -> int | bytes:
+    """An inode as a number, for which earlier snapshots with the same schema look.
+
+    Any other identity is a BLOB: the column's type, INTEGER, would turn the text "007" into 7.
+    """
+    is_number = _NUMBER.fullmatch(identity) and int(identity) <= _MAX_INTEGER
+    return int(identity) if is_number else identity.encode()
 
 
 def commit(connection: sqlite3.Connection, upload: str, name: str, due: float) -> None:
@@ -48,7 +62,7 @@ def settle_interrupted(
 ) -> None:
     """Commit what was published before a crash, and drop all other reservations."""
     promised = connection.execute(
-        # Versions that stored the inode wrote a number.
+        # As it was given: a number has its decimal digits, a BLOB its bytes.
         "SELECT upload, bytes, CAST(inode AS TEXT) FROM uploads WHERE inode IS NOT NULL"
     ).fetchall()
     names = find({identity for _, _, identity in promised}) if promised else {}

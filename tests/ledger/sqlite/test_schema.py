@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from helpers.ledgers import allow
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
@@ -113,4 +114,33 @@ async def test_a_ledger_that_the_version_before_left_in_a_crash_is_settled(path:
     assert [(one.name, one.attempts, one.wait) for one in await ledger.outbox.first(9)] == [
         ("a.txt", 0, 0.0), ("b.txt", 0, 0.0),
     ]  # fmt: skip
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("identity", "stored"),
+    [
+        ("4711", 4711),
+        ("0", 0),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(2**63), str(2**63).encode()),
+        ("007", b"007"),
+        ("-0", b"-0"),
+        ("\u0661", "\u0661".encode()),  # a digit, but not of ASCII
+        ("bucket/key", b"bucket/key"),
+    ],
+)
+async def test_an_inode_is_stored_as_a_number_which_the_version_before_looks_for(
+    path: str, identity: str, stored: int | bytes
+) -> None:
+    # The schema is the same, so that version opens the ledger, after a crash of this one too.
+    ledger = SqliteLedger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    await ledger.promise("u1", identity, RECEIPT)
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT inode FROM uploads").fetchone() == (stored,)
+    ledger = SqliteLedger.open(path)
+    ledger.reconcile({"a.txt": 100}, lambda asked: {identity: "a.txt"} if identity in asked else {})
+    assert await owed(ledger) == [("a.txt", RECEIPT, 0)]
     ledger.close()

@@ -1,10 +1,10 @@
-# make run      start galileod on 127.0.0.1:8750, storing into ./uploads
-# make test     the whole suite
-# make check    formatter, linter, types, import rules, wording, vulnerable dependencies, stray secrets
-# make bench    the benchmarks, as a table
-# make fuzz     a longer fuzzer for the receiving path; ARGS="SECONDS SEED"
-# make screenshots  the pictures of the page in docs/, where there is a browser
-# make install  .venv with galileod and galileo-send, on which all others build
+# make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
+# make test     run all tests; ARGS are arguments of pytest
+# make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
+# make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
+# make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
+# make screenshots  take the screenshots of the page in docs/; needs a browser
+# make install  create .venv with galileod and galileo-send; the other targets do this first
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ install: $(INSTALLED)
 
 install-tests: $(INSTALLED_TESTS)
 
-# The package is installed in place, so only a change of these two files requires pip again.
+# The package is installed in editable mode, so that only changes of these two files require pip.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("galileod needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)

@@ -1,9 +1,9 @@
-"""Fails for modules that are too long, and for words that this project's text does not use.
+"""Checks the length of modules, and that comments and documentation do not use certain words.
 
     python .ci/check_text.py [DIRECTORY]
 
-It reads the files that git knows in DIRECTORY, which is the current one by default. `make check`
-calls it.
+Reads the files in DIRECTORY, by default the current one, that git does not ignore. `make check`
+runs it.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 MAX_LINES: Final = 400
-"""Lines of a module of galileod, in Python or JavaScript."""
+"""Maximum lines of a module of galileod, in Python or JavaScript."""
 
 WORDS: Final = {
     "whoever": "name the client, process or user",
@@ -36,13 +36,13 @@ TEXT: Final = frozenset(
     {".1", ".conf", ".css", ".html", ".js", ".md", ".mjs", ".py", ".service", ".socket", ".toml",
      ".ts", ".yml", ""}
 )  # fmt: skip
-"""Suffixes of files with text; Makefile and .ci/run have none."""
+"""Suffixes of the files to check; Makefile and .ci/run have none."""
 
 SKIPPED: Final = ("tests/", "galileod/web/vendor/", ".ci/check_text.py", "LICENSE", ".git")
-"""Beginnings of the paths of files that are not checked."""
+"""Path prefixes of files that are not checked."""
 
 _BREAK: Final = r"\s+(?:(?:#|//|\*)\s*)?"
-"""Between two words: space, or the end of a line with the start of a comment's next one."""
+"""Matches the space between two words, or a line break within a comment."""
 
 _WORDS: Final = [
     (re.compile(rf"\b(?:{pattern.replace(' ', _BREAK)})\b"), instead)
@@ -65,7 +65,7 @@ def is_module(path: str) -> bool:
 
 
 def check(root: Path) -> Iterator[str]:
-    """A line for each mistake in the files of `root`."""
+    """Yield a message for each mistake in the files below `root`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
         cwd=root,
@@ -86,7 +86,7 @@ def check(root: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the mistakes; the status is 1 if there are any."""
+    """Print the mistakes; exit with status 1 if there are any."""
     mistakes = list(check(Path(sys.argv[1] if len(sys.argv) > 1 else ".")))
     for mistake in mistakes:
         print(mistake)  # noqa: T201

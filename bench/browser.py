@@ -1,12 +1,12 @@
-"""Uploads from a browser: galileod, and nginx with a plain `fetch` PUT, as tables.
+"""Measures uploads from a browser: to galileod, and with a `fetch` PUT to nginx. Prints tables.
 
     python bench/browser.py [--size MIB] [--runs N] [--memory MIB] [--tmpfs FOLDER]
 
-The browser is Debian's chromium without a window, on the same machine as the servers. Runs are
-interleaved, what is stored is compared after each run, and only the upload itself is timed, by the
-page. The browser is told what to do over its own debugging protocol: Playwright, which the tests
-use, has every WebSocket message sent to it too, and that alone takes most of the time. Memory is
-the most resident memory of the tab's process, less what it had before.
+The browser is a headless Chromium, on the same machine as the servers. Runs alternate, the stored
+file is verified after each run, and the page times only the upload. The browser is controlled with
+the DevTools protocol directly: Playwright, which the tests use, also receives every WebSocket
+message, which takes most of the time. The memory is the peak resident memory of the tab's process,
+minus its peak before the upload.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from urllib.request import urlopen
 
 from clients import Part
 from measure import Run, Settings, Subject, alternate, row, spread, table
-from processes import cpu_seconds, forget_peak, free_port, peak_memory, running
+from processes import cpu_seconds, free_port, peak_memory, reset_peak_memory, running
 from servers import Running, find
 from source_file import Source, source
 from websockets.sync.client import ClientConnection, connect
@@ -44,50 +44,53 @@ PUT = """async ([name]) => {
   const file = document.querySelector("#files").files[0];
   const began = performance.now();
   const { ok, status } = await fetch(`/${name}`, { method: "PUT", body: file });
-  if (!ok) throw new Error(`the server says ${status}`);
+  if (!ok) throw new Error(`the server responded with status ${status}`);
   return (performance.now() - began) / 1000;
 }"""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="From a browser to a file, as tables.",
+        description="Measure uploads from a browser.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--size", type=int, default=500, help="MiB of the file whose rate is measured")
-    add("--memory", type=int, default=2048, help="MiB of the file for the tab's memory; 0: none")
-    add("--runs", type=int, default=5, help="runs that count, after one that does not")
-    add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a folder in memory")  # noqa: S108
+    add("--memory", type=int, default=2048, help="MiB of the file for the tab's memory; 0: skip")
+    add("--runs", type=int, default=5, help="measured runs, after one warm-up run")
+    add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a directory on tmpfs")  # noqa: S108
     return parser.parse_args()
 
 
 class Tab:
-    """A tab, and the few things that it is asked to do."""
+    """A tab, controlled with the DevTools protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = count(1)
 
     def call(self, method: str, **params: object) -> dict[str, Any]:
-        """What the browser answers. Raises RuntimeError with its complaint."""
+        """Call a method; returns its result. Raises RuntimeError with the browser's error."""
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
         while (answer := json.loads(self._connection.recv())).get("id") != number:
             pass  # an event
         result = answer.get("result", {})
-        if trouble := answer.get("error") or result.get("exceptionDetails"):
-            raise RuntimeError(json.dumps(trouble))
+        if error := answer.get("error") or result.get("exceptionDetails"):
+            raise RuntimeError(json.dumps(error))
         return dict(result)
 
     def evaluate(self, expression: str, *, by_value: bool = True) -> Any:  # noqa: ANN401
-        """The value of an expression, or of what it promises; or else a handle on it."""
+        """Evaluate an expression, or wait for its promise; returns its value.
+
+        Without `by_value` returns the id of the object.
+        """
         options = {"awaitPromise": True, "returnByValue": by_value}
         result = self.call("Runtime.evaluate", expression=expression, **options)["result"]
         return result.get("value") if by_value else result["objectId"]
 
     def open(self, server: Running, path: Path) -> None:
-        """Go to a page of the server's origin, and choose the file there."""
+        """Open a page of the server's origin, and select the file in its input element."""
         self.call("Page.enable")
         self.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/healthz")
         while json.loads(self._connection.recv()).get("method") != "Page.loadEventFired":
@@ -99,20 +102,20 @@ class Tab:
 
 
 class Browser:
-    """The system's browser, as it is reached at its debugging port."""
+    """A running browser, at its debugging port."""
 
     def __init__(self, port: int, stack: ExitStack) -> None:
         self._address = f"http://127.0.0.1:{port}/json"
         self._stack = stack
 
     def tab(self) -> Tab:
-        """The tab that it starts with."""
+        """The tab that is open at the start."""
         with urlopen(f"{self._address}/list") as answer:  # noqa: S310  our own
             pages = [each for each in json.load(answer) if each["type"] == "page"]
         return self._connect(pages[0])
 
     def renderers(self) -> list[int]:
-        """The processes of tabs; one is in reserve, and one may be that of the last page."""
+        """The process ids of all tabs, a spare process and perhaps the last page's included."""
         with urlopen(f"{self._address}/version") as answer:  # noqa: S310  our own
             whole = self._connect(json.load(answer))
         processes = whole.call("SystemInfo.getProcessInfo")["processInfo"]
@@ -125,14 +128,14 @@ class Browser:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
-    """The browser without a window; its profile is in the folder."""
+    """Start a headless browser with its profile in `folder`."""
     program = next((path for path in map(shutil.which, PROGRAMS) if path), None)
     if program is None:
         sys.exit("needs a browser: install Debian's package chromium")
     port = free_port()
     flags = ["--headless", "--disable-gpu", "--no-first-run", f"--remote-debugging-port={port}"]
     if os.geteuid() == 0:
-        flags.append("--no-sandbox")  # with which Chromium does not run as root
+        flags.append("--no-sandbox")  # as root Chromium cannot run with its sandbox
     command = [program, *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     with ExitStack() as stack:
         stack.enter_context(running(command, folder / "chromium.log", port))
@@ -170,27 +173,28 @@ def rates(browser: Browser, servers: Sequence[Running], data: Source, settings: 
     ]
     alternate("browser", subjects, settings)
     rows = [
-        row(each, spread(each.over(put)), spread(each.values("rate"), ".0f")) for each in subjects
+        row(each, spread(each.ratios_to(put)), spread(each.values("rate"), ".0f"))
+        for each in subjects
     ]
     return table(["from the browser", "of the PUT's rate", "MB/s"], rows)
 
 
 def memory(browser: Browser, server: Running, data: Source) -> str:
-    """What one upload adds to the memory of the tab's process."""
+    """The table of the peak memory of the tab's process, before and during an upload."""
     tab = browser.tab()
     tab.open(server, data.path)
     (part,) = data.parts(1)
     before = {}
     for pid in browser.renderers():
-        forget_peak(pid)
+        reset_peak_memory(pid)
         before[pid] = peak_memory(pid)
     upload(tab, server, part, GALILEO, "sha1")
-    # The tab's own is the one that has grown.
+    # The process of the tab is the one whose memory has grown most.
     after = {pid: peak_memory(pid) for pid in before if Path(f"/proc/{pid}").exists()}
     pid = max(after, key=lambda each: after[each] - before[each])
     idle, peak = before[pid], after[pid]
     cells = [f"{data.size >> 20}", f"{idle:.0f}", f"{peak:.0f}", f"{peak - idle:.0f}"]
-    return table(["MiB sent", "before, MiB", "at most, MiB", "added, MiB"], [cells])
+    return table(["MiB sent", "before, MiB", "peak, MiB", "increase, MiB"], [cells])
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Minimal clients of GalileoSend, HTTP PUT and tus, which cost almost no CPU time themselves.
+"""Minimal clients of GalileoSend, HTTP PUT and tus that take almost no CPU time.
 
-An exchange is a generator that yields READ or WRITE where it waits for its socket. On a blocking
-socket `run_blocking` runs it to its end; an `EventLoop` runs many in one thread. File data goes
-from the source to the socket with sendfile. WebSocket frames are masked with the key 0, which is
-legal and leaves the data as it is; the server unmasks it all the same.
+An exchange is a generator that yields READ or WRITE when it waits for its socket. `run_blocking`
+runs one on a blocking socket; an `EventLoop` runs several in one thread. File data is sent with
+sendfile. WebSocket frames are masked with the key 0, which is valid and does not change the data;
+the server unmasks them nevertheless.
 """
 
 import json
@@ -19,10 +19,10 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 Exchange = Generator[int, None, None]
 
 CHUNK = 250_000
-"""Bytes that the original's clients send where a `ready` names no size."""
+"""Bytes of a chunk if a `ready` has no size: the default of the original clients."""
 
-PATIENCE = 60
-"""Seconds without any progress after which an exchange has failed."""
+TIMEOUT = 60
+"""Seconds without progress after which an exchange fails."""
 
 UPGRADE = (
     b"GET /upload HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -32,7 +32,7 @@ UPGRADE = (
 
 @dataclass(frozen=True)
 class Part:
-    """What one upload sends: `size` bytes from `offset` on of the descriptor `source`."""
+    """The data of one upload: `size` bytes at `offset` of the descriptor `source`."""
 
     name: str
     source: int
@@ -45,16 +45,16 @@ class Connection:
     """A connection, with the bytes that were received and not parsed yet."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE)
+        self.socket = socket.create_connection(address, timeout=TIMEOUT)
         self.socket.setblocking(True)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self.socket.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", PATIENCE, 0))
+            self.socket.setsockopt(socket.SOL_SOCKET, limit, struct.pack("ll", TIMEOUT, 0))
         self.sent = 0
         self._unread = bytearray()
 
     def send(self, data: bytes, *, more: bool = False) -> Exchange:
-        """Send `data`; with `more` it leaves together with what follows."""
+        """Send `data`; with `more` the kernel delays it until more data is sent."""
         while data:
             try:
                 data = data[self.socket.send(data, socket.MSG_MORE if more else 0) :]
@@ -62,7 +62,7 @@ class Connection:
                 yield WRITE
 
     def send_file(self, source: int, offset: int, size: int) -> Exchange:
-        """Send a stretch of a file, counted in `sent`."""
+        """Send `size` bytes at `offset` of a file, and add them to `sent`."""
         end = offset + size
         while offset < end:
             try:
@@ -71,12 +71,15 @@ class Connection:
                 yield WRITE
                 continue
             if not count:
-                raise RuntimeError("the source is shorter than it was")
+                raise RuntimeError("the source file has been truncated")
             offset += count
             self.sent += count
 
     def response(self) -> Generator[int, None, dict[str, str]]:
-        """The fields of an HTTP response. Raises RuntimeError unless it is 2xx or 101."""
+        """Receive an HTTP response; returns its header fields.
+
+        Raises RuntimeError unless the status is 101, 200, 201 or 204.
+        """
         head = yield from self._until(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").splitlines()
         if status.split(" ")[1] not in ("101", "200", "201", "204"):
@@ -106,10 +109,10 @@ class Connection:
         return taken
 
     def signal(self) -> Generator[int, None, dict[str, Any]]:
-        """A signal of GalileoSend: a JSON object in a TEXT frame."""
+        """Receive a signal of GalileoSend: a JSON object in a TEXT frame."""
         opcode, length = yield from self._take(2)
         if opcode != 0x81:
-            raise RuntimeError(f"a frame that is no signal: opcode {opcode & 0x0F}")
+            raise RuntimeError(f"the frame is not a signal: opcode {opcode & 0x0F}")
         if length == 126:
             length = int.from_bytes((yield from self._take(2)))
         signal = json.loads((yield from self._take(length)))
@@ -147,19 +150,19 @@ def text(signal: dict[str, object]) -> bytes:
 
 
 def upgrade(connection: Connection) -> Exchange:
-    """Become a WebSocket."""
+    """Upgrade the connection to WebSocket."""
     yield from connection.send(UPGRADE)
     yield from connection.response()
 
 
 def send_metadata(connection: Connection, part: Part) -> Exchange:
-    """The start of GalileoSend, up to the first signal of the server."""
+    """Send the metadata of an upload, and wait for the first signal of the server."""
     yield from connection.send(text({"name": part.name, "size": part.size}))
     yield from connection.wait_for_data()
 
 
 def send_part(connection: Connection, part: Part) -> Exchange:
-    """The rest, up to the `close` signal. Raises RuntimeError for any other end."""
+    """Send the data of an upload, up to the `close` signal. Raises RuntimeError for an error."""
     offset, end = part.offset, part.offset + part.size
     while True:
         signal = yield from connection.signal()
@@ -178,14 +181,14 @@ def send_part(connection: Connection, part: Part) -> Exchange:
 
 
 def galileosend(connection: Connection, part: Part) -> Exchange:
-    """An upload over GalileoSend, with its upgrade."""
+    """An upload with GalileoSend, including the upgrade."""
     yield from upgrade(connection)
     yield from send_metadata(connection, part)
     yield from send_part(connection, part)
 
 
 def close_websocket(connection: Connection) -> Exchange:
-    """Close a WebSocket in order."""
+    """Send a Close frame, and wait until the server has closed the connection."""
     yield from connection.send(header(8, 2) + struct.pack("!H", 1000))
     yield from connection.until_end()
 
@@ -199,7 +202,7 @@ def put(connection: Connection, part: Part) -> Exchange:
 
 
 def tus(connection: Connection, part: Part) -> Exchange:
-    """A tus upload: created, then sent in one piece."""
+    """A tus upload: a POST that creates it, and one PATCH with all data."""
     common = "Host: bench\r\nTus-Resumable: 1.0.0\r\n"
     create = f"POST /files HTTP/1.1\r\n{common}Upload-Length: {part.size}\r\n"
     yield from connection.send(f"{create}Content-Length: 0\r\n\r\n".encode())
@@ -217,8 +220,8 @@ def tus(connection: Connection, part: Part) -> Exchange:
 def run_blocking(exchange: Exchange) -> None:
     """Run an exchange on a blocking socket to its end."""
     for wanted in exchange:
-        if wanted == WRITE:  # which a blocking socket asks for after PATIENCE only
-            raise TimeoutError("the server takes no data")
+        if wanted == WRITE:  # on a blocking socket only after TIMEOUT
+            raise TimeoutError("the server does not receive data")
 
 
 class EventLoop:
@@ -233,12 +236,12 @@ class EventLoop:
         self._selector.register(connection.socket, READ | WRITE, (connection, exchange))
 
     def finished(self) -> Iterator[Connection]:
-        """Yields each connection when its exchange has ended; more may be added meanwhile."""
+        """Yield each connection when its exchange has ended. Others may be added meanwhile."""
         with self._selector:
             while self._selector.get_map():
-                ready = self._selector.select(PATIENCE)
+                ready = self._selector.select(TIMEOUT)
                 if not ready:
-                    raise TimeoutError(f"no server answered for {PATIENCE} seconds")
+                    raise TimeoutError(f"no progress within {TIMEOUT} seconds")
                 for key, _ in ready:
                     connection, exchange = key.data
                     wanted = next(exchange, 0)

@@ -1,6 +1,6 @@
-"""Benchmarks of concurrent uploads: large ones that share the server, and many small ones.
+"""Benchmarks of concurrent uploads: large files, and many small files.
 
-The client is one thread, for one upload as for many.
+The client has one thread, whatever the number of uploads.
 """
 
 import tempfile
@@ -34,31 +34,31 @@ from measure import (
     table,
     unavailable_rows,
 )
-from processes import cpu_seconds, forget_peak, peak_memory
+from processes import cpu_seconds, peak_memory, reset_peak_memory
 from servers import Peer, Running, available, galileod_builds
 from source_file import source
 
-CROWDS = (1, 8, 64, 512)
-EACH = 1 / 128
-"""GiB in each of many uploads at the least: what a connection costs is measured by `small`."""
-MEMORY_AIM = 256 + 100
-"""MiB that the daemon may have in memory: `chunks.memory`, and 100 more."""
+COUNTS = (1, 8, 64, 512)
+MIN_SIZE = 1 / 128
+"""Minimum GiB of an upload of `many`: `small` measures the cost of a connection."""
+MEMORY_TARGET = 256 + 100
+"""Maximum memory of the daemon in MiB: `chunks.memory`, and 100 more."""
 
 FILES, FILE_SIZE = 5000, 10_000
 AT_ONCE = 16
-FILES_AIM = 1000
-"""Files a second."""
+FILES_TARGET = 1000
+"""Files per second."""
 
 
 def many(settings: Settings, peers: Sequence[Peer]) -> str:
-    """One upload, and many that start together, of 1 GiB in all or 8 MiB each; on tmpfs."""
+    """1, 8, 64 and 512 simultaneous uploads of 1 GiB in total, at least 8 MiB each; on tmpfs."""
     subjects: dict[tuple[str, int], Subject] = {}
-    with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
-        least = settings.part(EACH)
-        parts = {count: data.parts(count, max(data.size // count, least)) for count in CROWDS}
+    with source(settings.tmpfs, settings.scaled(1)) as data, ExitStack() as stack:
+        least = settings.scaled(MIN_SIZE)
+        parts = {count: data.parts(count, max(data.size // count, least)) for count in COUNTS}
         for peer in galileod_builds(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
-            for count in CROWDS:
+            for count in COUNTS:
                 name = f"{count}, {peer.name}"
                 subjects[peer.name, count] = Subject(name, partial(_together, server, parts[count]))
         alternate("many", list(subjects.values()), settings)
@@ -67,31 +67,31 @@ def many(settings: Settings, peers: Sequence[Peer]) -> str:
         alone = subject_of(list(subjects.values()), subjects[name, 1].name)
         memory = subject.values("memory")
         cells = (
-            spread(subject.over(alone)) if count > 1 else "-",
+            spread(subject.ratios_to(alone)) if count > 1 else "-",
             spread(subject.values("by_bytes"), ".3f") if count > 1 else "-",
             spread(subject.values("by_rates"), ".3f") if count > 1 else "-",
             spread(memory, ".0f"),
-            at_most(MEMORY_AIM, memory, ".0f"),
+            at_most(MEMORY_TARGET, memory, ".0f"),
             spread(subject.values("rate"), ".0f"),
             spread(subject.values("cpu_per_gib")),
         )
         rows.append(row(subject, *cells))
-    head = ("uploads", "of one's rate", "Jain's index at the first end", "of own rates")
-    return table((*head, "peak memory, MiB", "aim", "MB/s in all", "CPU s/GiB"), rows)
+    head = ("uploads", "of one upload's rate", "Jain's index at the first end", "of their rates")
+    return table((*head, "peak memory, MiB", "target", "MB/s in total", "CPU s/GiB"), rows)
 
 
 def _together(server: Running, parts: Sequence[Part]) -> Run:
-    """Uploads that begin to send when all were asked to; timed until the last is stored.
+    """Run uploads that start to send when the server is ready for all of them.
 
-    Jain's index is 1 where all of n had as much, and 1/n where one had everything. It is taken of
-    the bytes that each has sent when the first of them is stored, which is strict where uploads are
-    small beside what is granted ahead, and of the rate that each had until its own end.
+    The time ends when the last one is stored. Jain's index of fairness is computed from the bytes
+    that each upload has sent when the first one is stored (low if uploads are small compared with
+    the data that they may send ahead), and from the rate of each upload until its own end.
     """
     connections = [server.connect() for _ in parts]
     for connection, part in zip(connections, parts, strict=True):
         run_blocking(upgrade(connection))
         run_blocking(send_metadata(connection, part))
-    forget_peak(server.pid)
+    reset_peak_memory(server.pid)
     before, began = cpu_seconds(server.pid), time.perf_counter()
     loop, sent, rates = EventLoop(), list[int](), list[float]()
     for connection, part in zip(connections, parts, strict=True):
@@ -111,12 +111,12 @@ def _together(server: Running, parts: Sequence[Part]) -> Run:
 
 
 def jain(shares: Sequence[float]) -> float:
-    """Jain's index of fairness."""
+    """Jain's index of fairness: 1 if all n shares are equal, 1/n if one share is everything."""
     return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
 
 
 def small(settings: Settings, peers: Sequence[Peer]) -> str:
-    """Files of 10 kB, 16 at once, each on a connection of its own; on tmpfs unless it is said."""
+    """Files of 10 kB, 16 at once, each on a new connection; on tmpfs, except "durable on disk"."""
     subjects, on_disk = [], []
     count = max(AT_ONCE, settings.size * FILES // GIB)
     with (
@@ -137,28 +137,34 @@ def small(settings: Settings, peers: Sequence[Peer]) -> str:
     rows = []
     for subject in [*subjects, *on_disk]:
         files = subject.values("files")
-        beside = galileod.over(subject) if galileod and galileod is not subject else []
-        aim = at_least(FILES_AIM, files, ".0f") if subject.name == "galileod" else "-"
+        ratios = galileod.ratios_to(subject) if galileod and galileod is not subject else []
+        target = at_least(FILES_TARGET, files, ".0f") if subject.name == "galileod" else "-"
         ms = spread(subject.values("cpu_ms"))
-        rows.append(row(subject, spread(beside), spread(files, ".0f"), aim, ms))
-    head = (f"{count} files", "galileod beside it", "files a second", "aim", "CPU ms a file")
+        rows.append(row(subject, spread(ratios), spread(files, ".0f"), target, ms))
+    head = (
+        f"{count} files",
+        "galileod relative to it",
+        "files per second",
+        "target",
+        "CPU ms per file",
+    )
     return table(head, rows + unavailable_rows(peers, 4))
 
 
 def _upload_each(server: Running, parts: Sequence[Part]) -> Run:
-    """Uploads of which each begins when one before it has ended; timed to the last close."""
+    """Run uploads, AT_ONCE at a time; the time ends when the last connection is closed."""
 
     def whole_exchange(connection: Connection, part: Part) -> Exchange:
         yield from server.peer.upload(connection, part)
         yield from server.close(connection)
 
     def begin() -> None:
-        for part in to_do:
+        for part in waiting:
             connection = server.connect()
             loop.add(connection, whole_exchange(connection, part))
             return
 
-    loop, to_do = EventLoop(), iter(parts)
+    loop, waiting = EventLoop(), iter(parts)
     before, began = cpu_seconds(server.pid), time.perf_counter()
     for _ in range(AT_ONCE):
         begin()

@@ -3,9 +3,9 @@
     python bench/delay_proxy.py PORT TARGET_PORT MBITS ROUND_TRIP_MS
 
 Connections to PORT on 127.0.0.1 are forwarded to TARGET_PORT there. Each direction has half of the
-round trip as delay and carries MBITS million bits a second. It buffers little more than the link
-holds in a round trip; a sender that is faster is not read. The handshake and the slow start of TCP
-are not modelled: a connection is established at once, at the full rate.
+round trip as its delay, and forwards at most MBITS Mbit/s. It buffers little more than the
+bandwidth-delay product; beyond that the sender is not read. The TCP handshake and slow start are
+not simulated: a connection is established at once, at the full rate.
 """
 
 import socket
@@ -15,13 +15,14 @@ import time
 from collections import deque
 
 SLACK = 0.004
-"""Seconds by which a late timer may be made up for; on an idle machine timers are late by less."""
+"""Maximum delay of a timer in seconds that is compensated by sending sooner afterwards. On an idle
+machine timers are late by less."""
 QUANTUM = 0.002
-"""Seconds' worth of data that is read at once, within LEAST and MOST bytes."""
-LEAST, MOST = 4 * 1024, 64 * 1024
+"""A read takes the data of this many seconds, but at least MIN_READ and at most MAX_READ bytes."""
+MIN_READ, MAX_READ = 4 * 1024, 64 * 1024
 BUFFER = 256 * 1024
-"""Bytes of the kernel's buffers on either side. The loopback stutters with less than some of its
-packets of 64 KiB."""
+"""Bytes of the socket buffers. The loopback, whose packets have 64 KiB, transfers in bursts unless
+a buffer has room for several of them."""
 
 
 class Direction:
@@ -32,7 +33,7 @@ class Direction:
     ) -> None:
         self._source, self._target = source, target
         self._rate, self._delay = rate, delay
-        self._block = int(min(max(rate * QUANTUM, LEAST), MOST))
+        self._block = int(min(max(rate * QUANTUM, MIN_READ), MAX_READ))
         self._room = 2 * delay * rate + 2 * self._block
         self._held = 0
         self._in_flight: deque[tuple[float, bytes]] = deque()
@@ -83,18 +84,18 @@ class Direction:
                 self._changed.notify()
 
     def _break(self) -> None:
-        """The target is gone: so is the source, then."""
+        """The target has closed its connection: close that of the source, too."""
         with self._changed:
             self._broken = True
             self._changed.notify()
         try:
             self._source.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # gone as well
+            pass  # closed already
 
 
 def forward(near: socket.socket, target: tuple[str, int], rate: float, delay: float) -> None:
-    """Make one connection go on to the target."""
+    """Connect to the target, and forward the data of `near` in both directions."""
     far = socket.socket()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
     far.connect(target)
@@ -108,7 +109,7 @@ def main() -> None:
     port, target, mbits, round_trip_ms = map(float, sys.argv[1:])
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # what it accepts inherits
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # inherited by connections
         server.bind(("127.0.0.1", int(port)))
         server.listen(1024)
         while True:

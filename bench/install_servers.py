@@ -1,6 +1,7 @@
-"""Installing the other servers into `.bench`, each in one fixed version, where they are missing.
+"""Installs fixed versions of the other servers into `.bench`, unless they are installed already.
 
-Each function returns what is needed to start its server, and raises UnavailableError with a reason.
+Each public function returns the path that is needed to start its server, and raises
+UnavailableError if the server cannot be installed.
 """
 
 import os
@@ -12,20 +13,20 @@ from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1] / ".bench"
 SECONDS = 300
-"""How long one step of an installation may take."""
+"""Time limit in seconds for one step of an installation."""
 
 COPYPARTY = ("copyparty==1.20.26",)
 TUS = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
 NGINX = ("nginx",)
-"""Debian keeps one version in a release, so the version is not given."""
+"""Without a version, since a release of Debian has only one."""
 
 
 class UnavailableError(Exception):
-    """A server cannot be installed here; the text says why."""
+    """A server cannot be installed here; the message says why."""
 
 
 def copyparty(*, install: bool) -> Path:
-    """The folder to import copyparty from."""
+    """The directory to import copyparty from."""
     folder = HOME / "copyparty"
     if not _is_installed(folder, COPYPARTY, install=install):
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -35,7 +36,7 @@ def copyparty(*, install: bool) -> Path:
 
 
 def tus(*, install: bool) -> Path:
-    """The program of the tus server, beside the packages that it imports."""
+    """The script of the tus server, in the directory of the packages that it imports."""
     if not shutil.which("node"):
         raise UnavailableError("node is not installed")
     folder = HOME / "tus"
@@ -46,7 +47,7 @@ def tus(*, install: bool) -> Path:
 
 
 def nginx(*, install: bool) -> Path:
-    """The program nginx: the system's own, or else out of its Debian package."""
+    """The program nginx of the system, else that in Debian's package."""
     found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if found:
         return Path(found)
@@ -62,7 +63,10 @@ def nginx(*, install: bool) -> Path:
 
 
 def _is_installed(folder: Path, packages: Sequence[str], *, install: bool) -> bool:
-    """Whether exactly these packages are in the folder; if not, it is emptied."""
+    """Whether `folder` has exactly these packages. If not, it is emptied.
+
+    Without `install`, raises UnavailableError instead.
+    """
     note = folder / "installed"
     if note.is_file() and note.read_text().split() == list(packages):
         return True

@@ -1,4 +1,4 @@
-"""Interleaved runs, statistics of their figures, and the tables."""
+"""Alternating runs, the statistics of their results, and the tables."""
 
 import os
 import statistics
@@ -15,23 +15,23 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for. Sizes are bytes."""
+    """The settings of all benchmarks. `size` is in bytes."""
 
     size: int
     runs: int
     tmpfs: Path
     disk: Path
     quick: bool = False
-    """Whether nothing is judged, so that nothing need be warm or at rest."""
+    """Whether the results do not matter: no warm-up, and no sync before each run."""
 
-    def part(self, of_gib: float) -> int:
-        """The size that stands for so many GiB of the full run."""
-        return int(self.size * of_gib)
+    def scaled(self, gib: float) -> int:
+        """The size in bytes that replaces `gib` GiB if `size` is not 1 GiB."""
+        return int(self.size * gib)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: what it took, and the CPU seconds of the server's processes."""
+    """One run: the bytes, the seconds, the CPU seconds of the server, and other results."""
 
     size: int
     seconds: float
@@ -40,18 +40,18 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Megabytes a second."""
+        """Megabytes per second."""
         return self.size / 1e6 / self.seconds
 
     @property
     def cpu_per_gib(self) -> float:
-        """CPU seconds for 1 GiB."""
+        """CPU seconds per GiB."""
         return self.cpu * GIB / self.size
 
 
 @dataclass
 class Subject:
-    """One of the things that are measured in turn. After a void run it is not run again."""
+    """A server, or a server and its settings, to measure. After a void run it is not run again."""
 
     name: str
     once: Callable[[], Run]
@@ -59,25 +59,25 @@ class Subject:
     void: str = ""
 
     def values(self, of: str) -> list[float]:
-        """A figure of each run: an attribute, or one of `extra`."""
+        """A result of each run: an item of `extra`, or an attribute."""
         return [run.extra[of] if of in run.extra else attrgetter(of)(run) for run in self.runs]
 
-    def over(self, other: "Subject | None", of: str = "rate") -> list[float]:
-        """The ratio to another subject, run by run; none if there is nothing to compare with."""
-        # CPU time is counted in steps of 10 ms, of which a tiny run may take none.
+    def ratios_to(self, other: "Subject | None", of: str = "rate") -> list[float]:
+        """The ratio of each run to the same run of another subject; empty if there is none."""
+        # CPU time has a resolution of 10 ms, so that a short run may have 0.
         if other is None or not self.runs or 0 in other.values(of):
             return []
         return list(map(truediv, self.values(of), other.values(of)))
 
 
 def alternate(benchmark: str, subjects: Sequence[Subject], settings: Settings) -> None:
-    """Run each subject in turn, after a first time that does not count."""
+    """Run all subjects in turn, `settings.runs` times, after a warm-up run of each."""
     for number in range(0 if settings.quick else -1, settings.runs):
         for subject in subjects:
             if subject.void:
                 continue
             if not settings.quick:
-                os.sync()  # data that others left unwritten must not cost this run
+                os.sync()  # writing the data of earlier runs must not slow this one down
             try:
                 run = subject.once()
             except (OSError, RuntimeError, ValueError, Void) as error:
@@ -99,7 +99,7 @@ def alternate(benchmark: str, subjects: Sequence[Subject], settings: Settings) -
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Median, least and most."""
+    """The median, and the minimum and maximum in parentheses."""
     if not values:
         return "-"
     middle = format(statistics.median(values), form)
@@ -108,22 +108,22 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     return f"{middle} ({format(min(values), form)} to {format(max(values), form)})"
 
 
-def at_least(aim: float, values: Sequence[float], form: str = ".2f") -> str:
-    """An aim, and whether the median meets it."""
-    met = bool(values) and statistics.median(values) >= aim
-    return _judged(f"≥ {format(aim, form)}", values, met)
+def at_least(target: float, values: Sequence[float], form: str = ".2f") -> str:
+    """A minimum, and whether the median meets it."""
+    met = bool(values) and statistics.median(values) >= target
+    return _judged(f"≥ {format(target, form)}", values, met)
 
 
-def at_most(aim: float, values: Sequence[float], form: str = ".2f") -> str:
-    """The same the other way round."""
-    met = bool(values) and statistics.median(values) <= aim
-    return _judged(f"≤ {format(aim, form)}", values, met)
+def at_most(target: float, values: Sequence[float], form: str = ".2f") -> str:
+    """A maximum, and whether the median meets it."""
+    met = bool(values) and statistics.median(values) <= target
+    return _judged(f"≤ {format(target, form)}", values, met)
 
 
-def _judged(aim: str, values: Sequence[float], met: bool) -> str:
+def _judged(target: str, values: Sequence[float], met: bool) -> str:
     if not values:
-        return aim
-    return f"{aim}: {'met' if met else '**missed**'}"
+        return target
+    return f"{target}: {'met' if met else '**missed**'}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -133,18 +133,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def row(subject: Subject, *cells: str) -> list[str]:
-    """A row of a subject, which says so if the subject is void."""
+    """The row of a subject; with VOID instead of `cells` if the subject is void."""
     if subject.void:
         return [subject.name, "VOID", *("-" for _ in cells[1:])]
     return [subject.name, *cells]
 
 
 def unavailable_rows(peers: Sequence[Peer], cells: int) -> list[list[str]]:
-    """A row for each peer that cannot be had."""
+    """A row for each peer that is not available, with the reason."""
     missing = [peer for peer in peers if peer.missing]
     return [[peer.name, f"not available: {peer.missing}", *["-"] * (cells - 1)] for peer in missing]
 
 
 def subject_of(subjects: Sequence[Subject], name: str) -> Subject | None:
-    """The subject of this name, if it has figures."""
+    """The subject with this name, if it has runs."""
     return next((subject for subject in subjects if subject.name == name and subject.runs), None)

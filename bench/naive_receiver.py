@@ -1,8 +1,8 @@
-"""A naive GalileoSend receiver: trio-websocket at its defaults, one chunk at a time.
+"""A naive GalileoSend receiver: trio-websocket with its defaults, one chunk at a time.
 
     python bench/naive_receiver.py DIRECTORY PORT
 
-Each chunk is requested when the previous one is stored, without a chunk size.
+It requests each chunk after the previous one is written, without a chunk size.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ async def receive(request: WebSocketRequest, directory: str) -> None:
         await take_file(socket, directory)
         await socket.get_message()
     except ConnectionClosed:
-        pass  # the client is done
+        pass  # the client closes after its upload
 
 
 async def take_file(socket: WebSocketConnection, directory: str) -> None:
-    """One upload."""
+    """Receive one upload."""
     metadata = json.loads(await socket.get_message())
     left, sha1 = metadata["size"], hashlib.sha1()  # noqa: S324
     path = os.path.join(directory, os.path.basename(metadata["name"]))

@@ -1,4 +1,4 @@
-"""Server processes: starting and ending them, their CPU time and their memory."""
+"""Starts and ends server processes, and reads their CPU time and memory."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-PATIENCE = 30
-"""Seconds that a process may take to listen, and to end after SIGTERM."""
+TIMEOUT = 30
+"""Time limit in seconds for a process to listen, and to end after SIGTERM."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int]:
-    """A process that listens on `port`; yields its id. Raises RuntimeError if it does not."""
+    """Run a process that listens on `port`; yields its id. Raises RuntimeError if it does not."""
     with ExitStack() as stack:
         with log.open("ab") as output, _uninterrupted():
             process = subprocess.Popen(
@@ -25,7 +25,7 @@ def running(command: Sequence[str | Path], log: Path, port: int) -> Iterator[int
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C reaches the benchmark alone, which then ends its processes.
+                # Ctrl-C signals only the benchmark, which then ends its processes.
                 start_new_session=True,
             )
             stack.callback(_end, process)
@@ -37,7 +37,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with _uninterrupted():
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -46,29 +46,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Defer Ctrl-C and SIGTERM, so that no process is left running."""
-    came: list[int] = []
-    usual = {
-        number: signal.signal(number, lambda number, _: came.append(number))
+    deferred: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: deferred.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
-        for number, handler in usual.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for late in came:
-            signal.raise_signal(late)
+        for received in deferred:
+            signal.raise_signal(received)
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                raise RuntimeError(" ".join(last) or "it said nothing") from None
+                raise RuntimeError(" ".join(last) or "no output") from None
             time.sleep(0.02)
         else:
             return
@@ -82,13 +82,13 @@ def free_port() -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process, of its children, and of those of them that have ended."""
+    """CPU time in seconds of a process and its descendants, ended ones included."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # the process has ended
         number = int(stat.parent.name)
         parents[number] = int(fields[1])
         ticks[number] = sum(map(int, fields[11:15]))
@@ -101,11 +101,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_memory(pid: int) -> float:
-    """The most resident memory that a process had, in MiB, since `forget_peak`."""
+    """Peak resident memory of a process in MiB, since its start or `reset_peak_memory`."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def forget_peak(pid: int) -> None:
-    """Reset `peak_memory`."""
+def reset_peak_memory(pid: int) -> None:
+    """Reset the peak that `peak_memory` reads."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM

@@ -1,8 +1,8 @@
-"""galileod under attack and overload: the figures of docs/reliability.md.
+"""Measures galileod under attack and overload: the figures in docs/reliability.md.
 
     python bench/reliability.py [NAME ...]
 
-Runs as root where a figure needs a small filesystem of its own (`full_disk`).
+`full_disk` must be run as root, since it mounts a small filesystem.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from reliability_client import GALILEOD, Client, daemon, header
 
 SHM = "/dev/shm"  # noqa: S108
-OPEN = "server.max_connections_per_address = 5000"
+NO_ADDRESS_LIMIT = "server.max_connections_per_address = 5000"
 
 STALLING = """
 import os, sys, time
@@ -36,7 +36,7 @@ def stalling_write(fd, data):
 os.write = stalling_write
 main()
 """
-"""A galileod whose writes block while the file STALL_FILE exists, in place of a stalling disk."""
+"""A galileod whose writes block while the file STALL_FILE exists, as on a disk that stalls."""
 
 
 def memory(pid: int) -> int:
@@ -46,7 +46,7 @@ def memory(pid: int) -> int:
 
 
 def peak(pid: int, done: Callable[[], bool], seconds: float) -> int:
-    """The most memory in KiB, looked at until `done`, for at most so many seconds."""
+    """The peak memory in KiB until `done` returns true, or `seconds` have passed."""
     highest, deadline = memory(pid), time.monotonic() + seconds
     while not done() and time.monotonic() < deadline:
         highest = max(highest, memory(pid))
@@ -55,24 +55,24 @@ def peak(pid: int, done: Callable[[], bool], seconds: float) -> int:
 
 
 def idle_connections(directory: str) -> str:
-    """Memory for each of 2,000 WebSocket connections that wait for nothing."""
-    with daemon(directory, OPEN, "timeouts.metadata = 600") as (address, pid, _):
+    """Memory of each of 2,000 idle WebSocket connections."""
+    with daemon(directory, NO_ADDRESS_LIMIT, "timeouts.metadata = 600") as (address, pid, _):
         Client(address).close()
         before = memory(pid)
         clients = [Client(address) for _ in range(2000)]
         each = (memory(pid) - before) / len(clients)
         for client in clients:
             client.abandon()
-    return f"{each:.1f} KiB each (aim: at most 64)"
+    return f"{each:.1f} KiB each (target: at most 64)"
 
 
 def before_metadata(directory: str) -> str:
-    """Growth after 300 MB of data pushed before the metadata, on 4 connections."""
+    """Growth after 300 MB of data sent before the metadata, on 4 connections."""
     with daemon(directory) as (address, pid, _):
         Client(address).close()
         before, done = memory(pid), threading.Event()
 
-        def push() -> None:
+        def send() -> None:
             data = os.urandom(1 << 20)
             for _ in range(4):
                 client = Client(address)
@@ -83,17 +83,17 @@ def before_metadata(directory: str) -> str:
                 client.abandon()
             done.set()
 
-        threading.Thread(target=push).start()
+        threading.Thread(target=send).start()
         growth = peak(pid, done.is_set, 120) - before
-    return f"{growth / 1024:.1f} MiB (aim: at most 8)"
+    return f"{growth / 1024:.1f} MiB (target: at most 8)"
 
 
 def stalled_disk(directory: str) -> str:
-    """Growth when 200 clients in full run send all that they are granted, and the disk stalls."""
+    """Growth when 200 clients at full speed send all that they are granted, and the disk stalls."""
     stall = Path(directory) / "stall"
     os.environ["STALL_FILE"] = str(stall)
     command = [sys.executable, "-c", STALLING]
-    with daemon(directory, OPEN, command=command) as (address, pid, _):
+    with daemon(directory, NO_ADDRESS_LIMIT, command=command) as (address, pid, _):
         Client(address).close()
         before = memory(pid)
         clients = [Client(address) for _ in range(200)]
@@ -118,7 +118,7 @@ def stalled_disk(directory: str) -> str:
             client.abandon()
         spool = Path(directory) / "store/.galileod/spool"
         wait_for(lambda: not any(spool.iterdir()))
-    return f"{growth / 1024:.0f} MiB, {granted} MiB sent into the stall (aim: at most 256 + 64)"
+    return f"{growth / 1024:.0f} MiB, {granted} MiB sent into the stall (target: at most 256 + 64)"
 
 
 def tricklers(directory: str) -> str:
@@ -128,16 +128,16 @@ def tricklers(directory: str) -> str:
     source.write_bytes(os.urandom(1 << 20) * 256)
     sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
 
-    def honest(address: tuple[str, int]) -> float:
+    def normal(address: tuple[str, int]) -> float:
         began = time.perf_counter()
         client = Client(address)
         with source.open("rb") as file:
-            client.upload("honest", file.fileno(), size, sha1)
+            client.upload("normal", file.fileno(), size, sha1)
         client.close()
         return size / 1e6 / (time.perf_counter() - began)
 
-    with daemon(directory, OPEN, 'storage.durability = "none"') as (address, _, __):
-        alone = statistics.median(honest(address) for _ in range(3))
+    with daemon(directory, NO_ADDRESS_LIMIT, 'storage.durability = "none"') as (address, _, __):
+        alone = statistics.median(normal(address) for _ in range(3))
         slow, stop = [Client(address) for _ in range(1000)], threading.Event()
         for client in slow:
             client.text({"name": "slow", "size": 1 << 30})
@@ -153,16 +153,16 @@ def tricklers(directory: str) -> str:
 
         thread = threading.Thread(target=trickle)
         thread.start()
-        beside = statistics.median(honest(address) for _ in range(3))
+        beside = statistics.median(normal(address) for _ in range(3))
         stop.set()
         thread.join()
         for client in slow:
             client.abandon()
-    return f"{beside / alone:.2f} of {alone:.0f} MB/s alone (aim: at least 0.5)"
+    return f"{beside / alone:.2f} of {alone:.0f} MB/s alone (target: at least 0.5)"
 
 
 def quota_race(directory: str) -> str:
-    """200 uploads at once for a quota that fits 50."""
+    """200 simultaneous uploads, for a quota that has room for 50."""
     source = Path(directory) / "source"
     source.write_bytes(os.urandom(100_000))
     sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
@@ -180,7 +180,7 @@ def quota_race(directory: str) -> str:
         client.abandon()
 
     barrier = threading.Barrier(200)
-    with daemon(directory, OPEN, "quota.total_bytes = 5_000_000") as (address, _, __):
+    with daemon(directory, NO_ADDRESS_LIMIT, "quota.total_bytes = 5_000_000") as (address, _, __):
         threads = [threading.Thread(target=one, args=(number,)) for number in range(200)]
         for thread in threads:
             thread.start()
@@ -188,18 +188,18 @@ def quota_race(directory: str) -> str:
             thread.join()
         there = sum(path.is_file() for path in (Path(directory) / "store").iterdir())
     refused = outcomes.count("quota_exceeded")
-    return f"{there} stored, {refused} refused (aim: exactly 50 and 150)"
+    return f"{there} stored, {refused} refused (target: exactly 50 and 150)"
 
 
 def full_disk(directory: str) -> str:
-    """A tmpfs of 64 MiB, filled by another program in mid-upload, and emptied again."""
+    """A tmpfs of 64 MiB, filled by another program during an upload, and emptied again."""
     mount = Path(directory) / "mount"
     mount.mkdir()
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(mount)])
     try:
         with daemon(str(mount), "storage.min_free = 0") as (address, _, __):
             client = Client(address)
-            client.text({"name": "unlucky", "size": 32 << 20})
+            client.text({"name": "first", "size": 32 << 20})
             filler = mount / "filler"
             with suppress(OSError), filler.open("wb") as file:
                 for _ in range(64):
@@ -216,7 +216,7 @@ def full_disk(directory: str) -> str:
             sha1 = hashlib.sha1(source.read_bytes()).hexdigest()  # noqa: S324
             again = Client(address)
             with source.open("rb") as file:
-                again.upload("lucky", file.fileno(), 8 << 20, sha1)
+                again.upload("second", file.fileno(), 8 << 20, sha1)
             again.close()
     finally:
         subprocess.check_call(["umount", "-l", str(mount)])
@@ -224,9 +224,13 @@ def full_disk(directory: str) -> str:
 
 
 def few_descriptors(directory: str) -> str:
-    """1,000 connects to a daemon with `ulimit -n 256`, then an upload."""
+    """1,000 connections to a daemon with `ulimit -n 256`, then an upload."""
     command: list[str | Path] = ["sh", "-c", 'ulimit -n 256; exec "$0" "$@"', *GALILEOD]
-    with daemon(directory, OPEN, "timeouts.handshake = 2", command=command) as (address, _, log):
+    with daemon(directory, NO_ADDRESS_LIMIT, "timeouts.handshake = 2", command=command) as (
+        address,
+        _,
+        log,
+    ):
         sockets = []
         for _ in range(1000):
             with suppress(OSError):
@@ -253,10 +257,10 @@ def _stored(address: tuple[str, int], source: Path, sha1: str) -> str:
 
 
 def log_flood(directory: str) -> str:
-    """Bytes of log for 10,000 requests for nothing, and for 10,000 uploads that are refused."""
+    """Bytes of log for 10,000 requests with status 404, and for 10,000 refused uploads."""
     figures = []
     for upload in (False, True):
-        with daemon(directory, OPEN) as (address, _, log):
+        with daemon(directory, NO_ADDRESS_LIMIT) as (address, _, log):
             before = log.stat().st_size
             with ThreadPoolExecutor(8) as pool:
                 for _ in pool.map(_be_refused, [(address, upload)] * 10_000):
@@ -301,7 +305,7 @@ FIGURES = (
 def main() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print("| case | figure |\n|---|---|")
+    print("| case | result |\n|---|---|")
     for figure in FIGURES:
         if len(sys.argv) == 1 or figure.__name__ in sys.argv[1:]:
             with tempfile.TemporaryDirectory(dir=SHM) as directory:

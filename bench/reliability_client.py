@@ -1,4 +1,4 @@
-"""A daemon for the reliability figures, and a client that can send anything at any time."""
+"""A daemon for bench/reliability.py, and a client that can send any bytes at any time."""
 
 import json
 import subprocess
@@ -21,8 +21,8 @@ from clients import (
 )
 
 GALILEOD = [Path(sys.executable).with_name("galileod")]
-START = 30
-"""Seconds that a daemon may take to start, and to stop."""
+TIMEOUT = 30
+"""Time limit in seconds for a daemon to start, and to stop."""
 
 __all__ = ["GALILEOD", "Client", "daemon", "header"]
 
@@ -35,7 +35,7 @@ class Client:
         run_blocking(upgrade(self._connection))
 
     def upload(self, name: str, source: int, size: int, sha1: str) -> None:
-        """Send `size` bytes of the descriptor `source`. Raises RuntimeError for all but close."""
+        """Upload `size` bytes of the descriptor `source`. Raises RuntimeError for an error."""
         run_blocking(send_part(self._connection, Part(name, source, 0, size, sha1)))
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Client:
         self.abandon()
 
     def abandon(self) -> None:
-        """Drop the connection."""
+        """Close the connection without a Close frame."""
         self._connection.socket.close()
 
     def send(self, data: bytes) -> None:
@@ -74,7 +74,7 @@ class Client:
 def daemon(
     directory: str, *settings: str, command: Sequence[Path | str] = GALILEOD
 ) -> Iterator[tuple[tuple[str, int], int, Path]]:
-    """A galileod on a free port, with `settings` in TOML: its address, process id and log."""
+    """Run galileod on a free port, with `settings` in TOML; yields address, process id and log."""
     log = Path(directory) / "log"
     config = Path(directory) / "galileod.toml"
     config.write_text(
@@ -84,7 +84,7 @@ def daemon(
     with log.open("wb") as stderr:
         process = subprocess.Popen([*command, "--config", config], stderr=stderr)
     try:
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + TIMEOUT
         while '"server.started"' not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text())
@@ -96,7 +96,7 @@ def daemon(
     finally:
         process.terminate()
         try:
-            process.wait(START)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,11 +1,11 @@
-"""galileod beside its peers, in one run, as tables: what `make bench` starts.
+"""Compares galileod with other servers, and prints tables; `make bench` runs it.
 
     python bench/run.py [--only BENCHMARK]... [--peers NAME,NAME] [--galileod PATH] [--quick] ...
 
 The servers are measured in turn, so that other load on the machine affects all of them. Each ratio
-is computed within one run; a figure is the median of the runs, with the least and the most in
-parentheses. After each run the stored files are compared with those that were sent; a server that
-stores anything else is VOID.
+is computed from the same run of both servers. A figure is the median of the runs, with the minimum
+and maximum in parentheses. After each run the stored files are compared with those that were sent;
+a server that stores anything else is VOID.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from single_uploads import disk, far, one
 
 BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send)}
 QUICK = 4 << 20
-"""Bytes that replace 1 GiB in a run that only tests the benchmarks."""
+"""Bytes that replace 1 GiB with --quick."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="galileod beside its peers, as tables.",
+        description="Compare galileod with other servers.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
@@ -40,16 +40,16 @@ def arguments() -> argparse.Namespace:
         "--only",
         action="append",
         choices=BENCHMARKS,
-        help="a benchmark to run; may be given several times",
+        help="a benchmark to run; repeatable",
     )
     add("--peers", default=",".join(NAMES), help="the servers to measure")
-    add("--galileod", type=Path, help="another build to measure beside: a program, or source")
-    add("--size", type=int, default=1024, help="MiB that each benchmark sends; all scale with it")
-    add("--runs", type=int, default=5, help="runs that count, after one that does not")
-    add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a folder in memory")  # noqa: S108
-    add("--disk", type=Path, default=install_servers.HOME.parent, help="a folder on disk")
-    add("--quick", action="store_true", help="everything tiny, and once; shows only that it works")
-    add("--no-install", action="store_true", help="leave out what is not installed yet")
+    add("--galileod", type=Path, help="another build to measure, too: program or source directory")
+    add("--size", type=int, default=1024, help="MiB of one upload; other sizes scale with it")
+    add("--runs", type=int, default=5, help="measured runs, after one warm-up run")
+    add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a directory on tmpfs")  # noqa: S108
+    add("--disk", type=Path, default=install_servers.HOME.parent, help="a directory on a disk")
+    add("--quick", action="store_true", help="test the benchmarks: one run with little data")
+    add("--no-install", action="store_true", help="skip servers that are not installed")
     options = parser.parse_args()
     options.peers = options.peers.split(",")
     if unknown := set(options.peers) - set(NAMES):
@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    # An ordinary kill ends our own processes too, as Ctrl-C does.
+    # SIGTERM ends the started processes, too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -78,15 +78,15 @@ def main() -> None:
 
 
 def header(names: Sequence[str], settings: Settings) -> str:
-    """The machine and the versions."""
+    """The description of the machine, the versions and the settings."""
     packages = ("galileod", "trio", "websockets")
     ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     pinned = {"tus": install_servers.TUS, "copyparty": install_servers.COPYPARTY}
     theirs = [package for name in names for package in pinned.get(name, ())]
-    small = "" if settings.size == GIB else ", and not the 1 GiB that the aims are meant for"
+    small = "" if settings.size == GIB else "; the targets apply to 1024 MiB"
     return (
         f"{os.cpu_count()} cores, Python {platform.python_version()}; "
-        f"{', '.join([ours, *theirs])}.\n\nMedian of {settings.runs} (least to most); "
+        f"{', '.join([ours, *theirs])}.\n\nMedian of {settings.runs} (minimum to maximum); "
         f"{settings.size >> 20} MiB{small}."
     )
 

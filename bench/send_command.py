@@ -1,6 +1,6 @@
-"""Benchmarks of the command galileo-send: one file beside `curl -T`, many small ones, its memory.
+"""Benchmarks of the command galileo-send: one file, compared with `curl -T`, and many small files.
 
-Timed from the start of the process to its end.
+The time is that from the start of the process to its end.
 """
 
 import os
@@ -34,29 +34,29 @@ SEND = Path(sys.executable).with_name("galileo-send")
 
 FILES, FILE_SIZE, AT_ONCE = 2000, 10_000, 8
 LARGE = 5
-"""GiB in the file on which memory is looked at."""
+"""GiB of the file that shows whether the memory depends on the size."""
 
-RATE_AIM = 0.4
-"""The part of curl's rate, to nginx, that galileo-send is to have; both ends hash."""
+RATE_TARGET = 0.4
+"""Minimum rate, relative to curl and nginx. galileo-send and galileod hash the file."""
 
-LOOK = 0.01
-"""Seconds between two looks at a command's memory."""
+POLL_SECONDS = 0.01
+"""Seconds between two reads of a command's peak memory."""
 
-MEMORY_AIM = 80
-"""MiB that the command may have in memory."""
+MEMORY_TARGET = 80
+"""Maximum memory of the command in MiB."""
 
 
 def send(settings: Settings, peers: Sequence[Peer]) -> str:
-    """galileo-send to galileod, and curl to nginx, on tmpfs; whole commands."""
+    """galileo-send to galileod, and curl to nginx, on tmpfs; the start of the command included."""
     subjects: list[Subject] = []
     count = max(AT_ONCE, settings.size * FILES // GIB)
-    with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
+    with source(settings.tmpfs, settings.scaled(1)) as data, ExitStack() as stack:
         (whole,) = data.parts(1)
         many = data.parts(count, FILE_SIZE)
         folder, large = data.folder / "many", data.folder / "large"
         write_out(many, folder)
         large.touch()
-        os.truncate(large, settings.part(LARGE))
+        os.truncate(large, settings.scaled(LARGE))
         named = Part(data.path.name, whole.source, whole.offset, whole.size, whole.sha1)
         servers = {
             peer.name: stack.enter_context(peer.started(data.folder / peer.name))
@@ -77,7 +77,7 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
             subject("galileo-send --hash none", "galileod", bare, [named], data.size)
             small = [*start, "--parallel", str(AT_ONCE), "--recursive", url, folder]
             subject(f"{count} files, --parallel 8", "galileod", small, many, count * FILE_SIZE)
-            size = settings.part(LARGE)
+            size = settings.scaled(LARGE)
             subject(f"{LARGE} times the size", "galileod", [*start, url, large], [], size)
         if server := servers.get("nginx"):
             put: list[str | Path] = [
@@ -93,31 +93,32 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
     curl = subject_of(subjects, "curl -T to nginx")
     rows = []
     for one in subjects:
-        beside = one.over(curl) if curl and curl is not one and "files" not in one.name else []
+        many_files = "files" in one.name
+        ratios = one.ratios_to(curl) if curl and curl is not one and not many_files else []
         memory = one.values("memory")
         cells = (
-            spread(beside),
-            at_least(RATE_AIM, beside) if one.name == "galileo-send" else "-",
+            spread(ratios),
+            at_least(RATE_TARGET, ratios) if one.name == "galileo-send" else "-",
             spread(one.values("rate"), ".0f"),
             spread(one.values("files"), ".0f"),
             spread(memory, ".0f"),
-            at_most(MEMORY_AIM, memory, ".0f") if "galileo-send" in one.name else "-",
+            at_most(MEMORY_TARGET, memory, ".0f") if "galileo-send" in one.name else "-",
             spread(one.values("client_cpu")),
         )
         rows.append(row(one, *cells))
-    head = ("command", "of curl's rate", "aim", "MB/s", "files a second", "memory, MiB", "aim")
-    return as_table((*head, "its CPU s"), rows)
+    head = ("command", "of curl's rate", "target", "MB/s", "files per second", "memory, MiB")
+    return as_table((*head, "target", "CPU s of the command"), rows)
 
 
 def write_out(parts: Sequence[Part], folder: Path) -> None:
-    """The parts as files of their own."""
+    """Write each part to a file in `folder`."""
     folder.mkdir()
     for part in parts:
         (folder / part.name).write_bytes(os.pread(part.source, part.size, part.offset))
 
 
-def peak_memory_or_none(pid: int) -> float:
-    """MiB; 0 for a process that is about to be gone."""
+def peak_memory_or_zero(pid: int) -> float:
+    """Peak memory of a process in MiB; 0 if the process is ending."""
     try:
         return peak_memory(pid)
     except (OSError, IndexError):
@@ -125,30 +126,30 @@ def peak_memory_or_none(pid: int) -> float:
 
 
 def timed(command: Command, server: Running, parts: Sequence[Part], size: int) -> Run:
-    """One run of a command; the stored files are verified (without parts: only the size)."""
+    """Run a command, and verify the stored files by `parts`; if that is empty, only the size."""
     if server.failure:
         raise Void(server.failure)
     before, began = cpu_seconds(server.pid), time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    # What wait4 calls the peak begins with that of the process which forked.
+    # Polled, since ru_maxrss of wait4(2) includes the memory of this process before exec.
     memory = 0.0
     while True:
-        memory = max(memory, peak_memory_or_none(process.pid))
+        memory = max(memory, peak_memory_or_zero(process.pid))
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - began
     if process.returncode:
-        raise Void(f"{Path(command[0]).name} ends with status {process.returncode}")
+        raise Void(f"{Path(command[0]).name} exited with status {process.returncode}")
     cpu = cpu_seconds(server.pid) - before
     if parts:
         server.check_and_remove(parts)
     else:
         stored = [path for path in server.store.iterdir() if path.is_file()]
         if [path.stat().st_size for path in stored] != [size]:
-            raise Void("what stored is not what was sent")
+            raise Void("the size of the stored file is wrong")
         stored[0].unlink()
     extra = {
         "files": len(parts or [0]) / seconds,

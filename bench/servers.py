@@ -1,6 +1,6 @@
-"""The servers that are compared ("peers"): how each is started, and how to upload to it.
+"""The servers that are compared ("peers"): how to start each, and how to upload to it.
 
-Each stores into `store` in a directory of its own.
+Each has its own directory, and stores files in `store` below it.
 """
 
 import hashlib
@@ -54,18 +54,21 @@ http {{
 
 
 class Void(Exception):  # noqa: N818  the result of a run, not an error of the benchmark
-    """What was stored is not what was sent; the run does not count."""
+    """A run is void: a server or command failed, or the stored files differ from those sent."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to measure. `command` is called with its directory, its port and the durability."""
+    """A server to measure.
+
+    `command` returns the command to start it in a directory, on a port and with a durability.
+    """
 
     name: str
     command: Callable[[Path, int, str], Command]
     upload: Callable[[Connection, Part], Exchange]
     missing: str = ""
-    """Why it cannot be had, if so."""
+    """The reason why it is not available; empty if it is."""
 
     @property
     def is_websocket(self) -> bool:
@@ -74,7 +77,10 @@ class Peer:
 
     @contextmanager
     def started(self, place: Path, durability: str = "none") -> Iterator["Running"]:
-        """The server on a free port, in a place that is made for it and removed after it."""
+        """Start the server on a free port, in the directory `place`, which is removed at the end.
+
+        If the server does not start, `failure` of the result has the reason.
+        """
         store, port = place / "store", free_port()
         store.mkdir(parents=True)
         log, pid, failure = place / "log", 0, ""
@@ -92,7 +98,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs, or the reason why it does not, which voids what is asked of it."""
+    """A running server. If it did not start, `failure` is the reason, and `connect` raises Void."""
 
     peer: Peer
     port: int
@@ -102,25 +108,25 @@ class Running:
     failure: str
 
     def connect(self, port: int | None = None) -> Connection:
-        """A connection to the server, or to a proxy for it on `port`."""
+        """Connect to the server, or to a proxy for it on `port`. Raises Void if it has failed."""
         if self.failure:
             raise Void(self.failure)
         return Connection(("127.0.0.1", port or self.port))
 
     def close(self, connection: Connection) -> Exchange:
-        """End a connection in order."""
+        """Close a connection, with a Close frame if it is a WebSocket."""
         if self.peer.is_websocket:
             yield from close_websocket(connection)
 
     def check_and_remove(self, parts: Sequence[Part]) -> None:
         """Verify and remove the stored files. Raises Void unless they are what was sent."""
         files = [path for path in self.store.iterdir() if path.is_file()]
-        # tus makes up the name of each file, and stores a description next to it.
+        # tus chooses the name of each file, and stores a description in a .json file next to it.
         stored = Counter(_sha1(path) for path in files if path.suffix != ".json")
         for path in files:
             path.unlink()
         if stored != Counter(part.sha1 for part in parts):
-            raise Void("what was stored is not what was sent")
+            raise Void("the stored files differ from those that were sent")
 
 
 def _sha1(path: Path) -> str:
@@ -129,7 +135,7 @@ def _sha1(path: Path) -> str:
 
 
 def galileod(name: str, program: Command) -> Peer:
-    """A build of galileod, with its defaults but for the durability."""
+    """A build of galileod with the configuration GALILEOD."""
 
     def command(place: Path, port: int, durability: str) -> Command:
         config = place / "galileod.toml"
@@ -140,9 +146,9 @@ def galileod(name: str, program: Command) -> Peer:
 
 
 def program_of(path: Path) -> Command:
-    """How to start the galileod at `path`: the program, or the tree of its source."""
+    """The command to start the galileod at `path`, a program or a source directory."""
     if path.is_dir():
-        # -P: the folder that we were started in may hold another one, and would come first.
+        # -P: otherwise a galileod in the current directory would be imported first.
         return ["env", f"PYTHONPATH={path.resolve()}", sys.executable, "-P", "-m", "galileod"]
     return [path.resolve()]
 
@@ -157,7 +163,7 @@ def _script(name: str, file: str) -> Peer:
 def _nginx(program: Path) -> Peer:
     def command(place: Path, port: int, _: str) -> Command:
         config = place / "nginx.conf"
-        # The worker of a root nginx runs as another user, which cannot write here.
+        # If nginx is started by root, its worker runs as another user, which cannot write here.
         user = "user root;" if os.geteuid() == 0 else ""
         config.write_text(NGINX.format(user=user, place=place, port=port))
         return [program, "-p", place, "-e", "stderr", "-c", config]
@@ -194,7 +200,7 @@ OTHER = "other galileod"
 
 
 def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list[Peer]:
-    """The peers of these names, those that cannot be had with the reason."""
+    """The peers with these names. Those that are not available have the reason in `missing`."""
     makers: dict[str, Callable[[], Peer]] = {
         "galileod": lambda: galileod("galileod", [Path(sys.executable).with_name("galileod")]),
         "limit": lambda: _script("limit", "minimal_receiver.py"),
@@ -214,10 +220,10 @@ def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list
 
 
 def available(peers: Sequence[Peer]) -> list[Peer]:
-    """Those that can be had."""
+    """The peers that are available."""
     return [peer for peer in peers if not peer.missing]
 
 
 def galileod_builds(peers: Sequence[Peer]) -> list[Peer]:
-    """Those that are galileod."""
+    """The peers that are builds of galileod."""
     return [peer for peer in peers if peer.name in ("galileod", OTHER)]

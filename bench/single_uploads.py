@@ -1,4 +1,4 @@
-"""Benchmarks of one upload at a time: in memory, over a slow link, and to disk."""
+"""Benchmarks of one upload at a time: to tmpfs, over a slow link, and to disk."""
 
 import json
 import resource
@@ -30,23 +30,23 @@ from processes import cpu_seconds, free_port, running
 from servers import BENCH, Command, Peer, Running, available, galileod_builds
 from source_file import source
 
-AIMS = {"limit": 0.85, "tus": 2.0, "naive": 5.0, "nginx": 0.5}
-"""How many times as fast as these galileod is to be."""
+TARGETS = {"limit": 0.85, "tus": 2.0, "naive": 5.0, "nginx": 0.5}
+"""Minimum rate of galileod, relative to each of these."""
 
-CPU_AIM = 1.3
-"""CPU seconds that galileod may take for each of the limit's."""
+CPU_TARGET = 1.3
+"""Maximum CPU time of galileod, relative to the limit."""
 
 LINKS = ((400, 50, 0.5, 0.92), (400, 200, 0.5, 0.92), (20, 300, 48 / 1024, 0.9))
-"""Mbit/s, round trip in ms, GiB to send, and the part of the link that is to be used."""
+"""Bandwidth in Mbit/s, round trip in ms, GiB to send, and minimum part of the bandwidth."""
 
-DISK_AIM = 0.9
-"""The part of dd's rate that galileod is to have."""
+DISK_TARGET = 0.9
+"""Minimum rate of galileod, relative to dd."""
 
 DD_SECONDS = 600
 
 
 def upload(server: Running, part: Part, port: int | None = None) -> Run:
-    """One upload, from connecting to the final response; then the stored file is verified."""
+    """Run one upload, timed from connect to the final response; then verify the stored file."""
     before, began = cpu_seconds(server.pid), time.perf_counter()
     connection = server.connect(port)
     run_blocking(server.peer.upload(connection, part))
@@ -61,7 +61,7 @@ def upload(server: Running, part: Part, port: int | None = None) -> Run:
 def one(settings: Settings, peers: Sequence[Peer]) -> str:
     """One upload at a time on tmpfs; galileod verifies its sha1."""
     subjects = []
-    with source(settings.tmpfs, settings.part(1)) as data, ExitStack() as stack:
+    with source(settings.tmpfs, settings.scaled(1)) as data, ExitStack() as stack:
         (whole,) = data.parts(1)
         for peer in available(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
@@ -70,50 +70,57 @@ def one(settings: Settings, peers: Sequence[Peer]) -> str:
     galileod, limit = subject_of(subjects, "galileod"), subject_of(subjects, "limit")
     rows = []
     for subject in subjects:
-        beside = galileod.over(subject) if galileod and galileod is not subject else []
-        cpu = subject.over(limit, "cpu")
+        ratios = galileod.ratios_to(subject) if galileod and galileod is not subject else []
+        cpu = subject.ratios_to(limit, "cpu")
         cells = (
-            spread(subject.over(limit)),
-            spread(beside),
-            at_least(AIMS[subject.name], beside) if subject.name in AIMS else "-",
+            spread(subject.ratios_to(limit)),
+            spread(ratios),
+            at_least(TARGETS[subject.name], ratios) if subject.name in TARGETS else "-",
             spread(subject.values("rate"), ".0f"),
             spread(subject.values("cpu_per_gib")),
             spread(cpu),
-            at_most(CPU_AIM, cpu) if subject.name == "galileod" else "-",
+            at_most(CPU_TARGET, cpu) if subject.name == "galileod" else "-",
         )
         rows.append(row(subject, *cells))
-    head = ("peer", "of the limit's rate", "galileod beside it", "aim", "MB/s", "CPU s/GiB")
-    return table((*head, "of the limit's CPU", "aim"), rows + unavailable_rows(peers, 7))
+    head = ("peer", "of the limit's rate", "galileod relative to it", "target", "MB/s", "CPU s/GiB")
+    return table((*head, "of the limit's CPU", "target"), rows + unavailable_rows(peers, 7))
 
 
 def far(settings: Settings, peers: Sequence[Peer]) -> str:
-    """One upload over a slow link: the part of its rate that is used, start and end included."""
+    """One upload over a slow link: its rate relative to the bandwidth, start and end included."""
     subjects: list[tuple[Subject, float]] = []
     most = max(gib for _, _, gib, _ in LINKS)
-    with source(settings.tmpfs, settings.part(most)) as data, ExitStack() as stack:
+    with source(settings.tmpfs, settings.scaled(most)) as data, ExitStack() as stack:
         for peer in galileod_builds(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
-            for mbits, round_trip, gib, aim in LINKS:
-                (part,) = data.parts(1, settings.part(gib))
+            for mbits, round_trip, gib, target in LINKS:
+                (part,) = data.parts(1, settings.scaled(gib))
                 port = stack.enter_context(_link(server, mbits, round_trip))
                 once = partial(_over, server, part, port, mbits * 1e6 / 8)
                 subjects.append(
-                    (Subject(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), aim)
+                    (Subject(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), target)
                 )
         alternate("far", [subject for subject, _ in subjects], settings)
     rows = []
-    for subject, aim in subjects:
+    for subject, target in subjects:
         used = subject.values("of_link")
-        cells = (spread(used, ".3f"), at_least(aim, used), spread(subject.values("rate"), ".1f"))
+        cells = (spread(used, ".3f"), at_least(target, used), spread(subject.values("rate"), ".1f"))
         chunk = spread(subject.values("longest_chunk"))
         rows.append(row(subject, *cells, chunk, spread(subject.values("cpu_per_gib"))))
-    head = ("link", "of its rate", "aim", "MB/s", "s for the longest chunk", "CPU s/GiB")
+    head = (
+        "connection",
+        "of its bandwidth",
+        "target",
+        "MB/s",
+        "s for the longest chunk",
+        "CPU s/GiB",
+    )
     return table(head, rows)
 
 
 @contextmanager
 def _link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
-    """A slow link to the server; returns the port of its near end."""
+    """Run a proxy that simulates a slow link to the server; yields its port."""
     port = free_port()
     ends = (str(port), str(server.port))
     command: Command = [
@@ -128,7 +135,10 @@ def _link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
 
 
 def _over(server: Running, part: Part, port: int, rate: float) -> Run:
-    """An upload over a link of `rate` bytes a second, with the time of its longest chunk."""
+    """Run an upload over a link of `rate` bytes per second.
+
+    `longest_chunk` in the result is the time in seconds of the longest chunk at that rate.
+    """
     run = upload(server, part, port)
     events = [json.loads(text) for text in server.log.read_text().splitlines()]
     longest = [event for event in events if event["event"] == "upload.stored"][-1]["chunk_max"]
@@ -136,9 +146,9 @@ def _over(server: Running, part: Part, port: int, rate: float) -> Run:
 
 
 def disk(settings: Settings, peers: Sequence[Peer]) -> str:
-    """One upload at a time onto a disk, durable when it is said to be stored."""
+    """One upload at a time to a disk, with `storage.durability = "full"`."""
     with (
-        source(settings.tmpfs, settings.part(1)) as data,
+        source(settings.tmpfs, settings.scaled(1)) as data,
         tempfile.TemporaryDirectory(prefix=".galileod-bench-", dir=settings.disk) as folder,
         ExitStack() as stack,
     ):
@@ -150,15 +160,15 @@ def disk(settings: Settings, peers: Sequence[Peer]) -> str:
         alternate("disk", subjects, settings)
     rows = []
     for subject in subjects:
-        beside = subject.over(subject_of(subjects, subjects[0].name))
-        aim = at_least(DISK_AIM, beside) if subject.name == "galileod" else "-"
-        cells = (spread(beside), aim, spread(subject.values("rate"), ".0f"))
+        ratios = subject.ratios_to(subject_of(subjects, subjects[0].name))
+        target = at_least(DISK_TARGET, ratios) if subject.name == "galileod" else "-"
+        cells = (spread(ratios), target, spread(subject.values("rate"), ".0f"))
         rows.append(row(subject, *cells, spread(subject.values("cpu_per_gib"))))
-    return table(("onto disk", "of dd's rate", "aim", "MB/s", "CPU s/GiB"), rows)
+    return table(("to disk", "of dd's rate", "target", "MB/s", "CPU s/GiB"), rows)
 
 
 def _dd(path: Path, target: Path) -> Run:
-    """A copy of the file that is on disk at its end."""
+    """Copy the file with dd, including the fsync."""
     command = ["dd", f"if={path}", f"of={target}", "bs=1M", "conv=fsync", "status=none"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, timeout=DD_SECONDS)

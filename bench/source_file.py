@@ -1,4 +1,4 @@
-"""The file that is sent: random bytes in memory, sent whole or in parts."""
+"""The file that the benchmarks send, whole or in parts: random bytes on tmpfs."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """An open file of `size` bytes, in a folder of its own where servers may have their place."""
+    """An open file of `size` bytes in a new directory, in which servers may have their own."""
 
     folder: Path
     path: Path
@@ -23,9 +23,9 @@ class Source:
     size: int
 
     def parts(self, count: int, size: int | None = None) -> list[Part]:
-        """That many parts of one size that follow each other; without a size, of all the file.
+        """`count` consecutive parts of `size` bytes; by default they cover the whole file.
 
-        Where they are more than the file has, they begin again at its start.
+        If they exceed the file, they start over at its beginning.
         """
         size = size or self.size // count
         room = self.size // size
@@ -41,7 +41,7 @@ class Source:
 
 @contextmanager
 def source(within: Path, size: int) -> Iterator[Source]:
-    """A source of `size` bytes, which is gone at the end with all of its folder."""
+    """Create a source of `size` bytes; its directory is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="galileod-bench-", dir=within) as folder:
         path = Path(folder) / "source"
         with path.open("wb") as file:

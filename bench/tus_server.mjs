@@ -1,4 +1,4 @@
-// The tus server as its documentation has it: node tus_server.mjs DIRECTORY PORT
+// A tus server, as in its documentation: node tus_server.mjs DIRECTORY PORT
 import { FileStore } from "@tus/file-store";
 import { Server } from "@tus/server";
 

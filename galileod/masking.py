@@ -1,4 +1,4 @@
-"""Masking of WebSocket frames (RFC 6455, section 5.3) in C, for the server and the client."""
+"""Masks WebSocket frames (RFC 6455, section 5.3) in C, for the server and the client."""
 
 from typing import Final
 
@@ -14,6 +14,6 @@ KEY: Final = 4
 
 
 def rotate_key(key: bytes, length: int) -> bytes:
-    """The key for the rest of a frame of which `length` bytes were masked with `key`."""
+    """The key for the rest of a frame, after `length` bytes that were masked with `key`."""
     at = length % KEY
     return key[at:] + key[:at]

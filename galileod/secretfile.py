@@ -1,28 +1,28 @@
-"""Files with secrets or hashes of secrets: read only if their mode keeps other users out."""
+"""Reads files with secrets or hashes of secrets, if their mode denies access to other users."""
 
 import os
 import stat
 from typing import Final
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""The largest file that is read."""
+"""Maximum size of a file."""
 
 _FORBIDDEN: Final = 0o027
-"""The permissions that a private file must not grant: write to the group, any to others."""
+"""Permissions that a private file must not grant: write to its group, and any to other users."""
 
 
 class SecretFileError(Exception):
-    """A file cannot be used; the text names it, and says why."""
+    """A file cannot be used; the message has its path and the reason."""
 
 
 def read_secret_file(path: str, *, private: bool = True) -> bytes:
     """The content of `path`.
 
-    Raises SecretFileError if it cannot be read or is not a regular file; with `private` also if
-    others than its owner and group may read it, or others than its owner may write to it.
+    Raises SecretFileError if it cannot be read, is not a regular file, or exceeds MAX_BYTES; with
+    `private` also if its group may write to it, or other users have any access.
     """
     try:
-        # Opening a FIFO, to find that it is not a regular file, must not wait for a writer.
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):

@@ -1,4 +1,4 @@
-"""Shutdown in steps: no new uploads, then no uploads at all, then everything is cancelled."""
+"""Shutdown in three steps: no new uploads, no uploads, and the cancellation of everything."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,21 +7,21 @@ import trio
 
 
 class Interrupt:
-    """Cancels every block under `guard` when `fire` is called, and every later one at once."""
+    """Cancels all blocks under `guard` when `fire` is called; later ones are cancelled at once."""
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
         self.fired = False
 
     def fire(self) -> None:
-        """Cancel all guarded blocks, present and future."""
+        """Cancel all current and later blocks under `guard`."""
         self.fired = True
         for scope in self._scopes:
             scope.cancel()
 
     @contextmanager
     def guard(self) -> Iterator[trio.CancelScope]:
-        """Run a block that `fire` cancels; the scope's `cancelled_caught` tells whether it did."""
+        """Run a block that `fire` cancels; `cancelled_caught` of the scope says if it has."""
         with trio.CancelScope() as scope:
             if self.fired:
                 scope.cancel()
@@ -33,7 +33,7 @@ class Interrupt:
 
 
 class Shutdown:
-    """The steps of shutdown, each an Interrupt that fires when the step begins."""
+    """The steps of the shutdown. Each is an Interrupt that fires when the step begins."""
 
     def __init__(self) -> None:
         self.no_new_uploads = Interrupt()

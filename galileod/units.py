@@ -11,10 +11,10 @@ Duration = NewType("Duration", float)
 """Seconds."""
 
 Violation = tuple[str, object, str]
-"""A key of the configuration, its value, and what was expected instead."""
+"""A key of the configuration, its invalid value, and what was expected instead."""
 
 MAX_SECONDS: Final = 10**9
-"""The upper limit of a duration: thirty years."""
+"""Durations are shorter than this: about 31 years."""
 
 SIZE_EXPECTED: Final = 'a size such as 1048576, "64KiB", "10GiB" or "5MB"'
 DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s" or "2h"'
@@ -34,10 +34,10 @@ _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII
 
 
 def parse_size(value: object) -> Size:
-    """Parse a size in bytes. Raises ValueError; the text says what is expected."""
+    """Parse a size in bytes. Raises ValueError; its message says what is expected."""
     if isinstance(value, str):
         value = _quantity(value, _SIZE_UNITS, "B", SIZE_EXPECTED)
-        # "1.5GiB" is an integral number of bytes; "0.1B" is not.
+        # "1.5GiB" is an integer number of bytes, "0.1B" is not.
         value = int(value) if value == int(value) else value
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
         raise ValueError(SIZE_EXPECTED)
@@ -45,7 +45,7 @@ def parse_size(value: object) -> Size:
 
 
 def parse_duration(value: object) -> Duration:
-    """Parse a duration in seconds. Raises ValueError; the text says what is expected."""
+    """Parse a duration in seconds. Raises ValueError; its message says what is expected."""
     if isinstance(value, str):
         value = _quantity(value, _DURATION_UNITS, "s", DURATION_EXPECTED)
     if (
@@ -58,7 +58,7 @@ def parse_duration(value: object) -> Duration:
 
 
 def format_size(size: Size) -> int | str:
-    """With the largest unit that is exact: `"64KiB"`, or the number of bytes."""
+    """Format a size with the largest exact unit, such as `"64KiB"`, or as the number of bytes."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size and size % _SIZE_UNITS[unit] == 0:
             return f"{size // _SIZE_UNITS[unit]}{unit}"
@@ -66,7 +66,7 @@ def format_size(size: Size) -> int | str:
 
 
 def format_duration(duration: Duration) -> float | str:
-    """Full seconds as `"60s"`, everything else as a number."""
+    """Format a duration: full seconds as in `"60s"`, others as a number of seconds."""
     return f"{int(duration)}s" if float(duration).is_integer() else float(duration)
 
 

@@ -6,7 +6,7 @@ from helpers.scraping import Scrape
 from prometheus_client import generate_latest
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from galileod.metrics import DISCONNECTED, LAG_EVERY, Metrics, watch_loop
+from galileod.metrics import DISCONNECTED, LAG_INTERVAL, Metrics, watch_loop
 from galileod.protocol.errors import FaultCode
 
 
@@ -49,7 +49,7 @@ async def test_the_lag_of_the_loop_is_how_late_a_timer_fires(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch_loop, metrics)
         await wait_all_tasks_blocked()
-        mock_clock.jump(LAG_EVERY + late)
+        mock_clock.jump(LAG_INTERVAL + late)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     scrape = shown(metrics)

@@ -1,1 +1,1 @@
-"""Authentication: tokens that an administrator issues, tickets that an application signs."""
+"""Authentication: tokens that an administrator issues, and tickets that an application signs."""

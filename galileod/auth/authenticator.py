@@ -1,4 +1,4 @@
-"""The authenticator: checks a credential, and says what it allows."""
+"""The authenticator: checks a credential and returns its grant."""
 
 import os
 import time
@@ -26,7 +26,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class TokenFile:
-    """The tokens of a file, which is read again whenever it has changed."""
+    """The tokens in a file, which is read again after each change of it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -36,7 +36,7 @@ class TokenFile:
         self._limiter = trio.CapacityLimiter(1)
 
     def read(self) -> Tokens:
-        """The tokens; none if there is no file. Blocks. Raises SecretFileError."""
+        """The tokens in the file; none if it does not exist. Blocks. Raises SecretFileError."""
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
@@ -51,15 +51,15 @@ class TokenFile:
         return self._tokens
 
     async def current(self) -> Tokens:
-        """The tokens; if the file has become unusable, the previous ones, and a line in the log."""
-        # One at a time: a changed file is read once, however many requests are waiting.
+        """The tokens in the file; if it has become invalid, logs that, and returns the old ones."""
+        # One thread at a time: a changed file is read once, also if several requests wait for it.
         return await trio.to_thread.run_sync(self._read_or_keep, limiter=self._limiter)
 
     def _read_or_keep(self) -> Tokens:
         try:
             tokens = self.read()
         except SecretFileError as error:
-            # Once per error: clients must not be able to fill the log.
+            # Each error is logged once: clients must not be able to fill the log.
             if self._last_error != str(error):
                 self._last_error = str(error)
                 _log.error("auth.tokens_rejected", reason=self._last_error)
@@ -82,10 +82,10 @@ class Authenticator:
         return self.tokens is None and self.ticket_key is None
 
     async def check(self, credential: str, client: str) -> Grant:
-        """What the credential allows. Raises Unauthorized, after a delay.
+        """The grant of a credential. Raises Unauthorized, after a delay, if it is not valid.
 
-        Failures of one `client`, a network, count together. A valid credential is never delayed:
-        its owner may share the address with a client that fails.
+        The delay grows with the number of failures of `client`, which is a network. Valid
+        credentials are not delayed: their owner may share the address with a client that fails.
         """
         try:
             return await self._verify(credential)
@@ -107,22 +107,25 @@ class Authenticator:
 
 
 def open_authenticator(auth: Auth) -> Authenticator:
-    """The authenticator for `auth`. Reads its files. Raises SecretFileError, naming the key."""
+    """The authenticator for `auth`. Reads its files, which blocks.
+
+    Raises SecretFileError, whose message begins with the key of the configuration.
+    """
     tokens = ticket_key = None
     if auth.accepts("token"):
         tokens = TokenFile(auth.tokens_file)
-        with _errors_name("auth.tokens_file"):
+        with _key_in_errors("auth.tokens_file"):
             tokens.read()
     ticket = auth.ticket
     # A checked configuration that accepts tickets has all three.
     if auth.accepts("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
-        with _errors_name("auth.ticket.key_file"):
+        with _key_in_errors("auth.ticket.key_file"):
             ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
     return Authenticator(tokens, ticket_key)
 
 
 @contextmanager
-def _errors_name(key: str) -> Iterator[None]:
+def _key_in_errors(key: str) -> Iterator[None]:
     try:
         yield
     except SecretFileError as error:

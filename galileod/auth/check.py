@@ -1,4 +1,4 @@
-"""The one check of a credential, wherever it comes from: a request or the metadata of an upload."""
+"""Checks a credential from a request or from the metadata of an upload."""
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,10 +15,10 @@ async def check_credential(
     metrics: Metrics,
     log: FilteringBoundLogger,
 ) -> Grant:
-    """What a credential that came from `network` allows.
+    """The grant of a credential that a client in `network` sent.
 
-    Raises Unauthorized after a delay that grows with the failures of that network; the failure is
-    counted and logged then.
+    If it is not valid, counts and logs that, and raises Unauthorized, after a delay that grows with
+    the failures of that network.
     """
     try:
         return await authenticator.check(credential, network)

@@ -7,19 +7,19 @@ from attrs import field, frozen
 from galileod.units import Size
 
 NOT_VALID: Final = "The credentials are not valid here."
-"""All that a peer is told about invalid credentials."""
+"""The message for all invalid credentials: it does not reveal the reason."""
 
 MAX_CREDENTIAL: Final = 4096
-"""Characters of the longest token or ticket that is checked."""
+"""Maximum characters of a token or ticket."""
 
 MAX_USER: Final = 128
-"""Characters of a user's name."""
+"""Maximum characters of a user name."""
 
 USER_EXPECTED: Final = f"1 to {MAX_USER} printable characters, without spaces at either end"
 
 
 class Unauthorized(Exception):  # noqa: N818  the result of a check, not an error of the daemon
-    """A credential is not valid. `why` is for the log only and is never sent to the peer."""
+    """A credential is not valid. `why` is for the log only, and is never sent to the peer."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -30,9 +30,10 @@ class Unauthorized(Exception):  # noqa: N818  the result of a check, not an erro
 class Grant:
     """The user, and the limits on the user's uploads.
 
-    `max_file_size` and `quota` (bytes) replace the general limits. `most` (bytes) is a further
-    limit on the size of a file, `name` the only name that a file may have. `once` is the id of a
-    ticket that is valid for one upload, until `until` (seconds since the epoch).
+    `max_file_size` and `quota` (bytes) replace the limits in the configuration. `most` (bytes) is a
+    further limit on the size of a file, `name` is the only name that a file may have. `once` is the
+    id of a ticket that is valid for one upload only, `until` the time at which it expires (seconds
+    since the epoch).
     """
 
     user: str
@@ -45,11 +46,14 @@ class Grant:
 
 
 def largest(grant: Grant, general: Size) -> Size:
-    """The size limit of a file in bytes: the user's or the general one, and the ticket's."""
+    """The size limit of a file in bytes.
+
+    It is `grant.max_file_size`, else `general`; a lower `grant.most` applies as well.
+    """
     limit = general if grant.max_file_size is None else grant.max_file_size
     return limit if grant.most is None else min(limit, grant.most)
 
 
 def is_user(name: str) -> bool:
-    """Whether this can be a user's name, which is shown in logs and tables."""
+    """Whether `name` is valid as a user name: see USER_EXPECTED."""
     return 0 < len(name) <= MAX_USER and name.isprintable() and name == name.strip()

@@ -1,4 +1,4 @@
-"""`[auth]`: who may upload, and with which credentials."""
+"""`[auth]`: the credentials that uploads require."""
 
 from collections.abc import Iterator
 from typing import Final, Literal, NewType, get_args
@@ -8,12 +8,12 @@ from attrs import field, frozen
 from galileod.units import Violation
 
 Algorithm = Literal["HS256", "EdDSA", "ES256"]
-"""How tickets may be signed (RFC 7518, RFC 8037)."""
+"""Signature algorithms of tickets (RFC 7518, RFC 8037)."""
 
 Mode = Literal["none", "token", "ticket"]
 
 Modes = NewType("Modes", tuple[Mode, ...])
-"""The credentials that are accepted; `none` alone if none are needed."""
+"""The kinds of credentials that are accepted; only `none` if uploads need no credential."""
 
 MODE_EXPECTED: Final = '"none", "token", "ticket" or ["token", "ticket"]'
 
@@ -22,7 +22,7 @@ DEFAULT_TOKENS: Final = "/etc/galileod.tokens"
 
 @frozen
 class TicketSettings:
-    """`[auth.ticket]`: what tickets are verified with; mode "ticket" requires all three."""
+    """`[auth.ticket]`: how tickets are verified. Mode "ticket" requires all three keys."""
 
     algorithm: Algorithm | None = None
     key_file: str | None = None
@@ -43,7 +43,7 @@ class Auth:
 
 
 def parse_modes(value: object) -> Modes:
-    """Parse the value of `auth.mode`. Raises ValueError; the text says what is expected."""
+    """Parse the value of `auth.mode`. Raises ValueError; its message says what is expected."""
     words = value if isinstance(value, list) else [value]
     modes: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode in words)
     if not modes or len(modes) < len(words) or ("none" in modes and len(modes) > 1):
@@ -57,7 +57,7 @@ def format_modes(modes: Modes) -> str | list[str]:
 
 
 def violations(auth: Auth) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     if not auth.tokens_file or "\0" in auth.tokens_file:
         yield "auth.tokens_file", auth.tokens_file, "the path of a file"
     if auth.accepts("ticket"):

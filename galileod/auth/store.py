@@ -1,4 +1,4 @@
-"""Changing the tokens file: one writer at a time, and atomically."""
+"""Changes the tokens file: atomically, and under a lock."""
 
 import fcntl
 import grp
@@ -15,17 +15,17 @@ from .tokens import Token, Tokens, read_tokens, write_tokens
 
 MODE: Final = 0o640
 GROUP: Final = "galileod"
-"""The group of a new file, if it exists: the service runs in it."""
+"""The group of a new file, if this group exists: the service runs in it."""
 
 LOCK_SECONDS: Final = 10.0
-"""Time limit for getting the lock; a change takes a second or two."""
+"""Time limit in seconds for getting the lock; a change takes one or two seconds."""
 
 RETRY_SECONDS: Final = 0.05
-"""Time between two attempts to get the lock."""
+"""Seconds between two attempts to get the lock."""
 
 
 def load_tokens(path: str) -> Tokens:
-    """The tokens of the file; none if there is no file. Raises SecretFileError."""
+    """The tokens in the file; none if it does not exist. Raises SecretFileError."""
     try:
         return read_tokens(read_secret_file(path), path) if os.path.exists(path) else {}
     except OSError as error:
@@ -33,9 +33,9 @@ def load_tokens(path: str) -> Tokens:
 
 
 def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
-    """Replace the tokens by what `change` returns for them; durable when this returns.
+    """Replace the tokens in the file with those that `change` returns; durable after the return.
 
-    Raises SecretFileError. An exception of `change` is passed on, and the file stays as it was.
+    Raises SecretFileError. An exception of `change` is passed on, and the file is not changed.
     """
     real = os.path.realpath(path)  # a symbolic link is kept, and its target replaced
     try:
@@ -47,7 +47,7 @@ def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
 
 @contextmanager
 def _one_writer(folder: str) -> Iterator[int]:
-    """Hold a lock on the directory: the file itself is replaced by each change."""
+    """Lock the directory; yields its descriptor. Each change replaces the file itself."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(fd, folder)
@@ -57,7 +57,7 @@ def _one_writer(folder: str) -> Iterator[int]:
 
 
 def _lock(fd: int, folder: str) -> None:
-    # Any process that can read the directory can hold the lock: do not wait for ever.
+    # With a time limit, since any process that can read the directory can hold the lock.
     end = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -89,7 +89,7 @@ def _replace(path: str, folder: int, data: bytes) -> None:
 
 
 def _keep_owner(path: str, fd: int) -> None:
-    """Keep owner, group and mode of an existing file; make a new one readable for the service."""
+    """Copy owner, group and mode of an existing file; make a new one readable for the service."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _keep_owner(path: str, fd: int) -> None:
             try:
                 os.fchown(fd, -1, grp.getgrnam(GROUP).gr_gid)
             except KeyError:
-                pass  # no service is installed: root's group stays
+                pass  # the service is not installed: the group stays that of root
         return
     if os.geteuid() == 0:
         os.fchown(fd, status.st_uid, status.st_gid)

@@ -21,23 +21,23 @@ from .grant import Grant, Unauthorized, is_user
 from .settings import Algorithm
 
 MAX_LIFETIME: Final = 3600
-"""The longest time until a ticket's `exp`, in seconds."""
+"""Maximum seconds until a ticket's `exp`."""
 
 MIN_SECRET: Final = 32
-"""Bytes of the shortest secret for HS256 (RFC 7518, section 3.2)."""
+"""Minimum bytes of a secret for HS256 (RFC 7518, section 3.2)."""
 
 MAX_ID: Final = 128
-"""Characters of the longest `jti`, which is kept until the ticket expires."""
+"""Maximum characters of `jti`, which the ledger keeps until the ticket expires."""
 
 MAX_NAME: Final = 4096
-"""Characters of the longest `name`."""
+"""Maximum characters of `name`."""
 
 Key = bytes | EllipticCurvePublicKey | Ed25519PublicKey
 
 
 @frozen
 class TicketKey:
-    """What tickets are verified with."""
+    """The key that tickets are verified with, the signature algorithm, and the expected `aud`."""
 
     algorithm: Algorithm
     key: Key = field(repr=False)
@@ -45,9 +45,9 @@ class TicketKey:
 
 
 def load_ticket_key(algorithm: Algorithm, path: str, audience: str) -> TicketKey:
-    """Read the key at `path`: a secret for HS256, else a public key in PEM.
+    """Read the key in the file `path`: a secret for HS256, else a public key in PEM.
 
-    Raises SecretFileError if it is not of that kind, or if other users may read a secret.
+    Raises SecretFileError if it is not a key for `algorithm`, or other users may read a secret.
     """
     secret = algorithm == "HS256"
     data = read_secret_file(path, private=secret)
@@ -78,10 +78,10 @@ def load_ticket_key(algorithm: Algorithm, path: str, audience: str) -> TicketKey
 
 
 def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
-    """What the ticket `text` allows at `now` (seconds since the epoch). Raises Unauthorized.
+    """The grant of the ticket `text` at `now` (seconds since the epoch). Raises Unauthorized.
 
-    The library verifies signature and audience. Times are compared here, all with the same `now`,
-    and without leeway: the clocks of both machines must agree.
+    PyJWT verifies the signature and the audience. The times are compared here, with the same `now`
+    and without leeway, so that the clocks of both machines must agree.
     """
     try:
         claims = jwt.decode(
@@ -96,7 +96,7 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
                 "verify_iat": False,
             },
         )
-    except (jwt.PyJWTError, RecursionError) as error:  # for deeply nested JSON
+    except (jwt.PyJWTError, RecursionError) as error:  # RecursionError: deeply nested JSON
         raise Unauthorized(f"the ticket is not valid: {type(error).__name__}") from None
     user, until, begins = claims["sub"], claims["exp"], claims.get("nbf", 0)
     if not isinstance(user, str) or not is_user(user):
@@ -121,10 +121,10 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
 
 
 def _is_id(once: str) -> bool:
-    """Whether the ledger can keep this: JSON can contain lone surrogates, which it cannot."""
+    """Whether the ledger can store this. It cannot store lone surrogates, which JSON allows."""
     return 0 < len(once) <= MAX_ID and once.isprintable()
 
 
 def _is_time(value: object) -> bool:
-    """Whether this is a NumericDate: a finite number."""
+    """Whether this is a NumericDate (RFC 7519, section 2): a finite number."""
     return type(value) in (int, float) and -(2**53) < value < 2**53  # type: ignore[operator]

@@ -1,7 +1,7 @@
-"""Tokens: long random strings, of which a file that `galileod token` writes has the hashes.
+"""Tokens: random strings. `galileod token` stores their hashes in the tokens file.
 
 A token is `gal_`, an id of 12 hex digits, `_`, and 160 random bits in hex. The id is not secret: it
-names the token in lists. A plain sha256 of the rest suffices, since 160 bits cannot be guessed.
+identifies the token in lists. The hash is a plain sha256, since 160 bits cannot be guessed.
 """
 
 import hashlib
@@ -27,10 +27,11 @@ ID_BYTES: Final = 6
 SECRET_BYTES: Final = 20
 
 MAX_TOKENS: Final = 10_000
-"""Tokens in one file. After a change it is parsed beside running uploads, which takes seconds for
-so many; with the longest user names it is still well below `secretfile.MAX_BYTES`."""
+"""Maximum tokens in one file. After a change the daemon parses it while uploads run, which takes
+seconds for this number. With the longest user names the file is well below `secretfile.MAX_BYTES`.
+"""
 
-HEADER: Final = "# Written by `galileod token`. It has hashes: no token can be read from it.\n\n"
+HEADER: Final = "# Written by `galileod token`. Contains only hashes of the tokens.\n\n"
 
 _TOKEN: Final = re.compile(rf"gal_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
 _NO_HASH: Final = "0" * 64
@@ -38,7 +39,7 @@ _NO_HASH: Final = "0" * 64
 
 @frozen
 class Token:
-    """A token as the file has it. `hash` is the sha256 of its text, in hex; times are UTC."""
+    """A token as it is stored. `hash` is the sha256 of its text in hex; times are in UTC."""
 
     id: str
     user: str
@@ -54,7 +55,7 @@ class Token:
 
 
 Tokens = Mapping[str, Token]
-"""By id."""
+"""Tokens by id."""
 
 
 def make_token(
@@ -64,7 +65,7 @@ def make_token(
     max_file_size: Size | None = None,
     quota: Size | None = None,
 ) -> tuple[str, Token]:
-    """A new token: its text, and what the file keeps of it."""
+    """Create a token; returns its text, and the Token to store."""
     identity = secrets.token_hex(ID_BYTES)
     text = f"gal_{identity}_{secrets.token_hex(SECRET_BYTES)}"
     kept = Token(identity, user, _hash(text), now, expires, max_file_size, quota)
@@ -72,9 +73,9 @@ def make_token(
 
 
 def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
-    """What the token `text` allows. Raises Unauthorized.
+    """The grant of the token `text` at the time `now`. Raises Unauthorized.
 
-    The comparison takes the same time for any wrong token, so that its timing reveals nothing.
+    The hashes are compared in constant time.
     """
     match = _TOKEN.fullmatch(text)
     if match is None:
@@ -89,7 +90,7 @@ def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
 
 
 def read_tokens(data: bytes, path: str) -> Tokens:
-    """The tokens of a file's content. Raises SecretFileError, which names `path`."""
+    """Parse the content of a tokens file. Raises SecretFileError, whose message has `path`."""
     try:
         table = tomllib.loads(data.decode())
         tokens = _converter.structure(table, _File).token

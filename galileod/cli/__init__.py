@@ -1,1 +1,1 @@
-"""Commands: flags, exit status and messages. No decision about an upload is made here."""
+"""The commands: flags, exit statuses and messages. Contains no rules about uploads."""

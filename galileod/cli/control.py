@@ -1,4 +1,4 @@
-"""`galileod reload`: a request to the control socket of the daemon that runs."""
+"""`galileod reload`: sends a request to the control socket of the running daemon."""
 
 import os
 import socket
@@ -15,10 +15,10 @@ from galileod.net.unixsocket import short_path
 from galileod.storage.state import control_path
 
 REPLY_SECONDS: Final = 60.0
-"""Time limit for the response. A reload takes ten seconds at most, and waits for those before."""
+"""Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
 
 MAX_BODY: Final = 64 * 1024
-"""The longest response that is accepted, in bytes."""
+"""Maximum size of a response body in bytes."""
 
 _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
     "--config", "path", metavar="FILE", help="The daemon's configuration, for storage.directory."
@@ -28,10 +28,12 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
 @click.command()
 @_config_option
 @click.option(
-    "--directory", metavar="DIR", help="The daemon's storage.directory; FILE is not read then."
+    "--directory",
+    metavar="DIR",
+    help="The daemon's storage.directory; FILE is then not read.",
 )
 def reload(path: str | None, directory: str | None) -> None:
-    """Have the running daemon read its configuration again, and wait until it is in force.
+    """Make the running daemon reload its configuration, and wait until it is in force.
 
     The exit status is 2, and the reason is printed, if the configuration is rejected.
     """
@@ -49,9 +51,10 @@ def reload(path: str | None, directory: str | None) -> None:
 def ask(
     directory: str, method: str, target: str, timeout: float = REPLY_SECONDS
 ) -> tuple[int, str]:
-    """Send a request to the daemon that stores into `directory`; its status and its text.
+    """Send a request to the daemon whose storage directory is `directory`.
 
-    Each step may take `timeout` seconds. Raises click.ClickException if there is no response.
+    Returns the status and the text of the response. Connecting and each read may take `timeout`
+    seconds. Raises click.ClickException if there is no response.
     """
     path = control_path(directory)
     connection = _UnixConnection(path, timeout)
@@ -62,8 +65,8 @@ def ask(
     except (FileNotFoundError, ConnectionRefusedError):
         # A changed storage.directory is in force only after a restart.
         raise click.ClickException(
-            f"no galileod runs with storage.directory {os.path.abspath(directory)};"
-            " if that was changed, galileod must be restarted, or asked with --directory"
+            f"no running galileod uses storage.directory {os.path.abspath(directory)};"
+            " if the key was changed, restart galileod, or give its old value as --directory"
         ) from None
     except PermissionError:
         raise click.ClickException(
@@ -75,7 +78,7 @@ def ask(
         ) from None
     except (HTTPException, ConnectionError):
         raise click.ClickException(
-            f"{path}: the daemon closed the connection before it responded"
+            f"{path}: the daemon closed the connection before the end of its response"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror or error}") from None
@@ -84,7 +87,7 @@ def ask(
 
 
 def _text_of(response: HTTPResponse) -> str:
-    """The body. Raises HTTPException if it is incomplete, or not one that the daemon sends."""
+    """The body as a string. Raises HTTPException if it is incomplete, chunked or too large."""
     if response.length is None or response.length > MAX_BODY:
         raise HTTPException
     return response.read().decode().rstrip("\n")

@@ -30,7 +30,7 @@ from .token import token
 
 FAILED: Final = 1
 MISUSED: Final = 2
-"""Exit status for a wrong flag or configuration."""
+"""Exit status for an invalid flag or configuration."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -49,16 +49,16 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
     "--config",
     "path",
     metavar="FILE",
-    help=f"Configuration; default $GALILEOD_CONFIG, else {config.DEFAULT_FILE} where it exists.",
+    help=f"Configuration; default: $GALILEOD_CONFIG, else {config.DEFAULT_FILE} if it exists.",
 )
 
 
 @click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="galileod %(version)s")
 def cli() -> None:
-    """Receive files over WebSocket, by the GalileoSend protocol.
+    """Receive files over WebSocket with the GalileoSend protocol.
 
-    Without a command, galileod serves.
+    The default command is serve.
     """
 
 
@@ -70,10 +70,10 @@ def cli() -> None:
     multiple=True,
     help="host:port, [v6]:port or unix:/path; repeatable.",
 )
-@click.option("--directory", metavar="DIR", help="Where finished files are stored.")
+@click.option("--directory", metavar="DIR", help="Directory for stored files.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    # SIGHUP reloads; until the daemon can, it must not end the process.
+    # SIGHUP must not end the process before the daemon handles it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def read() -> tuple[Config, str | None]:
@@ -90,7 +90,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(FAILED)  # Ctrl-C before the daemon handled signals
+        sys.exit(FAILED)  # Ctrl-C before the daemon handles signals
 
 
 @cli.command()
@@ -106,14 +106,14 @@ def check_config(path: str | None) -> None:
 @_config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def usage(path: str | None, as_json: bool) -> None:
-    """Print what each user has stored, and the running uploads of each."""
+    """Print the stored files and running uploads of each user."""
     settings = config.load(config.find_file(path, os.environ))
     ledger_file = ledger_path(settings.storage.directory)
     try:
         os.stat(ledger_file)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{ledger_file}: there is no ledger: galileod has not stored files here"
+            f"{ledger_file}: does not exist: galileod has not stored files in this directory"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
@@ -140,7 +140,7 @@ _root_option: Final[Callable[..., Callable[..., None]]] = click.option(
     "--root",
     metavar="DIR",
     default="/",
-    help="Another root directory, for packages; systemd is not notified.",
+    help="Root directory to write below, to build packages; systemd is not reloaded.",
 )
 
 
@@ -154,12 +154,15 @@ def install_service(root: str) -> None:
 @cli.command()
 @_root_option
 def uninstall_service(root: str) -> None:
-    """Stop the service, and remove the files of install-service; keep configuration and data."""
+    """Stop the service and remove its units; keep the configuration and all data."""
     install.uninstall(root, click.echo)
 
 
 def main() -> None:
-    """The entry point. An error is one line; the status is 2 for wrong flags or configuration."""
+    """The entry point of `galileod`.
+
+    Prints an error as one line. The exit status is 2 for invalid flags or configuration, else 1.
+    """
     try:
         cli(prog_name="galileod", standalone_mode=False)
     except (click.UsageError, ConfigError) as error:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command. Ctrl-C ends it without a traceback, also during imports and at exit."""
+    """Run the command; Ctrl-C causes no traceback, also during imports and at exit."""
     python_handles = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if python_handles:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

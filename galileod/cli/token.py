@@ -1,4 +1,4 @@
-"""`galileod token`: adds, lists and revokes tokens."""
+"""`galileod token`: add, list and revoke tokens."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from galileod.units import Duration, Size, format_size, parse_duration, parse_si
 T = TypeVar("T")
 
 _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--config", "path", metavar="FILE", help="Configuration; its auth.tokens_file is used."
+    "--config", "path", metavar="FILE", help="Configuration, for auth.tokens_file."
 )
 
 
 def _quantity(parse: Callable[[object], T]) -> Callable[..., T | None]:
-    """A click callback that parses a flag like a key of the configuration."""
+    """A click callback that parses the value of a flag with `parse`, or leaves None."""
 
     def read(_: click.Context, __: click.Parameter, value: str | None) -> T | None:
         if value is None:
@@ -50,10 +50,17 @@ def token() -> None:
 @token.command()
 @_config_option
 @click.argument("user", callback=_user)
-@click.option("--expires", metavar="TIME", callback=_quantity(parse_duration), help='As "90d".')
-@click.option("--max-file-size", metavar="SIZE", callback=_quantity(parse_size))
 @click.option(
-    "--quota", metavar="SIZE", callback=_quantity(parse_size), help="Instead of quota.user_bytes."
+    "--expires", metavar="TIME", callback=_quantity(parse_duration), help='Lifetime, as in "90d".'
+)
+@click.option(
+    "--max-file-size",
+    metavar="SIZE",
+    callback=_quantity(parse_size),
+    help="Replaces limits.max_file_size.",
+)
+@click.option(
+    "--quota", metavar="SIZE", callback=_quantity(parse_size), help="Replaces quota.user_bytes."
 )
 def add(
     path: str | None,
@@ -62,7 +69,7 @@ def add(
     max_file_size: Size | None,
     quota: Size | None,
 ) -> None:
-    """Make a token for USER and print it. It cannot be shown again: only a hash is stored."""
+    """Create a token for USER and print it. Only its hash is stored: it cannot be printed again."""
     now = datetime.now(UTC).replace(microsecond=0)
     until = now + timedelta(seconds=expires) if expires is not None else None
     text, kept = make_token(user, now, until, max_file_size, quota)
@@ -78,9 +85,9 @@ def add(
 
 @token.command("list")
 @_config_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def list_tokens(path: str | None, as_json: bool) -> None:
-    """List the tokens by id. The tokens themselves cannot be shown."""
+    """List ids, users and limits of all tokens. The tokens themselves cannot be printed."""
     try:
         tokens = load_tokens(_file(path))
     except SecretFileError as error:
@@ -103,7 +110,7 @@ def list_tokens(path: str | None, as_json: bool) -> None:
 @_config_option
 @click.argument("which", metavar="ID_OR_USER")
 def revoke(path: str | None, which: str) -> None:
-    """Revoke the token with this id, or all tokens of this user."""
+    """Revoke the token with an id, or all tokens of a user."""
     revoked: list[Token] = []
 
     def remove(tokens: Tokens) -> list[Token]:
@@ -140,5 +147,5 @@ def _change(path: str | None, change: Callable[[Tokens], list[Token]]) -> None:
 
 
 def _file(path: str | None) -> str:
-    """The tokens file of the configuration."""
+    """The path of the tokens file, from the configuration at `path`."""
     return config.load(config.find_file(path, os.environ)).auth.tokens_file

@@ -1,1 +1,1 @@
-"""The configuration file, read strictly. Opens no other file and no socket."""
+"""Reads and checks the configuration file. Opens no other file and no socket."""

@@ -1,4 +1,4 @@
-"""Conversion between TOML tables and the attrs classes of the sections, with error messages."""
+"""Converts between TOML tables and the attrs classes of the sections."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ from galileod.units import Duration, Size, format_duration, format_size, parse_d
 from .model import KEYS, Config, ConfigError
 
 MAX_SHOWN: Final = 120
-"""Characters of a wrong value that a message shows."""
+"""Maximum characters of an invalid value in an error message."""
 
 
 def structure(data: Mapping[str, Any]) -> Config:
-    """The configuration that a parsed file holds. Raises ConfigError."""
+    """Convert a parsed file to a configuration. Raises ConfigError for the first mistake."""
     try:
         return _converter.structure(data, Config)
     except ClassValidationError as error:
@@ -36,12 +36,12 @@ def structure(data: Mapping[str, Any]) -> Config:
 
 
 def unstructure(config: Config) -> dict[str, Any]:
-    """The configuration as TOML tables, without the keys that are not set: TOML has no null."""
+    """Convert a configuration to TOML tables. Keys with None are left out: TOML has no null."""
     return _without_unset(_converter.unstructure(config))
 
 
 def message(key: str, value: object, expected: str) -> str:
-    """What is wrong with the value of `key`; a value that may be secret is not shown."""
+    """The error message for the value of `key`; it does not contain a value that may be secret."""
     if key == HIDDEN:
         return f"{key}: expected {expected}"
     shown = repr(value)
@@ -59,7 +59,7 @@ def _without_unset(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _describe(error: Exception, data: Any) -> str:  # noqa: ANN401  any value of TOML
-    """The message for the first mistake in a tree of cattrs' exceptions."""
+    """The message for the first mistake in the exception tree of cattrs."""
     path: list[str | int] = []
     while isinstance(error, ClassValidationError | IterableValidationError):
         noted, others = error.group_exceptions()
@@ -86,12 +86,12 @@ def _unknown_key(key: str) -> str:
     return f"{shown}: unknown key; the nearest known one is {nearest}"
 
 
-# Hooks of the converter. Each raises ValueError, whose text says what was expected.
+# Hooks of the converter. Each raises ValueError; its message says what was expected.
 
 
 def _exactly(kind: type, expected: str) -> Callable[[object, Any], object]:
     def structure_exactly(value: object, _: Any) -> object:  # noqa: ANN401
-        if type(value) is not kind:  # True is an int, too
+        if type(value) is not kind:  # not isinstance(): True is an int
             raise ValueError(expected)
         return value
 

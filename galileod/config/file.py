@@ -1,4 +1,4 @@
-"""The configuration file: finding, reading and checking it, and printing a configuration."""
+"""Finds, reads and checks the configuration file, and prints a configuration."""
 
 import os
 import tomllib
@@ -18,17 +18,20 @@ DEFAULT_FILE: Final = "/etc/galileod.toml"
 """Read if it exists and neither `--config` nor `$GALILEOD_CONFIG` names another file."""
 
 MAX_FILE: Final = Size(1 << 20)
-"""The largest file that is read."""
+"""Maximum size of the file."""
 
 
 def find_file(flag: str | None, environ: Mapping[str, str]) -> str | None:
-    """The file to read: the flag's, else `$GALILEOD_CONFIG`, else the default if it exists."""
+    """The file to read: `flag`, else `$GALILEOD_CONFIG`, else DEFAULT_FILE if it exists.
+
+    None if there is none of these.
+    """
     named = flag or environ.get("GALILEOD_CONFIG")
     return named or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
 
 
 def load(path: str | None) -> Config:
-    """Read and check the file at `path`; without one return the defaults. Raises ConfigError."""
+    """Read and check the file at `path`; the defaults if that is None. Raises ConfigError."""
     if path is None:
         return Config()
     try:
@@ -39,7 +42,7 @@ def load(path: str | None) -> Config:
         data = tomllib.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # also for huge integers and deep nesting
+    except (ValueError, RecursionError) as error:  # huge integers; deep nesting
         raise ConfigError(f"{path}: is not TOML: {error}") from None
     try:
         config = structure(data)
@@ -51,7 +54,7 @@ def load(path: str | None) -> Config:
 
 
 def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -> Config:
-    """The configuration with the flags of the command line applied to it. Raises ConfigError."""
+    """Apply the flags `--listen` and `--directory` to a configuration. Raises ConfigError."""
     if listen:
         try:
             addresses = tuple(map(parse_address, listen))
@@ -68,5 +71,5 @@ def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -
 
 
 def dump(config: Config) -> str:
-    """The configuration as TOML; `load` reads the same configuration from it."""
+    """The configuration as TOML. `load` of this text returns an equal configuration."""
     return tomli_w.dumps(unstructure(config))

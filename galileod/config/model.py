@@ -1,4 +1,4 @@
-"""All sections of the configuration as one value, and the rules between sections."""
+"""The configuration as one object, and the checks that concern several sections."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -28,12 +28,15 @@ EXPOSED: Final = (
 
 
 class ConfigError(Exception):
-    """The configuration is wrong; the text is one line with file, key, value and what is right."""
+    """The configuration is invalid.
+
+    The message is one line with the file, the key, the value and what was expected.
+    """
 
 
 @frozen
 class Config:
-    """The configuration. Passed as a whole, or as one section; never key by key."""
+    """The configuration. Functions take all of it or one section, not single values."""
 
     server: Server = field(factory=Server)
     tls: Tls = field(factory=Tls)
@@ -58,7 +61,7 @@ def _keys_of(section: type, prefix: str = "") -> Iterator[str]:
 
 
 KEYS: Final = tuple(_keys_of(Config))
-"""Every key with its tables: `server.listen`."""
+"""All keys with their tables, such as `server.listen`."""
 
 
 def value_of(config: Config, key: str) -> object:
@@ -67,7 +70,7 @@ def value_of(config: Config, key: str) -> object:
 
 
 def violations(config: Config) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     yield from net.violations(config.server, config.tls, config.timeouts)
     yield from policy.violations(config.quota, config.chunks)
     yield from exposed(config.auth, config.server.listen)
@@ -77,7 +80,7 @@ def violations(config: Config) -> Iterator[Violation]:
 
 
 def exposed(settings: Auth, listen: tuple[Listen, ...]) -> Iterator[Violation]:
-    """Addresses that other machines reach, while `auth.mode` is not set."""
+    """The addresses beyond loopback, if `auth.mode` is not set."""
     if settings.mode is None:
         for address in listen:
             if isinstance(address, TcpAddress) and not is_loopback(address.host):

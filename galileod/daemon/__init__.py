@@ -1,4 +1,4 @@
-"""From a configuration to a running service: preparation, listeners, signals, reload, systemd.
+"""Runs the service: preparation, listeners, signals, reload, systemd.
 
-Must not know anything of the protocol.
+Does not import `protocol`.
 """

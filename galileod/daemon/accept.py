@@ -1,4 +1,4 @@
-"""Accepting connections while the daemon runs, and while it drains."""
+"""Accepts connections while the daemon runs, and while it drains."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,19 +15,20 @@ Handler = Callable[[trio.SocketStream, bool], Awaitable[object]]
 
 
 async def accept_connections(listeners: Listeners, handler: Handler, shutdown: Shutdown) -> None:
-    """Give each connection to `handler`, until the daemon stops and all of them have ended.
+    """Call `handler` for each connection; returns when the daemon stops and all have ended.
 
-    While it drains, listeners of its own still accept, so that `handler` can respond with 503; they
-    are closed when the connections from before the drain have ended. A listener that systemd passed
-    is closed at once: connections to it queue in the kernel until the next process accepts them.
+    During the drain, the listeners that the daemon opened still accept connections, so that
+    `handler` can respond with 503. They are closed when all connections from before the drain have
+    ended. The listeners that systemd passed are closed when the drain begins: new connections queue
+    in the kernel until the next process accepts them.
     """
     closing = Interrupt()
     with shutdown.at_once.guard():
-        async with trio.open_nursery() as late:
+        async with trio.open_nursery() as after_drain:
             try:
-                async with trio.open_nursery() as waited_for:
-                    handlers = _HandlerNursery(shutdown.no_new_uploads, waited_for, late)
-                    late.start_soon(_accept, listeners.own, handler, handlers, closing)
+                async with trio.open_nursery() as before_drain:
+                    handlers = _HandlerNursery(shutdown.no_new_uploads, before_drain, after_drain)
+                    after_drain.start_soon(_accept, listeners.own, handler, handlers, closing)
                     await _accept(listeners.passed, handler, handlers, shutdown.no_new_uploads)
             finally:
                 listeners.remove()
@@ -36,28 +37,34 @@ async def accept_connections(listeners: Listeners, handler: Handler, shutdown: S
 
 @frozen
 class _HandlerNursery:
-    """Starts handlers; connections accepted during the drain do not prolong it."""
+    """Starts handlers in one of two nurseries.
+
+    So connections that are accepted during the drain do not prolong it.
+    """
 
     _draining: Interrupt
-    _waited_for: trio.Nursery
-    _late: trio.Nursery
+    _before_drain: trio.Nursery
+    _after_drain: trio.Nursery
 
-    def start_soon(self, handler: Callable[..., Awaitable[object]], *arguments: Any) -> None:  # noqa: ANN401  as trio has it
-        """The method of a nursery that trio.serve_listeners calls."""
-        nursery = self._late if self._draining.fired else self._waited_for
+    def start_soon(self, handler: Callable[..., Awaitable[object]], *arguments: Any) -> None:  # noqa: ANN401  trio's signature
+        """Start a handler; trio.serve_listeners calls no other method of a nursery."""
+        nursery = self._after_drain if self._draining.fired else self._before_drain
         nursery.start_soon(handler, *arguments)
 
 
 async def _accept(
     listeners: list[Listener], handler: Handler, handlers: _HandlerNursery, until: Interrupt
 ) -> None:
-    """Accept at these listeners, of which there may be none, and close them at the end."""
+    """Accept connections on `listeners` until `until` fires, then close them.
+
+    Also waits for `until` if the list is empty.
+    """
 
     async def serve(listener: Listener) -> None:
         async def handle(stream: trio.SocketStream) -> None:
             await handler(stream, listener.proxy_protocol)
 
-        # Its documentation allows any object with a start_soon method.
+        # trio documents that any object with a start_soon method is accepted.
         await trio.serve_listeners(handle, [listener.socket], handler_nursery=handlers)  # type: ignore[arg-type]
 
     with until.guard():

@@ -1,4 +1,4 @@
-"""The control socket of a running daemon, in its storage directory."""
+"""Opens the control socket of the daemon, in its storage directory."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -22,11 +22,11 @@ async def serve_control_socket(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen on the control socket, and remove it when cancelled, unless another replaced it.
+    """Listen on the control socket in `directory`; when cancelled, remove it unless replaced.
 
-    The daemon holds the lock of `directory`, so a socket that is there was left by one that was
-    killed. Where none can be made, such as on a filesystem without sockets, uploads work all the
-    same, and the log has a warning.
+    The daemon holds the lock of `directory`, so an existing socket was left by a daemon that was
+    killed, and is replaced. If no socket can be created, such as on a filesystem without sockets,
+    a warning is logged, and the daemon runs without it.
     """
     path = control_path(directory)
     try:

@@ -1,4 +1,4 @@
-"""galileod as a systemd service: writes its files into /etc, and removes them."""
+"""Installs galileod as a systemd service: writes its files below /etc, and removes them."""
 
 import grp
 import os
@@ -16,16 +16,16 @@ from typing import Final
 from galileod.config.file import DEFAULT_FILE
 
 MARK: Final = "# Written by `galileod install-service`"
-"""The beginning of a file that install-service wrote. Any other file is left as it is."""
+"""The first line of files that install-service wrote. Other files are not changed or removed."""
 
 SERVICE: Final = "galileod.service"
 SOCKET: Final = "galileod.socket"
 
-HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  only compared
+INACCESSIBLE: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  only compared
 """Directories that ProtectHome= and PrivateTmp= hide from the service."""
 
 COMMAND_SECONDS: Final = 300
-"""Time limit of a systemd command; stopping the service waits for running uploads."""
+"""Time limit in seconds of a systemd command; stopping the service waits for running uploads."""
 
 _UNITS: Final = "/etc/systemd/system"
 _FILES: Final = {
@@ -33,32 +33,34 @@ _FILES: Final = {
     f"{_UNITS}/{SOCKET}": f"systemd/{SOCKET}",
     "/etc/sysusers.d/galileod.conf": "systemd/galileod.sysusers.conf",
 }
-"""Each installed file and its source. The configuration is apart: the administrator edits it."""
+"""Each installed file and its source. The configuration file, which administrators edit, is not
+among them."""
 
 _KEPT: Final = (
     DEFAULT_FILE,
-    *(f"{_UNITS}/{unit}.d" for unit in (SERVICE, SOCKET)),  # of systemctl edit
+    *(f"{_UNITS}/{unit}.d" for unit in (SERVICE, SOCKET)),  # written by systemctl edit
     "/var/lib/galileod",
 )
 
 _EXEC: Final = re.compile(r"(?m)^(ExecStart|ExecReload)=\S+")
-"""Where a unit names the program."""
+"""The lines of a unit that contain the path of the program."""
 
 _UNSAFE: Final = re.compile(r"""[\x00-\x1f\x7f"'\\]""")
-"""Characters that the path of a program in a unit cannot contain, however it is quoted."""
+"""Characters that the path of a program in a unit cannot contain, even if it is quoted."""
 
-Say = Callable[[str], object]
+Report = Callable[[str], object]
+"""Prints a line for the user."""
 
 
 class InstallError(Exception):
-    """The service cannot be installed or removed; the text says why, in one line."""
+    """The service cannot be installed or removed; the message says why, in one line."""
 
 
-def install(root: str, say: Say) -> None:
-    """Write the files of the service below `root`; if that is "/", make systemd load them.
+def install(root: str, report: Report) -> None:
+    """Write the files of the service below `root`; if that is "/", also reload systemd.
 
-    `say` is called with a line for each step, and for what to do next. May be repeated. Raises
-    InstallError.
+    `report` is called with a line for each step, and with the commands to run next. Files from an
+    earlier installation are overwritten. Raises InstallError.
     """
     root = _root(root)
     if root == "/":
@@ -66,34 +68,34 @@ def install(root: str, say: Say) -> None:
     program = _program(root)
     if root == "/":
         _check_reachable(program)
-    # Quoted because of spaces; % is special within quotes too (systemd.syntax(7)).
+    # Quoted for spaces; % is special within quotes, too (systemd.syntax(7)).
     quoted = f'"{program.replace("%", "%%")}"'
     foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
     if foreign:
         raise InstallError(f"{foreign[0]}: was not written by galileod: move it away first")
     for path, source in _files(root).items():
         _write(path, _EXEC.sub(lambda found: f"{found[1]}={quoted}", _shipped(source)))
-        say(f"wrote {path}")
+        report(f"wrote {path}")
     if root == "/":
-        _run("systemd-sysusers", "galileod.conf")  # makes the group of the configuration
+        _run("systemd-sysusers", "galileod.conf")  # creates the group that owns the configuration
     settings = _below(root, DEFAULT_FILE)
     if os.path.lexists(settings):
-        say(f"kept {settings}")
+        report(f"kept {settings}")
     else:
         _write(settings, _shipped("etc/galileod.toml"), _group() if root == "/" else None)
-        say(f"wrote {settings}")
+        report(f"wrote {settings}")
     if root == "/":
         if _booted():
             _run("systemctl", "daemon-reload")
-        say(f"Next: systemctl enable --now {SOCKET} {SERVICE}")
-        say(f"If it runs already: systemctl restart {SERVICE}")
+        report(f"Next: systemctl enable --now {SOCKET} {SERVICE}")
+        report(f"If it runs already: systemctl restart {SERVICE}")
 
 
-def uninstall(root: str, say: Say) -> None:
+def uninstall(root: str, report: Report) -> None:
     """Stop the service, and remove the files that `install` wrote, except the configuration.
 
-    `say` is called with a line for each file that is removed or kept. May be repeated. Raises
-    InstallError.
+    `report` is called with a line for each file that is removed or kept. Files that do not exist
+    are ignored. Raises InstallError.
     """
     root = _root(root)
     if root == "/":
@@ -106,19 +108,19 @@ def uninstall(root: str, say: Say) -> None:
     for path in ours:
         with _translated(path):
             os.unlink(path)
-        say(f"removed {path}")
+        report(f"removed {path}")
     if root == "/" and units and _booted():
         _run("systemctl", "daemon-reload")
     for path in present:
         if path not in ours:
-            say(f"kept {path}: it was not written by galileod")
+            report(f"kept {path}: it was not written by galileod")
     for path in _KEPT:
         if os.path.lexists(_below(root, path)):
-            say(f"kept {_below(root, path)}")
+            report(f"kept {_below(root, path)}")
 
 
 def _root(given: str) -> str:
-    """The root as an absolute path; "/" for any spelling of the root of this machine."""
+    """`given` as an absolute path; "/" if it is the root directory of this machine."""
     if not given:
         raise InstallError("--root: '': expected a directory")
     root = f"/{os.path.abspath(given).lstrip('/')}"
@@ -126,7 +128,7 @@ def _root(given: str) -> str:
 
 
 def _program(root: str) -> str:
-    """The path of the running galileod; relative to `root` if it is below that."""
+    """The absolute path of the running galileod; without `root` in front if it is below that."""
     program = os.path.abspath(sys.argv[0])
     if os.path.basename(program) == "__main__.py":  # python -m galileod
         program = os.path.join(sysconfig.get_path("scripts"), "galileod")
@@ -134,7 +136,8 @@ def _program(root: str) -> str:
         raise InstallError(f"{program}: is not an executable file")
     if _UNSAFE.search(program):
         raise InstallError(
-            f"{program!r}: systemd cannot start a program whose path has such characters"
+            f"{program!r}: systemd cannot start a program whose path contains quotes,"
+            " backslashes or control characters"
         )
     inside = os.path.join(root, "")
     return f"/{program.removeprefix(inside)}" if program.startswith(inside) else program
@@ -146,12 +149,12 @@ def _check_root(command: str) -> None:
 
 
 def _check_reachable(program: str) -> None:
-    """Raise InstallError if the service could not reach its program."""
+    """Raise InstallError if the service cannot access its program or Python."""
     for path in (program, sys.prefix, sys.base_prefix, __file__):
         real = os.path.realpath(path)
-        if real.startswith(HIDDEN):
+        if real.startswith(INACCESSIBLE):
             raise InstallError(
-                f"{real}: the service has no access to {' '.join(HIDDEN)}; install galileod"
+                f"{real}: the service has no access to {' '.join(INACCESSIBLE)}; install galileod"
                 " elsewhere first, such as in /opt/galileod (python3 -m venv), or with"
                 " PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install"
             )
@@ -169,7 +172,7 @@ def _files(root: str) -> dict[str, str]:
 
 
 def _below(root: str, path: str) -> str:
-    """The place of `path` below `root`. Raises InstallError if a symbolic link leads outside."""
+    """`path` below `root`. Raises InstallError if a symbolic link leads out of `root`."""
     found = os.path.join(root, path.lstrip("/"))
     parent = os.path.realpath(os.path.dirname(found))
     inside = os.path.realpath(root)
@@ -186,7 +189,7 @@ def _is_ours(path: str) -> bool:
 
 
 def _group() -> int | None:
-    """The group of the service, or None if systemd-sysusers did not make it."""
+    """The group id of the service, or None if systemd-sysusers did not create it."""
     try:
         return grp.getgrnam("galileod").gr_gid
     except KeyError:
@@ -194,9 +197,9 @@ def _group() -> int | None:
 
 
 def _write(path: str, text: str, group: int | None = None) -> None:
-    """Write the file atomically, so that systemd never reads half of it.
+    """Write the file atomically: systemd reads the old or the new content.
 
-    With a group, only root and that group can read it.
+    With `group`, only root and that group can read it.
     """
     directory = os.path.dirname(path)
     with _translated(path):
@@ -217,18 +220,18 @@ def _write(path: str, text: str, group: int | None = None) -> None:
 
 
 def _booted() -> bool:
-    """Whether systemd runs this machine (sd_booted(3))."""
+    """Whether this machine was booted with systemd (sd_booted(3))."""
     return os.path.isdir("/run/systemd/system")
 
 
 def _run(*command: str) -> None:
-    """Run a command of systemd, if this machine has it."""
+    """Run a command of systemd, if it is installed. Raises InstallError if it fails."""
     if shutil.which(command[0]) is None:
         return
     line = " ".join(command)
     try:
-        # Its output goes to the user.
-        status = subprocess.run(command, check=False, timeout=COMMAND_SECONDS).returncode  # noqa: S603  ours
+        # Its output is not captured: the user sees it.
+        status = subprocess.run(command, check=False, timeout=COMMAND_SECONDS).returncode  # noqa: S603  fixed
     except subprocess.TimeoutExpired:
         raise InstallError(f"{line}: did not finish within {COMMAND_SECONDS} seconds") from None
     if status != 0:
@@ -237,6 +240,7 @@ def _run(*command: str) -> None:
 
 @contextmanager
 def _translated(path: str) -> Iterator[None]:
+    """Raise an OSError in the block as InstallError with `path`."""
     try:
         yield
     except OSError as error:

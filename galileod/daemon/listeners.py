@@ -1,4 +1,4 @@
-"""Listening sockets for `server.listen`: passed by systemd or opened, and removed at the end."""
+"""The listening sockets of `server.listen`, which systemd passes or the daemon opens."""
 
 import os
 import socket
@@ -16,21 +16,21 @@ from galileod.net.addresses import PROXY_PROTOCOL, Listen, TcpAddress, UnixAddre
 from galileod.net.unixsocket import short_path
 
 BACKLOG: Final = 1024
-"""Connections that the kernel queues until they are accepted, or fewer (somaxconn)."""
+"""Maximum connections that the kernel queues until they are accepted; somaxconn may lower it."""
 
 UNIX_MODE: Final = 0o660
-"""The mode of a unix socket: the daemon's user and group may connect."""
+"""The mode of unix sockets: the daemon's user and group may connect."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class ListenError(Exception):
-    """An address cannot be listened on; the text says which, and why."""
+    """It is not possible to listen on an address; the message says which one, and why."""
 
 
 @frozen
 class Listener:
-    """A listening socket; with `proxy_protocol` connections begin with a PROXY protocol header."""
+    """A listening socket; with `proxy_protocol` clients send a PROXY protocol header first."""
 
     socket: trio.SocketListener
     proxy_protocol: bool = False
@@ -44,18 +44,18 @@ class Listener:
 
 @frozen
 class SocketFile:
-    """The file of a unix socket that was opened here, known by its device and inode."""
+    """The file of a unix socket that was opened here, identified by its device and inode."""
 
     path: str
     identity: tuple[int, int]
 
     @classmethod
     def at(cls, path: str) -> "SocketFile":
-        """The file that is at `path` now. Raises OSError."""
+        """The file that is now at `path`. Raises OSError."""
         return cls(path, _identity_of(path))
 
     def remove(self) -> None:
-        """Remove the file, unless another one is at its path by now, such as a later daemon's."""
+        """Remove the file, unless another one has replaced it, such as that of a later daemon."""
         try:
             if _identity_of(self.path) == self.identity:
                 os.unlink(self.path)
@@ -65,7 +65,10 @@ class SocketFile:
 
 @frozen
 class Listeners:
-    """All listening sockets: those opened here, with the files of unix sockets, and systemd's."""
+    """All listening sockets: `own` were opened here, `passed` by systemd.
+
+    `files` are the files of the unix sockets in `own`.
+    """
 
     own: list[Listener] = field(factory=list)
     passed: list[Listener] = field(factory=list)
@@ -83,10 +86,10 @@ class Listeners:
 
 
 async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()) -> Listeners:
-    """Listen on all of `addresses`, or raise ListenError and listen on none.
+    """Listen on all of `addresses`; raises ListenError if that is not possible.
 
-    `passed` are descriptors of sockets that systemd listens on. Each must be one of `addresses`,
-    which is not opened again.
+    `passed` are descriptors of listening sockets that systemd passed. The address of each must be
+    one of `addresses`, and is not opened again.
     """
     listeners = Listeners()
     adopted = [_adopt(descriptor) for descriptor in passed]
@@ -101,10 +104,11 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
         marked |= found if address.proxy_protocol else set()
         if not found:
             missing.append(address)
-    # Before any is opened: a socket of systemd may conflict with it, as 127.0.0.1 with 0.0.0.0.
+    # Checked before any address is opened, since that could fail because of a socket of systemd,
+    # as for 127.0.0.1 and 0.0.0.0 with the same port.
     if unnamed := sorted(handed - named):
         raise ListenError(
-            f"systemd listens on {', '.join(unnamed)}, and server.listen does not name that:"
+            f"systemd listens on {', '.join(unnamed)}, which is not in server.listen:"
             f" {', '.join(map(str, addresses))}"
         )
     listeners.passed.extend(Listener(one, _name_of(one) in marked) for one in adopted)
@@ -120,6 +124,7 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
 
 @contextmanager
 def _translated(address: Listen) -> Iterator[None]:
+    """Raise an OSError in the block as ListenError with `address`."""
     try:
         yield
     except OSError as error:
@@ -140,7 +145,7 @@ async def _open(address: Listen, listeners: Listeners) -> None:
 def _adopt(descriptor: int) -> trio.SocketListener:
     """The listener for a socket that systemd passed. Raises ListenError if it does not listen."""
     try:
-        os.set_inheritable(descriptor, False)  # not for child processes
+        os.set_inheritable(descriptor, False)
         passed = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
         listener = trio.SocketListener(passed)
     except (OSError, ValueError) as error:
@@ -157,7 +162,10 @@ def _adopt(descriptor: int) -> trio.SocketListener:
 
 
 async def _names_of(address: Listen) -> set[str]:
-    """The names that a socket bound to `address` can have: a host may have several addresses."""
+    """The names that a socket bound to `address` can have; several if a host has several addresses.
+
+    Raises OSError if the host cannot be resolved.
+    """
     if isinstance(address, UnixAddress):
         return {str(UnixAddress(address.path))}
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
@@ -165,16 +173,16 @@ async def _names_of(address: Listen) -> set[str]:
 
 
 async def open_unix_listener(path: str, mode: int) -> tuple[trio.SocketListener, SocketFile]:
-    """Listen on a unix socket, and replace one that a killed daemon left. Raises OSError.
+    """Listen on a unix socket with this mode, and replace one that a killed daemon left.
 
-    The file is to be removed while, or just after, the socket is listened on: until then no other
-    file can have its inode.
+    Remove the file before the socket is closed, or right after: while the socket is open, no other
+    file can have its inode. Raises OSError, also if another process listens on the socket.
     """
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with short_path(path) as short:
             _remove_stale(short)
-            # The umask sets the mode from the start: nobody else can connect in between.
+            # With the umask, the socket is created with its mode: a chmod would come too late.
             before = os.umask(0o777 & ~mode)
             try:
                 await listening.bind(short)
@@ -194,7 +202,7 @@ def _identity_of(path: str) -> tuple[int, int]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket that a killed daemon left; one that a process listens on stays."""
+    """Remove a socket that no process listens on. The later bind fails on anything else."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return  # bind raises the error
@@ -213,5 +221,6 @@ def _remove_stale(path: str) -> None:
 def _name_of(listener: trio.SocketListener) -> str:
     address = listener.socket.getsockname()
     if isinstance(address, bytes):
-        return f"unix:@{os.fsdecode(address[1:])}"  # abstract; server.listen cannot name it
+        # In the abstract namespace, which server.listen does not support.
+        return f"unix:@{os.fsdecode(address[1:])}"
     return str(TcpAddress(*address[:2]) if isinstance(address, tuple) else UnixAddress(address))

@@ -1,4 +1,4 @@
-"""Tuning glibc's malloc: freed buffers are kept for the next chunks."""
+"""Configures glibc's malloc such that freed buffers are reused for later chunks."""
 
 import ctypes
 from typing import Final
@@ -7,19 +7,20 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
 MMAP_BYTES: Final = 32 * 1024 * 1024
-"""Bytes from which malloc uses mmap for an allocation: the largest value that glibc accepts."""
+"""Size in bytes from which malloc uses mmap for an allocation: glibc's maximum."""
 
 MAX_FREE_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of freed memory that the process keeps at most."""
+"""Maximum bytes of freed memory that the process keeps."""
 
 
 def keep_freed_memory() -> None:
     """Make malloc keep freed memory, up to MAX_FREE_BYTES.
 
-    By default glibc returns buffers of a chunk's size to the kernel at once. Each page of the next
-    one then causes a page fault and is zeroed: a fifth of the daemon's CPU time.
+    By default glibc returns a buffer of a chunk's size to the kernel when it is freed. Then each
+    page of the next buffer causes a page fault, and the kernel zeroes it. That took a fifth of the
+    daemon's CPU time.
     """
-    # mallopt(3) is an extension of glibc; other C libraries keep their defaults.
+    # mallopt(3) is an extension of glibc; with other C libraries this does nothing.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MMAP_BYTES)

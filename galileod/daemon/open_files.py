@@ -1,4 +1,4 @@
-"""The limit on open files: how many connections fit below it."""
+"""The limit on open files, and the number of connections that it allows."""
 
 import resource
 from typing import Final
@@ -13,16 +13,21 @@ FILES_PER_CONNECTION: Final = 2
 """A socket and a spool file."""
 
 FILES_PER_ATTEMPT: Final = 4
-"""Of a hook: two pipes to a command, its process and what starting it takes; or a socket."""
+"""For an attempt of a hook: two pipes to the command, its pidfd, and a reserve for starting it. A
+request to a URL takes one socket."""
 
 OWN_FILES: Final = 128
-"""Other descriptors: connections that are refused (64), listeners, log, ledger and store."""
+"""For everything else: refused connections (at most 64), listeners, log, ledger and store."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def fit_open_files(config: Config) -> Config:
-    """Raise the soft limit to the hard one; if it is still too low, lower `max_connections`."""
+    """Raise the soft limit on open files to the hard limit.
+
+    Returns `config`. If the limit is too low for `server.max_connections`, that is lowered in the
+    result, and a warning is logged.
+    """
     server = config.server
     attempts = config.hooks.parallel if config.hooks.stored else 0
     reserved = OWN_FILES + FILES_PER_ATTEMPT * attempts

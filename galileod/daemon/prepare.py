@@ -1,6 +1,6 @@
-"""Preparation: a configuration with everything that is made from the files that it names.
+"""Preparation: reads the files that a configuration names, and creates objects from them.
 
-`check-config`, the start and each reload use it, so that a file is read once and fails alike.
+`check-config`, the start and each reload use it, so that all of them report the same errors.
 """
 
 import ssl
@@ -20,7 +20,7 @@ from galileod.server.static import load_static
 
 @frozen
 class Prepared:
-    """A checked configuration, the file that it came from, and what was made for it."""
+    """A checked configuration, the file `source` that it was read from, and the objects for it."""
 
     config: Config
     source: str | None
@@ -30,14 +30,14 @@ class Prepared:
 
 
 def prepare(config: Config, source: str | None) -> Prepared:
-    """Read each file that `config` names, and make what needs it. Blocks.
+    """Read each file that `config` names, and create the objects that need it. Blocks.
 
-    Raises ConfigError, which names `source`, the key, the file and what was expected.
+    Raises ConfigError, whose message has `source`, the key, the file and what was expected.
     """
     try:
         authenticator = open_authenticator(config.auth)
         if config.hooks.secret_file is not None:
-            read_secret(config.hooks.secret_file)  # a check: each delivery reads the current one
+            read_secret(config.hooks.secret_file)  # only a check: each delivery reads it again
         tls = load_context(config.tls)
     except (CertificateError, SecretFileError, HookError) as error:
         raise ConfigError(f"{source}: {error}") from None

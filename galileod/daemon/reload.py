@@ -1,4 +1,4 @@
-"""Reload: the configuration is read again and replaced as a whole, or not at all."""
+"""Reload: reads the configuration again, and replaces it as a whole or not at all."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -17,24 +17,27 @@ from .open_files import fit_open_files
 from .prepare import Prepared, prepare
 
 NEEDS_RESTART: Final = ("server.listen", "storage.directory", "log.format")
-"""Keys whose values stay until a restart; a change of any other takes effect with the reload."""
+"""Keys whose new values require a restart; all other keys take effect with the reload."""
 
 READ_SECONDS: Final = 10.0
-"""Time limit for reading the files: a pipe or a network filesystem may never answer."""
+"""Time limit in seconds for reading the files: a pipe or network filesystem may block for ever."""
 
 MAX_READERS: Final = 4
-"""Threads that read, those included that wait for a file that never answers, such as a pipe without
-a writer. Such a thread cannot be ended; if one were the limit, it would block all later reloads."""
+"""Maximum threads that read. A thread that reads from a pipe without a writer blocks for ever, and
+cannot be ended. With a limit of 1 it would prevent all later reloads."""
 
 Read = Callable[[], tuple[Config, str | None]]
-"""Returns the configuration, and the file that it came from. Blocks. Raises ConfigError."""
+"""Returns the configuration, and the file that it was read from. Blocks. Raises ConfigError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
 class Reloaded:
-    """A reload that was done; `restart_needed` are changed keys whose old values stay in force."""
+    """The result of a reload: the file, and the keys whose values changed.
+
+    The new values of `changed` are in force, those of `restart_needed` only after a restart.
+    """
 
     source: str
     changed: Sequence[str]
@@ -42,12 +45,12 @@ class Reloaded:
 
 
 async def reload_on_signals(signals: AsyncIterator[int], reloader: "Reloader") -> None:
-    """Reload at each of `signals`. While one reload runs, trio holds at most one more signal."""
+    """Reload at each of `signals`. Signals during a reload cause one more reload."""
     async for _ in signals:
         try:
             await reloader.reload()
         except ConfigError:
-            pass  # logged by the reloader; the configuration in force stays
+            pass  # the reloader has logged it; the configuration in force stays
 
 
 class Reloader:
@@ -63,8 +66,8 @@ class Reloader:
     async def reload(self) -> Reloaded:
         """Read the configuration and put it in force.
 
-        Raises ConfigError with the reason if it is rejected; everything stays as it was then. Both
-        outcomes are logged.
+        Raises ConfigError with the reason if it is rejected; then nothing is changed. Both outcomes
+        are logged.
         """
         async with self._one_at_a_time:
             try:
@@ -73,10 +76,10 @@ class Reloader:
                 _log.warning("config.rejected", reason=str(error))
                 raise
             except Exception as error:
-                # A defect in the daemon must not end the uploads that run.
+                # A defect in the daemon must not end running uploads.
                 _log.exception("config.rejected", reason="internal error")
                 raise ConfigError("internal error; the log has the traceback") from error
-            # Logged before the swap, at the log level in force until then.
+            # Logged first, at the old log level.
             _log.info("config.reloaded", config=reloaded.source, changed=reloaded.changed)
             for key in reloaded.restart_needed:
                 in_force = _as_in_file(value_of(self._context.config, key))
@@ -108,9 +111,9 @@ class Reloader:
         return prepared, Reloaded(source, changed, restart_needed)
 
     def _put_in_force(self, prepared: Prepared) -> None:
-        """The swap: on the event loop, in one step, and nothing in it can fail."""
+        """Replace the configuration: without a checkpoint, and without anything that can fail."""
         context, config = self._context, prepared.config
-        # The delays after failures of each address outlive a reload.
+        # The delays that failures of clients have caused are kept.
         slowdown = context.authenticator.slowdown
         context.authenticator = evolve(prepared.authenticator, slowdown=slowdown)
         context.adopt(config)
@@ -128,5 +131,5 @@ def _with_value(config: Config, key: str, value: object) -> Config:
 
 
 def _as_in_file(value: object) -> object:
-    """A value of NEEDS_RESTART as the file has it."""
+    """The value of a key in NEEDS_RESTART, as in the configuration file."""
     return list(map(str, value)) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""The daemon: from a prepared configuration to a running service, and to a clean stop."""
+"""The daemon: starts the service from a prepared configuration, runs it, and stops it."""
 
 import errno
 import os
@@ -43,16 +43,16 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class StartError(Exception):
-    """The daemon cannot start; the text says why, in one line."""
+    """The daemon cannot start; the message says why, in one line."""
 
 
 async def run(prepared: Prepared, read: Read) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError.
 
-    At SIGHUP, which must be ignored before the call, the configuration is reloaded from `read`.
+    SIGHUP reloads the configuration from `read`. The caller must have ignored SIGHUP.
     """
     for number in STOP_SIGNALS:
-        # trio delivers signals that it has not handled yet to the previous handler: this one.
+        # On exit trio restores this handler, and raises the signals again that nobody received.
         signal.signal(number, signal.SIG_IGN)
     manager = _read_manager()
     with (
@@ -95,7 +95,7 @@ async def run(prepared: Prepared, read: Read) -> None:
 
 
 async def _work(context: Context, server: Server, listeners: Listeners) -> None:
-    """Serve connections and deliver receipts until all of it has ended in the shutdown."""
+    """Serve connections and deliver receipts until the shutdown has ended both."""
     with context.shutdown.at_once.guard():
         async with trio.open_nursery() as working:
             working.start_soon(_make_delivery(context).run)
@@ -122,10 +122,10 @@ def _open_store(prepared: Prepared, metrics: Metrics, manager: Manager) -> Store
 
 
 def _hint(error: StorageError, manager: Manager) -> str:
-    """The usual cause, where a service meets a filesystem that is read-only for it."""
+    """A hint for the error of a service whose filesystem is read-only: ReadWritePaths=."""
     cause = error.__cause__
     if manager.notify_socket and isinstance(cause, OSError) and cause.errno == errno.EROFS:
-        return "; a service must have it in ReadWritePaths= (systemctl edit galileod)"
+        return "; add it to ReadWritePaths= of the service (systemctl edit galileod)"
     return ""
 
 
@@ -137,7 +137,7 @@ def _open_ledger(path: str) -> Ledger:
 
 
 def _reconcile(ledger: Ledger, store: Store, path: str) -> None:
-    """Make the ledger, which is at `path`, agree with the files that are stored."""
+    """Update the ledger at `path` to the files that are in the store. Raises StartError."""
     try:
         ledger.reconcile(store.files(), store.find)
     except LedgerError as error:
@@ -163,7 +163,7 @@ def _make_delivery(context: Context) -> Delivery:
 
 
 async def _open_listeners(prepared: Prepared, manager: Manager) -> Listeners:
-    """The listening sockets, which `accept_connections` closes."""
+    """Open the listening sockets, which `accept_connections` closes. Raises StartError."""
     try:
         return await open_listeners(prepared.config.server.listen, manager.passed)
     except ListenError as error:
@@ -171,7 +171,10 @@ async def _open_listeners(prepared: Prepared, manager: Manager) -> Listeners:
 
 
 async def _stop_on_signals(stops: AsyncIterator[int], context: Context, manager: Manager) -> None:
-    """The first signal starts the drain; its timeout ends the uploads; one more ends everything."""
+    """Drain at the first signal, and end the running uploads after `server.drain_timeout`.
+
+    The second signal ends everything at once.
+    """
     await anext(stops)
     _log.info("server.draining", uploads=len(context.admission.running))
     context.shutdown.no_new_uploads.fire()

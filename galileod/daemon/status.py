@@ -1,4 +1,4 @@
-"""Notifications to systemd while the daemon runs: the watchdog, and its status."""
+"""Notifies systemd while the daemon runs: for the watchdog, and with the status."""
 
 from typing import Final
 
@@ -10,17 +10,19 @@ from galileod.uploads.context import Context
 from .systemd import Manager
 
 STATUS_SECONDS: Final = 1.0
-"""Seconds between two looks at the status; while draining, also between two requests for time."""
+"""Seconds between two checks of the status and, while draining, between two extensions of the
+timeout."""
 
 EXTENSION_SECONDS: Final = 30
-"""The time that each request asks for: systemd kills a draining daemon that stops asking."""
+"""Seconds of each extension: systemd kills a draining daemon that sends no more of them."""
 
 NOTIFICATIONS: Final = 3
-"""Notifications within the watchdog's time, so that one that is late does not end the daemon."""
+"""Notifications within the watchdog's timeout, so that systemd does not kill the daemon if one is
+late."""
 
 
 async def report_to(manager: Manager, context: Context) -> None:
-    """Send notifications to the manager until cancelled."""
+    """Send notifications to the service manager until cancelled."""
     async with trio.open_nursery() as nursery:
         if manager.watchdog is not None:
             nursery.start_soon(_notify_watchdog, manager, manager.watchdog, context.store)
@@ -32,24 +34,23 @@ async def _notify_watchdog(manager: Manager, seconds: float, store: Store) -> No
     """Notify the watchdog while this event loop runs and the storage responds."""
     while True:
         try:
-            await (
-                store.check()
-            )  # without a time limit: the watchdog is there for storage that hangs
+            # Without a time limit: if the storage hangs, the watchdog must restart the daemon.
+            await store.check()
         except StorageError:
-            pass  # it has responded: a restart would not empty a full disk
+            pass  # the storage responds; a restart would not help against a full disk
         manager.notify("WATCHDOG=1")
         await trio.sleep(seconds / NOTIFICATIONS)
 
 
 async def _notify_status(manager: Manager, context: Context) -> None:
-    """Send the status when it changes, and while the daemon drains, requests for more time."""
+    """Send the status when it changes, and extend the stop timeout while the daemon drains."""
     sent = ""
     while True:
         status = _status(context)
         assignments = [status] if status != sent else []
         if context.shutdown.no_new_uploads.fired:
-            # Repeated requests fit any drain_timeout, and systemd still kills a daemon that hangs
-            # while it drains.
+            # Sent repeatedly: then it works for any drain_timeout, and systemd still kills a daemon
+            # that hangs while it drains.
             assignments.append(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}")
         if assignments:
             manager.notify(*assignments)

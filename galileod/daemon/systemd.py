@@ -1,4 +1,4 @@
-"""The service manager: what it passes in the environment, and notifications to it (sd_notify)."""
+"""The service manager: reads its environment variables, and notifies it (sd_notify)."""
 
 import socket
 from collections.abc import MutableMapping
@@ -12,10 +12,10 @@ FIRST_PASSED: Final = 3
 """The first descriptor that is passed (sd_listen_fds(3))."""
 
 MAX_PASSED: Final = 1024
-"""The largest number of sockets that is accepted; a larger one is a mistake."""
+"""Maximum number of passed sockets; a larger one is an error."""
 
 MAX_DIGITS: Final = 20
-"""Digits of the largest 64-bit number."""
+"""Maximum digits of a number: those of the largest 64-bit integer."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -24,8 +24,8 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Manager:
     """The service manager that started this process; without one, all fields have their defaults.
 
-    `passed` are the descriptors of listening sockets. `watchdog` is the time in seconds within
-    which it expects a notification; None if it expects none. `notify_socket` is its address.
+    `passed` are the descriptors of listening sockets. `watchdog` is the maximum time in seconds
+    between notifications; None if the watchdog is off. `notify_socket` is the manager's address.
     """
 
     passed: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class Manager:
     def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Self:
         """Read the variables for process `pid`, and remove them, so that no child inherits them.
 
-        Raises ValueError for one that is not a number; the text names the variable.
+        Raises ValueError if one is not a valid number; the message has the variable's name.
         """
         names = ("LISTEN_PID", "LISTEN_FDS", "WATCHDOG_PID", "WATCHDOG_USEC", "NOTIFY_SOCKET")
         values = {name: environ.pop(name, None) for name in (*names, "LISTEN_FDNAMES")}
@@ -58,7 +58,7 @@ class Manager:
     def notify(self, *assignments: str) -> None:
         """Send assignments such as "READY=1" (sd_notify(3)) to the manager.
 
-        Never blocks. A failure is only logged: the daemon works without the manager.
+        Never blocks. A failure is only logged, since the daemon works without the manager.
         """
         if self.notify_socket is None:
             return

@@ -1,4 +1,4 @@
-"""The hook as a command: the receipt is its standard input, its exit status the result."""
+"""A command as the hook: its standard input is the receipt, its exit status the result."""
 
 import errno
 import os
@@ -14,19 +14,19 @@ from structlog.typing import FilteringBoundLogger
 from .settings import HookError
 
 TERM_SECONDS: Final = 2.0
-"""Seconds from SIGTERM to SIGKILL, and the time limit for the process to end after that."""
+"""Seconds from SIGTERM to SIGKILL, and time limit for the end of the process after SIGKILL."""
 
 OUTPUT_SECONDS: Final = 0.5
-"""Seconds in which the rest of the output is read after the command has ended."""
+"""Time limit in seconds for reading the rest of the output after the command has ended."""
 
 MAX_OUTPUT: Final = 1024
-"""Bytes of the command's output that are kept, from its end; the rest is read and discarded."""
+"""Maximum bytes of the command's output that are logged: the last ones. All output is read."""
 
 READ: Final = 64 * 1024
-"""Bytes of output that are read at once: the size of a pipe's buffer."""
+"""Maximum bytes of a read of the output: the size of a pipe's buffer."""
 
 ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "TZ")
-"""The variables that a command inherits from the daemon. Others may be secret."""
+"""The environment variables that a command inherits from the daemon. Others may be secret."""
 
 Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream]
 
@@ -51,7 +51,7 @@ async def run_command(
             start_new_session=True,
         )
     except OSError as error:
-        # The text of the error itself contains the path, which may be long or secret.
+        # str(error) contains the path, which may be long or secret.
         reason = os.strerror(error.errno or errno.EIO)
         raise HookError(f"the command cannot be started: {reason}") from None
     stdin, stdout = cast(Pipes, (process.stdin, process.stdout))
@@ -62,7 +62,7 @@ async def run_command(
             nursery.start_soon(_drain, stdout, output)
             with trio.move_on_after(timeout) as limit:
                 await process.wait()
-            # Background processes that it started may hold the pipes open for ever.
+            # Background processes of the command may keep the pipes open for ever.
             output_seconds = 0 if limit.cancelled_caught else OUTPUT_SECONDS
             nursery.cancel_scope.deadline = trio.current_time() + output_seconds
     finally:
@@ -80,7 +80,7 @@ async def _feed(stdin: trio.abc.SendStream, receipt: bytes) -> None:
     try:
         await stdin.send_all(receipt)
     except trio.BrokenResourceError:
-        pass  # a command need not read its input; the status alone is the result
+        pass  # a command need not read its input; only its exit status counts
     await stdin.aclose()
 
 
@@ -91,14 +91,14 @@ async def _drain(stdout: trio.abc.ReceiveStream, output: bytearray) -> None:
 
 
 async def _terminate(process: trio.Process) -> None:
-    """Send SIGTERM, then SIGKILL, to the process group, which has no other processes."""
+    """Send SIGTERM, then SIGKILL, to the process group of the command."""
     with trio.CancelScope(shield=True):
         _signal_group(process.pid, signal.SIGTERM)
         with trio.move_on_after(TERM_SECONDS):
             await process.wait()
-        # Even if the command has ended: its children may still run.
+        # Also if the command has ended, since its children may still run.
         _signal_group(process.pid, signal.SIGKILL)
-        with trio.move_on_after(TERM_SECONDS):  # a process that is stuck in the kernel does not end
+        with trio.move_on_after(TERM_SECONDS):  # a process in uninterruptible sleep does not end
             await process.wait()
 
 
@@ -106,7 +106,7 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     try:
         os.killpg(group, number)
     except ProcessLookupError:
-        pass  # the whole group has ended
+        pass  # all processes of the group have ended
 
 
 def _status(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""Delivery of receipts: those that are due are sent to the hook, and postponed where that fails."""
+"""Delivers receipts: sends those that are due to the hook, and postpones them if that fails."""
 
 import json
 import math
@@ -22,17 +22,20 @@ from .receipt import complete_receipt
 from .settings import HookError, Hooks
 
 LEDGER_PAUSE: Final = 60.0
-"""Seconds until the ledger is read again after it failed."""
+"""Seconds until the ledger is used again after an error of it."""
 
 Receipt = dict[str, object]
 Send = Callable[[Hooks, Receipt, str], Awaitable[None]]
-"""Makes one attempt, for a store at that location. Raises HookError."""
+"""Makes one attempt; the string is the location of the store. Raises HookError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 async def send(hooks: Hooks, receipt: Receipt, location: str) -> None:
-    """Make one attempt with the configured hook. Raises HookError."""
+    """Make one attempt with the hook in `hooks`; `location` is that of the store.
+
+    A command runs in the directory `location`. Raises HookError.
+    """
     body = json.dumps(receipt).encode()
     if isinstance(hooks.stored, str):
         number = str(receipt["id"])
@@ -44,7 +47,7 @@ async def send(hooks: Hooks, receipt: Receipt, location: str) -> None:
 class Delivery:
     """Delivers the receipts in the outbox, at most `hooks.parallel` at once.
 
-    `hooks` returns the settings in force; `location` is the store's.
+    `hooks` returns the settings in force; `location` is the location of the store.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Delivery:
         self._resume = -math.inf
 
     async def run(self) -> None:
-        """Deliver until the daemon stops. Attempts that run then may continue as uploads may."""
+        """Deliver until the daemon drains. Running attempts continue as long as uploads may."""
         shutdown = self._shutdown
         with shutdown.no_uploads.guard():
             async with trio.open_nursery() as attempts:
@@ -81,12 +84,12 @@ class Delivery:
         try:
             count = 0 if self._hooks().stored else await self._outbox.count()
         except LedgerError:
-            return  # only the warning is lost; uploads report the same error
+            return  # only the warning is lost; uploads log the same error
         if count:
             _log.warning("hook.waiting", deliveries=count, reason="hooks.stored is not set")
 
     async def _begin(self, attempts: trio.Nursery) -> float:
-        """Begin the attempts that are due; returns trio's time at which to look again."""
+        """Begin the attempts that are due; returns the time of the next call on trio's clock."""
         hooks = self._hooks()
         now = trio.current_time()
         if not hooks.stored or len(self._running) >= hooks.parallel:
@@ -95,14 +98,14 @@ class Delivery:
             return self._resume
         running = frozenset(self._running)
         try:
-            # Receipts whose attempts run are in the outbox still.
+            # Receipts whose attempts are running are still in the outbox.
             owed = await self._outbox.first(hooks.parallel + len(running))
         except LedgerError as error:
             _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE
         for one in owed:
             if one.number in running:
-                continue  # also if it has ended since the outbox was read
+                continue  # its attempt runs, or ended after the outbox was read
             if one.wait > 0:
                 return trio.current_time() + one.wait
             if len(self._running) >= hooks.parallel:
@@ -125,17 +128,17 @@ class Delivery:
                 await self._send(hooks, receipt, self._location)
             except HookError as error:
                 await self._failed(owed, str(error), log)
-            except Exception:  # a bug in here must not end the daemon
+            except Exception:  # a defect in a hook's attempt must not end the daemon
                 log.exception("hook.error")
                 await self._failed(owed, "internal error", log)
             else:
                 self._failures, self._resume = 0, -math.inf
                 self._metrics.attempted("delivered")
-                with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+                with trio.CancelScope(shield=True):  # the ledger's methods have a time limit
                     await self._outbox.delivered(owed.number)
                 log.info("hook.delivered", attempt=owed.attempts + 1)
         except LedgerError as error:
-            # The receipt is sent again, not at once; its receiver knows it by the id.
+            # The receipt will be sent again, after a pause; the receiver recognizes its id.
             log.warning("ledger.behind", reason=str(error))
             with self._shutdown.no_new_uploads.guard():
                 await trio.sleep(LEDGER_PAUSE)
@@ -145,7 +148,7 @@ class Delivery:
 
     async def _failed(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
         attempt = owed.attempts + 1
-        seconds = wait(attempt, random.random())  # noqa: S311  spreads load, keeps no secret
+        seconds = wait(attempt, random.random())  # noqa: S311  only spreads the load
         self._failures += 1
         self._resume = trio.current_time() + pause(self._failures)
         if seconds is None:
@@ -156,7 +159,7 @@ class Delivery:
             await self._outbox.postpone(owed.number, seconds)
 
     async def _give_up(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
-        """Keep the receipt for the next start."""
+        """Make no more attempts for this receipt until the next start."""
         self._metrics.attempted("failed")
         log.error("hook.failed", reason=reason, attempt=owed.attempts + 1)
         await self._outbox.postpone(owed.number, None)

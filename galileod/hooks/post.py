@@ -1,4 +1,4 @@
-"""The hook as a URL: the receipt is the body of a POST, the status the result."""
+"""A URL as the hook: the receipt is the body of a POST, the status of the response the result."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from galileod.secretfile import SecretFileError, read_secret_file
 from .settings import HookError
 
 MAX_SECRET: Final = 4096
-"""Bytes of the longest secret; HMAC-SHA256 hashes one that is longer than 64 bytes."""
+"""Maximum bytes of a secret."""
 
 _FAILURES: Final = (
     httpcore.NetworkError,
@@ -33,8 +33,9 @@ async def post(
 ) -> None:
     """Send the receipt. Raises HookError unless the response is 2xx within `timeout` seconds.
 
-    `number` is the receipt's `id`, by which the receiver recognizes a repetition. Only the head of
-    the response is read, which httpcore limits to 100 KiB. Redirects are not followed.
+    `number` is the `id` of the receipt, by which the receiver recognizes a repetition. If
+    `secret_file` is set, the request is signed with the secret in it. Only the head of the response
+    is read, which httpcore limits to 100 KiB. Redirects are not followed.
     """
     secret = None
     if secret_file is not None:
@@ -44,7 +45,7 @@ async def post(
     tls = await trio.to_thread.run_sync(_tls) if urlsplit(url).scheme == "https" else None
     try:
         with trio.fail_after(timeout):
-            # A new connection for each attempt: an idle one may have been closed.
+            # A new connection for each attempt: the server may have closed an idle one.
             async with (
                 httpcore.AsyncConnectionPool(ssl_context=tls) as pool,
                 pool.stream("POST", url, headers=headers, content=receipt) as response,
@@ -61,7 +62,10 @@ async def post(
 def make_headers(
     url: str, receipt: bytes, number: str, secret: bytes | None, now: int
 ) -> dict[bytes | str, bytes | str]:
-    """The header fields; `now` is the time in seconds since the epoch, which is signed too."""
+    """The header fields of the request.
+
+    With a `secret`, the receipt and `now` (seconds since the epoch) are signed.
+    """
     headers: dict[bytes | str, bytes | str] = {
         "Host": urlsplit(url).netloc.rpartition("@")[2],
         "User-Agent": f"galileod/{__version__}",
@@ -81,9 +85,10 @@ def make_headers(
 
 
 def read_secret(path: str) -> bytes:
-    """The key of the signature: the file's content without the final newline. Blocks.
+    """The secret in the file `path`, without the newline at its end. Blocks.
 
-    Raises HookError. Each attempt reads it again, so that a new secret takes effect at once.
+    Each attempt reads it again, so that a new secret takes effect at once. Raises HookError if the
+    file cannot be used, or the secret is empty or too long.
     """
     try:
         secret = read_secret_file(path)
@@ -96,13 +101,13 @@ def read_secret(path: str) -> bytes:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """A context with the system's certificate authorities; made once."""
+    """A client's TLS context with the certificate authorities of the system."""
     return ssl.create_default_context()
 
 
 def _first_cause(error: BaseException) -> str:
-    """The text of the innermost exception; those around it say less."""
+    """The message of the innermost cause, which is the most specific one."""
     while (cause := error.__cause__ or error.__context__) is not None:
-        # It is a group if the host has several addresses.
+        # The cause is a group if the host has several addresses.
         error = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The receipt: the JSON object about a stored file that the hook receives."""
+"""The receipt: a JSON object that describes a stored file, for the hook."""
 
 import json
 import os
@@ -13,9 +13,10 @@ from galileod.storage.base import RUNNING_HASH
 def make_receipt(
     upload: str, size: int, sha1: str, claim: HashClaim | None, user: str, peer: str
 ) -> str:
-    """The part of a receipt that is known before the publication, as JSON.
+    """The fields of a receipt that are known before the file has its name, as JSON.
 
-    `claim` is the hash that the client sent, which was verified. `complete_receipt` adds the rest.
+    `sha1` is in hex, `size` in bytes. `claim` is the hash that the client sent, if it did; it must
+    have been verified. `complete_receipt` adds the other fields.
     """
     other = claim is not None and claim.type != RUNNING_HASH
     return json.dumps(
@@ -36,9 +37,9 @@ def make_receipt(
 
 
 def complete_receipt(receipt: str, name: str, location: str) -> dict[str, object]:
-    """The whole receipt of the file stored as `name` in the store at `location`.
+    """Add the fields for the file stored as `name` in the store at `location`.
 
-    Raises ValueError for a receipt that was damaged in the ledger.
+    Raises ValueError if `receipt` is not valid: it was damaged in the ledger.
     """
     value = json.loads(receipt)
     if not isinstance(value, dict) or not {"id", "upload"} <= value.keys():

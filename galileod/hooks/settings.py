@@ -1,4 +1,4 @@
-"""`[hooks]`: what is run or requested after a file is stored. Its value may contain secrets."""
+"""`[hooks]`: the command or URL for stored files. Its value may contain secrets."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,7 +9,7 @@ from attrs import frozen
 from galileod.units import Duration, Violation
 
 Hook = tuple[str, ...] | str
-"""A command and its arguments, or a URL. An empty command is no hook."""
+"""A command and its arguments, or a URL. An empty command disables the hook."""
 
 HOOK_EXPECTED: Final = (
     'a command as a list such as ["/usr/local/bin/stored", "--verbose"],'
@@ -17,15 +17,15 @@ HOOK_EXPECTED: Final = (
 )
 
 MAX_PARALLEL: Final = 32
-"""Attempts at once; each takes up to four descriptors."""
+"""Maximum of `hooks.parallel`; each attempt takes up to four descriptors."""
 
 HIDDEN: Final = "hooks.stored"
-"""The key whose value may contain a password or a token: no message shows it."""
+"""The key whose value may contain a password or a token: error messages do not contain it."""
 
 
 @frozen
 class Hooks:
-    """`[hooks]`: the hook, the time limit of an attempt, and how many run at once."""
+    """`[hooks]`: the hook, the time limit of an attempt, and the maximum of simultaneous ones."""
 
     stored: Hook = ()
     timeout: Duration = Duration(30)
@@ -34,11 +34,11 @@ class Hooks:
 
 
 class HookError(Exception):
-    """An attempt failed; the text says why, without any part of the hook that may be secret."""
+    """An attempt failed; the message says why, without any part of the hook that may be secret."""
 
 
 def parse_hook(value: object) -> Hook:
-    """Parse a hook. Raises ValueError; the text says what is expected."""
+    """Parse a hook. Raises ValueError; its message says what is expected."""
     if isinstance(value, str) and is_url(value):
         return value
     if isinstance(value, list) and all(
@@ -51,21 +51,21 @@ def parse_hook(value: object) -> Hook:
 
 
 def is_url(text: str) -> bool:
-    """Whether this is a URL to which a request can be sent."""
-    # A fragment is not sent; other characters than these must be percent-encoded (RFC 3986).
+    """Whether this is an HTTP or HTTPS URL to which a request can be sent."""
+    # These characters must be percent-encoded (RFC 3986), except "#": a fragment is not sent.
     if not text.isascii() or not text.isprintable() or set(text) & set(' "<>\\^`{|}#'):
         return False
     try:
         parts = urlsplit(text)
-        # The resolver encodes the name like this, and may reject it.
+        # The resolver encodes host names with IDNA, too, and rejects what cannot be encoded.
         host = (parts.hostname or "").encode("idna")
         return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
-    except ValueError:  # the port, the address or the name is not valid
+    except ValueError:  # the port, the address or the host name is not valid
         return False
 
 
 def violations(hooks: Hooks) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     if hooks.timeout <= 0:
         yield "hooks.timeout", hooks.timeout, "a duration above 0"
     if not 1 <= hooks.parallel <= MAX_PARALLEL:

@@ -1,4 +1,4 @@
-"""The log: one form for everything that is logged, warned or left uncaught.
+"""The log: events, warnings and uncaught exceptions, in one format.
 
-Imports nothing of galileod but `policy`; decides nothing about uploads.
+Of galileod it imports only `policy`. Contains no rules about uploads.
 """

@@ -1,6 +1,6 @@
-"""Every event that the daemon logs, and how each is treated while a client causes too many lines.
+"""All events that the daemon logs, and how the limits on repeated lines apply to each.
 
-A new event is one row of EVENTS. `docs/logging.md` describes the same names.
+To add an event, add a row to EVENTS, and describe it in `docs/logging.md`.
 """
 
 from collections.abc import Mapping
@@ -9,19 +9,20 @@ from typing import Final
 
 
 class Category(Enum):
-    """What an event reports, as far as the limits on repeated lines are concerned."""
+    """How the limits on repeated lines apply to an event."""
 
     ORDINARY = auto()
     """Always written."""
 
     BEGINNING = auto()
-    """Something begins. Not written for a network whose failures are already suppressed."""
+    """A connection or upload begins. Not written for a network whose failures are suppressed."""
 
     END = auto()
-    """A connection ended: a failure if its field `stored` is false, else ordinary."""
+    """A connection ended. Treated as FAILURE if its field `stored` is false, else as ORDINARY."""
 
     FAILURE = auto()
-    """Written up to a limit per minute, network and code; counted in `log.suppressed` beyond it."""
+    """Written up to a limit for each minute, network and code. Lines above the limit are counted,
+    and reported in `log.suppressed`."""
 
 
 EVENTS: Final[Mapping[str, Category]] = {
@@ -49,7 +50,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.error": Category.FAILURE,
     "hook.delivered": Category.ORDINARY,
     "hook.retry": Category.FAILURE,
-    "hook.failed": Category.ORDINARY,  # each is a receipt that is lost
+    "hook.failed": Category.ORDINARY,  # each line is about another receipt
     "hook.error": Category.ORDINARY,
     "hook.waiting": Category.FAILURE,
     "hook.output": Category.ORDINARY,

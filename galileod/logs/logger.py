@@ -1,4 +1,4 @@
-"""The logger class: structlog's interface, with one level for all loggers of the process."""
+"""The logger class: the interface of structlog, with one level for all loggers of the process."""
 
 import logging
 from typing import Any, ClassVar, Final
@@ -12,14 +12,14 @@ NAMES: Final = {
     logging.ERROR: "error",
     logging.CRITICAL: "critical",
 }
-"""The levels, by their numbers in the logging module."""
+"""Names of the levels, by their numbers in the logging module."""
 
 
 class Logger(structlog.BoundLoggerBase):
-    """What `structlog.get_logger()` returns once `set_up` has run; bind() returns another one.
+    """The class of the loggers that `structlog.get_logger()` returns after `set_up`.
 
-    `threshold` is the lowest level that is written. It is one for all loggers: a change takes
-    effect at once, for those that exist too. A call below it costs a comparison.
+    `threshold` is the lowest level that is written. All loggers share it, so that a change takes
+    effect for existing loggers, too. A call below it only costs a comparison.
     """
 
     threshold: ClassVar[int] = logging.INFO
@@ -62,5 +62,5 @@ class Logger(structlog.BoundLoggerBase):
         try:
             (line,), _ = self._process_event(level, event, fields)
         except structlog.DropEvent:
-            return  # suppressed, and counted
+            return  # suppressed: `Suppression` has counted it
         self._logger.write(line)

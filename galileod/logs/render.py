@@ -1,4 +1,4 @@
-"""Rendering: the fields of a line as JSON, or as text for a terminal. Long values are cut."""
+"""Renders the fields of a line as JSON, or as text for a terminal. Long values are truncated."""
 
 from typing import Final, TextIO
 
@@ -6,14 +6,14 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 MAX_TEXT: Final = 1024
-"""Characters of one string in a line; names and reasons come from peers."""
+"""Maximum characters of a string in a line: clients choose names and parts of reasons."""
 
 MAX_TRACEBACK: Final = 8192
-"""Characters of a traceback in a line; the end is kept, since it names the cause."""
+"""Maximum characters of a traceback in a line. The end is kept: it has the exception."""
 
 
 def json_renderer() -> list[Processor]:
-    """The last processors for one JSON object a line."""
+    """The last structlog processors for one JSON object per line."""
     return [
         structlog.processors.format_exc_info,
         _cut_long_values,
@@ -22,10 +22,10 @@ def json_renderer() -> list[Processor]:
 
 
 def console_renderer(stream: TextIO) -> list[Processor]:
-    """The last processors for lines that a person reads, in colours if `stream` is a terminal."""
+    """The last structlog processors for readable text, in colours if `stream` is a terminal."""
     console = structlog.dev.ConsoleRenderer(
         colors=stream.isatty(),
-        # The coloured tracebacks show local variables, which may be large or secret.
+        # structlog's default tracebacks show local variables, which may be large or secret.
         exception_formatter=structlog.dev.plain_traceback,
     )
     return [_cut_long_values, _escape_unprintable, console]
@@ -42,7 +42,7 @@ def _cut_long_values(_logger: WrappedLogger, _method: str, fields: EventDict) ->
 
 
 def _escape_unprintable(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    # Escape sequences in a file's name must not reach the terminal. JSON escapes them anyway.
+    # Escape sequences in file names must not reach the terminal. The JSON renderer escapes them.
     for key, value in fields.items():
         if isinstance(value, str) and not value.isprintable():
             fields[key] = repr(value)[1:-1]

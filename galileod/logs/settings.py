@@ -1,4 +1,4 @@
-"""`[log]`: what is written to standard error."""
+"""`[log]`: level and format of the log."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ LogFormat = Literal["auto", "console", "json"]
 
 @frozen
 class Log:
-    """`[log]`: what is written to standard error."""
+    """`[log]`: the lowest level that is written to standard error, and the format."""
 
     level: LogLevel = "info"
     format: LogFormat = "auto"

@@ -1,4 +1,4 @@
-"""Setting up the log: one JSON object a line on standard error, or text at a terminal."""
+"""Configures the log: JSON lines on standard error, or text if that is a terminal."""
 
 import logging
 import sys
@@ -10,22 +10,22 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from .logger import Logger
-from .output import Output, OutputHandler, SeldomFilter
+from .output import IntervalFilter, Output, OutputHandler
 from .render import console_renderer, json_renderer
 from .settings import LogFormat, LogLevel
 from .suppression import Suppression
 
 SUPPRESSION_SECONDS: Final = 60.0
-"""The limits on repeated lines hold for so long: `log_suppressed` is to be called that often."""
+"""Period of the limits on repeated lines in seconds; `log_suppressed` must be called this often."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 _suppression: Final = Suppression()
 
 
 def set_up(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
-    """Send everything that is logged, warned or left uncaught to `stream`, in one form.
+    """Write log lines, warnings and uncaught exceptions to `stream`, in the format `form`.
 
-    `auto` is console on a terminal, else json. Call once, at the start.
+    `auto` is console if `stream` is a terminal, else json. Must be called once, at the start.
     """
     json = form == "json" or (form == "auto" and not stream.isatty())
     renderer = json_renderer() if json else console_renderer(stream)
@@ -34,7 +34,7 @@ def set_up(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # The daemon's own lines bypass the logging module, which would double their cost.
+    # The daemon's own lines do not pass through the logging module, which would double the cost.
     structlog.configure(
         processors=[_suppression, *stamp, *renderer],
         logger_factory=lambda: output,
@@ -47,14 +47,14 @@ def set_up(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
 
 
 def set_level(level: LogLevel) -> None:
-    """Write lines from `level` up from now on; loggers that exist already follow."""
+    """Write only lines of `level` or above from now on. Applies to existing loggers, too."""
     number = logging.getLevelNamesMapping()[level.upper()]
     Logger.threshold = number
     logging.getLogger().setLevel(number)
 
 
 def log_suppressed() -> None:
-    """Log how many lines were suppressed since the last call, and start a new period."""
+    """Log the number of lines suppressed since the last call, and start a new period."""
     for kind, count in _suppression.restart().items():
         _log.warning("log.suppressed", of=kind.event, code=kind.code, count=count)
 
@@ -62,7 +62,7 @@ def log_suppressed() -> None:
 def _capture_logging_module(
     output: Output, stamp: list[Processor], renderer: list[Processor]
 ) -> None:
-    """Send what libraries log and warn to `output`, in the form of the daemon's own lines."""
+    """Write log records and warnings of libraries to `output`, in the same format."""
     handler = OutputHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -72,18 +72,18 @@ def _capture_logging_module(
     )
     logging.getLogger().handlers = [handler]
     logging.captureWarnings(True)
-    # Below warning it logs every ping and close.
+    # At lower levels it logs every ping and close.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
-    # At debug it logs the heads of requests, passwords included.
+    # At lower levels it logs the heads of requests, which may contain passwords.
     logging.getLogger("httpcore").setLevel(logging.WARNING)
-    # While the process is out of descriptors, trio logs a traceback ten times a second.
-    logging.getLogger("trio.serve_listeners").addFilter(SeldomFilter())
-    # The module would report a record that it cannot format on standard error, which is the log.
+    # If the process has no free descriptor, trio logs a traceback ten times per second.
+    logging.getLogger("trio.serve_listeners").addFilter(IntervalFilter())
+    # Otherwise the module prints a traceback for a record that it cannot format to standard error.
     logging.raiseExceptions = False
 
 
 def _capture_uncaught() -> None:
-    """Log exceptions that reach the top of the program or of a thread, or arise in a finalizer."""
+    """Log uncaught exceptions of the program, of threads and of finalizers."""
 
     def uncaught(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -1,4 +1,4 @@
-"""Suppression of repeated lines: clients that fail again and again must not fill the log."""
+"""Suppresses repeated lines, so that clients that fail repeatedly cannot fill the log."""
 
 import threading
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from .events import EVENTS, Category
 
 
 class Suppression:
-    """A structlog processor that drops and counts lines beyond the limits of `policy.flood`.
+    """A structlog processor that drops and counts lines above the limits of `policy.flood`.
 
-    Lines count by the field `network`, which the logger of a connection is bound with; it is
-    removed here and never rendered. A line without it is about the daemon itself.
+    Lines are counted for each value of the field `network`, which the logger of a connection has.
+    The field is removed here, and never rendered. A line without it is about the daemon itself.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Suppression:
         self._lock = threading.Lock()  # the store's threads log too
 
     def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-        """The fields of a line that is to be written. Raises structlog.DropEvent for others."""
+        """The fields to render. Raises structlog.DropEvent if the line is not to be written."""
         network = fields.pop("network", NO_CLIENT)
         event = fields["event"]
         category = EVENTS.get(event, Category.ORDINARY)
@@ -42,6 +42,6 @@ class Suppression:
         return fields
 
     def restart(self) -> Mapping[Kind, int]:
-        """Start a new period; returns how many lines of each kind the last one dropped."""
+        """Start a new period; returns the number of lines of each kind dropped in the last one."""
         with self._lock:
             return self._flood.end_period()

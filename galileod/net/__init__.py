@@ -1,4 +1,4 @@
-"""Bytes to messages and back: sockets, TLS, HTTP/1.1, WebSocket, proxy headers.
+"""Network protocols: sockets, TLS, HTTP/1.1, WebSocket and proxy headers.
 
-Knows nothing of uploads.
+Imports nothing that concerns uploads.
 """

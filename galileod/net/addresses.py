@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 PROXY_PROTOCOL: Final = " proxy_protocol"
-"""The suffix of an address on which each connection begins with a PROXY protocol header."""
+"""Suffix of a listening address: each connection there begins with a PROXY protocol header."""
 
 ADDRESS_EXPECTED: Final = (
     '"host:port", "[v6 address]:port" or "unix:/path", optionally followed by " proxy_protocol"'
@@ -18,10 +18,10 @@ ADDRESS_EXPECTED: Final = (
 NETWORK_EXPECTED: Final = 'a network such as "10.0.0.0/8" or "::1"'
 
 MAX_UNIX_PATH: Final = 107
-"""The longest path of a unix socket, in bytes (unix(7))."""
+"""Maximum length of a unix socket's path, in bytes (unix(7))."""
 
 UNIX_PEER: Final = "unix"
-"""The name and the network of every peer on a unix socket: such a peer has no address."""
+"""Name and network of every peer on a unix socket, which has no IP address."""
 
 _TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
 
@@ -44,7 +44,7 @@ class TcpAddress:
 
 @frozen
 class UnixAddress:
-    """The absolute path of a unix socket; `proxy_protocol` is as with TCP."""
+    """The absolute path of a unix socket; `proxy_protocol` has the same meaning as for TCP."""
 
     path: str
     proxy_protocol: bool = False
@@ -59,7 +59,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_address(text: object) -> Listen:
-    """Parse an address to listen on. Raises ValueError; the text says what is expected."""
+    """Parse an address to listen on. Raises ValueError; its message says what is expected."""
     if isinstance(text, str):
         name = text.removesuffix(PROXY_PROTOCOL)
         marked = name != text
@@ -82,12 +82,12 @@ def _is_v6(host: str) -> bool:
 
 
 def parse_network(text: object) -> Network:
-    """Parse a network in CIDR notation. Raises ValueError; the text says what is expected."""
+    """Parse a network in CIDR notation. Raises ValueError; its message says what is expected."""
     try:
-        if isinstance(text, str):  # the library would take an integer, too
+        if isinstance(text, str):  # ip_network() accepts integers, too
             return ipaddress.ip_network(text)
     except ValueError:
-        pass  # raised below, with what is expected
+        pass  # raised below with another message
     raise ValueError(NETWORK_EXPECTED)
 
 
@@ -112,13 +112,13 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def unmapped(host: str) -> str:
-    """The IPv4 address of an IPv4-mapped IPv6 address (::ffff:a.b.c.d); others unchanged."""
+    """The IPv4 address of an IPv4-mapped IPv6 address (::ffff:a.b.c.d); other hosts unchanged."""
     address = address_of(host)
     return str(address) if isinstance(address, ipaddress.IPv4Address) else host
 
 
 def network_of(host: str) -> str:
-    """The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """The network whose hosts count as one client: an IPv4 address, or the /64 of an IPv6 one."""
     address = address_of(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -1,27 +1,28 @@
-"""How many bytes of BINARY messages a peer may send."""
+"""The limit on the bytes of BINARY messages that a peer may send."""
 
 
 class DataBudget:
-    """What a peer may send in BINARY messages, counted while their frames arrive.
+    """Counts the bytes of BINARY messages against a limit, as their frame headers arrive.
 
-    The owner sets it with `promise`. A message counts against it from the header of its first
-    frame, and as undelivered until the owner has received the whole message.
+    The receiver of the messages sets the limit with `promise`. The bytes of a frame count as soon
+    as its header is parsed, and are undelivered until the receiver has the whole message.
     """
 
     def __init__(self) -> None:
         self.left = 0
-        """Bytes that further frames may announce; below 0 if a promise was reduced too late."""
+        """Bytes that further frames may announce; negative if the limit was reduced below what
+        frames had already announced."""
         self.largest = 0
         """Maximum size of one message in bytes."""
         self._undelivered = 0
 
     @property
     def promised(self) -> int:
-        """Bytes that may still be delivered: undelivered ones and those that `left` allows."""
+        """Bytes that may still be delivered: the undelivered ones, and `left`."""
         return self.left + self._undelivered
 
     def promise(self, promised: int, largest: int) -> None:
-        """Allow `promised` bytes, undelivered ones included, and `largest` in one message."""
+        """Allow `promised` more bytes, undelivered ones included, and `largest` in one message."""
         self.left = promised - self._undelivered
         self.largest = largest
 
@@ -31,5 +32,5 @@ class DataBudget:
         self._undelivered += length
 
     def delivered(self, length: int) -> None:
-        """The owner has received a message of `length` bytes."""
+        """The receiver has taken a message of `length` bytes."""
         self._undelivered -= length

@@ -1,4 +1,4 @@
-"""The client of a request that came through proxies, by X-Forwarded-* and Forwarded (RFC 7239)."""
+"""Finds the client of a proxied request in X-Forwarded-* and Forwarded (RFC 7239) headers."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -16,12 +16,16 @@ _NODE: Final = re.compile(r"\[([^\]]*)\](?::\d+)?|([\d.]+)(?::\d+)?", re.ASCII)
 """The grammar of RFC 7239, section 4: a quoted value may contain commas and semicolons."""
 
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
-"""Some proxies send the scheme of the WebSocket URL; an Origin header has that of the page."""
+"""Some proxies send ws or wss as the scheme. It is compared with that of the page in an Origin
+header, which is http or https."""
 
 
 @frozen
 class Forwarded:
-    """What proxies state: the client's address, and the scheme and host of the URL it requested."""
+    """The client's address, and the scheme and host of the URL that it requested.
+
+    `scheme` and `host` are None if no header of a proxy contains them.
+    """
 
     client: str
     scheme: str | None
@@ -33,9 +37,9 @@ def read_forwarded(
 ) -> Forwarded:
     """Read the headers of a request that the trusted proxy `peer` passed on.
 
-    Both kinds of headers are read. A proxy that writes one kind may pass on what a client put into
-    the other, so where both state a value, the values must be equal. Raises ValueError if they are
-    not, or if Forwarded is malformed; the text is a sentence.
+    Both kinds of headers are read. A proxy that writes one kind may pass on the other kind from the
+    client unchanged, so a value that is in both must be the same. Raises ValueError if it differs,
+    or if Forwarded is malformed; its message can be sent to the client.
     """
     by_x = by_forwarded = None
     scheme = host = None
@@ -56,10 +60,10 @@ def read_forwarded(
 
 
 def read_hops(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> tuple[str, int]:
-    """The client behind `peer`, and how many of `hops` were read, from the right.
+    """The address of the client behind `peer`, and how many of `hops` were read, from the right.
 
-    The first hop that is not a trusted proxy is the client; the hops left of it are only claims of
-    that client. At an entry that is not an address the hop that passed it on is the client.
+    The rightmost hop that is not a trusted proxy is the client; it may have forged the hops to its
+    left, which are not read. If an entry is not an address, the hop to its right is the client.
     """
     client, read = peer, 0
     while read < len(hops) and is_trusted(client, trusted):
@@ -72,9 +76,9 @@ def read_hops(peer: str, hops: Sequence[str], trusted: Collection[Network]) -> t
 
 
 def forwarded_elements(forwarded: str) -> list[dict[str, str]]:
-    """The elements of a Forwarded header in order, each as its values by name.
+    """Parse a Forwarded header: for each element, in order, its values by name.
 
-    Raises ValueError for a quoted string without its end: the rest would be ambiguous.
+    Raises ValueError for an unterminated quoted string.
     """
     if not _QUOTED.fullmatch(forwarded):
         raise ValueError("The Forwarded header has an unterminated quoted string.")
@@ -105,6 +109,7 @@ def _scheme(value: str | None) -> str | None:
 
 
 def _agreed(what: str, one: str | None, other: str | None) -> str | None:
+    """The value that either header has. Raises ValueError if both have one and they differ."""
     if one and other and one != other:
         raise ValueError(f"Forwarded and X-Forwarded headers do not name the same {what}.")
     return one or other

@@ -1,10 +1,10 @@
-"""Incoming WebSocket frames as bytes (RFC 6455, section 5.2), split into file data and the rest.
+"""Parses incoming WebSocket frames (RFC 6455, section 5.2), and removes file data from them.
 
-The WebSocket library copies a message several times, and delivers it only when it is complete. So
-the frames are parsed here first. A frame whose header announces too much is refused before its
-payload is read. The payload of a BINARY message is taken out: the library gets the same frame
-empty. All other rules of the RFC are the library's to check: it gets a frame that violates one as
-it came.
+trio-websocket copies a message several times, and delivers it only when it is complete. Therefore
+the frames are parsed here before it reads them. A frame whose header announces too many bytes is
+rejected before its payload is read. The payload of BINARY messages is extracted, and the library
+gets the same frames with empty payloads. The library checks all other rules of the RFC: a frame
+that violates one is passed to it unchanged.
 """
 
 from collections import deque
@@ -18,22 +18,22 @@ from galileod.masking import KEY, rotate_key
 from .budget import DataBudget
 
 TEXT_LIMIT: Final = 32 * 1024
-"""Maximum bytes of a TEXT message, all frames together. A signal is a line of JSON."""
+"""Maximum bytes of a TEXT message, all frames together. A signal is a short JSON object."""
 
 MAX_FRAGMENTS: Final = 4096
-"""Maximum frames of a message, plus one for each `USUAL_FRAGMENT` bytes. The library holds an
+"""Maximum frames of a message, plus one for each `MIN_FRAGMENT` bytes. The library allocates an
 object for each frame, even an empty one."""
 
-USUAL_FRAGMENT: Final = 256
-"""Bytes of a frame from a client that legitimately sends small frames."""
+MIN_FRAGMENT: Final = 256
+"""Minimum average bytes of a frame in a message of more than MAX_FRAGMENTS frames."""
 
 PART: Final = 2 * 1024 * 1024
-"""Bytes of a BINARY message that are delivered before it is complete, unless the store prefers
-another size (`part_size`)."""
+"""Default size of a part in bytes: a BINARY message is delivered in parts of about this size before
+it is complete. A store may request another size (`part_size`)."""
 
 SMALL_PIECE: Final = 16 * 1024
-"""A piece of a message with fewer bytes is joined with the next one: for a message that arrives
-byte by byte the list of pieces would take more memory than their content."""
+"""A piece of a message with fewer bytes than this is joined with the next one. Otherwise the list
+of pieces of a message that arrives byte by byte would take more memory than their content."""
 
 _FINAL: Final = 0x80
 _RESERVED: Final = 0x70
@@ -46,38 +46,39 @@ _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 _LENGTH_OF_LENGTH: Final = {126: 2, 127: 8}
 _LEAST_LENGTH: Final = {126: 126, 127: 1 << 16}
-"""The smallest length that may be written in each form: only the shortest form is legal."""
+"""The smallest length that may be encoded in 2 or 8 bytes: RFC 6455 requires the shortest form."""
 
 Unmask = Callable[[memoryview, bytes], bytes]
-"""Removes the mask from data, given the four bytes of the key."""
+"""Unmasks data with the four bytes of the key."""
 
 
-class FrameTooLarge(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
-    """A frame header announces too much: with it, the message has `length` bytes.
+class FrameTooLarge(Exception):  # noqa: N818  a fault of the peer, not an error of the daemon
+    """A frame exceeds a limit: the message has `length` bytes with it, or too many frames.
 
-    `clean` is what the library gets of the frames before it.
+    `text` says whether it is a TEXT message. `passed` are the bytes of the frames before it that
+    the library must get.
     """
 
-    def __init__(self, *, text: bool, length: int, clean: bytes) -> None:
+    def __init__(self, *, text: bool, length: int, passed: bytes) -> None:
         super().__init__(f"a {'text' if text else 'binary'} message of {length} bytes")
         self.text = text
         self.length = length
-        self.clean = clean
+        self.passed = passed
 
 
 @frozen
 class MessagePart:
-    """The next bytes of a BINARY message that is not complete; the pieces are in order."""
+    """Consecutive bytes of a BINARY message that is not complete; the pieces are in order."""
 
     pieces: list[bytes]
 
 
 @frozen
 class BinaryMessage:
-    """The end of a BINARY message: the bytes that were in no part, and facts of the whole message.
+    """The end of a BINARY message: the bytes after its last part.
 
-    `length` is the length of the whole message in bytes. `first_byte` and `last_byte` are the
-    times, in seconds, at which these came.
+    `length` is the length of the whole message in bytes. `first_byte` and `last_byte` are the times
+    at which its first and last byte arrived, in seconds of trio's clock.
     """
 
     pieces: list[bytes]
@@ -87,11 +88,11 @@ class BinaryMessage:
 
 
 class FrameSplitter:
-    """Parses the bytes of the incoming direction of a connection, from the first frame on.
+    """Parses the bytes that a peer sends after the handshake.
 
-    Holds at most one frame header (14 bytes) and the payload of BINARY messages, which `budget`
-    limits; `part_size` bytes of a message make a part. The owner empties `parts`, and takes the
-    oldest of `messages` each time the library delivers a BINARY message.
+    Buffers at most one frame header (14 bytes) and the payload of BINARY messages, which `budget`
+    limits. Each `part_size` bytes of a message become a MessagePart. The caller removes the items
+    of `parts`, and the first item of `messages` each time the library delivers a BINARY message.
     """
 
     def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
@@ -103,7 +104,7 @@ class FrameSplitter:
         self._header = bytearray()
         self._payload_left = 0
         self._key = b""
-        self._taken_out = False
+        self._extracting = False
         self._final = True
         self._in_text = False
         self._length = 0
@@ -114,14 +115,14 @@ class FrameSplitter:
 
     @property
     def due(self) -> int:
-        """Bytes of BINARY messages that may still come."""
-        return max(0, self.budget.left) + (self._payload_left if self._taken_out else 0)
+        """Bytes of BINARY messages that may still arrive."""
+        return max(0, self.budget.left) + (self._payload_left if self._extracting else 0)
 
     def feed(self, data: bytes, now: float, frames: int) -> tuple[bytes, int]:
-        """Parse the next bytes, which came at `now`, up to `frames` frame headers.
+        """Parse the next bytes, which arrived at `now`, up to `frames` frame headers.
 
-        Returns what the library gets, and how many of the bytes were parsed. Raises FrameTooLarge
-        when a header announces too much; the splitter must not be fed after that.
+        Returns the bytes for the library, and how many bytes of `data` were parsed. Raises
+        FrameTooLarge if a frame exceeds a limit; `feed` must not be called after that.
         """
         passed, view, position = bytearray(), memoryview(data), 0
         while position < len(view) and (frames or self._payload_left):
@@ -129,8 +130,8 @@ class FrameSplitter:
                 part = view[position : position + self._payload_left]
                 self._payload_left -= len(part)
                 position += len(part)
-                if self._taken_out:
-                    self._take_out(part)
+                if self._extracting:
+                    self._extract(part)
                 else:
                     passed += part
             else:
@@ -140,7 +141,7 @@ class FrameSplitter:
                     continue
                 frames -= 1
                 self._begin_frame(passed, now)
-            if self._taken_out and not self._payload_left:
+            if self._extracting and not self._payload_left:
                 self._end_frame(passed, now)
         return bytes(passed), position
 
@@ -158,13 +159,13 @@ class FrameSplitter:
             length = int.from_bytes(self._header[2 : 2 + extended])
         opcode = first & _OPCODE
         if opcode < _FIRST_CONTROL:
-            in_turn = opcode == (_BINARY if self._final else _CONTINUATION)
+            in_sequence = opcode == (_BINARY if self._final else _CONTINUATION)
             self._begin_data(opcode, length, passed, now)
             self._final = bool(first & _FINAL)
-            sound = second & _MASKED and not first & _RESERVED and length >= least
-            self._taken_out = bool(in_turn and sound and not self._in_text)
+            valid = second & _MASKED and not first & _RESERVED and length >= least
+            self._extracting = bool(in_sequence and valid and not self._in_text)
         self._payload_left = length
-        if self._taken_out:
+        if self._extracting:
             self._key = bytes(self._header[-KEY:])
         else:
             passed += self._header
@@ -183,11 +184,11 @@ class FrameSplitter:
         else:
             too_large = self._length > self.budget.largest or length > self.budget.left
             self.budget.begin(length)
-        most = MAX_FRAGMENTS + self._length // USUAL_FRAGMENT
-        if too_large or self._fragments > most:
-            raise FrameTooLarge(text=self._in_text, length=self._length, clean=bytes(passed))
+        max_fragments = MAX_FRAGMENTS + self._length // MIN_FRAGMENT
+        if too_large or self._fragments > max_fragments:
+            raise FrameTooLarge(text=self._in_text, length=self._length, passed=bytes(passed))
 
-    def _take_out(self, part: memoryview) -> None:
+    def _extract(self, part: memoryview) -> None:
         piece = self._unmask(part, self._key)
         self._key = rotate_key(self._key, len(part))
         if self._pieces and len(self._pieces[-1]) < SMALL_PIECE:
@@ -199,10 +200,10 @@ class FrameSplitter:
             self.parts.append(MessagePart(self._gather()))
 
     def _end_frame(self, passed: bytearray, now: float) -> None:
-        """Pass the frame on without its payload."""
+        """Pass the frame to the library with an empty payload."""
         passed += bytes((self._header[0], _MASKED)) + self._header[-KEY:]
         self._header.clear()
-        self._taken_out = False
+        self._extracting = False
         if self._final:
             message = BinaryMessage(self._gather(), self._length, self._first_byte, now)
             self.messages.append(message)

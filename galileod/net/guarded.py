@@ -1,4 +1,4 @@
-"""The stream that trio-websocket reads from, which keeps it within our limits."""
+"""The stream that trio-websocket reads from: it enforces the limits on frames and reads."""
 
 from typing import Final
 
@@ -12,28 +12,28 @@ from .sending import FrameSender
 from .watch import ReceiveWatch
 
 READ_UNGRANTED: Final = 16 * 1024
-"""Maximum bytes of a read beyond what was granted. A peer without credit can make the server hold
-these, the message that the library is assembling (`TEXT_LIMIT` at most), and one such message in
-the queue."""
+"""Maximum bytes of a read beyond the file data that the peer may send. A peer without credit can
+make the server buffer these, one TEXT message that the library assembles (at most `TEXT_LIMIT`
+bytes), and one in the queue."""
 
 READ: Final = 1024 * 1024
-"""Maximum bytes of a read. A turn of the event loop costs some 200 microseconds, so that the
-library's default of 4 KiB would cost three quarters of the throughput."""
+"""Maximum bytes of a read. An iteration of the event loop takes about 200 microseconds, so that the
+library's default of 4 KiB would reduce throughput by three quarters."""
 
 FRAMES_AT_ONCE: Final = 64
-"""Frames handed to the library before other tasks run: it processes them without a checkpoint, at
-some forty microseconds each."""
+"""Maximum frames that are passed to the library before other tasks run. It processes them without a
+checkpoint, and takes about 40 microseconds for each."""
 
 Message = str | BinaryMessage | MessagePart
-"""What is received: a TEXT message, the end of a BINARY message, or an earlier part of one."""
+"""A received item: a TEXT message, the end of a BINARY message, or an earlier part of one."""
 
 
 def request_head(key: bytes) -> bytes:
-    """The upgrade request that the library is given in place of the peer's.
+    """The upgrade request that the library reads instead of the peer's.
 
-    The library can begin a connection only with an HTTP request. The peer's was read and checked
-    by `http11`, and is not repeated: of its header fields only the Sec-WebSocket-Key, which the
-    response depends on, reaches the library.
+    The library requires an HTTP request at the start of a connection. `http11` has read the peer's
+    request already, and `server.upgrade` has checked it. Only its Sec-WebSocket-Key, which
+    determines the response, is passed to the library.
     """
     return (
         b"GET / HTTP/1.1\r\nHost: galileod\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -42,11 +42,11 @@ def request_head(key: bytes) -> bytes:
 
 
 class GuardedStream(trio.abc.Stream):
-    """What trio-websocket takes for the connection; `net.websocket` says what it is trusted with.
+    """The stream that trio-websocket uses as the connection; `net.websocket` describes their tasks.
 
-    The library reads the request head, and nothing more until `deliver` runs: it would drop bytes
-    that come before its response. From then on it reads what `splitter` lets pass. What is
-    received goes to `messages` in order; None is the end.
+    The library reads the request head, and nothing more until `deliver` runs, since it discards
+    bytes that arrive before its response. After that it reads the bytes that `splitter` returns.
+    Messages and parts are sent to `messages` in the order of arrival, and None at the end.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class GuardedStream(trio.abc.Stream):
         self._accepted = trio.Event()
 
     async def deliver(self, library: WebSocketConnection) -> None:
-        """Let the library, which has answered the upgrade, read, and pass on its messages.
+        """Start the reads of the library, which has sent its response, and forward its messages.
 
-        For the library a BINARY message is empty: the splitter has its payload.
+        A BINARY message from the library is empty: the splitter has its payload.
         """
         self._library = library
         self._accepted.set()
@@ -87,7 +87,7 @@ class GuardedStream(trio.abc.Stream):
             await self._messages.send(None)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
-        """Bytes for the library, which asks for READ of them; parts of messages go around it."""
+        """Read bytes for the library; parts of messages are sent to `messages` directly."""
         if self._head:
             head, self._head = self._head, b""
             await trio.lowlevel.checkpoint()
@@ -95,7 +95,7 @@ class GuardedStream(trio.abc.Stream):
         await self._accepted.wait()
         while True:
             if self.refused:
-                # Ends the library's reader, after it has delivered what came before.
+                # Ends the library's reader task, after it has delivered the messages before this.
                 raise trio.BrokenResourceError
             data, self._unsplit = self._unsplit, b""
             if data:
@@ -113,13 +113,13 @@ class GuardedStream(trio.abc.Stream):
                 return passed
 
     def _split(self, data: bytes) -> bytes:
-        """The bytes of `data` that the library gets, FRAMES_AT_ONCE at most."""
+        """Parse at most FRAMES_AT_ONCE frames of `data`; returns the bytes for the library."""
         try:
-            passed, walked = self.splitter.feed(data, self.watch.last_byte, FRAMES_AT_ONCE)
+            passed, parsed = self.splitter.feed(data, self.watch.last_byte, FRAMES_AT_ONCE)
         except FrameTooLarge as refused:
             self.refused = refused
-            return refused.clean
-        self._unsplit = data[walked:]
+            return refused.passed
+        self._unsplit = data[parsed:]
         return passed
 
     async def _read(self) -> bytes:
@@ -134,9 +134,9 @@ class GuardedStream(trio.abc.Stream):
             raise
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send what the library sends: the response to the upgrade, pongs, and one Close frame.
+        """Send bytes of the library: the response to the upgrade, Pong frames, and one Close frame.
 
-        That frame answers the peer's. The library's `closed` has a value before it is sent.
+        The Close frame answers the peer's. The library sets its `closed` before it sends one.
         """
         closing = self._library is not None and self._library.closed is not None
         await self.sender.send(data, close=closing)
@@ -146,5 +146,5 @@ class GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Keep the socket open: the server still sends the reason, and closes in order."""
+        """Do nothing: the server still sends its Close frame, and then closes the socket itself."""
         await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 without routing: reads one request head from a connection, and writes one response."""
+"""HTTP/1.1: reads one request head from a connection, and writes one response."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -11,13 +11,13 @@ import trio
 from attrs import field, frozen
 
 MAX_HEAD: Final = 16 * 1024
-"""The largest request head, in bytes; a larger one is answered with 431."""
+"""Maximum size of a request head in bytes; a larger one is answered with status 431."""
 
 READ: Final = 4 * 1024
-"""Bytes that are read at a time until the head is complete, and so the limit of `surplus`."""
+"""Maximum bytes of a read until the head is complete, and therefore of `surplus`."""
 
 
-class RequestAbandoned(Exception):  # noqa: N818  the ordinary end of a port scan
+class RequestAbandoned(Exception):  # noqa: N818  usual for a port scan, not an error
     """The peer closed the connection before its request head was complete."""
 
 
@@ -25,8 +25,8 @@ class RequestAbandoned(Exception):  # noqa: N818  the ordinary end of a port sca
 class Request:
     """A request head. Header names are in lower case, strings are Latin-1.
 
-    `surplus` are bytes that were read after the head. `scheme` and `host` (with a port, if any) are
-    those of the URL that the client requested.
+    `surplus` are bytes that were read beyond the head. `scheme` and `host` (with a port, if any)
+    are those of the URL that the client requested.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path of the target, as sent, without the query; empty for a target that is no URL."""
+        """The path of the target as sent, without the query; empty if the target is not a URL."""
         try:
             return urlsplit(self.target).path
         except ValueError:  # such as //[
@@ -58,8 +58,9 @@ class Request:
 class ByteStream:
     """A response body that is sent while it is produced.
 
-    `length` is its length in bytes. Without one the body is chunked, or, for a client of HTTP/1.0,
-    ends with the connection. `chunks` is closed when the last byte is sent, or the peer is gone.
+    `length` is its length in bytes. If it is None, the body is sent with chunked encoding, or, to
+    an HTTP/1.0 client, ends with the connection. `chunks` is closed when the last byte is sent, or
+    the connection is lost.
     """
 
     chunks: AsyncGenerator[bytes, None]
@@ -70,8 +71,9 @@ class ByteStream:
 class Response:
     """A response; the connection is closed after it.
 
-    A string without a Content-Type is sent as a line of plain text. `refuses` says whether the
-    response counts as a refusal, in the log and in the metrics.
+    A string body without a Content-Type header is sent as one line of plain text. `refuses` says
+    whether the log and the metrics count the response as a refused connection; by default all with
+    a status of 400 or more do.
     """
 
     status: int
@@ -89,10 +91,10 @@ class Response:
         return self.body if isinstance(self.body, str) else ""
 
 
-class Refused(Exception):  # noqa: N818  the fault is the peer's
-    """A connection or a request is refused, with `response` if there is one.
+class Refused(Exception):  # noqa: N818  a fault of the peer, not an error of the daemon
+    """A connection or request is refused: `response` is sent, if it is not None.
 
-    The text is the reason for the log.
+    The message is the reason for the log.
     """
 
     def __init__(self, response: Response | None, reason: str | None = None) -> None:
@@ -101,7 +103,10 @@ class Refused(Exception):  # noqa: N818  the fault is the peer's
 
 
 class RequestTimeout(Refused):
-    """The request head was not complete in time. A peer that sent nothing gets no response."""
+    """The request head was not complete in time.
+
+    The response is 408 if `began`; a peer that sent no byte gets none.
+    """
 
     def __init__(self, *, began: bool) -> None:
         response = Response(408, "The request took too long.") if began else None
@@ -109,7 +114,7 @@ class RequestTimeout(Refused):
 
 
 class BadRequest(Refused):
-    """The request is malformed."""
+    """The request is malformed. `response` is never None."""
 
     response: Response
 
@@ -120,7 +125,8 @@ class BadRequest(Refused):
 async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Request:
     """Read a request head within `timeout` seconds.
 
-    Raises RequestTimeout, RequestAbandoned, or BadRequest if the bytes are not HTTP/1.x.
+    Raises RequestTimeout; RequestAbandoned if the peer closed the connection before that; and
+    BadRequest if the head is too large or not HTTP/1.x.
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     length = 0
@@ -138,7 +144,7 @@ async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Reques
                 data = await stream.receive_some(READ)
                 length += len(data)
                 if not data:
-                    raise RequestAbandoned("the peer left before its request was whole")
+                    raise RequestAbandoned("the peer closed the connection within its request")
                 parser.receive_data(bytes(data))
     except trio.TooSlowError:
         raise RequestTimeout(began=length > 0) from None
@@ -160,22 +166,22 @@ async def send_response(
 ) -> None:
     """Send a response to a request of HTTP/`version`.
 
-    Each write may take `timeout` seconds; after that, or if the peer is gone, the rest is not sent,
-    and nothing is raised. With `head` the body is left out, and its length is stated all the same.
-    What `response.body` raises while it is produced is passed on: the body ends incomplete.
+    Each write may take `timeout` seconds. If one takes longer, or the connection is lost, the rest
+    is not sent, and nothing is raised. With `head` the header fields are sent as for GET, without
+    the body. An exception of a ByteStream is passed on; the body then ends incomplete.
     """
     try:
         if isinstance(response.body, str):
-            await _send(stream, _whole(response, response.body, head=head), timeout)
+            await _send(stream, _encode(response, response.body, head=head), timeout)
         else:
             async with aclosing(response.body.chunks):
                 await _send_stream(stream, response, response.body, timeout, head, version)
     except _PeerGoneError:
-        pass  # the peer left without its response, or does not read it
+        pass  # the response cannot be delivered
 
 
 class _PeerGoneError(Exception):
-    """The peer does not take what is sent."""
+    """The connection is lost, or the peer did not read in time."""
 
 
 async def _send(stream: trio.abc.SendStream, data: bytes, timeout: float) -> None:
@@ -186,7 +192,8 @@ async def _send(stream: trio.abc.SendStream, data: bytes, timeout: float) -> Non
         raise _PeerGoneError from None
 
 
-def _whole(response: Response, text: str, *, head: bool) -> bytes:
+def _encode(response: Response, text: str, *, head: bool) -> bytes:
+    """The complete response with the string body `text`."""
     plain = "Content-Type" not in response.headers
     body = text.encode() + (b"\n" if plain else b"")
     headers = {
@@ -214,7 +221,7 @@ async def _send_stream(
     if body.length is not None:
         headers["Content-Length"] = str(body.length)
     writer = h11.Connection(h11.SERVER)
-    # The library chooses the framing of a body by the method and the version of the request.
+    # h11 chooses the framing of a body by the method and version of the request that it has read.
     method = "HEAD" if head else "GET"
     writer.receive_data(f"{method} / HTTP/{version}\r\nHost: x\r\n\r\n".encode())
     writer.next_event()

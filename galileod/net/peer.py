@@ -1,4 +1,4 @@
-"""The peer of a connection: how the log names it, and which network it is counted under."""
+"""The peer of a connection: its name in the log, and the network that limits apply to."""
 
 import trio
 from attrs import frozen
@@ -8,10 +8,10 @@ from .addresses import UNIX_PEER, TcpAddress, network_of, unmapped
 
 @frozen
 class Peer:
-    """A client. `name` is for the log, `user` is the name of a client without credentials.
+    """A client. `name` is its name in the log, `user` its user name if it has no credential.
 
-    `network` is under which failures are counted: an IPv4 address, the /64 of an IPv6 address, or
-    "unix" for all peers of unix sockets.
+    Connections and failures are counted for each `network`: an IPv4 address, the /64 of an IPv6
+    address, or "unix" for all peers on unix sockets.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Peer:
 
     @property
     def is_local(self) -> bool:
-        """Whether the peer is on a unix socket, and so on this machine, without an address."""
+        """Whether the peer is connected over a unix socket, so that it has no IP address."""
         return self.network == UNIX_PEER
 
     @classmethod
     def behind_proxy(cls, host: str) -> "Peer":
-        """The client at the address `host`, whose port the proxy does not pass on."""
+        """The client that a proxy reports at the address `host`; its port is not known."""
         return cls(host, host, network_of(host))

@@ -1,7 +1,7 @@
-"""The PROXY protocol, version 2: a header before the first byte, with the client's address.
+"""The PROXY protocol, version 2: a header at the start of a connection with the client's address.
 
-Source: the PROXY protocol, section 2.2. Written here, since it takes forty lines, and the package
-on PyPI raises other exceptions for headers that are too short.
+See section 2.2 of the specification. Not a dependency, since it takes forty lines, and the package
+on PyPI raises unrelated exceptions for headers that are too short.
 """
 
 import ipaddress
@@ -12,10 +12,10 @@ from .addresses import TcpAddress
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 HEAD: Final = 16
-"""Bytes of the fixed part; its last two are the length of the rest."""
+"""Bytes of the fixed part; its last two bytes are the length of the variable part."""
 
 MAX_LENGTH: Final = 4096
-"""The longest rest that is accepted, in bytes: addresses, and TLVs, which are not read."""
+"""Maximum bytes of the variable part: addresses, and TLVs, which are ignored."""
 
 _VERSION: Final = 2
 _LOCAL, _PROXY = 0, 1
@@ -24,11 +24,14 @@ _ADDRESS_BYTES: Final = {_INET: 4, _INET6: 16}
 
 
 class ProxyHeaderError(Exception):
-    """There is no valid PROXY protocol header (version 2); the text says why."""
+    """There is no valid PROXY protocol header (version 2); the message says why."""
 
 
 def length_of(head: bytes) -> int:
-    """The length in bytes of what follows the fixed part `head`. Raises ProxyHeaderError."""
+    """The length of the variable part in bytes, by the fixed part `head`.
+
+    Raises ProxyHeaderError if `head` is not valid, or the length exceeds MAX_LENGTH.
+    """
     if head[: len(SIGNATURE)] != SIGNATURE:
         raise ProxyHeaderError("a PROXY protocol header (version 2) was expected")
     if head[12] >> 4 != _VERSION:
@@ -40,9 +43,10 @@ def length_of(head: bytes) -> int:
 
 
 def client_of(head: bytes, rest: bytes) -> TcpAddress | None:
-    """The address of the client; None if the proxy connects on its own behalf, or states none.
+    """The address of the client, by the fixed part `head` and the variable part `rest`.
 
-    `head` was accepted by `length_of`, and `rest` has that length. Raises ProxyHeaderError.
+    None if the proxy connects on its own behalf (LOCAL), or the address family is not IPv4 or IPv6.
+    Raises ProxyHeaderError for an unknown command, and if `rest` is too short for the addresses.
     """
     command, family = head[12] & 0xF, head[13]
     if command == _LOCAL:
@@ -51,7 +55,7 @@ def client_of(head: bytes, rest: bytes) -> TcpAddress | None:
         raise ProxyHeaderError(f"unknown command {command} in the PROXY protocol header")
     size = _ADDRESS_BYTES.get(family)
     if size is None:
-        return None  # another address family, which the specification says to ignore
+        return None  # the specification requires that other address families are ignored
     if len(rest) < 2 * size + 4:
         raise ProxyHeaderError("the PROXY protocol header is too short for its addresses")
     (port,) = struct.unpack("!H", rest[2 * size : 2 * size + 2])

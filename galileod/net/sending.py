@@ -1,4 +1,4 @@
-"""Sending WebSocket frames: complete, one at a time, and none after a Close frame."""
+"""Sends WebSocket frames: complete, one after the other, and none after a Close frame."""
 
 from typing import Final
 
@@ -33,8 +33,8 @@ def encode_close(code: int, reason: str) -> bytes:
 class FrameSender:
     """The sending half of a connection, shared by the transport and trio-websocket.
 
-    `closed` says whether a Close frame was sent, or its sending has begun. A frame whose sending
-    was cancelled is the last thing that the peer gets: anything more would be read as its rest.
+    `closed` says whether the sending of a Close frame has begun. After a frame whose sending was
+    cancelled nothing more is sent: the peer would parse it as the rest of that frame.
     """
 
     def __init__(self, stream: trio.abc.SendStream) -> None:
@@ -44,10 +44,10 @@ class FrameSender:
         self._cut_off = False
 
     async def send(self, frames: bytes | bytearray | memoryview, *, close: bool) -> None:
-        """Send complete frames, the last of which is a Close frame if `close`.
+        """Send complete frames; with `close` the last one is a Close frame.
 
         Does nothing after a Close frame. Raises trio.BrokenResourceError if the connection is
-        lost, or an earlier frame was cut off.
+        lost, or the sending of an earlier frame was cancelled.
         """
         async with self._lock:
             if self._cut_off:

@@ -1,4 +1,4 @@
-"""`[server]`, `[tls]`, `[timeouts]` and `[metrics]`: listening, and who may connect."""
+"""`[server]`, `[tls]`, `[timeouts]` and `[metrics]`: addresses, limits, and time limits."""
 
 import ipaddress
 import re
@@ -28,7 +28,7 @@ class Server:
 
 @frozen
 class Tls:
-    """`[tls]`: the PEM files of TCP listeners; both or neither."""
+    """`[tls]`: the PEM files for TLS on all TCP listeners. Either both are set or neither."""
 
     certificate: str | None = None
     key: str | None = None
@@ -36,7 +36,7 @@ class Tls:
 
 @frozen
 class Timeouts:
-    """`[timeouts]`: how long to wait for a peer."""
+    """`[timeouts]`: time limits for peers, in seconds."""
 
     handshake: Duration = Duration(10)
     metadata: Duration = Duration(10)
@@ -56,26 +56,32 @@ class Metrics:
 
 _PATH: Final = re.compile(r"(?!/[/\\])(?!.*/\.\.?(/|$))/[!$-;=@-\[\]-~]*")
 """A path that browsers send unchanged: ASCII without spaces, quotes, angle brackets, backslashes,
-`?` and `#`, without `.` or `..` as a segment; nor a leading `//`, which begins a host."""
+`?` and `#`, without the segments `.` and `..`, and without a leading `//`, after which a browser
+expects a host."""
+
+PATH_EXPECTED: Final = (
+    'a URL path: it begins with one "/", and has no query, no "..", and only characters that'
+    " browsers do not encode"
+)
 
 _ORIGIN: Final = re.compile(
     r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"
 )
-"""An origin as browsers write it (RFC 6454, section 6.2); any other spelling would never match."""
+"""An origin as browsers serialize it (RFC 6454, section 6.2); no other spelling would match."""
 
 ORIGIN_EXPECTED: Final = (
     'an origin as browsers send it, such as "https://example.org" or "http://localhost:3000":'
-    " lower case, without a path or the usual port"
+    " lower case, without a path or the default port"
 )
 
 
 def violations(server: Server, tls: Tls, timeouts: Timeouts) -> Iterator[Violation]:
-    """Values that have the right type and break a rule."""
+    """The values that have the right type but are not valid."""
     yield from _server_violations(server)
     for key, other in (("certificate", "key"), ("key", "certificate")):
         path = getattr(tls, key)
         if path is None and getattr(tls, other) is not None:
-            yield f"tls.{key}", None, f"the path of a file, beside tls.{other}: both or neither"
+            yield f"tls.{key}", None, f"the path of a file, since tls.{other} is set"
         elif path is not None and (not path or "\0" in path):
             yield f"tls.{key}", path, "the path of a file"
     for attribute in fields(Timeouts):
@@ -90,7 +96,7 @@ def _server_violations(server: Server) -> Iterator[Violation]:
         yield "server.paths", [], "at least one path"
     for path in server.paths:
         if not _PATH.fullmatch(path):
-            yield "server.paths", path, 'a path as in a URL: from its "/", without query and spaces'
+            yield "server.paths", path, PATH_EXPECTED
     for origin in server.allowed_origins:
         if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
             yield "server.allowed_origins", origin, ORIGIN_EXPECTED

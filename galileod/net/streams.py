@@ -1,19 +1,19 @@
-"""Closing byte streams so that the last data we sent arrives."""
+"""Closes byte streams such that the peer receives the last data that was sent."""
 
 import trio
 
 DISCARD = 64 * 1024
-"""Bytes read and dropped at a time."""
+"""Maximum bytes that are read and discarded at a time."""
 
 QUIET = 0.5
-"""Seconds without a byte after which the peer is considered to have finished sending."""
+"""Seconds without a byte after which the peer is assumed to have finished sending."""
 
 
 async def drop_until_quiet(stream: trio.abc.ReceiveStream, seconds: float) -> None:
-    """Drop what the peer still sends, until it pauses or closes, for at most `seconds`.
+    """Discard what the peer still sends, until it pauses or closes, for at most `seconds`.
 
-    A proxy closes both connections when one ends, and loses data that the client has not received
-    yet. Many clients receive only after they have sent all of a message.
+    A proxy closes both of its connections when one ends, and loses data that the client has not
+    received yet. Many clients do not receive before they have sent a whole message.
     """
     try:
         with trio.move_on_after(seconds), trio.move_on_after(QUIET) as pause:
@@ -24,7 +24,7 @@ async def drop_until_quiet(stream: trio.abc.ReceiveStream, seconds: float) -> No
 
 
 async def close_in_order(stream: trio.abc.HalfCloseableStream, seconds: float) -> None:
-    """Half-close, drop what the peer still sends until it closes too, then close.
+    """Half-close the stream, discard what the peer sends until it closes too, then close it.
 
     Closing a socket with unread data resets the connection, and the peer's kernel may discard the
     last response because of it. Takes at most `seconds`.

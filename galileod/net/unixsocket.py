@@ -1,4 +1,4 @@
-"""Unix sockets: paths that are too long for one, and the user of a peer."""
+"""Unix sockets: paths that exceed their length limit, and the user id of a peer."""
 
 import os
 import socket
@@ -12,14 +12,15 @@ import trio
 from .addresses import MAX_UNIX_PATH
 
 _CREDENTIALS: Final = struct.Struct("iII")
-"""`struct ucred`: process, user and group (unix(7), SO_PEERCRED)."""
+"""`struct ucred`: process, user and group id (unix(7), SO_PEERCRED)."""
 
 
 @contextmanager
 def short_path(path: str) -> Iterator[str]:
-    """A path that a socket can be bound or connected to, valid in this context, for any `path`.
+    """A path by which a socket can be bound or connected to `path`; valid within this context.
 
-    A longer path than MAX_UNIX_PATH goes through a descriptor of its directory. Raises OSError.
+    A path longer than MAX_UNIX_PATH is replaced by one in /proc/self/fd, through a descriptor of
+    its directory. Raises OSError if that directory cannot be opened.
     """
     if len(os.fsencode(path)) <= MAX_UNIX_PATH:
         yield path
@@ -33,7 +34,7 @@ def short_path(path: str) -> Iterator[str]:
 
 
 def user_of_peer(stream: trio.SocketStream) -> int:
-    """The user id of the process that connected to a unix socket, at that time."""
+    """The user id of the peer of a unix socket, as it was when the peer connected."""
     size = _CREDENTIALS.size
     credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     _, user, _ = _CREDENTIALS.unpack(credentials)

@@ -1,4 +1,4 @@
-"""Time limits on receiving: silence, and a message that takes too long."""
+"""Time limits on receiving: the idle time, and the time for a complete message."""
 
 import math
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 import trio
 
 
-class PeerSilent(Exception):  # noqa: N818  a verdict about the peer, not an error of ours
-    """Not one byte came within the idle time."""
+class PeerSilent(Exception):  # noqa: N818  a fault of the peer, not an error of the daemon
+    """No byte arrived within the idle time."""
 
 
-class MessageIncomplete(Exception):  # noqa: N818  an ordinary result, after which waiting goes on
-    """Bytes came, but no complete message within the given time."""
+class MessageIncomplete(Exception):  # noqa: N818  not an error: the caller may wait again
+    """Bytes arrived, but no complete message within the given time."""
 
 
 class ReceiveWatch:
-    """Limits the wait for a message, while another task reads the bytes and reports them here.
+    """Limits the wait for a message, while another task reads the bytes and calls `note`.
 
-    `received` is the number of bytes so far, `last_byte` the time at which the last ones came.
+    `received` is the number of bytes so far, `last_byte` trio's time when the last ones arrived.
     """
 
     def __init__(self) -> None:
@@ -29,18 +29,18 @@ class ReceiveWatch:
         self._scope = trio.CancelScope()
 
     def note(self, length: int) -> None:
-        """`length` bytes came just now."""
+        """`length` bytes have arrived now."""
         self.received += length
         self.last_byte = trio.current_time()
-        waits_on = self.last_byte < self._until
-        self._scope.deadline = self.last_byte + (self._idle if waits_on else 0)
+        may_wait = self.last_byte < self._until
+        self._scope.deadline = self.last_byte + (self._idle if may_wait else 0)
 
     @contextmanager
     def limit(self, idle: float, at_most: float) -> Iterator[None]:
-        """Limit the block to `idle` seconds after the last byte, and to `at_most` seconds.
+        """Limit the block to `idle` seconds after the last byte, and to `at_most` seconds in total.
 
-        Raises PeerSilent at the former limit. The latter is checked only when bytes come, and
-        raises MessageIncomplete: without any, the idle time decides.
+        Raises PeerSilent at the first limit, and MessageIncomplete at the second. The second is
+        checked only when bytes arrive: a peer that sends nothing reaches the first limit.
         """
         began = trio.current_time()
         self._idle, self._until = idle, began + at_most

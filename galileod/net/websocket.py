@@ -1,22 +1,23 @@
 """WebSocket messages over a byte stream.
 
-trio-websocket reads. It is trusted with:
+trio-websocket:
 
-- the response to an upgrade request that `guarded` makes up, so that no peer's header reaches it;
-- the rules of RFC 6455 for every frame, but for the limits on length;
-- putting the frames of a TEXT message together, and the order of all messages;
-- answering a Ping with a Pong, and a Close frame with a Close frame.
+- sends the response to an upgrade request that `guarded` generates, so that no header of a peer
+  reaches the library;
+- checks every frame against RFC 6455, except for the limits on length;
+- assembles the frames of TEXT messages, and keeps all messages in order;
+- answers a Ping with a Pong, and a Close frame with a Close frame.
 
-It is not trusted with limits, payloads, time, or the socket:
+Limits, payloads, time limits and the socket are handled outside of it:
 
-- `guarded` and `frames` refuse a frame whose header announces too much, before the library sees
-  it, and take out the payload of BINARY messages, which the library would copy four times;
-- `watch` counts bytes as they come, so that a slow peer is told from a silent one;
+- `guarded` and `frames` reject a frame that exceeds a limit before the library reads it, and
+  extract the payload of BINARY messages, which the library would copy four times;
+- `watch` counts bytes as they arrive, to distinguish a slow peer from a silent one;
 - `sending` sends signals and our Close frame: the library sends nothing after a violation;
-- the library closes nothing: `net.streams` closes the socket in order.
+- `net.streams` half-closes and closes the socket: the library does not close it.
 
-Only this module and `guarded` import trio-websocket. Both depend on one detail of it: `closed` has
-a value before it sends a Close frame.
+Only this module and `guarded` import trio-websocket. Both depend on one detail of it: it sets its
+`closed` before it sends a Close frame.
 """
 
 import math
@@ -36,10 +37,10 @@ from .guarded import READ, GuardedStream, Message
 from .sending import TEXT, encode_close, encode_frame
 
 CLOSE_SECONDS: Final = 1.0
-"""Seconds for our Close frame to be sent, and as many for the peer's answer."""
+"""Time limit in seconds for sending a Close frame, and again for receiving the peer's."""
 
 
-class TransportClosed(Exception):  # noqa: N818  the ordinary end of a connection
+class TransportClosed(Exception):  # noqa: N818  the usual end of a connection, not an error
     """The connection has ended; `code` is the WebSocket close code (RFC 6455, section 7.4)."""
 
     def __init__(self, reason: str, code: int = 1006) -> None:
@@ -48,7 +49,7 @@ class TransportClosed(Exception):  # noqa: N818  the ordinary end of a connectio
 
 
 class FrameError(Exception):
-    """The peer violated RFC 6455. `code` is the close code that says so."""
+    """The peer violated RFC 6455. `code` is the close code for the violation."""
 
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
@@ -75,7 +76,7 @@ class WebSocketTransport:
 
     @property
     def budget(self) -> DataBudget:
-        """How many bytes of BINARY messages the peer may send; nothing at first."""
+        """The limit on the bytes of BINARY messages; initially the peer may send none."""
         return self._stream.splitter.budget
 
     @property
@@ -85,7 +86,7 @@ class WebSocketTransport:
 
     @property
     def peer_ended(self) -> bool:
-        """Whether nothing more comes from the peer: it closed, or the connection is lost."""
+        """Whether the peer sends nothing more: it has closed, or the connection is lost."""
         return self._peer_closed or self.disconnected.fired
 
     @property
@@ -94,11 +95,11 @@ class WebSocketTransport:
         return self._stream.watch.received
 
     async def receive(self, idle: float, at_most: float = math.inf) -> Message:
-        """The next message, or part of one. Both limits are seconds.
+        """Receive the next message, or part of one. Both limits are in seconds.
 
-        Raises PeerSilent if no byte came for `idle`, MessageIncomplete if bytes still come after
-        `at_most`, TransportClosed if the connection has ended, FrameTooLarge and FrameError if
-        the peer violated a rule.
+        Raises PeerSilent if no byte arrives for `idle`, MessageIncomplete if bytes still arrive
+        after `at_most`, TransportClosed if the connection has ended, FrameTooLarge if a frame
+        exceeds a limit, and FrameError if the peer violates RFC 6455.
         """
         with self._stream.watch.limit(idle, at_most):
             message = None if self._ended else await self._messages.receive()
@@ -113,17 +114,17 @@ class WebSocketTransport:
         return message
 
     async def send(self, *texts: str, timeout: float) -> None:
-        """Send TEXT messages. Raises TransportClosed if that fails or takes over `timeout` s."""
+        """Send TEXT messages. Raises TransportClosed if that fails or exceeds `timeout` seconds."""
         if self._stream.sender.closed:
             raise TransportClosed("the connection is closing")
         frames = b"".join(encode_frame(TEXT, text.encode()) for text in texts)
         await self._send(frames, timeout, close=False)
 
     async def finish(self, code: int, reason: str, wait: float) -> str:
-        """End the connection; returns how it ended.
+        """End the connection; returns the reason of its end, for the log.
 
-        The peer has `wait` seconds to close, as the protocol expects of clients. After that, or
-        at once if nothing more can be received, we send a Close frame with `code`.
+        GalileoSend expects the client to close. If it does not within `wait` seconds, or nothing
+        more can be received, a Close frame with `code` and `reason` is sent.
         """
         with trio.move_on_after(wait):
             ending = await self._drop_messages()
@@ -135,7 +136,7 @@ class WebSocketTransport:
             return str(lost)
         with trio.move_on_after(CLOSE_SECONDS):
             await self._drop_messages()
-        return f"closed by us: {reason}"
+        return f"closed by the server: {reason}"
 
     async def _drop_messages(self) -> str:
         while True:
@@ -168,14 +169,15 @@ class WebSocketTransport:
 async def open_transport(
     stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int = PART
 ) -> AsyncIterator[WebSocketTransport]:
-    """Answer an upgrade request with the Sec-WebSocket-Key `key`; WebSocket follows on `stream`.
+    """Accept an upgrade request with the Sec-WebSocket-Key `key`, and use WebSocket on `stream`.
 
-    `surplus` is what was read beyond the request head, `part_size` that of a MessagePart in bytes.
-    The stream stays open. Raises TransportClosed if the answer is not sent within `timeout` s.
+    `surplus` are the bytes that were read beyond the request head, `part_size` is the size of a
+    MessagePart in bytes. The stream is not closed. Raises TransportClosed if the response cannot be
+    sent within `timeout` seconds.
     """
-    # One part waits here while another is stored and the next is gathered.
+    # Room for one part, while another one is stored and the next one is received.
     into, messages = trio.open_memory_channel[Message | None](1)
-    # File data is unmasked in C: wsproto's Python is ten times slower, and gets TEXT messages only.
+    # File data is unmasked in C; wsproto, whose Python is ten times slower, only unmasks TEXT.
     splitter = FrameSplitter(apply_mask, DataBudget(), part_size)
     guarded = GuardedStream(stream, key, surplus, splitter, into)
     async with trio.open_nursery() as nursery:
@@ -183,7 +185,7 @@ async def open_transport(
             nursery,
             guarded,
             message_queue_size=0,
-            # The splitter has the limit: the library's own may leave its reader blocked for ever.
+            # The splitter enforces the limit. The library's own can block its reader for ever.
             max_message_size=2**63,
             receive_buffer_size=READ,
         )

@@ -1,4 +1,4 @@
-"""One connection: limits, handshake, routing, authorisation, responses.
+"""Serves one connection: limits, handshake, routing, authorisation, responses.
 
-Uploads are served by `uploads`; the files that are stored, and the ledger, are not known here.
+The package `uploads` receives and stores the files.
 """

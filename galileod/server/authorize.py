@@ -1,4 +1,4 @@
-"""Authorisation: who may do what a route does, for HTTP, WebSocket and the control socket."""
+"""Authorisation: which clients may use a route of HTTP, WebSocket or the control socket."""
 
 from enum import Enum, auto
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from galileod.uploads.context import Context
 from .exchange import Exchange, busy, is_proxy
 
 MAX_FIELDS: Final = 100
-"""Fields of a query string that are parsed; a longer one has no credential."""
+"""Maximum fields of a query string; the credential in a longer one is ignored."""
 
 PROXY_HEADERS: Final = frozenset(
     {
@@ -27,28 +27,30 @@ PROXY_HEADERS: Final = frozenset(
         "x-real-ip",
     }
 )
-"""Headers that only a request through a proxy has."""
+"""Headers that only proxies add to a request."""
 
 LOOPBACK: Final = "127.0.0.1"
-"""The address that a peer on a unix socket is judged by: it is on this machine."""
+"""The address that a peer on a unix socket counts as, in `metrics.allow`."""
 
 
 class Access(Enum):
-    """Who may use a route."""
+    """Which clients may use a route."""
 
     ANYBODY = auto()
     CREDENTIAL = auto()
-    """A client with a valid credential; one without any, since the metadata may have it."""
+    """Clients with a valid credential, or with none: the metadata of the upload may contain it."""
     METRICS = auto()
-    """A client in `metrics.allow`, unless an unknown proxy hides who it is."""
+    """Clients in `metrics.allow`. A request through a proxy that does not name its client is
+    refused."""
     OWNER = auto()
-    """The user that the daemon runs as, and root."""
+    """Processes of the daemon's user and of root."""
 
 
 async def authorize(access: Access, exchange: Exchange, context: Context) -> Grant | None:
-    """Check that the client may; what its credential allows, if it has one.
+    """Check that the client has `access`; returns the grant of its credential, if it sent one.
 
-    Raises Refused: 401 for a wrong credential, after a delay, 403 for anything else.
+    Raises Refused: 401 for an invalid credential, after a delay; 403 for other clients; 503 if the
+    daemon stops during the delay.
     """
     match access:
         case Access.CREDENTIAL:
@@ -61,7 +63,7 @@ async def authorize(access: Access, exchange: Exchange, context: Context) -> Gra
 
 
 def credential_of(request: Request) -> str | None:
-    """The credential in a request: a bearer token (RFC 6750, section 2.1), or `?ticket=`."""
+    """The bearer token (RFC 6750, section 2.1) or the `?ticket=` of a request; None without one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
@@ -77,7 +79,7 @@ async def _check_credential(exchange: Exchange, context: Context) -> Grant | Non
     if authenticator.is_open or credential is None:
         return None
     try:
-        # The delay after a wrong credential ends when the daemon stops.
+        # The delay after an invalid credential ends when the daemon stops.
         with context.shutdown.no_new_uploads.guard() as stopped:
             grant = await check_credential(
                 authenticator, credential, exchange.client.network, context.metrics, exchange.log
@@ -94,10 +96,10 @@ def _check_network(exchange: Exchange, config: Config) -> None:
     client, trusted = exchange.client, config.server.trusted_proxies
     proxied = not PROXY_HEADERS.isdisjoint(exchange.request.headers)
     if proxied and (client is exchange.peer or is_proxy(client, trusted)):
-        raise _forbidden("No trusted proxy names the client that asks for metrics.")
+        raise _forbidden("The request came through a proxy, and no trusted proxy names its client.")
     host = LOOPBACK if client.is_local else client.user
     if not is_trusted(host, config.metrics.allow):
-        raise _forbidden("Metrics are for the networks in metrics.allow alone.")
+        raise _forbidden("Only the networks in metrics.allow may read the metrics.")
 
 
 def _forbidden(reason: str) -> Refused:

@@ -1,4 +1,4 @@
-"""Limits of how many connections there are at once: in all, and for each network."""
+"""Limits on simultaneous connections: in total, and for each network."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,24 +9,29 @@ from typing import Final
 from galileod.net.settings import Server
 
 MAX_REFUSING: Final = 64
-"""Connections above the limits that get a response; further ones are closed without one."""
+"""Maximum simultaneous connections above the limits that get a response; others are closed without
+one."""
 
 _ALL: Final = "all"
 
 
 class Cap:
-    """Counts what is held at once for each key, up to a limit."""
+    """Counts the blocks under `hold` for each key, up to a limit."""
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()
 
     def held(self, key: str) -> int:
-        """How many are held now."""
+        """How many blocks run now for `key`."""
         return self._held[key]
 
     @contextmanager
     def hold(self, key: str | None, limit: int) -> Iterator[bool]:
-        """Hold one for `key`; False if `limit` are held already. With None nothing is counted."""
+        """Count a block for `key` while it runs; yields True.
+
+        If `limit` blocks run already, it is not counted, and False is yielded. With a `key` of None
+        nothing is counted, and True is yielded.
+        """
         if key is not None and self._held[key] >= limit:
             yield False
             return
@@ -42,17 +47,21 @@ class Cap:
 
 
 class Admission(Enum):
-    """Whether there is room for a connection."""
+    """How a connection is treated under the limits."""
 
     ADMITTED = auto()
     REFUSED = auto()
-    """It gets a response that says so."""
+    """A limit is reached: the response has status 503."""
     DROPPED = auto()
-    """It is closed without a response, since too many others wait for theirs."""
+    """A limit is reached, and MAX_REFUSING connections are being refused: closed without a
+    response."""
 
 
 class ConnectionCaps:
-    """All limits of connections. A network of None is not limited: a unix socket, or a proxy."""
+    """All limits on connections.
+
+    The limit for each network does not apply to a network of None: unix sockets and proxies.
+    """
 
     def __init__(self) -> None:
         self._all = Cap()
@@ -61,12 +70,12 @@ class ConnectionCaps:
 
     @property
     def open(self) -> int:
-        """How many connections count for `server.max_connections` now."""
+        """Open connections that count for `server.max_connections`."""
         return self._all.held(_ALL)
 
     @contextmanager
     def admit(self, network: str | None, limits: Server) -> Iterator[Admission]:
-        """Count a connection from `network` until it is closed."""
+        """Count a connection from `network` while the block runs."""
         with (
             self._all.hold(_ALL, limits.max_connections) as one,
             self.count(network, limits) as other,
@@ -79,10 +88,10 @@ class ConnectionCaps:
 
     @contextmanager
     def count(self, network: str | None, limits: Server) -> Iterator[bool]:
-        """Count a connection for `network`, such as the client that a proxy names; False if full.
+        """Count a connection for `network` while the block runs; yields False above the limit.
 
-        One count serves the networks of sockets, of PROXY headers and of X-Forwarded-For: however
-        its connections come, a client has no more of them.
+        Direct connections, and those through proxies that name the client in a PROXY header, in
+        X-Forwarded-For or in Forwarded, share one count and one limit for each network.
         """
         with self._per_network.hold(network, limits.max_connections_per_address) as admitted:
             yield admitted

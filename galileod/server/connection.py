@@ -1,4 +1,4 @@
-"""The server: one connection from its first byte to its end."""
+"""The server: serves a connection from its first byte to its end."""
 
 import secrets
 import ssl
@@ -32,15 +32,15 @@ from .routes import Routes, public_routes, respond
 from .upgrade import origin_for_log
 
 STOPPING_SECONDS: Final = 1.0
-"""Time limit for a peer to close its side of a connection once the daemon stops."""
+"""Seconds that a peer has to close its side of a connection once the daemon stops."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Server:
-    """Serves connections, each on its own: an exception in one ends there.
+    """Serves connections. An exception in one connection does not affect others.
 
-    `static` are the files of the page and the client by path, `tls` is for connections over TCP.
+    `static` are the files of the page and the client by path. `tls` is used on TCP connections.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Server:
         self.adopt(static, tls)
 
     def adopt(self, static: Mapping[str, Response], tls: ssl.SSLContext | None) -> None:
-        """Use another page and another certificate for all connections from now on."""
+        """Use other files and another certificate for all new connections."""
         self._static, self._tls = static, tls
         self._routes = None
 
     async def serve_socket(self, stream: trio.SocketStream, proxy_protocol: bool = False) -> None:
-        """Serve an accepted socket; with `proxy_protocol` it begins with a PROXY header."""
+        """Serve an accepted socket; with `proxy_protocol` the peer sends a PROXY header first."""
         try:
             peer = Peer.of(stream)
         except OSError:
@@ -92,7 +92,7 @@ class Server:
     async def _serve(
         self, incoming: Incoming, log: FilteringBoundLogger, proxy_protocol: bool, *, full: bool
     ) -> None:
-        """From the first byte to the response, or to the end of the upload."""
+        """Handshake, request, and response or upload. With `full` no work is accepted."""
         config, named = self._context.config, None
         tls = None if incoming.peer.is_local else self._tls
         try:
@@ -111,7 +111,7 @@ class Server:
                 with self._caps.count(named, config.server) as second:
                     reason = self._busy(full=full or not first or not second)
                     exchange = Exchange(request, incoming.stream, peer, client, log, reason)
-                    response = await respond(self._table(), exchange, self._context)
+                    response = await respond(self._routing_table(), exchange, self._context)
                     if response is not None:
                         await self._reply(incoming.stream, response, log, request=request)
         except RequestAbandoned as gone:
@@ -122,7 +122,7 @@ class Server:
             await self._reply(incoming.stream, None, log, reason=str(error))
 
     async def _read_request(self, incoming: Incoming) -> Request:
-        """The request head. Raises Refused, also when the daemon stops, and RequestAbandoned."""
+        """Read the request head. Raises RequestAbandoned; Refused, also when the daemon stops."""
         with self._context.shutdown.no_new_uploads.guard() as stopped:
             request = await read_request(incoming.stream, incoming.seconds_left)
         if stopped.cancelled_caught:
@@ -138,7 +138,11 @@ class Server:
         reason: str | None = None,
         request: Request | None = None,
     ) -> None:
-        """Send `response` if there is one; without one, `reason` is logged."""
+        """Log and count a refusal, and send `response` if it is not None.
+
+        `reason` is logged if there is no response. `request` is that which is answered, if it was
+        read.
+        """
         if response is None or response.refuses:
             status = response.status if response else None
             if status == HTTPStatus.FORBIDDEN and request and "origin" in request.headers:
@@ -152,8 +156,8 @@ class Server:
             timeout = self._context.config.timeouts.close
             await send_response(stream, response, timeout, head=head == "HEAD", version=version)
 
-    def _table(self) -> Routes:
-        """The routing table for the configuration in force; made again after a reload."""
+    def _routing_table(self) -> Routes:
+        """The routing table for the configuration in force; rebuilt after a reload."""
         config = self._context.config
         if self._routes is None or self._routes[0] is not config:
             table = public_routes(self._context, self._static, lambda: self._caps.open)
@@ -161,14 +165,14 @@ class Server:
         return self._routes[1]
 
     def _busy(self, *, full: bool) -> str | None:
-        """Why no work is accepted now, if none is."""
+        """The reason why no work is accepted now; None if it is."""
         if full:
-            return "All connections are taken."
+            return "All connections are in use."
         if self._context.shutdown.no_new_uploads.fired:
             return "The server is shutting down."
         return None
 
     def _counted(self, peer: Peer) -> str | None:
-        """The network that a connection of `peer` counts for; None for proxies and unix sockets."""
+        """The network that a connection of `peer` counts for; None for a proxy or unix socket."""
         trusted = self._context.config.server.trusted_proxies
         return None if peer.is_local or is_proxy(peer, trusted) else peer.network

@@ -1,4 +1,4 @@
-"""The control socket: HTTP over a unix socket, for the daemon's own user and root."""
+"""The control socket: HTTP over a unix socket, for the daemon's user and root."""
 
 import os
 import secrets
@@ -31,7 +31,7 @@ from .exchange import Exchange
 from .routes import Route, Routes, respond
 
 MAX_CONNECTIONS: Final = 16
-"""Connections that are served at once; further ones are closed without a response."""
+"""Maximum simultaneous connections; others are closed without a response."""
 
 _PEER: Final = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
 
@@ -39,7 +39,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Reloaded(Protocol):
-    """A reload that was done: from which file, and which keys changed, now or at a restart."""
+    """The result of a reload: the file that was read, and the keys whose values changed."""
 
     @property
     def source(self) -> str:
@@ -55,22 +55,22 @@ class Reloaded(Protocol):
 
 
 Reload = Callable[[], Awaitable[Reloaded]]
-"""Reads the configuration and puts it in force. Raises ConfigError."""
+"""Reads the configuration and puts it in force. Raises ConfigError if it is rejected."""
 
 
 def control_routes(reload: Reload) -> Routes:
-    """What the control socket offers."""
+    """The routing table of the control socket."""
     return Routes(
         Route("/reload", partial(answer_reload, reload), ("POST",), Access.OWNER, when_full=True)
     )
 
 
 async def answer_reload(reload: Reload, _exchange: Exchange) -> Response:
-    """200 with a summary when the reload is done, or 422 with the reason why it was rejected."""
+    """Reload; the response is 200 with a summary, or 422 with the reason of a rejection."""
     try:
         reloaded = await reload()
     except ConfigError as error:
-        # Logged as config.rejected, which says more than a refused connection would.
+        # The event config.rejected was logged, so that connection.refused would be redundant.
         return Response(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), refuses=False)
     summary = f"reloaded {reloaded.source}"
     if reloaded.changed:
@@ -81,7 +81,7 @@ async def answer_reload(reload: Reload, _exchange: Exchange) -> Response:
 
 
 class ControlServer:
-    """Serves connections of the control socket by a routing table of its own."""
+    """Serves connections to the control socket, with the routing table `routes`."""
 
     def __init__(self, context: Context, routes: Routes) -> None:
         self._context = context

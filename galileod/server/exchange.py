@@ -1,4 +1,4 @@
-"""One request, and what is known about it when it is answered."""
+"""One request, with the client and the connection that it came from."""
 
 from collections.abc import Collection
 from http import HTTPStatus
@@ -15,17 +15,17 @@ from galileod.net.http11 import BadRequest, Request, Response
 from galileod.net.peer import Peer
 
 RETRY_AFTER: Final = 5
-"""Seconds after which a client may try again when the server is full."""
+"""Seconds after which a client may retry a request that was answered with 503."""
 
 
 @frozen
 class Exchange:
-    """A request, from whom it is, and the connection that it came on.
+    """A request, its client, and its connection.
 
-    `peer` is that of the socket or of its PROXY header. `client` is whom trusted proxies name in
-    the request; without such it is `peer` itself. `busy` is the reason why no work is accepted now.
-    `is_owner` says whether the peer runs as the daemon's user or as root. `grant` is what the
-    credential in the request allows.
+    `peer` is the peer of the socket, or the client in its PROXY header. `client` is the client that
+    trusted proxies name in the request's headers, else `peer`. `busy` is the reason why no work is
+    accepted now, if none is. `is_owner` says whether the peer runs as the daemon's user or as root.
+    `grant` is what the credential in the request allows, if it has one.
     """
 
     request: Request
@@ -39,21 +39,22 @@ class Exchange:
 
 
 def busy(reason: str) -> Response:
-    """The response while no work is accepted."""
+    """The response while no work is accepted: 503 with Retry-After."""
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, reason, {"Retry-After": str(RETRY_AFTER)})
 
 
 def is_proxy(peer: Peer, trusted: Collection[Network]) -> bool:
-    """Whether `peer` is a trusted proxy, by its address."""
+    """Whether the address of `peer` is in `trusted`."""
     return not peer.is_local and is_trusted(peer.user, trusted)
 
 
 def client_behind(
     peer: Peer, request: Request, trusted: Collection[Network]
 ) -> tuple[Peer, Request]:
-    """The client that a trusted proxy names, and the request with the URL that it requested.
+    """The client of a request, and the request with the scheme and host that the client requested.
 
-    A peer that is no trusted proxy is the client itself. Raises BadRequest.
+    Both are read from the headers of a trusted proxy. Any other peer is the client itself. Raises
+    BadRequest if the headers contradict each other or are malformed.
     """
     if not is_proxy(peer, trusted):
         return peer, request

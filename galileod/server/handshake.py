@@ -1,4 +1,4 @@
-"""What precedes the first request of a connection: a PROXY protocol header, and TLS."""
+"""The start of a connection, before its request: a PROXY protocol header, and TLS."""
 
 import ssl
 from collections.abc import Collection
@@ -15,9 +15,10 @@ from galileod.net.tls import accept_tls
 
 @define
 class Incoming:
-    """A connection before its request. `deadline` is for all steps up to the whole request head.
+    """A connection before its request.
 
-    `scheme` is that of the URLs that clients connect by.
+    `deadline`, in seconds of trio's clock, applies to all steps up to the complete request head.
+    `scheme` is "https" once TLS is used, else "http".
     """
 
     stream: trio.abc.HalfCloseableStream
@@ -31,10 +32,11 @@ class Incoming:
         return max(0.0, self.deadline - trio.current_time())
 
     async def read_proxy_header(self, trusted: Collection[Network]) -> None:
-        """Read a PROXY protocol header; the client that it names is the peer from then on.
+        """Read a PROXY protocol header, and set `peer` to the client that it names.
 
         Every peer on a unix socket is trusted. No byte after the header is read. Raises
-        ProxyHeaderError, RequestAbandoned.
+        ProxyHeaderError if the peer is not trusted, or the header is invalid or late, and
+        RequestAbandoned if the connection ends before that.
         """
         if not self.peer.is_local and not is_trusted(self.peer.user, trusted):
             raise ProxyHeaderError("the peer is not in server.trusted_proxies")
@@ -43,16 +45,16 @@ class Incoming:
                 head = await self._read(HEAD)
                 rest = await self._read(length_of(head))
         except trio.TooSlowError:
-            raise ProxyHeaderError("the PROXY protocol header was not whole in time") from None
+            raise ProxyHeaderError("the PROXY protocol header was not complete in time") from None
         except trio.BrokenResourceError:
             raise RequestAbandoned("the connection was lost") from None
         if (client := client_of(head, rest)) is not None:
             self.peer = Peer.at(client)
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Do the TLS handshake; `stream` is encrypted from then on.
+        """Do the TLS handshake; after it `stream` is the TLS stream.
 
-        Raises HandshakeError, RequestAbandoned.
+        Raises HandshakeError if it fails, and RequestAbandoned if the peer closed the connection.
         """
         self.stream = await accept_tls(self.stream, context, self.seconds_left)
         self.scheme = "https"
@@ -62,6 +64,6 @@ class Incoming:
         while len(data) < length:
             more = await self.stream.receive_some(length - len(data))
             if not more:
-                raise RequestAbandoned("the proxy left within its header")
+                raise RequestAbandoned("the proxy closed the connection within its header")
             data += more
         return bytes(data)

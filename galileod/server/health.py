@@ -1,4 +1,4 @@
-"""`GET /healthz`: whether the daemon accepts uploads, and its storage works."""
+"""`GET /healthz`: reports whether the daemon accepts uploads and its storage works."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ from galileod.uploads.context import Context
 from .exchange import Exchange, busy
 
 HEALTH_SECONDS: Final = 5.0
-"""Time limit for the check of the storage."""
+"""Time limit for the check of the storage, in seconds."""
 
 
 async def answer_health(context: Context, exchange: Exchange) -> Response:

@@ -1,4 +1,4 @@
-"""The routing table: path, methods, who may, whether it is served when full, and the handler."""
+"""The routing table: path, methods, access, whether it is served when full, and the handler."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
@@ -17,19 +17,19 @@ from .static import answer_static
 from .upgrade import check_upgrade, is_upgrade, require_upgrade, serve_upgrade
 
 READ: Final = ("GET", "HEAD")
-"""The methods of what is only read. A response to HEAD is sent without its body."""
+"""The methods of resources that are only read. A response to HEAD is sent without its body."""
 
 Handler = Callable[[Exchange], Awaitable[Response | None]]
-"""Answers a request; None if it took over the connection instead."""
+"""Returns the response to a request; None if it has used the connection for an upload instead."""
 
 
 @frozen
 class Route:
     """A row of the table.
 
-    With `when_full` it is served although no work is accepted: above the limits of connections, and
-    while the daemon drains. A row is for WebSocket handshakes if `websocket` is set, else for all
-    other requests.
+    With `when_full` it is also served while no work is accepted: above the limits on connections,
+    and while the daemon drains. With `websocket` the row applies to WebSocket handshakes, without
+    it to all other requests.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Route:
 
 
 class Routes:
-    """A routing table. Of two rows for the same requests the first one counts."""
+    """A routing table. If two rows have the same path and `websocket`, the first one is used."""
 
     def __init__(self, *rows: Route, allowed_origins: Collection[str] = ()) -> None:
         self._rows: dict[tuple[str, bool], Route] = {}
@@ -54,16 +54,17 @@ class Routes:
     def find(self, request: Request) -> Route:
         """The row for `request`.
 
-        Raises Refused, in this order: 405 for a method that no row has, 404, 405 for a method that
-        the row has not; for a WebSocket handshake also what `check_upgrade` refuses.
+        Raises Refused, by the first of these that applies: 405 if no row of the table has the
+        method; 404 if no row has the path; 405 if the row does not have the method; what
+        `check_upgrade` raises, for a WebSocket handshake.
         """
         if request.method not in self._methods:
             raise _wrong_method(self._methods)
         websocket = bool(self._websockets) and is_upgrade(request)
         route = self._rows.get((request.path, websocket))
         if route is None:
-            places = f"Uploads are taken at {', '.join(self._websockets)}."
-            raise Refused(Response(404, places if websocket else "There is nothing here."))
+            places = f"Uploads are accepted at {', '.join(self._websockets)}."
+            raise Refused(Response(404, places if websocket else "Not found."))
         if request.method not in route.methods:
             raise _wrong_method(route.methods)
         if websocket:
@@ -74,9 +75,9 @@ class Routes:
 def public_routes(
     context: Context, static: Mapping[str, Response], connections: Callable[[], int]
 ) -> Routes:
-    """What clients find at the addresses of `server.listen`.
+    """The routing table of the addresses in `server.listen`.
 
-    `static` are files by their paths; `connections` tells how many are open.
+    `static` are files by their paths; `connections` returns the number of open connections.
     """
     server = context.config.server
     metrics = partial(answer_metrics, context, connections)
@@ -92,9 +93,9 @@ def public_routes(
 
 
 async def respond(routes: Routes, exchange: Exchange, context: Context) -> Response | None:
-    """Route, authorise and handle a request; None if its handler took over the connection.
+    """Route, authorise and handle a request; None if its handler has used the connection.
 
-    While no work is accepted, whatever would be refused is answered with 503 for that reason.
+    While no work is accepted, a request that would be refused is answered with 503 instead.
     """
     try:
         route = routes.find(exchange.request)
@@ -109,4 +110,4 @@ async def respond(routes: Routes, exchange: Exchange, context: Context) -> Respo
 def _wrong_method(allowed: Collection[str]) -> Refused:
     named = " or ".join(method for method in allowed if method != "HEAD")
     headers = {"Allow": ", ".join(allowed)}
-    return Refused(Response(405, f"Only {named} is taken here.", headers))
+    return Refused(Response(405, f"Only {named} is allowed here.", headers))

@@ -1,4 +1,4 @@
-"""`GET /metrics`: counters since the start and gauges of now, in the formats of Prometheus."""
+"""`GET /metrics`: counters since the start, and gauges, in the text formats of Prometheus."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -18,39 +18,40 @@ from galileod.uploads.context import Context
 from .exchange import Exchange
 
 DISK_SECONDS: Final = 5.0
-"""Time limit for the values of disk and ledger: half of Prometheus's default scrape_timeout."""
+"""Time limit in seconds for the values of disk and ledger: half of Prometheus's default
+scrape_timeout."""
 
 
 @frozen
 class _Scrape(Collector):
-    """The metrics of one response: `counted` since the start, and gauges of `now`."""
+    """The metrics of one response: counters and histograms, and the gauges at this time."""
 
-    counted: Collector
-    now: Iterable[Metric]
+    counters: Collector
+    gauges: Iterable[Metric]
 
     def collect(self) -> Iterable[Metric]:
-        yield from self.counted.collect()
-        yield from self.now
+        yield from self.counters.collect()
+        yield from self.gauges
 
 
 async def answer_metrics(
     context: Context, connections: Callable[[], int], exchange: Exchange
 ) -> Response:
-    """All metrics, in the format that the Accept header asks for.
+    """All metrics, in the format that the Accept header requests.
 
-    Values that disk and ledger do not give within DISK_SECONDS are left out.
+    Values of disk and ledger that are not available within DISK_SECONDS are left out.
     """
-    now = _in_memory(context, connections())
+    gauges = _in_memory(context, connections())
     accept = exchange.request.headers.get("accept", "")
     with trio.move_on_after(DISK_SECONDS):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_add_disk, context, now)
-            nursery.start_soon(_add_ledger, context, now)
+            nursery.start_soon(_add_disk, context, gauges)
+            nursery.start_soon(_add_ledger, context, gauges)
     try:
         encode, kind = choose_encoder(accept)
-    except TypeError:  # the library compares a version that is not a number with one that is
+    except TypeError:  # the library fails to compare a version that is not a number
         encode, kind = choose_encoder("")
-    text = encode(_Scrape(context.metrics.registry, now)).decode()
+    text = encode(_Scrape(context.metrics.registry, gauges)).decode()
     return Response(200, text, {"Content-Type": kind})
 
 
@@ -59,13 +60,13 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
     return [
         GaugeMetricFamily(name, meaning, value)
         for name, meaning, value in (
-            ("galileod_uploads_running", "Uploads under way.", len(context.admission.running)),
+            ("galileod_uploads_running", "Running uploads.", len(context.admission.running)),
             (
                 "galileod_uploads_waiting",
-                "Uploads that wait for their turn, since all memory is promised.",
+                "Running uploads that wait because all of chunks.memory is promised.",
                 share.waiting,
             ),
-            ("galileod_connections", "Connections open now, this one too.", connections),
+            ("galileod_connections", "Open connections, this one included.", connections),
             (
                 "galileod_connections_limit",
                 "Connections above which clients get status 503: server.max_connections.",
@@ -73,41 +74,41 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
             ),
             (
                 "galileod_granted_bytes",
-                "Memory promised to clients, or received and not yet stored.",
+                "Memory promised to clients, or with data that is not stored yet.",
                 share.held,
             ),
-            ("galileod_granted_bytes_limit", "The ceiling: chunks.memory.", share.total),
+            ("galileod_granted_bytes_limit", "The limit: chunks.memory.", share.total),
         )
     ]
 
 
-async def _add_disk(context: Context, now: list[Metric]) -> None:
+async def _add_disk(context: Context, gauges: list[Metric]) -> None:
     try:
         free = await context.store.free()
     except StorageError:
-        return  # left out; an upload that meets the same error logs it
+        return  # left out; uploads log the same error
     if free is None:
         return
-    now += [
-        GaugeMetricFamily("galileod_disk_free_bytes", "Free disk below storage.directory.", free),
+    gauges += [
+        GaugeMetricFamily("galileod_disk_free_bytes", "Free space in storage.directory.", free),
         GaugeMetricFamily(
             "galileod_disk_min_free_bytes",
-            "Free disk that no upload may eat into: storage.min_free.",
+            "Free space that uploads must leave: storage.min_free.",
             context.config.storage.min_free,
         ),
     ]
 
 
-async def _add_ledger(context: Context, now: list[Metric]) -> None:
+async def _add_ledger(context: Context, gauges: list[Metric]) -> None:
     try:
         held = await context.ledger.total()
         owed = await context.ledger.outbox.count()
     except LedgerError:
-        return  # left out; an upload that meets the same error logs it
-    now.append(
+        return  # left out; uploads log the same error
+    gauges.append(
         GaugeMetricFamily(
             "galileod_hook_deliveries_owed",
-            f"Stored files not yet delivered to the hook, counted up to {MOST_COUNTED:,}.",
+            f"Receipts not yet delivered to the hook, counted up to {MOST_COUNTED:,}.",
             owed,
         )
     )
@@ -116,15 +117,15 @@ async def _add_ledger(context: Context, now: list[Metric]) -> None:
         ("bytes", held.bytes + held.reserved, quota.total_bytes),
         ("files", held.files + held.uploads, quota.total_files),
     ):
-        now.append(
+        gauges.append(
             GaugeMetricFamily(
                 f"galileod_quota_used_{unit}",
-                f"What all users hold, in {unit}: stored, and declared by uploads that run.",
+                f"{unit.capitalize()} of all users: stored, and declared by running uploads.",
                 used,
             )
         )
         if limit is not None:
-            now.append(
+            gauges.append(
                 GaugeMetricFamily(
                     f"galileod_quota_limit_{unit}", f"The limit: quota.total_{unit}.", limit
                 )

@@ -1,4 +1,4 @@
-"""The page and the JavaScript client over HTTP: files of `web/`, read once and kept in memory."""
+"""Serves the page and the JavaScript client: files of `web/`, read once and kept in memory."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ TEXT: Final = "text/plain; charset=utf-8"
 _HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
 
 _CLIENT_PARTS: Final = (
-    # Joined in this order, between a head and a tail for each form: the parts share one scope.
+    # Concatenated in this order between a head and a tail; the files share one scope.
     "client/errors.js",
     "client/options.js",
     "client/sender.js",
@@ -36,7 +36,7 @@ _CLIENT_PARTS: Final = (
 )
 
 _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    # path: media type, and the files that are joined
+    # path: media type, and the files that are concatenated
     "/galileo.js": (SCRIPT, ("client/module.head.js", *_CLIENT_PARTS, "client/module.tail.js")),
     "/galileo_send.js": (
         SCRIPT,
@@ -69,16 +69,16 @@ _PAGE: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 _REVALIDATED: Final = {
-    # Browsers revalidate at each use, and get the file again only if it has changed.
+    # Browsers revalidate before each use, and load the file again only if it has changed.
     "Cache-Control": "no-cache",
 }
 
 _CLIENT_HEADERS: Final = {
     **_REVALIDATED,
-    # Pages of any origin may include the client; server.allowed_origins decides on their uploads.
+    # Pages of any origin may load the client; server.allowed_origins restricts their uploads.
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    # For the worker, whose policy is that of its own response: it compiles the hash functions.
+    # For the worker, which has the policy of its own response, and compiles the hash functions.
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'",
 }
 
@@ -97,9 +97,9 @@ _PAGE_HEADERS: Final = {
 
 
 def load_static(config: Config) -> Mapping[str, Response]:
-    """The responses by path; the page has some values of `config` in it.
+    """The responses by path; some values of `config` are substituted in the page.
 
-    Empty with `server.page = false`. Reads the files at the first call, which blocks.
+    Empty with `server.page = false`. The first call reads the files, which blocks.
     """
     if not config.server.page:
         return {}
@@ -119,7 +119,7 @@ def load_static(config: Config) -> Mapping[str, Response]:
 
 
 async def answer_static(file: Response, exchange: Exchange) -> Response:
-    """The file, or 304 if the browser has it (RFC 9110, section 13.1.2)."""
+    """The file, or 304 if the browser has cached it (RFC 9110, section 13.1.2)."""
     return _not_modified(file) if _is_cached(exchange.request, file) else file
 
 

@@ -1,4 +1,4 @@
-"""WebSocket handshakes: which requests are one, which are refused, and the upload that follows."""
+"""WebSocket handshakes: recognizes, checks and accepts them, and serves the upload that follows."""
 
 import base64
 import binascii
@@ -26,32 +26,32 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def is_upgrade(request: Request) -> bool:
-    """Whether the request asks for a WebSocket."""
+    """Whether the request has an Upgrade header with the token `websocket`."""
     return "websocket" in request.tokens("upgrade")
 
 
 def check_upgrade(request: Request, allowed_origins: Collection[str]) -> None:
-    """Check a WebSocket handshake (RFC 6455, section 4.2.1), and the Origin of a browser.
+    """Check a WebSocket handshake (RFC 6455, section 4.2.1), and its Origin header.
 
-    Raises Refused.
+    Raises Refused: 403 for an origin that is not allowed, 426 for another version, else 400.
     """
     if not _origin_allowed(request, allowed_origins):
         raise Refused(Response(403, "Pages of this origin may not upload here."))
     connection = request.tokens("connection")
     if request.method != "GET" or request.version != "1.1" or "upgrade" not in connection:
-        text = "A WebSocket handshake is a GET in HTTP/1.1, Connection: Upgrade."
+        text = "A WebSocket handshake is a GET request in HTTP/1.1 with Connection: Upgrade."
         raise Refused(Response(400, text))
     if request.headers.get("sec-websocket-version") != _VERSION:
         headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": _VERSION}
-        raise Refused(Response(426, "Only WebSocket version 13 is spoken.", headers))
+        raise Refused(Response(426, "Only WebSocket version 13 is supported.", headers))
     if not _is_key(request.headers.get("sec-websocket-key", "")):
         text = "A WebSocket handshake needs a Sec-WebSocket-Key of 16 bytes."
         raise Refused(Response(400, text))
 
 
 async def require_upgrade(_exchange: Exchange) -> Response:
-    """The response to a plain request for a path of uploads."""
-    text = "Uploads come over a WebSocket here."
+    """426: the response to a request for an upload path that is not a WebSocket handshake."""
+    text = "This path accepts uploads over WebSocket only."
     return Response(HTTPStatus.UPGRADE_REQUIRED, text, {"Upgrade": "websocket"})
 
 
@@ -83,7 +83,10 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
 
 
 def is_same_origin(origin: str, scheme: str, host: str) -> bool:
-    """Whether the value of an Origin header is the origin of `host` (with a port, or without)."""
+    """Whether `origin`, an Origin header, equals that of `scheme` and `host` (with a port, if any).
+
+    A missing port is the default port of the scheme.
+    """
     try:
         ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
         default = _DEFAULT_PORTS.get(scheme)
@@ -95,7 +98,7 @@ def is_same_origin(origin: str, scheme: str, host: str) -> bool:
 
 
 def origin_for_log(request: Request) -> str:
-    """The value of the Origin header without path, query and password; "null" if it has no host."""
+    """The Origin header without path, query and password; "null" if it is not a URL with a host."""
     found = _ORIGIN.match(request.headers.get("origin", ""))
     return f"{found[1]}{found[2]}" if found else "null"
 

@@ -69,8 +69,10 @@ def test_a_daemon_that_ends_meanwhile_or_is_busy_is_one_line(
     run_folder: Path, reply: bytes
 ) -> None:
     with responding(run_folder, reply):
-        assert said(run_folder).endswith("the daemon closed the connection before it responded")
+        assert said(run_folder).endswith(
+            "the daemon closed the connection before the end of its response"
+        )
 
 
 def test_a_directory_without_a_daemon_is_named(run_folder: Path) -> None:
-    assert said(run_folder).startswith(f"no galileod runs with storage.directory {run_folder};")
+    assert said(run_folder).startswith(f"no running galileod uses storage.directory {run_folder};")

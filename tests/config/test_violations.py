@@ -9,7 +9,7 @@ from galileod.auth.settings import MODE_EXPECTED
 from galileod.config.file import load, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
 from galileod.net.addresses import ADDRESS_EXPECTED
-from galileod.net.settings import ORIGIN_EXPECTED
+from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
 
 
@@ -74,10 +74,7 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
             (
                 "server.paths",
                 f'["/", "{path}"]',
-                (
-                    f"server.paths: '{path}': expected a path as in a URL: from its \"/\", without"
-                    " query and spaces"
-                ),
+                f"server.paths: '{path}': expected {PATH_EXPECTED}",
             )
             for path in ("up", "/up?x=1", "/up#x", "/a b", "/\u00e9", "//up", "/a/../b", "/a<b")
         ),
@@ -89,12 +86,12 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         (
             "tls.certificate",
             '"/x"',
-            "tls.key: None: expected the path of a file, beside tls.certificate: both or neither",
+            "tls.key: None: expected the path of a file, since tls.certificate is set",
         ),
         (
             "tls.key",
             '"/x"',
-            "tls.certificate: None: expected the path of a file, beside tls.key: both or neither",
+            "tls.certificate: None: expected the path of a file, since tls.key is set",
         ),
         ("timeouts.handshake", "0", "timeouts.handshake: 0.0: expected a duration above 0"),
         ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),

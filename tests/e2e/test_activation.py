@@ -118,7 +118,7 @@ def test_a_passed_socket_within_an_address_that_is_configured_is_told_as_such(
         reason = failure(
             daemon({**OPEN, "server": {"listen": [everywhere]}}, sockets=[passed], start=False)
         )
-    assert reason.startswith(f"systemd listens on {names}, and server.listen does not")
+    assert reason.startswith(f"systemd listens on {names}, which is not in server.listen")
     assert everywhere in reason
 
 

@@ -99,7 +99,7 @@ def test_a_daemon_without_a_file_has_nothing_to_reload(tmp_path: Path) -> None:
 
 def test_a_directory_without_a_daemon_is_status_1(daemon: Daemons, tmp_path: Path) -> None:
     host = daemon(start=False)
-    check_failed(reload(host), 1, "no galileod runs with storage.directory", str(host.directory))
+    check_failed(reload(host), 1, "no running galileod uses storage.directory", str(host.directory))
     host.start()
     rewrite(host, {"storage": {"directory": str(tmp_path / "new")}})
     check_failed(reload(host), 1, str(tmp_path / "new"), "restart")
@@ -124,7 +124,7 @@ def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(daemon: Daem
     host = daemon()
     host.kill()
     assert socket_of(host).is_socket()
-    check_failed(reload(host), 1, "no galileod runs")
+    check_failed(reload(host), 1, "no running galileod uses")
     host.start()
     assert reload(host).returncode == 0
     assert host.stop() == 0

@@ -85,7 +85,7 @@ def test_only_the_allowed_networks_are_told(daemon: Daemons) -> None:
     assert ask_from(host, "127.0.0.2").status == 200
     reply = ask_from(host, "127.0.0.1")
     assert (reply.status, reply.body) == (
-        403, b"Metrics are for the networks in metrics.allow alone.\n",
+        403, b"Only the networks in metrics.allow may read the metrics.\n",
     )  # fmt: skip
     assert host.wait_for("connection.refused", status=403)["reason"]
 

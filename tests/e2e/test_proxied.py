@@ -59,7 +59,7 @@ def test_a_proxy_announces_its_client(daemon: Daemons, header: bytes, peer: str)
         ("127.0.0.2", announcing("192.0.2.7") + HEALTH, "the peer is not in server.trusted"),
         ("127.0.0.1", HEALTH, "a PROXY protocol header (version 2) was expected"),
         ("127.0.0.1", b"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\r\n" + HEALTH, "(version 2)"),
-        ("127.0.0.1", announcing("192.0.2.7")[:20], "was not whole in time"),
+        ("127.0.0.1", announcing("192.0.2.7")[:20], "was not complete in time"),
     ],
 )
 def test_what_does_not_begin_with_a_header_of_a_trusted_proxys_is_closed(

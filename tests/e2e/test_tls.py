@@ -136,9 +136,9 @@ def test_unix_sockets_do_without(daemon: Daemons, tmp_path: Path, run_folder: Pa
 def test_who_speaks_plain_http_is_told_so(site: Callable[..., Site]) -> None:
     ours = site()
     reply = ask(ours.host, HEALTH)
-    assert (reply.status, reply.body) == (400, b"This port speaks TLS: https and wss.\n")
+    assert (reply.status, reply.body) == (400, b"This port requires TLS: use https or wss.\n")
     told = ours.host.wait_for("connection.refused", status=400)
-    assert told["reason"] == "This port speaks TLS: https and wss."
+    assert told["reason"] == "This port requires TLS: use https or wss."
     with ours.dial() as sock:
         sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b'galileod_connections_refused_total{status="400"} 1.0' in read_all(sock)

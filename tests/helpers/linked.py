@@ -112,7 +112,7 @@ async def check_last_words(link: WebSocketTransport, peer: RawPeer, watched: Wat
     """Nothing more can be received, but `send` and `finish` work, and at once."""
     began = trio.current_time()
     await link.send('{"error": "x"}', timeout=5)
-    assert await link.finish(1008, "bad_message", 5) == "closed by us: bad_message"
+    assert await link.finish(1008, "bad_message", 5) == "closed by the server: bad_message"
     assert trio.current_time() == began
     words, closing = await rest_of(peer, watched)
     assert json.loads(words.payload) == {"error": "x"}

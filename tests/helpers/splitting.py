@@ -71,10 +71,10 @@ def walk(splitter: FrameSplitter, pieces: Sequence[bytes]) -> tuple[bytes, Frame
     seen = b""
     for now, piece in enumerate(pieces):
         try:
-            passed, walked = splitter.feed(piece, float(now), PLENTY)
+            passed, parsed = splitter.feed(piece, float(now), PLENTY)
         except FrameTooLarge as refused:
-            return seen + refused.clean, refused
-        assert walked == len(piece)
+            return seen + refused.passed, refused
+        assert parsed == len(piece)
         seen += passed
         assert len(splitter._header) <= HEADER_LIMIT
     return seen, None
@@ -91,7 +91,7 @@ def splitter_allowing(*lengths: int, unmask: Unmask = xor) -> FrameSplitter:
     return FrameSplitter(unmask, budget)
 
 
-def taken_out(splitter: FrameSplitter) -> bytes:
+def extracted(splitter: FrameSplitter) -> bytes:
     """All that was taken out, of any message."""
     pieces = [piece for part in splitter.parts for piece in part.pieces]
     pieces += [piece for message in splitter.messages for piece in message.pieces]

@@ -6,12 +6,12 @@ from helpers.splitting import (
     PLACES,
     PLENTY,
     cut,
+    extracted,
     frame,
     header,
     judge,
     payload_frame,
     splitter_allowing,
-    taken_out,
 )
 from helpers.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from hypothesis import given
@@ -52,7 +52,7 @@ def test_frames_fed_byte_by_byte_get_the_verdict_of_the_whole(
     data = b"".join(frames)[:5000]
     whole, single = splitter_allowing(*allowed), splitter_allowing(*allowed)
     assert judge(whole, [data]) == judge(single, [data[i : i + 1] for i in range(len(data))])
-    assert taken_out(whole) == taken_out(single)
+    assert extracted(whole) == extracted(single)
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5), ALLOWED)
@@ -157,7 +157,7 @@ def test_nothing_is_clean_where_the_header_began_in_an_earlier_piece() -> None:
     assert splitter.feed(data[:3], 0.0, PLENTY) == (b"", 3)
     with pytest.raises(FrameTooLarge) as caught:
         splitter.feed(data[3:], 1.0, PLENTY)
-    assert caught.value.clean == b""
+    assert caught.value.passed == b""
 
 
 def test_messages_before_the_refused_one_can_still_be_taken() -> None:

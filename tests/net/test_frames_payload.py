@@ -8,11 +8,11 @@ from helpers.splitting import (
     PLACES,
     PLENTY,
     cut,
+    extracted,
     frame,
     header,
     payload_frame,
     splitter_allowing,
-    taken_out,
     walk,
 )
 from helpers.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
@@ -181,7 +181,7 @@ def test_the_library_sees_all_but_the_payload_of_binary_messages(
     finished = [
         event for event in expected if isinstance(event, BytesMessage) and event.message_finished
     ]
-    # What comes behind a broken frame is walked all the same, and never shown.
+    # What comes behind a broken frame is parsed all the same, and never shown.
     assert len(splitter.messages) >= len(finished)
     if broken is None and not any(isinstance(event, CloseConnection) for event in expected):
         assert len(splitter.messages) == len(finished)
@@ -243,4 +243,4 @@ def test_times_are_those_of_the_first_header_and_of_the_last_byte(
 def test_masking_goes_on_across_any_cut(key: bytes, payload: bytes, places: list[int]) -> None:
     splitter = splitter_allowing(len(payload))
     assert walk(splitter, cut(payload_frame(BINARY, payload, key=key), places))[1] is None
-    assert taken_out(splitter) == payload
+    assert extracted(splitter) == payload

@@ -132,7 +132,7 @@ async def test_an_end_without_goodbye_is_an_end(context: ssl.SSLContext) -> None
 async def test_plain_http_is_to_be_told_in_plain_http(context: ssl.SSLContext) -> None:
     async with sockets() as (ours, theirs):
         await theirs.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with pytest.raises(HandshakeError, match="speaks TLS") as failed:
+        with pytest.raises(HandshakeError, match="requires TLS") as failed:
             await accept_tls(ours, context, 5)
         assert failed.value.response
         assert failed.value.response.status == 400

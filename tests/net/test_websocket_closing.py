@@ -60,7 +60,7 @@ async def test_nothing_follows_our_close_frame(
                 await peer.send(frame(CLOSE, (1008).to_bytes(2)))
 
         nursery.start_soon(peer_goes_on)
-        assert await link.finish(1008, "conflict", 5) == "closed by us: conflict"
+        assert await link.finish(1008, "conflict", 5) == "closed by the server: conflict"
         assert trio.current_time() == began + 5 + (0 if answers else 1)
         with pytest.raises(TransportClosed, match="closing"):
             await link.send("too late", timeout=5)
@@ -96,7 +96,7 @@ async def test_a_peer_that_never_stops_cannot_put_the_end_off(
                 await trio.sleep(0.25)
 
         nursery.start_soon(babble)
-        assert await link.finish(1000, "stored", 5) == "closed by us: stored"
+        assert await link.finish(1000, "stored", 5) == "closed by the server: stored"
         assert trio.current_time() == began + 6
         nursery.cancel_scope.cancel()
 

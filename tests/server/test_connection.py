@@ -56,7 +56,7 @@ async def accepted(wire: Wire, host: str) -> RawPeer | None:
         return raw
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nretry-after: 5\r\n" in head.lower()
-    assert await raw.receive_all() == b"All connections are taken.\n"
+    assert await raw.receive_all() == b"All connections are in use.\n"
     await raw.stream.aclose()
     return None
 
@@ -82,7 +82,7 @@ async def test_connections_are_capped_in_all_and_per_address(
             assert [await accepted(wire, host) is not None for host in hosts] == let_in
     refused = [line for line in logs if line["event"] == "connection.refused"]
     assert [(line["status"], line["reason"]) for line in refused] == (
-        [(503, "All connections are taken.")] * let_in.count(False)
+        [(503, "All connections are in use.")] * let_in.count(False)
     )
 
 

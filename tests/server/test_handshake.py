@@ -137,7 +137,7 @@ async def test_tls_shares_it_too(autojump_clock: MockClock) -> None:
             assert await raw.receive_all() == b""
         assert trio.current_time() - began == pytest.approx(10)
     (line,) = logs
-    assert line["reason"] == "the TLS handshake was not done in time"
+    assert line["reason"] == "the TLS handshake was not completed in time"
     assert line["peer"] == CLIENT.name
 
 

@@ -194,19 +194,19 @@ async def ask(
         ("HEAD", "/a", Response(200, "hello HEAD")),
         ("POST", "/b", Response(200, "hello POST")),
         ("DELETE", "/b", Response(200, "hello DELETE")),
-        ("POST", "/a", Response(405, "Only GET is taken here.", {"Allow": "GET, HEAD"})),
+        ("POST", "/a", Response(405, "Only GET is allowed here.", {"Allow": "GET, HEAD"})),
         (
             "GET", "/b",
-            Response(405, "Only POST or DELETE is taken here.", {"Allow": "POST, DELETE"}),
+            Response(405, "Only POST or DELETE is allowed here.", {"Allow": "POST, DELETE"}),
         ),
         (
             "PUT", "/a",
             Response(
-                405, "Only GET or POST or DELETE is taken here.",
+                405, "Only GET or POST or DELETE is allowed here.",
                 {"Allow": "GET, HEAD, POST, DELETE"},
             ),
         ),
-        ("POST", "/nothing", Response(404, "There is nothing here.")),
+        ("POST", "/nothing", Response(404, "Not found.")),
     ],
 )  # fmt: skip
 async def test_a_row_is_found_by_path_and_method(

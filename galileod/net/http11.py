@@ -195,7 +195,8 @@ async def _send(stream: trio.abc.SendStream, data: bytes, timeout: float) -> Non
 def _encode(response: Response, text: str, *, head: bool) -> bytes:
     """The complete response with the string body `text`."""
     plain = "Content-Type" not in response.headers
-    body = text.encode() + (b"\n" if plain else b"")
+    # A path that is not UTF-8 has surrogates, which are sent as the log shows them: \udcff.
+    body = text.encode(errors="backslashreplace") + (b"\n" if plain else b"")
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Length": str(len(body)),

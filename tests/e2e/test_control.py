@@ -120,6 +120,18 @@ def test_a_daemon_is_reached_by_its_directory_whatever_the_file_says(
     assert host.find("config.rejected")
 
 
+def test_a_path_that_is_not_utf_8_is_shown_with_escapes(daemon: Daemons) -> None:
+    host = daemon(start=False)
+    host.config = host.config.rename(host.config.with_name("c\udcff.toml"))
+    host.start()
+    ended = reload(host)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "c\\udcff.toml" in ended.stdout
+    host.config.write_text("[server\n")
+    ended = run_galileod("reload", "--directory", host.directory)
+    check_failed(ended, 2, "c\\udcff.toml")
+
+
 def test_a_killed_daemon_leaves_a_socket_that_the_next_one_replaces(daemon: Daemons) -> None:
     host = daemon()
     host.kill()

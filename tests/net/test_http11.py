@@ -174,6 +174,15 @@ async def test_a_response_is_whole_and_ends_the_connection(
     assert body == (b"" if head else "B\xfcsy.\n".encode())
 
 
+async def test_a_text_with_a_path_that_is_not_utf_8_is_sent_with_escapes() -> None:
+    ours, theirs = memory_stream_one_way_pair()
+    await http11.send_response(ours, Response(200, "a\udcff"), 5)
+    ours.close()
+    head, _, body = bytes(await theirs.receive_some()).partition(b"\r\n\r\n")
+    assert b"Content-Length: 8\r\n" in head
+    assert body == b"a\\udcff\n"
+
+
 async def test_a_peer_that_does_not_take_its_answer_is_waited_for_so_long(
     autojump_clock: MockClock,
 ) -> None:

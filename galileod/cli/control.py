@@ -87,7 +87,7 @@ def _text_of(response: HTTPResponse) -> str:
     """The body. Raises HTTPException if it is incomplete, or not one that the daemon sends."""
     if response.length is None or response.length > MAX_BODY:
         raise HTTPException
-    return response.read().decode().rstrip("\n")
+    return response.read().decode(errors="replace").rstrip("\n")
 
 
 class _UnixConnection(HTTPConnection):

@@ -90,7 +90,7 @@ def _text_of(response: HTTPResponse) -> str:
     """The body as a string. Raises HTTPException if it is incomplete, chunked or too large."""
     if response.length is None or response.length > MAX_BODY:
         raise HTTPException
-    return response.read().decode().rstrip("\n")
+    return response.read().decode(errors="replace").rstrip("\n")
 
 
 class _UnixConnection(HTTPConnection):

@@ -56,6 +56,12 @@ def test_the_status_and_the_text_are_given(run_folder: Path) -> None:
         assert ask(str(run_folder), "POST", "/reload") == (422, "\xfc.")
 
 
+def test_a_text_that_is_not_utf_8_is_shown_as_far_as_it_is(run_folder: Path) -> None:
+    reply = b"HTTP/1.1 422 X\r\nContent-Length: 3\r\n\r\na\xff\n"
+    with responding(run_folder, reply):
+        assert ask(str(run_folder), "POST", "/reload") == (422, "a\ufffd")
+
+
 def test_a_daemon_that_does_not_respond_is_not_waited_for(run_folder: Path) -> None:
     with responding(run_folder, None):
         assert said(run_folder, 0.05) == "the daemon did not respond within 0.05 seconds"

@@ -47,7 +47,7 @@ def change_tokens(path: str, change: Callable[[Tokens], list[Token]]) -> None:
 
 @contextmanager
 def _one_writer(folder: str) -> Iterator[int]:
-    """Lock the directory; yields its descriptor. Each change replaces the file itself."""
+    """Lock the directory, since each change replaces the file; yields its descriptor."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _lock(fd, folder)

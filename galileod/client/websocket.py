@@ -98,7 +98,8 @@ class WebSocket:
         async with self._send_lock:
             if self._incomplete or self._protocol.state is not ConnectionState.OPEN:
                 raise LostError(_LOST)
-            # `_broken` too: if the server resets the connection now, `receive` may see only an end.
+            # `_broken` as well: if the server resets the connection during the sending, `receive`
+            # may see only its end, and then reports that it was lost.
             self._incomplete = self._broken = True
             head = _header(length, key)
             while length:

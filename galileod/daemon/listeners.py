@@ -104,8 +104,8 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
         marked |= found if address.proxy_protocol else set()
         if not found:
             missing.append(address)
-    # Checked before any address is opened, since that could fail because of a socket of systemd,
-    # as for 127.0.0.1 and 0.0.0.0 with the same port.
+    # Checked before any address is opened: opening it could fail because of a socket of systemd, as
+    # for 127.0.0.1 and 0.0.0.0 with the same port.
     if unnamed := sorted(handed - named):
         raise ListenError(
             f"systemd listens on {', '.join(unnamed)}, which is not in server.listen:"
@@ -175,8 +175,9 @@ async def _names_of(address: Listen) -> set[str]:
 async def open_unix_listener(path: str, mode: int) -> tuple[trio.SocketListener, SocketFile]:
     """Listen on a unix socket with this mode, and replace one that a killed daemon left.
 
-    Remove the file before the socket is closed, or right after: while the socket is open, no other
-    file can have its inode. Raises OSError, also if another process listens on the socket.
+    The caller removes the file before it closes the socket, or right after: while the socket is
+    open, no other file can have its inode. Raises OSError, also if another process listens on the
+    socket.
     """
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

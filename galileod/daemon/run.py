@@ -52,7 +52,7 @@ async def run(prepared: Prepared, read: Read) -> None:
     SIGHUP reloads the configuration from `read`. The caller must have ignored SIGHUP.
     """
     for number in STOP_SIGNALS:
-        # On exit trio restores this handler, and raises the signals again that nobody received.
+        # On exit trio restores this handler, and raises again each signal that was not received.
         signal.signal(number, signal.SIG_IGN)
     manager = _read_manager()
     with (

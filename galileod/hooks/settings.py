@@ -75,4 +75,4 @@ def violations(hooks: Hooks) -> Iterator[Violation]:
     if not hooks.secret_file or "\0" in hooks.secret_file:
         yield "hooks.secret_file", hooks.secret_file, "the path of a file"
     if not isinstance(hooks.stored, str):
-        yield "hooks.secret_file", hooks.secret_file, f"no file, unless {HIDDEN} is a URL"
+        yield "hooks.secret_file", hooks.secret_file, f"no file, since {HIDDEN} is not a URL"

@@ -96,9 +96,9 @@ class Ledger(ABC):
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
         `on_disk` maps each finished file to its size. A file that is not in the ledger gets the
-        owner UNKNOWN_USER. A reservation is committed if `find` returns its file, which was then
-        published before the crash; all others are dropped. Every receipt that is owed becomes due,
-        and its attempts count from zero again.
+        owner UNKNOWN_USER. If `find` returns the file of a reservation, the file was published
+        before the crash, and the reservation is committed. All others are dropped. Every receipt
+        that is owed becomes due, and its attempts count from zero again.
         """
 
     @abstractmethod

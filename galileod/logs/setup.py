@@ -78,7 +78,7 @@ def _capture_logging_module(
     logging.getLogger("httpcore").setLevel(logging.WARNING)
     # If the process has no free descriptor, trio logs a traceback ten times per second.
     logging.getLogger("trio.serve_listeners").addFilter(IntervalFilter())
-    # Otherwise the module prints a traceback for a record that it cannot format to standard error.
+    # Otherwise, if the module cannot format a record, it prints a traceback to standard error.
     logging.raiseExceptions = False
 
 

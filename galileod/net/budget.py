@@ -22,7 +22,10 @@ class DataBudget:
         return self.left + self._undelivered
 
     def promise(self, promised: int, largest: int) -> None:
-        """Allow `promised` more bytes, undelivered ones included, and `largest` in one message."""
+        """Set the limits: `promised` bytes may still be delivered, `largest` in one message.
+
+        `promised` includes the undelivered bytes.
+        """
         self.left = promised - self._undelivered
         self.largest = largest
 

@@ -53,10 +53,10 @@ Unmask = Callable[[memoryview, bytes], bytes]
 
 
 class FrameTooLarge(Exception):  # noqa: N818  a fault of the peer, not an error of the daemon
-    """A frame exceeds a limit: the message has `length` bytes with it, or too many frames.
+    """With this frame, its message exceeds a limit: it has too many bytes, or too many frames.
 
-    `text` says whether it is a TEXT message. `passed` are the bytes of the frames before it that
-    the library must get.
+    `length` is the length of the message in bytes, this frame included. `text` says whether it is a
+    TEXT message. `passed` are bytes of earlier frames, which must still be passed to the library.
     """
 
     def __init__(self, *, text: bool, length: int, passed: bytes) -> None:

@@ -12,9 +12,9 @@ from .sending import FrameSender
 from .watch import ReceiveWatch
 
 READ_UNGRANTED: Final = 16 * 1024
-"""Maximum bytes of a read beyond the file data that the peer may send. A peer without credit can
-make the server buffer these, one TEXT message that the library assembles (at most `TEXT_LIMIT`
-bytes), and one in the queue."""
+"""A read takes at most this many bytes more than the file data that the peer may send. A peer
+without credit can make the server buffer these bytes, one TEXT message that the library is
+assembling (at most `TEXT_LIMIT` bytes), and one TEXT message in the queue."""
 
 READ: Final = 1024 * 1024
 """Maximum bytes of a read. An iteration of the event loop takes about 200 microseconds, so that the
@@ -136,7 +136,8 @@ class GuardedStream(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes of the library: the response to the upgrade, Pong frames, and one Close frame.
 
-        The Close frame answers the peer's. The library sets its `closed` before it sends one.
+        The Close frame is the response to the peer's. Before the library sends it, it sets its
+        attribute `closed`.
         """
         closing = self._library is not None and self._library.closed is not None
         await self.sender.send(data, close=closing)

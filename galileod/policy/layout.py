@@ -52,8 +52,9 @@ def check_layout(layout: str) -> None:
 def place(layout: str, user: str, date: str) -> tuple[str, ...]:
     """The directories for a file of `user` that is stored on `date` (YYYY-MM-DD).
 
-    Different users never share a directory: a user name that is not a safe directory name, or that
-    ends in such digits, gets the first sixteen hex digits of its sha256 appended.
+    A user name that is not a safe directory name gets a dash and the first sixteen hex digits of
+    its sha256 appended. So does a name that already ends in a dash and sixteen hex digits:
+    different users never share a directory.
     """
     values = {"user": _folder_of(user), "date": date}
     return tuple(

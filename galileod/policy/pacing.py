@@ -21,9 +21,9 @@ it is less because the rate is sometimes overestimated."""
 
 MIN_PARTIAL: Final = 0.6
 """Smallest fraction of a chunk that is granted if the window has no room for a whole chunk. Partial
-credits are needed if a round trip takes about a fifth of the duration of a chunk: two chunks are
-too few to keep a line and a disk of equal rate busy, and three exceed the window. Smaller fractions
-would cost more than they gain."""
+credits are needed if a round trip takes about a fifth of the duration of a chunk. Then the window
+has room for 2.7 chunks: three do not fit, and two are too few to keep a line and a disk of equal
+rate busy. Smaller fractions would cost more than they gain."""
 
 FIRST_CHUNK: Final = 640 * 1024
 """Size of a chunk before anything is measured: sixteen of them fill 400 Mbit/s at 200 ms from the
@@ -36,8 +36,8 @@ FIRST_WINDOW: Final = 256 * 1024
 LEAST_CREDIT: Final = 250_000
 """Minimum size of a credit, except at the end of a file, if the configuration allows it. It is the
 chunk size of the original client: clients that ignore `chunksize` and always send that size would
-exceed a smaller credit. A client that has sent exactly the bytes of a credit of another size reads
-`chunksize`, and may get smaller credits on a slow line."""
+exceed a smaller credit. If a chunk has exactly the size of a credit that is not 250,000 bytes, the
+client reads `chunksize`, and may get smaller credits on a slow line."""
 
 
 def least_credit(chunk_min: int, chunk_max: int, memory: int) -> int:
@@ -54,8 +54,9 @@ class Pacer:
     client.
 
     `chunk` is between `chunk_min` and `chunk_max`; `window` is two chunks or more. Before anything
-    is measured, the window is `head_start`, or FIRST_WINDOW if that is less than FIRST_CHUNK; a
-    client that sends nothing holds no more memory. Memory: one entry for each outstanding credit.
+    is measured, the window is `head_start`; if `head_start` is less than FIRST_CHUNK, the window is
+    FIRST_WINDOW. A client that sends nothing never holds more memory than this. Memory: one entry
+    for each outstanding credit.
     """
 
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
@@ -82,8 +83,8 @@ class Pacer:
         `promised` bytes are outstanding, and the memory has room for `room` more.
         """
         # Two credits should fit into the memory, so that one arrives while the other is stored. But
-        # this never reduces a credit below the usual size: if memory is short, there are many other
-        # uploads that send meanwhile, and fewer signals matter more.
+        # this never reduces a credit below the usual size: if memory is short, many other
+        # uploads send in the meantime, and it is more important to send few signals.
         chunk = min(self.chunk, max((promised + room) // 2, self._usual), room)
         if not promised:
             return chunk
@@ -116,9 +117,10 @@ class Pacer:
             # would not be filled, and would use up the window.
             self._client_chunk = max(length, self._never_below)
             self.chunk = min(self.chunk, self._client_chunk)
-            # The unused rest of the credit uses up the window until no credit is outstanding. It is
-            # worth waiting for that once, but not with a client whose chunks are always smaller
-            # than the smallest credit.
+            # The unused rest of the credit takes up room in the window until no credit is
+            # outstanding. Waiting for that once is worthwhile, since later credits have the size of
+            # the client's chunks. If its chunks are smaller than the smallest credit, every credit
+            # would have an unused rest.
             self._carry_pending = self._carry_pending or length >= self._never_below
         elif length == credit != LEAST_CREDIT:
             # Seconds for a usual chunk at the line's rate. The factor of 2 is hysteresis.
@@ -132,8 +134,8 @@ class Pacer:
     def stored(self, length: int, now: float) -> None:
         """A chunk of `length` bytes, which has `arrived`, was stored at `now`."""
         self._stored += length
-        # At least two chunks: outstanding chunks may differ in size, and a rate measured over one
-        # of them would preserve the difference.
+        # At least two chunks: outstanding chunks may differ in size. If the rate were measured over
+        # one of them, the sizes would continue to differ.
         enough = max(self.window // 2, min(2 * self.chunk, self.window))
         if self._epoch is None or self._stored < enough or now <= self._epoch:
             return

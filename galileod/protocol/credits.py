@@ -10,9 +10,10 @@ class CreditWindow:
     next chunk may exceed its own credit by that much. It lapses when no credit is outstanding.
     Outstanding credits and carry together never exceed the bytes still to come.
 
-    The carry is for a sender with a fixed chunk size below the `chunksize` of the `ready` signals:
-    its last chunk may be larger than the last credit, but not larger than the rest of the earlier
-    ones. The carry never exceeds the largest credit, so that `promised` limits the memory needed.
+    The carry is for a sender with a fixed chunk size below the `chunksize` of the `ready` signals.
+    Its last chunk may be larger than the last credit. The excess is at most the unused rest of the
+    earlier credits. The carry never exceeds the largest credit, so that `promised` limits the
+    memory needed.
     """
 
     def __init__(self, size: int) -> None:
@@ -43,8 +44,8 @@ class CreditWindow:
 
         Only the last bytes of the file get a credit smaller than `chunk`, and only one such
         credit is outstanding at a time: a sender with a fixed chunk size could not use several.
-        While there is a carry, the number of last bytes may still change, so that credit is not
-        granted yet.
+        That credit is not granted while there is a carry, since the number of last bytes may still
+        change.
         """
         if not self._credits:
             return min(chunk, self.remaining)

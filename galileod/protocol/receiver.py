@@ -99,7 +99,7 @@ class UploadReceiver:
         if length > self.window.remaining:
             return self._wrong_size(self.received + length)
         limit = self.window.limit
-        early = 0 < length <= limit  # refused by its header before the `ready` was sent
+        early = 0 < length <= limit  # its header was refused; the `ready` was sent after that
         what = "before it was asked for" if early else f"where at most {limit} were granted"
         return RemoteProtocolError(
             FaultCode.BAD_CHUNK,

@@ -165,7 +165,7 @@ class Server:
         return self._routes[1]
 
     def _busy(self, *, full: bool) -> str | None:
-        """The reason why no work is accepted now; None if it is."""
+        """The reason why no work is accepted now; None if work is accepted."""
         if full:
             return "All connections are in use."
         if self._context.shutdown.no_new_uploads.fired:

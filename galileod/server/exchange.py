@@ -24,8 +24,8 @@ class Exchange:
 
     `peer` is the peer of the socket, or the client in its PROXY header. `client` is the client that
     trusted proxies name in the request's headers, else `peer`. `busy` is the reason why no work is
-    accepted now, if none is. `is_owner` says whether the peer runs as the daemon's user or as root.
-    `grant` is what the credential in the request allows, if it has one.
+    accepted now; None if work is accepted. `is_owner` says whether the peer runs as the daemon's
+    user or as root. `grant` is what the credential in the request allows, if it has one.
     """
 
     request: Request

@@ -74,7 +74,7 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
             ),
             (
                 "galileod_granted_bytes",
-                "Memory promised to clients, or with data that is not stored yet.",
+                "Memory that is promised to clients, or holds data that is not stored yet.",
                 share.held,
             ),
             ("galileod_granted_bytes_limit", "The limit: chunks.memory.", share.total),

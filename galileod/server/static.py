@@ -78,7 +78,8 @@ _CLIENT_HEADERS: Final = {
     # Pages of any origin may load the client; server.allowed_origins restricts their uploads.
     "Access-Control-Allow-Origin": "*",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    # For the worker, which has the policy of its own response, and compiles the hash functions.
+    # For hash_worker.js, which compiles the hash functions: the policy of a Worker is that of the
+    # response with its script.
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'",
 }
 

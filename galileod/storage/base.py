@@ -117,7 +117,7 @@ class Store(ABC):
 
     @abstractmethod
     def find(self, identities: Collection[str]) -> Mapping[str, str]:
-        """Map those of `identities` whose files are published to the names of these files.
+        """For each of `identities` whose file is published, the name of that file.
 
         Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
         only at startup.

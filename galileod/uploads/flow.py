@@ -58,8 +58,9 @@ class Flow:
         """Grant every credit that the pacer, the memory and the rest of the file allow now.
 
         All are granted in one call, so that other uploads see the memory that remains. `current`
-        are the settings in force now. Their lower limits apply at once, but no credit is smaller
-        than the minimum at the start of the upload: a client with a fixed chunk size would fail.
+        are the settings in force now. A maximum that was reduced applies at once, but never reduces
+        a credit below the minimum at the start of the upload: a client with a fixed chunk size
+        would fail.
         `reserved` is what `wait_for_share` returned.
         """
         granted = list[Credit | AskFinished]()

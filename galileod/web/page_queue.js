@@ -72,7 +72,7 @@ export class Queue {
   }
 
   cancel(uploads) {
-    // Waiting ones first, so that none of them is started in between.
+    // Waiting ones first: when a running one ends, the next waiting one is started.
     for (const upload of uploads) {
       if (this.#waiting.delete(upload)) this.#change(upload, { state: "cancelled" });
     }

@@ -160,7 +160,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
         ("parallel = 33", "hooks.parallel: 33: expected an integer from 1 to 32"),
         (
             'stored = ["a"]\nsecret_file = "/x"',
-            "hooks.secret_file: '/x': expected no file, unless hooks.stored is a URL",
+            "hooks.secret_file: '/x': expected no file, since hooks.stored is not a URL",
         ),
         (
             'stored = "http://x/"\nsecret_file = ""',

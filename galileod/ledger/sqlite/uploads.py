@@ -30,9 +30,10 @@ def promise(connection: sqlite3.Connection, upload: str, identity: str, receipt:
 
 
 def _in_column(identity: str) -> int | bytes:
-    """An inode as a number, for which earlier snapshots with the same schema look.
+    """The value for the column `inode`: a number if `identity` is that of an inode, else a BLOB.
 
-    Any other identity is a BLOB: the column's type, INTEGER, would turn the text "007" into 7.
+    Earlier snapshots with the same schema look for inodes as numbers. Other identities are not
+    stored as text: the column's type, INTEGER, would turn the text "007" into 7.
     """
     is_number = _NUMBER.fullmatch(identity) and int(identity) <= _MAX_INTEGER
     return int(identity) if is_number else identity.encode()
@@ -62,7 +63,7 @@ def settle_interrupted(
 ) -> None:
     """Commit what was published before a crash, and drop all other reservations."""
     promised = connection.execute(
-        # As it was given: a number has its decimal digits, a BLOB its bytes.
+        # The cast restores the identity: the decimal digits of a number, the bytes of a BLOB.
         "SELECT upload, bytes, CAST(inode AS TEXT) FROM uploads WHERE inode IS NOT NULL"
     ).fetchall()
     names = find({identity for _, _, identity in promised}) if promised else {}

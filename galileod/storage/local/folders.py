@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 8
 """Levels of folders that are searched for files; no layout has more."""
 
 MAX_KNOWN: Final = 10_000
-"""Paths of durable folders that are remembered; then the set is cleared and filled again."""
+"""Maximum paths of durable folders that are remembered. At this number all are forgotten."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

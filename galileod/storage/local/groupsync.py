@@ -32,8 +32,8 @@ class GroupSync:
         Every thread of a batch gets the error: Linux reports it only once, so a second fsync would
         succeed although data was lost.
         """
-        # `_next` is replaced before the fsync begins, so the fsync covers the change of each thread
-        # that has read it.
+        # `_next` is replaced before the fsync begins. So each thread of the batch made its change
+        # before the fsync, which covers it.
         batch = self._next
         with self._syncing:
             if not batch.done:

@@ -28,8 +28,9 @@ class RunningHash:
     def beside(self, pieces: Sequence[bytes]) -> Iterator[None]:
         """Hash the pieces while the block does something else with them.
 
-        If a thread of `hashers` has begun, hashing may continue after the block: for one file per
-        thread at most. Blocks first until the pieces of the previous call are hashed.
+        First blocks until the pieces of the previous call are hashed. After the block, a thread of
+        `hashers` that has begun to hash the pieces continues; if none has begun, they are hashed
+        here. So at most as many files as there are threads have pieces that are not hashed yet.
         """
         self.catch_up()
         if sum(map(len, pieces)) < THREAD_THRESHOLD:

@@ -33,7 +33,8 @@ function readOptions(options) {
     file,
     name,
     hashType,
-    hashRequired: hash !== undefined && hash !== null, // the default may be left out
+    // If the default hash cannot be computed, the file is sent without a hash.
+    hashRequired: hash !== undefined && hash !== null,
     worker: worker === false ? null : worker ? base : new URL("hash_worker.js", base).href,
     library: new URL(`vendor/hash-wasm/${hashType}.umd.min.js`, base).href,
     token: options.token ?? options.ticket,

@@ -229,7 +229,7 @@ class Transfer {
   #finish(error, receipt) {
     this.#over = true;
     this.#settings.signal?.removeEventListener("abort", this.#onabort);
-    this.#sender.end(); // which also ends the loop in #pump that may have led here
+    this.#sender.end(); // if the loop in #pump led to this call, it ends too
     this.#stopping.abort();
     this.#socket?.close();
     if (error) {

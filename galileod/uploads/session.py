@@ -31,6 +31,7 @@ async def serve_upload(connection: Connection) -> str:
         path = path_for(metadata, grant, config)
         upload = Upload(upload_id, metadata, grant, config, path, log)
         with storage_faults():
+            # Without their commits, the end of this block discards the data and the reservation.
             async with (
                 context.admission.admit(
                     upload.id, grant, metadata.size, lambda: receiver.window.remaining, log
@@ -39,19 +40,20 @@ async def serve_upload(connection: Connection) -> str:
             ):
                 log.info("upload.started")
                 transfer = Transfer(connection, upload, receiver)
-                claim = await transfer.receive(sink)
-                sha1 = await verify(sink, claim, required=config.hash.required)
+                claimed_hash = await transfer.receive(sink)
+                sha1 = await verify(sink, claimed_hash, required=config.hash.required)
                 if config.hooks.stored:
                     receipt = make_receipt(
-                        upload.id, metadata.size, sha1, claim, grant.user, peer.name
+                        upload.id, metadata.size, sha1, claimed_hash, grant.user, peer.name
                     )
                     await reservation.promise(sink, receipt)
                 async with context.publication.hold(replaces=sink.replaces):
                     stored = await sink.commit()
                     await reservation.commit(stored)
         connection.stored += 1
-        log_stored(transfer, stored, sha1, claim)  # before `close` is sent
-        close = receiver.close(stored.name.rpartition("/")[2])
+        log_stored(transfer, stored, sha1, claimed_hash)  # before `close` is sent
+        _, _, file_name = stored.name.rpartition("/")
+        close = receiver.close(file_name)
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
         log_stopped(connection, receiver, log)

@@ -142,7 +142,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018  raises ValueError for an invalid port
     except ValueError as error:
-        # The message may quote a password: with a slash in it, it is parsed as the port.
+        # The message may quote a password: one that contains a slash is parsed as the port.
         why = "the host or the port is invalid" if "@" in url else error
         raise AddressError(f'"{_without_secrets(url)}": {why}. {EXPECTED}') from None
     return parts

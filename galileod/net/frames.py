@@ -25,7 +25,7 @@ MAX_FRAGMENTS: Final = 4096
 object for each frame, even an empty one."""
 
 MIN_FRAGMENT: Final = 256
-"""Minimum average bytes of a frame in a message of more than MAX_FRAGMENTS frames."""
+"""Bytes that a message must have for each frame beyond MAX_FRAGMENTS."""
 
 PART: Final = 2 * 1024 * 1024
 """Default size of a part in bytes: a BINARY message is delivered in parts of about this size before

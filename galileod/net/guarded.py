@@ -42,7 +42,9 @@ def request_head(key: bytes) -> bytes:
 
 
 class GuardedStream(trio.abc.Stream):
-    """The stream that trio-websocket uses as the connection; `net.websocket` describes their tasks.
+    """The stream that trio-websocket uses as the connection.
+
+    The docstring of `net.websocket` lists what the library does, and what is done here.
 
     The library reads the request head, and nothing more until `deliver` runs, since it discards
     bytes that arrive before its response. After that it reads the bytes that `splitter` returns.

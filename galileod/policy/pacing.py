@@ -16,8 +16,9 @@ LONGEST_CHUNK: Final = 2.0
 """Maximum duration of a chunk on a slow line, or if `max_in_flight` is low and round trips long."""
 
 GAIN: Final = 3.5
-"""Size of the window, in addition to two chunks, as a multiple of rate x round trip. 4 is nominal;
-it is less because the rate is sometimes overestimated."""
+"""Size of the window, in addition to two chunks, as a multiple of rate x round trip. If half of
+a window is used up in exactly two round trips, the multiple is 4. The value is lower than that
+because the rate is sometimes overestimated."""
 
 MIN_PARTIAL: Final = 0.6
 """Smallest fraction of a chunk that is granted if the window has no room for a whole chunk. Partial
@@ -119,8 +120,8 @@ class Pacer:
             self.chunk = min(self.chunk, self._client_chunk)
             # The unused rest of the credit takes up room in the window until no credit is
             # outstanding. Waiting for that once is worthwhile, since later credits have the size of
-            # the client's chunks. If its chunks are smaller than the smallest credit, every credit
-            # would have an unused rest.
+            # the client's chunks. If its chunks are smaller than the smallest credit, there is no
+            # such wait, since every credit has an unused rest.
             self._carry_pending = self._carry_pending or length >= self._never_below
         elif length == credit != LEAST_CREDIT:
             # Seconds for a usual chunk at the line's rate. The factor of 2 is hysteresis.

@@ -12,8 +12,8 @@ class CreditWindow:
 
     The carry is for a sender with a fixed chunk size below the `chunksize` of the `ready` signals.
     Its last chunk may be larger than the last credit. The excess is at most the unused rest of the
-    earlier credits. The carry never exceeds the largest credit, so that `promised` limits the
-    memory needed.
+    earlier credits. The carry never exceeds the largest credit. This limits `promised`,
+    and thereby the memory needed.
     """
 
     def __init__(self, size: int) -> None:

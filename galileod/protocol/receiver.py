@@ -99,7 +99,8 @@ class UploadReceiver:
         if length > self.window.remaining:
             return self._wrong_size(self.received + length)
         limit = self.window.limit
-        early = 0 < length <= limit  # its header was refused; the `ready` was sent after that
+        # True if the `ready` for it was sent only after the header of its frame had been refused.
+        early = 0 < length <= limit
         what = "before it was asked for" if early else f"where at most {limit} were granted"
         return RemoteProtocolError(
             FaultCode.BAD_CHUNK,

@@ -31,7 +31,8 @@ async def serve_upload(connection: Connection) -> str:
         path = path_for(metadata, grant, config)
         upload = Upload(upload_id, metadata, grant, config, path, log)
         with storage_faults():
-            # Without their commits, the end of this block discards the data and the reservation.
+            # If a step before the two commits fails, the end of this block discards the sink and
+            # releases the reservation.
             async with (
                 context.admission.admit(
                     upload.id, grant, metadata.size, lambda: receiver.window.remaining, log

@@ -28,7 +28,8 @@ def count(connection: sqlite3.Connection) -> int:
 def first(connection: sqlite3.Connection, most: int, clock: Clock) -> Sequence[Owed]:
     """The first `most` receipts by due time."""
     now = clock()
-    # No delay is longer than LONGEST: the clock was set back, or the value is not a number.
+    # No delay is longer than LONGEST. If a due time is later, the clock was set back, or the value
+    # is not a number (SQLite sorts text after numbers): the receipt is made due now.
     connection.execute("UPDATE outbox SET due = ? WHERE due > ?", (now, now + LONGEST))
     rows = connection.execute(
         # The casts ensure these types even if a row was edited by hand.

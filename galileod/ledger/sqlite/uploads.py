@@ -32,8 +32,8 @@ def promise(connection: sqlite3.Connection, upload: str, identity: str, receipt:
 def _in_column(identity: str) -> int | bytes:
     """The value for the column `inode`: a number if `identity` is that of an inode, else a BLOB.
 
-    Earlier snapshots with the same schema look for inodes as numbers. Other identities are not
-    stored as text: the column's type, INTEGER, would turn the text "007" into 7.
+    Earlier snapshots of galileod with the same schema look for inodes as numbers. Other identities
+    are not stored as text: the column's type, INTEGER, would turn the text "007" into 7.
     """
     is_number = _NUMBER.fullmatch(identity) and int(identity) <= _MAX_INTEGER
     return int(identity) if is_number else identity.encode()

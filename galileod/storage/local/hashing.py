@@ -30,7 +30,8 @@ class RunningHash:
 
         First blocks until the pieces of the previous call are hashed. After the block, a thread of
         `hashers` that has begun to hash the pieces continues; if none has begun, they are hashed
-        here. So at most as many files as there are threads have pieces that are not hashed yet.
+        here. So the number of files with pieces that are not hashed yet is at most the number of
+        threads.
         """
         self.catch_up()
         if sum(map(len, pieces)) < THREAD_THRESHOLD:

@@ -99,7 +99,8 @@ class WebSocket:
             if self._incomplete or self._protocol.state is not ConnectionState.OPEN:
                 raise LostError(_LOST)
             # `_broken` as well: if the server resets the connection during the sending, `receive`
-            # may see only its end, and then reports that it was lost.
+            # may get only the end of the stream. It then reports a lost connection, and not that
+            # the server closed it.
             self._incomplete = self._broken = True
             head = _header(length, key)
             while length:

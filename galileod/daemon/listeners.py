@@ -175,9 +175,9 @@ async def _names_of(address: Listen) -> set[str]:
 async def open_unix_listener(path: str, mode: int) -> tuple[trio.SocketListener, SocketFile]:
     """Listen on a unix socket with this mode, and replace one that a killed daemon left.
 
-    The caller removes the file before it closes the socket, or right after: while the socket is
-    open, no other file can have its inode. Raises OSError, also if another process listens on the
-    socket.
+    The caller removes the file before it closes the socket, or right after: once the socket is
+    closed, another file can get its inode, and would be taken for it. Raises OSError, also if
+    another process listens on the socket.
     """
     listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

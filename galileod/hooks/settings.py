@@ -52,7 +52,8 @@ def parse_hook(value: object) -> Hook:
 
 def is_url(text: str) -> bool:
     """Whether this is an HTTP or HTTPS URL to which a request can be sent."""
-    # These characters must be percent-encoded (RFC 3986), except "#": a fragment is not sent.
+    # Refused: characters that must be percent-encoded (RFC 3986), and "#", since a fragment would
+    # not be sent.
     if not text.isascii() or not text.isprintable() or set(text) & set(' "<>\\^`{|}#'):
         return False
     try:

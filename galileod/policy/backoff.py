@@ -32,7 +32,8 @@ def wait(attempts: int, chance: float) -> float | None:
 def pause(failures: int) -> float:
     """Seconds for which no attempt begins, after `failures` consecutive failed ones.
 
-    This limits a hook that is down to one attempt at a time, however many deliveries are due.
+    While a hook is down, at most `hooks.parallel` attempts begin after each pause, however many
+    deliveries are due.
     """
     if failures < DOWN_AFTER:
         return 0.0

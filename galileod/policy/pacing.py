@@ -54,10 +54,10 @@ class Pacer:
     does. The round trip is the shortest one measured, since most chunks queue behind others at the
     client.
 
-    `chunk` is between `chunk_min` and `chunk_max`; `window` is two chunks or more. Before anything
-    is measured, the window is `head_start`; if `head_start` is less than FIRST_CHUNK, the window is
-    FIRST_WINDOW. A client that sends nothing never holds more memory than this. Memory: one entry
-    for each outstanding credit.
+    `chunk` is between `chunk_min` and `chunk_max`; `window` is two chunks or more. Only before
+    anything is measured, the window is `head_start`, but at most `max_in_flight` chunks; if
+    `head_start` is less than FIRST_CHUNK, it is one chunk of FIRST_WINDOW bytes. A client that
+    sends nothing never holds more memory than this. Memory: one entry for each outstanding credit.
     """
 
     def __init__(self, chunk_min: int, chunk_max: int, max_in_flight: int, head_start: int) -> None:
@@ -135,8 +135,8 @@ class Pacer:
     def stored(self, length: int, now: float) -> None:
         """A chunk of `length` bytes, which has `arrived`, was stored at `now`."""
         self._stored += length
-        # At least two chunks: outstanding chunks may differ in size. If the rate were measured over
-        # one of them, the sizes would continue to differ.
+        # At least two chunks: outstanding chunks may differ in size, and a rate measured over one
+        # chunk depends on its size. As the rate determines the next sizes, these would differ too.
         enough = max(self.window // 2, min(2 * self.chunk, self.window))
         if self._epoch is None or self._stored < enough or now <= self._epoch:
             return

@@ -10,10 +10,11 @@ SHARE: Final = 4
 """An upload may hold at most 1/SHARE of the bytes that remain free."""
 
 MIN_SHARES: Final = 2
-"""Number of minimum shares that an upload may hold however much its user holds."""
+"""Minimum shares that an upload may hold even if its user holds more than remains free."""
 
 HEAD_START: Final = 16
-"""Uploads that have sent nothing yet are granted at most 1/HEAD_START of the memory, together."""
+"""A new upload gets a head start only while all uploads hold less than 1/HEAD_START of the
+memory."""
 
 
 class MemoryShare(Generic[Entry]):
@@ -49,7 +50,7 @@ class MemoryShare(Generic[Entry]):
 
     @property
     def head_start(self) -> int:
-        """Bytes that an upload may be granted before it has sent anything."""
+        """Bytes that a new upload may be granted at first. If they are few, `Pacer` grants more."""
         return max(0, self.total // HEAD_START - self.held)
 
     def room(self, held: int, held_by_user: int) -> int:

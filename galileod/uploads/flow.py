@@ -59,8 +59,8 @@ class Flow:
 
         All are granted in one call, so that other uploads see the memory that remains. `current`
         are the settings in force now. A maximum that was reduced applies at once, but never reduces
-        a credit below the minimum at the start of the upload: a client with a fixed chunk size
-        would fail.
+        a credit below the minimum of the settings with which the upload began: a client with a
+        fixed chunk size would fail.
         `reserved` is what `wait_for_share` returned.
         """
         granted = list[Credit | AskFinished]()

@@ -11,7 +11,7 @@ class PublicationLock:
 
     If one file replaces another, the one that is published last must be entered in the ledger
     last. A publication that replaces files therefore holds the lock exclusively; others share it.
-    Both kinds can run at the same time after a reload of `storage.on_conflict`.
+    After a reload of `storage.on_conflict`, some running uploads may replace files and others not.
     """
 
     def __init__(self) -> None:

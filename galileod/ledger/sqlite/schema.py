@@ -33,8 +33,8 @@ MIGRATIONS: Final = (
         WHERE user = old.user;
     END;
     """,
-    # 2: receipts for the hook. A receipt is kept with its upload, beside the file's identity, from
-    # just before the publication, so that a crash between publication and commit loses neither.
+    # 2: receipts for the hook. Just before the publication, the receipt and the file's identity are
+    # stored with the upload. After a crash between publication and commit, both are still here.
     """
     ALTER TABLE uploads ADD COLUMN inode INTEGER;
     ALTER TABLE uploads ADD COLUMN receipt TEXT;

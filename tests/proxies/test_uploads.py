@@ -38,13 +38,17 @@ ELSEWHERE: Final = "127.0.0.2"
 def websocket_through(
     front: Front, *, headers: dict[str, str] | None = None, source: str = ELSEWHERE
 ) -> Iterator[ClientConnection]:
-    with open_websocket(
-        front.url,
-        sock=front.dial(source),
-        ssl=front.tls,
-        additional_headers=headers,
-    ) as websocket:
-        yield websocket
+    try:
+        with open_websocket(
+            front.url,
+            sock=front.dial(source),
+            ssl=front.tls,
+            additional_headers=headers,
+        ) as websocket:
+            yield websocket
+    except TimeoutError as error:
+        error.add_note(front.stderr.read_text()[-4000:])  # what the proxy says about it
+        raise
 
 
 def store(websocket: ClientConnection, data: bytes, name: str) -> None:

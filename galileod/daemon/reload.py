@@ -1,16 +1,17 @@
 """Reload: reads the configuration again, and replaces it as a whole or not at all."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import KEYS, Config, ConfigError, value_of
 from galileod.logs.setup import set_level
 from galileod.server.connection import Server
+from galileod.server.control import Reloaded
 from galileod.uploads.context import Context
 
 from .open_files import fit_open_files
@@ -30,18 +31,6 @@ Read = Callable[[], tuple[Config, str | None]]
 """Returns the configuration, and the file that it was read from. Blocks. Raises ConfigError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-@frozen
-class Reloaded:
-    """The result of a reload: the file, and the keys whose values changed.
-
-    The new values of `changed` are in force, those of `restart_needed` only after a restart.
-    """
-
-    source: str
-    changed: Sequence[str]
-    restart_needed: Sequence[str]
 
 
 async def reload_on_signals(signals: AsyncIterator[int], reloader: "Reloader") -> None:

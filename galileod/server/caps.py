@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from typing import Final
 
@@ -86,12 +86,10 @@ class ConnectionCaps:
             else:
                 yield Admission.ADMITTED if one and other else Admission.REFUSED
 
-    @contextmanager
-    def count(self, network: str | None, limits: Server) -> Iterator[bool]:
+    def count(self, network: str | None, limits: Server) -> AbstractContextManager[bool]:
         """Count a connection for `network` while the block runs; yields False above the limit.
 
         Direct connections, and those through proxies that name the client in a PROXY header, in
         X-Forwarded-For or in Forwarded, share one count and one limit for each network.
         """
-        with self._per_network.hold(network, limits.max_connections_per_address) as admitted:
-            yield admitted
+        return self._per_network.hold(network, limits.max_connections_per_address)

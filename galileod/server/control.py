@@ -5,10 +5,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 import trio
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import ConfigError
@@ -38,20 +39,16 @@ _PEER: Final = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class Reloaded(Protocol):
-    """The result of a reload: the file that was read, and the keys whose values changed."""
+@frozen
+class Reloaded:
+    """A reload that was done: the configuration file, and the keys that changed.
 
-    @property
-    def source(self) -> str:
-        """The configuration file."""
+    The new values of `changed` are in force; `restart_needed` keep the old ones until a restart.
+    """
 
-    @property
-    def changed(self) -> Sequence[str]:
-        """Keys whose new values are in force."""
-
-    @property
-    def restart_needed(self) -> Sequence[str]:
-        """Keys whose old values stay in force until a restart."""
+    source: str
+    changed: Sequence[str]
+    restart_needed: Sequence[str]
 
 
 Reload = Callable[[], Awaitable[Reloaded]]

@@ -1,13 +1,13 @@
 """The control socket's server: what it offers, to whom, and that it stays bounded."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
-from attrs import field, frozen
+from attrs import frozen
 from helpers.memory_store import MemoryStore
 from helpers.wire import serving
 from structlog.testing import capture_logs
@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from galileod.config.model import Config, ConfigError
 from galileod.net.settings import Timeouts
 from galileod.server import control
-from galileod.server.control import ControlServer, Reload, control_routes
+from galileod.server.control import ControlServer, Reload, Reloaded, control_routes
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)
@@ -23,26 +23,22 @@ pytestmark = pytest.mark.timeout(20)
 RELOAD = b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
-@frozen
-class Done:
-    source: str = "/etc/x.toml"
-    changed: Sequence[str] = field(factory=list)
-    restart_needed: Sequence[str] = field(factory=list)
+UNCHANGED = Reloaded("/etc/x.toml", [], [])
 
 
-async def unchanged() -> Done:
-    return Done()
+async def unchanged() -> Reloaded:
+    return UNCHANGED
 
 
-async def changed() -> Done:
-    return Done(changed=["limits.max_file_size", "tls.key"], restart_needed=["server.listen"])
+async def changed() -> Reloaded:
+    return Reloaded("/etc/x.toml", ["limits.max_file_size", "tls.key"], ["server.listen"])
 
 
-async def rejected() -> Done:
+async def rejected() -> Reloaded:
     raise ConfigError("/etc/x.toml: \xfcber: not an integer")
 
 
-async def defective() -> Done:
+async def defective() -> Reloaded:
     raise ZeroDivisionError("a bug")
 
 
@@ -154,9 +150,9 @@ async def test_connections_at_once_are_capped(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(control, "MAX_CONNECTIONS", 2)
     going_on = trio.Event()
 
-    async def slow() -> Done:
+    async def slow() -> Reloaded:
         await going_on.wait()
-        return Done()
+        return UNCHANGED
 
     async with controlled(slow) as host:
         waiting = [host.connect() for _ in range(2)]

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import websockets.speedups
+from helpers.splitting import PART
 from helpers.wire import BINARY, frame
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def test_the_routine_does_what_plain_python_does(data: bytes, key: bytes, start:
 def test_a_message_in_any_pieces_is_unmasked(payload: bytes, key: bytes, cuts: list[int]) -> None:
     budget = DataBudget()
     budget.promise(len(payload), len(payload))
-    splitter = FrameSplitter(COMPILED, budget)
+    splitter = FrameSplitter(COMPILED, budget, PART)
     data = frame(BINARY, payload, key=key)
     for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         splitter.feed(data[start:end], 0.0, 1)

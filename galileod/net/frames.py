@@ -27,10 +27,6 @@ object for each frame, even an empty one."""
 MIN_FRAGMENT: Final = 256
 """Bytes that a message must have for each frame beyond MAX_FRAGMENTS."""
 
-PART: Final = 2 * 1024 * 1024
-"""Default size of a part in bytes: a BINARY message is delivered in parts of about this size before
-it is complete. A store may request another size (`part_size`)."""
-
 SMALL_PIECE: Final = 16 * 1024
 """A piece of a message with fewer bytes than this is joined with the next one. Otherwise the list
 of pieces of a message that arrives byte by byte would take more memory than their content."""
@@ -95,7 +91,7 @@ class FrameSplitter:
     of `parts`, and the first item of `messages` each time the library delivers a BINARY message.
     """
 
-    def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int = PART) -> None:
+    def __init__(self, unmask: Unmask, budget: DataBudget, part_size: int) -> None:
         self.budget = budget
         self.parts: deque[MessagePart] = deque()
         self.messages: deque[BinaryMessage] = deque()

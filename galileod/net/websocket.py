@@ -32,7 +32,7 @@ from galileod.masking import apply_mask
 from galileod.shutdown import Interrupt
 
 from .budget import DataBudget
-from .frames import PART, BinaryMessage, FrameSplitter, FrameTooLarge
+from .frames import BinaryMessage, FrameSplitter, FrameTooLarge
 from .guarded import READ, GuardedStream, Message
 from .sending import TEXT, encode_close, encode_frame
 
@@ -167,7 +167,7 @@ class WebSocketTransport:
 
 @asynccontextmanager
 async def open_transport(
-    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int = PART
+    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int
 ) -> AsyncIterator[WebSocketTransport]:
     """Accept an upgrade request with the Sec-WebSocket-Key `key`, and use WebSocket on `stream`.
 

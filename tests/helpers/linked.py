@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
+from helpers.splitting import PART
 from helpers.wire import (
     BINARY,
     KEY,
@@ -17,7 +18,7 @@ from helpers.wire import (
 )
 from trio.testing import memory_stream_pair
 
-from galileod.net.frames import PART, BinaryMessage, MessagePart
+from galileod.net.frames import BinaryMessage, MessagePart
 from galileod.net.websocket import WebSocketTransport, open_transport
 
 PATIENCE = 1000
@@ -62,7 +63,7 @@ async def linked(
     ours, theirs = memory_stream_pair()
     watched, peer = Watched(ours), RawPeer(theirs)
     with trio.fail_after(PATIENCE):
-        async with open_transport(watched, KEY, surplus, PATIENCE) as link:
+        async with open_transport(watched, KEY, surplus, PATIENCE, PART) as link:
             head = await peer.receive_head()
             assert head.startswith(b"HTTP/1.1 101 ")
             assert b"\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head.lower()

@@ -12,6 +12,9 @@ from galileod.net.frames import (
     Unmask,
 )
 
+PART = 2 * 1024 * 1024
+"""Bytes of a message that make a part, as the local store asks for."""
+
 HEADER_LIMIT = 14
 
 
@@ -88,7 +91,7 @@ def judge(splitter: FrameSplitter, pieces: Sequence[bytes]) -> Verdict | None:
 def splitter_allowing(*lengths: int, unmask: Unmask = xor) -> FrameSplitter:
     budget = DataBudget()
     budget.promise(sum(lengths), max(lengths, default=0))
-    return FrameSplitter(unmask, budget)
+    return FrameSplitter(unmask, budget, PART)
 
 
 def extracted(splitter: FrameSplitter) -> bytes:

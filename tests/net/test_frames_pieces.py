@@ -1,13 +1,12 @@
 """In how many pieces and parts a message is held."""
 
 import pytest
-from helpers.splitting import PLENTY, frame, header, splitter_allowing, unmasked
+from helpers.splitting import PART, PLENTY, frame, header, splitter_allowing, unmasked
 from helpers.wire import BINARY, CONTINUATION
 from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.net.frames import (
-    PART,
     SMALL_PIECE,
 )
 

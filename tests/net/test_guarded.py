@@ -4,6 +4,7 @@ import pytest
 import trio
 import trio.testing
 from helpers.linked import LONG, allow, check_last_words, linked, long_frame, whole
+from helpers.splitting import PART
 from helpers.wire import (
     BINARY,
     CLOSE,
@@ -16,7 +17,7 @@ from helpers.wire import (
 from trio.testing import MockClock
 
 from galileod.net import guarded
-from galileod.net.frames import PART, TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
 from galileod.net.websocket import FrameError
 
 pytestmark = pytest.mark.timeout(20)

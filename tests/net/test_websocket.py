@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 from helpers.linked import FIRST, LONG, SECOND, allow, check_last_words, linked, long_frame, whole
+from helpers.splitting import PART
 from helpers.wire import (
     BINARY,
     CLOSE,
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from galileod.net.frames import PART, BinaryMessage, MessagePart
+from galileod.net.frames import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
 from galileod.net.websocket import FrameError, TransportClosed, WebSocketTransport
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 import socket
+import ssl
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
@@ -75,6 +76,11 @@ def open_websocket(url: str, **options: Any) -> Iterator[ClientConnection]:  # n
         "compression": None, "max_size": None, "proxy": None, "ping_interval": None,
         "max_queue": None, "open_timeout": DEADLINE,
     }  # fmt: skip
+    tls = options.get("ssl")
+    if tls is not None:
+        # websockets reads in one thread and writes in another, which OpenSSL does not support while
+        # it handles a TLS 1.3 session ticket: one handshake in 500 was never answered.
+        tls.maximum_version = ssl.TLSVersion.TLSv1_2
     with connect(url, **{**defaults, **options}) as websocket:
         yield websocket
 

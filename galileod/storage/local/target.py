@@ -10,7 +10,7 @@ from galileod.storage.base import StorageError, translated
 from galileod.storage.settings import OnConflict
 
 from .folders import Folder
-from .inheritance import FILE_MODE, can_inherit
+from .inheritance import FILE_MODE, inherit
 from .projects import inherited_project
 from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
 from .spool import Spool
@@ -72,7 +72,7 @@ def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:
         if same_filesystem(spool, folder):
             fd = spool.create(upload)
             try:
-                usable = can_inherit(fd, folder.fd)
+                usable = inherit(fd, folder.fd, final=False)
             except BaseException:
                 os.close(fd)
                 spool.remove(upload)

@@ -6,7 +6,7 @@ import re
 import stat
 from typing import Final
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import ConflictError, StorageError, translated
 from galileod.storage.settings import OnConflict
 
 from .folders import Folder
@@ -113,3 +113,6 @@ def _check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:
         raise already_exists(f"{folder.path}/{name}" if folder.path else name)
     if stat.S_ISDIR(state.st_mode):
         raise is_a_directory(name)
+    parent = os.fstat(folder.fd)
+    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in {0, state.st_uid, parent.st_uid}:
+        raise ConflictError(f"{name} is a file of another user, in a folder with the sticky bit")

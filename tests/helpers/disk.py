@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from galileod.storage.local import groupsync, publish, spool, spoolfile, store
+from galileod.storage.local import (
+    directory,
+    groupsync,
+    publish,
+    spool,
+    spoolfile,
+    statedir,
+    store,
+)
 
 
 class FaultyOs:
@@ -52,7 +60,7 @@ def faulty(function: str, failing: range, code: int = errno.EIO) -> Iterator[Fau
 
 def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
     """Let everything that does the store's work on the disk use `disk`."""
-    for module in (store, spool, spoolfile, publish, groupsync):
+    for module in (store, directory, statedir, spool, spoolfile, publish, groupsync):
         patch.setattr(module, "os", disk)
 
 

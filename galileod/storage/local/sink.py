@@ -18,6 +18,7 @@ from galileod.storage.base import (
 from galileod.storage.settings import OnConflict
 
 from . import publish
+from .directory import Directory
 from .folders import Folders
 from .spool import Spool
 from .spoolfile import SpoolFile
@@ -30,9 +31,9 @@ chunk size, the more evenly uploads share a busy disk."""
 
 @frozen
 class StoreParts:
-    """What the sinks of a store share: its location, folders, spool and threads."""
+    """What the sinks of a store share: its directory, folders, spool and threads."""
 
-    location: str
+    directory: Directory
     folders: Folders
     spool: Spool
     threads: Threads
@@ -100,6 +101,8 @@ class LocalSink(Sink):
     def _commit(self) -> Stored:
         parts = self._parts
         self._file.finish()
+        parts.directory.check()
+        parts.spool.check(self._file.name)
         with parts.folders.open(self._folder) as folder:
             name = publish.publish(
                 parts.spool.fd, self._file.name, folder.fd, self._name, self._on_conflict
@@ -108,12 +111,13 @@ class LocalSink(Sink):
                 if self._durable:
                     with translated("cannot make the file's name durable"):
                         folder.sync()
+                parts.directory.check()
             except StorageError:
                 publish.withdraw(folder.fd, name, self._on_conflict)
                 raise
         self._discard()
         path = f"{self._folder}/{name}" if self._folder else name
-        return Stored(path, os.path.join(parts.location, path))
+        return Stored(path, os.path.join(parts.directory.path, path))
 
     def _discard(self) -> None:
         self._open = False

@@ -1,12 +1,13 @@
 """The spool: the directory of files that are not published yet."""
 
 import os
+import stat
 from typing import Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import translated
+from galileod.storage.base import StorageError, translated
 
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -24,6 +25,15 @@ class Spool:
         with translated("cannot create a spool file"):
             return os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd)
 
+    def check(self, name: str) -> None:
+        """Raise StorageError if a file is not in the spool."""
+        with translated("cannot stat the spool file"):
+            try:
+                os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                reason = "another program has removed the file from the spool in .galileod"
+                raise StorageError(reason) from None
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is still here."""
         try:
@@ -35,11 +45,18 @@ class Spool:
             _log.warning("storage.leftover", path=name, reason=str(error))
 
     def clear(self) -> int:
-        """Remove all files; returns how many there were. Raises OSError."""
-        names = os.listdir(self.fd)
-        for name in names:
+        """Remove all files; returns how many there were. Raises OSError.
+
+        Directories, which galileod does not create here, stay.
+        """
+        cleared = 0
+        for name in os.listdir(self.fd):
+            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
+                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                continue
             os.unlink(name, dir_fd=self.fd)
-        return len(names)
+            cleared += 1
+        return cleared
 
     def probe(self) -> None:
         """Create a file and link it, as an upload does. Raises StorageError if that fails."""

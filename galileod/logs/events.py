@@ -62,6 +62,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "storage.state_restored": Category.FAILURE,
     "storage.leftover": Category.FAILURE,
     "storage.close_failed": Category.FAILURE,
+    "storage.name_unknown": Category.FAILURE,
     "log.suppressed": Category.ORDINARY,
     "uncaught": Category.ORDINARY,
     "unraisable": Category.ORDINARY,

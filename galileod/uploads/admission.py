@@ -1,13 +1,13 @@
 """Admission of uploads: quota, disk space and single-use tickets, held while an upload runs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
@@ -47,19 +47,20 @@ class Admission:
     async def admit(
         self,
         upload_id: str,
+        path: str,
         grant: Grant,
         size: int,
         remaining: Callable[[], int],
         log: FilteringBoundLogger,
     ) -> AsyncIterator["Reservation"]:
-        """Reserve quota and disk space for a file of `size` bytes during the block.
+        """Reserve quota and disk space for a file of `size` bytes at `path` during the block.
 
         `remaining` returns the number of bytes not received yet. Raises Fault if a limit is
         exceeded or the ticket was used, LedgerError if the reservation cannot be recorded, and
         StorageError if the free space cannot be read.
         """
         reservation = Reservation(self._ledger, upload_id, remaining, log)
-        await self._hold_space(reservation, size)
+        await self._hold_space(reservation, path, size)
         try:
             await self._reserve(upload_id, grant, size)
             try:
@@ -90,14 +91,19 @@ class Admission:
         except (StorageError, LedgerError):
             pass  # the health check and each upload report it
 
-    async def _hold_space(self, reservation: "Reservation", size: int) -> None:
+    async def _hold_space(self, reservation: "Reservation", path: str, size: int) -> None:
         # Serialized, so that of two simultaneous uploads the second counts the first. If both were
         # added before the check, each would count the other and both could be refused.
         async with self._checking_space:
-            expected = sum(other.remaining() for other in self.running)
-            free = await self._store.free()
-            if free is not None:
-                check_space(free, expected, size, self._config().storage.min_free)
+            space = await self._store.free_at(path)
+            if space is not None:
+                reservation.filesystem = space.filesystem
+                expected = sum(
+                    other.remaining()
+                    for other in self.running
+                    if other.filesystem == space.filesystem
+                )
+                check_space(space.free, expected, size, self._config().storage.min_free)
             self.running.add(reservation)
 
     async def _reserve(self, upload_id: str, grant: Grant, size: int) -> None:
@@ -112,14 +118,18 @@ class Admission:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Reservation:
-    """What one running upload has reserved. `remaining` returns the bytes not received yet."""
+    """What one running upload has reserved.
+
+    `remaining` returns the bytes not received yet, which `filesystem` must have space for.
+    """
 
     _ledger: Ledger
     _upload_id: str
     remaining: Callable[[], int]
     _log: FilteringBoundLogger
+    filesystem: Hashable = None
 
     async def promise(self, sink: Sink, receipt: str) -> None:
         """Record that `receipt` is owed to the hook once the sink's file is published.

@@ -11,9 +11,10 @@ from typing import Final, Self
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import translated
 from galileod.storage.state import STATE_DIRECTORY
 
+from .acl import DEFAULT, remove_acl
 from .directory import DIRECTORY, Directory, closed_by, lock
 
 LOCK: Final = "lock"
@@ -48,7 +49,7 @@ class StateDirectory:
         # Locked although the directory is: an older galileod locks only the file, and some
         # filesystems cannot lock a directory.
         lock_fd = closed_by(opened, _open_lock(fd, parent.path))
-        spool_fd = closed_by(opened, _open_spool(fd, parent.fd))
+        spool_fd = closed_by(opened, _open_directory(fd, SPOOL))
         return cls(parent, fd, lock_fd, spool_fd)
 
     def restore(self) -> None:
@@ -65,7 +66,7 @@ class StateDirectory:
                 _replace(self._lock_fd, _open_lock(self._fd, "storage.directory"))
                 self._report(LOCK)
             if not _is_at(self.spool_fd, SPOOL, self._fd):
-                _replace(self.spool_fd, _open_spool(self._fd, self._parent.fd))
+                _replace(self.spool_fd, _open_directory(self._fd, SPOOL))
                 self._report(SPOOL)
 
     def _report(self, *name: str) -> None:
@@ -112,16 +113,8 @@ def _open_directory(parent_fd: int, name: str) -> int:
     fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
     try:
         os.fchmod(fd, 0o700)
+        remove_acl(fd, DEFAULT)  # the files in it would inherit it
     except BaseException:
         os.close(fd)
         raise
-    return fd
-
-
-def _open_spool(parent_fd: int, directory_fd: int) -> int:
-    """Open the spool. Raises StorageError if no file could be linked from it to the directory."""
-    fd = _open_directory(parent_fd, SPOOL)
-    if os.fstat(fd).st_dev != os.fstat(directory_fd).st_dev:
-        os.close(fd)
-        raise StorageError(f"{STATE_DIRECTORY} is on another filesystem than the directory")
     return fd

@@ -9,16 +9,17 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import Store, translated
-from galileod.storage.settings import Storage
+from galileod.storage.base import Space, Store, translated
+from galileod.storage.settings import OnConflict, Storage
 
 from .directory import Directory
 from .folders import MAX_DEPTH, Folders, files_below
-from .publish import already_exists
+from .identity import identities_of
 from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
 from .statedir import StateDirectory
+from .target import check_target, create_file
 from .threads import Threads
 from .timing import Timings
 
@@ -43,7 +44,7 @@ class LocalStore(Store):
         self._directory = directory
         self._state = state
         self._spool = Spool(state.spool_fd)
-        folders = Folders(directory.fd, timings.fsync_directory)
+        folders = Folders(directory.fd, timings.fsync_directory, lambda: self._spool.maps_names)
         self._parts = StoreParts(directory, folders, self._spool, self.threads)
         self._opened = ExitStack()
 
@@ -56,7 +57,7 @@ class LocalStore(Store):
         """Open the directory, create it if it is missing, and remove spool files left by a crash.
 
         Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
-        it cannot be written, or if its filesystem has no hard links.
+        it cannot be written, or if its filesystem can neither rename without replacing nor link.
         """
         path = os.path.abspath(settings.directory)
         with translated(f"cannot use {path}"), ExitStack() as opened:
@@ -64,21 +65,22 @@ class LocalStore(Store):
             state = StateDirectory.open(directory, opened)
             store = cls(settings, directory, state, timings)
             cleared = store._spool.clear()
-            store._spool.probe()
+            store._spool.examine()
             store._opened = opened.pop_all()
         if cleared:
             _log.info("spool.cleared", files=cleared)
         return store
 
     async def create(self, upload: str, path: str) -> LocalSink:
-        """Open the spool file. With `on_conflict = "reject"`, a name that exists fails here."""
+        """Open the folder, check what it may refuse, and create the file there or in the spool."""
         settings = self._settings
-        reject = settings.on_conflict == "reject"
-        fd = await trio.to_thread.run_sync(
-            self._create, upload, path, reject, limiter=self.threads.openers
+        fd, unnamed = await trio.to_thread.run_sync(
+            self._create, upload, path, settings.on_conflict, limiter=self.threads.openers
         )
         durable = settings.durability == "full"
-        file = SpoolFile(upload, fd, self.threads.hashers, self._timings, durable=durable)
+        file = SpoolFile(
+            upload, fd, self.threads.hashers, self._timings, unnamed=unnamed, durable=durable
+        )
         return LocalSink(self._parts, file, path, settings.on_conflict, durable=durable)
 
     async def free(self) -> int:
@@ -88,8 +90,14 @@ class LocalStore(Store):
             self._free, limiter=self.threads.openers, abandon_on_cancel=True
         )
 
+    async def free_at(self, path: str) -> Space:
+        """The free space of the filesystem on which the folder of `path` is, or will be."""
+        return await trio.to_thread.run_sync(
+            self._space, path, limiter=self.threads.openers, abandon_on_cancel=True
+        )
+
     async def check(self) -> None:
-        """Check the directory; create a file and link it, as an upload does, and remove both."""
+        """Check the directory; create a file and publish it in the spool, and remove it."""
         await trio.to_thread.run_sync(
             self._check, limiter=self.threads.checkers, abandon_on_cancel=True
         )
@@ -101,11 +109,11 @@ class LocalStore(Store):
             return {path: state.st_size for path, state in found}
 
     def find(self, identities: Collection[str]) -> dict[str, str]:
-        """The names of files by their inode numbers."""
+        """The names of files by their identities."""
         with translated("cannot list the directory"):
             found = files_below(self._directory.fd, "", MAX_DEPTH)
-            numbered = ((str(state.st_ino), path) for path, state in found)
-            return {number: path for number, path in numbered if number in identities}
+            named = ((one, path) for path, state in found for one in identities_of(state))
+            return {one: path for one, path in named if one in identities}
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""
@@ -121,24 +129,24 @@ class LocalStore(Store):
         self._directory.check()
         self._state.restore()
 
-    def _create(self, upload: str, path: str, reject: bool) -> int:
+    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> tuple[int, bool]:
         self._make_ready()
-        if reject:
-            try:
-                os.stat(path, dir_fd=self._directory.fd, follow_symlinks=False)
-            except OSError:
-                pass  # most likely it does not exist; `commit` decides, when it links the file
-            else:
-                raise already_exists(path)
-        return self._spool.create(upload)
+        folder_path, _, name = path.rpartition("/")
+        with self._parts.folders.open(folder_path) as folder:
+            check_target(self._spool, folder, name, on_conflict)
+            return create_file(self._spool, folder, upload)
 
     def _check(self) -> None:
         self._make_ready()
         self._spool.probe()
 
     def _free(self) -> int:
+        return self._space("").free
+
+    def _space(self, path: str) -> Space:
         # The first step of an upload: if this fails, no quota and no single-use ticket is used up.
         self._make_ready()
-        with translated("cannot get the free space"):
-            status = os.fstatvfs(self._directory.fd)
-        return status.f_bavail * status.f_frsize
+        folder, _, _ = path.rpartition("/")
+        with translated("cannot get the free space"), self._parts.folders.nearest(folder) as fd:
+            status = os.fstatvfs(fd)
+            return Space(os.fstat(fd).st_dev, status.f_bavail * status.f_frsize)

@@ -150,22 +150,19 @@ async def test_what_cannot_be_made_anew_is_tried_again_and_leaks_nothing(
     assert len(descriptors()) == before
 
 
-async def test_a_spool_on_another_filesystem_is_refused(
+async def test_a_filesystem_that_is_mounted_on_the_spool_is_used(
     open_store: OpenStore, directory: Path
 ) -> None:
-    (directory / ".galileod/spool").mkdir(parents=True)
-    with (
-        tmpfs(directory / ".galileod/spool"),
-        pytest.raises(StorageError, match="another filesystem"),
-    ):
-        open_store()
     store = open_store()
-    with tmpfs(directory / ".galileod/spool"):
-        with pytest.raises(StorageError, match="another filesystem"):
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write([DATA])
+        with tmpfs(directory / ".galileod/spool"):
             await store.check()
-        with pytest.raises(StorageError, match="another filesystem"):
-            await put(store)
-    assert await put(store) == "a.bin"
+            assert await put(store, "b.bin") == "b.bin"
+            # Its file is hidden, and so it is copied from the open descriptor.
+            await sink.commit()
+    assert visible(directory) == {"a.bin": DATA, "b.bin": DATA}
+    assert await put(store, "c.bin", upload="2") == "c.bin"
 
 
 def test_a_directory_in_the_spool_stays_and_does_not_prevent_the_start(directory: Path) -> None:

@@ -57,7 +57,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "hook.output": Category.ORDINARY,
     "ledger.behind": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
-    "storage.directory_changed": Category.FAILURE,
+    "storage.directory_changed": Category.ORDINARY,
     "storage.directory_restored": Category.ORDINARY,
     "storage.state_restored": Category.FAILURE,
     "storage.leftover": Category.FAILURE,

@@ -228,9 +228,7 @@ def test_without_a_hook_no_descriptors_are_kept_for_one(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 16 MiB in a directory; only root can make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    with tmpfs(folder):
+    with tmpfs(tmp_path / "small", "size=16m") as folder:
         yield folder
 
 

@@ -1,5 +1,6 @@
-"""Filesystems that a test mounts; only root can."""
+"""Filesystems mounted for a test; tests that need one are skipped without root."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +10,25 @@ import pytest
 
 
 @contextmanager
-def tmpfs(place: Path, size: str = "16m") -> Iterator[Path]:
-    """Mount an empty filesystem on the directory `place` for the block; skip where that fails."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
+def mounted(folder: Path, *arguments: str) -> Iterator[Path]:
+    """`mount ARGUMENTS folder` for the block; creates the folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", *arguments, folder], check=True)
     try:
-        yield place
+        yield folder
     finally:
-        unmount(place)
+        unmount(folder)
 
 
-def unmount(place: Path) -> None:
-    """Detach what is mounted on `place`, open files or not. Nothing happens if nothing is."""
-    if place.is_mount():
-        subprocess.run(["umount", "-l", str(place)], check=True)
+@contextmanager
+def tmpfs(folder: Path, options: str = "size=64m") -> Iterator[Path]:
+    with mounted(folder, "-t", "tmpfs", "-o", options, "none"):
+        yield folder
+
+
+def unmount(folder: Path) -> None:
+    """Detach what is mounted on the folder, even if files are open; nothing if the test did."""
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", folder], check=True)

@@ -19,6 +19,8 @@ _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLO
 _MIXED_CASE: Final = "Probe-\u00c5\u00df"
 """In Unicode form NFC, with an upper-case letter that has another form in NFD."""
 
+_MIXED_CASE_ASCII: Final = "Probe-A"
+
 _DIFFICULT: Final = "\U0001f600\u0391\u4e2d\u00e9 ~^#%&'`@!$+=;,[]{}(1)".ljust(200, "\u00e9")[:133]
 """A name of 247 bytes with characters of one to four bytes: as long as any that is used
 (policy.names.MAX_BYTES, and the number that a conflict adds)."""
@@ -144,15 +146,15 @@ class Spool:
         os.unlink(name, dir_fd=self.fd)
 
     def _maps_names(self) -> bool:
-        fd = os.open(_MIXED_CASE, _NEW_FILE, 0o600, dir_fd=self.fd)
-        os.close(fd)
+        name = _MIXED_CASE if self.accepts(_MIXED_CASE) else _MIXED_CASE_ASCII
+        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd))
         try:
-            others = (_MIXED_CASE.lower(), unicodedata.normalize("NFD", _MIXED_CASE))
             with entries_of(self.fd) as entries:
-                listed = any(entry.name == _MIXED_CASE for entry in entries)
+                listed = any(entry.name == name for entry in entries)
+            others = {name.lower(), unicodedata.normalize("NFD", name)} - {name}
             return not listed or any(map(self._exists, others))
         finally:
-            os.unlink(_MIXED_CASE, dir_fd=self.fd)
+            os.unlink(name, dir_fd=self.fd)
 
     def _exists(self, name: str) -> bool:
         try:

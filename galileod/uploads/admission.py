@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
+import structlog
 import trio
 from attrs import define, evolve
 from structlog.typing import FilteringBoundLogger
@@ -11,10 +13,16 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
 from galileod.ledger.base import AlreadyUsedError, Ledger, LedgerError, SingleUse
-from galileod.policy.quota import check_quota
-from galileod.policy.space import check_space
+from galileod.policy.exhausted import Exhausted
+from galileod.policy.quota import check_quota, find_used_up
+from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import Sink, Store, Stored
+from galileod.storage.base import Sink, StorageError, Store, Stored
+
+EXHAUSTED_SECONDS: Final = 5.0
+"""Time limit in seconds for `log_exhausted`: the disk may hang."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Admission:
@@ -62,6 +70,26 @@ class Admission:
                 raise
         finally:
             self.running.discard(reservation)
+
+    async def find_exhausted(self) -> Exhausted | None:
+        """The limit because of which every upload is refused, even if no other runs, or None.
+
+        Raises StorageError and LedgerError.
+        """
+        config = self._config()
+        free = await self._store.free()
+        no_space = None if free is None else find_no_space(free, config.storage.min_free)
+        return no_space or find_used_up(config.quota, await self._ledger.total())
+
+    async def log_exhausted(self) -> None:
+        """Log a warning if every upload is refused because of a limit. Raises nothing."""
+        try:
+            with trio.move_on_after(EXHAUSTED_SECONDS):
+                exhausted = await self.find_exhausted()
+                if exhausted:
+                    _log.warning("server.exhausted", key=exhausted.key, reason=exhausted.reason)
+        except (StorageError, LedgerError):
+            pass  # the health check and each upload report it
 
     async def _hold_space(self, reservation: "Reservation", path: str, size: int) -> None:
         # Serialized, so that of two simultaneous uploads the second counts the first. If both were

@@ -10,11 +10,13 @@ import pytest
 
 from galileod.storage.local import (
     copying,
+    directory,
     groupsync,
     inheritance,
     publish,
     spool,
     spoolfile,
+    statedir,
     store,
 )
 from galileod.storage.local.renaming import rename_noreplace
@@ -61,7 +63,17 @@ def faulty(function: str, failing: range, code: int = errno.EIO) -> Iterator[Fau
 
 def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
     """Let everything that does the store's work on the disk use `disk`."""
-    for module in (store, spool, spoolfile, inheritance, copying, publish, groupsync):
+    for module in (
+        store,
+        directory,
+        statedir,
+        spool,
+        spoolfile,
+        inheritance,
+        copying,
+        publish,
+        groupsync,
+    ):
         patch.setattr(module, "os", disk)
     for module in (spool, publish):
         patch.setattr(module, "rename_noreplace", disk.rename_noreplace)

@@ -20,6 +20,7 @@ from galileod.storage.base import (
 from galileod.storage.settings import OnConflict
 
 from . import publish
+from .directory import Directory
 from .diskname import name_on_disk
 from .folders import Folder, Folders
 from .inheritance import complete, inherit
@@ -37,9 +38,9 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 @frozen
 class StoreParts:
-    """What the sinks of a store share: its location, folders, spool and threads."""
+    """What the sinks of a store share: its directory, folders, spool and threads."""
 
-    location: str
+    directory: Directory
     folders: Folders
     spool: Spool
     threads: Threads
@@ -145,12 +146,16 @@ class LocalSink(Sink):
         if not self._prepared:
             self._prepare()
         parts = self._parts
+        parts.directory.check()
+        if not self._file.unnamed:
+            parts.spool.check(self._file.name)
         with parts.folders.open(self._folder) as folder:
             name = self._publish(folder)
             try:
                 if self._durable:
                     with translated("cannot make the file's name durable"):
                         folder.sync()
+                parts.directory.check()
             except StorageError:
                 publish.withdraw(folder.fd, name, self._on_conflict)
                 raise
@@ -158,7 +163,7 @@ class LocalSink(Sink):
                 name = self._name_on_disk(folder, name)
             path = f"{folder.path}/{name}" if folder.path else name
         self._discard()
-        return Stored(path, os.path.join(parts.location, path))
+        return Stored(path, os.path.join(parts.directory.path, path))
 
     def _publish(self, folder: Folder) -> str:
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import unicodedata
 from typing import Final
 
@@ -51,6 +52,15 @@ class Spool:
         with translated("cannot create a spool file"):
             return os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd)
 
+    def check(self, name: str) -> None:
+        """Raise StorageError if a file is not in the spool."""
+        with translated("cannot stat the spool file"):
+            try:
+                os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                reason = "another program has removed the file from the spool in .galileod"
+                raise StorageError(reason) from None
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is still here."""
         try:
@@ -62,11 +72,18 @@ class Spool:
             _log.warning("storage.leftover", path=name, reason=str(error))
 
     def clear(self) -> int:
-        """Remove all files; returns how many there were. Raises OSError."""
-        names = os.listdir(self.fd)
-        for name in names:
+        """Remove all files; returns how many there were. Raises OSError.
+
+        Directories, which galileod does not create here, stay.
+        """
+        cleared = 0
+        for name in os.listdir(self.fd):
+            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
+                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                continue
             os.unlink(name, dir_fd=self.fd)
-        return len(names)
+            cleared += 1
+        return cleared
 
     def examine(self) -> None:
         """Find out what the filesystem can do. Raises StorageError if it cannot publish files."""

@@ -43,7 +43,10 @@ async def serve_upload(connection: Connection) -> str:
                 transfer = Transfer(connection, upload, receiver)
                 claimed_hash = await transfer.receive(sink)
                 sha1 = await verify(sink, claimed_hash, required=config.hash.required)
-                await sink.prepare()
+                if sink.replaces or config.hooks.stored:
+                    # The identity of the file must be final, and an fsync must not hold the lock
+                    # exclusively. Otherwise `commit` does this too, with one thread call less.
+                    await sink.prepare()
                 if config.hooks.stored:
                     receipt = make_receipt(
                         upload.id, metadata.size, sha1, claimed_hash, grant.user, peer.name

@@ -18,7 +18,7 @@ from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
-from galileod.storage.base import StorageError
+from galileod.storage.base import Space, StorageError
 from galileod.storage.settings import Storage
 from galileod.units import Size
 from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission
@@ -109,6 +109,21 @@ async def test_space_is_what_the_disk_has_without_what_running_uploads_still_sen
         async with scene.admission.admit("3", "a.bin", ANNA, 300, lambda: 300, LOG):
             pass
     assert scene.admission.running == set()
+
+
+async def test_only_uploads_to_the_same_filesystem_share_its_space(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def free_at(path: str) -> Space:
+        folder, _, _ = path.rpartition("/")
+        return Space(folder, 1000)
+
+    monkeypatch.setattr(scene.disk, "free_at", free_at)
+    async with (
+        scene.admission.admit("1", "a.bin", ANNA, 800, lambda: 800, LOG),
+        scene.admission.admit("2", "anna/a.bin", ANNA, 800, lambda: 800, LOG),
+    ):
+        assert await scene.refused(200) == "no_space"
 
 
 async def test_a_store_without_a_limit_refuses_nothing(scene: Scene) -> None:

@@ -12,7 +12,7 @@ from galileod.storage.base import ConflictError, translated
 
 from .diskname import name_on_disk
 from .groupsync import GroupSync
-from .leftovers import is_leftover
+from .leftovers import is_leftover, remove_leftover
 from .listing import entries_of
 from .makefolder import make_folder
 from .timing import Observe, ignore, timed
@@ -140,7 +140,7 @@ def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat
             name = os.fsencode(entry.name).decode(errors="backslashreplace")
             if entry.is_file(follow_symlinks=False):
                 if is_leftover(name):
-                    os.unlink(entry.name, dir_fd=fd)
+                    remove_leftover(fd, entry.name)
                     continue
                 yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):

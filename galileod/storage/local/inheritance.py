@@ -13,16 +13,18 @@ _NOT_PERMITTED: Final = {errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}
 """EINVAL: in a user namespace, as that of the systemd unit, without the user or the group."""
 
 
-def can_inherit(fd: int, folder_fd: int) -> bool:
+def inherit(fd: int, folder_fd: int, *, final: bool) -> bool:
     """Let the file inherit from the folder; False if this process is not permitted to do that.
 
-    A file without a default ACL to inherit keeps its permissions. Raises OSError.
+    If `final`, a file that inherits no ACL gets FILE_MODE, whatever the umask. Raises OSError.
     """
     try:
         _inherit_group(fd, folder_fd)
         default = default_acl(folder_fd)
         if default is not None:
             _set(fd, default)
+        elif final:
+            os.fchmod(fd, FILE_MODE)
     except OSError as error:
         if error.errno in _NOT_PERMITTED:
             return False
@@ -30,22 +32,12 @@ def can_inherit(fd: int, folder_fd: int) -> bool:
     return True
 
 
-def inherit(fd: int, folder_fd: int) -> None:
-    """Give the file what one that is created in the folder with FILE_MODE has. Raises OSError.
-
-    Without a default ACL the permissions are FILE_MODE, whatever the umask.
-    """
-    _inherit_group(fd, folder_fd)
-    default = default_acl(folder_fd)
-    if default is None:
-        os.fchmod(fd, FILE_MODE)
-    else:
-        _set(fd, default)
-
-
 def complete(fd: int, folder_fd: int) -> None:
-    """Do the same for a file that was created in the folder, and has inherited. Raises OSError."""
-    if default_acl(folder_fd) is None:  # otherwise the umask had no effect
+    """Complete the permissions of a file that was created in the folder. Raises OSError.
+
+    It has inherited everything; but if it inherits no ACL, its permissions depend on the umask.
+    """
+    if default_acl(folder_fd) is None:
         remove_acl(fd, ACCESS)
         os.fchmod(fd, FILE_MODE)
 

@@ -23,6 +23,7 @@ from . import publish
 from .directory import Directory
 from .diskname import name_on_disk
 from .folders import Folder, Folders
+from .inheritance import complete, inherit
 from .spool import Spool
 from .spoolfile import SpoolFile
 from .target import create_unnamed, same_filesystem
@@ -116,22 +117,30 @@ class LocalSink(Sink):
 
     def _finish(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
         """Make the file complete and durable on the filesystem of `folder`."""
-        # Usually it is there already; but something may have been mounted since it was created.
-        if not self._is_beside(folder):
-            self._move(folder, checkpoint)
-        self._file.finish(folder.fd)
+        with translated("cannot set the permissions of the file"):
+            # Usually it is where it belongs; but since it was created, something may have been
+            # mounted, or the folder may have got another group or ACL.
+            if not self._inherits(folder):
+                self._move(folder, checkpoint)
+        self._file.sync()
 
-    def _is_beside(self, folder: Folder) -> bool:
-        with translated("cannot stat the folder"):
-            if self._file.unnamed:
-                return os.fstat(self._file.fd).st_dev == os.fstat(folder.fd).st_dev
-            return same_filesystem(self._parts.spool, folder)
+    def _inherits(self, folder: Folder) -> bool:
+        """Give the file what it gets from `folder`; False if it cannot go there as it is."""
+        fd = self._file.fd
+        if not self._file.unnamed:
+            return same_filesystem(self._parts.spool, folder) and inherit(fd, folder.fd, final=True)
+        if os.fstat(fd).st_dev != os.fstat(folder.fd).st_dev:
+            return False
+        complete(fd, folder.fd)
+        return True
 
     def _move(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
+        """Continue with a copy that was created in `folder`, without a name."""
         named = not self._file.unnamed
         self._file.move(create_unnamed(folder), checkpoint)
         if named:
             self._parts.spool.remove(self._file.name)
+        complete(self._file.fd, folder.fd)
 
     def _commit(self) -> Stored:
         if not self._prepared:
@@ -158,18 +167,25 @@ class LocalSink(Sink):
 
     def _publish(self, folder: Folder) -> str:
         try:
-            return publish.publish(self._source(), folder.fd, self._name, self._on_conflict)
+            return self._publish_once(folder)
         except publish.OtherFilesystemError:
             # Something was mounted since `prepare`. The identity that the ledger may have recorded
             # is then not that of the copy; that matters only if there is a crash as well.
-            self._move(folder, lambda: None)
-            self._file.finish(folder.fd)
-            return publish.publish(self._source(), folder.fd, self._name, self._on_conflict)
+            with translated("cannot set the permissions of the file"):
+                self._move(folder, lambda: None)
+            self._file.sync()
+            return self._publish_once(folder)
 
-    def _source(self) -> publish.Source:
-        if self._file.unnamed:
-            return publish.Unnamed(self._file.fd, self._file.name)
-        return publish.Spooled(self._parts.spool, self._file.name)
+    def _publish_once(self, folder: Folder) -> str:
+        spool, file = self._parts.spool, self._file
+        if file.unnamed:
+            source: publish.Source = publish.Unnamed(file.fd, file.name)
+        else:
+            source = publish.Spooled(spool, file.name)
+        name = publish.publish(source, folder.fd, self._name, self._on_conflict)
+        if self.replaces or spool.renames:
+            file.unnamed = True  # it has no name in the spool
+        return name
 
     def _name_on_disk(self, folder: Folder, name: str) -> str:
         try:

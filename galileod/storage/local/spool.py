@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.base import StorageError, translated
 
+from .inheritance import FILE_MODE
 from .listing import entries_of
 from .renaming import UNSUPPORTED, rename_noreplace
 
@@ -98,10 +99,11 @@ class Spool:
         with translated("cannot create and publish files in the spool"):
             fd = self.create(name)
             try:
-                inode = os.fstat(fd).st_ino
-            finally:
-                os.close(fd)
-            try:
+                try:
+                    os.fchmod(fd, FILE_MODE)
+                    inode = os.fstat(fd).st_ino
+                finally:
+                    os.close(fd)
                 self._publish(name, published)
             except BaseException:
                 os.unlink(name, dir_fd=self.fd)

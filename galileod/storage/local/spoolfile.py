@@ -15,7 +15,6 @@ from galileod.storage.base import StorageError, translated
 from .copying import copy
 from .hashing import RunningHash
 from .identity import identity_of
-from .inheritance import complete, inherit
 from .timing import Timings, timed
 from .writeback import start_writeback
 
@@ -99,13 +98,8 @@ class SpoolFile:
         self.close()
         self._fd, self.unnamed = fd, True
 
-    def finish(self, folder_fd: int) -> None:
-        """Give the file the permissions of one that was created in the folder, and make it durable.
-
-        Raises StorageError.
-        """
-        with translated("cannot set the permissions of the file"):
-            (complete if self.unnamed else inherit)(self._fd, folder_fd)
+    def sync(self) -> None:
+        """Make the file durable. Raises StorageError."""
         if self._durable:
             with translated("cannot make the file durable"), timed(self._timings.fsync_file):
                 # Never repeated: after a failure a second fsync succeeds without the data.

@@ -6,11 +6,11 @@ import re
 import stat
 from typing import Final
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import ConflictError, StorageError, translated
 from galileod.storage.settings import OnConflict
 
 from .folders import Folder
-from .inheritance import FILE_MODE, can_inherit
+from .inheritance import FILE_MODE, inherit
 from .projects import inherited_project
 from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
 from .spool import Spool
@@ -72,7 +72,7 @@ def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:
         if same_filesystem(spool, folder):
             fd = spool.create(upload)
             try:
-                usable = can_inherit(fd, folder.fd)
+                usable = inherit(fd, folder.fd, final=False)
             except BaseException:
                 os.close(fd)
                 spool.remove(upload)
@@ -113,3 +113,6 @@ def _check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:
         raise already_exists(f"{folder.path}/{name}" if folder.path else name)
     if stat.S_ISDIR(state.st_mode):
         raise is_a_directory(name)
+    parent = os.fstat(folder.fd)
+    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in {0, state.st_uid, parent.st_uid}:
+        raise ConflictError(f"{name} is a file of another user, in a folder with the sticky bit")

@@ -192,6 +192,23 @@ async def test_who_may_not_set_the_acl_creates_files_there(
     assert permissions_of(directory / "a.bin") == inherited(EXAMPLE, 0o640)
 
 
+async def test_an_acl_that_may_not_be_set_at_the_end_gives_a_copy_that_was_created_there(
+    open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    store = open_store()
+    async with await store.create("1", "a.bin") as file:
+        await file.write([b"data"])
+        monkeypatch.setattr(inheritance, "set_acl", refuse)
+        with default_acl(directory, EXAMPLE):
+            await file.commit()
+    assert permissions_of(directory / "a.bin") == inherited(EXAMPLE, 0o640)
+    assert (directory / "a.bin").read_bytes() == b"data"
+    assert spool(directory) == []
+
+
 def test_a_folder_has_its_permissions_whatever_the_umask(folder: Path) -> None:
     parent = os.open(folder, os.O_RDONLY)
     before = os.umask(0o077)

@@ -20,9 +20,6 @@ from .directory import DIRECTORY, Directory, closed_by, lock
 LOCK: Final = "lock"
 SPOOL: Final = "spool"
 
-_LOCK_PATH: Final = f"{STATE_DIRECTORY}/{LOCK}"
-_SPOOL_PATH: Final = f"{STATE_DIRECTORY}/{SPOOL}"
-
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -60,12 +57,6 @@ class StateDirectory:
 
         Raises StorageError if that fails, or if another daemon uses the directory meanwhile.
         """
-        with translated(f"cannot restore {STATE_DIRECTORY}"):
-            # Two calls in the usual case, since this is a part of each upload.
-            if _is_at(self._lock_fd, _LOCK_PATH, self._parent.fd) and _is_at(
-                self.spool_fd, _SPOOL_PATH, self._parent.fd
-            ):
-                return
         with self._restoring, translated(f"cannot restore {STATE_DIRECTORY}"):
             # In this order, since the second and the third are in the first.
             if not _is_at(self._fd, STATE_DIRECTORY, self._parent.fd):

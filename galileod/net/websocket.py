@@ -90,14 +90,17 @@ class WebSocketTransport:
         return self._stream.splitter.budget
 
     @property
-    def disconnected(self) -> Interrupt:
-        """Fires when the connection is lost, to end a wait for something else."""
-        return self._stream.disconnected
+    def ended(self) -> Interrupt:
+        """Fires when nothing more can be received, to end a wait for something else.
+
+        The next calls of `receive` return what was received before, and then raise the reason.
+        """
+        return self._stream.ended
 
     @property
     def peer_ended(self) -> bool:
         """Whether the peer sends nothing more: it has closed, or the connection is lost."""
-        return self._peer_closed or self.disconnected.fired
+        return self._peer_closed or self._stream.disconnected
 
     @property
     def received(self) -> int:
@@ -138,7 +141,7 @@ class WebSocketTransport:
         """
         with trio.move_on_after(wait):
             ending = await self._drop_messages()
-            if self._stream.sender.closed or self.disconnected.fired:
+            if self._stream.sender.closed or self._stream.disconnected:
                 return ending
         try:
             await self._send(encode_close(code, reason), CLOSE_SECONDS, close=True)
@@ -183,7 +186,7 @@ class WebSocketTransport:
         stream, closed = self._stream, self._websocket.closed
         if stream.refused:
             return stream.refused
-        if self.disconnected.fired or closed is None:
+        if stream.disconnected or closed is None:
             return TransportClosed("the connection was lost")
         if stream.sender.closed:
             return TransportClosed(f"closed by the peer (code {closed.code})", closed.code)

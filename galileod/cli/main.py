@@ -14,6 +14,7 @@ from attrs import asdict
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
+from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
@@ -90,7 +91,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     logs.set_up(log.level, log.format, sys.stderr)
     keep_freed_memory()
     try:
-        trio.run(daemon.run, prepared, read)
+        trio.run(daemon.run, prepared, read, clock=ProcessClock())
     except daemon.StartError as error:
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)

@@ -75,6 +75,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(reload_on_signals, hangups, reloader)
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
+            control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
             await _work(context, server, listeners)

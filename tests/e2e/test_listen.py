@@ -297,7 +297,9 @@ def test_the_console_format_is_for_people(tmp_path: Path) -> None:
 def test_health_says_why_the_storage_does_not_work(daemon: Daemons) -> None:
     host = daemon()
     assert ask(host, HEALTH).status == 200
-    os.rmdir(host.directory / ".galileod" / "spool")
+    spool = host.directory / ".galileod" / "spool"
+    os.rmdir(spool)
+    spool.write_bytes(b"")  # so that it cannot be made anew
     reply = ask(host, HEALTH)
     assert reply.status == 503
     assert b"storage" in reply.body

@@ -139,7 +139,8 @@ def _open_ledger(path: str) -> Ledger:
 def _reconcile(ledger: Ledger, store: Store, path: str) -> None:
     """Update the ledger at `path` to the files that are in the store. Raises StartError."""
     try:
-        ledger.reconcile(store.files(), store.find)
+        found = store.scan(ledger.promised())
+        ledger.reconcile(found.sizes, found.names)
     except LedgerError as error:
         raise StartError(f"{path}: {error}") from error
     except StorageError as error:

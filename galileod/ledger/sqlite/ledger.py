@@ -2,9 +2,9 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from galileod.ledger.base import Allow, Clock, Find, Ledger, SingleUse
+from galileod.ledger.base import Allow, Clock, Ledger, SingleUse
 from galileod.policy.quota import Holding
 
 from . import files, outbox, quota, tickets, uploads
@@ -63,10 +63,15 @@ class SqliteLedger(Ledger):
         with translated():
             return quota.by_user(self.database.connection)
 
-    def reconcile(self, on_disk: Mapping[str, int], find: Find) -> None:
+    def promised(self) -> Collection[str]:
+        """See `Ledger.promised`."""
+        with translated():
+            return {identity for _, _, identity in uploads.promised(self.database.connection)}
+
+    def reconcile(self, on_disk: Mapping[str, int], published: Mapping[str, str]) -> None:
         """See `Ledger.reconcile`."""
         with self.database.transaction() as connection:
-            uploads.settle_interrupted(connection, on_disk, find)
+            uploads.settle_interrupted(connection, on_disk, published)
             outbox.restart(connection)
             files.reconcile(connection, on_disk)
             quota.rebuild(connection)

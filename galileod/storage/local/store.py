@@ -10,12 +10,13 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, Store, translated
+from galileod.storage.base import Found, Progress, StorageError, Store, ignore_progress, translated
 from galileod.storage.settings import Storage
 from galileod.storage.state import STATE_DIRECTORY
 
-from .folders import MAX_DEPTH, Folders, files_below
+from .folders import Folders
 from .publish import already_exists
+from .scan import scan
 from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
@@ -103,18 +104,9 @@ class LocalStore(Store):
             self._spool.probe, limiter=self.threads.checkers, abandon_on_cancel=True
         )
 
-    def files(self) -> dict[str, int]:
-        """The finished files. A name that is not UTF-8, which others made, is escaped."""
-        with translated("cannot list the directory"):
-            found = files_below(self._directory_fd, "", MAX_DEPTH)
-            return {path: state.st_size for path, state in found}
-
-    def find(self, identities: Collection[str]) -> dict[str, str]:
-        """The names of files by their inode numbers."""
-        with translated("cannot list the directory"):
-            found = files_below(self._directory_fd, "", MAX_DEPTH)
-            numbered = ((str(state.st_ino), path) for path, state in found)
-            return {number: path for number, path in numbered if number in identities}
+    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
+        """The finished files; their identities are inode numbers."""
+        return scan(self._directory_fd, identities, progress)
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""

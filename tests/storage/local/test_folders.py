@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, folders
-from galileod.storage.local.folders import MAX_DEPTH, Folders, files_below
+from galileod.storage.local.folders import Folders
+from galileod.storage.local.scan import MAX_DEPTH, files_below
 from galileod.storage.settings import OnConflict
 
 
@@ -51,7 +52,7 @@ async def test_a_file_goes_into_folders_that_are_made_for_it(directory: Path) ->
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a.txt"
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a (1).txt"
         assert await put(store, "2026-11-23/a.b/a") == "2026-11-23/a.b/a"
-        assert store.files() == {
+        assert store.scan().sizes == {
             "2026-11-23/anna/a.txt": 4, "2026-11-23/anna/a (1).txt": 4, "2026-11-23/a.b/a": 4
         }  # fmt: skip
     folder = directory / "2026-11-23" / "anna"
@@ -179,4 +180,4 @@ async def test_the_ledger_is_told_of_files_in_folders_at_the_start(directory: Pa
     with open_store(directory) as store:
         await put(store, "anna/a.txt")
     with capture_logs(), open_store(directory) as store:
-        assert store.files() == {"anna/a.txt": 4}
+        assert store.scan().sizes == {"anna/a.txt": 4}

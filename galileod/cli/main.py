@@ -20,6 +20,7 @@ from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
+from galileod.daemon.start import StartError
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
@@ -86,7 +87,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     keep_freed_memory()
     try:
         trio.run(daemon.run, prepared, read)
-    except daemon.StartError as error:
+    except StartError as error:
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:

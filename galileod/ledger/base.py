@@ -23,6 +23,14 @@ Clock = Callable[[], float]
 Allow = Callable[[Holding, Holding], None]
 """Gets what all users hold and what the upload's user holds; raises to refuse a reservation."""
 
+Step = Callable[[], None]
+"""Called many times in a second while a method works on the whole ledger, from its thread. What it
+raises ends the method."""
+
+
+def ignore_step() -> None:
+    """For callers that do not report progress."""
+
 
 class LedgerError(Exception):
     """The ledger cannot be read or written; the text says why."""
@@ -93,7 +101,9 @@ class Ledger(ABC):
         """The identities of files that were perhaps published before a crash. Blocks."""
 
     @abstractmethod
-    def reconcile(self, on_disk: Mapping[str, int], published: Mapping[str, str]) -> None:
+    def reconcile(
+        self, on_disk: Mapping[str, int], published: Mapping[str, str], step: Step = ignore_step
+    ) -> None:
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
         `on_disk` maps each finished file to its size, and `published` those of the identities of

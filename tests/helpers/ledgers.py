@@ -25,7 +25,7 @@ class InlineDatabase(Database):
 
 
 def open_inline_ledger(clock: Clock = time.time, path: str = ":memory:") -> SqliteLedger:
-    return SqliteLedger(InlineDatabase.open(path), clock)
+    return SqliteLedger(InlineDatabase.open(path), path, clock)
 
 
 OPENERS: Final[dict[str, Callable[[Path, Clock], Ledger]]] = {

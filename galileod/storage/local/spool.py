@@ -1,6 +1,7 @@
 """The spool: the directory of files that are not published yet."""
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -34,10 +35,11 @@ class Spool:
             # The upload is stored or has failed; the next start removes the spool file.
             _log.warning("storage.leftover", path=name, reason=str(error))
 
-    def clear(self) -> int:
-        """Remove all files; returns how many there were. Raises OSError."""
+    def clear(self, step: Callable[[], None]) -> int:
+        """Remove all files, and call `step` before each; returns their number. Raises OSError."""
         names = os.listdir(self.fd)
         for name in names:
+            step()
             os.unlink(name, dir_fd=self.fd)
         return len(names)
 

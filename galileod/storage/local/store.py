@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Final
 
@@ -55,11 +55,13 @@ class LocalStore(Store):
         cls,
         settings: Storage,
         timings: Timings = Timings(),  # noqa: B008  it is frozen
+        step: Callable[[], None] = lambda: None,
     ) -> "LocalStore":
         """Open the directory, create it if it is missing, and remove spool files left by a crash.
 
-        Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
-        it cannot be written, or if its filesystem has no hard links.
+        Blocks; called only at startup. `step` is called repeatedly; what it raises ends the call.
+        Raises StorageError if another daemon uses the directory, if it cannot be written, or if its
+        filesystem has no hard links.
         """
         directory = os.path.abspath(settings.directory)
         with translated(f"cannot use {directory}"), ExitStack() as opened:
@@ -73,7 +75,7 @@ class LocalStore(Store):
                 raise StorageError(f"another galileod uses {directory}") from None
             spool_fd = _private_directory(opened, state_fd, "spool")
             store = cls(settings, directory, (directory_fd, spool_fd), timings)
-            cleared = store._spool.clear()
+            cleared = store._spool.clear(step)
             store._spool.probe()
             store._opened = opened.pop_all()
         if cleared:

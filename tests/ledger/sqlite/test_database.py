@@ -23,12 +23,6 @@ def allow(_everybody: Holding, _mine: Holding) -> None:
     """No limits."""
 
 
-def test_a_file_that_is_no_ledger_is_refused(path: str) -> None:
-    Path(path).write_bytes(b"this is no database, and quite long enough" * 100)
-    with pytest.raises(LedgerError):
-        SqliteLedger.open(path)
-
-
 def test_a_process_that_is_killed_leaves_a_sound_ledger(path: str) -> None:
     program = """
 import os, signal, sys, trio

@@ -1,33 +1,23 @@
 """Opens an SQLite file: checks it, chooses its journal, and brings its schema up to date."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import quote
 
-import structlog
-from structlog.typing import FilteringBoundLogger
-
 from galileod.ledger.base import LedgerError, Step, ignore_step
 
-from .errors import DamagedError, result_code, translated
+from .errors import DamagedError, translated
 from .schema import migrate, read_version
+from .shared_memory import supports_shared_memory
 
 BUSY_SECONDS: Final = 10.0
 """Maximum seconds to wait for another process that writes to the ledger."""
 
 INSTRUCTIONS: Final = 10_000
 """Instructions of SQLite's virtual machine between two calls of a Step: less than a millisecond."""
-
-_NO_SHARED_MEMORY: Final = {
-    sqlite3.SQLITE_IOERR_SHMOPEN,
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_SHMLOCK,
-    sqlite3.SQLITE_IOERR_SHMMAP,
-}
-
-_log: FilteringBoundLogger = structlog.get_logger()
 
 
 def open_connection(path: str, step: Step = ignore_step) -> sqlite3.Connection:
@@ -38,16 +28,12 @@ def open_connection(path: str, step: Step = ignore_step) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         with translated():
-            if not _use_wal(connection):
-                connection.close()
-                connection = _connect(path)
+            if supports_shared_memory(os.path.dirname(path) or "."):
+                connection.execute("PRAGMA journal_mode = WAL")
+            else:
                 _use_rollback_journal(connection)
-                _log.info(
-                    "ledger.journal",
-                    path=path,
-                    mode=journal_mode(connection),
-                    reason="the filesystem does not support shared memory (mmap)",
-                )
+            # A power failure may lose the last transactions; `reconcile` corrects that.
+            connection.execute("PRAGMA synchronous = NORMAL")
             # INSERT OR REPLACE must fire the triggers for the row that it deletes.
             connection.execute("PRAGMA recursive_triggers = ON")
         with reporting(connection, step), translated():
@@ -124,28 +110,12 @@ def _connect(path: str) -> sqlite3.Connection:
         )
 
 
-def _use_wal(connection: sqlite3.Connection) -> bool:
-    """Use a write-ahead log. False if the filesystem does not support its shared memory (mmap)."""
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A power failure may lose the last transactions; `reconcile` corrects that.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # maps the shared memory
-    except sqlite3.OperationalError as error:
-        if result_code(error) not in _NO_SHARED_MEMORY:
-            raise
-        return False
-    return True
-
-
 def _use_rollback_journal(connection: sqlite3.Connection) -> None:
     # A file in WAL mode can be read without shared memory only under an exclusive lock. Changing
     # the mode then copies the content of its log into the file.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # Unlike DELETE, with TRUNCATE the end of a transaction is synced without an fsync of the
-    # directory, which such filesystems often lack.
+    # Unlike DELETE, with TRUNCATE the end of a transaction can be synced without an fsync of the
+    # directory, which FUSE filesystems often lack.
     connection.execute("PRAGMA journal_mode = TRUNCATE")
     connection.execute("PRAGMA locking_mode = NORMAL")
-    # Without the log, NORMAL could damage the file in a power failure.
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # gives up the exclusive lock

@@ -51,7 +51,12 @@ class Database:
 
         Raises DamagedError if its content is not valid, and LedgerError.
         """
-        return cls(open_connection(path, step), path)
+        connection = open_connection(path, step)
+        mode = journal_mode(connection)
+        if mode not in ("wal", "memory"):
+            reason = "shared memory (mmap) is not supported, or not safe, on this filesystem"
+            _log.info("ledger.journal", path=path, mode=mode, reason=reason)
+        return cls(connection, path)
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
@@ -109,10 +114,6 @@ class Database:
         """`write`, with an fsync: its effect survives a power failure."""
 
         def run() -> T:
-            if not self._has_log:
-                # With a rollback journal each transaction is synced.
-                with self.transaction() as connection:
-                    return step(connection, *args, **kwargs)
             with translated():
                 self.connection.execute("PRAGMA synchronous = FULL")
             try:
@@ -153,9 +154,9 @@ class Database:
         """Remember which files the connection has open; none if it is in memory."""
         self.connection = connection
         with translated():
-            self._has_log = journal_mode(connection) == "wal"
             if self._path is not None:
-                suffixes = ("", "-wal", "-shm") if self._has_log else ("",)
+                has_log = journal_mode(connection) == "wal"
+                suffixes = ("", "-wal", "-shm") if has_log else ("",)
                 self._files = identify(self._path, suffixes)
 
     def _ensure_file(self) -> None:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger, connection
+from galileod.ledger.sqlite.shared_memory import supports_shared_memory
 from galileod.policy.quota import Holding
 
 HELD = {"anna": Holding(bytes=100, files=1)}
@@ -109,15 +110,14 @@ async def test_a_removed_one_is_written_again_there(folder: Path) -> None:
     ledger.close()
 
 
-async def test_each_transaction_is_synced_without_a_log(
+async def test_one_that_was_moved_back_uses_wal_mode_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_use_wal", lambda _: False)
+    monkeypatch.setattr(connection, "supports_shared_memory", lambda _: False)
     ledger = SqliteLedger.open(str(tmp_path / "ledger"))
     await store(ledger)
     used = ledger.database.connection
     assert used.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
-    assert used.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     assert used.execute("PRAGMA locking_mode").fetchone() == ("normal",)
     ledger.close()
     monkeypatch.undo()
@@ -126,3 +126,10 @@ async def test_each_transaction_is_synced_without_a_log(
     assert used.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ledger.holdings() == HELD
     ledger.close()
+
+
+def test_the_filesystem_decides(tmp_path: Path, folder: Path) -> None:
+    assert not supports_shared_memory(str(folder))
+    assert supports_shared_memory("/dev/shm")  # noqa: S108  a tmpfs
+    with pytest.raises(FileNotFoundError):
+        supports_shared_memory(str(tmp_path / "missing"))

@@ -150,7 +150,7 @@ async def test_a_directory_that_is_gone_is_an_error_until_it_is_back(tmp_path: P
 async def test_one_with_a_rollback_journal_is_written_again_as_well(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_use_wal", lambda _: False)
+    monkeypatch.setattr(connection, "supports_shared_memory", lambda _: False)
     ledger = await fill(path)
     lose(path, [""])
     await ledger.reserve("u3", "carla", 1, allow)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 import click
@@ -118,11 +119,11 @@ def usage(path: str | None, as_json: bool) -> None:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
-    ledger = SqliteLedger.open_read_only(ledger_file)
     try:
-        holdings = ledger.holdings()
-    finally:
-        ledger.close()
+        with closing(SqliteLedger.open_read_only(ledger_file)) as ledger:
+            holdings = ledger.holdings()
+    except LedgerError as error:
+        raise click.ClickException(f"{ledger_file}: {error}") from None
     if as_json:
         users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
         click.echo(json.dumps({"users": users}))
@@ -170,7 +171,7 @@ def main() -> None:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
         sys.exit(MISUSED)
-    except (click.ClickException, LedgerError, install.InstallError) as error:
+    except (click.ClickException, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)
         sys.exit(FAILED)
     except click.exceptions.Abort:

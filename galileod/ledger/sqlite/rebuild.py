@@ -83,8 +83,9 @@ def rebuild(path: str, reason: str, step: Step) -> None:
         reason=reason,
         moved_to=aside,
         kept=kept,
-        advice="its readable entries were copied into a new ledger; to use a backup instead, stop"
-        " galileod, copy the backup to the path, and start galileod",
+        advice="the readable entries were copied into a new ledger. Without the others, files count"
+        " for no user, receipts are not delivered, and used tickets are valid until they expire. To"
+        " use a backup instead, stop galileod, copy the backup to the path, and start galileod",
     )
 
 

@@ -6,6 +6,10 @@ from typing import Final
 
 from galileod.storage.base import Found, Progress, translated
 
+from .identity import identities_of
+from .leftovers import is_leftover, remove_leftover
+from .listing import entries_of
+
 MAX_DEPTH: Final = 8
 """Levels of folders that are searched for files; no layout has more."""
 
@@ -13,14 +17,14 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
-    """Find the files below the directory `fd`; `identities` are inode numbers. See `Store.scan`."""
+    """Find the files below the directory `fd`. See `Store.scan`."""
     sizes: dict[str, int] = {}
     names: dict[str, str] = {}
     with translated("cannot list the directory"):
         for count, (path, state) in enumerate(files_below(fd, "", MAX_DEPTH), 1):
             sizes[path] = state.st_size
-            if identities and (number := str(state.st_ino)) in identities:
-                names[number] = path
+            if identities:
+                names.update((one, path) for one in identities_of(state) if one in identities)
             progress(count)
     return Found(sizes, names)
 
@@ -28,13 +32,17 @@ def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
     """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
 
-    Hidden folders are left out; symbolic links are not followed. A name that is not UTF-8, which
-    others made, is escaped. Blocks; raises OSError.
+    Hidden folders are left out; symbolic links are not followed. Files that a crash left under a
+    temporary name are removed. A name that is not UTF-8, which others made, is escaped. Blocks;
+    raises OSError.
     """
-    with os.scandir(fd) as entries:
+    with entries_of(fd) as entries:
         for entry in entries:
             name = os.fsencode(entry.name).decode(errors="backslashreplace")
             if entry.is_file(follow_symlinks=False):
+                if is_leftover(name):
+                    remove_leftover(fd, entry.name)
+                    continue
                 yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 import click
@@ -21,6 +22,7 @@ from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
+from galileod.daemon.start import StartError
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
@@ -92,7 +94,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     keep_freed_memory()
     try:
         trio.run(daemon.run, prepared, read, clock=ProcessClock())
-    except daemon.StartError as error:
+    except StartError as error:
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
 
@@ -121,11 +123,11 @@ def usage(path: str | None, as_json: bool) -> None:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
-    ledger = SqliteLedger.open_read_only(ledger_file)
     try:
-        holdings = ledger.holdings()
-    finally:
-        ledger.close()
+        with closing(SqliteLedger.open_read_only(ledger_file)) as ledger:
+            holdings = ledger.holdings()
+    except LedgerError as error:
+        raise click.ClickException(f"{ledger_file}: {error}") from None
     if as_json:
         users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
         click.echo(json.dumps({"users": users}))
@@ -173,7 +175,7 @@ def main() -> None:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
         sys.exit(MISUSED)
-    except (click.ClickException, LedgerError, install.InstallError) as error:
+    except (click.ClickException, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)
         sys.exit(FAILED)
     except click.exceptions.Abort:

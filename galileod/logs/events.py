@@ -26,6 +26,7 @@ class Category(Enum):
 
 
 EVENTS: Final[Mapping[str, Category]] = {
+    "server.starting": Category.ORDINARY,
     "server.started": Category.ORDINARY,
     "server.draining": Category.ORDINARY,
     "server.stopped": Category.ORDINARY,
@@ -58,6 +59,10 @@ EVENTS: Final[Mapping[str, Category]] = {
     "hook.waiting": Category.FAILURE,
     "hook.output": Category.ORDINARY,
     "ledger.behind": Category.FAILURE,
+    "ledger.damaged": Category.ORDINARY,
+    "ledger.owners_unknown": Category.ORDINARY,
+    "ledger.restored": Category.FAILURE,
+    "ledger.journal": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
     "storage.directory_changed": Category.ORDINARY,
     "storage.directory_restored": Category.ORDINARY,

@@ -186,7 +186,8 @@ async def test_a_receipt_is_promised_for_the_file_of_the_sink(scene: Scene) -> N
         await reservation.promise(sink, "{}")
         await sink.commit()
         # A crash here.
-        scene.ledger.reconcile(scene.disk.files(), scene.disk.find)
+        found = scene.disk.scan(scene.ledger.promised())
+        scene.ledger.reconcile(found.sizes, found.names)
     assert scene.ledger.holdings() == {"anna": Holding(bytes=4, files=1)}
     assert [one.name for one in await scene.ledger.outbox.first(9)] == ["a"]
 

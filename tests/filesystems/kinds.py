@@ -57,9 +57,6 @@ def require(kind: Kind) -> None:
     """
     if os.geteuid() != 0:
         _missing(f"{kind.name}: mounting needs root")
-    for program, package in kind.programs.items():
-        if find(program) is None:
-            _missing(f"{kind.name} needs {program}: install Debian's package {package}")
     for name in kind.kernel:
         if find("modprobe"):
             _load(name)
@@ -67,6 +64,9 @@ def require(kind: Kind) -> None:
             pytest.skip(f"{kind.name}: this kernel has no {name}")
     if kind.feature is not None and not Path(kind.feature).exists():
         pytest.skip(f"{kind.name}: this kernel has no {kind.feature}")
+    for program, package in kind.programs.items():
+        if find(program) is None:
+            _missing(f"{kind.name} needs {program}: install Debian's package {package}")
     for device in kind.devices:
         if not device.exists():
             _missing(f"{kind.name} needs the device {device}")

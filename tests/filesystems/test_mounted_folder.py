@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from filesystems.test_full import check_full
 from filesystems.test_kill import check_kills
 from helpers.clients import expect_fault, expect_ready, open_websocket, say, some_bytes
 from helpers.daemon import Daemon, poll
-from helpers.watching import CLOSE_WRITE, MOVED_TO, watched
+from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
 LAYOUT: Final = "{user}/{name}"
 FOLDER: Final = "127.0.0.1"
@@ -60,15 +61,14 @@ INNER: Final = (
     Inner("tmpfs", TMPFS, _tmpfs),
     Inner("bind mount", TMPFS, _bind),
     Inner("subvolume", BTRFS, _subvolume),
-    Inner("ntfs-3g", TMPFS, _ntfs, NTFS),
 )
+UNFIT: Final = Inner("ntfs-3g", TMPFS, _ntfs, NTFS)
+"""Without O_TMPFILE, what is copied there would be visible before it is complete."""
 
 
 @pytest.fixture(scope="module", params=INNER, ids=lambda inner: inner.name)
 def inner(request: pytest.FixtureRequest) -> Inner:
     inner: Inner = request.param
-    require(inner.outer)
-    require(inner.needs)
     return inner
 
 
@@ -81,12 +81,14 @@ class Parts:
     disk: Path
 
 
-@pytest.fixture
-def parts(inner: Inner, tmp_path: Path) -> Iterator[Parts]:
+@contextmanager
+def placed(inner: Inner, tmp_path: Path) -> Iterator[Parts]:
+    require(inner.outer)
+    require(inner.needs)
     with Mounts(tmp_path) as mounts:
         root, _ = inner.outer.mount(mounts)
-        with Placed(root, tmp_path) as placed:
-            host = placed.make(layout=LAYOUT)
+        with Placed(root, tmp_path) as hosts:
+            host = hosts.make(layout=LAYOUT)
             folder = host.directory / FOLDER
             folder.mkdir(parents=True)
             with Mounts(tmp_path) as mounted:
@@ -95,9 +97,15 @@ def parts(inner: Inner, tmp_path: Path) -> Iterator[Parts]:
                 host.kill()
 
 
+@pytest.fixture
+def parts(inner: Inner, tmp_path: Path) -> Iterator[Parts]:
+    with placed(inner, tmp_path) as parts:
+        yield parts
+
+
 def test_files_are_stored_renamed_replaced_and_rejected_in_it(parts: Parts) -> None:
     host = parts.host.start()
-    with watched(parts.folder) as watch:
+    with watching(parts.folder) as watch:
         assert stored(host, "a.bin", LARGE) == parts.folder / "a.bin"
         events = watch.events()
         assert "a.bin" in [name for mask, name in events if mask & (CLOSE_WRITE | MOVED_TO)]
@@ -136,3 +144,18 @@ def test_only_complete_files_survive_a_kill_in_it(parts: Parts) -> None:
 
 def test_its_disk_may_be_full(parts: Parts) -> None:
     check_full(parts.host.start(), parts.disk)
+
+
+def test_a_folder_that_can_take_no_complete_file_is_refused_before_any_data(
+    tmp_path: Path,
+) -> None:
+    with placed(UNFIT, tmp_path) as parts:
+        host = parts.host.start()
+        outcome = send(host, "a.bin", LARGE)
+        assert outcome.code == "storage_failed", outcome
+        assert not outcome.trace
+        assert os.listdir(parts.folder) == []
+        with configured(host, layout="{name}"):
+            stored(host, "a.bin", LARGE)
+        check_ledger(host)
+        host.stderr.unlink()  # the storage's error was expected

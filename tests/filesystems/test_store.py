@@ -28,7 +28,7 @@ from helpers.clients import (
     unique_name,
 )
 from helpers.daemon import Daemon, poll
-from helpers.watching import CLOSE_WRITE, MOVED_TO, watched
+from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
 LARGE = some_bytes(3_000_000)
 AT_ONCE = 8
@@ -153,7 +153,7 @@ def test_files_of_each_user_and_day_have_a_folder(host: Daemon, mounted: Mounted
 
 def test_a_program_that_watches_the_folder_hears_of_each_file(host: Daemon) -> None:
     name = unique_name()
-    with watched(host.directory) as watch:
+    with watching(host.directory) as watch:
         for number, content in enumerate((LARGE, b"second")):
             path = stored(host, name, content)
             events = watch.events()

@@ -1,4 +1,4 @@
-"""What inotify tells a program that watches a folder, such as a script that waits for files."""
+"""A folder watched with inotify, as the programs that pick up finished files do."""
 
 import ctypes
 import os
@@ -8,46 +8,46 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-CLOSE_WRITE: Final = 0x08
+from attrs import frozen
+
+CLOSE_WRITE: Final = 0x8
 MOVED_TO: Final = 0x80
 CREATE: Final = 0x100
 
-_HEADER: Final = struct.Struct("iIII")
-_MOST: Final = 1 << 16
-_libc = ctypes.CDLL(None, use_errno=True)
+_EVENT: Final = struct.Struct("iIII")
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
+@frozen
 class Watch:
-    """The events in one folder since it was opened."""
+    """Collects the events of a folder."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    fd: int
 
     def events(self) -> list[tuple[int, str]]:
-        """Mask and name of each event so far that was not returned before; does not wait."""
+        """The events since the last call, with their names, for files that have names."""
         found = []
         try:
-            while data := os.read(self._fd, _MOST):
-                while data:
-                    _, mask, _, length = _HEADER.unpack_from(data)
-                    end = _HEADER.size + length
-                    found.append((mask, os.fsdecode(data[_HEADER.size : end].rstrip(b"\0"))))
-                    data = data[end:]
+            data = os.read(self.fd, 65536)
         except BlockingIOError:
-            pass  # that was all
+            return []
+        while data:
+            _, mask, _, length = _EVENT.unpack_from(data)
+            name = data[_EVENT.size : _EVENT.size + length].rstrip(b"\0").decode()
+            data = data[_EVENT.size + length :]
+            # The kernel names an unnamed file after its inode number.
+            if not name.startswith("#"):
+                found.append((mask, name))
         return found
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watch]:
-    """Watch the folder for files that come, and files that were written and closed."""
+def watching(folder: Path) -> Iterator[Watch]:
     fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0:
-        raise OSError(ctypes.get_errno(), "inotify_init1")
+    assert fd >= 0
     try:
-        mask = CLOSE_WRITE | MOVED_TO | CREATE
-        if _libc.inotify_add_watch(fd, os.fsencode(folder), mask) < 0:
-            raise OSError(ctypes.get_errno(), "inotify_add_watch", str(folder))
+        added = _libc.inotify_add_watch(fd, os.fsencode(folder), CLOSE_WRITE | MOVED_TO | CREATE)
+        assert added >= 0
         yield Watch(fd)
     finally:
         os.close(fd)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,6 @@ from helpers.reloading import reload
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.state import ledger_path
 
-Storage = Mapping[str, object]
 MakeHost = Callable[..., Daemon]
 
 
@@ -72,7 +71,14 @@ def stored(host: Daemon, name: str, content: bytes) -> Path:
 
 def check_stored(host: Daemon, outcome: Outcome, content: bytes) -> Path:
     """The path where the daemon says that it stored the file; its folder must list that name."""
-    path = Path(host.wait_for("upload.stored", peer=outcome.peer)["path"])
+    ends = '"event": "upload.stored"', f'"peer": "{outcome.peer}"'
+
+    def line() -> str | None:
+        # Not Daemon.find: it reads the whole log of all tests each time.
+        lines = host.text().splitlines()
+        return next((line for line in reversed(lines) if all(end in line for end in ends)), None)
+
+    path = Path(json.loads(poll("upload.stored", line, host.text) or "")["path"])
     assert path.name in os.listdir(path.parent), os.listdir(path.parent)
     assert path.read_bytes() == content
     return path

@@ -11,6 +11,9 @@ from filesystems.mounting import MIB, Mounts, find, run
 
 SFTP_SERVER: Final = "/usr/lib/openssh/sftp-server"
 
+CAP_SYS_ADMIN: Final = 21
+"""Its bit in a set of capabilities."""
+
 FUSE: Final = "fuse"
 LOOP: Final = "loop"
 DEVICES: Final = {FUSE: Path("/dev/fuse"), LOOP: Path("/dev/loop-control")}
@@ -55,8 +58,8 @@ def require(kind: Kind) -> None:
 
     What is not installed is a failure in CI.
     """
-    if os.geteuid() != 0:
-        _missing(f"{kind.name}: mounting needs root")
+    if not _may_mount():
+        _missing(f"{kind.name}: mounting needs root, in a container also the capability SYS_ADMIN")
     for name in kind.kernel:
         if find("modprobe"):
             _load(name)
@@ -70,6 +73,11 @@ def require(kind: Kind) -> None:
     for device in kind.devices:
         if not device.exists():
             _missing(f"{kind.name} needs the device {device}")
+
+
+def _may_mount() -> bool:
+    effective = Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0]
+    return bool(int(effective, 16) >> CAP_SYS_ADMIN & 1)
 
 
 def _load(module: str) -> None:

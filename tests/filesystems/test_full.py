@@ -69,6 +69,10 @@ def check_full(host: Daemon, disk: Path) -> None:
     check_ledger(host)
     assert host.stop() == 0
     host.stderr.unlink()  # the storage's errors were expected
+    host.start()
+    check_ledger(host)
+    stored(host, "restarted", b"restarted")
+    assert host.stop() == 0
 
 
 def visible(folder: Path) -> list[str]:

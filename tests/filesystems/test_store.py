@@ -2,15 +2,14 @@
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from filesystems.hosts import (
-    MakeHost,
     check_ledger,
     check_stored,
     check_usage,
     configured,
+    healthy,
     send,
     stored,
 )
@@ -18,11 +17,9 @@ from filesystems.kinds import Mounted
 from helpers.clients import (
     HashClaim,
     JavaScriptClient,
-    ask,
     expect_fault,
     expect_ready,
     open_websocket,
-    request,
     say,
     some_bytes,
     unique_name,
@@ -30,35 +27,27 @@ from helpers.clients import (
 from helpers.daemon import Daemon, poll
 from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
+from galileod.storage.base import StorageError
+from galileod.storage.local import LocalStore
+from galileod.storage.settings import Storage
+
 LARGE = some_bytes(3_000_000)
 AT_ONCE = 8
 
 
-def test_it_starts_stops_and_starts_again(make_host: MakeHost) -> None:
-    host = make_host().start()
-    stored(host, "a.bin", LARGE)
+def test_usage_is_told_while_the_daemon_runs(host: Daemon) -> None:
+    stored(host, unique_name(), LARGE)
     check_usage(host)
     check_ledger(host)
-    assert host.stop() == 0
-    host.start()
-    assert not host.find("spool.cleared")
-    check_ledger(host)
-    stored(host, "b.bin", b"b")
-    check_ledger(host)
-    assert host.stop() == 0
 
 
 def test_the_daemon_is_healthy(host: Daemon) -> None:
-    assert ask(host, request("/healthz", {"Upgrade": None, "Connection": None})).status == 200
+    assert healthy(host)
 
 
-def test_a_second_daemon_is_refused(host: Daemon, tmp_path: Path) -> None:
-    with Daemon(tmp_path, {"storage": {"directory": str(host.directory)}}) as second:
-        second.spawn()
-        assert second.wait() == 1
-        (line,) = second.log()
-        assert "another galileod" in line["reason"], line
-        second.stderr.unlink()  # its error is what was wanted
+def test_a_second_daemon_is_refused(host: Daemon) -> None:
+    with pytest.raises(StorageError, match="another galileod uses"):
+        LocalStore.open(Storage(directory=str(host.directory)))
     stored(host, unique_name(), b"first")
 
 

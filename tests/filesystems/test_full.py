@@ -13,21 +13,22 @@ from filesystems.mounting import run
 from helpers.clients import hear, open_websocket, say, some_bytes
 from helpers.daemon import Daemon, poll
 
-CONTENT: Final = some_bytes(6_000_000)
+CONTENT: Final = some_bytes(5_000_000)
+BLOCK: Final = memoryview(bytes(1 << 20))
 LEAST: Final = 4096
+"""The disk is full if there is no room for so many bytes."""
 
 
 @contextmanager
 def full(disk: Path) -> Iterator[None]:
     """No room on the disk for the block."""
     path = disk / "filler"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        size, step = 0, 1 << 28
+        step = len(BLOCK)
         while step >= LEAST:
             try:
-                os.posix_fallocate(fd, size, step)
-                size += step
+                os.write(fd, BLOCK[:step])
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise

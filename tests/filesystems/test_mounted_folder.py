@@ -20,7 +20,7 @@ from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
 LAYOUT: Final = "{user}/{name}"
 FOLDER: Final = "127.0.0.1"
-LARGE: Final = some_bytes(3_000_000)
+LARGE: Final = some_bytes(1_500_000)
 AT_ONCE: Final = 8
 
 

@@ -2,6 +2,7 @@
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import pytest
 from filesystems.hosts import (
@@ -31,8 +32,8 @@ from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 
-LARGE = some_bytes(3_000_000)
-AT_ONCE = 8
+LARGE: Final = some_bytes(1_500_000)
+AT_ONCE: Final = 8
 
 
 def test_usage_is_told_while_the_daemon_runs(host: Daemon) -> None:
@@ -52,7 +53,7 @@ def test_a_second_daemon_is_refused(host: Daemon) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sha1", "sha256"])
-@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, 1_500_000])
 def test_a_file_is_verified_and_on_disk(
     host: Daemon, mounted: Mounted, kind: str, size: int
 ) -> None:

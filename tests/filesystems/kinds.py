@@ -1,13 +1,13 @@
 """The filesystems that the tests run on: what each one needs, and how it is mounted."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 from attrs import field, frozen
-from filesystems.mounting import MIB, Mounts, find, run
+from filesystems.mounting import MIB, Mounts, run
+from helpers.missing import find, leave_out
 
 SFTP_SERVER: Final = "/usr/lib/openssh/sftp-server"
 
@@ -59,7 +59,7 @@ def require(kind: Kind) -> None:
     What is not installed is a failure in CI.
     """
     if not _may_mount():
-        _missing(f"{kind.name}: mounting needs root, in a container also the capability SYS_ADMIN")
+        leave_out(f"{kind.name}: mounting needs root, in a container also the capability SYS_ADMIN")
     for name in kind.kernel:
         if find("modprobe"):
             _load(name)
@@ -69,10 +69,10 @@ def require(kind: Kind) -> None:
         pytest.skip(f"{kind.name}: this kernel has no {kind.feature}")
     for program, package in kind.programs.items():
         if find(program) is None:
-            _missing(f"{kind.name} needs {program}: install Debian's package {package}")
+            leave_out(f"{kind.name} needs {program}: install Debian's package {package}")
     for device in kind.devices:
         if not device.exists():
-            _missing(f"{kind.name} needs the device {device}")
+            leave_out(f"{kind.name} needs the device {device}")
 
 
 def _may_mount() -> bool:
@@ -85,12 +85,6 @@ def _load(module: str) -> None:
         run("modprobe", "--quiet", module)
     except AssertionError:
         pass  # built in, or not there at all: /proc/filesystems tells which
-
-
-def _missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what}; in CI these tests are not left out")
-    pytest.skip(what)
 
 
 def _small(mounts: Mounts) -> Path:

@@ -1,7 +1,6 @@
 """Mounting filesystems for tests, and unmounting them whatever became of the test."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -11,16 +10,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from helpers.daemon import DEADLINE, poll
+from helpers.missing import SEARCHED
 
 MIB: Final = 1 << 20
-
-SEARCHED: Final = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-"""Debian has mkfs where only root looks."""
-
-
-def find(program: str) -> str | None:
-    """The path of a program, or None if it is not installed."""
-    return shutil.which(program, path=SEARCHED)
 
 
 def run(program: str, *arguments: str | Path) -> None:

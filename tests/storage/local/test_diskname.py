@@ -1,13 +1,13 @@
 """Filesystems that ignore case: each file is known by the one name that the disk has."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from helpers.local_store import put
+from helpers.missing import find, leave_out
 
 from galileod.storage.base import ConflictError
 from galileod.storage.local import LocalStore
@@ -20,8 +20,8 @@ OpenStore = Callable[..., LocalStore]
 def ignoring_case(tmp_path: Path) -> Iterator[Path]:
     """A folder on an NTFS that ignores case, and shows all names in lower case."""
     image, folder = tmp_path / "image", tmp_path / "mounted"
-    if os.geteuid() != 0 or not shutil.which("lowntfs-3g") or not shutil.which("mkfs.ntfs"):
-        pytest.skip("mounting NTFS needs root and ntfs-3g")
+    if os.geteuid() != 0 or find("lowntfs-3g") is None:
+        leave_out("mounting NTFS needs root, and Debian's package ntfs-3g")
     with image.open("wb") as file:
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ntfs", "-F", "-q", image], check=True, capture_output=True)

@@ -58,6 +58,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "spool.cleared": Category.ORDINARY,
     "storage.leftover": Category.FAILURE,
     "storage.close_failed": Category.FAILURE,
+    "log.dropped": Category.ORDINARY,
     "log.suppressed": Category.ORDINARY,
     "uncaught": Category.ORDINARY,
     "unraisable": Category.ORDINARY,

@@ -28,8 +28,6 @@ FAILED: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
-_STANDARD_ERROR: Final = 2
-
 EXAMPLES: Final = """\b
 Examples:
   galileo-send wss://uploads.example.org/upload report.pdf
@@ -165,7 +163,6 @@ def cli(  # noqa: PLR0913  one for each flag
 
 def main() -> NoReturn:
     """The entry point. Every error is reported as one line, without a traceback."""
-    _open_closed_streams()
     try:
         status = cli.main(prog_name="galileo-send", standalone_mode=False)
     except (click.UsageError, OptionError) as error:
@@ -190,17 +187,3 @@ def main() -> NoReturn:
 def _exit(text: str, status: int) -> NoReturn:
     standard(sys.stderr).write(f"galileo-send: {printable(text)}")
     sys.exit(status)
-
-
-def _open_closed_streams() -> None:
-    """Open /dev/null for the standard streams that the caller closed.
-
-    Otherwise a socket or a file would get their descriptors. It is opened for writing only: reading
-    from a closed standard input is an error, not an empty file.
-    """
-    while (descriptor := os.open(os.devnull, os.O_WRONLY)) <= _STANDARD_ERROR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    # Python has set them to None.
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -46,7 +46,7 @@ class _Input(AsyncIterator[bytes]):
         try:
             return os.read(self._descriptor, READ)
         except OSError as error:
-            if error.errno == errno.EBADF:  # it was closed; see _open_closed_streams in main.py
+            if error.errno == errno.EBADF:  # it was closed; see galileod/cli/streams.py
                 raise SourceError("Standard input is closed.") from None
             raise
 

@@ -26,7 +26,8 @@ from galileod.logs import setup as logs
 from galileod.storage.state import ledger_path
 
 from .control import reload
-from .streams import keep_errors, open_closed_streams, status_of_output
+from .output import keep_errors, status_of_output
+from .streams import open_closed_streams
 from .token import token
 
 FAILED: Final = 1

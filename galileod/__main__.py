@@ -1,5 +1,5 @@
 """`python -m galileod`."""
 
-from galileod.cli.main import main
+from galileod.cli.daemon import main
 
 main()

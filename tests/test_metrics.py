@@ -47,7 +47,7 @@ async def test_the_lag_of_the_loop_is_how_late_a_timer_fires(
 ) -> None:
     metrics = Metrics()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch_loop, metrics)
+        nursery.start_soon(watch_loop, metrics, trio.current_time)
         await wait_all_tasks_blocked()
         mock_clock.jump(LAG_INTERVAL + late)
         await wait_all_tasks_blocked()

@@ -14,6 +14,7 @@ from attrs import asdict
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
+from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
@@ -27,7 +28,6 @@ from galileod.storage.state import ledger_path
 
 from .control import reload
 from .output import keep_errors, status_of_output
-from .streams import open_closed_streams
 from .token import token
 
 FAILED: Final = 1
@@ -57,11 +57,14 @@ _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
 
 @click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="galileod %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Receive files over WebSocket with the GalileoSend protocol.
 
     The default command is serve.
     """
+    if ctx.invoked_subcommand != "serve":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @cli.command()
@@ -75,8 +78,10 @@ def cli() -> None:
 @click.option("--directory", metavar="DIR", help="Directory for stored files.")
 def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    # SIGHUP must not end the process before the daemon handles it.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # SIGHUP must not end the process before the daemon handles it; SIGINT ends it at once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def read() -> tuple[Config, str | None]:
         source = config.find_file(path, os.environ)
@@ -87,12 +92,10 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     logs.set_up(log.level, log.format, sys.stderr)
     keep_freed_memory()
     try:
-        trio.run(daemon.run, prepared, read)
+        trio.run(daemon.run, prepared, read, clock=ProcessClock())
     except daemon.StartError as error:
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(FAILED)  # Ctrl-C before the daemon handles signals
 
 
 @cli.command()
@@ -165,7 +168,6 @@ def main() -> NoReturn:
 
     Prints an error as one line. The exit status is 2 for invalid flags or configuration, else 1.
     """
-    open_closed_streams()
     out = keep_errors()
     status = _run()
     sys.exit(status or status_of_output(out))

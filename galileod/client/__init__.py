@@ -1,7 +1,7 @@
 """A GalileoSend client: `receipt = await send_file(url, path)`.
 
-It shares the protocol, the masking and the units with the daemon, and imports nothing else from it.
-The program `galileo-send` is in `command`, which the library never imports.
+It shares the protocol, the clock, the masking and the units with the daemon, and imports nothing
+else from it. The program `galileo-send` is in `command`, which the library never imports.
 """
 
 from .api import send_file, send_file_sync

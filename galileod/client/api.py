@@ -5,6 +5,8 @@ from typing import Unpack
 
 import trio
 
+from galileod.clock import ProcessClock
+
 from .address import parse_url
 from .content import Content, open_source
 from .errors import OptionError
@@ -60,4 +62,4 @@ def send_file_sync(
     sending = partial(
         send_file, url, content, name=name, size=size, on_progress=on_progress, **settings
     )
-    return trio.run(sending)
+    return trio.run(sending, clock=ProcessClock())

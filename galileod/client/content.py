@@ -95,8 +95,13 @@ async def _open_file(
 
 
 def base_name(path: str) -> str:
-    """The last component of a path, under which a file is sent."""
-    return os.path.basename(absolute(path)) or UNNAMED
+    """The last component of a path, under which a file is sent. It is UTF-8 in each locale."""
+    name = os.path.basename(absolute(path))
+    try:
+        name = os.fsencode(name).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        pass  # it was not read from the file system, as the attribute of an object
+    return name or UNNAMED
 
 
 def absolute(path: str) -> str:
@@ -115,8 +120,11 @@ def _with_size(source: Source, size: int | None) -> Source:
 
 
 def _open(path: str) -> tuple[Opened, int]:
-    # Non-blocking while it is opened: open() of a FIFO waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        # Non-blocking while it is opened: open() of a FIFO waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{path} is not a path in the encoding {error.encoding}.") from None
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode):
         os.set_blocking(descriptor, True)

@@ -115,7 +115,8 @@ class WebSocket:
 
     async def close(self) -> None:
         """The closing handshake, for at most CLOSE_TIMEOUT; never raises."""
-        with trio.move_on_after(CLOSE_TIMEOUT):
+        # The result is known by then, and must not become a LostError.
+        with self.idle.paused(), trio.move_on_after(CLOSE_TIMEOUT):
             try:
                 if self._protocol.state is ConnectionState.OPEN:
                     await self._send(self._protocol.send(CloseConnection(1000)))

@@ -1,8 +1,8 @@
 """The listening sockets of `server.listen`, which systemd passes or the daemon opens."""
 
+import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -13,13 +13,15 @@ from attrs import field, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.net.addresses import PROXY_PROTOCOL, Listen, TcpAddress, UnixAddress
-from galileod.net.unixsocket import short_path
 
-BACKLOG: Final = 1024
-"""Maximum connections that the kernel queues until they are accepted; somaxconn may lower it."""
+from .unix_listener import BACKLOG, SocketFile, open_unix_listener
 
 UNIX_MODE: Final = 0o660
 """The mode of unix sockets: the daemon's user and group may connect."""
+
+MISSING: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors for an address that this machine does not have. If IPv6 is switched off in the kernel, it
+is not possible to create a socket."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -40,27 +42,6 @@ class Listener:
         """The address it is bound to, in the form of `server.listen`."""
         mark = PROXY_PROTOCOL if self.proxy_protocol else ""
         return f"{_name_of(self.socket)}{mark}"
-
-
-@frozen
-class SocketFile:
-    """The file of a unix socket that was opened here, identified by its device and inode."""
-
-    path: str
-    identity: tuple[int, int]
-
-    @classmethod
-    def at(cls, path: str) -> "SocketFile":
-        """The file that is now at `path`. Raises OSError."""
-        return cls(path, _identity_of(path))
-
-    def remove(self) -> None:
-        """Remove the file, unless another one has replaced it, such as that of a later daemon."""
-        try:
-            if _identity_of(self.path) == self.identity:
-                os.unlink(self.path)
-        except OSError as error:
-            _log.warning("server.leftover", path=self.path, reason=str(error))
 
 
 @frozen
@@ -118,6 +99,8 @@ async def open_listeners(addresses: Sequence[Listen], passed: Sequence[int] = ()
                 await _open(address, listeners)
         except ListenError:
             listeners.remove()
+            for listener in listeners.own:
+                listener.socket.socket.close()
             raise
     return listeners
 
@@ -134,12 +117,38 @@ def _translated(address: Listen) -> Iterator[None]:
 async def _open(address: Listen, listeners: Listeners) -> None:
     match address:
         case TcpAddress(host, port, marked):
-            opened = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+            opened = await _open_tcp_listeners(host, port)
             listeners.own.extend(Listener(listener, marked) for listener in opened)
         case UnixAddress(path, marked):
             opened_here, file = await open_unix_listener(path, UNIX_MODE)
             listeners.own.append(Listener(opened_here, marked))
             listeners.files.append(file)
+
+
+async def _open_tcp_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on those addresses of a host that this machine has.
+
+    With port 0 each address gets a port of its own. Raises OSError if the machine has none of them,
+    or if one of them cannot be used for another reason.
+    """
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    opened: list[trio.SocketListener] = []
+    failures: dict[str, OSError] = {}
+    for address in dict.fromkeys(str(place[0]) for *_, place in found):  # may contain one twice
+        try:
+            opened += await trio.open_tcp_listeners(port, host=address, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno not in MISSING:
+                for listener in opened:
+                    listener.socket.close()
+                raise
+            failures[address] = error
+    if not opened:
+        raise next(iter(failures.values()))
+    for address, failure in failures.items():
+        reason = failure.strerror or str(failure)
+        _log.info("server.address_missing", host=host, address=address, reason=reason)
+    return opened
 
 
 def _adopt(descriptor: int) -> trio.SocketListener:
@@ -170,53 +179,6 @@ async def _names_of(address: Listen) -> set[str]:
         return {str(UnixAddress(address.path))}
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
-
-
-async def open_unix_listener(path: str, mode: int) -> tuple[trio.SocketListener, SocketFile]:
-    """Listen on a unix socket with this mode, and replace one that a killed daemon left.
-
-    The caller removes the file before it closes the socket, or right after: once the socket is
-    closed, another file can get its inode, and would be taken for it. Raises OSError, also if
-    another process listens on the socket.
-    """
-    listening = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with short_path(path) as short:
-            _remove_stale(short)
-            # With the umask, the socket is created with its mode: a chmod would come too late.
-            before = os.umask(0o777 & ~mode)
-            try:
-                await listening.bind(short)
-            finally:
-                os.umask(before)
-        file = SocketFile.at(path)
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return trio.SocketListener(listening), file
-
-
-def _identity_of(path: str) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that no process listens on. The later bind fails on anything else."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind raises the error
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except BlockingIOError:
-            pass  # a process listens, and its queue is full
 
 
 def _name_of(listener: trio.SocketListener) -> str:

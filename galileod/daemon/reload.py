@@ -74,6 +74,7 @@ class Reloader:
                 in_force = _as_in_file(value_of(self._context.config, key))
                 _log.warning("config.restart_needed", key=key, in_force=in_force)
             self._put_in_force(prepared)
+            await self._context.admission.log_exhausted()
             return reloaded
 
     async def _prepare_in_thread(self) -> tuple[Prepared, Reloaded]:

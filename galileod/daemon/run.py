@@ -2,10 +2,8 @@
 
 import errno
 import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, closing
-from typing import Final
 
 import structlog
 import trio
@@ -34,10 +32,9 @@ from .listeners import ListenError, Listeners, open_listeners
 from .open_files import fit_open_files
 from .prepare import Prepared
 from .reload import Read, Reloader, reload_on_signals
+from .signals import receive_signals
 from .status import report_to
 from .systemd import Manager
-
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -49,17 +46,10 @@ class StartError(Exception):
 async def run(prepared: Prepared, read: Read) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError.
 
-    SIGHUP reloads the configuration from `read`. The caller must have ignored SIGHUP.
+    SIGHUP reloads the configuration from `read`. The caller must have blocked or ignored SIGHUP.
     """
-    for number in STOP_SIGNALS:
-        # On exit trio restores this handler, and raises again each signal that was not received.
-        signal.signal(number, signal.SIG_IGN)
     manager = _read_manager()
-    with (
-        trio.open_signal_receiver(*STOP_SIGNALS) as stops,
-        trio.open_signal_receiver(signal.SIGHUP) as hangups,
-        ExitStack() as resources,
-    ):
+    with receive_signals() as (stops, hangups), ExitStack() as resources:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
         store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
@@ -85,6 +75,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(reload_on_signals, hangups, reloader)
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
+            control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
             await _work(context, server, listeners)

@@ -84,6 +84,13 @@ class Ledger(ABC):
         """Drop a reservation. Does nothing if it was committed, or never made."""
 
     @abstractmethod
+    async def check(self) -> None:
+        """Raise LedgerError if nothing can be reserved now. May be cancelled while the disk hangs.
+
+        Changes nothing.
+        """
+
+    @abstractmethod
     async def total(self) -> Holding:
         """What all users hold together. May be cancelled while the disk hangs."""
 

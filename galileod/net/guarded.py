@@ -7,14 +7,15 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from galileod.shutdown import Interrupt
 
-from .frames import BinaryMessage, FrameSplitter, FrameTooLarge, MessagePart
+from .frames import FrameSplitter, FrameTooLarge
+from .queue import MessageQueue
 from .sending import FrameSender
 from .watch import ReceiveWatch
 
 READ_UNGRANTED: Final = 16 * 1024
 """A read takes at most this many bytes more than the file data that the peer may send. A peer
 without credit can make the server buffer these bytes, one TEXT message that the library is
-assembling (at most `TEXT_LIMIT` bytes), and one TEXT message in the queue."""
+assembling (at most `TEXT_LIMIT` bytes), and one TEXT message in `MessageQueue`."""
 
 READ: Final = 1024 * 1024
 """Maximum bytes of a read. An iteration of the event loop takes about 200 microseconds, so that the
@@ -23,9 +24,6 @@ library's default of 4 KiB would reduce throughput by three quarters."""
 FRAMES_AT_ONCE: Final = 64
 """Maximum frames that are passed to the library before other tasks run. It processes them without a
 checkpoint, and takes about 40 microseconds for each."""
-
-Message = str | BinaryMessage | MessagePart
-"""A received item: a TEXT message, the end of a BINARY message, or an earlier part of one."""
 
 
 def request_head(key: bytes) -> bytes:
@@ -48,7 +46,7 @@ class GuardedStream(trio.abc.Stream):
 
     The library reads the request head, and nothing more until `deliver` runs, since it discards
     bytes that arrive before its response. After that it reads the bytes that `splitter` returns.
-    Messages and parts are sent to `messages` in the order of arrival, and None at the end.
+    Messages and parts are added to `messages` in the order of arrival, and None at the end.
     """
 
     def __init__(
@@ -57,7 +55,7 @@ class GuardedStream(trio.abc.Stream):
         key: bytes,
         surplus: bytes,
         splitter: FrameSplitter,
-        messages: trio.MemorySendChannel[Message | None],
+        messages: MessageQueue,
     ) -> None:
         self.splitter = splitter
         self.sender = FrameSender(stream)
@@ -82,14 +80,14 @@ class GuardedStream(trio.abc.Stream):
         try:
             while True:
                 message = await library.get_message()
-                await self._messages.send(
+                await self._messages.put(
                     message if isinstance(message, str) else self.splitter.messages.popleft()
                 )
         except ConnectionClosed:
-            await self._messages.send(None)
+            await self._messages.put(None)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
-        """Read bytes for the library; parts of messages are sent to `messages` directly."""
+        """Read bytes for the library; parts of messages are added to `messages` directly."""
         if self._head:
             head, self._head = self._head, b""
             await trio.lowlevel.checkpoint()
@@ -110,7 +108,7 @@ class GuardedStream(trio.abc.Stream):
                     return b""
             passed = self._split(data)
             while self.splitter.parts:
-                await self._messages.send(self.splitter.parts.popleft())
+                await self._messages.put(self.splitter.parts.popleft())
             if passed:
                 return passed
 

@@ -6,6 +6,7 @@ import trio
 
 TEXT: Final = 0x1
 CLOSE: Final = 0x8
+PING: Final = 0x9
 """Opcodes of RFC 6455, section 5.2."""
 
 _FINAL: Final = 0x80
@@ -55,6 +56,28 @@ class FrameSender:
             if self.closed:
                 return  # RFC 6455, section 5.5.1: no frame follows a Close frame
             self.closed = close
-            self._cut_off = True
-            await self._stream.send_all(frames)
-            self._cut_off = False
+            await self._send_all(frames)
+
+    async def ping(self, seconds: float) -> bool:
+        """Send a Ping if that is possible within `seconds`; returns whether it was sent.
+
+        It is not begun before the peer has read enough: a frame that is cut off would end the
+        connection.
+        """
+        async with self._lock:
+            if self.closed or self._cut_off:
+                return False
+            try:
+                with trio.move_on_after(seconds) as waiting:
+                    await self._stream.wait_send_all_might_not_block()
+                if waiting.cancelled_caught:
+                    return False
+                await self._send_all(encode_frame(PING, b""))
+            except trio.BrokenResourceError:
+                return False  # the task that reads notices the lost connection as well
+        return True
+
+    async def _send_all(self, frames: bytes | bytearray | memoryview) -> None:
+        self._cut_off = True
+        await self._stream.send_all(frames)
+        self._cut_off = False

@@ -36,12 +36,13 @@ class Tls:
 
 @frozen
 class Timeouts:
-    """`[timeouts]`: time limits for peers, in seconds."""
+    """`[timeouts]`: time limits for peers, and the interval of Pings, in seconds."""
 
     handshake: Duration = Duration(10)
     metadata: Duration = Duration(10)
     idle: Duration = Duration(60)
     close: Duration = Duration(5)
+    ping: Duration = Duration(20)
 
 
 @frozen

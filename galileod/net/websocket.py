@@ -12,6 +12,8 @@ Limits, payloads, time limits and the socket are handled outside of it:
 
 - `guarded` and `frames` reject a frame that exceeds a limit before the library reads it, and
   extract the payload of BINARY messages, which the library would copy four times;
+- `queue` holds the data that was granted, so that it is read while the storage is busy;
+- `keepalive` sends a Ping from time to time while the peer has to wait;
 - `watch` counts bytes as they arrive, to distinguish a slow peer from a silent one;
 - `sending` sends signals and our Close frame: the library sends nothing after a violation;
 - `net.streams` half-closes and closes the socket: the library does not close it.
@@ -33,7 +35,9 @@ from galileod.shutdown import Interrupt
 
 from .budget import DataBudget
 from .frames import BinaryMessage, FrameSplitter, FrameTooLarge
-from .guarded import READ, GuardedStream, Message
+from .guarded import READ, GuardedStream
+from .keepalive import Keepalive
+from .queue import Message, MessageQueue
 from .sending import TEXT, encode_close, encode_frame
 
 CLOSE_SECONDS: Final = 1.0
@@ -66,11 +70,13 @@ class WebSocketTransport:
         self,
         websocket: WebSocketConnection,
         stream: GuardedStream,
-        messages: trio.MemoryReceiveChannel[Message | None],
+        messages: MessageQueue,
+        keepalive: Keepalive,
     ) -> None:
         self._websocket = websocket
         self._stream = stream
         self._messages = messages
+        self._keepalive = keepalive
         self._ended = False
         self._peer_closed = False
 
@@ -101,8 +107,8 @@ class WebSocketTransport:
         after `at_most`, TransportClosed if the connection has ended, FrameTooLarge if a frame
         exceeds a limit, and FrameError if the peer violates RFC 6455.
         """
-        with self._stream.watch.limit(idle, at_most):
-            message = None if self._ended else await self._messages.receive()
+        with self._keepalive.peers_turn(), self._stream.watch.limit(idle, at_most):
+            message = None if self._ended else await self._messages.take()
             if message is None:
                 ending = self._ending()
                 if not self._ended:
@@ -167,19 +173,25 @@ class WebSocketTransport:
 
 @asynccontextmanager
 async def open_transport(
-    stream: trio.abc.Stream, key: bytes, surplus: bytes, timeout: float, part_size: int
+    stream: trio.abc.Stream,
+    key: bytes,
+    surplus: bytes,
+    *,
+    timeout: float,
+    ping: float,
+    part_size: int,
 ) -> AsyncIterator[WebSocketTransport]:
     """Accept an upgrade request with the Sec-WebSocket-Key `key`, and use WebSocket on `stream`.
 
     `surplus` are the bytes that were read beyond the request head, `part_size` is the size of a
-    MessagePart in bytes. The stream is not closed. Raises TransportClosed if the response cannot be
-    sent within `timeout` seconds.
+    MessagePart in bytes. While nothing is received and no data is due, a Ping is sent each `ping`
+    seconds. The stream is not closed. Raises TransportClosed if the response cannot be sent within
+    `timeout` seconds.
     """
-    # Room for one part, while another one is stored and the next one is received.
-    into, messages = trio.open_memory_channel[Message | None](1)
+    messages = MessageQueue()
     # File data is unmasked in C; wsproto, whose Python is ten times slower, only unmasks TEXT.
     splitter = FrameSplitter(apply_mask, DataBudget(), part_size)
-    guarded = GuardedStream(stream, key, surplus, splitter, into)
+    guarded = GuardedStream(stream, key, surplus, splitter, messages)
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(
             nursery,
@@ -197,5 +209,7 @@ async def open_transport(
         except trio.TooSlowError:
             raise TransportClosed("the peer does not read what we send") from None
         nursery.start_soon(guarded.deliver, websocket)
-        yield WebSocketTransport(websocket, guarded, messages)
+        keepalive = Keepalive(guarded.sender, ping, lambda: splitter.due > 0)
+        nursery.start_soon(keepalive.run)
+        yield WebSocketTransport(websocket, guarded, messages, keepalive)
         nursery.cancel_scope.cancel()

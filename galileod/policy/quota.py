@@ -4,6 +4,7 @@ from attrs import frozen
 
 from galileod.protocol.errors import Fault, FaultCode
 
+from .exhausted import Exhausted
 from .settings import Quota
 
 
@@ -37,3 +38,19 @@ def check_quota(quota: Quota, size: int, total: Holding, user: Holding) -> None:
                 limit=limit,
                 used=used,
             )
+
+
+def find_used_up(quota: Quota, total: Holding) -> Exhausted | None:
+    """The quota for all users that the stored files alone have used up, or None.
+
+    It refuses every upload of at least one byte. Running uploads do not count: what they have
+    reserved is released if they fail.
+    """
+    for what, limit, used in (
+        ("bytes", quota.total_bytes, total.bytes),
+        ("files", quota.total_files, total.files),
+    ):
+        if limit is not None and used >= limit:
+            key = f"quota.total_{what}"
+            return Exhausted(key, f"{key} is {limit}, and {used} {what} are stored.")
+    return None

@@ -64,7 +64,12 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
     exchange.log.info("connection.opened")
     try:
         async with open_transport(
-            stream, key, request.surplus, timeouts.handshake, context.store.part_size
+            stream,
+            key,
+            request.surplus,
+            timeout=timeouts.handshake,
+            ping=timeouts.ping,
+            part_size=context.store.part_size,
         ) as transport:
             connection = Connection(
                 context, transport, exchange.client, exchange.log, exchange.grant

@@ -2,7 +2,7 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
@@ -31,11 +31,23 @@ class ConflictError(StorageError):
     """A file of that name exists, and must not be replaced."""
 
 
+class BadNameError(StorageError):
+    """The storage does not accept the name of the file."""
+
+
+@frozen
+class Space:
+    """The `free` bytes of a filesystem (or of another limit that files share)."""
+
+    filesystem: Hashable
+    free: int
+
+
 @frozen
 class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
-    `name` consists of the folders and the file name, joined by slashes.
+    `name` consists of the folders and the file name, joined by slashes, as the storage lists them.
     """
 
     name: str
@@ -45,8 +57,9 @@ class Stored:
 class Sink(ABC):
     """Receives the bytes of one file, which is not visible before `commit`, and complete after it.
 
-    Leaving its `async with` discards a file that was not committed. Every method but `discard` may
-    raise StorageError. `replaces` tells whether `commit` replaces a file of the same name.
+    The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
+    file that was not committed. Every method but `discard` may raise StorageError. `replaces` tells
+    whether `commit` replaces a file of the same name.
     """
 
     replaces: bool
@@ -62,13 +75,23 @@ class Sink(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """An opaque string by which `Store.find` finds the file once it is published."""
+        """An opaque string by which `Store.find` finds the file once it is published.
+
+        Final once `prepare` has returned.
+        """
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Do all that takes long before the file is published: make its contents durable.
+
+        Called once, after the last `write`. If it is not called, `commit` does the same.
+        """
 
     @abstractmethod
     async def commit(self) -> Stored:
         """Publish the file. When this returns, it is as durable as `storage.durability` says.
 
-        Raises ConflictError if the name exists and must not be replaced.
+        Raises ConflictError if the name exists and must not be replaced, and BadNameError.
         """
 
     @abstractmethod
@@ -100,12 +123,21 @@ class Store(ABC):
         """Create the sink of a file that is to be published at `path`.
 
         `path` is a valid file name, after any valid folder names with slashes. `upload` is unique
-        among running uploads. A later `reconfigure` does not affect the file.
+        among running uploads. A later `reconfigure` does not affect the file. What can be found out
+        fails here, before any data is received: raises ConflictError if the name exists and must
+        not be replaced or a folder cannot be one, BadNameError if the name is not accepted, and
+        StorageError if no file can be stored at `path`.
         """
 
     @abstractmethod
     async def free(self) -> int | None:
         """The free space in bytes; None if the store has no limit that it could report."""
+
+    async def free_at(self, path: str) -> Space | None:
+        """The free space for a file at `path`; None if there is no limit that could be reported."""
+        del path  # a store with several limits overrides this
+        free = await self.free()
+        return None if free is None else Space(self.location, free)
 
     @abstractmethod
     async def check(self) -> None:

@@ -1,20 +1,28 @@
 """Admission of uploads: quota, disk space and single-use tickets, held while an upload runs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
+import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
 from galileod.ledger.base import AlreadyUsedError, Ledger, LedgerError, SingleUse
-from galileod.policy.quota import check_quota
-from galileod.policy.space import check_space
+from galileod.policy.exhausted import Exhausted
+from galileod.policy.quota import check_quota, find_used_up
+from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import Sink, Store, Stored
+from galileod.storage.base import Sink, StorageError, Store, Stored
+
+EXHAUSTED_SECONDS: Final = 5.0
+"""Time limit in seconds for `log_exhausted`: the disk may hang."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Admission:
@@ -39,19 +47,20 @@ class Admission:
     async def admit(
         self,
         upload_id: str,
+        path: str,
         grant: Grant,
         size: int,
         remaining: Callable[[], int],
         log: FilteringBoundLogger,
     ) -> AsyncIterator["Reservation"]:
-        """Reserve quota and disk space for a file of `size` bytes during the block.
+        """Reserve quota and disk space for a file of `size` bytes at `path` during the block.
 
         `remaining` returns the number of bytes not received yet. Raises Fault if a limit is
         exceeded or the ticket was used, LedgerError if the reservation cannot be recorded, and
         StorageError if the free space cannot be read.
         """
         reservation = Reservation(self._ledger, upload_id, remaining, log)
-        await self._hold_space(reservation, size)
+        await self._hold_space(reservation, path, size)
         try:
             await self._reserve(upload_id, grant, size)
             try:
@@ -62,14 +71,39 @@ class Admission:
         finally:
             self.running.discard(reservation)
 
-    async def _hold_space(self, reservation: "Reservation", size: int) -> None:
+    async def find_exhausted(self) -> Exhausted | None:
+        """The limit because of which every upload is refused, even if no other runs, or None.
+
+        Raises StorageError and LedgerError.
+        """
+        config = self._config()
+        free = await self._store.free()
+        no_space = None if free is None else find_no_space(free, config.storage.min_free)
+        return no_space or find_used_up(config.quota, await self._ledger.total())
+
+    async def log_exhausted(self) -> None:
+        """Log a warning if every upload is refused because of a limit. Raises nothing."""
+        try:
+            with trio.move_on_after(EXHAUSTED_SECONDS):
+                exhausted = await self.find_exhausted()
+                if exhausted:
+                    _log.warning("server.exhausted", key=exhausted.key, reason=exhausted.reason)
+        except (StorageError, LedgerError):
+            pass  # the health check and each upload report it
+
+    async def _hold_space(self, reservation: "Reservation", path: str, size: int) -> None:
         # Serialized, so that of two simultaneous uploads the second counts the first. If both were
         # added before the check, each would count the other and both could be refused.
         async with self._checking_space:
-            expected = sum(other.remaining() for other in self.running)
-            free = await self._store.free()
-            if free is not None:
-                check_space(free, expected, size, self._config().storage.min_free)
+            space = await self._store.free_at(path)
+            if space is not None:
+                reservation.filesystem = space.filesystem
+                expected = sum(
+                    other.remaining()
+                    for other in self.running
+                    if other.filesystem == space.filesystem
+                )
+                check_space(space.free, expected, size, self._config().storage.min_free)
             self.running.add(reservation)
 
     async def _reserve(self, upload_id: str, grant: Grant, size: int) -> None:
@@ -84,14 +118,18 @@ class Admission:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Reservation:
-    """What one running upload has reserved. `remaining` returns the bytes not received yet."""
+    """What one running upload has reserved.
+
+    `remaining` returns the bytes not received yet, which `filesystem` must have space for.
+    """
 
     _ledger: Ledger
     _upload_id: str
     remaining: Callable[[], int]
     _log: FilteringBoundLogger
+    filesystem: Hashable = None
 
     async def promise(self, sink: Sink, receipt: str) -> None:
         """Record that `receipt` is owed to the hook once the sink's file is published.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from galileod.ledger.base import LedgerError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
-from galileod.storage.base import ConflictError, NoSpaceError, StorageError
+from galileod.storage.base import BadNameError, ConflictError, NoSpaceError, StorageError
 
 
 @contextmanager
@@ -25,6 +25,8 @@ def storage_faults() -> Iterator[None]:
         yield
     except NoSpaceError as error:
         raise Fault(FaultCode.NO_SPACE, f"No space is left: {error}.") from error
+    except BadNameError as error:
+        raise Fault(FaultCode.BAD_NAME, f"The name cannot be stored: {error}.") from error
     except ConflictError as error:
         raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
     except (StorageError, LedgerError) as error:

@@ -35,7 +35,7 @@ async def serve_upload(connection: Connection) -> str:
             # releases the reservation.
             async with (
                 context.admission.admit(
-                    upload.id, grant, metadata.size, lambda: receiver.window.remaining, log
+                    upload.id, path, grant, metadata.size, lambda: receiver.window.remaining, log
                 ) as reservation,
                 await context.store.create(upload.id, upload.path) as sink,
             ):
@@ -43,6 +43,10 @@ async def serve_upload(connection: Connection) -> str:
                 transfer = Transfer(connection, upload, receiver)
                 claimed_hash = await transfer.receive(sink)
                 sha1 = await verify(sink, claimed_hash, required=config.hash.required)
+                if sink.replaces or config.hooks.stored:
+                    # The identity of the file must be final, and an fsync must not hold the lock
+                    # exclusively. Otherwise `commit` does this too, with one thread call less.
+                    await sink.prepare()
                 if config.hooks.stored:
                     receipt = make_receipt(
                         upload.id, metadata.size, sha1, claimed_hash, grant.user, peer.name

@@ -348,6 +348,18 @@ async def test_a_ping_is_answered_while_a_file_is_sent() -> None:
     assert answered == [b"there?"]
 
 
+async def test_a_file_is_stored_though_the_server_does_not_close() -> None:
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.take_file()
+        peer.say(close=True)
+        peer.wait_for_end()
+
+    with Scripted(script) as host:
+        receipt = await send_file(host.url, b"data", name="a", timeout=1)
+    assert receipt.size == 4
+
+
 async def test_a_connection_lost_after_finished_is_uncertain_and_not_tried_again() -> None:
     def script(peer: Peer) -> None:
         peer.accept()

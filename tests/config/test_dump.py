@@ -70,7 +70,12 @@ CONFIGS = st.builds(
     ),
     tls=st.just(Tls()) | st.builds(Tls, WORDS, WORDS),
     timeouts=st.builds(
-        Timeouts, handshake=DURATIONS, metadata=DURATIONS, idle=DURATIONS, close=DURATIONS
+        Timeouts,
+        handshake=DURATIONS,
+        metadata=DURATIONS,
+        idle=DURATIONS,
+        close=DURATIONS,
+        ping=DURATIONS,
     ),
     limits=st.builds(Limits, max_file_size=SIZES, min_rate=SIZES),
     quota=st.builds(

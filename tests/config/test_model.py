@@ -48,6 +48,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("timeouts.metadata", 10.0),
         ("timeouts.idle", 60.0),
         ("timeouts.close", 5.0),
+        ("timeouts.ping", 20.0),
         ("limits.max_file_size", 10 << 30),
         ("limits.min_rate", 1024),
         ("quota.total_bytes", None),

@@ -97,6 +97,7 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),
         ("timeouts.idle", "0.0", "timeouts.idle: 0.0: expected a duration above 0"),
         ("timeouts.close", '"0ms"', "timeouts.close: 0.0: expected a duration above 0"),
+        ("timeouts.ping", "0", "timeouts.ping: 0.0: expected a duration above 0"),
         (
             "timeouts.idle",
             "inf",

@@ -3,13 +3,16 @@
 import os
 import socket
 import stat
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
-from galileod.daemon.control import serve_control_socket
+from galileod.daemon.control import CHECK_SECONDS, serve_control_socket
 from galileod.storage.state import control_path
 
 pytestmark = pytest.mark.timeout(20)
@@ -114,3 +117,85 @@ async def test_a_socket_that_replaced_it_in_place_stays(tmp_path: Path) -> None:
             other.bind(str(path))
             nursery.cancel_scope.cancel()
         assert is_there(path)
+
+
+async def true_of(probe: Callable[[], object]) -> object:
+    return probe()
+
+
+async def greeting(path: Path) -> bytes:
+    """What the control socket sends; empty if none is served."""
+    try:
+        stream = await trio.open_unix_socket(path)
+    except OSError:
+        return b""
+    async with stream:
+        return bytes(await stream.receive_some())
+
+
+async def until(probe: Callable[[], Awaitable[object]]) -> None:
+    """Wait until it is true. The clock jumps over the waits, also while a thread is at work."""
+    while not await probe():  # noqa: ASYNC110  it is another task that makes it true
+        await trio.sleep(CHECK_SECONDS)
+
+
+@pytest.mark.parametrize("removed", ["socket", "directory"])
+async def test_one_that_was_removed_is_created_again(
+    run_folder: Path, autojump_clock: trio.testing.MockClock, removed: str
+) -> None:
+    directory = prepared(run_folder)
+    path = directory / ".galileod" / "control.sock"
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+            remove(str(path))
+            if removed == "directory":
+                path.parent.rmdir()
+                await until(partial(true_of, lambda: logs))
+                path.parent.mkdir()
+            await until(partial(greeting, path))
+            assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+            nursery.cancel_scope.cancel()
+    assert not is_there(path)
+    events = [line["event"] for line in logs]
+    # The lack of the directory is logged once.
+    assert events == [*["control.unavailable"] * (removed == "directory"), "control.restored"]
+
+
+async def test_a_connection_outlives_the_file(
+    run_folder: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hello_later(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await hello(stream)
+
+    directory = prepared(run_folder)
+    path = directory / ".galileod" / "control.sock"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_control_socket, str(directory), hello_later)
+        async with await trio.open_unix_socket(path) as stream:
+            remove(str(path))
+            await until(partial(true_of, lambda: is_there(path)))
+            await stream.send_all(b"x")
+            assert await stream.receive_some() == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_socket_of_a_later_daemon_stays_as_it_is(
+    run_folder: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    directory = prepared(run_folder)
+    path = directory / ".galileod" / "control.sock"
+    with socket.socket(socket.AF_UNIX) as other, capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve_control_socket, str(directory), hello)
+            remove(str(path))
+            other.bind(str(path))  # it does not listen yet
+            theirs = path.lstat().st_ino
+            await trio.sleep(10 * CHECK_SECONDS)
+            assert path.lstat().st_ino == theirs
+            remove(str(path))  # it has ended
+            await until(partial(greeting, path))
+            nursery.cancel_scope.cancel()
+    assert not is_there(path)
+    assert logs[-1]["event"] == "control.restored"

@@ -12,6 +12,7 @@ from helpers.clients import (
     HashClaim,
     JavaScriptClient,
     arrived,
+    ask,
     check_serves,
     expect_fault,
     expect_ready,
@@ -22,6 +23,7 @@ from helpers.clients import (
 )
 from helpers.daemon import GALILEOD, Daemon, Daemons, poll, run_galileod
 from helpers.frames import BINARY, frame_header, signal_frame
+from helpers.mounts import tmpfs
 
 KIB = 1024
 
@@ -226,13 +228,63 @@ def test_without_a_hook_no_descriptors_are_kept_for_one(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 16 MiB in a directory; only root can make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with tmpfs(tmp_path / "small", "size=16m") as folder:
+        yield folder
+
+
+def healthy(host: Daemon) -> str | None:
+    """None if it is; else the reason."""
+    reply = ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert (reply.status == 200) is (reply.body == b"ok\n")
+    return None if reply.status == 200 else reply.body.decode()
+
+
+def test_health_fails_while_less_is_free_than_must_stay_free(
+    small_disk: Path, daemon: Daemons
+) -> None:
+    host = daemon({"storage": {"directory": str(small_disk / "files"), "min_free": "12MiB"}})
+    assert healthy(host) is None
+    check_serves(host)
+    assert not host.find("server.exhausted")
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(8 << 20))
+    reason = healthy(host)
+    assert reason
+    assert f"storage.min_free keeps {12 << 20} bytes free" in reason
+    with open_websocket(host.url) as websocket:
+        say(websocket, name="a", size=1)
+        fault = expect_fault(websocket, "no_space")
+        assert "storage.min_free" in str(fault["error"])
+        assert fault["size"] == 1
+    filler.unlink()
+    assert healthy(host) is None
+    check_serves(host)
+    host.stop()
+
+
+def test_a_disk_smaller_than_what_must_stay_free_is_told_at_the_start(
+    small_disk: Path, daemon: Daemons
+) -> None:
+    host = daemon({"storage": {"directory": str(small_disk / "files"), "min_free": "1GiB"}})
+    told = host.wait_for("server.exhausted", key="storage.min_free")
+    assert told["level"] == "warning"
+    assert str(1 << 30) in told["reason"]
+    assert healthy(host)
+    host.stop()
+
+
+def test_health_fails_while_a_quota_for_all_is_used_up(daemon: Daemons) -> None:
+    host = daemon({"quota": {"total_bytes": 1000}})
+    assert healthy(host) is None
+    assert send(host, some_bytes(1000)) is None
+    assert "quota.total_bytes is 1000" in str(healthy(host))
+    host.stop()
+    host.start()
+    host.wait_for("server.exhausted", key="quota.total_bytes")
+    next(iter(host.visible().values())).unlink()
+    host.stop()
+    host.start()
+    assert healthy(host) is None
 
 
 def test_a_disk_that_fills_by_hand_fails_the_upload_and_nothing_else(

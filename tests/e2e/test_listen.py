@@ -2,8 +2,11 @@
 
 import json
 import os
+import shlex
 import socket
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from helpers.clients import (
 )
 from helpers.daemon import (
     DEADLINE,
+    GALILEOD,
     Daemon,
     Daemons,
     Settings,
@@ -29,6 +33,7 @@ from helpers.daemon import (
     run_galileod,
     write_config,
 )
+from helpers.sending import GALILEO_SEND
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -292,7 +297,9 @@ def test_the_console_format_is_for_people(tmp_path: Path) -> None:
 def test_health_says_why_the_storage_does_not_work(daemon: Daemons) -> None:
     host = daemon()
     assert ask(host, HEALTH).status == 200
-    os.rmdir(host.directory / ".galileod" / "spool")
+    spool = host.directory / ".galileod" / "spool"
+    os.rmdir(spool)
+    spool.write_bytes(b"")  # so that it cannot be made anew
     reply = ask(host, HEALTH)
     assert reply.status == 503
     assert b"storage" in reply.body
@@ -338,3 +345,35 @@ def test_an_empty_directory_flag_is_wrong(tmp_path: Path) -> None:
     answer = run_galileod("--directory", "", cwd=tmp_path)
     assert answer.returncode == 2
     assert answer.stderr.startswith("galileod: --directory: ''")
+
+
+WITHOUT_V6 = """
+import fcntl, os, socket, struct, sys
+with open("/proc/sys/net/ipv6/conf/all/disable_ipv6", "w") as setting:
+    setting.write("1")
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any:
+    fcntl.ioctl(any, 0x8914, struct.pack("16sh", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a program in a network namespace, where 127.0.0.1 exists, and ::1 does not."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_localhost_needs_no_ipv6(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
+    inside = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec "$0" "$@"'
+    program = (
+        *("unshare", "--net", "--mount", "sh", "-c", inside),
+        *(sys.executable, "-c", WITHOUT_V6, GALILEOD),
+    )
+    with Daemon(tmp_path, {"server": {"listen": ["localhost:8750"]}}, program=program) as host:
+        host.start()
+        assert host.listen == ["127.0.0.1:8750"]
+        assert host.wait_for("server.address_missing")["address"] == "::1"
+        (tmp_path / "a").write_text("content")
+        enter = ("nsenter", "--net", "--mount", "--target", str(host.pid), GALILEO_SEND)
+        sending = (*enter, "--retries", "0", "ws://localhost:8750/upload", tmp_path / "a")
+        subprocess.run(sending, check=True, timeout=DEADLINE)
+        assert (host.directory / "a").read_text() == "content"
+        assert host.stop() == 0

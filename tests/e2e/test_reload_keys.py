@@ -23,6 +23,7 @@ from helpers.clients import (
     some_bytes,
 )
 from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.frames import signal_frame
 from helpers.reloading import code, count, hang_up, reload, rewrite
 from websockets.exceptions import ConnectionClosed
 
@@ -79,6 +80,17 @@ def who_does_not_close(host: Daemon) -> int | None:
             while True:
                 hear(websocket)
         return websocket.close_code
+
+
+def pinged(host: Daemon) -> bool:
+    """Whether a client gets a Ping that waits for the memory that another one holds."""
+    with open_websocket(host.url) as websocket, host.dial() as waiting:
+        say(websocket, name="a", size=200_000)
+        expect_ready(websocket)
+        waiting.sendall(request())
+        assert read_head(waiting).status == 101
+        waiting.sendall(signal_frame(name="b", size=1))
+        return waiting.recv(2) == b"\x89\x00"
 
 
 def trickling(host: Daemon) -> str:
@@ -199,6 +211,13 @@ EFFECTS: Mapping[str, Effect] = {
     "timeouts.idle": Effect("100ms", silent_upload, LONG, "idle", {"timeouts": {"idle": "1h"}}),
     "timeouts.close": Effect(
         "100ms", who_does_not_close, LONG, 1008, {"timeouts": {"close": "1h"}}
+    ),
+    "timeouts.ping": Effect(
+        "100ms",
+        pinged,
+        LONG,
+        True,
+        {"timeouts": {"ping": "1h", "idle": "1h"}, "chunks": {"memory": 100_000}},
     ),
     "limits.max_file_size": Effect(9, code, None, "too_large"),
     "limits.min_rate": Effect(

@@ -39,7 +39,7 @@ WHOLE: Final = bytes(range(256)) * 20
 CONFIG: Final = evolve(
     Config(),
     chunks=Chunks(min=Size(1024), max=Size(2048), max_in_flight=3, memory=Size(8192)),
-    timeouts=Timeouts(Duration(1), Duration(1), Duration(1), Duration(1)),
+    timeouts=Timeouts(*[Duration(1)] * 5),
 )
 
 Mutation = Callable[[random.Random, bytes], bytes]

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from galileod.storage.local import groupsync, publish, spool, spoolfile, store
+from galileod.storage.local import (
+    copying,
+    directory,
+    groupsync,
+    inheritance,
+    publish,
+    spool,
+    spoolfile,
+    statedir,
+    store,
+)
+from galileod.storage.local.renaming import rename_noreplace
 
 
 class FaultyOs:
@@ -25,7 +36,7 @@ class FaultyOs:
         return self.calls >= self._failing.start
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever the module has
-        original = getattr(os, name)
+        original: Any = rename_noreplace if name == "rename_noreplace" else getattr(os, name)
         if name != self._function:
             return original
 
@@ -52,8 +63,20 @@ def faulty(function: str, failing: range, code: int = errno.EIO) -> Iterator[Fau
 
 def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
     """Let everything that does the store's work on the disk use `disk`."""
-    for module in (store, spool, spoolfile, publish, groupsync):
+    for module in (
+        store,
+        directory,
+        statedir,
+        spool,
+        spoolfile,
+        inheritance,
+        copying,
+        publish,
+        groupsync,
+    ):
         patch.setattr(module, "os", disk)
+    for module in (spool, publish):
+        patch.setattr(module, "rename_noreplace", disk.rename_noreplace)
 
 
 def nth(call: int) -> range:

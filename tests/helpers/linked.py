@@ -58,12 +58,16 @@ class Watched(trio.abc.HalfCloseableStream):
 @asynccontextmanager
 async def linked(
     surplus: bytes = b"",
+    *,
+    ping: float = PATIENCE,
 ) -> AsyncIterator[tuple[WebSocketTransport, RawPeer, Watched]]:
     """A transport, its peer, and the stream between them."""
     ours, theirs = memory_stream_pair()
     watched, peer = Watched(ours), RawPeer(theirs)
     with trio.fail_after(PATIENCE):
-        async with open_transport(watched, KEY, surplus, PATIENCE, PART) as link:
+        async with open_transport(
+            watched, KEY, surplus, timeout=PATIENCE, ping=ping, part_size=PART
+        ) as link:
             head = await peer.receive_head()
             assert head.startswith(b"HTTP/1.1 101 ")
             assert b"\r\nsec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n" in head.lower()

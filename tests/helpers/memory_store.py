@@ -80,6 +80,9 @@ class MemorySink(Sink):
     def identity(self) -> str:
         return self._identity
 
+    async def prepare(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def commit(self) -> Stored:
         await trio.lowlevel.checkpoint()
         name, number = self._name, 0

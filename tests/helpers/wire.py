@@ -148,6 +148,16 @@ class RawPeer:
         assert received is not None
         return received.signal
 
+    async def receive_after_pings(self) -> tuple[int, dict[str, Any]]:
+        """The next signal, and how many Pings came before it; each is answered."""
+        pings = 0
+        while received := await self.receive_frame():
+            if received.opcode != PING:
+                return pings, received.signal
+            pings += 1
+            await self.send(frame(PONG, received.payload))
+        raise AssertionError("the stream ends before a signal")
+
     def _frame_length(self) -> int | None:
         if len(self._buffer) < 2:
             return None

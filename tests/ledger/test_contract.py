@@ -81,8 +81,18 @@ async def test_what_is_entered_survives_the_process(reopen: Open) -> None:
     }
 
 
+async def test_a_check_passes_and_changes_nothing(ledger: Ledger) -> None:
+    await ledger.reserve("u1", "anna", 100, allow)
+    for _ in range(2):
+        await ledger.check()
+    assert ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
+    await ledger.commit("u1", "a.txt")
+
+
 async def test_a_closed_ledger_cannot_be_used(ledger: Ledger) -> None:
     ledger.close()
+    with pytest.raises(LedgerError):
+        await ledger.check()
     with pytest.raises(LedgerError):
         await ledger.total()
     with pytest.raises(LedgerError):

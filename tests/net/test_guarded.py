@@ -3,8 +3,7 @@
 import pytest
 import trio
 import trio.testing
-from helpers.linked import LONG, allow, check_last_words, linked, long_frame, whole
-from helpers.splitting import PART
+from helpers.linked import allow, check_last_words, linked
 from helpers.wire import (
     BINARY,
     CLOSE,
@@ -17,28 +16,10 @@ from helpers.wire import (
 from trio.testing import MockClock
 
 from galileod.net import guarded
-from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge
 from galileod.net.websocket import FrameError
 
 pytestmark = pytest.mark.timeout(20)
-
-
-async def test_a_peer_is_read_no_further_than_what_comes_is_taken(
-    autojump_clock: MockClock,
-) -> None:
-    async with linked() as (link, peer, watched):
-        allow(link, LONG)
-        allow(link, LONG)
-        data = long_frame(LONG)
-        await peer.send(data * 2)
-        await trio.testing.wait_all_tasks_blocked()
-        assert watched.read <= 3 * PART + guarded.READ
-        first = await link.receive(5)
-        assert isinstance(first, MessagePart)
-        await trio.testing.wait_all_tasks_blocked()
-        assert watched.read <= 4 * PART + guarded.READ
-        assert await whole(link, first) == data[-LONG:]
-        assert await whole(link) == data[-LONG:]
 
 
 @pytest.mark.parametrize(

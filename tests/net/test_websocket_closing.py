@@ -119,7 +119,9 @@ async def test_a_connection_that_is_lost_is_closed_without_a_word(
 
 async def test_the_stream_stays_open_for_the_one_who_gave_it(autojump_clock: MockClock) -> None:
     ours, theirs = memory_stream_pair()
-    async with open_transport(ours, KEY, b"", PATIENCE, PART) as link:
+    async with open_transport(
+        ours, KEY, b"", timeout=PATIENCE, ping=PATIENCE, part_size=PART
+    ) as link:
         await link.finish(1000, "stored", 0)
     await ours.send_all(b"still open")
     assert (await theirs.receive_some()).endswith(b"still open")
@@ -131,7 +133,7 @@ async def test_a_peer_that_is_gone_before_the_answer_is_no_error_of_ours(
     ours, theirs = memory_stream_pair()
     await theirs.aclose()
     with pytest.RaisesGroup(pytest.RaisesExc(TransportClosed, match="lost")):
-        async with open_transport(ours, KEY, b"", PATIENCE, PART):
+        async with open_transport(ours, KEY, b"", timeout=PATIENCE, ping=PATIENCE, part_size=PART):
             raise AssertionError("there is nobody to talk to")
 
 

@@ -1,14 +1,9 @@
 """Whether one more upload fits."""
 
-from contextlib import nullcontext
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from galileod.policy.quota import Holding, check_quota
+from galileod.policy.quota import Holding, check_quota, find_used_up
 from galileod.policy.settings import Quota
-from galileod.policy.space import check_space
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.units import Size
 
@@ -50,10 +45,36 @@ def test_one_user_is_not_refused_for_what_another_holds() -> None:
     check_quota(Quota(user_bytes=Size(100), user_files=1, user_uploads=1), 100, HELD, Holding())
 
 
-@given(*[st.integers(0, 2**40)] * 4)
-def test_space_is_refused_exactly_where_it_would_cut_into_what_must_stay_free(
-    free: int, expected: int, size: int, min_free: int
+STORED = Holding(bytes=1000, files=10, reserved=10**6, uploads=10**6)
+
+
+@pytest.mark.parametrize(
+    ("quota", "key", "named"),
+    [
+        (Quota(total_bytes=Size(1000)), "quota.total_bytes", ("1000 bytes",)),
+        (Quota(total_bytes=Size(700)), "quota.total_bytes", ("700", "1000 bytes")),
+        (Quota(total_files=10), "quota.total_files", ("10 files",)),
+        (Quota(total_bytes=Size(9999), total_files=2), "quota.total_files", ("is 2,", "10 files")),
+    ],
+)
+def test_a_quota_that_the_stored_files_have_used_up_is_named(
+    quota: Quota, key: str, named: tuple[str, ...]
 ) -> None:
-    with nullcontext() if free - expected - size >= min_free else pytest.raises(Fault) as raised:
-        check_space(free, expected, size, min_free)
-    assert raised is None or raised.value.code is FaultCode.NO_SPACE
+    found = find_used_up(quota, STORED)
+    assert found
+    assert found.key == key
+    assert all(part in found.reason for part in (key, *named))
+    with pytest.raises(Fault):
+        check_quota(quota, 1, Holding(STORED.bytes, STORED.files), Holding())
+
+
+@pytest.mark.parametrize(
+    "quota",
+    [
+        Quota(),
+        Quota(total_bytes=Size(1001), total_files=11),
+        Quota(user_bytes=Size(1), user_files=1, user_uploads=1),
+    ],
+)
+def test_what_users_or_running_uploads_hold_is_no_reason_to_refuse_everybody(quota: Quota) -> None:
+    assert find_used_up(quota, STORED) is None

@@ -23,6 +23,7 @@ defaults
     timeout connect 5s
     timeout client 1h
     timeout server 1h
+    timeout tunnel {tunnel}
 frontend uploads
     bind 127.0.0.1:{port}
     default_backend galileod
@@ -45,10 +46,12 @@ def haproxy(tmp_path: Path) -> Iterator[OpenHaproxy]:
         pytest.skip(missing)
     with ExitStack() as stack:
 
-        def start(upstream: str, options: str = "send-proxy-v2") -> int:
+        def start(upstream: str, options: str = "send-proxy-v2", *, tunnel: str = "1h") -> int:
             port: int = stack.enter_context(reserve()).getsockname()[1]
             config, log = tmp_path / "haproxy.cfg", tmp_path / "haproxy.log"
-            config.write_text(CONFIG.format(port=port, upstream=upstream, options=options))
+            config.write_text(
+                CONFIG.format(port=port, upstream=upstream, options=options, tunnel=tunnel)
+            )
             with log.open("wb") as written:
                 process = stack.enter_context(
                     subprocess.Popen(

@@ -147,6 +147,25 @@ async def test_nothing_is_visible_before_commit(store: Store) -> None:
         assert unfinished(store) == 1
 
 
+@pytest.mark.parametrize("on_conflict", ["rename", "replace"])
+async def test_a_file_that_was_prepared_is_not_visible_and_may_be_discarded(
+    make_store: MakeStore, on_conflict: OnConflict
+) -> None:
+    store = make_store(on_conflict)
+    for end in ("discard", "commit"):
+        async with await store.create("1", "anna/a.bin") as sink:
+            await sink.write([DATA])
+            await sink.prepare()
+            identity = sink.identity
+            assert await sink.digest("sha256") == hashlib.sha256(DATA).hexdigest()
+            assert (visible(store), unfinished(store)) == ({}, 1)
+            if end == "commit":
+                await sink.commit()
+                assert store.find([identity]) == {identity: "anna/a.bin"}
+        assert unfinished(store) == 0
+    assert visible(store) == {"anna/a.bin": DATA}
+
+
 async def test_discard_leaves_nothing_and_may_be_repeated(store: Store) -> None:
     sink = await store.create("1", "a.bin")
     await sink.write([DATA])
@@ -332,4 +351,7 @@ async def test_the_place_of_a_file_is_below_the_location(store: Store) -> None:
 async def test_the_free_space_is_a_number_of_bytes_where_there_is_a_limit(store: Store) -> None:
     free = await store.free()
     assert free is None or free >= 0
+    space = await store.free_at("anna/a.bin")
+    assert space is None or space.free >= 0
+    assert store.files() == {}
     assert store.part_size > 0

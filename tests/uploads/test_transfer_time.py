@@ -95,9 +95,10 @@ async def test_the_time_that_the_storage_takes_for_a_part_is_not_the_clients(
         raw = await wire.open_raw()
         await raw.send(text_frame({"name": "a.bin", "size": len(data)}))
         for at in range(0, len(data), CHUNK):
-            assert (await raw.receive())["chunksize"] == CHUNK
+            _, signal = await raw.receive_after_pings()
+            assert signal["chunksize"] == CHUNK
             await raw.send(in_frames(data[at : at + CHUNK], 1))
-        assert await raw.receive() == {"ready": True}
+        assert (await raw.receive_after_pings())[1] == {"ready": True}
         await raw.send(text_frame({"finished": True}))
         assert await raw.receive() == {"close": True}
         assert trio.current_time() >= 4 * seconds

@@ -1,6 +1,7 @@
 """Writes whole lines to standard output and error, which may fail, or be slow."""
 
 import io
+import locale
 import os
 import select
 import signal
@@ -17,6 +18,10 @@ MAX_LINES: Final = 10_000
 
 BEHIND: Final = 100
 """Number of waiting lines from which on no line about progress is added."""
+
+TERMINAL_ENCODINGS: Final = ("UTF-8", "ANSI_X3.4-1968")
+"""Encodings of a locale whose terminal can show progress bars. The second one is that of the C
+locale, which tells nothing about the terminal."""
 
 
 class WaitingFile(io.FileIO):
@@ -106,9 +111,10 @@ def standard(stream: TextIO, on_failure: Callable[[str], None] | None = None) ->
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether progress bars can be drawn; they need UTF-8."""
+    """Whether progress bars can be drawn: standard error is UTF-8, but the terminal may not be."""
     return (
         stream.isatty()
         and os.environ.get("TERM", "dumb") != "dumb"
         and stream.encoding.lower().replace("-", "") == "utf8"
+        and locale.getencoding().upper() in TERMINAL_ENCODINGS
     )

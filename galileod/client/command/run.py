@@ -21,6 +21,7 @@ from galileod.client.content import open_source
 from galileod.client.formatting import plural, printable
 from galileod.client.options import OnProgress, OnWarning, Options, Receipt
 from galileod.client.upload import upload
+from galileod.clock import ProcessClock
 
 from .batch import Batch, OnStart, Tally
 from .jobs import Job, Skipped, collect, duplicate_names
@@ -80,7 +81,7 @@ def run(plan: Plan) -> int:
                         reporter.skipped(entry.label, entry.why)
                 _notices(plan, jobs, reporter)
                 tally, began = Tally(len(jobs)), time.monotonic()
-                stopped = trio.run(_work, plan, jobs, tally, reporter)
+                stopped = trio.run(_work, plan, jobs, tally, reporter, clock=ProcessClock())
             seconds = time.monotonic() - began
             reporter.ended(tally, seconds, interrupted=bool(stopped))
         if output_errors and (plan.as_json or tally.total == 1):

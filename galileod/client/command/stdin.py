@@ -5,7 +5,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from typing import BinaryIO, Final
+from typing import Final
 
 import trio
 
@@ -46,7 +46,7 @@ class _Input(AsyncIterator[bytes]):
         try:
             return os.read(self._descriptor, READ)
         except OSError as error:
-            if error.errno == errno.EBADF:  # it was closed; see galileod/cli/streams.py
+            if error.errno == errno.EBADF:  # it was closed; see cli/startup.py
                 raise SourceError("Standard input is closed.") from None
             raise
 
@@ -56,26 +56,22 @@ class _Spool:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._file: BinaryIO | None = None
+        self._file: _File | None = None
 
     async def open(self) -> Content:
         """The file, at its beginning; the first call copies the input. Raises SourceError."""
         if self._file is None:
-            self._file = await self._fill()
-        self._file.seek(0)
-        return self._file
+            self._file = _File(await self._fill(), 0)
+        return await self._file.open()
 
-    async def _fill(self) -> BinaryIO:
+    async def _fill(self) -> int:
         folder = os.environ.get("TMPDIR") or None  # if it is unusable Python silently uses another
         try:
-            file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  used for all attempts
-            try:
+            with tempfile.TemporaryFile(dir=folder) as file:
                 async for data in _Input(self._descriptor):
                     await trio.to_thread.run_sync(file.write, data)
                 await trio.to_thread.run_sync(file.flush)
-            except BaseException:
-                file.close()
-                raise
+                return os.dup(file.fileno())  # used for all attempts, and never closed
         except OSError as error:
             # tempfile.gettempdir() would raise again if no directory is writable.
             place = f" in {found}" if (found := folder or tempfile.tempdir) else ""
@@ -83,7 +79,6 @@ class _Spool:
                 f"Standard input cannot be copied to a temporary file{place}: {error.strerror}. "
                 "Set TMPDIR to a directory with enough space, or use --size to stream it."
             ) from None
-        return file
 
 
 def stdin_job(name: str | None, size: int | None, descriptor: int = 0) -> Job:
@@ -104,7 +99,7 @@ def stdin_job(name: str | None, size: int | None, descriptor: int = 0) -> Job:
 
 
 class _File:
-    """Standard input that is a regular file."""
+    """A descriptor of a regular file."""
 
     def __init__(self, descriptor: int, begin: int) -> None:
         self._file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115  never closed

@@ -130,6 +130,15 @@ class Database:
 
         return await self._run(run, abandon_on_cancel=False)
 
+    async def check(self) -> None:
+        """Begin a transaction that writes, and end it. May be cancelled while the disk hangs."""
+
+        def run() -> None:
+            with self.transaction():
+                pass
+
+        await self._run(run, abandon_on_cancel=True)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction for the block, rolled back if it raises. Blocks; raises LedgerError."""

@@ -54,6 +54,10 @@ class SqliteLedger(Ledger):
         """See `Ledger.release`."""
         await self.database.write(uploads.release, upload)
 
+    async def check(self) -> None:
+        """See `Ledger.check`."""
+        await self.database.check()
+
     async def total(self) -> Holding:
         """See `Ledger.total`."""
         return await self.database.read(quota.total)

@@ -1,8 +1,9 @@
 """The store on a local filesystem.
 
-A file is written to `.galileod/spool/`, made durable there, and linked into the directory under
-its name; the link is made durable too. All names are opened relative to directory descriptors, and
-symbolic links are never followed.
+A file is written to `.galileod/spool/`, made durable there, and renamed to its name in its folder;
+the new name is made durable too. If it could not be renamed into the folder, it is written on the
+folder's filesystem without a name, and linked. All names are opened relative to directory
+descriptors, and symbolic links are never followed.
 """
 
 from .store import LocalStore

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
@@ -10,7 +10,11 @@ from attrs import frozen
 
 from galileod.storage.base import ConflictError, translated
 
+from .diskname import name_on_disk
 from .groupsync import GroupSync
+from .leftovers import is_leftover, remove_leftover
+from .listing import entries_of
+from .makefolder import make_folder
 from .timing import Observe, ignore, timed
 
 FOLDER_MODE: Final = 0o750
@@ -26,9 +30,10 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @frozen
 class Folder:
-    """An open folder."""
+    """An open folder; `path` is its path below the directory, with the names that the disk has."""
 
     fd: int
+    path: str
     _observe: Observe
     _group: GroupSync | None = None
 
@@ -44,12 +49,19 @@ class Folder:
 class Folders:
     """The folders below the directory `fd`, which must stay open. Safe to use from many threads.
 
-    `observe` receives the duration of each fsync of a folder, in seconds.
+    `observe` receives the duration of each fsync of a folder, in seconds. If `maps_names` returns
+    True, a folder may be listed under another name than the one by which it was opened.
     """
 
-    def __init__(self, fd: int, observe: Observe = ignore) -> None:
+    def __init__(
+        self,
+        fd: int,
+        observe: Observe = ignore,
+        maps_names: Callable[[], bool] = bool,
+    ) -> None:
         self._observe = observe
-        self._root = Folder(fd, observe, GroupSync(fd, observe))
+        self._maps_names = maps_names
+        self._root = Folder(fd, "", observe, GroupSync(fd, observe))
         self._durable: set[str] = set()
 
     @contextmanager
@@ -69,25 +81,41 @@ class Folders:
                 with translated(f"cannot use the folder {here}"):
                     child = self._enter(fd, name, here)
                 opened.callback(os.close, child)
+                if self._maps_names():
+                    with translated(f"cannot use the folder {here}"):
+                        here = here.removesuffix(name) + name_on_disk(fd, name)
                 fd = child
-            yield Folder(fd, self._observe)
+            yield Folder(fd, here, self._observe)
+
+    @contextmanager
+    def nearest(self, path: str) -> Iterator[int]:
+        """A descriptor of the folder at `path`, or of the deepest one above it that exists.
+
+        Blocks; creates nothing. Raises StorageError.
+        """
+        fd = self._root.fd
+        with ExitStack() as opened:
+            for name in path.split("/") if path else ():
+                try:
+                    fd = os.open(name, _DIRECTORY, dir_fd=fd)
+                except OSError:
+                    break  # `open` creates it, or says why it cannot be used
+                opened.callback(os.close, fd)
+            yield fd
 
     def _enter(self, fd: int, name: str, path: str) -> int:
+        made = False
         try:
-            os.mkdir(name, dir_fd=fd)
-        except FileExistsError:
-            made = False
-        else:
-            made = True
-        try:
-            child = os.open(name, _DIRECTORY, dir_fd=fd)
+            try:
+                child = os.open(name, _DIRECTORY, dir_fd=fd)
+            except FileNotFoundError:
+                made = make_folder(fd, name, FOLDER_MODE)
+                child = os.open(name, _DIRECTORY, dir_fd=fd)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise ConflictError(f"{path} is not a folder") from None
             raise
         try:
-            if made:
-                os.fchmod(child, FOLDER_MODE)
             # A folder that another thread made a moment ago may not be durable yet.
             if made or path not in self._durable:
                 with timed(self._observe):
@@ -104,12 +132,16 @@ class Folders:
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
     """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
 
-    Hidden folders are left out; symbolic links are not followed. Blocks; raises OSError.
+    Hidden folders are left out; symbolic links are not followed. Files that a crash left under a
+    temporary name are removed. Blocks; raises OSError.
     """
-    with os.scandir(fd) as entries:
+    with entries_of(fd) as entries:
         for entry in entries:
             name = os.fsencode(entry.name).decode(errors="backslashreplace")
             if entry.is_file(follow_symlinks=False):
+                if is_leftover(name):
+                    remove_leftover(fd, entry.name)
+                    continue
                 yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:

@@ -1,47 +1,113 @@
-"""Publication of a spool file: gives it its final name in its folder."""
+"""Publication: gives a complete file its final name in its folder."""
 
+import errno
 import os
 from collections.abc import Iterator
-from typing import Final
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 import structlog
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.names import numbered
-from galileod.storage.base import ConflictError, translated
+from galileod.storage.base import BadNameError, ConflictError, StorageError, translated
 from galileod.storage.settings import OnConflict
+
+from .leftovers import temporary_name
+from .renaming import rename_noreplace
+from .spool import Spool
 
 MAX_NUMBER: Final = 9999
 """The highest number that is added to a name that exists."""
 
+REFUSED_NAME: Final = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EBADMSG}
+"""Errors by which filesystems refuse a name; EBADMSG is that of sshfs for a name too long."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-def publish(spool_fd: int, spooled: str, folder_fd: int, name: str, on_conflict: OnConflict) -> str:
-    """Publish the spool file `spooled` in the folder as `name`; returns its final name.
+class OtherFilesystemError(StorageError):
+    """The folder is not on the filesystem of the file."""
 
-    Blocks. Raises ConflictError and StorageError.
+
+class Source(Protocol):
+    """A complete file that has no name in its folder yet."""
+
+    def put(self, folder_fd: int, name: str) -> None:
+        """Give it the name `name`; raises FileExistsError if there is one, and other OSErrors."""
+
+    def replace(self, folder_fd: int, name: str) -> None:
+        """Give it the name `name`, also if there is a file of that name. Raises OSError."""
+
+
+@frozen
+class Spooled:
+    """The file `name` in the spool, on the same filesystem as the folder."""
+
+    spool: Spool
+    name: str
+
+    def put(self, folder_fd: int, name: str) -> None:
+        """See `Source`."""
+        fds = {"src_dir_fd": self.spool.fd, "dst_dir_fd": folder_fd}
+        if self.spool.renames:
+            rename_noreplace(self.name, name, **fds)
+        else:
+            os.link(self.name, name, **fds, follow_symlinks=False)
+            tell_watchers(folder_fd, name)
+
+    def replace(self, folder_fd: int, name: str) -> None:
+        """See `Source`."""
+        os.rename(self.name, name, src_dir_fd=self.spool.fd, dst_dir_fd=folder_fd)
+
+
+@frozen
+class Unnamed:
+    """The file `fd` on the filesystem of the folder, without any name (O_TMPFILE)."""
+
+    fd: int
+    upload: str
+
+    def put(self, folder_fd: int, name: str) -> None:
+        """See `Source`."""
+        self._link(folder_fd, name)
+        tell_watchers(folder_fd, name)
+
+    def replace(self, folder_fd: int, name: str) -> None:
+        """See `Source`. A link cannot replace a file, so the file first gets a temporary name."""
+        temporary = temporary_name(self.upload)
+        self._link(folder_fd, temporary)
+        try:
+            os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        except OSError:
+            os.unlink(temporary, dir_fd=folder_fd)
+            raise
+
+    def _link(self, folder_fd: int, name: str) -> None:
+        # By the link in /proc, since linking a descriptor itself requires a capability.
+        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+
+
+def publish(source: Source, folder_fd: int, name: str, on_conflict: OnConflict) -> str:
+    """Publish the file in the folder as `name`; returns its final name.
+
+    Blocks. Raises OtherFilesystemError, ConflictError, BadNameError and StorageError.
     """
-    with translated("cannot publish the file"):
-        if on_conflict == "replace":
+    if on_conflict == "replace":
+        with _explained(name):
             try:
-                os.rename(spooled, name, src_dir_fd=spool_fd, dst_dir_fd=folder_fd)
+                source.replace(folder_fd, name)
             except IsADirectoryError:
-                raise ConflictError(f"{name} is a directory") from None
-            return name
-        for candidate in _candidates(name, on_conflict):
+                raise is_a_directory(name) from None
+        return name
+    for candidate in _candidates(name, on_conflict):
+        with _explained(candidate):
             try:
-                # A link, since unlike a rename it never replaces a file.
-                os.link(
-                    spooled,
-                    candidate,
-                    src_dir_fd=spool_fd,
-                    dst_dir_fd=folder_fd,
-                    follow_symlinks=False,
-                )
+                source.put(folder_fd, candidate)
             except FileExistsError:
                 continue
-            return candidate
+        return candidate
     raise already_exists(name)
 
 
@@ -55,9 +121,49 @@ def withdraw(folder_fd: int, name: str, on_conflict: OnConflict) -> None:
         _log.warning("storage.leftover", path=name, reason=str(error))
 
 
+def tell_watchers(folder_fd: int, name: str) -> None:
+    """Open a file for writing and close it, for programs that watch the folder with inotify.
+
+    Of a link they get only IN_CREATE, which does not tell that a file is complete; now they get
+    IN_CLOSE_WRITE too.
+    """
+    try:
+        fd = os.open(
+            name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd
+        )
+        os.close(fd)
+    except OSError:
+        pass  # the file is published all the same; somebody may have moved it already
+
+
 def already_exists(name: str) -> ConflictError:
     """The error for a name that exists and must not be replaced."""
     return ConflictError(f"a file named {name} exists already")
+
+
+def is_a_directory(name: str) -> ConflictError:
+    """The error for a name that is to be replaced and is that of a directory."""
+    return ConflictError(f"{name} is a directory")
+
+
+def refused_name(name: str) -> BadNameError:
+    """The error for a name that the filesystem does not accept."""
+    return BadNameError(f"the filesystem does not accept the name {name}")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    with translated("cannot publish the file"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise OtherFilesystemError(
+                    "cannot publish the file: its folder is on another filesystem"
+                ) from error
+            if error.errno in REFUSED_NAME:
+                raise refused_name(name) from error
+            raise
 
 
 def _candidates(name: str, on_conflict: OnConflict) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """The sink of the local store: runs the steps of one file in threads, in order."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+import structlog
 import trio
 from attrs import frozen
+from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.base import (
     CLEANUP_SECONDS,
@@ -18,21 +20,27 @@ from galileod.storage.base import (
 from galileod.storage.settings import OnConflict
 
 from . import publish
-from .folders import Folders
+from .directory import Directory
+from .diskname import name_on_disk
+from .folders import Folder, Folders
+from .inheritance import complete, inherit
 from .spool import Spool
 from .spoolfile import SpoolFile
+from .target import create_unnamed, same_filesystem
 from .threads import Threads
 
 WRITE_SLICE: Final = 1024 * 1024
 """Bytes that an upload writes in one thread call while others wait. The closer this is to the usual
 chunk size, the more evenly uploads share a busy disk."""
 
+_log: FilteringBoundLogger = structlog.get_logger()
+
 
 @frozen
 class StoreParts:
-    """What the sinks of a store share: its location, folders, spool and threads."""
+    """What the sinks of a store share: its directory, folders, spool and threads."""
 
-    location: str
+    directory: Directory
     folders: Folders
     spool: Spool
     threads: Threads
@@ -59,6 +67,7 @@ class LocalSink(Sink):
         self._file = file
         self._on_conflict = on_conflict
         self._durable = durable
+        self._prepared = False
         self._open = True
 
     async def write(self, pieces: Sequence[bytes]) -> None:
@@ -79,11 +88,15 @@ class LocalSink(Sink):
 
     @property
     def identity(self) -> str:
-        """The inode number, which the file keeps when it is published."""
-        return str(self._file.inode)
+        """The inode number and the modification time, which the file keeps when published."""
+        return self._file.identity(inode_kept=self._parts.spool.inode_kept)
+
+    async def prepare(self) -> None:
+        """Move the file to the filesystem of its folder, if necessary; permissions and fsync."""
+        await trio.to_thread.run_sync(self._prepare, limiter=self._parts.threads.committers)
 
     async def commit(self) -> Stored:
-        """fsync, publish, fsync of the directory; in that order, each once."""
+        """Publish, fsync of the directory; in that order, each once."""
         return await trio.to_thread.run_sync(self._commit, limiter=self._parts.threads.committers)
 
     async def discard(self) -> None:
@@ -97,27 +110,95 @@ class LocalSink(Sink):
                 self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
+    def _prepare(self) -> None:
+        with self._parts.folders.open(self._folder) as folder:
+            self._finish(folder, trio.from_thread.check_cancelled)
+        self._prepared = True
+
+    def _finish(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
+        """Make the file complete and durable on the filesystem of `folder`."""
+        with translated("cannot set the permissions of the file"):
+            # Usually it is where it belongs; but since it was created, something may have been
+            # mounted, or the folder may have got another group or ACL.
+            if not self._inherits(folder):
+                self._move(folder, checkpoint)
+        self._file.sync()
+
+    def _inherits(self, folder: Folder) -> bool:
+        """Give the file what it gets from `folder`; False if it cannot go there as it is."""
+        fd = self._file.fd
+        if not self._file.unnamed:
+            return same_filesystem(self._parts.spool, folder) and inherit(fd, folder.fd, final=True)
+        if os.fstat(fd).st_dev != os.fstat(folder.fd).st_dev:
+            return False
+        complete(fd, folder.fd)
+        return True
+
+    def _move(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
+        """Continue with a copy that was created in `folder`, without a name."""
+        named = not self._file.unnamed
+        self._file.move(create_unnamed(folder), checkpoint)
+        if named:
+            self._parts.spool.remove(self._file.name)
+        complete(self._file.fd, folder.fd)
+
     def _commit(self) -> Stored:
+        if not self._prepared:
+            self._prepare()
         parts = self._parts
-        self._file.finish()
+        parts.directory.check()
+        if not self._file.unnamed:
+            parts.spool.check(self._file.name)
         with parts.folders.open(self._folder) as folder:
-            name = publish.publish(
-                parts.spool.fd, self._file.name, folder.fd, self._name, self._on_conflict
-            )
+            name = self._publish(folder)
             try:
                 if self._durable:
                     with translated("cannot make the file's name durable"):
                         folder.sync()
+                parts.directory.check()
             except StorageError:
                 publish.withdraw(folder.fd, name, self._on_conflict)
                 raise
+            if parts.spool.maps_names:
+                name = self._name_on_disk(folder, name)
+            path = f"{folder.path}/{name}" if folder.path else name
         self._discard()
-        path = f"{self._folder}/{name}" if self._folder else name
-        return Stored(path, os.path.join(parts.location, path))
+        return Stored(path, os.path.join(parts.directory.path, path))
+
+    def _publish(self, folder: Folder) -> str:
+        try:
+            return self._publish_once(folder)
+        except publish.OtherFilesystemError:
+            # Something was mounted since `prepare`. The identity that the ledger may have recorded
+            # is then not that of the copy; that matters only if there is a crash as well.
+            with translated("cannot set the permissions of the file"):
+                self._move(folder, lambda: None)
+            self._file.sync()
+            return self._publish_once(folder)
+
+    def _publish_once(self, folder: Folder) -> str:
+        spool, file = self._parts.spool, self._file
+        if file.unnamed:
+            source: publish.Source = publish.Unnamed(file.fd, file.name)
+        else:
+            source = publish.Spooled(spool, file.name)
+        name = publish.publish(source, folder.fd, self._name, self._on_conflict)
+        if self.replaces or spool.renames:
+            file.unnamed = True  # it has no name in the spool
+        return name
+
+    def _name_on_disk(self, folder: Folder, name: str) -> str:
+        try:
+            return name_on_disk(folder.fd, name)
+        except OSError as error:
+            # The file is stored; until the next start the ledger has another name for it.
+            _log.warning("storage.name_unknown", path=name, reason=str(error))
+            return name
 
     def _discard(self) -> None:
         self._open = False
-        self._parts.spool.remove(self._file.name)
+        if not self._file.unnamed:
+            self._parts.spool.remove(self._file.name)
         self._file.close()
 
 

@@ -1,54 +1,166 @@
 """The spool: the directory of files that are not published yet."""
 
+import errno
 import os
+import stat
+import unicodedata
 from typing import Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import translated
+from galileod.storage.base import StorageError, translated
+
+from .inheritance import FILE_MODE
+from .listing import entries_of
+from .renaming import UNSUPPORTED, rename_noreplace
 
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_MIXED_CASE: Final = "Probe-\u00c5\u00df"
+"""In Unicode form NFC, with an upper-case letter that has another form in NFD."""
+
+_MIXED_CASE_ASCII: Final = "Probe-A"
+
+_DIFFICULT: Final = "\U0001f600\u0391\u4e2d\u00e9 ~^#%&'`@!$+=;,[]{}(1)".ljust(200, "\u00e9")[:133]
+"""A name of 247 bytes with characters of one to four bytes: as long as any that is used
+(policy.names.MAX_BYTES, and the number that a conflict adds)."""
+
+_REFUSED: Final = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EBADMSG}
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Spool:
-    """The spool directory, open as `fd`. All methods block."""
+    """The spool directory, open as `fd`. All methods block.
+
+    `examine` finds out what its filesystem can do: whether it `renames` without replacing a file
+    (else files are linked), whether a published file has the same inode number as before
+    (`inode_kept`), whether it `maps_names` (one file has several names, which differ in case or in
+    Unicode form), and whether it accepts `any_name` that a client may choose.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.renames = True
+        self.inode_kept = True
+        self.maps_names = False
+        self.any_name = True
 
     def create(self, name: str) -> int:
         """Create a private file; returns its descriptor. Raises StorageError."""
         with translated("cannot create a spool file"):
             return os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd)
 
+    def check(self, name: str) -> None:
+        """Raise StorageError if a file is not in the spool."""
+        with translated("cannot stat the spool file"):
+            try:
+                os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                reason = "another program has removed the file from the spool in .galileod"
+                raise StorageError(reason) from None
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is still here."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
-            pass  # with `on_conflict = "replace"` the file was renamed, not linked
+            pass  # it was renamed when it was published
         except OSError as error:
             # The upload is stored or has failed; the next start removes the spool file.
             _log.warning("storage.leftover", path=name, reason=str(error))
 
     def clear(self) -> int:
-        """Remove all files; returns how many there were. Raises OSError."""
-        names = os.listdir(self.fd)
-        for name in names:
+        """Remove all files; returns how many there were. Raises OSError.
+
+        Directories, which galileod does not create here, stay.
+        """
+        cleared = 0
+        for name in os.listdir(self.fd):
+            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
+                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                continue
             os.unlink(name, dir_fd=self.fd)
-        return len(names)
+            cleared += 1
+        return cleared
+
+    def examine(self) -> None:
+        """Find out what the filesystem can do. Raises StorageError if it cannot publish files."""
+        self.probe()
+        with translated("cannot create files in the spool"):
+            self.maps_names = self._maps_names()
+            self.any_name = self.accepts(_DIFFICULT)
 
     def probe(self) -> None:
-        """Create a file and link it, as an upload does. Raises StorageError if that fails."""
+        """Create a file and publish it here, as an upload does. Raises StorageError on failure."""
         name = f"probe-{os.urandom(8).hex()}"
-        linked = f"{name}-linked"
-        with translated("cannot create and link files in the spool"):
-            os.close(self.create(name))
+        published = f"{name}-published"
+        with translated("cannot create and publish files in the spool"):
+            fd = self.create(name)
             try:
-                os.link(name, linked, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-                os.unlink(linked, dir_fd=self.fd)
-            finally:
+                try:
+                    os.fchmod(fd, FILE_MODE)
+                    inode = os.fstat(fd).st_ino
+                finally:
+                    os.close(fd)
+                self._publish(name, published)
+            except BaseException:
                 os.unlink(name, dir_fd=self.fd)
+                raise
+            self.inode_kept = os.stat(published, dir_fd=self.fd).st_ino == inode
+            os.unlink(published, dir_fd=self.fd)
+
+    def accepts(self, name: str) -> bool:
+        """Whether the filesystem accepts a file of this name. Raises OSError."""
+        try:
+            os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd))
+        except FileExistsError:
+            return True  # another upload tries the same name at this moment
+        except OSError as error:
+            if error.errno in _REFUSED:
+                return False
+            raise
+        self.remove(name)
+        return True
+
+    def _publish(self, name: str, published: str) -> None:
+        """Rename the file; if the filesystem cannot do that, link it and remove its first name."""
+        fds = {"src_dir_fd": self.fd, "dst_dir_fd": self.fd}
+        if self.renames:
+            try:
+                rename_noreplace(name, published, **fds)
+            except OSError as error:
+                if error.errno not in UNSUPPORTED:
+                    raise
+                self.renames = False
+            else:
+                return
+        try:
+            os.link(name, published, **fds, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in {errno.EPERM, *UNSUPPORTED}:
+                raise StorageError(
+                    "the filesystem can neither rename a file without replacing another "
+                    "(RENAME_NOREPLACE) nor link it"
+                ) from error
+            raise
+        os.unlink(name, dir_fd=self.fd)
+
+    def _maps_names(self) -> bool:
+        name = _MIXED_CASE if self.accepts(_MIXED_CASE) else _MIXED_CASE_ASCII
+        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd))
+        try:
+            with entries_of(self.fd) as entries:
+                listed = any(entry.name == name for entry in entries)
+            others = {name.lower(), unicodedata.normalize("NFD", name)} - {name}
+            return not listed or any(map(self._exists, others))
+        finally:
+            os.unlink(name, dir_fd=self.fd)
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except OSError:
+            return False  # the usual case: the filesystem has no such name
+        return True

@@ -1,8 +1,8 @@
-"""One spool file: writing to it, its hashes, and its fsync."""
+"""One file that is not published yet: writing to it, its hashes, and its fsync."""
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -12,11 +12,11 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.base import StorageError, translated
 
+from .copying import copy
 from .hashing import RunningHash
+from .identity import identity_of
 from .timing import Timings, timed
 from .writeback import start_writeback
-
-FILE_MODE: Final = 0o640
 
 WRITEBACK_STEP: Final = 8 * 1024 * 1024
 """Bytes after which the kernel is asked to start writing them to the disk."""
@@ -31,15 +31,23 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class SpoolFile:
-    """The file `name` in the spool, open as `fd`. All methods block; one is called at a time.
+    """The file of the upload `name`, open as `fd`. All methods block; one is called at a time.
 
-    If `durable`, `finish` calls fsync.
+    It has this name in the spool, unless it is `unnamed`. If `durable`, `sync` calls fsync.
     """
 
     def __init__(
-        self, name: str, fd: int, hashers: ThreadPoolExecutor, timings: Timings, *, durable: bool
+        self,
+        name: str,
+        fd: int,
+        hashers: ThreadPoolExecutor,
+        timings: Timings,
+        *,
+        unnamed: bool = False,
+        durable: bool,
     ) -> None:
         self.name = name
+        self.unnamed = unnamed
         self.running_hash = RunningHash(hashers)
         self._fd = fd
         self._timings = timings
@@ -48,10 +56,14 @@ class SpoolFile:
         self._writeback_until = 0
 
     @property
-    def inode(self) -> int:
-        """The inode number, which does not change when it is published. Raises StorageError."""
-        with translated("cannot stat the spool file"):
-            return os.fstat(self._fd).st_ino
+    def fd(self) -> int:
+        """The descriptor of the file."""
+        return self._fd
+
+    def identity(self, *, inode_kept: bool) -> str:
+        """See `identity_of`. Raises StorageError."""
+        with translated("cannot stat the file"):
+            return identity_of(os.fstat(self._fd), inode_kept=inode_kept)
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """Write the pieces, and hash them; hashing may continue after this. Raises StorageError."""
@@ -72,14 +84,26 @@ class SpoolFile:
                 offset += len(data)
         return digest.hexdigest()
 
-    def finish(self) -> None:
-        """Give the file its final mode, and make it durable. Raises StorageError."""
-        with translated("cannot make the file durable"):
-            os.fchmod(self._fd, FILE_MODE)
-            if self._durable:
-                with timed(self._timings.fsync_file):
-                    # Never repeated: after a failure a second fsync succeeds without the data.
-                    os.fsync(self._fd)
+    def move(self, fd: int, checkpoint: Callable[[], None]) -> None:
+        """Copy the file to the empty unnamed file `fd`, and take that in its place.
+
+        `checkpoint` is called now and then, and may raise. If this fails, `fd` is closed. Raises
+        StorageError.
+        """
+        try:
+            copy(self._fd, fd, self._written, checkpoint)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd, self.unnamed = fd, True
+
+    def sync(self) -> None:
+        """Make the file durable. Raises StorageError."""
+        if self._durable:
+            with translated("cannot make the file durable"), timed(self._timings.fsync_file):
+                # Never repeated: after a failure a second fsync succeeds without the data.
+                os.fsync(self._fd)
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -1,6 +1,5 @@
 """The store in a local directory: opening it, and its threads."""
 
-import fcntl
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -10,24 +9,23 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, Store, translated
-from galileod.storage.settings import Storage
-from galileod.storage.state import STATE_DIRECTORY
+from galileod.storage.base import Space, Store, translated
+from galileod.storage.settings import OnConflict, Storage
 
+from .directory import Directory
 from .folders import MAX_DEPTH, Folders, files_below
-from .publish import already_exists
+from .identity import identities_of
 from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
+from .statedir import StateDirectory
+from .target import check_target, create_file
 from .threads import Threads
 from .timing import Timings
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
 while they are hashed and written."""
-
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -36,17 +34,18 @@ class LocalStore(Store):
     """Files in `settings.directory`, which one process at a time may open. Use `open`."""
 
     def __init__(
-        self, settings: Storage, location: str, fds: tuple[int, int], timings: Timings
+        self, settings: Storage, directory: Directory, state: StateDirectory, timings: Timings
     ) -> None:
-        self.location = location
+        self.location = directory.path
         self.part_size = PART_SIZE
         self.threads = Threads()
         self._settings = settings
         self._timings = timings
-        self._directory_fd, spool_fd = fds
-        self._spool = Spool(spool_fd)
-        folders = Folders(self._directory_fd, timings.fsync_directory)
-        self._parts = StoreParts(location, folders, self._spool, self.threads)
+        self._directory = directory
+        self._state = state
+        self._spool = Spool(state.spool_fd)
+        folders = Folders(directory.fd, timings.fsync_directory, lambda: self._spool.maps_names)
+        self._parts = StoreParts(directory, folders, self._spool, self.threads)
         self._opened = ExitStack()
 
     @classmethod
@@ -58,36 +57,30 @@ class LocalStore(Store):
         """Open the directory, create it if it is missing, and remove spool files left by a crash.
 
         Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
-        it cannot be written, or if its filesystem has no hard links.
+        it cannot be written, or if its filesystem can neither rename without replacing nor link.
         """
-        directory = os.path.abspath(settings.directory)
-        with translated(f"cannot use {directory}"), ExitStack() as opened:
-            os.makedirs(directory, mode=0o750, exist_ok=True)
-            directory_fd = _closed_by(opened, os.open(directory, _DIRECTORY))
-            state_fd = _private_directory(opened, directory_fd, STATE_DIRECTORY)
-            lock_fd = _closed_by(opened, os.open("lock", _LOCK_FILE, 0o600, dir_fd=state_fd))
-            try:
-                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StorageError(f"another galileod uses {directory}") from None
-            spool_fd = _private_directory(opened, state_fd, "spool")
-            store = cls(settings, directory, (directory_fd, spool_fd), timings)
+        path = os.path.abspath(settings.directory)
+        with translated(f"cannot use {path}"), ExitStack() as opened:
+            directory = Directory.open(path, opened)
+            state = StateDirectory.open(directory, opened)
+            store = cls(settings, directory, state, timings)
             cleared = store._spool.clear()
-            store._spool.probe()
+            store._spool.examine()
             store._opened = opened.pop_all()
         if cleared:
             _log.info("spool.cleared", files=cleared)
         return store
 
     async def create(self, upload: str, path: str) -> LocalSink:
-        """Open the spool file. With `on_conflict = "reject"`, a name that exists fails here."""
+        """Open the folder, check what it may refuse, and create the file there or in the spool."""
         settings = self._settings
-        reject = settings.on_conflict == "reject"
-        fd = await trio.to_thread.run_sync(
-            self._create, upload, path, reject, limiter=self.threads.openers
+        fd, unnamed = await trio.to_thread.run_sync(
+            self._create, upload, path, settings.on_conflict, limiter=self.threads.openers
         )
         durable = settings.durability == "full"
-        file = SpoolFile(upload, fd, self.threads.hashers, self._timings, durable=durable)
+        file = SpoolFile(
+            upload, fd, self.threads.hashers, self._timings, unnamed=unnamed, durable=durable
+        )
         return LocalSink(self._parts, file, path, settings.on_conflict, durable=durable)
 
     async def free(self) -> int:
@@ -97,24 +90,30 @@ class LocalStore(Store):
             self._free, limiter=self.threads.openers, abandon_on_cancel=True
         )
 
+    async def free_at(self, path: str) -> Space:
+        """The free space of the filesystem on which the folder of `path` is, or will be."""
+        return await trio.to_thread.run_sync(
+            self._space, path, limiter=self.threads.openers, abandon_on_cancel=True
+        )
+
     async def check(self) -> None:
-        """Create a file and link it, as an upload does, and remove both."""
+        """Check the directory; create a file and publish it in the spool, and remove it."""
         await trio.to_thread.run_sync(
-            self._spool.probe, limiter=self.threads.checkers, abandon_on_cancel=True
+            self._check, limiter=self.threads.checkers, abandon_on_cancel=True
         )
 
     def files(self) -> dict[str, int]:
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         with translated("cannot list the directory"):
-            found = files_below(self._directory_fd, "", MAX_DEPTH)
+            found = files_below(self._directory.fd, "", MAX_DEPTH)
             return {path: state.st_size for path, state in found}
 
     def find(self, identities: Collection[str]) -> dict[str, str]:
-        """The names of files by their inode numbers."""
+        """The names of files by their identities."""
         with translated("cannot list the directory"):
-            found = files_below(self._directory_fd, "", MAX_DEPTH)
-            numbered = ((str(state.st_ino), path) for path, state in found)
-            return {number: path for number, path in numbered if number in identities}
+            found = files_below(self._directory.fd, "", MAX_DEPTH)
+            named = ((one, path) for path, state in found for one in identities_of(state))
+            return {one: path for one, path in named if one in identities}
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""
@@ -125,33 +124,29 @@ class LocalStore(Store):
         self.threads.hashers.shutdown()
         self._opened.close()
 
-    def _create(self, upload: str, path: str, reject: bool) -> int:
-        if reject:
-            try:
-                os.stat(path, dir_fd=self._directory_fd, follow_symlinks=False)
-            except OSError:
-                pass  # most likely it does not exist; `commit` decides, when it links the file
-            else:
-                raise already_exists(path)
-        return self._spool.create(upload)
+    def _make_ready(self) -> None:
+        """Check that files can be stored below `location`, and restore the state directory."""
+        self._directory.check()
+        self._state.restore()
+
+    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> tuple[int, bool]:
+        self._make_ready()
+        folder_path, _, name = path.rpartition("/")
+        with self._parts.folders.open(folder_path) as folder:
+            check_target(self._spool, folder, name, on_conflict)
+            return create_file(self._spool, folder, upload)
+
+    def _check(self) -> None:
+        self._make_ready()
+        self._spool.probe()
 
     def _free(self) -> int:
-        with translated("cannot get the free space"):
-            status = os.fstatvfs(self._directory_fd)
-        return status.f_bavail * status.f_frsize
+        return self._space("").free
 
-
-def _closed_by(opened: ExitStack, fd: int) -> int:
-    opened.callback(os.close, fd)
-    return fd
-
-
-def _private_directory(opened: ExitStack, parent_fd: int, name: str) -> int:
-    """Open the directory `name` in the parent, with mode 0700; create it if it is missing."""
-    try:
-        os.mkdir(name, mode=0o700, dir_fd=parent_fd)
-    except FileExistsError:
-        pass  # created at an earlier start; O_NOFOLLOW refuses a symbolic link
-    fd = _closed_by(opened, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd))
-    os.fchmod(fd, 0o700)
-    return fd
+    def _space(self, path: str) -> Space:
+        # The first step of an upload: if this fails, no quota and no single-use ticket is used up.
+        self._make_ready()
+        folder, _, _ = path.rpartition("/")
+        with translated("cannot get the free space"), self._parts.folders.nearest(folder) as fd:
+            status = os.fstatvfs(fd)
+            return Space(os.fstat(fd).st_dev, status.f_bavail * status.f_frsize)

@@ -163,7 +163,7 @@ def test_two_signals_end_it_though_nobody_reads_its_output(
 ) -> None:
     name = unique_name()
     (tmp_path / name).write_bytes(bytes(5 * MIB))
-    run = [str(GALILEO_SEND), "--json", "--limit-rate", "1MiB", server.url, str(tmp_path / name)]
+    run = [str(GALILEO_SEND), "--json", "--limit-rate", "100kB", server.url, str(tmp_path / name)]
     with subprocess.Popen(run, stdout=full.writing, stderr=full.writing) as sending:
         server.wait_for("upload.started", name=name)
         sending.send_signal(number)

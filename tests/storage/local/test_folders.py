@@ -10,9 +10,11 @@ import pytest
 from helpers.local_store import open_local
 from structlog.testing import capture_logs
 
+from galileod.policy.names import safe_name
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local.folders import MAX_DEPTH, Folders, files_below
+from galileod.storage.local.leftovers import is_leftover, temporary_name
 from galileod.storage.settings import OnConflict
 
 
@@ -180,3 +182,34 @@ async def test_the_ledger_is_told_of_files_in_folders_at_the_start(directory: Pa
         await put(store, "anna/a.txt")
     with capture_logs(), open_store(directory) as store:
         assert store.files() == {"anna/a.txt": 4}
+
+
+async def test_a_file_left_under_a_temporary_name_is_removed_and_never_counted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = temporary_name("0123456789abcdef")
+    with open_store(directory) as store:
+        await put(store, "anna/a.txt")
+        (directory / "anna" / name).write_bytes(b"data")
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(os, "unlink", fail_with_eio)
+            assert store.files() == {"anna/a.txt": 4}
+        assert [line["path"] for line in logs] == [name]
+        assert store.files() == {"anna/a.txt": 4}
+    assert os.listdir(directory / "anna") == ["a.txt"]
+
+
+def fail_with_eio(*_: object, **__: object) -> None:
+    raise OSError(5, os.strerror(5))
+
+
+def test_no_client_can_choose_a_temporary_name() -> None:
+    assert is_leftover(temporary_name("0123456789abcdef"))
+    assert not is_leftover(safe_name(temporary_name("0123456789abcdef")))
+
+
+async def test_a_folder_is_listed_as_it_is_at_the_moment(directory: Path) -> None:
+    with open_store(directory) as store:
+        for number in range(3):
+            await put(store, f"{number}")
+            assert len(store.files()) == number + 1

@@ -120,7 +120,8 @@ def test_what_is_no_directory_is_refused(open_store: OpenStore, directory: Path)
 
 
 OPENING = {
-    "makedirs": 1, "open": 5, "mkdir": 2, "fchmod": 2, "listdir": 1, "unlink": 3, "link": 1,
+    "makedirs": 1, "open": 7, "mkdir": 2, "fchmod": 3, "listdir": 1, "unlink": 3,
+    "rename_noreplace": 1,
 }  # fmt: skip
 
 

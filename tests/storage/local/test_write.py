@@ -37,7 +37,7 @@ async def test_short_reads_and_writes_lose_nothing(
                 return short_write(7)
             if name == function == "pread":
                 return lambda fd, length, offset: os.pread(fd, min(length, 7), offset)
-            return getattr(os, name)
+            return super().__getattr__(name)
 
     store = open_store()
     put_into_place(monkeypatch, ShortOs("", range(0), 0))

@@ -1,0 +1,36 @@
+"""Names that a complete file has for a moment in its folder, before it replaces another file.
+
+After a crash such a file is removed at the next start: its upload was not confirmed.
+"""
+
+import os
+import re
+from typing import Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+# No client can choose such a name: a dot at the start of a name is replaced (policy.names).
+_PREFIX: Final = ".galileod-replacing-"
+_LEFTOVER: Final = re.compile(re.escape(_PREFIX) + "[0-9a-z]{1,32}")
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def temporary_name(upload: str) -> str:
+    """The name for the file of `upload`."""
+    return _PREFIX + upload
+
+
+def is_leftover(name: str) -> bool:
+    """Whether `name` was made by `temporary_name`."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def remove_leftover(folder_fd: int, name: str) -> None:
+    """Remove such a file from its folder. Blocks."""
+    try:
+        os.unlink(name, dir_fd=folder_fd)
+    except OSError as error:
+        # It is never counted as a file, and the next start tries again.
+        _log.warning("storage.leftover", path=name, reason=str(error))

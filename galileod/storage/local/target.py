@@ -1,0 +1,118 @@
+"""The folder that a file goes into: what it would refuse is found out before the data comes."""
+
+import errno
+import os
+import re
+import stat
+from typing import Final
+
+from galileod.storage.base import ConflictError, StorageError, translated
+from galileod.storage.settings import OnConflict
+
+from .folders import Folder
+from .inheritance import FILE_MODE, inherit
+from .projects import inherited_project
+from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
+from .spool import Spool
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._ -]{1,100}")
+"""Names that every filesystem accepts."""
+
+_NUMBER_BYTES: Final = len(f" ({MAX_NUMBER})")
+
+_UNNAMED: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+_NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+"""Errors of a filesystem that has no unnamed files."""
+
+
+def check_target(spool: Spool, folder: Folder, name: str, on_conflict: OnConflict) -> None:
+    """Check that a file may get the name `name` in the folder.
+
+    Creates nothing in the folder, since programs may watch it. Blocks. Raises ConflictError,
+    BadNameError and StorageError.
+    """
+    with translated(f"cannot use the folder {folder.path or '.'}"):
+        status = os.fstatvfs(folder.fd)
+        if status.f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder.fd, effective_ids=True):
+            raise OSError(errno.EACCES, "it is not writable")
+        number = _NUMBER_BYTES if on_conflict == "rename" else 0
+        if len(os.fsencode(name)) + number > status.f_namemax:
+            raise refused_name(name)
+        if on_conflict != "rename":
+            _check_existing(folder, name, on_conflict)
+        if not spool.any_name and not _PLAIN.fullmatch(name) and not spool.accepts(name):
+            raise refused_name(name)
+
+
+def same_filesystem(spool: Spool, folder: Folder) -> bool:
+    """Whether a file can be renamed from the spool to the folder. Raises OSError."""
+    # Renaming "." always fails, and before that the kernel compares the mounts.
+    try:
+        os.rename(".", ".", src_dir_fd=spool.fd, dst_dir_fd=folder.fd)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+    # Btrfs subvolumes have one mount and several devices; project quotas have one device.
+    if os.fstat(spool.fd).st_dev != os.fstat(folder.fd).st_dev:
+        return False
+    project = inherited_project(folder.fd)
+    return project is None or project == (inherited_project(spool.fd) or 0)
+
+
+def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:
+    """Create the file of an upload; returns its descriptor, and whether it is unnamed.
+
+    It is in the spool if it can be moved into the folder from there, with the group and the ACL
+    that it inherits. Otherwise it is on the folder's filesystem, without a name. Blocks. Raises
+    StorageError.
+    """
+    with translated(f"cannot use the folder {folder.path or '.'}"):
+        if same_filesystem(spool, folder):
+            fd = spool.create(upload)
+            try:
+                usable = inherit(fd, folder.fd, final=False)
+            except BaseException:
+                os.close(fd)
+                spool.remove(upload)
+                raise
+            if usable:
+                return fd, False
+            os.close(fd)
+            spool.remove(upload)
+    return create_unnamed(folder), True
+
+
+def create_unnamed(folder: Folder) -> int:
+    """Create a file without a name on the folder's filesystem. Raises StorageError."""
+    with translated(f"cannot create a file in the folder {folder.path or '.'}"):
+        try:
+            fd = os.open(".", _UNNAMED, FILE_MODE, dir_fd=folder.fd)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+            raise StorageError(
+                f"files cannot be moved into the folder {folder.path or '.'}, and its filesystem "
+                "cannot create files without a name (O_TMPFILE)"
+            ) from error
+        try:
+            os.stat(f"/proc/self/fd/{fd}")  # the way by which it will get its name
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:
+    try:
+        state = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+    except OSError:
+        return  # most likely it does not exist; publication decides
+    if on_conflict == "reject":
+        raise already_exists(f"{folder.path}/{name}" if folder.path else name)
+    if stat.S_ISDIR(state.st_mode):
+        raise is_a_directory(name)
+    parent = os.fstat(folder.fd)
+    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in {0, state.st_uid, parent.st_uid}:
+        raise ConflictError(f"{name} is a file of another user, in a folder with the sticky bit")

@@ -1,0 +1,38 @@
+"""Looks at other processes through /proc."""
+
+import os
+import signal
+from pathlib import Path
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started and not waited for, and those that it has inherited."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(one) for task in threads for one in (task / "children").read_text().split()]
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended, and its parent has not waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return False
+
+
+def blocks(pid: int, number: signal.Signals) -> bool:
+    """Whether the signal is blocked in its main thread."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.partition("SigBlk:")[2].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
+
+
+def mappings(pid: int) -> int:
+    """How much it has mapped: the count grows with its imports. 0 if it has ended."""
+    try:
+        return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

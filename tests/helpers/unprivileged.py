@@ -1,0 +1,49 @@
+"""Uploads by a process that has root's user id, and none of its privileges."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+_SCRIPT: Final = """
+import json, os, sys
+import trio
+from galileod.storage.base import StorageError
+from galileod.storage.local import LocalStore
+from galileod.storage.settings import Storage
+
+directory, *paths = sys.argv[1:]
+os.umask(0o077)  # that of the systemd unit
+
+async def put(store, path):
+    try:
+        async with await store.create("1", path) as file:
+            await file.write([b"data"])
+            return (await file.commit()).name
+    except StorageError as error:
+        return f"{type(error).__name__}: {error}"
+
+store = LocalStore.open(Storage(directory=directory))
+print(json.dumps([trio.run(put, store, path) for path in paths]))
+store.close()
+"""
+
+
+def put_unprivileged(directory: Path, *paths: str) -> list[str]:
+    """Store a file at each path; returns its name, or the error."""
+    if os.geteuid() != 0:
+        pytest.skip("giving files to another group needs root")
+    drop = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--clear-groups")
+    ended = subprocess.run(
+        [*drop, sys.executable, "-c", _SCRIPT, directory, *paths],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    answer: list[str] = json.loads(ended.stdout)
+    return answer

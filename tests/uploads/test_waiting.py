@@ -1,0 +1,95 @@
+"""A client that has to wait gets Pings, wherever the server takes its time."""
+
+from collections.abc import Callable
+
+import pytest
+import trio
+from attrs import evolve
+from helpers.memory_store import MemoryStore
+from helpers.uploading import DATA, StubbornStore, data_frame, sleeping
+from helpers.wire import PING, Frame, RawPeer, serving, text_frame, with_chunks
+from trio.testing import MockClock
+
+from galileod.config.model import Config
+from galileod.net.settings import Timeouts
+from galileod.policy.settings import Chunks
+from galileod.storage.base import Store
+from galileod.units import Duration, Size
+
+pytestmark = pytest.mark.timeout(20)
+
+DELAY = 70
+PINGS = DELAY // 20
+
+
+class FullStore(MemoryStore):
+    """Takes its time to say how much room it has."""
+
+    async def free(self) -> int | None:
+        await trio.sleep(DELAY)
+        return await super().free()
+
+
+async def upload(raw: RawPeer) -> list[int]:
+    """Upload DATA in one chunk; returns how many Pings came before each signal."""
+    pings = []
+    await raw.send(text_frame({"name": "a.bin", "size": len(DATA)}))
+    for answer in (data_frame(DATA), text_frame({"finished": True})):
+        count, signal = await raw.receive_after_pings()
+        assert signal["ready"]
+        pings.append(count)
+        await raw.send(answer)
+    count, signal = await raw.receive_after_pings()
+    assert signal == {"close": True}
+    return [*pings, count]
+
+
+@pytest.mark.parametrize(
+    ("open_store", "pings"),
+    [
+        (MemoryStore, [0, 0, 0]),
+        (FullStore, [PINGS, 0, 0]),
+        (lambda: StubbornStore("create", sleeping(DELAY)), [PINGS, 0, 0]),
+        (lambda: StubbornStore("write", sleeping(DELAY)), [0, PINGS, 0]),
+        (lambda: StubbornStore("digest", sleeping(DELAY)), [0, 0, PINGS]),
+        (lambda: StubbornStore("commit", sleeping(DELAY)), [0, 0, PINGS]),
+    ],
+)
+async def test_a_client_that_waits_gets_pings(
+    autojump_clock: MockClock, open_store: Callable[[], Store], pings: list[int]
+) -> None:
+    async with serving(open_store(), with_chunks(len(DATA), 1)) as wire:
+        raw = await wire.open_raw()
+        assert await upload(raw) == pings
+        await raw.stream.aclose()
+
+
+async def test_a_client_that_waits_for_memory_gets_pings(autojump_clock: MockClock) -> None:
+    chunks = Chunks(min=Size(1000), max=Size(1000), memory=Size(1000))
+    config = evolve(Config(chunks=chunks), timeouts=Timeouts(idle=Duration(1000)))
+    async with serving(MemoryStore(), config) as wire:
+        first, second = await wire.open_raw(), await wire.open_raw()
+        await first.send(text_frame({"name": "a", "size": 1000}))
+        assert (await first.receive())["ready"]
+        await second.send(text_frame({"name": "b", "size": 1000}))
+        for _ in range(PINGS):
+            assert await second.receive_frame() == Frame(PING, b"")
+        await first.stream.aclose()
+        began = trio.current_time()
+        assert (await second.receive_after_pings())[1]["ready"]
+        assert trio.current_time() == began
+        await second.stream.aclose()
+
+
+async def test_a_silent_client_that_answers_pings_is_idle(autojump_clock: MockClock) -> None:
+    store = StubbornStore("create", sleeping(DELAY))
+    async with serving(store, with_chunks(len(DATA), 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": len(DATA)}))
+        pings, signal = await raw.receive_after_pings()
+        assert (pings, signal["ready"]) == (PINGS, True)
+        began = trio.current_time()
+        pings, signal = await raw.receive_after_pings()
+        assert (pings, signal["code"]) == (0, "idle")
+        assert trio.current_time() == began + 60
+        await raw.stream.aclose()

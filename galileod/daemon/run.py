@@ -63,7 +63,7 @@ async def run(prepared: Prepared, read: Read) -> None:
         control_server = ControlServer(context, control_routes(reloader.reload))
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
-            await control.start(serve_control_socket, directory, control_server.serve)
+            await control.start(serve_control_socket, directory, control_server.serve, store.check)
             _log.info(
                 "server.started",
                 listen=listeners.names,

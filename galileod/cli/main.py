@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 import structlog
@@ -29,6 +29,7 @@ from galileod.logs import setup as logs
 from galileod.storage.state import ledger_path
 
 from .control import reload
+from .output import keep_errors, status_of_output
 from .token import token
 
 FAILED: Final = 1
@@ -164,19 +165,26 @@ def uninstall_service(root: str) -> None:
     install.uninstall(root, click.echo)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The entry point of `galileod`.
 
     Prints an error as one line. The exit status is 2 for invalid flags or configuration, else 1.
     """
+    out = keep_errors()
+    status = _run()
+    sys.exit(status or status_of_output(out))
+
+
+def _run() -> int:
+    """Run the command line; returns the exit status."""
     try:
-        cli(prog_name="galileod", standalone_mode=False)
+        return cli(prog_name="galileod", standalone_mode=False) or 0
     except (click.UsageError, ConfigError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
-        sys.exit(MISUSED)
+        return MISUSED
     except (click.ClickException, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)
-        sys.exit(FAILED)
+        return FAILED
     except click.exceptions.Abort:
-        sys.exit(FAILED)
+        return FAILED

@@ -70,6 +70,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "storage.leftover": Category.FAILURE,
     "storage.close_failed": Category.FAILURE,
     "storage.name_unknown": Category.FAILURE,
+    "log.dropped": Category.ORDINARY,
     "log.suppressed": Category.ORDINARY,
     "uncaught": Category.ORDINARY,
     "unraisable": Category.ORDINARY,

@@ -47,7 +47,7 @@ async def test_a_file_is_stored_on_a_filesystem_mounted_in_the_directory(
     assert stored.name == "anna/a.bin"
     assert (other / "a.bin").read_bytes() == DATA
     assert stat.S_IMODE((other / "a.bin").stat().st_mode) == 0o640
-    assert store.find([identity]) == {identity: "anna/a.bin"}
+    assert store.scan([identity]).names == {identity: "anna/a.bin"}
     assert await put(store, "anna/a.bin") == "anna/a (1).bin"
     assert descriptors() == before
 

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Final
+from contextlib import closing
+from typing import Final, NoReturn
 
 import click
 import structlog
@@ -21,12 +22,14 @@ from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
+from galileod.daemon.start import StartError
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
 from galileod.storage.state import ledger_path
 
 from .control import reload
+from .output import keep_errors, status_of_output
 from .token import token
 
 FAILED: Final = 1
@@ -92,7 +95,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     keep_freed_memory()
     try:
         trio.run(daemon.run, prepared, read, clock=ProcessClock())
-    except daemon.StartError as error:
+    except StartError as error:
         _log.critical("server.failed", reason=str(error))
         sys.exit(FAILED)
 
@@ -121,11 +124,11 @@ def usage(path: str | None, as_json: bool) -> None:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
-    ledger = SqliteLedger.open_read_only(ledger_file)
     try:
-        holdings = ledger.holdings()
-    finally:
-        ledger.close()
+        with closing(SqliteLedger.open_read_only(ledger_file)) as ledger:
+            holdings = ledger.holdings()
+    except LedgerError as error:
+        raise click.ClickException(f"{ledger_file}: {error}") from None
     if as_json:
         users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
         click.echo(json.dumps({"users": users}))
@@ -162,19 +165,26 @@ def uninstall_service(root: str) -> None:
     install.uninstall(root, click.echo)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The entry point of `galileod`.
 
     Prints an error as one line. The exit status is 2 for invalid flags or configuration, else 1.
     """
+    out = keep_errors()
+    status = _run()
+    sys.exit(status or status_of_output(out))
+
+
+def _run() -> int:
+    """Run the command line; returns the exit status."""
     try:
-        cli(prog_name="galileod", standalone_mode=False)
+        return cli(prog_name="galileod", standalone_mode=False) or 0
     except (click.UsageError, ConfigError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         click.echo(f"galileod: {text}", err=True)
-        sys.exit(MISUSED)
-    except (click.ClickException, LedgerError, install.InstallError) as error:
+        return MISUSED
+    except (click.ClickException, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)
-        sys.exit(FAILED)
+        return FAILED
     except click.exceptions.Abort:
-        sys.exit(FAILED)
+        return FAILED

@@ -9,9 +9,12 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from galileod.storage.base import StorageError
 from galileod.storage.state import control_path
 
 from .unix_listener import SocketFile, open_new_unix_listener, open_unix_listener
+
+Handler = Callable[[trio.SocketStream], Awaitable[object]]
 
 MODE: Final = 0o600
 """Only the daemon's user and root may connect."""
@@ -24,7 +27,8 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 async def serve_control_socket(
     directory: str,
-    handler: Callable[[trio.SocketStream], Awaitable[object]],
+    handler: Handler,
+    check: Callable[[], Awaitable[object]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listen on the control socket in `directory`; when cancelled, remove it unless replaced.
@@ -32,7 +36,7 @@ async def serve_control_socket(
     The daemon holds the lock of `directory`, so an existing socket was left by a daemon that was
     killed, and is replaced. If no socket can be created, such as on a filesystem without sockets,
     a warning is logged, and the daemon runs without it. If the socket is removed while the daemon
-    runs, it is created again.
+    runs, it is created again once `check`, which raises StorageError, has restored `.galileod`.
     """
     path = control_path(directory)
     try:
@@ -45,14 +49,14 @@ async def serve_control_socket(
     async with trio.open_nursery() as connections:
         while True:
             await _serve_until_removed(listener, file, handler, connections)
-            listener, file = await _open_again(path)
+            listener, file = await _open_again(path, check)
             _log.warning("control.restored", path=path)
 
 
 async def _serve_until_removed(
     listener: trio.SocketListener,
     file: SocketFile,
-    handler: Callable[[trio.SocketStream], Awaitable[object]],
+    handler: Handler,
     connections: trio.Nursery,
 ) -> None:
     removed = False
@@ -75,21 +79,25 @@ async def _exists(path: str) -> bool:
     return await trio.to_thread.run_sync(os.path.lexists, path, abandon_on_cancel=True)
 
 
-async def _open_again(path: str) -> tuple[trio.SocketListener, SocketFile]:
-    """Listen at `path` as soon as its directory exists and no file is there.
+async def _open_again(
+    path: str, check: Callable[[], Awaitable[object]]
+) -> tuple[trio.SocketListener, SocketFile]:
+    """Listen at `path` as soon as `check` succeeds and no file is there.
 
     Such a file may be the socket of a later daemon, if the whole directory was replaced.
     """
     logged = False
     while True:
         try:
+            await check()
             return await open_new_unix_listener(path, MODE)
-        except OSError as error:
+        except (OSError, StorageError) as error:
             if not logged:
                 _log_unavailable(path, error)
             logged = True
         await trio.sleep(CHECK_SECONDS)
 
 
-def _log_unavailable(path: str, error: OSError) -> None:
-    _log.warning("control.unavailable", path=path, reason=error.strerror or str(error))
+def _log_unavailable(path: str, error: OSError | StorageError) -> None:
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    _log.warning("control.unavailable", path=path, reason=reason)

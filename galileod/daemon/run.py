@@ -1,9 +1,8 @@
 """The daemon: starts the service from a prepared configuration, runs it, and stops it."""
 
-import errno
 import os
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 import structlog
 import trio
@@ -12,17 +11,14 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
 from galileod.hooks.delivery import Delivery
-from galileod.ledger.base import Ledger, LedgerError
-from galileod.ledger.sqlite import SqliteLedger
+from galileod.ledger.base import Ledger
 from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
-from galileod.storage.base import StorageError, Store
-from galileod.storage.local import LocalStore
+from galileod.storage.base import Store
 from galileod.storage.local.timing import Timings
-from galileod.storage.state import ledger_path
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -33,14 +29,11 @@ from .open_files import fit_open_files
 from .prepare import Prepared
 from .reload import Read, Reloader, reload_on_signals
 from .signals import receive_signals
+from .start import StartError, open_all
 from .status import report_to
 from .systemd import Manager
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The daemon cannot start; the message says why, in one line."""
 
 
 async def run(prepared: Prepared, read: Read) -> None:
@@ -52,18 +45,22 @@ async def run(prepared: Prepared, read: Read) -> None:
     with receive_signals() as (stops, hangups), ExitStack() as resources:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
-        store = resources.enter_context(closing(_open_store(prepared, metrics, manager)))
-        directory = prepared.config.storage.directory
-        ledger_file = ledger_path(directory)
-        ledger = resources.enter_context(closing(_open_ledger(ledger_file)))
-        _reconcile(ledger, store, ledger_file)
+        settings = prepared.config.storage
+        opened = await open_all(resources, settings, _make_timings(metrics), manager, stops)
+        if opened is None:
+            _log.info("server.stopped", uploads=0)
+            manager.notify("STOPPING=1", "STATUS=Stopped")
+            return
+        store, ledger = opened
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
         control_server = ControlServer(context, control_routes(reloader.reload))
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
-            await control.start(serve_control_socket, directory, control_server.serve)
+            await control.start(
+                serve_control_socket, settings.directory, control_server.serve, store.check
+            )
             _log.info(
                 "server.started",
                 listen=listeners.names,
@@ -100,41 +97,12 @@ def _read_manager() -> Manager:
         raise StartError(str(error)) from error
 
 
-def _open_store(prepared: Prepared, metrics: Metrics, manager: Manager) -> Store:
-    timings = Timings(
+def _make_timings(metrics: Metrics) -> Timings:
+    return Timings(
         metrics.write_seconds.observe,
         metrics.fsync_file_seconds.observe,
         metrics.fsync_directory_seconds.observe,
     )
-    try:
-        return LocalStore.open(prepared.config.storage, timings)
-    except StorageError as error:
-        raise StartError(f"{error}{_hint(error, manager)}") from error
-
-
-def _hint(error: StorageError, manager: Manager) -> str:
-    """A hint for the error of a service whose filesystem is read-only: ReadWritePaths=."""
-    cause = error.__cause__
-    if manager.notify_socket and isinstance(cause, OSError) and cause.errno == errno.EROFS:
-        return "; add it to ReadWritePaths= of the service (systemctl edit galileod)"
-    return ""
-
-
-def _open_ledger(path: str) -> Ledger:
-    try:
-        return SqliteLedger.open(path)
-    except LedgerError as error:
-        raise StartError(f"{path}: {error}") from error
-
-
-def _reconcile(ledger: Ledger, store: Store, path: str) -> None:
-    """Update the ledger at `path` to the files that are in the store. Raises StartError."""
-    try:
-        ledger.reconcile(store.files(), store.find)
-    except LedgerError as error:
-        raise StartError(f"{path}: {error}") from error
-    except StorageError as error:
-        raise StartError(str(error)) from error
 
 
 def _make_context(prepared: Prepared, store: Store, ledger: Ledger, metrics: Metrics) -> Context:

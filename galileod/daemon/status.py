@@ -52,8 +52,7 @@ async def _notify_status(manager: Manager, context: Context) -> None:
             # Sent repeatedly: then it works for any drain_timeout, and systemd still kills a daemon
             # that hangs while it drains.
             assignments.append(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}")
-        if assignments:
-            manager.notify(*assignments)
+        manager.notify(*assignments)  # and what could not be sent before
         sent = status
         await trio.sleep(STATUS_SECONDS)
 

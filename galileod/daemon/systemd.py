@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from typing import Final, Self
 
 import structlog
-from attrs import frozen
+from attrs import define, field
 from structlog.typing import FilteringBoundLogger
 
 FIRST_PASSED: Final = 3
@@ -20,7 +20,7 @@ MAX_DIGITS: Final = 20
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-@frozen
+@define
 class Manager:
     """The service manager that started this process; without one, all fields have their defaults.
 
@@ -31,6 +31,8 @@ class Manager:
     passed: tuple[int, ...] = ()
     watchdog: float | None = None
     notify_socket: str | None = None
+    _unsent: dict[str, str] = field(init=False, factory=dict, eq=False)
+    _reason: str | None = field(init=False, default=None, eq=False)
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str], pid: int) -> Self:
@@ -58,18 +60,30 @@ class Manager:
     def notify(self, *assignments: str) -> None:
         """Send assignments such as "READY=1" (sd_notify(3)) to the manager.
 
-        Never blocks. A failure is only logged, since the daemon works without the manager.
+        Never blocks. Those that cannot be sent, since the manager is busy or gone, are sent by the
+        next call, which needs no others: the last one of each name. A failure is only logged, once
+        until it ends or has another reason, since the daemon works without the manager.
         """
         if self.notify_socket is None:
+            return
+        self._unsent |= {assignment.partition("=")[0]: assignment for assignment in assignments}
+        if not self._unsent:
             return
         address = self.notify_socket
         if address.startswith("@"):
             address = "\0" + address[1:]  # in the abstract namespace (unix(7))
+        message = "\n".join(self._unsent.values()).encode()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
-                sending.sendto("\n".join(assignments).encode(), socket.MSG_DONTWAIT, address)
+                sending.sendto(message, socket.MSG_DONTWAIT, address)
         except OSError as error:
-            _log.warning("systemd.unreachable", reason=str(error), path=self.notify_socket)
+            reason = str(error)
+            if reason != self._reason:
+                _log.warning("systemd.unreachable", reason=reason, path=self.notify_socket)
+            self._reason = reason
+        else:
+            self._unsent.clear()
+            self._reason = None
 
 
 def _number(name: str, value: str | None) -> int | None:

@@ -23,8 +23,13 @@ Clock = Callable[[], float]
 Allow = Callable[[Holding, Holding], None]
 """Gets what all users hold and what the upload's user holds; raises to refuse a reservation."""
 
-Find = Callable[[Collection[str]], Mapping[str, str]]
-"""Maps identities of published files (`storage.base.Sink.identity`) to their names now."""
+Step = Callable[[], None]
+"""Called many times in a second while a method works on the whole ledger, from its thread. What it
+raises ends the method."""
+
+
+def ignore_step() -> None:
+    """For callers that do not report progress."""
 
 
 class LedgerError(Exception):
@@ -99,13 +104,20 @@ class Ledger(ABC):
         """What each user holds, sorted by user; users who hold nothing are left out. Blocks."""
 
     @abstractmethod
-    def reconcile(self, on_disk: Mapping[str, int], find: Find) -> None:
+    def promised(self) -> Collection[str]:
+        """The identities of files that were perhaps published before a crash. Blocks."""
+
+    @abstractmethod
+    def reconcile(
+        self, on_disk: Mapping[str, int], published: Mapping[str, str], step: Step = ignore_step
+    ) -> None:
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
-        `on_disk` maps each finished file to its size. A file that is not in the ledger gets the
-        owner UNKNOWN_USER. If `find` returns the file of a reservation, the file was published
-        before the crash, and the reservation is committed. All others are dropped. Every receipt
-        that is owed becomes due, and its attempts count from zero again.
+        `on_disk` maps each finished file to its size, and `published` those of the identities of
+        `promised` that were found to the names of the files. A file that is not in the ledger gets
+        the owner UNKNOWN_USER. If the file of a reservation was found, it was published before the
+        crash, and the reservation is committed. All others are dropped. Every receipt that is owed
+        becomes due, and its attempts count from zero again.
         """
 
     @abstractmethod

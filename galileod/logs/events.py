@@ -26,6 +26,7 @@ class Category(Enum):
 
 
 EVENTS: Final[Mapping[str, Category]] = {
+    "server.starting": Category.ORDINARY,
     "server.started": Category.ORDINARY,
     "server.draining": Category.ORDINARY,
     "server.stopped": Category.ORDINARY,
@@ -58,6 +59,10 @@ EVENTS: Final[Mapping[str, Category]] = {
     "hook.waiting": Category.FAILURE,
     "hook.output": Category.ORDINARY,
     "ledger.behind": Category.FAILURE,
+    "ledger.damaged": Category.ORDINARY,
+    "ledger.owners_unknown": Category.ORDINARY,
+    "ledger.restored": Category.FAILURE,
+    "ledger.journal": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
     "storage.directory_changed": Category.ORDINARY,
     "storage.directory_restored": Category.ORDINARY,
@@ -65,6 +70,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "storage.leftover": Category.FAILURE,
     "storage.close_failed": Category.FAILURE,
     "storage.name_unknown": Category.FAILURE,
+    "log.dropped": Category.ORDINARY,
     "log.suppressed": Category.ORDINARY,
     "uncaught": Category.ORDINARY,
     "unraisable": Category.ORDINARY,

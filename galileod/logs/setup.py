@@ -1,5 +1,6 @@
 """Configures the log: JSON lines on standard error, or text if that is a terminal."""
 
+import atexit
 import logging
 import sys
 import threading
@@ -25,11 +26,13 @@ _suppression: Final = Suppression()
 def set_up(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
     """Write log lines, warnings and uncaught exceptions to `stream`, in the format `form`.
 
-    `auto` is console if `stream` is a terminal, else json. Must be called once, at the start.
+    `auto` is console if `stream` is a terminal, else json. Must be called once, at the start. The
+    lines are written by a thread; the exit of the process waits a limited time for the last ones.
     """
     json = form == "json" or (form == "auto" and not stream.isatty())
     renderer = json_renderer() if json else console_renderer(stream)
-    output = Output(stream)
+    output = Output(stream, _dropped_line)
+    atexit.register(output.close)
     stamp: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -57,6 +60,23 @@ def log_suppressed() -> None:
     """Log the number of lines suppressed since the last call, and start a new period."""
     for kind, count in _suppression.restart().items():
         _log.warning("log.suppressed", of=kind.event, code=kind.code, count=count)
+
+
+class _Rendered:
+    """Keeps the line that a logger writes to it."""
+
+    line = ""
+
+    def write(self, line: str) -> None:
+        self.line = line
+
+
+def _dropped_line(count: int) -> str:
+    """The line that reports `count` dropped lines; empty if the level excludes it."""
+    rendered = _Rendered()
+    log: FilteringBoundLogger = structlog.wrap_logger(rendered)
+    log.warning("log.dropped", count=count)
+    return rendered.line
 
 
 def _capture_logging_module(

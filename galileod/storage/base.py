@@ -2,7 +2,7 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
@@ -54,6 +54,26 @@ class Stored:
     path: str
 
 
+@frozen
+class Found:
+    """The finished files of a store.
+
+    `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
+    asked for by its identity.
+    """
+
+    sizes: Mapping[str, int]
+    names: Mapping[str, str]
+
+
+Progress = Callable[[int], None]
+"""Called after each file that was found, with their number. What it raises ends the scan."""
+
+
+def ignore_progress(_files: int) -> None:
+    """For callers that do not report progress."""
+
+
 class Sink(ABC):
     """Receives the bytes of one file, which is not visible before `commit`, and complete after it.
 
@@ -75,7 +95,7 @@ class Sink(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """An opaque string by which `Store.find` finds the file once it is published.
+        """An opaque string by which `Store.scan` finds the file once it is published.
 
         Final once `prepare` has returned.
         """
@@ -144,12 +164,8 @@ class Store(ABC):
         """Raise StorageError if files cannot be stored now."""
 
     @abstractmethod
-    def files(self) -> Mapping[str, int]:
-        """The finished files by name, with their sizes in bytes. Blocks; called only at startup."""
-
-    @abstractmethod
-    def find(self, identities: Collection[str]) -> Mapping[str, str]:
-        """For each of `identities` whose file is published, the name of that file.
+    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
+        """Find the finished files, and which of them have one of `identities`.
 
         Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
         only at startup.

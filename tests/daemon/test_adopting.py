@@ -205,8 +205,8 @@ async def test_files_that_take_others_places_and_files_that_do_not_leave_the_led
 
                     nursery.start_soon(upload)
         (holding,) = wire.context.ledger.holdings().values()
-        assert holding.bytes == sum(store.files().values())
-        assert holding.files == len(store.files())
+        assert holding.bytes == sum(store.scan().sizes.values())
+        assert holding.files == len(store.scan().sizes)
     store.close()
 
 

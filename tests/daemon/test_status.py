@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import cast
 
@@ -126,6 +126,26 @@ async def test_without_a_watchdog_none_is_fed(inbox: Inbox, autojump_clock: Mock
     async with reporting(inbox):
         await trio.sleep(WATCHDOG)
     assert inbox.read() == ["STATUS=0 uploads running"]
+
+
+async def test_what_a_busy_manager_did_not_take_it_is_told_a_second_later(
+    inbox: Inbox, autojump_clock: MockClock
+) -> None:
+    inbox.manager = Manager(notify_socket=inbox.manager.notify_socket)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as other:
+        other.connect(inbox.socket.getsockname())
+        other.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                other.send(b"STATUS=of another process")
+    inbox.manager.notify("READY=1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(report_to, inbox.manager, inbox.context)
+        await trio.sleep(0.5)
+        assert set(inbox.read()) == {"STATUS=of another process"}
+        await trio.sleep(1)
+        assert inbox.read() == ["READY=1", "STATUS=0 uploads running"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_status_is_told_once_a_second_and_only_when_it_changed(

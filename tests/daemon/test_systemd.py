@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -98,12 +98,60 @@ def test_a_manager_that_is_gone_is_logged_and_no_more(tmp_path: Path) -> None:
     assert "No such file" in line["reason"]
 
 
-def test_a_manager_that_does_not_listen_is_not_waited_for(tmp_path: Path) -> None:
-    manager = Manager(notify_socket=str(tmp_path / "notify"))
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        deaf.bind(str(tmp_path / "notify"))
-        with capture_logs() as log:
-            while not log:  # until its queue is full
-                manager.notify("STATUS=" + "x" * 1000)
-    assert log[0]["event"] == "systemd.unreachable"
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[tuple[Manager, socket.socket]]:
+    """A manager whose queue is full, and its socket."""
+    path = str(tmp_path / "notify")
+    with (
+        closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening,
+        closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as other,
+    ):
+        listening.bind(path)
+        other.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                other.sendto(b"STATUS=of another process", path)
+        listening.setblocking(False)
+        yield Manager(notify_socket=path), listening
+
+
+def received(listening: socket.socket) -> list[bytes]:
+    messages = []
+    with suppress(BlockingIOError):
+        while True:
+            messages.append(listening.recv(1000))
+    return [message for message in messages if message != b"STATUS=of another process"]
+
+
+def test_a_manager_that_is_busy_is_not_waited_for_and_told_later(
+    busy: tuple[Manager, socket.socket],
+) -> None:
+    manager, listening = busy
+    with capture_logs() as log:
+        manager.notify("READY=1", "STATUS=one")
+        manager.notify("STATUS=two")
+        manager.notify()
+    (line,) = log
+    assert (line["event"], line["log_level"]) == ("systemd.unreachable", "warning")
+    assert not received(listening)
+    manager.notify()
+    manager.notify()
+    assert received(listening) == [b"READY=1\nSTATUS=two"]
+
+
+def test_each_failure_of_the_manager_is_logged_once(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    manager = Manager(notify_socket=str(path))
+    with capture_logs() as log:
+        for _ in range(2):
+            manager.notify("WATCHDOG=1")
+            manager.notify("WATCHDOG=1")
+            with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
+                listening.bind(str(path))
+                manager.notify("WATCHDOG=1")
+                assert listening.recv(1000) == b"WATCHDOG=1"
+            manager.notify("WATCHDOG=1")
+            manager.notify("WATCHDOG=1")
+            path.unlink()
+    reasons = [line["reason"].partition("] ")[2] for line in log]
+    assert reasons == ["No such file or directory", "Connection refused"] * 2

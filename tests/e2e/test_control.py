@@ -1,6 +1,7 @@
 """`galileod reload`: it waits until the reload is done, and says how it ended."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -192,3 +193,19 @@ def test_a_reload_while_it_drains_is_done_as_well(daemon: Daemons) -> None:
         assert reload(host).returncode == 0
         assert host.find("config.reloaded", changed=["limits.max_file_size"])
     assert host.wait() == 0
+
+
+@pytest.mark.parametrize("removed", ["control.sock", ""])
+def test_it_works_again_after_the_socket_was_removed(daemon: Daemons, removed: str) -> None:
+    host = daemon()
+    swept = host.directory / ".galileod" / removed
+    if swept.is_dir():
+        shutil.rmtree(swept)
+    else:
+        swept.unlink()
+    host.wait_for("control.restored")
+    assert reload(host).returncode == 0
+    assert stat.S_IMODE(socket_of(host).stat().st_mode) == 0o600
+    check_serves(host)
+    assert host.stop() == 0
+    assert not socket_of(host).exists()

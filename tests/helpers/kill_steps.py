@@ -21,7 +21,6 @@ import trio
 from helpers.disk import FaultyOs, put_into_place
 from helpers.ledgers import allow, owed
 
-from galileod.daemon.run import _reconcile
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.local import LocalStore, folders, sink, target
 from galileod.storage.settings import OnConflict, Storage
@@ -67,7 +66,8 @@ class Scene:
         if self._way == "linked":
             store._spool.renames = False
         ledger = SqliteLedger.open(ledger_path(str(self.directory)))
-        _reconcile(ledger, store, "")
+        found = store.scan(ledger.promised())
+        ledger.reconcile(found.sizes, found.names)
         return store, ledger
 
     async def upload(self, kill_before: int) -> None:
@@ -92,7 +92,7 @@ class Scene:
             "holdings": {user: held.files for user, held in ledger.holdings().items()},
             "receipts": [name for name, _, _ in await owed(ledger)],
             "spool": os.listdir(self.directory / ".galileod/spool"),
-            "counted": sorted(store.files()),
+            "counted": sorted(store.scan().sizes),
         }
 
     def reset(self) -> None:

@@ -1,7 +1,7 @@
 """Ledgers for tests: each implementation, and one without a thread."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ class InlineDatabase(Database):
 
 
 def open_inline_ledger(clock: Clock = time.time, path: str = ":memory:") -> SqliteLedger:
-    return SqliteLedger(InlineDatabase.open(path), clock)
+    return SqliteLedger(InlineDatabase.open(path), path, clock)
 
 
 OPENERS: Final[dict[str, Callable[[Path, Clock], Ledger]]] = {
@@ -37,10 +37,6 @@ OPENERS: Final[dict[str, Callable[[Path, Clock], Ledger]]] = {
 
 def allow(_everybody: Holding, _mine: Holding) -> None:
     """No limits."""
-
-
-def find_none(_: Collection[str]) -> dict[str, str]:
-    return {}
 
 
 async def store(ledger: Ledger, *names: str, receipt: str) -> None:

@@ -7,7 +7,15 @@ from itertools import count
 import trio
 
 from galileod.policy.names import numbered
-from galileod.storage.base import ConflictError, Sink, Store, Stored
+from galileod.storage.base import (
+    ConflictError,
+    Found,
+    Progress,
+    Sink,
+    Store,
+    Stored,
+    ignore_progress,
+)
 from galileod.storage.settings import OnConflict, Storage
 
 
@@ -41,11 +49,11 @@ class MemoryStore(Store):
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def files(self) -> dict[str, int]:
-        return {name: len(content) for name, content in self.contents.items()}
-
-    def find(self, identities: Collection[str]) -> dict[str, str]:
-        return {one: name for one, name in self.identities.items() if one in identities}
+    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
+        sizes = {name: len(content) for name, content in self.contents.items()}
+        names = {one: name for one, name in self.identities.items() if one in identities}
+        progress(len(sizes))
+        return Found(sizes, names)
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

@@ -18,20 +18,20 @@ GALILEO_SEND: Final = Path(sys.executable).with_name("galileo-send")
 
 
 class Command:
-    """`galileo-send` in this process; its output is taken from `capsys`."""
+    """`galileo-send` in this process; its output is taken from `capfd`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
-        self._capsys = capsys
+        self._capfd = capfd
 
     def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
         """Its exit status, and what it wrote to standard output and error."""
-        self._capsys.readouterr()
+        self._capfd.readouterr()
         self._monkeypatch.setattr(sys, "argv", ["galileo-send", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         assert isinstance(ended.value.code, int)
-        output = self._capsys.readouterr()
+        output = self._capfd.readouterr()
         assert "Traceback" not in output.err
         return ended.value.code, output.out, output.err
 

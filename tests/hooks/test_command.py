@@ -81,6 +81,11 @@ async def test_a_command_need_not_read_what_it_is_told(tmp_path: Path) -> None:
     await run(tmp_path, "exec <&-; exit 0", receipt=bytes(1_000_000))
 
 
+async def test_input_that_nobody_reads_does_not_hold_up_the_delivery(tmp_path: Path) -> None:
+    await run(tmp_path, "sleep 1000 <&0 & echo $! > child", receipt=bytes(1_000_000))
+    os.kill(int((tmp_path / "child").read_text()), 9)
+
+
 async def test_gigabytes_of_output_neither_block_it_nor_fill_memory(tmp_path: Path) -> None:
     with capture_logs() as logs:
         await run(tmp_path, "head -c 200000000 /dev/zero; echo the end")

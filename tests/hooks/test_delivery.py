@@ -413,7 +413,7 @@ async def test_what_is_owed_from_before_is_due_at_the_start_whatever_the_clock_s
     (owed,) = await scene.ledger.outbox.first(1)
     await scene.ledger.outbox.postpone(owed.number, LONGEST)
     clock.offset = 0.0  # a machine without a battery for its clock
-    scene.ledger.reconcile({"a": 1}, lambda _: {})
+    scene.ledger.reconcile({"a": 1}, {})
     async with scene.delivering():
         await trio.sleep(1)
         assert scene.names == ["a"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import trio
 from helpers.clocks import FakeClock
-from helpers.ledgers import allow, find_none, owed, store
+from helpers.ledgers import allow, owed, store
 
 from galileod.ledger.base import Ledger
 from galileod.policy.backoff import LONGEST
@@ -34,7 +34,7 @@ async def test_a_promise_ends_with_an_upload_that_ends_otherwise(ledger: Ledger)
     await ledger.reserve("u1", "anna", 100, allow)
     await ledger.promise("u1", "7", RECEIPT)
     await ledger.release("u1")
-    ledger.reconcile({"a.txt": 100}, lambda _: {"7": "a.txt"})
+    ledger.reconcile({"a.txt": 100}, {"7": "a.txt"})
     assert await owed(ledger) == []
 
 
@@ -99,7 +99,7 @@ async def test_the_start_makes_due_what_was_put_off_and_what_was_given_up(
     assert await owed(ledger) == [("c", RECEIPT, 0), ("a", RECEIPT, 1)]
     assert await outbox.count() == 3
     clock.now = 0.0
-    ledger.reconcile({}, find_none)
+    ledger.reconcile({}, {})
     assert await owed(ledger) == [("a", RECEIPT, 0), ("b", RECEIPT, 0), ("c", RECEIPT, 0)]
     assert {one.wait for one in await outbox.first(10)} == {0.0}
     await outbox.delivered(first.number)

@@ -4,7 +4,6 @@ What of a file is replaced is the outside world: host name, ports, certificate, 
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,15 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import pytest
 from helpers.certificates import Certificate
 from helpers.clients import Reply, read_all, read_head
 from helpers.daemon import DEADLINE, poll
+from helpers.missing import SEARCHED, find, leave_out
 
 ROOT: Final = Path(__file__).parents[2]
-
-SEARCHED: Final = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
-"""Debian has nginx where only root looks."""
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
@@ -64,7 +60,7 @@ class Front(ABC):
     @classmethod
     def found(cls) -> str | None:
         """The program, or None where this machine has none."""
-        return shutil.which(cls.program, path=SEARCHED)
+        return find(cls.program)
 
     @staticmethod
     @abstractmethod
@@ -275,10 +271,7 @@ class Caddy(Front):
 def require(kind: type[Front]) -> None:
     """Leave the test out where the program is missing; in CI that is a failure."""
     if kind.found() is None:
-        missing = f"needs {kind.program}: install Debian's package {kind.package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{missing}; in CI these tests are not left out")
-        pytest.skip(missing)
+        leave_out(f"needs {kind.program}: install Debian's package {kind.package}")
 
 
 FRONTS: Final[Sequence[type[Front]]] = (Nginx, Caddy)

@@ -1,7 +1,5 @@
 """HAProxy in front: it passes bytes on, and tells the client's address by the PROXY protocol."""
 
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,8 +10,9 @@ import pytest
 from helpers.certificates import Certificate
 from helpers.clients import ask, read_all, some_bytes
 from helpers.daemon import DEADLINE, Daemons, poll
+from helpers.missing import find, leave_out
 from helpers.sending import run_process
-from proxies.fronts import SEARCHED, reserve
+from proxies.fronts import reserve
 
 NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -38,12 +37,9 @@ OpenHaproxy = Callable[..., int]
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[OpenHaproxy]:
     """Call it with where galileod is, and how to speak to it, for the port of one before it."""
-    program = shutil.which("haproxy", path=SEARCHED)
+    program = find("haproxy")
     if program is None:
-        missing = "needs haproxy: install Debian's package haproxy"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{missing}; in CI these tests are not left out")
-        pytest.skip(missing)
+        leave_out("needs haproxy: install Debian's package haproxy")
     with ExitStack() as stack:
 
         def start(upstream: str, options: str = "send-proxy-v2", *, tunnel: str = "1h") -> int:

@@ -40,7 +40,7 @@ class Kind:
 
 def read_all(store: LocalStore) -> dict[str, bytes]:
     location = Path(store.location)
-    return {name: (location / name).read_bytes() for name in store.files()}
+    return {name: (location / name).read_bytes() for name in store.scan().sizes}
 
 
 def spooled(store: LocalStore) -> int:
@@ -161,7 +161,7 @@ async def test_a_file_that_was_prepared_is_not_visible_and_may_be_discarded(
             assert (visible(store), unfinished(store)) == ({}, 1)
             if end == "commit":
                 await sink.commit()
-                assert store.find([identity]) == {identity: "anna/a.bin"}
+                assert store.scan([identity]).names == {identity: "anna/a.bin"}
         assert unfinished(store) == 0
     assert visible(store) == {"anna/a.bin": DATA}
 
@@ -282,11 +282,11 @@ async def test_many_files_of_one_name_at_once_are_all_stored(store: Store) -> No
 
 
 async def test_the_files_are_listed_with_their_sizes_and_no_unfinished_one(store: Store) -> None:
-    assert store.files() == {}
+    assert store.scan().sizes == {}
     await put(store, "a.bin", DATA)
     await put(store, "anna/2026/a.bin", b"")
     async with await store.create("2", "late.bin"):
-        assert store.files() == {"a.bin": len(DATA), "anna/2026/a.bin": 0}
+        assert store.scan().sizes == {"a.bin": len(DATA), "anna/2026/a.bin": 0}
 
 
 @pytest.mark.parametrize("on_conflict", ["rename", "reject", "replace"])
@@ -298,10 +298,10 @@ async def test_a_published_file_is_found_by_the_identity_of_its_sink(
     async with await store.create("1", "b/a.bin") as sink, await store.create("2", "c") as late:
         identity, unpublished = sink.identity, late.identity
         assert identity != unpublished
-        assert store.find([identity, unpublished]) == {}
+        assert store.scan([identity, unpublished]).names == {}
         await sink.commit()
-        assert store.find([identity, unpublished, "never"]) == {identity: "b/a.bin"}
-        assert store.find([]) == {}
+        assert store.scan([identity, unpublished, "never"]).names == {identity: "b/a.bin"}
+        assert store.scan([]).names == {}
 
 
 async def test_a_file_that_was_replaced_is_found_no_more(make_store: MakeStore) -> None:
@@ -312,7 +312,7 @@ async def test_a_file_that_was_replaced_is_found_no_more(make_store: MakeStore) 
         for sink in (first, second):
             identities.append(sink.identity)
             await sink.commit()
-    assert store.find(identities) == {identities[1]: "a"}
+    assert store.scan(identities).names == {identities[1]: "a"}
 
 
 async def test_a_renamed_file_is_found_under_the_name_that_it_got(store: Store) -> None:
@@ -320,7 +320,7 @@ async def test_a_renamed_file_is_found_under_the_name_that_it_got(store: Store) 
     async with await store.create("1", "a") as sink:
         identity = sink.identity
         await sink.commit()
-    assert store.find({identity}) == {identity: "a (1)"}
+    assert store.scan({identity}).names == {identity: "a (1)"}
 
 
 async def test_new_settings_hold_for_files_begun_from_then_on(make_store: MakeStore) -> None:
@@ -353,5 +353,5 @@ async def test_the_free_space_is_a_number_of_bytes_where_there_is_a_limit(store:
     assert free is None or free >= 0
     space = await store.free_at("anna/a.bin")
     assert space is None or space.free >= 0
-    assert store.files() == {}
+    assert store.scan().sizes == {}
     assert store.part_size > 0

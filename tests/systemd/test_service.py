@@ -25,6 +25,7 @@ from helpers.clients import (
 )
 from helpers.container import Container
 from helpers.daemon import poll
+from helpers.missing import leave_out
 from helpers.scraping import Scrape
 from helpers.service import (
     ADDRESS,
@@ -318,12 +319,6 @@ STEPS: Final[tuple[Callable[[Service], None], ...]] = (
 )
 
 
-def leave_out(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}; in CI this test is not left out")
-    pytest.skip(reason)
-
-
 # The first run fetches a Debian.
 @pytest.mark.timeout(debian.BUILD_SECONDS + 300)
 def test_the_life_of_a_service(tmp_path: Path, subtests: pytest.Subtests) -> None:
@@ -338,7 +333,6 @@ def test_the_life_of_a_service(tmp_path: Path, subtests: pytest.Subtests) -> Non
         debian.wheels(packages)
     except debian.Unavailable as reason:
         leave_out(str(reason))
-        return
     with Container(root, tmp_path / "console", {"/wheels": packages}) as container:
         service = Service(container)
         install(service)

@@ -112,5 +112,5 @@ async def test_files_that_replace_each_other_at_once_leave_the_ledger_right(
 
                     nursery.start_soon(upload)
             (holding,) = wire.context.ledger.holdings().values()
-            assert {"same": holding.bytes} == store.files()
+            assert {"same": holding.bytes} == store.scan().sizes
     store.close()

@@ -34,7 +34,9 @@ class JsonReporter:
         self._write("started", job, size=job.size, attempt=attempt)
 
     def moved(self, job: Job, sent: int, size: int) -> None:
-        """`progress`, at most every PROGRESS_INTERVAL."""
+        """`progress`, at most every PROGRESS_INTERVAL, and none if the reader is slow."""
+        if self.out.behind:
+            return
         now = self.clock()
         if now - self._last.get(id(job), float("-inf")) >= PROGRESS_INTERVAL:
             self._last[id(job)] = now

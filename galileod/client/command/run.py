@@ -2,13 +2,15 @@
 
 import ipaddress
 import os
+import select
 import signal
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from types import FrameType
 from typing import Final, NoReturn
 
 import trio
@@ -23,7 +25,7 @@ from galileod.clock import ProcessClock
 
 from .batch import Batch, OnStart, Tally
 from .jobs import Job, Skipped, collect, duplicate_names
-from .output import is_terminal, standard
+from .output import Lines, QueuedLines, is_terminal, standard
 from .report_json import JsonReporter
 from .report_text import TextReporter, Verbosity, summary
 from .retry import RetryPolicy
@@ -32,7 +34,9 @@ from .stdin import STDIN, stdin_job
 MAX_NAMES: Final = 3
 """Maximum duplicate names that are listed."""
 
-SHOW_CURSOR: Final = "\x1b[?25h"
+SHOW_CURSOR: Final = b"\x1b[?25h"
+
+_STANDARD_ERROR: Final = 2
 
 
 @frozen
@@ -64,35 +68,35 @@ def run(plan: Plan) -> int:
         found.insert(0, stdin_job(plan.name, plan.size))
     jobs = [entry for entry in found if isinstance(entry, Job)]
     output_errors: list[str] = []
-    with _reporter(plan, jobs, output_errors) as reporter:
-        for entry in found:
-            if isinstance(entry, Skipped):
-                reporter.skipped(entry.label, entry.why)
-        _notices(plan, jobs, reporter)
-        tally, began = Tally(len(jobs)), time.monotonic()
-        stopped = trio.run(_work, plan, jobs, tally, reporter, clock=ProcessClock())
-    seconds = time.monotonic() - began
-    reporter.ended(tally, seconds, interrupted=bool(stopped))
-    if output_errors and (plan.as_json or tally.total == 1):
-        # The result could not be written to standard output. For several files the text reporter
-        # has written a summary to standard error already.
-        standard(sys.stderr).write(summary(tally, seconds, interrupted=bool(stopped)))
+
+    def on_failure(why: str) -> None:
+        output_errors.append(why)
+        err.write(f"galileo-send: standard output cannot be written: {why}.")
+
+    with QueuedLines(standard(sys.stderr)) as err:
+        with QueuedLines(standard(sys.stdout, on_failure)) as out:
+            with _reporter(plan, jobs, out, err) as reporter:
+                for entry in found:
+                    if isinstance(entry, Skipped):
+                        reporter.skipped(entry.label, entry.why)
+                _notices(plan, jobs, reporter)
+                tally, began = Tally(len(jobs)), time.monotonic()
+                stopped = trio.run(_work, plan, jobs, tally, reporter, clock=ProcessClock())
+            seconds = time.monotonic() - began
+            reporter.ended(tally, seconds, interrupted=bool(stopped))
+        if output_errors and (plan.as_json or tally.total == 1):
+            # The result could not be written to standard output. For several files the text
+            # reporter has written a summary to standard error already.
+            err.write(summary(tally, seconds, interrupted=bool(stopped)))
     if stopped:
         return 128 + stopped
     return 1 if tally.failed or output_errors else 0
 
 
 def _reporter(
-    plan: Plan, jobs: Sequence[Job], output_errors: list[str]
+    plan: Plan, jobs: Sequence[Job], out: Lines, err: Lines
 ) -> AbstractContextManager[AnyReporter]:
-    """The reporter for the plan. Reasons why standard output failed go to `output_errors`."""
-    err = standard(sys.stderr)
-
-    def on_failure(why: str) -> None:
-        output_errors.append(why)
-        err.write(f"galileo-send: standard output cannot be written: {why}.")
-
-    out = standard(sys.stdout, on_failure)
+    """The reporter for the plan."""
     if plan.as_json:
         return nullcontext(JsonReporter(out, time.monotonic))
     if plan.verbosity != "quiet" and is_terminal(sys.stderr):
@@ -135,31 +139,40 @@ def _is_local(address: Address) -> bool:
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
     """Send all files; returns the number of the signal that interrupted it, or 0."""
     batch = Batch(partial(_send, plan), plan.policy, plan.parallel, reporter)
-    stopped: list[int] = []
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as sending:
-                nursery.start_soon(_watch, signals, stopped, sending.cancel)
-                await batch.run(jobs, tally)
-            nursery.cancel_scope.cancel()
+    with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
+        await batch.run(jobs, tally)
     return stopped[0] if stopped else 0
 
 
-async def _watch(
-    signals: AsyncIterator[int], stopped: list[int], cancel: Callable[[], None]
-) -> None:
-    async for number in signals:
+@contextmanager
+def _interruption(cancel: Callable[[], None]) -> Iterator[Sequence[int]]:
+    """Call `cancel` at SIGINT or SIGTERM; the number of the signal is then in the result.
+
+    A second signal ends the process, in the handler itself: the event loop may wait for a reader of
+    standard output that is too slow.
+    """
+    stopped: list[int] = []
+    token = trio.lowlevel.current_trio_token()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
         if stopped:
             _exit_at_once(number)
         stopped.append(number)
-        cancel()
+        token.run_sync_soon(cancel)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_at_once(number: int) -> NoReturn:
     """Exit after a second signal: a thread may hang, as in a read from a network file system."""
-    if sys.stderr.isatty():
-        sys.stderr.write(SHOW_CURSOR)
-        sys.stderr.flush()
+    # A thread may have locked sys.stderr, so only its descriptor is used.
+    if sys.stderr.isatty() and select.select([], [_STANDARD_ERROR], [], 0)[1]:
+        os.write(_STANDARD_ERROR, SHOW_CURSOR)
     os._exit(128 + number)
 
 

@@ -1,86 +1,81 @@
-"""An SQLite file: opening and closing it, transactions, and the thread in which they run."""
+"""An SQLite file in use: transactions, the thread in which they run, and what if the file is lost.
 
+While the daemon runs, somebody may remove the file, for example with a program that deletes old
+files. SQLite would go on with the removed file, and everything in it would be lost with the
+process. So each step looks first whether the file is still there, and else writes it again.
+"""
+
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
-from urllib.parse import quote
 
+import structlog
 import trio
+from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, Step, ignore_step
 
-from .schema import migrate, read_version
+from .connection import journal_mode, open_connection, open_read_only
+from .errors import translated
+from .filenames import Identity, adopt_copy, copy_path, identify, remove
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BUSY_SECONDS: Final = 10.0
-"""Maximum seconds to wait for another process that writes to the ledger."""
-
 CLOSING_SECONDS: Final = 2.0
 """Maximum seconds that `close` waits for a step whose caller was cancelled."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Database:
     """One connection to one file. `read` and `write` run a function, the step, in a thread.
 
-    Only one step runs at a time.
+    Only one step runs at a time. The file at `path` is written again if it is lost; None if the
+    connection is only for reading.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, path: str | None) -> None:
+        self._path = path
+        self._files: dict[str, Identity] = {}
         self._limiter = trio.CapacityLimiter(1)
         self._step = threading.Lock()
+        self._use(connection)
 
     @classmethod
-    def open(cls, path: str) -> Self:
-        """Open or create the file, and bring its schema up to date. Blocks; raises LedgerError."""
-        with translated():
-            connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        try:
-            with translated():
-                connection.execute("PRAGMA journal_mode = WAL")
-                # A power failure may lose the last transactions; `reconcile` corrects that.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                # INSERT OR REPLACE must fire the triggers for the row that it deletes.
-                connection.execute("PRAGMA recursive_triggers = ON")
-                migrate(connection)
-        except LedgerError:
-            connection.close()
-            raise
-        return cls(connection)
+    def open(cls, path: str, step: Step = ignore_step) -> Self:
+        """Open or create the file, and bring its schema up to date. Blocks.
+
+        Raises DamagedError if its content is not valid, and LedgerError.
+        """
+        connection = open_connection(path, step)
+        mode = journal_mode(connection)
+        if mode not in ("wal", "memory"):
+            reason = "shared memory (mmap) is not supported, or not safe, on this filesystem"
+            _log.info("ledger.journal", path=path, mode=mode, reason=reason)
+        return cls(connection, path)
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
-        """Open a file that a daemon may have open, and change nothing in it, not even its schema.
-
-        Blocks; raises LedgerError.
-        """
-        with translated():
-            # With `mode=ro` SQLite would leave its shared-memory file behind.
-            connection = sqlite3.connect(
-                f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-            )
-        try:
-            with translated():
-                connection.execute("PRAGMA query_only = ON")
-                read_version(connection)
-        except LedgerError:
-            connection.close()
-            raise
-        return cls(connection)
+        """Open a file that a daemon may have open, to read it. Blocks; raises LedgerError."""
+        return cls(open_read_only(path), None)
 
     def close(self) -> None:
         """Close the file. A step that still runs after its caller was cancelled is waited for."""
         # SQLite crashes if it is closed during a step. If the disk hangs, the file is left open:
         # the process ends, and the next start recovers.
         if self._step.acquire(timeout=CLOSING_SECONDS):
-            self.connection.close()
-            self._step.release()
+            try:
+                self._ensure_file()
+            except LedgerError as error:
+                _log.warning("ledger.behind", reason=str(error))
+            finally:
+                self.connection.close()
+                self._files = {}
+                self._step.release()
 
     async def read(
         self,
@@ -157,17 +152,66 @@ class Database:
     async def _run(self, step: Callable[[], T], *, abandon_on_cancel: bool) -> T:
         def locked() -> T:
             with self._step:
+                self._ensure_file()
                 return step()
 
         return await trio.to_thread.run_sync(
             locked, limiter=self._limiter, abandon_on_cancel=abandon_on_cancel
         )
 
+    def _use(self, connection: sqlite3.Connection) -> None:
+        """Remember which files the connection has open; none if it is in memory."""
+        self.connection = connection
+        with translated():
+            if self._path is not None:
+                has_log = journal_mode(connection) == "wal"
+                suffixes = ("", "-wal", "-shm") if has_log else ("",)
+                self._files = identify(self._path, suffixes)
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn an error of SQLite into a LedgerError."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise LedgerError(f"the ledger cannot be used: {error}") from error
+    def _ensure_file(self) -> None:
+        """Write the file again if it was removed. Raises LedgerError if it was replaced."""
+        if self._path is None or not self._files:
+            return
+        with translated():
+            found = identify(self._path, tuple(self._files))
+        if found == self._files:
+            return
+        ours = self._files[""]
+        if found.get("", ours) != ours:
+            self.connection.close()
+            # SQLite would apply the log of the earlier file to the new one.
+            for suffix, _ in found.items() & self._files.items():
+                with translated():
+                    os.unlink(self._path + suffix)
+            raise LedgerError(
+                "the ledger was replaced by another file while galileod runs; restart galileod to"
+                " use that file"
+            )
+        with translated():
+            self._write_again(self._path, ours)
+        _log.warning(
+            "ledger.restored",
+            path=self._path,
+            reason="the file, or its log, was removed while galileod runs",
+            advice="exclude .galileod from programs that delete old files",
+        )
+
+    def _write_again(self, path: str, ours: Identity) -> None:
+        """Write the whole content to a copy, and put that into place of the file.
+
+        A process that is killed meanwhile leaves the file or a complete copy.
+        """
+        directory = os.path.dirname(path)
+        device, _ = ours
+        if os.stat(directory).st_dev != device:
+            raise LedgerError(
+                f"the ledger is gone, and {directory} is on another filesystem than it was; restart"
+                " galileod when the filesystem is mounted"
+            )
+        with closing(sqlite3.connect(copy_path(path))) as copy:
+            self.connection.backup(copy)
+        # Closed before the copy is in place: closing removes the log by its name.
+        self.connection.close()
+        remove(path)
+        adopt_copy(path)
+        self._use(open_connection(path))

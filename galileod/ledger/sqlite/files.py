@@ -11,8 +11,13 @@ def enter(connection: sqlite3.Connection, name: str, user: str, size: int) -> No
     connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (name, user, size))
 
 
-def reconcile(connection: sqlite3.Connection, on_disk: Mapping[str, int]) -> None:
-    """Make the table agree with the sizes in `on_disk`."""
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether there is no file in the ledger."""
+    return connection.execute("SELECT 1 FROM files").fetchone() is None
+
+
+def reconcile(connection: sqlite3.Connection, on_disk: Mapping[str, int]) -> int:
+    """Make the table agree with the sizes in `on_disk`; returns how many files were not in it."""
     entered = {
         name: (user, size)
         for name, user, size in connection.execute("SELECT name, user, bytes FROM files")
@@ -23,3 +28,4 @@ def reconcile(connection: sqlite3.Connection, on_disk: Mapping[str, int]) -> Non
         user, known = entered.get(name, (UNKNOWN_USER, None))
         if size != known:
             enter(connection, name, user, size)
+    return sum(name not in entered for name in on_disk)

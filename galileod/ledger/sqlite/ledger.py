@@ -2,32 +2,54 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from galileod.ledger.base import Allow, Clock, Find, Ledger, SingleUse
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger.base import Allow, Clock, Ledger, SingleUse, Step, ignore_step
 from galileod.policy.quota import Holding
 
 from . import files, outbox, quota, tickets, uploads
-from .database import Database, translated
+from .connection import reporting
+from .database import Database
+from .errors import DamagedError, translated
+from .filenames import adopt_copy
+from .rebuild import rebuild
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class SqliteLedger(Ledger):
     """A ledger in one SQLite file, for one process that writes."""
 
-    def __init__(self, database: Database, clock: Clock = time.time) -> None:
+    def __init__(
+        self, database: Database, path: str, clock: Clock = time.time, *, rebuilt: bool = False
+    ) -> None:
         self.database = database
+        self._path = path
+        self._rebuilt = rebuilt
         self.outbox = outbox.SqliteOutbox(database, clock)
         self._clock = clock
 
     @classmethod
-    def open(cls, path: str, clock: Clock = time.time) -> "SqliteLedger":
-        """Open or create the file at `path`. Blocks; raises LedgerError."""
-        return cls(Database.open(path), clock)
+    def open(cls, path: str, clock: Clock = time.time, step: Step = ignore_step) -> "SqliteLedger":
+        """Open the file at `path`, or create it. Blocks; raises LedgerError.
+
+        A file whose content is not valid is set aside, and a new one made of what can be read.
+        """
+        with translated():
+            adopt_copy(path)
+        try:
+            return cls(Database.open(path, step), path, clock)
+        except DamagedError as error:
+            rebuild(path, error.reason, step)
+        return cls(Database.open(path, step), path, clock, rebuilt=True)
 
     @classmethod
     def open_read_only(cls, path: str) -> "SqliteLedger":
         """Open the file of a daemon that may be running, to read it. Blocks; raises LedgerError."""
-        return cls(Database.open_read_only(path))
+        return cls(Database.open_read_only(path), path)
 
     async def reserve(
         self,
@@ -67,13 +89,33 @@ class SqliteLedger(Ledger):
         with translated():
             return quota.by_user(self.database.connection)
 
-    def reconcile(self, on_disk: Mapping[str, int], find: Find) -> None:
+    def promised(self) -> Collection[str]:
+        """See `Ledger.promised`."""
+        with translated():
+            return {identity for _, _, identity in uploads.promised(self.database.connection)}
+
+    def reconcile(
+        self, on_disk: Mapping[str, int], published: Mapping[str, str], step: Step = ignore_step
+    ) -> None:
         """See `Ledger.reconcile`."""
-        with self.database.transaction() as connection:
-            uploads.settle_interrupted(connection, on_disk, find)
+        with (
+            reporting(self.database.connection, step),
+            self.database.transaction() as connection,
+        ):
+            uploads.settle_interrupted(connection, on_disk, published)
             outbox.restart(connection)
-            files.reconcile(connection, on_disk)
+            incomplete = self._rebuilt or files.is_empty(connection)
+            unknown = files.reconcile(connection, on_disk)
             quota.rebuild(connection)
+        if incomplete and unknown:
+            _log.warning(
+                "ledger.owners_unknown",
+                path=self._path,
+                files=unknown,
+                reason="the ledger is new or was damaged, and these files count for no user",
+                advice="if there is a backup of the ledger, stop galileod, copy the backup to the"
+                " path, and start galileod",
+            )
 
     def close(self) -> None:
         """See `Ledger.close`."""

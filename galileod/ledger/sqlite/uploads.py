@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from galileod.ledger.base import Find, LedgerError
+from galileod.ledger.base import LedgerError
 
 from . import files, outbox
 
@@ -58,17 +58,20 @@ def release(connection: sqlite3.Connection, upload: str) -> None:
     connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
 
 
-def settle_interrupted(
-    connection: sqlite3.Connection, on_disk: Mapping[str, int], find: Find
-) -> None:
-    """Commit what was published before a crash, and drop all other reservations."""
-    promised = connection.execute(
+def promised(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
+    """Upload, size and identity of each file with a promised receipt."""
+    return connection.execute(
         # The cast restores the identity: the decimal digits of a number, the bytes of a BLOB.
         "SELECT upload, bytes, CAST(inode AS TEXT) FROM uploads WHERE inode IS NOT NULL"
     ).fetchall()
-    names = find({identity for _, _, identity in promised}) if promised else {}
-    for upload, size, identity in promised:
-        name = names.get(identity)
+
+
+def settle_interrupted(
+    connection: sqlite3.Connection, on_disk: Mapping[str, int], published: Mapping[str, str]
+) -> None:
+    """Commit what was published before a crash, and drop all other reservations."""
+    for upload, size, identity in promised(connection):
+        name = published.get(identity)
         # The filesystem may have given the identity to another file since.
         if name is not None and on_disk.get(name) == size:
             commit(connection, upload, name, 0)

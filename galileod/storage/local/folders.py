@@ -12,15 +12,10 @@ from galileod.storage.base import ConflictError, translated
 
 from .diskname import name_on_disk
 from .groupsync import GroupSync
-from .leftovers import is_leftover, remove_leftover
-from .listing import entries_of
 from .makefolder import make_folder
 from .timing import Observe, ignore, timed
 
 FOLDER_MODE: Final = 0o750
-
-MAX_DEPTH: Final = 8
-"""Levels of folders that are searched for files; no layout has more."""
 
 MAX_KNOWN: Final = 10_000
 """Maximum paths of durable folders that are remembered. At this number all are forgotten."""
@@ -127,28 +122,3 @@ class Folders:
             os.close(child)
             raise
         return child
-
-
-def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
-
-    Hidden folders are left out; symbolic links are not followed. Files that a crash left under a
-    temporary name are removed. Blocks; raises OSError.
-    """
-    with entries_of(fd) as entries:
-        for entry in entries:
-            name = os.fsencode(entry.name).decode(errors="backslashreplace")
-            if entry.is_file(follow_symlinks=False):
-                if is_leftover(name):
-                    remove_leftover(fd, entry.name)
-                    continue
-                yield prefix + name, entry.stat(follow_symlinks=False)
-            elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                try:
-                    child = os.open(entry.name, _DIRECTORY, dir_fd=fd)
-                except PermissionError:
-                    continue  # not created by galileod (lost+found): it holds none of our files
-                try:
-                    yield from files_below(child, f"{prefix}{name}/", depth - 1)
-                finally:
-                    os.close(child)

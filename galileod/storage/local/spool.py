@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -71,13 +72,14 @@ class Spool:
             # The upload is stored or has failed; the next start removes the spool file.
             _log.warning("storage.leftover", path=name, reason=str(error))
 
-    def clear(self) -> int:
-        """Remove all files; returns how many there were. Raises OSError.
+    def clear(self, step: Callable[[], None]) -> int:
+        """Remove all files, and call `step` before each; returns their number. Raises OSError.
 
         Directories, which galileod does not create here, stay.
         """
         cleared = 0
         for name in os.listdir(self.fd):
+            step()
             if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
                 _log.warning("storage.leftover", path=name, reason="a directory in the spool")
                 continue

@@ -1,7 +1,7 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from typing import Final
 
@@ -9,12 +9,12 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import Space, Store, translated
+from galileod.storage.base import Found, Progress, Space, Store, ignore_progress, translated
 from galileod.storage.settings import OnConflict, Storage
 
 from .directory import Directory
-from .folders import MAX_DEPTH, Folders, files_below
-from .identity import identities_of
+from .folders import Folders
+from .scan import scan
 from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
@@ -53,18 +53,20 @@ class LocalStore(Store):
         cls,
         settings: Storage,
         timings: Timings = Timings(),  # noqa: B008  it is frozen
+        step: Callable[[], None] = lambda: None,
     ) -> "LocalStore":
         """Open the directory, create it if it is missing, and remove spool files left by a crash.
 
-        Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
-        it cannot be written, or if its filesystem can neither rename without replacing nor link.
+        Blocks; called only at startup. `step` is called repeatedly; what it raises ends the call.
+        Raises StorageError if another daemon uses the directory, if it cannot be written, or if its
+        filesystem can neither rename without replacing nor link.
         """
         path = os.path.abspath(settings.directory)
         with translated(f"cannot use {path}"), ExitStack() as opened:
             directory = Directory.open(path, opened)
             state = StateDirectory.open(directory, opened)
             store = cls(settings, directory, state, timings)
-            cleared = store._spool.clear()
+            cleared = store._spool.clear(step)
             store._spool.examine()
             store._opened = opened.pop_all()
         if cleared:
@@ -102,18 +104,9 @@ class LocalStore(Store):
             self._check, limiter=self.threads.checkers, abandon_on_cancel=True
         )
 
-    def files(self) -> dict[str, int]:
+    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
-        with translated("cannot list the directory"):
-            found = files_below(self._directory.fd, "", MAX_DEPTH)
-            return {path: state.st_size for path, state in found}
-
-    def find(self, identities: Collection[str]) -> dict[str, str]:
-        """The names of files by their identities."""
-        with translated("cannot list the directory"):
-            found = files_below(self._directory.fd, "", MAX_DEPTH)
-            named = ((one, path) for path, state in found for one in identities_of(state))
-            return {one: path for one, path in named if one in identities}
+        return scan(self._directory.fd, identities, progress)
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""

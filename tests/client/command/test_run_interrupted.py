@@ -1,15 +1,48 @@
 """`galileo-send` interrupted by a signal, or with an output that fails."""
 
+import os
+import select
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from helpers.clients import unique_name
-from helpers.daemon import DEADLINE, Daemon
+from helpers.daemon import DEADLINE, Daemon, poll
 from helpers.sending import GALILEO_SEND, Process, files_in, objects, shell, slow_sending
 
 MIB = 1024 * 1024
+
+
+class Pipe:
+    """A pipe that is filled with blanks, and read on demand."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        self.set_blocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(self.writing, b"\n" * select.PIPE_BUF)
+        self.set_blocking(True)
+
+    def set_blocking(self, blocking: bool) -> None:
+        os.set_blocking(self.writing, blocking)
+
+    def close_writing(self) -> None:
+        os.close(self.writing)
+        self.writing = -1
+
+    def read(self) -> bytes:
+        """All lines up to the end, without the blanks."""
+        text = b"".join(iter(lambda: os.read(self._reading, 1 << 20), b""))
+        return text.lstrip(b"\n")
+
+    def close(self) -> None:
+        os.close(self._reading)
+        if self.writing >= 0:
+            os.close(self.writing)
 
 
 def test_a_second_interruption_after_the_summary_is_no_traceback(
@@ -93,3 +126,50 @@ def test_an_output_that_takes_nothing_does_not_stop_the_sending(
     assert done.stderr.count(told) == line.count("full")
     assert b"mistake" not in done.stderr
     assert shell(line, *json_too, server.url, tmp_path / "none").returncode == 1
+
+
+@pytest.fixture
+def full() -> Iterator[Pipe]:
+    """A pipe that nobody reads, with no room."""
+    with closing(Pipe()) as pipe:
+        yield pipe
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]], ids=["lines", "json"])
+@pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "non-blocking"])
+def test_a_slow_reader_delays_no_upload_and_gets_every_line(
+    server: Daemon, tmp_path: Path, full: Pipe, json_too: list[str], blocking: bool
+) -> None:
+    paths = files_in(tmp_path, *(unique_name() for _ in range(20)))
+    full.set_blocking(blocking)
+    run = [str(GALILEO_SEND), *json_too, server.url, *map(str, paths)]
+    with subprocess.Popen(run, stdout=full.writing, stderr=subprocess.PIPE) as sending:
+        poll("the uploads", lambda: all((server.directory / path.name).exists() for path in paths))
+        full.close_writing()
+        text = full.read()
+        assert sending.wait(DEADLINE) == 0
+    for path in paths:
+        assert path.name.encode() in text
+    if json_too:
+        events = [line["event"] for line in objects(text)]
+        assert [events.count(event) for event in ("started", "stored", "summary")] == [20, 20, 1]
+
+
+@pytest.mark.parametrize(
+    ("number", "statuses"), [(signal.SIGINT, [130]), (signal.SIGTERM, [143, -15])]
+)
+def test_two_signals_end_it_though_nobody_reads_its_output(
+    server: Daemon, tmp_path: Path, full: Pipe, number: int, statuses: list[int]
+) -> None:
+    name = unique_name()
+    (tmp_path / name).write_bytes(bytes(5 * MIB))
+    run = [str(GALILEO_SEND), "--json", "--limit-rate", "100kB", server.url, str(tmp_path / name)]
+    with subprocess.Popen(run, stdout=full.writing, stderr=full.writing) as sending:
+        server.wait_for("upload.started", name=name)
+        sending.send_signal(number)
+        assert server.wait_for("upload.failed", name=name)["code"] == "disconnected"
+        while sending.poll() is None:  # the first signal may still be handled
+            sending.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                sending.wait(0.1)
+    assert sending.returncode in statuses

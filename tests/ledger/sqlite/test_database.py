@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger, outbox
+from galileod.ledger.sqlite import SqliteLedger, connection, outbox
 from galileod.policy.quota import Holding
 
 
@@ -21,12 +21,6 @@ def path(tmp_path: Path) -> str:
 
 def allow(_everybody: Holding, _mine: Holding) -> None:
     """No limits."""
-
-
-def test_a_file_that_is_no_ledger_is_refused(path: str) -> None:
-    Path(path).write_bytes(b"this is no database, and quite long enough" * 100)
-    with pytest.raises(LedgerError):
-        SqliteLedger.open(path)
 
 
 def test_a_process_that_is_killed_leaves_a_sound_ledger(path: str) -> None:
@@ -54,7 +48,7 @@ async def test_the_start_makes_sums_anew_that_went_wrong(path: str) -> None:
     await ledger.reserve("u1", "anna", 100, allow)
     await ledger.commit("u1", "a.txt")
     ledger.database.connection.execute("UPDATE holdings SET reserved = -5, bytes = 1.5")
-    ledger.reconcile({"a.txt": 100}, lambda _: {})
+    ledger.reconcile({"a.txt": 100}, {})
     assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
     ledger.close()
 
@@ -161,4 +155,37 @@ async def test_what_is_owed_is_counted_up_to_a_limit(
         await ledger.commit(name, name)
         counts.append(await ledger.outbox.count())
     assert counts == [1, 2, 2]
+    ledger.close()
+
+
+class StopError(Exception):
+    """Ends a step."""
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_a_long_work_can_be_ended_and_has_changed_nothing(
+    path: str, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(connection, "INSTRUCTIONS", 1000)
+    ledger = SqliteLedger.open(path)
+    await ledger.reserve("u1", "anna", 100, allow)
+    called = 0
+
+    def step() -> None:
+        nonlocal called
+        called += 1
+        if called > steps:
+            raise StopError
+
+    on_disk = {str(number): 1 for number in range(2000)}
+    with pytest.raises(StopError):
+        ledger.reconcile(on_disk, {}, step)
+    assert ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
+    ledger.reconcile(on_disk, {})
+    ledger.close()
+    called = 0
+    with pytest.raises(StopError):
+        SqliteLedger.open(path, step=step)
+    ledger = SqliteLedger.open(path)
+    assert ledger.holdings() == {"": Holding(bytes=2000, files=2000)}
     ledger.close()

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -101,12 +100,8 @@ async def test_a_ledger_that_the_version_before_left_in_a_crash_is_settled(path:
     with closing(sqlite3.connect(path)) as older:
         load(older, 3)
     ledger = SqliteLedger.open(path)
-
-    def find(identities: Collection[str]) -> dict[str, str]:
-        assert set(identities) == {"4711"}
-        return {"4711": "b.txt"}
-
-    ledger.reconcile({"a.txt": 100, "b.txt": 30}, find)
+    assert list(ledger.promised()) == ["4711"]
+    ledger.reconcile({"a.txt": 100, "b.txt": 30}, {"4711": "b.txt"})
     assert ledger.holdings() == {
         "anna": Holding(bytes=100, files=1),
         "bert": Holding(bytes=30, files=1),
@@ -141,6 +136,7 @@ async def test_an_inode_is_stored_as_a_number_which_the_version_before_looks_for
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT inode FROM uploads").fetchone() == (stored,)
     ledger = SqliteLedger.open(path)
-    ledger.reconcile({"a.txt": 100}, lambda asked: {identity: "a.txt"} if identity in asked else {})
+    assert list(ledger.promised()) == [identity]
+    ledger.reconcile({"a.txt": 100}, {identity: "a.txt"})
     assert await owed(ledger) == [("a.txt", RECEIPT, 0)]
     ledger.close()

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from galileod.policy.names import safe_name
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, folders
-from galileod.storage.local.folders import MAX_DEPTH, Folders, files_below
+from galileod.storage.local.folders import Folders
 from galileod.storage.local.leftovers import is_leftover, temporary_name
+from galileod.storage.local.scan import MAX_DEPTH, files_below
 from galileod.storage.settings import OnConflict
 
 
@@ -53,7 +54,7 @@ async def test_a_file_goes_into_folders_that_are_made_for_it(directory: Path) ->
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a.txt"
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a (1).txt"
         assert await put(store, "2026-11-23/a.b/a") == "2026-11-23/a.b/a"
-        assert store.files() == {
+        assert store.scan().sizes == {
             "2026-11-23/anna/a.txt": 4, "2026-11-23/anna/a (1).txt": 4, "2026-11-23/a.b/a": 4
         }  # fmt: skip
     folder = directory / "2026-11-23" / "anna"
@@ -181,7 +182,7 @@ async def test_the_ledger_is_told_of_files_in_folders_at_the_start(directory: Pa
     with open_store(directory) as store:
         await put(store, "anna/a.txt")
     with capture_logs(), open_store(directory) as store:
-        assert store.files() == {"anna/a.txt": 4}
+        assert store.scan().sizes == {"anna/a.txt": 4}
 
 
 async def test_a_file_left_under_a_temporary_name_is_removed_and_never_counted(
@@ -193,9 +194,9 @@ async def test_a_file_left_under_a_temporary_name_is_removed_and_never_counted(
         (directory / "anna" / name).write_bytes(b"data")
         with monkeypatch.context() as patch, capture_logs() as logs:
             patch.setattr(os, "unlink", fail_with_eio)
-            assert store.files() == {"anna/a.txt": 4}
+            assert store.scan().sizes == {"anna/a.txt": 4}
         assert [line["path"] for line in logs] == [name]
-        assert store.files() == {"anna/a.txt": 4}
+        assert store.scan().sizes == {"anna/a.txt": 4}
     assert os.listdir(directory / "anna") == ["a.txt"]
 
 
@@ -212,4 +213,4 @@ async def test_a_folder_is_listed_as_it_is_at_the_moment(directory: Path) -> Non
     with open_store(directory) as store:
         for number in range(3):
             await put(store, f"{number}")
-            assert len(store.files()) == number + 1
+            assert len(store.scan().sizes) == number + 1

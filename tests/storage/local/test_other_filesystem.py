@@ -47,7 +47,7 @@ async def test_a_file_is_stored_on_a_filesystem_mounted_in_the_directory(
     assert stored.name == "anna/a.bin"
     assert (other / "a.bin").read_bytes() == DATA
     assert stat.S_IMODE((other / "a.bin").stat().st_mode) == 0o640
-    assert store.find([identity]) == {identity: "anna/a.bin"}
+    assert store.scan([identity]).names == {identity: "anna/a.bin"}
     assert await put(store, "anna/a.bin") == "anna/a (1).bin"
     assert descriptors() == before
 
@@ -75,7 +75,7 @@ async def test_the_free_space_for_a_file_is_that_of_the_filesystem_of_its_folder
         there = await store.free_at("anna/2026/a.bin")
         here = await store.free_at("a.bin")
         assert there.free <= 2**20
-        assert here.free == await store.free()
+        assert here.free > 2**20
         assert there.filesystem != here.filesystem
         assert os.listdir(directory / "anna") == []
         async with await store.create("1", "anna/a.bin") as file:

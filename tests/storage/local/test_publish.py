@@ -107,7 +107,7 @@ def test_a_name_that_is_no_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/\xff.txt", "wb") as file:
         file.write(b"data")
     store = open_local(tmp_path)
-    assert store.files() == {"\\xff.txt": 4}
+    assert store.scan().sizes == {"\\xff.txt": 4}
     store.close()
 
 
@@ -119,9 +119,9 @@ async def test_a_file_is_found_by_its_number_under_the_name_that_it_has_by_now(
     async with await store.create("1", "a.bin") as sink, await store.create("2", "b.bin") as other:
         sink_identity = sink.identity
         identities = {sink_identity, other.identity}
-        assert store.find(identities) == {}
+        assert store.scan(identities).names == {}
         await sink.commit()
-        assert store.find(identities) == {sink_identity: "a.bin"}
+        assert store.scan(identities).names == {sink_identity: "a.bin"}
         (directory / "a.bin").rename(directory / "moved.bin")
-        assert list(store.find(identities).values()) == ["moved.bin"]
+        assert list(store.scan(identities).names.values()) == ["moved.bin"]
     store.close()

@@ -1,0 +1,148 @@
+"""The start: opens the store and the ledger, and makes them agree, in a thread.
+
+With many files or a slow disk this takes minutes. Meanwhile the event loop receives SIGTERM, and
+reports the progress to systemd and in the log.
+"""
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, closing
+from typing import Final
+
+import structlog
+import trio
+from attrs import define
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.sqlite import SqliteLedger
+from galileod.storage.base import StorageError, Store
+from galileod.storage.local import LocalStore
+from galileod.storage.local.timing import Timings
+from galileod.storage.settings import Storage
+from galileod.storage.state import ledger_path
+
+from .status import EXTENSION_SECONDS
+from .systemd import Manager
+
+REPORT_SECONDS: Final = 1.0
+"""Seconds between two messages to systemd about the progress of the start."""
+
+LOG_SECONDS: Final = 10.0
+"""Seconds between two log lines about it; a shorter start has none."""
+
+CHECK_FILES: Final = 100
+"""Files after which the scan looks whether it was cancelled."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says why, in one line."""
+
+
+@define
+class Progress:
+    """What the thread is doing: `steps` and `files` grow while it makes progress."""
+
+    phase: str = "opening the directory"
+    steps: int = 0
+    files: int = 0
+
+    def step(self) -> None:
+        """Count a piece of work. Raises trio.Cancelled in a thread whose caller is cancelled."""
+        trio.from_thread.check_cancelled()
+        self.steps += 1
+
+    def found(self, files: int) -> None:
+        """Count the files that were found; the same applies."""
+        if files % CHECK_FILES == 0:
+            trio.from_thread.check_cancelled()
+        self.files = files
+
+
+async def open_all(
+    resources: ExitStack,
+    storage: Storage,
+    timings: Timings,
+    manager: Manager,
+    stops: AsyncIterator[int],
+) -> tuple[Store, Ledger] | None:
+    """Open the store and the ledger, and close them with `resources`.
+
+    Returns None if a signal from `stops` came first. Raises StartError.
+    """
+    progress, stopped = Progress(), trio.Event()
+    opened, failure = None, None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, stops, stopped, nursery.cancel_scope)
+        nursery.start_soon(report_progress, progress, manager)
+        # If the disk hangs, the thread cannot be cancelled. There are no more reports then, so
+        # systemd ends the process after the timeout of the start.
+        try:
+            opened = await trio.to_thread.run_sync(
+                _open_all, resources, storage, timings, manager, progress
+            )
+        except StartError as error:
+            failure = error  # the nursery would raise it in a group
+        nursery.cancel_scope.cancel()
+    if stopped.is_set():
+        return None  # the signal may have come in the last moment
+    if failure is not None:
+        raise failure
+    return opened
+
+
+async def report_progress(progress: Progress, manager: Manager) -> None:
+    """Report the progress until cancelled. Nothing is sent while there is none."""
+    reported, logged = None, trio.current_time()
+    while True:
+        await trio.sleep(REPORT_SECONDS)
+        state = (progress.phase, progress.steps, progress.files)
+        if state == reported:
+            continue
+        reported = state
+        status = f"Starting: {progress.phase}"
+        if progress.files:
+            status += f", {progress.files} files found"
+        manager.notify(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}", f"STATUS={status}")
+        if trio.current_time() >= logged + LOG_SECONDS:
+            logged = trio.current_time()
+            _log.info("server.starting", phase=progress.phase, files=progress.files)
+
+
+async def _cancel_on_signal(
+    stops: AsyncIterator[int], stopped: trio.Event, scope: trio.CancelScope
+) -> None:
+    await anext(stops)
+    stopped.set()
+    scope.cancel()
+
+
+def _open_all(
+    resources: ExitStack, storage: Storage, timings: Timings, manager: Manager, progress: Progress
+) -> tuple[Store, Ledger]:
+    store: Store
+    ledger: Ledger
+    path = ledger_path(storage.directory)
+    try:
+        store = resources.enter_context(closing(LocalStore.open(storage, timings, progress.step)))
+        progress.phase = "checking the ledger"
+        ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
+        progress.phase = "listing the directory"
+        found = store.scan(ledger.promised(), progress.found)
+        progress.phase = "updating the ledger"
+        ledger.reconcile(found.sizes, found.names, progress.step)
+    except StorageError as error:
+        raise StartError(f"{error}{_hint(error, manager)}") from error
+    except LedgerError as error:
+        raise StartError(f"{path}: {error}") from error
+    return store, ledger
+
+
+def _hint(error: StorageError, manager: Manager) -> str:
+    """A hint for the error of a service whose filesystem is read-only: ReadWritePaths=."""
+    cause = error.__cause__
+    if manager.notify_socket and isinstance(cause, OSError) and cause.errno == errno.EROFS:
+        return "; add it to ReadWritePaths= of the service (systemctl edit galileod)"
+    return ""

@@ -1,0 +1,37 @@
+"""Whether SQLite may keep shared memory (mmap) in a file: its WAL mode does so."""
+
+import ctypes
+import os
+from typing import Final
+
+SUPPORTED: Final = {
+    0xEF53: "ext2, ext3, ext4",
+    0x58465342: "xfs",
+    0x01021994: "tmpfs",
+    0x794C7630: "overlayfs",  # almost always on top of one of the others
+}
+"""Filesystems on which writing to mapped pages needs no free space once the file has its size.
+
+On others it is not safe. Some FUSE filesystems cannot map files. Those that copy on write (btrfs,
+zfs, bcachefs) kill a process that writes to mapped memory while the disk is full (SIGBUS).
+"""
+
+_SIZE: Final = 512
+"""More bytes than `struct statfs` has on any platform."""
+
+# statfs(2) is specific to Linux, and Python does not wrap it: os.statvfs lacks the type.
+_statfs = getattr(ctypes.CDLL(None, use_errno=True), "statfs", None)
+if _statfs is not None:
+    _statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+    _statfs.restype = ctypes.c_int
+
+
+def supports_shared_memory(directory: str) -> bool:
+    """Whether a file in the directory may be used as shared memory. Raises OSError. Blocks."""
+    if _statfs is None:
+        return False
+    status = ctypes.create_string_buffer(_SIZE)
+    if _statfs(os.fsencode(directory), status) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), directory)
+    return ctypes.c_long.from_buffer(status).value in SUPPORTED  # the first field

@@ -1,0 +1,55 @@
+"""The scan of a store at the start: finds all finished files, in one pass over its folders."""
+
+import os
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from galileod.storage.base import Found, Progress, translated
+
+from .identity import identities_of
+from .leftovers import is_leftover, remove_leftover
+from .listing import entries_of
+
+MAX_DEPTH: Final = 8
+"""Levels of folders that are searched for files; no layout has more."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
+    """Find the files below the directory `fd`. See `Store.scan`."""
+    sizes: dict[str, int] = {}
+    names: dict[str, str] = {}
+    with translated("cannot list the directory"):
+        for count, (path, state) in enumerate(files_below(fd, "", MAX_DEPTH), 1):
+            sizes[path] = state.st_size
+            if identities:
+                names.update((one, path) for one in identities_of(state) if one in identities)
+            progress(count)
+    return Found(sizes, names)
+
+
+def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
+
+    Hidden folders are left out; symbolic links are not followed. Files that a crash left under a
+    temporary name are removed. A name that is not UTF-8, which others made, is escaped. Blocks;
+    raises OSError.
+    """
+    with entries_of(fd) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name).decode(errors="backslashreplace")
+            if entry.is_file(follow_symlinks=False):
+                if is_leftover(name):
+                    remove_leftover(fd, entry.name)
+                    continue
+                yield prefix + name, entry.stat(follow_symlinks=False)
+            elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                try:
+                    child = os.open(entry.name, _DIRECTORY, dir_fd=fd)
+                except PermissionError:
+                    continue  # not created by galileod (lost+found): it holds none of our files
+                try:
+                    yield from files_below(child, f"{prefix}{name}/", depth - 1)
+                finally:
+                    os.close(child)

@@ -46,7 +46,8 @@ class GuardedStream(trio.abc.Stream):
 
     The library reads the request head, and nothing more until `deliver` runs, since it discards
     bytes that arrive before its response. After that it reads the bytes that `splitter` returns.
-    Messages and parts are added to `messages` in the order of arrival, and None at the end.
+    Messages and parts are added to `messages` in the order of arrival, and None at the end. `ended`
+    fires then; `disconnected` says whether the connection was lost.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class GuardedStream(trio.abc.Stream):
         self.splitter = splitter
         self.sender = FrameSender(stream)
         self.watch = ReceiveWatch()
-        self.disconnected = Interrupt()
+        self.ended = Interrupt()
+        self.disconnected = False
         self.refused: FrameTooLarge | None = None
         self._stream = stream
         self._messages = messages
@@ -84,6 +86,7 @@ class GuardedStream(trio.abc.Stream):
                     message if isinstance(message, str) else self.splitter.messages.popleft()
                 )
         except ConnectionClosed:
+            self.ended.fire()
             await self._messages.put(None)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
@@ -104,7 +107,7 @@ class GuardedStream(trio.abc.Stream):
                 data = await self._read()
                 self.watch.note(len(data))
                 if not data:
-                    self.disconnected.fire()
+                    self.disconnected = True
                     return b""
             passed = self._split(data)
             while self.splitter.parts:
@@ -130,7 +133,7 @@ class GuardedStream(trio.abc.Stream):
             length = min(READ_UNGRANTED + self.splitter.due, READ)
             return bytes(await self._stream.receive_some(length))
         except trio.BrokenResourceError:
-            self.disconnected.fire()
+            self.disconnected = True
             raise
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

@@ -40,13 +40,16 @@ class ReceiveWatch:
         """Limit the block to `idle` seconds after the last byte, and to `at_most` seconds in total.
 
         Raises PeerSilent at the first limit, and MessageIncomplete at the second. The second is
-        checked only when bytes arrive: a peer that sends nothing reaches the first limit.
+        checked only when bytes arrive: a peer that sends nothing reaches the first limit. If bytes
+        arrive at the first limit itself, the block is cancelled, and nothing is raised.
         """
         began = trio.current_time()
         self._idle, self._until = idle, began + at_most
         with trio.CancelScope(deadline=began + idle) as self._scope:
             yield
         if self._scope.cancelled_caught:
-            if trio.current_time() - max(began, self.last_byte) < idle:
+            now = trio.current_time()
+            if now - max(began, self.last_byte) >= idle:
+                raise PeerSilent
+            if now >= self._until:
                 raise MessageIncomplete
-            raise PeerSilent

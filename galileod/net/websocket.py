@@ -39,9 +39,13 @@ from .guarded import READ, GuardedStream
 from .keepalive import Keepalive
 from .queue import Message, MessageQueue
 from .sending import TEXT, encode_close, encode_frame
+from .watch import PeerSilent
 
 CLOSE_SECONDS: Final = 1.0
 """Time limit in seconds for sending a Close frame, and again for receiving the peer's."""
+
+READ_ITERATIONS: Final = 3
+"""Iterations of the event loop in which data that is in the socket is read."""
 
 
 class TransportClosed(Exception):  # noqa: N818  the usual end of a connection, not an error
@@ -86,14 +90,17 @@ class WebSocketTransport:
         return self._stream.splitter.budget
 
     @property
-    def disconnected(self) -> Interrupt:
-        """Fires when the connection is lost, to end a wait for something else."""
-        return self._stream.disconnected
+    def ended(self) -> Interrupt:
+        """Fires when nothing more can be received, to end a wait for something else.
+
+        The next calls of `receive` return what was received before, and then raise the reason.
+        """
+        return self._stream.ended
 
     @property
     def peer_ended(self) -> bool:
         """Whether the peer sends nothing more: it has closed, or the connection is lost."""
-        return self._peer_closed or self.disconnected.fired
+        return self._peer_closed or self._stream.disconnected
 
     @property
     def received(self) -> int:
@@ -107,16 +114,16 @@ class WebSocketTransport:
         after `at_most`, TransportClosed if the connection has ended, FrameTooLarge if a frame
         exceeds a limit, and FrameError if the peer violates RFC 6455.
         """
-        with self._keepalive.peers_turn(), self._stream.watch.limit(idle, at_most):
-            message = None if self._ended else await self._messages.take()
-            if message is None:
-                ending = self._ending()
-                if not self._ended:
-                    self._peer_closed = isinstance(ending, TransportClosed)
-                self._ended = True
-                raise ending
-            if isinstance(message, BinaryMessage):
-                self.budget.delivered(message.length)
+        with self._keepalive.peers_turn():
+            message = None if self._ended else await self._take(idle, at_most)
+        if message is None:
+            ending = self._ending()
+            if not self._ended:
+                self._peer_closed = isinstance(ending, TransportClosed)
+            self._ended = True
+            raise ending
+        if isinstance(message, BinaryMessage):
+            self.budget.delivered(message.length)
         return message
 
     async def send(self, *texts: str, timeout: float) -> None:
@@ -134,7 +141,7 @@ class WebSocketTransport:
         """
         with trio.move_on_after(wait):
             ending = await self._drop_messages()
-            if self._stream.sender.closed or self.disconnected.fired:
+            if self._stream.sender.closed or self._stream.disconnected:
                 return ending
         try:
             await self._send(encode_close(code, reason), CLOSE_SECONDS, close=True)
@@ -143,6 +150,21 @@ class WebSocketTransport:
         with trio.move_on_after(CLOSE_SECONDS):
             await self._drop_messages()
         return f"closed by the server: {reason}"
+
+    async def _take(self, idle: float, at_most: float) -> Message | None:
+        while True:
+            try:
+                with self._stream.watch.limit(idle, at_most):
+                    return await self._messages.take()
+            except PeerSilent:
+                # The deadline may have passed while this process was busy. What is in the socket
+                # counts: let the task that reads run before this one judges.
+                before = self.received
+                for _ in range(READ_ITERATIONS):
+                    await trio.lowlevel.checkpoint()
+                if self.received == before:
+                    raise
+            # Bytes arrived at the limit: wait again.
 
     async def _drop_messages(self) -> str:
         while True:
@@ -164,7 +186,7 @@ class WebSocketTransport:
         stream, closed = self._stream, self._websocket.closed
         if stream.refused:
             return stream.refused
-        if self.disconnected.fired or closed is None:
+        if stream.disconnected or closed is None:
             return TransportClosed("the connection was lost")
         if stream.sender.closed:
             return TransportClosed(f"closed by the peer (code {closed.code})", closed.code)

@@ -7,7 +7,6 @@ from attrs import Factory, define, field
 
 from galileod.net.frames import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
-from galileod.net.websocket import TransportClosed
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Finished, HashClaim
@@ -102,15 +101,18 @@ class Transfer:
 
     async def _wait_for_memory(self) -> int:
         """Wait for the minimum share of the memory; returns its size, which is then held."""
-        with self.connection.transport.disconnected.guard():
+        reserved = 0
+        with self.connection.transport.ended.guard():
             try:
                 with trio.fail_after(self.upload.config.timeouts.idle):
-                    return await self._flow.wait_for_share()
+                    reserved = await self._flow.wait_for_share()
             except trio.TooSlowError:
                 raise Fault(
                     FaultCode.BUSY, "The server has too many uploads at once. Try again later."
                 ) from None
-        raise TransportClosed("the connection was lost")
+        while not reserved:  # read up to the end, which is raised
+            await self.connection.receive(self.receiver, math.inf)
+        return reserved
 
     async def _next_message(self) -> Incoming:
         """Return the next message.

@@ -58,7 +58,7 @@ async def test_a_lost_connection_is_noticed_though_nothing_is_taken(
         await peer.send(long_frame(LONG)[:-1])
         await peer.stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
-        assert link.disconnected.fired
+        assert link.ended.fired
 
 
 async def test_no_more_is_read_than_was_granted_and_a_little(

@@ -8,6 +8,7 @@ from attrs import define, evolve, field
 from helpers.clocks import FakeClock
 from helpers.ledgers import open_inline_ledger
 from helpers.memory_store import MemoryStore
+from helpers.uploading import raising, sleeping
 from structlog.testing import capture_logs
 
 from galileod.auth.grant import Grant
@@ -20,7 +21,7 @@ from galileod.protocol.errors import Fault
 from galileod.storage.base import Space, StorageError
 from galileod.storage.settings import Storage
 from galileod.units import Size
-from galileod.uploads.admission import Admission
+from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission
 
 LOG = structlog.get_logger()
 ANNA = Grant("anna")
@@ -213,3 +214,36 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
     told = [(line["event"], line["log_level"]) for line in logs]
     assert told == [("ledger.behind", "warning")] * 2
     assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}
+
+
+async def test_a_limit_that_refuses_every_upload_is_logged_with_its_key(scene: Scene) -> None:
+    scene.disk.space = 101
+    with capture_logs() as logs:
+        await scene.admission.log_exhausted()
+        assert logs == []
+        scene.disk.space = 100
+        await scene.admission.log_exhausted()
+        scene.disk.space = None
+        scene.config = evolve(scene.config, quota=Quota(total_files=0))
+        await scene.admission.log_exhausted()
+    assert [(line["event"], line["log_level"], line["key"]) for line in logs] == [
+        ("server.exhausted", "warning", "storage.min_free"),
+        ("server.exhausted", "warning", "quota.total_files"),
+    ]
+    assert "100 bytes" in logs[0]["reason"]
+
+
+async def test_the_search_for_such_a_limit_fails_silently_and_is_bounded(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    with capture_logs() as logs:
+        scene.disk.error = StorageError("on fire")
+        await scene.admission.log_exhausted()
+        scene.disk.error = None
+        monkeypatch.setattr(scene.ledger, "total", raising(LedgerError("disk I/O error")))
+        await scene.admission.log_exhausted()
+        monkeypatch.setattr(scene.ledger, "total", sleeping(9999))
+        began = trio.current_time()
+        await scene.admission.log_exhausted()
+        assert trio.current_time() == pytest.approx(began + EXHAUSTED_SECONDS)
+    assert logs == []

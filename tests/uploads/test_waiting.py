@@ -6,9 +6,10 @@ import pytest
 import trio
 from attrs import evolve
 from helpers.memory_store import MemoryStore
-from helpers.uploading import DATA, StubbornStore, data_frame, sleeping
-from helpers.wire import PING, Frame, RawPeer, serving, text_frame, with_chunks
-from trio.testing import MockClock
+from helpers.uploading import DATA, StubbornStore, data_frame, of_event, sleeping
+from helpers.wire import CLOSE, PING, TEXT, Frame, RawPeer, frame, serving, text_frame, with_chunks
+from structlog.testing import capture_logs
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
 from galileod.net.settings import Timeouts
@@ -93,3 +94,38 @@ async def test_a_silent_client_that_answers_pings_is_idle(autojump_clock: MockCl
         assert (pings, signal["code"]) == (0, "idle")
         assert trio.current_time() == began + 60
         await raw.stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (frame(CLOSE, (1000).to_bytes(2)), "closed by the peer (code 1000)"),
+        (frame(TEXT, b"\xff"), "closed by the server: bad_message"),
+        (b"", "the connection was lost"),
+    ],
+)
+async def test_a_client_that_leaves_while_it_waits_for_memory_is_not_kept(
+    autojump_clock: MockClock, ending: bytes, reason: str
+) -> None:
+    chunks = Chunks(min=Size(1000), max=Size(1000), memory=Size(1000))
+    with capture_logs() as logs:
+        async with serving(MemoryStore(), Config(chunks=chunks)) as wire:
+            first, second = await wire.open_raw(), await wire.open_raw()
+            await first.send(text_frame({"name": "a", "size": 1000}))
+            assert (await first.receive())["ready"]
+            await second.send(text_frame({"name": "b", "size": 1000}))
+            await wait_all_tasks_blocked()
+            began = trio.current_time()
+            if ending:
+                await second.send(ending)
+                await second.receive_frame()
+            else:
+                await second.stream.aclose()
+            await wait_all_tasks_blocked()
+            assert trio.current_time() == began
+            (failed,) = of_event(logs, "upload.failed")
+            assert failed["name"] == "b"
+            await second.stream.aclose()
+            await first.stream.aclose()
+            await wire.all_ended()
+    assert reason in [line["reason"] for line in of_event(logs, "connection.closed")]

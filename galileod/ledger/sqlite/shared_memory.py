@@ -8,12 +8,12 @@ SUPPORTED: Final = {
     0xEF53: "ext2, ext3, ext4",
     0x58465342: "xfs",
     0x01021994: "tmpfs",
-    0x794C7630: "overlayfs",  # almost always on top of one of the others
 }
 """Filesystems on which writing to mapped pages needs no free space once the file has its size.
 
 On others it is not safe. Some FUSE filesystems cannot map files. Those that copy on write (btrfs,
 zfs, bcachefs) kill a process that writes to mapped memory while the disk is full (SIGBUS).
+overlayfs does not tell which filesystem is below it.
 """
 
 _SIZE: Final = 512

@@ -170,7 +170,7 @@ def test_what_is_shown_stands_in_no_line_of_the_log(tmp_path: Path) -> None:
             for way in (by_page, by_url, by_galileo_send):
                 way(office, credential)
         assert host.stop() == 0
-        assert host.find("credentials.refused")
+        assert host.wait_for("credentials.refused")
         for credential in shown:
             assert credential not in host.text()
             assert credential.rpartition("_")[2] not in host.text()

@@ -59,7 +59,7 @@ def test_a_new_configuration_is_in_force_when_it_ends(daemon: Daemons) -> None:
     assert ended.stdout == (
         f"galileod: reloaded {host.config}; changed: limits.max_file_size, log.level\n"
     )
-    assert host.find("config.reloaded", changed=["limits.max_file_size", "log.level"])
+    assert host.wait_for("config.reloaded", changed=["limits.max_file_size", "log.level"])
     rewrite(host, {"server": {"listen": ["127.0.0.1:1"]}})
     assert reload(host).stdout == (
         f"galileod: reloaded {host.config}; restart needed for: server.listen\n"
@@ -76,7 +76,7 @@ def test_a_configuration_that_the_daemon_rejects_is_status_2_with_the_reason(
     missing = str(tmp_path / "missing.pem")
     rewrite(host, {"tls": {"certificate": missing, "key": missing}})
     check_failed(reload(host), 2, str(host.config), f"tls.certificate: {missing}: cannot be read")
-    assert host.find("config.rejected")
+    assert host.wait_for("config.rejected")
     assert not host.find("config.reloaded")
     check_serves(host)
 
@@ -118,7 +118,7 @@ def test_a_daemon_is_reached_by_its_directory_whatever_the_file_says(
     assert "changed: log.level; restart needed for: storage.directory" in ended.stdout
     host.config.write_text("[server\n")
     check_failed(run_galileod("reload", *flags), 2, str(host.config))
-    assert host.find("config.rejected")
+    assert host.wait_for("config.rejected")
 
 
 def test_a_path_that_is_not_utf_8_is_shown_with_escapes(daemon: Daemons) -> None:
@@ -191,7 +191,7 @@ def test_a_reload_while_it_drains_is_done_as_well(daemon: Daemons) -> None:
         host.wait_for("server.draining")
         rewrite(host, {"limits": {"max_file_size": 5}})
         assert reload(host).returncode == 0
-        assert host.find("config.reloaded", changed=["limits.max_file_size"])
+        assert host.wait_for("config.reloaded", changed=["limits.max_file_size"])
     assert host.wait() == 0
 
 

@@ -116,8 +116,7 @@ def test_a_hook_that_fails_is_tried_again_with_the_same_id(daemon: Daemons) -> N
         host = daemon(settings(receiver.origin))
         store(host, "a.txt")
         assert host.wait_for("hook.delivered")["attempt"] == 2
-    retry = host.find("hook.retry")
-    assert retry is not None
+    retry = host.wait_for("hook.retry")
     assert (retry["level"], retry["reason"], retry["attempt"]) == (
         "warning", "the response is HTTP 500", 1,
     )  # fmt: skip
@@ -200,7 +199,7 @@ def test_what_runs_at_a_stop_may_end_within_the_drain_time(daemon: Daemons, tmp_
     go_on.write_text("x")
     assert host.wait() == 0
     assert script.told == ["begun", "done"]
-    assert host.find("hook.delivered")
+    assert host.wait_for("hook.delivered")
 
 
 def test_what_takes_longer_than_the_drain_time_is_ended_and_delivered_after_the_restart(

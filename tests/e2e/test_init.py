@@ -59,7 +59,7 @@ def test_an_orphan_of_a_hook_does_not_stay_as_a_zombie(tmp_path: Path) -> None:
         assert not any(map(is_zombie, inherited))
         os.kill(process_1(host), signal.SIGTERM)
         assert host.wait() == 0
-        assert host.find("server.stopped")
+        assert host.wait_for("server.stopped")
 
 
 @pytest.mark.parametrize("moment", [n * MAPPED // MOMENTS for n in range(MOMENTS)])

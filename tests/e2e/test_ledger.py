@@ -41,7 +41,7 @@ def test_a_damaged_ledger_is_set_aside_at_the_start(daemon: Daemons) -> None:
     host.start()
     line = host.wait_for("ledger.damaged", level="warning", path=str(ledger_of(host)))
     assert Path(line["moved_to"]).exists()
-    assert host.find("ledger.owners_unknown", files=1)
+    assert host.wait_for("ledger.owners_unknown", files=1)
     assert files_by_user(host) == {"": 1}
     check_serves(host)
     assert files_by_user(host) == {"": 1, "127.0.0.1": 1}
@@ -58,7 +58,7 @@ def test_a_missing_ledger_beside_files_is_told(daemon: Daemons) -> None:
     assert host.stop() == 0
     ledger_of(host).unlink()
     host.start()
-    assert host.find("ledger.owners_unknown", level="warning", files=1)
+    assert host.wait_for("ledger.owners_unknown", level="warning", files=1)
 
 
 @pytest.mark.parametrize("suffixes", [SUFFIXES, ("",)])
@@ -70,7 +70,7 @@ def test_a_ledger_that_is_removed_is_written_again(
     for suffix in suffixes:
         Path(f"{ledger_of(host)}{suffix}").unlink()
     check_serves(host)
-    assert host.find("ledger.restored", level="warning", path=str(ledger_of(host)))
+    assert host.wait_for("ledger.restored", level="warning", path=str(ledger_of(host)))
     assert files_by_user(host) == {"127.0.0.1": 2}
     assert host.at_rest()
     host.kill()

@@ -21,6 +21,7 @@ from helpers.clients import (
     request,
     say,
     some_bytes,
+    unique_name,
 )
 from helpers.daemon import Daemon, Daemons, Settings, poll
 from helpers.frames import signal_frame
@@ -51,8 +52,9 @@ def second_connection(host: Daemon) -> int:
 
 
 def peer_by_proxy(host: Daemon) -> bool:
-    ask(host, request("/upload", {"X-Forwarded-For": "192.0.2.7"}))
-    peer: str = host.wait_for("connection.opened")["peer"]
+    origin = f"http://{unique_name()}"  # tells the line from those of other requests
+    ask(host, request("/upload", {"X-Forwarded-For": "192.0.2.7", "Origin": origin}))
+    peer: str = host.wait_for("connection.refused", origin=origin)["peer"]
     return peer == "192.0.2.7"
 
 
@@ -129,7 +131,9 @@ def syncs(host: Daemon) -> int:
 
 def abandoned(host: Daemon) -> bool:
     host.dial().close()
-    ask(host, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+    origin = f"http://{unique_name()}"
+    ask(host, request("/upload", {"Origin": origin}))
+    host.wait_for("connection.refused", origin=origin)  # lines are written in order
     return host.find("connection.abandoned") is not None
 
 

@@ -95,11 +95,11 @@ def test_a_signal_ends_the_start_and_the_next_one_works(
         assert "STOPPING=1" in heard
         assert "READY=1" not in heard
         assert host.wait() == 0
-        assert host.find("server.stopped")
+        assert host.wait_for("server.stopped")
         assert not host.find("server.started")
         host.check_log()
     (host.folder / "go").touch()
     host.start()
-    assert host.find("ledger.owners_unknown", files=FILES)
+    assert host.wait_for("ledger.owners_unknown", files=FILES)
     check_serves(host)
     assert host.stop() == 0

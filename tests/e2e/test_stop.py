@@ -153,4 +153,4 @@ def test_signals_at_the_earliest_moment_and_in_a_row_are_a_clean_stop(
     for _ in range(count):
         host.send_signal(number)
     assert host.wait() == 0
-    assert host.find("server.stopped")
+    assert host.wait_for("server.stopped")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from helpers.clients import check_serves
 from helpers.daemon import GALILEOD, Daemon, poll
-from helpers.processes import children, is_root, is_zombie, mappings
+from helpers.processes import can_unshare, children, is_zombie, mappings
 
 MOMENTS = int(os.environ.get("GALILEOD_TEST_MOMENTS", "3"))
 """How many moments of the start a SIGTERM is sent at."""
@@ -23,7 +23,9 @@ UNSHARE = (shutil.which("unshare") or "unshare", "--pid", "--fork", "--kill-chil
 
 pytestmark = [
     pytest.mark.timeout(120),
-    pytest.mark.skipif(not is_root(), reason="a PID namespace needs root"),
+    pytest.mark.skipif(
+        not can_unshare("--pid", "--mount-proc"), reason="a PID namespace needs root"
+    ),
 ]
 
 

@@ -33,6 +33,7 @@ from helpers.daemon import (
     run_galileod,
     write_config,
 )
+from helpers.processes import can_unshare
 from helpers.sending import GALILEO_SEND
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -358,7 +359,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """Starts a program in a network namespace, where 127.0.0.1 exists, and ::1 does not."""
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+@pytest.mark.skipif(not can_unshare("--net", "--mount"), reason="a network namespace needs root")
 def test_localhost_needs_no_ipv6(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")

@@ -121,13 +121,18 @@ def _vfat(mounts: Mounts) -> tuple[Path, Path]:
     return (mounts.mount("vfat", mounts.image(64 * MIB, "mkfs.vfat"), "loop", "utf8"),) * 2
 
 
-def _overlay(mounts: Mounts) -> tuple[Path, Path]:
-    disk = _small(mounts)
+def _overlay(mounts: Mounts, disk: Path | None = None) -> tuple[Path, Path]:
+    disk = disk or _small(mounts)
     lower, upper, work = disk / "lower", disk / "upper", disk / "work"
     for path in (lower, upper, work):
         path.mkdir()
     options = f"lowerdir={lower}", f"upperdir={upper}", f"workdir={work}"
     return mounts.mount("overlay", "overlay", *options), disk
+
+
+def _overlay_on_btrfs(mounts: Mounts) -> tuple[Path, Path]:
+    disk, _ = _btrfs(mounts)
+    return _overlay(mounts, disk)
 
 
 def _bindfs(mounts: Mounts) -> tuple[Path, Path]:
@@ -198,6 +203,9 @@ KINDS: Final = (
     BTRFS,
     Kind("vfat", _vfat, ("vfat",), {"mkfs.vfat": "dosfstools"}, modes=False),
     Kind("overlay", _overlay, ("overlay", "tmpfs")),
+    Kind(
+        "overlay-btrfs", _overlay_on_btrfs, ("overlay", "btrfs"), {"mkfs.btrfs": "btrfs-progs"}
+    ),
     Kind("bindfs", _bindfs, (FUSE, "tmpfs"), {"bindfs": "bindfs"}),
     MERGERFS,
     Kind("mergerfs-uncached", _mergerfs_uncached, (FUSE, "tmpfs"), _MERGERFS),

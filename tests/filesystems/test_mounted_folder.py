@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from attrs import field, frozen
 from filesystems.hosts import Placed, check_ledger, configured, send, stored
-from filesystems.kinds import BTRFS, NTFS, TMPFS, Kind, require
+from filesystems.kinds import BTRFS, MERGERFS, NTFS, TMPFS, Kind, require
 from filesystems.mounting import Mounts, run
 from filesystems.test_full import check_full
 from filesystems.test_kill import check_kills
@@ -57,12 +57,27 @@ def _ntfs(mounts: Mounts, folder: Path) -> Path:
     return mounts.run(lambda _: ("mount", "--bind", root, folder), folder)
 
 
+def _on_another_branch(_: Mounts, folder: Path) -> Path:
+    """The folder is on one branch of mergerfs alone, and the state directory on another."""
+    directory = folder.parent
+    root = next(path for path in directory.parents if path.is_mount())
+    folder.rmdir()
+    branches = os.getxattr(root / ".mergerfs", "user.mergerfs.branches").decode().split(":")
+    one, two = (Path(branch.partition("=")[0]) / directory.relative_to(root) for branch in branches)
+    (one / ".galileod").mkdir(parents=True, mode=0o700)
+    (two / folder.name).mkdir(parents=True)
+    return folder
+
+
 INNER: Final = (
     Inner("tmpfs", TMPFS, _tmpfs),
     Inner("bind mount", TMPFS, _bind),
     Inner("subvolume", BTRFS, _subvolume),
 )
-UNFIT: Final = Inner("ntfs-3g", TMPFS, _ntfs, NTFS)
+UNFIT: Final = (
+    Inner("ntfs-3g", TMPFS, _ntfs, NTFS),
+    Inner("mergerfs", MERGERFS, _on_another_branch, MERGERFS),
+)
 """Without O_TMPFILE, what is copied there would be visible before it is complete."""
 
 
@@ -146,10 +161,11 @@ def test_its_disk_may_be_full(parts: Parts) -> None:
     check_full(parts.host.start(), parts.disk)
 
 
+@pytest.mark.parametrize("unfit", UNFIT, ids=lambda inner: inner.name)
 def test_a_folder_that_can_take_no_complete_file_is_refused_before_any_data(
-    tmp_path: Path,
+    unfit: Inner, tmp_path: Path
 ) -> None:
-    with placed(UNFIT, tmp_path) as parts:
+    with placed(unfit, tmp_path) as parts:
         host = parts.host.start()
         outcome = send(host, "a.bin", LARGE)
         assert outcome.code == "storage_failed", outcome

@@ -6,7 +6,8 @@ from typing import Final
 
 from helpers.missing import find, leave_out
 
-DEFINITIONS: Final = Path("/usr/share/i18n/locales")
+DEFINITIONS: Final = Path("/usr/share/i18n/charmaps")
+"""Definitions from which localedef generates locales."""
 
 
 def make_locale(folder: Path, language: str, encoding: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Looks at other processes through /proc."""
 
-import os
 import signal
+import subprocess
 from pathlib import Path
 
 
@@ -34,5 +34,7 @@ def mappings(pid: int) -> int:
         return 0
 
 
-def is_root() -> bool:
-    return os.geteuid() == 0
+def can_unshare(*namespaces: str) -> bool:
+    """Whether this user may create such namespaces."""
+    command = ("unshare", *namespaces, "--fork", "true")
+    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0

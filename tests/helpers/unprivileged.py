@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,13 +34,23 @@ store.close()
 """
 
 
-def put_unprivileged(directory: Path, *paths: str) -> list[str]:
-    """Store a file at each path; returns its name, or the error."""
+NO_CAPABILITIES: Final = (
+    "setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--clear-groups",
+)  # fmt: skip
+USER_NAMESPACE: Final = ("unshare", "--user", "--map-root-user")
+"""A namespace that has root, and no other user or group."""
+
+
+def put_unprivileged(
+    directory: Path, *paths: str, by: Sequence[str] = NO_CAPABILITIES
+) -> list[str]:
+    """Store a file at each path, in a process started by `by`; returns its name, or the error."""
     if os.geteuid() != 0:
         pytest.skip("giving files to another group needs root")
-    drop = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--clear-groups")
+    if subprocess.run([*by, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip(f"{by[0]} does not work here")
     ended = subprocess.run(
-        [*drop, sys.executable, "-c", _SCRIPT, directory, *paths],
+        [*by, sys.executable, "-c", _SCRIPT, directory, *paths],
         check=True,
         capture_output=True,
         text=True,

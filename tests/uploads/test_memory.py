@@ -3,8 +3,8 @@
 import trio
 from attrs import evolve
 from helpers.memory_store import MemoryStore
-from helpers.uploading import begin
-from helpers.wire import serving, text_frame
+from helpers.uploading import StubbornStore, begin, data_frame, sleeping
+from helpers.wire import PING, PONG, Frame, frame, serving, text_frame
 from trio.testing import MockClock
 
 from galileod.config.model import Config
@@ -148,3 +148,27 @@ async def test_nobody_waits_for_memory_longer_than_the_idle_time(
         assert (await second.receive())["ready"]
         third = await begin(wire, "third", 1)
         assert (await third.receive())["code"] == "busy"
+
+
+async def test_all_that_is_received_while_the_disk_stalls_is_accounted_for(
+    autojump_clock: MockClock,
+) -> None:
+    memory, size = 16 * 1024 * KIB, 4 * 1024 * KIB
+    store = StubbornStore("write", sleeping(1000))
+    async with serving(store, small_memory(memory)) as wire:
+        sent = 0
+        peers = [await wire.open_raw() for _ in range(4)]
+        for raw in peers:
+            await raw.send(text_frame({"name": "a", "size": size}))
+        for raw in peers:
+            with trio.move_on_after(1):
+                while True:
+                    granted = (await raw.receive())["chunksize"]
+                    await raw.send(data_frame(bytes(granted)))
+                    sent += granted
+            await raw.send(frame(PING, b"behind the data"))
+            assert await raw.receive_frame() == Frame(PONG, b"behind the data")
+        assert 4 * 64 * KIB < sent == wire.context.pool.share.held <= memory
+        for raw in peers:
+            await raw.stream.aclose()
+        await wire.all_ended()

@@ -27,7 +27,8 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
-from galileod.storage.base import NoSpaceError, Sink, StorageError, Stored
+from galileod.storage.base import BadNameError, NoSpaceError, Sink, StorageError, Stored
+from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -235,3 +236,53 @@ async def test_two_connections_are_told_apart_in_the_log(autojump_clock: MockClo
             await wire.all_ended()
     for key in ("connection", "upload"):
         assert len({line[key] for line in of_event(logs, "upload.stored")}) == 2
+
+
+@pytest.mark.parametrize("hook", [("notify",), ()])
+@pytest.mark.parametrize("on_conflict", ["rename", "replace"])
+async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the_lock(
+    autojump_clock: MockClock, hook: tuple[str, ...], on_conflict: OnConflict
+) -> None:
+    steps: list[str] = []
+    during_prepare: list[bool] = []
+
+    class Recording(MemorySink):
+        @property
+        def identity(self) -> str:
+            steps.append("promise")
+            return super().identity
+
+        async def prepare(self) -> None:
+            steps.append("prepare")
+            async with wire.context.publication.hold(replaces=True):
+                during_prepare.append(True)  # nobody holds it
+            await super().prepare()
+
+        async def commit(self) -> Stored:
+            steps.append("commit")
+            return await super().commit()
+
+    class RecordingStore(MemoryStore):
+        async def create(self, upload: str, name: str) -> Sink:  # type: ignore[override]
+            del upload
+            return Recording(self, name)
+
+    config = Config(hooks=Hooks(stored=hook))
+    async with serving(RecordingStore(on_conflict), config) as wire:
+        client = await wire.open()
+        assert await client.upload("a.bin", DATA) == {"close": True}
+    expected = ["prepare"] if hook or on_conflict == "replace" else []
+    assert steps == [*expected, *(["promise"] if hook else []), "commit"]
+    assert len(during_prepare) == len(expected)
+
+
+async def test_a_name_that_the_storage_refuses_is_a_bad_name(autojump_clock: MockClock) -> None:
+    class Refusing(MemoryStore):
+        async def create(self, upload: str, name: str) -> MemorySink:
+            del upload
+            raise BadNameError(f"the filesystem does not accept the name {name}")
+
+    async with serving(Refusing()) as wire:
+        client = await wire.open()
+        await client.send({"name": "a.bin", "size": 1})
+        assert (await client.receive())["code"] == "bad_name"

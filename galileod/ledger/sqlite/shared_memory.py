@@ -8,22 +8,23 @@ SUPPORTED: Final = {
     0xEF53: "ext2, ext3, ext4",
     0x58465342: "xfs",
     0x01021994: "tmpfs",
-    0x794C7630: "overlayfs",  # almost always on top of one of the others
 }
 """Filesystems on which writing to mapped pages needs no free space once the file has its size.
 
 On others it is not safe. Some FUSE filesystems cannot map files. Those that copy on write (btrfs,
 zfs, bcachefs) kill a process that writes to mapped memory while the disk is full (SIGBUS).
+overlayfs does not tell which filesystem is below it.
 """
 
-COPY_ON_WRITE: Final = {
+FAILS_AT_ONCE: Final = {
     0x9123683E: "btrfs",
     0x2FC12FC1: "zfs",
     0xCA451A4E: "bcachefs",
+    0x794C7630: "overlayfs",  # on top of a local filesystem
 }
-"""Filesystems without safe shared memory on which write(2) fails if the disk is full.
+"""Other filesystems on which write(2) itself fails if the disk is full.
 
-On others, such as sshfs and NFS, only a later fsync may fail, and the data of the write is lost.
+On the rest, such as sshfs and NFS, only a later fsync may fail, and the data of the write is lost.
 """
 
 _SIZE: Final = 512
@@ -43,7 +44,7 @@ def supports_shared_memory(directory: str) -> bool:
 
 def fails_at_once(directory: str) -> bool:
     """Whether a write of a file in the directory reports its own errors. Raises OSError. Blocks."""
-    return _kind(directory) in SUPPORTED | COPY_ON_WRITE
+    return _kind(directory) in SUPPORTED | FAILS_AT_ONCE
 
 
 def _kind(directory: str) -> int | None:

@@ -1,6 +1,7 @@
-"""Names that a complete file has for a moment in its folder, before it replaces another file.
+"""Names that a file has for a moment in its folder.
 
-After a crash such a file is removed at the next start: its upload was not confirmed.
+It is an empty file that tries whether the folder accepts it, or a complete one that is about to
+replace another file. After a crash it is removed at the next start: its upload was not confirmed.
 """
 
 import os
@@ -11,7 +12,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 # No client can choose such a name: a dot at the start of a name is replaced (policy.names).
-_PREFIX: Final = ".galileod-replacing-"
+_PREFIX: Final = ".galileod-moving-"
 _LEFTOVER: Final = re.compile(re.escape(_PREFIX) + "[0-9a-z]{1,32}")
 
 _log: FilteringBoundLogger = structlog.get_logger()

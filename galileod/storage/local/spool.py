@@ -27,6 +27,10 @@ _DIFFICULT: Final = "\U0001f600\u0391\u4e2d\u00e9 ~^#%&'`@!$+=;,[]{}(1)".ljust(2
 """A name of 247 bytes with characters of one to four bytes: as long as any that is used
 (policy.names.MAX_BYTES, and the number that a conflict adds)."""
 
+UNNAMED: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+"""Errors of a filesystem that has no unnamed files."""
+
 _REFUSED: Final = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EBADMSG}
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -38,7 +42,8 @@ class Spool:
     `examine` finds out what its filesystem can do: whether it `renames` without replacing a file
     (else files are linked), whether a published file has the same inode number as before
     (`inode_kept`), whether it `maps_names` (one file has several names, which differ in case or in
-    Unicode form), and whether it accepts `any_name` that a client may choose.
+    Unicode form), whether it accepts `any_name` that a client may choose, and whether it has
+    `unnamed_files`.
     """
 
     def __init__(self, fd: int) -> None:
@@ -47,6 +52,7 @@ class Spool:
         self.inode_kept = True
         self.maps_names = False
         self.any_name = True
+        self.unnamed_files = True
 
     def create(self, name: str) -> int:
         """Create a private file; returns its descriptor. Raises StorageError."""
@@ -93,6 +99,7 @@ class Spool:
         with translated("cannot create files in the spool"):
             self.maps_names = self._maps_names()
             self.any_name = self.accepts(_DIFFICULT)
+            self.unnamed_files = self._has_unnamed_files()
 
     def probe(self) -> None:
         """Create a file and publish it here, as an upload does. Raises StorageError on failure."""
@@ -159,6 +166,15 @@ class Spool:
             return not listed or any(map(self._exists, others))
         finally:
             os.unlink(name, dir_fd=self.fd)
+
+    def _has_unnamed_files(self) -> bool:
+        try:
+            os.close(os.open(".", UNNAMED, 0o600, dir_fd=self.fd))
+        except OSError as error:
+            if error.errno in NO_UNNAMED:
+                return False
+            raise
+        return True
 
     def _exists(self, name: str) -> bool:
         try:

@@ -11,18 +11,15 @@ from galileod.storage.settings import OnConflict
 
 from .folders import Folder
 from .inheritance import FILE_MODE, inherit
+from .leftovers import temporary_name
 from .projects import inherited_project
 from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
-from .spool import Spool
+from .spool import NO_UNNAMED, UNNAMED, Spool
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._ -]{1,100}")
 """Names that every filesystem accepts."""
 
 _NUMBER_BYTES: Final = len(f" ({MAX_NUMBER})")
-
-_UNNAMED: Final = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-_NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
-"""Errors of a filesystem that has no unnamed files."""
 
 
 def check_target(spool: Spool, folder: Folder, name: str, on_conflict: OnConflict) -> None:
@@ -72,7 +69,7 @@ def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:
         if same_filesystem(spool, folder):
             fd = spool.create(upload)
             try:
-                usable = inherit(fd, folder.fd, final=False)
+                usable = inherit(fd, folder.fd, final=False) and _accepts(folder, spool, upload)
             except BaseException:
                 os.close(fd)
                 spool.remove(upload)
@@ -88,9 +85,9 @@ def create_unnamed(folder: Folder) -> int:
     """Create a file without a name on the folder's filesystem. Raises StorageError."""
     with translated(f"cannot create a file in the folder {folder.path or '.'}"):
         try:
-            fd = os.open(".", _UNNAMED, FILE_MODE, dir_fd=folder.fd)
+            fd = os.open(".", UNNAMED, FILE_MODE, dir_fd=folder.fd)
         except OSError as error:
-            if error.errno not in _NO_UNNAMED:
+            if error.errno not in NO_UNNAMED:
                 raise
             raise StorageError(
                 f"files cannot be moved into the folder {folder.path or '.'}, and its filesystem "
@@ -102,6 +99,26 @@ def create_unnamed(folder: Folder) -> int:
             os.close(fd)
             raise
     return fd
+
+
+def _accepts(folder: Folder, spool: Spool, upload: str) -> bool:
+    """Whether the file can be moved from the spool to the folder. Raises OSError if it is refused.
+
+    Only where files always have names (FUSE, network filesystems), the file is moved there for a
+    moment, under a temporary name: what such a filesystem or its server refuses cannot be found out
+    in another way.
+    """
+    if spool.unnamed_files or not folder.path:
+        return True
+    temporary = temporary_name(upload)
+    try:
+        os.rename(upload, temporary, src_dir_fd=spool.fd, dst_dir_fd=folder.fd)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+        raise
+    os.rename(temporary, upload, src_dir_fd=folder.fd, dst_dir_fd=spool.fd)
+    return True
 
 
 def _check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:

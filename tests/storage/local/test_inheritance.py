@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from helpers.local_store import put, spool
 from helpers.mounts import tmpfs
-from helpers.unprivileged import put_unprivileged
+from helpers.unprivileged import USER_NAMESPACE, put_unprivileged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -175,6 +175,20 @@ def test_who_may_not_give_files_to_that_group_creates_them_there(directory: Path
     for path, mode in {"a.bin": 0o640, "anna": 0o2750, "anna/a.bin": 0o640}.items():
         state = (directory / path).stat()
         assert (state.st_gid, stat.S_IMODE(state.st_mode)) == (GROUP, mode)
+    assert spool(directory) == []
+
+
+def test_users_and_groups_that_a_namespace_lacks_are_inherited(directory: Path) -> None:
+    directory.mkdir()
+    os.chown(directory, -1, GROUP)
+    directory.chmod(0o2770)
+    with default_acl(directory, EXAMPLE):
+        stored = put_unprivileged(directory, "a.bin", "anna/a.bin", by=USER_NAMESPACE)
+    assert stored == ["a.bin", "anna/a.bin"]
+    assert (directory / "a.bin").stat().st_gid == GROUP
+    assert (directory / "anna/a.bin").stat().st_gid == GROUP
+    assert permissions_of(directory / "a.bin") == inherited(EXAMPLE, 0o640)
+    assert permissions_of(directory / "anna/a.bin") == inherited(EXAMPLE, 0o640)
     assert spool(directory) == []
 
 

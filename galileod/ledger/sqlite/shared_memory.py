@@ -39,15 +39,15 @@ if _statfs is not None:
 
 def supports_shared_memory(directory: str) -> bool:
     """Whether a file in the directory may be used as shared memory. Raises OSError. Blocks."""
-    return _kind(directory) in SUPPORTED
+    return filesystem_type(directory) in SUPPORTED
 
 
 def fails_at_once(directory: str) -> bool:
     """Whether a write of a file in the directory reports its own errors. Raises OSError. Blocks."""
-    return _kind(directory) in SUPPORTED | FAILS_AT_ONCE
+    return filesystem_type(directory) in SUPPORTED | FAILS_AT_ONCE
 
 
-def _kind(directory: str) -> int | None:
+def filesystem_type(directory: str) -> int | None:
     """The number of the filesystem's type; None if the system does not tell it."""
     if _statfs is None:
         return None

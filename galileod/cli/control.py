@@ -1,7 +1,8 @@
-"""`galileod reload`: sends a request to the control socket of the running daemon."""
+"""Requests to the control socket of the running daemon, and `galileod reload`, which sends one."""
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -18,7 +19,10 @@ REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
 
 MAX_BODY: Final = 64 * 1024
-"""Maximum size of a response body in bytes."""
+"""Maximum size of a response body in bytes, unless the caller gives another."""
+
+_READ: Final = 64 * 1024
+"""Bytes of a body that are read between two checks of the time limit."""
 
 _config_option: Final[Callable[..., Callable[..., None]]] = click.option(
     "--config", "path", metavar="FILE", help="The daemon's configuration, for storage.directory."
@@ -48,23 +52,32 @@ def reload(path: str | None, directory: str | None) -> None:
     click.echo(f"galileod: {text}")
 
 
+class NotRunningError(click.ClickException):
+    """No process listens on the control socket."""
+
+
 def ask(
-    directory: str, method: str, target: str, timeout: float = REPLY_SECONDS
+    directory: str,
+    method: str,
+    target: str,
+    timeout: float = REPLY_SECONDS,
+    max_body: int = MAX_BODY,
 ) -> tuple[int, str]:
     """Send a request to the daemon whose storage directory is `directory`.
 
-    Returns the status and the text of the response. Connecting and each read may take `timeout`
-    seconds. Raises click.ClickException if there is no response.
+    Returns the status and the text of the response. Connecting, each read, and the body may take
+    `timeout` seconds. Raises NotRunningError, and click.ClickException if there is no complete
+    response.
     """
     path = control_path(directory)
     connection = _UnixConnection(path, timeout)
     try:
         connection.request(method, target)
         with connection.getresponse() as response:
-            return response.status, _text_of(response)
+            return response.status, _text_of(response, timeout, max_body)
     except (FileNotFoundError, ConnectionRefusedError):
         # A changed storage.directory is in force only after a restart.
-        raise click.ClickException(
+        raise NotRunningError(
             f"no running galileod uses storage.directory {os.path.abspath(directory)};"
             " if the key was changed, restart galileod, or give its old value as --directory"
         ) from None
@@ -86,11 +99,25 @@ def ask(
         connection.close()
 
 
-def _text_of(response: HTTPResponse) -> str:
-    """The body as a string. Raises HTTPException if it is incomplete, chunked or too large."""
-    if response.length is None or response.length > MAX_BODY:
+def _text_of(response: HTTPResponse, timeout: float, max_body: int) -> str:
+    """The body as a string.
+
+    Raises HTTPException if it is incomplete, and TimeoutError. One that is larger than `max_body`
+    or has no length counts as incomplete.
+    """
+    if response.length is None and not response.chunked:
         raise HTTPException
-    return response.read().decode(errors="replace").rstrip("\n")
+    end = time.monotonic() + timeout
+    body = bytearray()
+    while part := response.read(_READ):
+        body += part
+        if len(body) > max_body:
+            raise HTTPException
+        if time.monotonic() > end:
+            raise TimeoutError
+    if response.length:
+        raise HTTPException
+    return body.decode(errors="replace").rstrip("\n")
 
 
 class _UnixConnection(HTTPConnection):

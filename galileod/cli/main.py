@@ -1,17 +1,14 @@
 """The command line of `galileod`."""
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from typing import Final, NoReturn
 
 import click
 import structlog
 import trio
-from attrs import asdict
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
@@ -23,14 +20,12 @@ from galileod.daemon import run as daemon
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
-from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger
 from galileod.logs import setup as logs
-from galileod.storage.state import ledger_path
 
 from .control import reload
 from .output import keep_errors, status_of_output
 from .token import token
+from .usage import usage
 
 FAILED: Final = 1
 MISUSED: Final = 2
@@ -109,38 +104,9 @@ def check_config(path: str | None) -> None:
     click.echo(config.dump(prepared.config), nl=False)
 
 
-@cli.command()
-@_config_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def usage(path: str | None, as_json: bool) -> None:
-    """Print the stored files and running uploads of each user."""
-    settings = config.load(config.find_file(path, os.environ))
-    ledger_file = ledger_path(settings.storage.directory)
-    try:
-        os.stat(ledger_file)
-    except FileNotFoundError:
-        raise click.ClickException(
-            f"{ledger_file}: does not exist: galileod has not stored files in this directory"
-        ) from None
-    except OSError as error:
-        raise click.ClickException(f"{ledger_file}: {error.strerror}") from None
-    try:
-        with closing(SqliteLedger.open_read_only(ledger_file)) as ledger:
-            holdings = ledger.holdings()
-    except LedgerError as error:
-        raise click.ClickException(f"{ledger_file}: {error}") from None
-    if as_json:
-        users = [{"user": user, **asdict(holding)} for user, holding in holdings.items()]
-        click.echo(json.dumps({"users": users}))
-        return
-    click.echo(f"{'user':40} {'files':>10} {'bytes':>20} {'uploads':>8} {'reserved':>20}")
-    for user, held in holdings.items():
-        who = user or "(unknown)"
-        click.echo(f"{who:40} {held.files:10} {held.bytes:20} {held.uploads:8} {held.reserved:20}")
-
-
 cli.add_command(token)
 cli.add_command(reload)
+cli.add_command(usage)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

@@ -55,7 +55,7 @@ async def run(prepared: Prepared, read: Read) -> None:
         context = _make_context(prepared, store, ledger, metrics)
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
-        control_server = ControlServer(context, control_routes(reloader.reload))
+        control_server = ControlServer(context, control_routes(context, reloader.reload))
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
             await control.start(

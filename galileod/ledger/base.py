@@ -104,6 +104,13 @@ class Ledger(ABC):
         """What each user holds, sorted by user; users who hold nothing are left out. Blocks."""
 
     @abstractmethod
+    async def holdings_from(self, user: str, count: int) -> dict[str, Holding]:
+        """`holdings` of at most `count` users, the first of which is `user` or sorts after it.
+
+        May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
     def promised(self) -> Collection[str]:
         """The identities of files that were perhaps published before a crash. Blocks."""
 

@@ -30,6 +30,7 @@ from .authorize import Access
 from .caps import Cap
 from .exchange import Exchange
 from .routes import Route, Routes, respond
+from .usage import answer_usage
 
 MAX_CONNECTIONS: Final = 16
 """Maximum simultaneous connections; others are closed without a response."""
@@ -55,10 +56,12 @@ Reload = Callable[[], Awaitable[Reloaded]]
 """Reads the configuration and puts it in force. Raises ConfigError if it is rejected."""
 
 
-def control_routes(reload: Reload) -> Routes:
+def control_routes(context: Context, reload: Reload) -> Routes:
     """The routing table of the control socket."""
+    usage = partial(answer_usage, context.ledger)
     return Routes(
-        Route("/reload", partial(answer_reload, reload), ("POST",), Access.OWNER, when_full=True)
+        Route("/reload", partial(answer_reload, reload), ("POST",), Access.OWNER, when_full=True),
+        Route("/usage", usage, access=Access.OWNER, when_full=True),
     )
 
 

@@ -82,3 +82,29 @@ def test_a_daemon_that_ends_meanwhile_or_is_busy_is_one_line(
 
 def test_a_directory_without_a_daemon_is_named(run_folder: Path) -> None:
     assert said(run_folder).startswith(f"no running galileod uses storage.directory {run_folder};")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_response_may_be_chunked(run_folder: Path) -> None:
+    with responding(run_folder, CHUNKED + b"2\r\nab\r\n3\r\nc\nd\r\n0\r\n\r\n"):
+        assert ask(str(run_folder), "POST", "/reload") == (200, "abc\nd")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        CHUNKED,
+        CHUNKED + b"2\r\nab\r\n",
+        CHUNKED + b"2\r\na",
+        CHUNKED + b"9\r\n123456789\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789",
+        b"HTTP/1.1 200 OK\r\n\r\nab",
+    ],
+)
+def test_a_response_that_is_incomplete_or_too_large_is_one_line(
+    run_folder: Path, reply: bytes
+) -> None:
+    with responding(run_folder, reply), pytest.raises(click.ClickException, match="before the end"):
+        ask(str(run_folder), "POST", "/reload", max_body=8)

@@ -167,15 +167,16 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
+@pytest.mark.parametrize("command", ["reload", "usage"])
 @pytest.mark.parametrize("inside", [False, True], ids=["closed folder", "open folder"])
-def test_another_user_cannot_connect(open_folder: Path, *, inside: bool) -> None:
+def test_another_user_cannot_connect(open_folder: Path, command: str, *, inside: bool) -> None:
     with Daemon(open_folder / "daemon") as host:
         host.start()
         if inside:  # the mode of the socket is enough
             host.directory.chmod(0o755)
             socket_of(host).parent.chmod(0o755)
         ended = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY, "reload", "--config", host.config],
+            [sys.executable, "-c", AS_NOBODY, command, "--config", host.config],
             capture_output=True, text=True, timeout=DEADLINE, env=environment(), check=False,
         )  # fmt: skip
         check_failed(ended, 1, str(socket_of(host)), "permission denied")

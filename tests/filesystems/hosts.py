@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -97,13 +99,16 @@ def on_disk(directory: Path) -> dict[str, int]:
 
 
 def in_ledger(directory: Path) -> dict[str, int]:
-    """The same by the ledger."""
-    ledger = SqliteLedger.open_read_only(ledger_path(str(directory)))
-    try:
-        rows = ledger.database.connection.execute("SELECT name, bytes FROM files")
-        return {str(name): int(size) for name, size in rows}
-    finally:
-        ledger.close()
+    """The same by the ledger, as the next start would find it if the daemon was killed now."""
+    path = ledger_path(str(directory))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "ledger")
+        for suffix in ("", "-wal"):
+            if os.path.exists(path + suffix):
+                shutil.copyfile(path + suffix, copy + suffix)
+        with closing(SqliteLedger.open_read_only(copy)) as ledger:
+            rows = ledger.database.connection.execute("SELECT name, bytes FROM files")
+            return {str(name): int(size) for name, size in rows}
 
 
 def check_ledger(host: Daemon) -> None:

@@ -9,6 +9,15 @@ from helpers.clocks import FakeClock
 from helpers.ledgers import OPENERS
 
 from galileod.ledger.base import Ledger
+from galileod.ledger.sqlite.shared_memory import SUPPORTED, filesystem_type
+
+
+@pytest.fixture(autouse=True)
+def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared memory is used in `tmp_path`, also on overlayfs or btrfs: the disk is not full."""
+    kind = filesystem_type(str(tmp_path))
+    assert kind is not None
+    monkeypatch.setitem(SUPPORTED, kind, "the filesystem of the tests")
 
 
 @pytest.fixture

@@ -99,6 +99,22 @@ async def test_a_closed_ledger_cannot_be_used(ledger: Ledger) -> None:
         await ledger.reserve("u1", "anna", 1, allow)
     with pytest.raises(LedgerError):
         ledger.holdings()
+    with pytest.raises(LedgerError):
+        await ledger.holdings_from("", 1)
+
+
+async def test_holdings_are_given_by_pages_as_well(ledger: Ledger) -> None:
+    assert await ledger.holdings_from("", 2) == {}
+    for user in ("carla", "", "bert", "anna", "gone"):
+        await ledger.reserve(user, user, 1, allow)
+    await ledger.release("gone")
+    expected = ledger.holdings()
+    assert list(expected) == ["", "anna", "bert", "carla"]
+    held = Holding(reserved=1, uploads=1)
+    assert await ledger.holdings_from("", 2) == {"": held, "anna": held}
+    assert list(await ledger.holdings_from("anna", 2)) == ["anna", "bert"]
+    assert list(await ledger.holdings_from("anna\0", 3)) == ["bert", "carla"]
+    assert await ledger.holdings_from("", 100) == expected
 
 
 # Quota.

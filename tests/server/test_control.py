@@ -1,5 +1,6 @@
 """The control socket's server: what it offers, to whom, and that it stays bounded."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,18 +9,22 @@ import pytest
 import trio
 import trio.testing
 from attrs import frozen
+from helpers.ledgers import allow
 from helpers.memory_store import MemoryStore
 from helpers.wire import serving
 from structlog.testing import capture_logs
 
 from galileod.config.model import Config, ConfigError
+from galileod.ledger.base import Ledger, LedgerError
 from galileod.net.settings import Timeouts
-from galileod.server import control
+from galileod.policy.quota import Holding
+from galileod.server import control, usage
 from galileod.server.control import ControlServer, Reload, Reloaded, control_routes
 from galileod.units import Duration
 
 pytestmark = pytest.mark.timeout(20)
 
+USAGE = b"GET /usage HTTP/1.0\r\nHost: x\r\n\r\n"
 RELOAD = b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -47,13 +52,15 @@ async def controlled(reload: Reload) -> AsyncIterator["Controlled"]:
     config = Config(timeouts=Timeouts(handshake=Duration(5), close=Duration(5)))
     with trio.fail_after(15):
         async with serving(MemoryStore(), config) as wire:
-            yield Controlled(ControlServer(wire.context, control_routes(reload)), wire.nursery)
+            routes = control_routes(wire.context, reload)
+            yield Controlled(ControlServer(wire.context, routes), wire.nursery, wire.context.ledger)
 
 
 @frozen
 class Controlled:
     server: ControlServer
     nursery: trio.Nursery
+    ledger: Ledger
 
     def connect(self) -> trio.SocketStream:
         ours, theirs = trio.socket.socketpair()
@@ -122,7 +129,8 @@ async def test_it_is_for_the_daemons_user_and_root_alone(
 ) -> None:
     monkeypatch.setattr(control, "user_of_peer", lambda _: user)
     async with controlled(unchanged) as host:
-        assert (await host.ask(RELOAD)).split()[1] == status
+        for request in (RELOAD, USAGE):
+            assert (await host.ask(request)).split()[1] == status
 
 
 async def test_a_bug_ends_its_connection_and_is_logged() -> None:
@@ -165,3 +173,72 @@ async def test_connections_at_once_are_capped(monkeypatch: pytest.MonkeyPatch) -
         for stream in waiting:
             assert (await read_all(stream)).startswith(b"HTTP/1.1 200 ")
             await stream.aclose()
+
+
+def told(reply: bytes) -> list[object]:
+    head, _, body = reply.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body.endswith(b"\n") or not body
+    return [json.loads(line) for line in body.splitlines()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+async def test_usage_is_told_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(usage, "PAGE", 2)
+    users = ["", "anna", "anna b", "\xe4", "\U0001f600"][:count]
+    async with controlled(unchanged) as host:
+        for user in reversed(users):
+            await host.ledger.reserve(user, user, 7, allow)
+        asked = [await host.ask(USAGE), await host.ask(USAGE.replace(b"GET", b"HEAD"))]
+        for user in users:
+            await host.ledger.release(user)
+    rows = [{"user": user, "bytes": 0, "files": 0, "reserved": 7, "uploads": 1} for user in users]
+    assert [told(reply) for reply in asked] == [rows, []]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_ledger_that_fails_is_the_last_line(
+    monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(usage, "PAGE", 1)
+    pages = [{"anna": Holding(bytes=1, files=1)}] * after
+
+    async def fail(_user: str, _count: int) -> dict[str, Holding]:
+        if pages:
+            return pages.pop()
+        raise LedgerError("the ledger cannot be used: \xe4")
+
+    with capture_logs() as logs:
+        async with controlled(unchanged) as host:
+            monkeypatch.setattr(host.ledger, "holdings_from", fail)
+            rows = told(await host.ask(USAGE))
+    assert len(rows) == after + 1
+    assert rows[-1] == {"error": "the ledger cannot be used: \xe4"}
+    assert not logs
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "PAGE_SECONDS", 0.01)
+
+    async def hang(_user: str, _count: int) -> dict[str, Holding]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with controlled(unchanged) as host:
+        monkeypatch.setattr(host.ledger, "holdings_from", hang)
+        ((row),) = told(await host.ask(USAGE))
+    assert "did not respond within 0.01 s" in str(row)
+
+
+async def test_a_reader_that_leaves_usage_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(user: str, count: int) -> dict[str, Holding]:
+        await trio.lowlevel.checkpoint()
+        return {f"{user}{number:05}": Holding(files=1) for number in range(count)}
+
+    with capture_logs() as logs:
+        async with controlled(unchanged) as host:
+            monkeypatch.setattr(host.ledger, "holdings_from", endless)
+            async with host.connect() as stream:
+                await stream.send_all(USAGE)
+                await stream.receive_some(1)
+    assert not logs

@@ -1,17 +1,19 @@
-"""Opens an SQLite file: checks it, chooses its journal, and brings its schema up to date."""
+"""Opens an SQLite file: checks it, chooses how it is locked, and brings its schema up to date."""
 
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import quote
 
 from galileod.ledger.base import LedgerError, Step, ignore_step
 
+from .copying import copy_in_use
 from .errors import DamagedError, translated
 from .schema import migrate, read_version
-from .shared_memory import supports_shared_memory
+from .shared_memory import fails_at_once, supports_shared_memory
 
 BUSY_SECONDS: Final = 10.0
 """Maximum seconds to wait for another process that writes to the ledger."""
@@ -28,12 +30,16 @@ def open_connection(path: str, step: Step = ignore_step) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         with translated():
-            if supports_shared_memory(os.path.dirname(path) or "."):
-                connection.execute("PRAGMA journal_mode = WAL")
-            else:
-                _use_rollback_journal(connection)
-            # A power failure may lose the last transactions; `reconcile` corrects that.
-            connection.execute("PRAGMA synchronous = NORMAL")
+            directory = os.path.dirname(path) or "."
+            if not supports_shared_memory(directory):
+                # From its first access on, SQLite locks the file, and keeps in heap memory what
+                # would be in shared memory.
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A power failure may lose the last transactions; `reconcile` corrects that. But if a
+            # transaction was lost in a failed write, SQLite must learn of it before the next one.
+            synchronous = "NORMAL" if fails_at_once(directory) else "FULL"
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
             # INSERT OR REPLACE must fire the triggers for the row that it deletes.
             connection.execute("PRAGMA recursive_triggers = ON")
         with reporting(connection, step), translated():
@@ -48,21 +54,17 @@ def open_connection(path: str, step: Step = ignore_step) -> sqlite3.Connection:
 def open_read_only(path: str) -> sqlite3.Connection:
     """Open a file that a daemon may have open, and change nothing in it, not even its schema.
 
-    Blocks; raises LedgerError.
+    On a filesystem without shared memory, where the daemon locks the file, a copy is opened, which
+    is removed with the connection. Blocks; raises LedgerError.
     """
     with translated():
-        # With `mode=ro` SQLite would leave its shared-memory file behind.
-        connection = sqlite3.connect(
-            f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-        )
-    try:
-        with translated():
-            connection.execute("PRAGMA query_only = ON")
-            read_version(connection)
-    except LedgerError:
-        connection.close()
-        raise
-    return connection
+        if supports_shared_memory(os.path.dirname(path) or "."):
+            # With `mode=ro` SQLite would leave its shared-memory file behind.
+            return _open_to_read(path, "NORMAL")
+        with TemporaryDirectory(prefix="galileod-") as folder:
+            copy = os.path.join(folder, "ledger")
+            copy_in_use(path, copy)
+            return _open_to_read(copy, "EXCLUSIVE")  # needs no names after its first access
 
 
 def check_content(connection: sqlite3.Connection) -> None:
@@ -72,10 +74,11 @@ def check_content(connection: sqlite3.Connection) -> None:
         raise DamagedError(result.replace("\n", " "))
 
 
-def journal_mode(connection: sqlite3.Connection) -> str:
-    """The journal in use: "wal", "truncate", or "memory" for a database without a file."""
-    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-    return str(mode)
+def is_exclusive(connection: sqlite3.Connection) -> bool:
+    """Whether no other process can read the file; False for a database without a file."""
+    (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    (locking,) = connection.execute("PRAGMA locking_mode").fetchone()
+    return (journal, locking) == ("wal", "exclusive")
 
 
 @contextmanager
@@ -110,12 +113,15 @@ def _connect(path: str) -> sqlite3.Connection:
         )
 
 
-def _use_rollback_journal(connection: sqlite3.Connection) -> None:
-    # A file in WAL mode can be read without shared memory only under an exclusive lock. Changing
-    # the mode then copies the content of its log into the file.
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # Unlike DELETE, with TRUNCATE the end of a transaction can be synced without an fsync of the
-    # directory, which FUSE filesystems often lack.
-    connection.execute("PRAGMA journal_mode = TRUNCATE")
-    connection.execute("PRAGMA locking_mode = NORMAL")
-    connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # gives up the exclusive lock
+def _open_to_read(path: str, locking_mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    try:
+        connection.execute(f"PRAGMA locking_mode = {locking_mode}")
+        connection.execute("PRAGMA query_only = ON")
+        read_version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError, Step, ignore_step
 
-from .connection import journal_mode, open_connection, open_read_only
+from .connection import is_exclusive, open_connection, open_read_only
 from .errors import translated
 from .filenames import Identity, adopt_copy, copy_path, identify, remove
 
@@ -52,15 +52,14 @@ class Database:
         Raises DamagedError if its content is not valid, and LedgerError.
         """
         connection = open_connection(path, step)
-        mode = journal_mode(connection)
-        if mode not in ("wal", "memory"):
+        if is_exclusive(connection):
             reason = "shared memory (mmap) is not supported, or not safe, on this filesystem"
-            _log.info("ledger.journal", path=path, mode=mode, reason=reason)
+            _log.info("ledger.journal", path=path, mode="exclusive", reason=reason)
         return cls(connection, path)
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
-        """Open a file that a daemon may have open, to read it. Blocks; raises LedgerError."""
+        """Open a file to read it: see `connection.open_read_only`. Blocks; raises LedgerError."""
         return cls(open_read_only(path), None)
 
     def close(self) -> None:
@@ -115,13 +114,14 @@ class Database:
 
         def run() -> T:
             with translated():
+                (before,) = self.connection.execute("PRAGMA synchronous").fetchone()
                 self.connection.execute("PRAGMA synchronous = FULL")
             try:
                 with self.transaction() as connection:
                     return step(connection, *args, **kwargs)
             finally:
                 with translated():
-                    self.connection.execute("PRAGMA synchronous = NORMAL")
+                    self.connection.execute(f"PRAGMA synchronous = {before}")
 
         return await self._run(run, abandon_on_cancel=False)
 
@@ -164,9 +164,9 @@ class Database:
         self.connection = connection
         with translated():
             if self._path is not None:
-                has_log = journal_mode(connection) == "wal"
-                suffixes = ("", "-wal", "-shm") if has_log else ("",)
-                self._files = identify(self._path, suffixes)
+                # A process that used shared memory may have left a -shm, which is not in use.
+                shared = () if is_exclusive(connection) else ("-shm",)
+                self._files = identify(self._path, ("", "-wal", *shared))
 
     def _ensure_file(self) -> None:
         """Write the file again if it was removed. Raises LedgerError if it was replaced."""

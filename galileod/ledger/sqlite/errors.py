@@ -15,8 +15,6 @@ _ADVICE: Final[Mapping[int, str]] = {
     sqlite3.SQLITE_CANTOPEN: "check that galileod may write to the file and to its directory",
     sqlite3.SQLITE_READONLY: "check that galileod may write to the file and to its directory",
     sqlite3.SQLITE_PERM: "check that galileod may write to the file and to its directory",
-    sqlite3.SQLITE_IOERR_SHMMAP: "the filesystem does not support shared memory (mmap), which this"
-    " file needs; start galileod, which converts it",
     sqlite3.SQLITE_IOERR_LOCK: "the filesystem does not support file locks (fcntl), which it needs",
     sqlite3.SQLITE_IOERR_RDLOCK: "the filesystem does not support file locks (fcntl)",
 }

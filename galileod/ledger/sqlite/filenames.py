@@ -81,6 +81,8 @@ def identify(path: str, suffixes: tuple[str, ...]) -> dict[str, Identity]:
 def _is_complete(copy: str) -> bool:
     with closing(sqlite3.connect(copy)) as connection:
         try:
+            # Reads a file in WAL mode without shared memory, which the filesystem may lack.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Undoes the transaction of a copy that was interrupted, which leaves an empty file.
             (version,) = connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:

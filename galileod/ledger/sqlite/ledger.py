@@ -48,7 +48,7 @@ class SqliteLedger(Ledger):
 
     @classmethod
     def open_read_only(cls, path: str) -> "SqliteLedger":
-        """Open the file of a daemon that may be running, to read it. Blocks; raises LedgerError."""
+        """Open the file to read it: see `connection.open_read_only`. Blocks; raises LedgerError."""
         return cls(Database.open_read_only(path), path)
 
     async def reserve(
@@ -88,6 +88,10 @@ class SqliteLedger(Ledger):
         """See `Ledger.holdings`."""
         with translated():
             return quota.by_user(self.database.connection)
+
+    async def holdings_from(self, user: str, count: int) -> dict[str, Holding]:
+        """See `Ledger.holdings_from`."""
+        return await self.database.read(quota.by_user, user, count)
 
     def promised(self) -> Collection[str]:
         """See `Ledger.promised`."""

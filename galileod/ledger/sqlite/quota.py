@@ -12,8 +12,11 @@ _TOTAL: Final = (
 _OF_USER: Final = "SELECT bytes, files, reserved, uploads FROM holdings WHERE user = ?"
 _BY_USER: Final = (
     "SELECT user, bytes, files, reserved, uploads FROM holdings"
-    " WHERE files > 0 OR uploads > 0 ORDER BY user"
+    " WHERE user >= ? AND (files > 0 OR uploads > 0) ORDER BY user LIMIT ?"
 )
+
+_ALL: Final = -1
+"""SQLite's LIMIT for all rows."""
 
 
 def total(connection: sqlite3.Connection) -> Holding:
@@ -27,9 +30,12 @@ def of_user(connection: sqlite3.Connection, user: str) -> Holding:
     return Holding(*row) if row else Holding()
 
 
-def by_user(connection: sqlite3.Connection) -> dict[str, Holding]:
-    """What each user holds."""
-    return {user: Holding(*numbers) for user, *numbers in connection.execute(_BY_USER)}
+def by_user(
+    connection: sqlite3.Connection, first: str = "", count: int = _ALL
+) -> dict[str, Holding]:
+    """What each user holds, for at most `count` users from `first` on."""
+    rows = connection.execute(_BY_USER, (first, count))
+    return {user: Holding(*numbers) for user, *numbers in rows}
 
 
 def rebuild(connection: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ from helpers.ledgers import allow, owed
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger, connection, filenames
+from galileod.ledger.sqlite import SqliteLedger, filenames
 from galileod.policy.quota import Holding
 
 SUFFIXES: Final = ("", "-wal", "-shm")
@@ -142,17 +142,6 @@ async def test_a_directory_that_is_gone_is_an_error_until_it_is_back(tmp_path: P
     with pytest.raises(LedgerError, match="No such file"):
         await ledger.reserve("u3", "carla", 1, allow)
     folder.mkdir()
-    await ledger.reserve("u3", "carla", 1, allow)
-    assert holdings_after_a_crash(path) == EXPECTED
-    ledger.close()
-
-
-async def test_one_with_a_rollback_journal_is_written_again_as_well(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "supports_shared_memory", lambda _: False)
-    ledger = await fill(path)
-    lose(path, [""])
     await ledger.reserve("u3", "carla", 1, allow)
     assert holdings_after_a_crash(path) == EXPECTED
     ledger.close()

@@ -27,7 +27,7 @@ def test_markup_in_a_name_is_text(host: Daemon, page: UploadPage, write: Write) 
     page.expect_states(["stored"])
     expect(page.row().locator(".name")).to_contain_text(path.name)
     expect(page.page.locator("img")).to_have_count(0)
-    stored = host.wait_for("upload.stored")["path"]
+    stored = host.wait_for("upload.stored", name=path.name)["path"]
     expect(page.status()).to_have_text(f"Stored, verified, as {Path(stored).name}")
     assert filecmp.cmp(path, stored, shallow=False)
 

@@ -123,7 +123,7 @@ def send(daemon: Daemon, name: str, content: bytes = b"content") -> Outcome:
 def stored_as(daemon: Daemon, outcome: Outcome) -> Path:
     """Where an upload landed: plainly in the directory, as a file."""
     assert outcome.ending == "stored", outcome
-    path = Path(daemon.wait_for("upload.stored", peer=outcome.peer)["path"])
+    path = Path(daemon.wait_for("upload.stored", since=outcome.began, peer=outcome.peer)["path"])
     assert path.parent == daemon.directory
     assert not path.is_symlink()
     assert path.is_file()

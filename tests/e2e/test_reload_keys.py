@@ -23,7 +23,7 @@ from helpers.clients import (
     some_bytes,
     unique_name,
 )
-from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.daemon import Daemon, Daemons, Settings, log_time, poll
 from helpers.frames import signal_frame
 from helpers.reloading import code, count, hang_up, reload, rewrite
 from websockets.exceptions import ConnectionClosed
@@ -147,8 +147,9 @@ def drained(host: Daemon) -> int:
 
 
 def in_folder(host: Daemon) -> bool:
+    began = log_time()
     code(host, name="a file")
-    path: str = host.wait_for("upload.stored")["path"]
+    path: str = host.wait_for("upload.stored", since=began)["path"]
     return path.startswith(f"{host.directory}/127.0.0.1/")
 
 

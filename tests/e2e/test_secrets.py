@@ -1,7 +1,7 @@
 """What clients prove themselves with stands neither in the log nor in an answer."""
 
 from helpers.clients import read_all, request
-from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.daemon import Daemon, Daemons, Settings, log_time, poll
 from helpers.frames import BINARY, CONTINUATION, PING, TEXT, frame, signal_frame
 
 SECRET = "s3cr3tT1ck3t"  # noqa: S105  the point
@@ -119,5 +119,6 @@ def test_a_wrong_origin_is_told_as_far_as_it_is_one(daemon: Daemons) -> None:
         ("null", "null"),
         (SECRET, "null"),
     ):
+        began = log_time()
         say_and_hear(host, request(headers={"Origin": origin}))
-        assert host.wait_for("connection.refused")["origin"] == shown
+        assert host.wait_for("connection.refused", since=began)["origin"] == shown

@@ -66,7 +66,8 @@ def test_a_name_that_is_taken_is_dealt_with_as_configured(
     assert told == [{"close": True, **name} for name in told_after_conflict(stem)[on_conflict]]
     if on_conflict != "reject":
         paths = [
-            conflicting.wait_for("upload.stored", peer=outcome.peer)["path"] for outcome in outcomes
+            conflicting.wait_for("upload.stored", since=outcome.began, peer=outcome.peer)["path"]
+            for outcome in outcomes
         ]
         last = [".tar.gz"] * 3 if on_conflict == "replace" else list(expected)
         assert paths == [str(conflicting.directory / (stem + end)) for end in last]

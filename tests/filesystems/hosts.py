@@ -78,7 +78,8 @@ def check_stored(host: Daemon, outcome: Outcome, content: bytes) -> Path:
     def line() -> str | None:
         # Not Daemon.find: it reads the whole log of all tests each time.
         lines = host.text().splitlines()
-        return next((line for line in reversed(lines) if all(end in line for end in ends)), None)
+        newest = next((line for line in reversed(lines) if all(end in line for end in ends)), None)
+        return newest if newest and json.loads(newest)["timestamp"] >= outcome.began else None
 
     path = Path(json.loads(poll("upload.stored", line, host.text) or "")["path"])
     assert path.name in os.listdir(path.parent), os.listdir(path.parent)

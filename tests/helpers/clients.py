@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
 
 from attrs import field, frozen
-from helpers.daemon import DEADLINE, Daemon
+from helpers.daemon import DEADLINE, Daemon, log_time
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -55,12 +55,14 @@ class HashClaim:
 class Outcome:
     """How an upload ended, as its client saw it; `peer` is how the daemon's log calls it.
 
-    `close` is the signal of success.
+    `close` is the signal of success, `began` the time as in the log: ports, and so peers, are used
+    again.
     """
 
     ending: Literal["stored", "failed", "lost"]
     errors: Sequence[Signal]
     peer: str
+    began: str
     trace: Sequence[Step]
     close: Signal | None
 
@@ -153,6 +155,7 @@ class Client(ABC):
         """What answers a `ready`; None stands for `finished`."""
 
     def run(self) -> Outcome:
+        began = log_time()
         with (
             Source(self._content) as source,
             open_websocket(self._url, sock=self._socket) as websocket,
@@ -164,7 +167,7 @@ class Client(ABC):
                 ending = self._converse(source, websocket)
             except ConnectionClosed:
                 ending = "lost"
-        return Outcome(ending, self._errors, peer, self._trace, self._close)
+        return Outcome(ending, self._errors, peer, began, self._trace, self._close)
 
     def _converse(
         self, source: Source, websocket: ClientConnection

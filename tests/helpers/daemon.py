@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -87,6 +88,11 @@ def run_galileod(
 def write_config(path: Path, settings: Settings) -> Path:
     path.write_text(tomli_w.dumps({key: dict(table) for key, table in settings.items()}))
     return path
+
+
+def log_time() -> str:
+    """The time as the log has it, to tell the lines of what follows from older ones."""
+    return datetime.now(UTC).isoformat()
 
 
 class Daemon:
@@ -238,19 +244,19 @@ class Daemon:
             log.append(entry)
         return log
 
-    def find(self, event: str, **fields: object) -> LogLine | None:
-        """The newest line of this event with these fields."""
+    def find(self, event: str, *, since: str = "", **fields: object) -> LogLine | None:
+        """The newest line of this event with these fields, not older than the time `since`."""
         for line in reversed(self.log()):
             if line["event"] == event and fields.items() <= line.items():
-                return line
+                return line if line["timestamp"] >= since else None
         return None
 
-    def wait_for(self, event: str, **fields: object) -> LogLine:
-        """The same, once it is there."""
+    def wait_for(self, event: str, *, since: str = "", **fields: object) -> LogLine:
+        """The same, once it is there. A line is written a moment after what it tells."""
 
         def probe() -> LogLine | None:
             running = self.running
-            line = self.find(event, **fields)
+            line = self.find(event, since=since, **fields)
             assert line or running, f"galileod ended before {event}\n{self.text()}"
             return line
 

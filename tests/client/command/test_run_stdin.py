@@ -166,13 +166,14 @@ def test_as_long_as_none_was_read_standard_input_is_tried_again(process: Process
 def test_no_folder_for_standard_input_is_told(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Some /tmp can be written wherever tests run.
-    monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
     reading, writing = os.pipe()
-    with open(reading, "rb"), open(writing, "wb"):
-        monkeypatch.setattr("galileod.client.command.stdin.stdin_job.__defaults__", (reading,))
+    # Ends before pytest ends its capture, which needs a temporary file.
+    with open(reading, "rb"), open(writing, "wb"), monkeypatch.context() as patched:
+        # Some /tmp can be written wherever tests run.
+        patched.delenv("TMPDIR", raising=False)
+        patched.setattr("tempfile.tempdir", None)
+        patched.setattr("tempfile._candidate_tempdir_list", list)
+        patched.setattr("galileod.client.command.stdin.stdin_job.__defaults__", (reading,))
         status, _, err = command("--retries", "0", "ws://127.0.0.1:1/", "-")
     assert status == 1
     assert (

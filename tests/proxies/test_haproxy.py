@@ -113,7 +113,7 @@ def test_the_client_is_the_one_that_haproxy_sees(
         sock = from_elsewhere(haproxy(upstream))
         name = "{}:{}".format(*sock.getsockname())
         assert ask(host, NOWHERE, sock=sock).status == 404
-        assert host.wait_for("connection.refused", status=404)["peer"] == name
+        assert host.wait_for("connection.refused", status=404, peer=name)
 
 
 @pytest.mark.parametrize(

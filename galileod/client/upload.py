@@ -8,7 +8,7 @@ from typing import Final, assert_never
 import trio
 
 from galileod.protocol.errors import RemoteProtocolError
-from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Ready
+from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Metadata, Ready
 from galileod.protocol.sender import ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
@@ -69,7 +69,7 @@ class _Upload:
     """The state that the two tasks of an upload share: one receives, one sends."""
 
     def __init__(self, source: Source, options: Options, on_progress: OnProgress | None) -> None:
-        self.sender = UploadSender(source.name, source.size, options.chunksize)
+        self.sender = UploadSender(Metadata(source.name, source.size), options.chunksize)
         self.signals: list[Signal] = []  # at most MAX_SIGNALS
         self.chunks = 0
         self._sent = 0

@@ -4,11 +4,21 @@ Imports nothing that reads a clock, a file or a socket.
 """
 
 from .errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
-from .messages import Finished, HashClaim, Ignored, Metadata
+from .messages import (
+    Abandon,
+    Agreement,
+    Finished,
+    HashClaim,
+    Ignored,
+    Metadata,
+    Resumption,
+)
 from .receiver import AskFinished, Chunk, Credit, UploadReceiver
 from .sender import ChunkDue, FinishedDue, UploadSender
 
 __all__ = [
+    "Abandon",
+    "Agreement",
     "AskFinished",
     "Chunk",
     "ChunkDue",
@@ -22,6 +32,7 @@ __all__ = [
     "LocalProtocolError",
     "Metadata",
     "RemoteProtocolError",
+    "Resumption",
     "UploadReceiver",
     "UploadSender",
 ]

@@ -5,16 +5,10 @@ from typing import Final
 from attrs import frozen
 
 from .credits import CreditWindow
+from .decoding import decode_client
+from .encoding import encode_close, encode_error, encode_ready
 from .errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
-from .messages import (
-    Finished,
-    Ignored,
-    Metadata,
-    decode_client,
-    encode_close,
-    encode_error,
-    encode_ready,
-)
+from .messages import RESUME, Abandon, Agreement, Finished, Ignored, Metadata, Resumption
 from .states import RECEIVER, ReceiverEvent, ReceiverState
 
 MAX_EMPTY_CHUNKS: Final = 64
@@ -46,10 +40,16 @@ class UploadReceiver:
 
     The `receive_` methods raise RemoteProtocolError for a violation by the client, the others
     LocalProtocolError for a mistake of the caller. In both cases the state is unchanged.
+
+    `can` are the extensions that the server supports. The first signal to a client that states
+    extensions names those that both support; no other client gets any of their keys.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, can: frozenset[str] = frozenset()) -> None:
         self.state = ReceiverState.EXPECT_METADATA
+        self._can = can
+        self._resumption: Resumption | None = None
+        self._begun = False
         self.metadata: Metadata | None = None
         self.window = CreditWindow(0)
         self._asked_finished = False
@@ -60,7 +60,12 @@ class UploadReceiver:
         """Bytes of the file that have arrived."""
         return self.metadata.size - self.window.remaining if self.metadata else 0
 
-    def receive_text(self, text: str) -> Metadata | Finished | Ignored:
+    @property
+    def resumable(self) -> bool:
+        """Whether client and server agree that the upload may be resumed."""
+        return bool(self.metadata and self.metadata.upload is not None and RESUME in self._common)
+
+    def receive_text(self, text: str) -> Metadata | Finished | Abandon | Ignored:
         """A TEXT message arrived."""
         signal = decode_client(text)
         match signal:
@@ -75,9 +80,26 @@ class UploadReceiver:
                 if self.state is ReceiverState.RECEIVING:
                     raise self._wrong_size(self.received)
                 self._step(ReceiverEvent.FINISHED)
+            case Abandon():
+                # Without agreement the signal is unknown, and after an answer it came too late.
+                if not self.resumable or ReceiverEvent.ABANDON not in RECEIVER[self.state]:
+                    return Ignored()
             case Ignored():
                 pass
         return signal
+
+    def resume(self, resumption: Resumption) -> None:
+        """Begin or continue a resumable upload behind the bytes that the server has.
+
+        Must be called before the first `ready` of a resumable upload.
+        """
+        size = self.metadata.size if self.metadata else 0
+        if not self.resumable or self._begun or not 0 <= resumption.offset <= size:
+            raise LocalProtocolError(f"the upload cannot be resumed at {resumption.offset}")
+        self._resumption = resumption
+        self.window = CreditWindow(size - resumption.offset)
+        complete = not self.window.remaining
+        self.state = ReceiverState.EXPECT_FINISHED if complete else ReceiverState.RECEIVING
 
     def receive_binary(self, length: int) -> Chunk:
         """A BINARY message of `length` bytes arrived."""
@@ -129,10 +151,12 @@ class UploadReceiver:
                 return AskFinished()
         return None
 
-    @staticmethod
-    def ready(granted: Credit | AskFinished) -> str:
+    def ready(self, granted: Credit | AskFinished) -> str:
         """The signal for what `grant` returned."""
-        return encode_ready(granted.length if isinstance(granted, Credit) else None)
+        if self.resumable and self._resumption is None:
+            raise LocalProtocolError("the offset of a resumable upload must be known")
+        length = granted.length if isinstance(granted, Credit) else None
+        return encode_ready(length, self._agreement(self._resumption))
 
     def close(self, name: str | None = None) -> str:
         """The signal that the file is verified and stored.
@@ -141,13 +165,43 @@ class UploadReceiver:
         differs from the client's, and is otherwise identical to that of the original server.
         """
         self._step(ReceiverEvent.SEND_CLOSE)
-        sent = self.metadata.name if self.metadata else None
-        return encode_close(None if name == sent else name)
+        return self._close(name)
 
-    def fail(self, fault: Fault) -> str:
-        """The fatal error signal for `fault`, which ends the upload."""
+    def close_stored(self, name: str | None = None) -> str:
+        """`close` as the first signal: an earlier attempt with the same key has stored the file."""
+        if not self.resumable or self._begun:
+            raise LocalProtocolError("only a resumable upload can be stored before it begins")
+        self._step(ReceiverEvent.SEND_CLOSE_OF_STORED)
+        return self._close(name)
+
+    def fail(self, fault: Fault, kept: int | None = None) -> str:
+        """The fatal error signal for `fault`, which ends the upload.
+
+        `kept` is the number of seconds for which what arrived is kept, None if it is discarded. A
+        client that cannot resume is not told.
+        """
         self._step(ReceiverEvent.SEND_FATAL)
-        return encode_error(fault.reason, fault.code, fault.details)
+        kept = kept if self.resumable else None
+        agreement = self._agreement(None)
+        return encode_error(fault.reason, fault.code, fault.details, kept=kept, agreement=agreement)
+
+    def _close(self, name: str | None) -> str:
+        sent = self.metadata.name if self.metadata else None
+        return encode_close(None if name == sent else name, self._agreement(None))
+
+    @property
+    def _common(self) -> frozenset[str]:
+        """The extensions that client and server support."""
+        offered = self.metadata.can if self.metadata else None
+        return self._can & offered if offered is not None else frozenset()
+
+    def _agreement(self, resumption: Resumption | None) -> Agreement | None:
+        """What the first signal says about extensions; None for a later one, or an old client."""
+        first, self._begun = not self._begun, True
+        if not first or self.metadata is None or self.metadata.can is None:
+            return None
+        can = self._common if self.resumable else self._common - {RESUME}
+        return Agreement(can, resumption)
 
     def _receive_empty(self) -> Chunk:
         if self._empty_chunks == MAX_EMPTY_CHUNKS:

@@ -5,8 +5,12 @@ from typing import Final
 
 from attrs import frozen
 
+from .decoding import decode_server
+from .encoding import encode_abandon, encode_finished, encode_metadata
 from .errors import FaultCode, LocalProtocolError, RemoteProtocolError
 from .messages import (
+    RESUME,
+    Agreement,
     Close,
     Error,
     Finished,
@@ -14,9 +18,6 @@ from .messages import (
     Metadata,
     Ready,
     ServerSignal,
-    decode_server,
-    encode_finished,
-    encode_metadata,
 )
 from .states import SENDER, SenderEvent, SenderState
 
@@ -45,38 +46,91 @@ class UploadSender:
 
     `receive_text` raises RemoteProtocolError for a violation by the server, the other methods
     LocalProtocolError for a mistake of the caller. In both cases the state is unchanged.
+
+    `sent` is the number of bytes of the file that the server has, or that were sent to it.
+    `agreement` is what the first signal of the server says about extensions: None before that
+    signal, and if the server states none.
     """
 
-    def __init__(self, name: str, size: int, default_chunk: int = DEFAULT_CHUNK) -> None:
+    def __init__(self, metadata: Metadata, default_chunk: int = DEFAULT_CHUNK) -> None:
         self.state = SenderState.START
         self.sent = 0
-        self._metadata = Metadata(name, size)
+        self.agreement: Agreement | None = None
+        self._metadata = metadata
+        self._heard = False
         self._default_chunk = default_chunk
         self._credits: deque[int] = deque()
 
+    @property
+    def resumable(self) -> bool:
+        """Whether client and server agree that the upload may be resumed."""
+        return self.agreement is not None and self._resumes(self.agreement)
+
     def start(self) -> str:
-        """The metadata, which begins the upload."""
+        """The metadata, which begins the upload, or asks to abandon an earlier one."""
+        if self._metadata.abandon:
+            self._step(SenderEvent.SEND_ABANDON)
+            return encode_metadata(self._metadata)
         empty = self._metadata.size == 0
         self._step(SenderEvent.SEND_METADATA_OF_EMPTY_FILE if empty else SenderEvent.SEND_METADATA)
         return encode_metadata(self._metadata)
 
     def receive_text(self, text: str) -> ServerSignal:
-        """A TEXT message arrived. A `close` is a violation before `finished` has been sent."""
+        """A TEXT message arrived.
+
+        A `close` is a violation before `finished` has been sent, except as the first signal about
+        an upload that may be resumed: an earlier attempt has stored the file.
+        """
         signal = decode_server(text)
         match signal:
-            case Ready(chunksize):
+            case Ready(chunksize, agreement):
                 if len(self._credits) == MAX_CREDITS:
                     raise RemoteProtocolError(
                         FaultCode.BAD_MESSAGE,
                         f"More than {MAX_CREDITS} ready signals are unanswered.",
                     )
-                self._step(SenderEvent.READY)
+                offset = self._offset(agreement)
+                at_end = offset is not None and offset == self._metadata.size
+                self._step(SenderEvent.READY_AT_END if at_end else SenderEvent.READY)
+                self.sent = self.sent if offset is None else offset
                 self._credits.append(chunksize or self._default_chunk)
-            case Close():
-                self._step(SenderEvent.CLOSE)
-            case Error(fatal=fatal):
+                self._agree(agreement)
+            case Close(agreement=agreement):
+                stored = not self._heard and agreement is not None and self._resumes(agreement)
+                self._step(SenderEvent.CLOSE_OF_STORED if stored else SenderEvent.CLOSE)
+                self._agree(agreement)
+            case Error(fatal=fatal, agreement=agreement):
                 self._step(SenderEvent.FATAL if fatal else SenderEvent.ERROR)
+                self._agree(agreement)
         return signal
+
+    def abandon(self) -> str:
+        """The signal that cancels an upload that may be resumed; the server discards it."""
+        if not self.resumable:
+            raise LocalProtocolError("the server does not know `abandon`")
+        self._step(SenderEvent.SEND_ABANDON)
+        self._credits.clear()
+        return encode_abandon()
+
+    def _resumes(self, agreement: Agreement) -> bool:
+        return self._metadata.upload is not None and RESUME in agreement.can
+
+    def _offset(self, agreement: Agreement | None) -> int | None:
+        """Where the first `ready` of a server that can resume says that the upload continues."""
+        if self._heard or agreement is None or not self._resumes(agreement):
+            return None
+        if agreement.resumption is None or agreement.resumption.offset > self._metadata.size:
+            raise RemoteProtocolError(
+                FaultCode.BAD_MESSAGE,
+                f"The server's `offset` is not an integer from 0 to {self._metadata.size}.",
+            )
+        return agreement.resumption.offset
+
+    def _agree(self, agreement: Agreement | None) -> None:
+        """Only the first signal, and only to a client that states extensions, agrees on them."""
+        if not self._heard and self._metadata.can is not None:
+            self.agreement = agreement
+        self._heard = True
 
     def next_due(self) -> ChunkDue | FinishedDue | None:
         """What the oldest unanswered `ready` asks for, or None if there is none."""

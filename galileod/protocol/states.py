@@ -29,8 +29,10 @@ class ReceiverEvent(Enum):
     LAST_CHUNK = auto()
     EMPTY_CHUNK = auto()
     FINISHED = auto()
+    ABANDON = auto()
     SEND_READY = auto()
     SEND_CLOSE = auto()
+    SEND_CLOSE_OF_STORED = auto()
     SEND_FATAL = auto()
 
 
@@ -44,7 +46,9 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
         ReceiverEvent.CHUNK: ReceiverState.RECEIVING,
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.RECEIVING,
         ReceiverEvent.LAST_CHUNK: ReceiverState.EXPECT_FINISHED,
+        ReceiverEvent.ABANDON: ReceiverState.RECEIVING,
         ReceiverEvent.SEND_READY: ReceiverState.RECEIVING,
+        ReceiverEvent.SEND_CLOSE_OF_STORED: ReceiverState.CLOSED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
     # Some senders notice the end of the file only when they read from it: they answer one `ready`
@@ -52,13 +56,16 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
     ReceiverState.EXPECT_FINISHED: {
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.FINISHED: ReceiverState.VERIFYING,
+        ReceiverEvent.ABANDON: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.SEND_READY: ReceiverState.EXPECT_FINISHED,
+        ReceiverEvent.SEND_CLOSE_OF_STORED: ReceiverState.CLOSED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
     # A sender may answer a surplus `ready` with another empty chunk or `finished`.
     ReceiverState.VERIFYING: {
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.VERIFYING,
         ReceiverEvent.FINISHED: ReceiverState.VERIFYING,
+        ReceiverEvent.ABANDON: ReceiverState.VERIFYING,
         ReceiverEvent.SEND_CLOSE: ReceiverState.CLOSED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
@@ -77,6 +84,7 @@ class SenderState(Enum):
     SENDING = auto()
     FINISHING = auto()
     AWAIT_CLOSE = auto()
+    ABANDONED = auto()
     STORED = auto()
     FAILED = auto()
 
@@ -89,8 +97,11 @@ class SenderEvent(Enum):
     SEND_CHUNK = auto()
     SEND_LAST_CHUNK = auto()
     SEND_FINISHED = auto()
+    SEND_ABANDON = auto()
     READY = auto()
+    READY_AT_END = auto()
     CLOSE = auto()
+    CLOSE_OF_STORED = auto()
     ERROR = auto()
     FATAL = auto()
 
@@ -100,28 +111,46 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
     SenderState.START: {
         SenderEvent.SEND_METADATA: SenderState.SENDING,
         SenderEvent.SEND_METADATA_OF_EMPTY_FILE: SenderState.FINISHING,
+        SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
         SenderEvent.ERROR: SenderState.START,
         SenderEvent.FATAL: SenderState.FAILED,
     },
     SenderState.SENDING: {
         SenderEvent.SEND_CHUNK: SenderState.SENDING,
         SenderEvent.SEND_LAST_CHUNK: SenderState.FINISHING,
+        SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
         SenderEvent.READY: SenderState.SENDING,
+        # The server has the whole file already.
+        SenderEvent.READY_AT_END: SenderState.FINISHING,
+        SenderEvent.CLOSE_OF_STORED: SenderState.STORED,
         SenderEvent.ERROR: SenderState.SENDING,
         SenderEvent.FATAL: SenderState.FAILED,
     },
     SenderState.FINISHING: {
         SenderEvent.SEND_FINISHED: SenderState.AWAIT_CLOSE,
+        SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
         SenderEvent.READY: SenderState.FINISHING,
+        SenderEvent.READY_AT_END: SenderState.FINISHING,
+        SenderEvent.CLOSE_OF_STORED: SenderState.STORED,
         SenderEvent.ERROR: SenderState.FINISHING,
         SenderEvent.FATAL: SenderState.FAILED,
     },
     # Every surplus `ready` is answered with another `finished`.
     SenderState.AWAIT_CLOSE: {
         SenderEvent.SEND_FINISHED: SenderState.AWAIT_CLOSE,
+        SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
         SenderEvent.READY: SenderState.AWAIT_CLOSE,
         SenderEvent.CLOSE: SenderState.STORED,
         SenderEvent.ERROR: SenderState.AWAIT_CLOSE,
+        SenderEvent.FATAL: SenderState.FAILED,
+    },
+    # What the server had sent before it received `abandon` still arrives.
+    SenderState.ABANDONED: {
+        SenderEvent.READY: SenderState.ABANDONED,
+        SenderEvent.READY_AT_END: SenderState.ABANDONED,
+        SenderEvent.CLOSE: SenderState.STORED,
+        SenderEvent.CLOSE_OF_STORED: SenderState.STORED,
+        SenderEvent.ERROR: SenderState.ABANDONED,
         SenderEvent.FATAL: SenderState.FAILED,
     },
     SenderState.STORED: {},

@@ -15,13 +15,13 @@ from galileod.net.peer import Peer
 from galileod.net.watch import PeerSilent
 from galileod.net.websocket import FrameError, WebSocketTransport
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Finished, Ignored, Metadata
+from galileod.protocol.messages import Abandon, Finished, Ignored, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .context import Context
 from .faults import interruptible
 
-Incoming = Metadata | Finished | Ignored | MessagePart | BinaryMessage
+Incoming = Metadata | Finished | Abandon | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or data of a chunk."""
 
 CREDENTIAL_NEEDED: Final = "A token or a ticket is needed to upload here."

@@ -20,7 +20,7 @@ class Upload:
     """A sender, a receiver, and the messages that are between them."""
 
     def __init__(self, size: int, chunks: list[int], in_flight: int, random: Random) -> None:
-        self.sender = UploadSender("a.txt", size)
+        self.sender = UploadSender(Metadata("a.txt", size))
         self.receiver = UploadReceiver()
         self.chunks = chunks
         self.in_flight = in_flight

@@ -5,10 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from galileod.protocol.decoding import QUOTED, decode_client, decode_server, quote
+from galileod.protocol.encoding import (
+    encode_close,
+    encode_error,
+    encode_finished,
+    encode_metadata,
+    encode_ready,
+)
 from galileod.protocol.errors import FaultCode, RemoteProtocolError
 from galileod.protocol.messages import (
     MAX_SIZE,
-    QUOTED,
     Close,
     Error,
     Finished,
@@ -16,14 +23,6 @@ from galileod.protocol.messages import (
     Ignored,
     Metadata,
     Ready,
-    decode_client,
-    decode_server,
-    encode_close,
-    encode_error,
-    encode_finished,
-    encode_metadata,
-    encode_ready,
-    quote,
 )
 
 ANY_TEXT = st.text(st.characters())

@@ -264,7 +264,7 @@ def test_a_smaller_window_waits_until_enough_chunks_have_come() -> None:
 def test_a_credit_is_sent_as_ready_with_its_size(
     granted: Credit | AskFinished, signal: dict[str, object]
 ) -> None:
-    assert json.loads(UploadReceiver.ready(granted)) == signal
+    assert json.loads(UploadReceiver().ready(granted)) == signal
 
 
 def test_nothing_has_been_received_before_the_metadata() -> None:

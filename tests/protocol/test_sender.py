@@ -3,7 +3,7 @@ import json
 import pytest
 
 from galileod.protocol.errors import FaultCode, LocalProtocolError, RemoteProtocolError
-from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Ready
+from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Metadata, Ready
 from galileod.protocol.sender import DEFAULT_CHUNK, MAX_CREDITS, ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
@@ -17,7 +17,7 @@ def ready(chunksize: int) -> str:
 
 
 def started(size: int) -> UploadSender:
-    sender = UploadSender("a.txt", size)
+    sender = UploadSender(Metadata("a.txt", size))
     sender.start()
     return sender
 
@@ -51,7 +51,7 @@ def refusal(sender: UploadSender, text: str) -> RemoteProtocolError:
 
 
 def test_a_file_is_sent_chunk_by_chunk_and_then_finished() -> None:
-    sender = UploadSender("a.txt", 5)
+    sender = UploadSender(Metadata("a.txt", 5))
     assert json.loads(sender.start()) == {"name": "a.txt", "size": 5}
     assert sender.next_due() is None
     assert sender.receive_text(ready(3)) == Ready(3)
@@ -93,7 +93,7 @@ def test_a_ready_without_a_chunksize_gets_the_default_chunk(
 
 
 def test_the_default_chunk_may_be_another_one() -> None:
-    sender = UploadSender("a", 100, default_chunk=7)
+    sender = UploadSender(Metadata("a", 100), default_chunk=7)
     sender.start()
     sender.receive_text(READY)
     sender.receive_text(ready(50))
@@ -158,7 +158,7 @@ def test_a_close_before_finished_is_a_bad_message(size: int, sent: int) -> None:
 
 
 def test_a_ready_before_the_metadata_is_a_bad_message() -> None:
-    assert refusal(UploadSender("a", 5), READY).code is FaultCode.BAD_MESSAGE
+    assert refusal(UploadSender(Metadata("a", 5)), READY).code is FaultCode.BAD_MESSAGE
 
 
 @pytest.mark.parametrize("text", [READY, CLOSE, '{"error": "x"}'])
@@ -188,7 +188,7 @@ def test_a_fatal_error_ends_the_upload_and_nothing_more_is_due() -> None:
 
 
 def test_a_server_may_refuse_before_it_has_the_metadata() -> None:
-    sender = UploadSender("a", 5)
+    sender = UploadSender(Metadata("a", 5))
     sender.receive_text('{"error": "stopping", "fatal": true}')
     with pytest.raises(LocalProtocolError):
         sender.start()

@@ -8,6 +8,7 @@ import pytest
 from helpers.facts import receiver_facts
 
 from galileod.protocol.errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
+from galileod.protocol.messages import RESUME, Ignored, Metadata
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.sender import UploadSender
 from galileod.protocol.states import (
@@ -20,7 +21,12 @@ from galileod.protocol.states import (
 )
 
 SIZE: Final = 10
-READY: Final = '{"ready": true}'
+KEY: Final = "0123456789abcdef" * 2
+CAN: Final = frozenset({RESUME})
+OFFERED: Final = f'"upload": "{KEY}", "can": ["resume"]'
+READY: Final = '{"ready": true, "can": ["resume"], "offset": 0, "keep": 60}'
+"""As a later `ready` it has more keys than a server sends, which the sender ignores."""
+
 FINISHED: Final = '{"finished": true}'
 STOPPED: Final = Fault(FaultCode.SHUTTING_DOWN, "The server stops.")
 
@@ -41,14 +47,18 @@ def family(event: Enum) -> type[Exception]:
 
 
 RECEIVER_ACTS: Final[dict[ReceiverEvent, Callable[[UploadReceiver], object]]] = {
-    ReceiverEvent.METADATA: lambda it: it.receive_text('{"name": "a", "size": 10}'),
-    ReceiverEvent.METADATA_OF_EMPTY_FILE: lambda it: it.receive_text('{"name": "a", "size": 0}'),
+    ReceiverEvent.METADATA: lambda it: it.receive_text(f'{{"name": "a", "size": 10, {OFFERED}}}'),
+    ReceiverEvent.METADATA_OF_EMPTY_FILE: lambda it: it.receive_text(
+        f'{{"name": "a", "size": 0, {OFFERED}}}'
+    ),
     ReceiverEvent.CHUNK: lambda it: it.receive_binary(3),
     ReceiverEvent.LAST_CHUNK: lambda it: it.receive_binary(SIZE),
     ReceiverEvent.EMPTY_CHUNK: lambda it: it.receive_binary(0),
     ReceiverEvent.FINISHED: lambda it: it.receive_text(FINISHED),
+    ReceiverEvent.ABANDON: lambda it: it.receive_text('{"abandon": true}'),
     ReceiverEvent.SEND_READY: lambda it: it.grant(SIZE, 1),
     ReceiverEvent.SEND_CLOSE: lambda it: it.close(),
+    ReceiverEvent.SEND_CLOSE_OF_STORED: lambda it: it.close_stored(),
     ReceiverEvent.SEND_FATAL: lambda it: it.fail(STOPPED),
 }
 
@@ -63,7 +73,7 @@ RECEIVER_WAY: Final = [
 
 def receiver_in(state: ReceiverState, event: ReceiverEvent) -> UploadReceiver:
     """A receiver brought into `state`, with a credit out unless that is the event."""
-    receiver = UploadReceiver()
+    receiver = UploadReceiver(CAN)
     if state is ReceiverState.FAILED:
         receiver.fail(STOPPED)
     for act in RECEIVER_WAY:
@@ -86,8 +96,13 @@ def test_the_receiver_makes_each_step_of_its_table(
 
 @pytest.mark.parametrize(
     ("state", "event"),
-    # Where there is no ready to send, `grant` says so; it is asked after every message.
-    [pair for pair in RECEIVER_MISTAKES if pair[1] is not ReceiverEvent.SEND_READY],
+    # Where there is no ready to send, `grant` says so; it is asked after every message. Where there
+    # is nothing to abandon, the signal is ignored.
+    [
+        pair
+        for pair in RECEIVER_MISTAKES
+        if pair[1] not in (ReceiverEvent.SEND_READY, ReceiverEvent.ABANDON)
+    ],
     ids=name_of,
 )
 def test_the_receiver_refuses_any_other_step_and_is_as_before(
@@ -112,6 +127,18 @@ def test_the_receiver_grants_nothing_in_a_state_without_ready(state: ReceiverSta
     assert receiver_facts(receiver) == before
 
 
+@pytest.mark.parametrize(
+    "state",
+    [state for state, event in RECEIVER_MISTAKES if event is ReceiverEvent.ABANDON],
+    ids=name_of,
+)
+def test_the_receiver_ignores_abandon_in_a_state_without_it(state: ReceiverState) -> None:
+    receiver = receiver_in(state, ReceiverEvent.ABANDON)
+    before = receiver_facts(receiver)
+    assert receiver.receive_text('{"abandon": true}') == Ignored()
+    assert receiver_facts(receiver) == before
+
+
 @pytest.mark.parametrize(("state", "event"), RECEIVER_MISTAKES, ids=name_of)
 def test_a_receiver_step_outside_the_table_raises_by_who_made_it(
     state: ReceiverState, event: ReceiverEvent
@@ -128,11 +155,21 @@ SENDER_ACTS: Final[dict[SenderEvent, Callable[[UploadSender], object]]] = {
     SenderEvent.SEND_CHUNK: lambda it: it.chunk_sent(3),
     SenderEvent.SEND_LAST_CHUNK: lambda it: it.chunk_sent(SIZE),
     SenderEvent.SEND_FINISHED: lambda it: it.finish(),
+    SenderEvent.SEND_ABANDON: lambda it: (
+        it.start() if it.state is SenderState.START else it.abandon()
+    ),
     SenderEvent.READY: lambda it: it.receive_text(READY),
+    SenderEvent.READY_AT_END: lambda it: it.receive_text(
+        f'{{"ready": true, "can": ["resume"], "offset": {it._metadata.size}}}'
+    ),
+    SenderEvent.CLOSE_OF_STORED: lambda it: it.receive_text('{"close": true, "can": ["resume"]}'),
     SenderEvent.CLOSE: lambda it: it.receive_text('{"close": true}'),
     SenderEvent.ERROR: lambda it: it.receive_text('{"error": "slow"}'),
     SenderEvent.FATAL: lambda it: it.receive_text('{"error": "full", "fatal": true}'),
 }
+FIRST: Final = (SenderEvent.READY_AT_END, SenderEvent.CLOSE_OF_STORED)
+"""Events that only the first signal of a server can be."""
+
 ANSWERS: Final = (SenderEvent.SEND_CHUNK, SenderEvent.SEND_LAST_CHUNK, SenderEvent.SEND_FINISHED)
 
 SENDER_WAY: Final = [
@@ -147,16 +184,30 @@ SENDER_WAY: Final = [
 
 def sender_in(state: SenderState, event: SenderEvent) -> UploadSender:
     """A sender brought into `state`, with a ready open where the event would answer one."""
-    empty = event is SenderEvent.SEND_METADATA_OF_EMPTY_FILE
-    sender = UploadSender("a", 0 if empty else SIZE)
+    first = event in FIRST
+    empty = event is SenderEvent.SEND_METADATA_OF_EMPTY_FILE or (
+        first and state is SenderState.FINISHING
+    )
+    abandon = (state, event) == (SenderState.START, SenderEvent.SEND_ABANDON) or (
+        first and state is SenderState.ABANDONED
+    )
+    size = 0 if empty else SIZE
+    sender = UploadSender(Metadata("a", size, can=CAN, upload=KEY, abandon=abandon))
+    if abandon and first:
+        sender.start()
     if state is SenderState.FAILED:
         SENDER_ACTS[SenderEvent.FATAL](sender)
     for act in SENDER_WAY:
+        begun = sender.state in (SenderState.SENDING, SenderState.FINISHING)
+        if begun and state is SenderState.ABANDONED:
+            sender.receive_text(READY)
+            sender.abandon()
         if sender.state is state:
             break
         if not (empty and act is SenderEvent.SEND_LAST_CHUNK):
             SENDER_ACTS[act](sender)
-    if event in ANSWERS and SenderEvent.READY in SENDER[state]:
+    asked = event in ANSWERS or (event is SenderEvent.SEND_ABANDON and not abandon)
+    if asked and SenderEvent.READY in SENDER[state]:
         sender.receive_text(READY)
     assert sender.state is state
     return sender
@@ -175,11 +226,13 @@ def test_the_sender_makes_each_step_of_its_table(state: SenderState, event: Send
 
 @pytest.mark.parametrize(
     ("state", "event"),
-    # A sender of an empty file is never in the state of sending data.
+    # A sender of an empty file is never in the state of sending data, and the first signal of the
+    # server comes before `finished`.
     [
         pair
         for pair in SENDER_MISTAKES
         if pair != (SenderState.SENDING, SenderEvent.SEND_METADATA_OF_EMPTY_FILE)
+        and not (pair[0] is SenderState.AWAIT_CLOSE and pair[1] in FIRST)
     ],
     ids=name_of,
 )
@@ -209,11 +262,14 @@ def test_the_tables_speak_of_every_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "event"),
-    [(ReceiverState.VERIFYING, "SEND_CLOSE"), (SenderState.AWAIT_CLOSE, "CLOSE")],
+    ("states", "event"),
+    [
+        ([ReceiverState.VERIFYING], "SEND_CLOSE"),
+        # A `close` may be on its way when the client sends `abandon`.
+        ([SenderState.AWAIT_CLOSE, SenderState.ABANDONED], "CLOSE"),
+    ],
     ids=str,
 )
-def test_close_has_one_place_after_finished(state: ReceiverState | SenderState, event: str) -> None:
+def test_close_has_its_place_after_finished(states: list[Enum], event: str) -> None:
     steps: list[tuple[Enum, Enum]] = [*RECEIVER_STEPS, *SENDER_STEPS]
-    found = [pair[0] for pair in steps if pair[1].name == event]
-    assert found == [state]
+    assert [pair[0] for pair in steps if pair[1].name == event] == states

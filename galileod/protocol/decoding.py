@@ -1,0 +1,203 @@
+"""Decodes the JSON objects of TEXT messages to signals.
+
+Unknown keys and unknown signals are ignored, as the description of GalileoSend says.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from .errors import FaultCode, RemoteProtocolError
+from .messages import (
+    MAX_SIZE,
+    RESUME,
+    Abandon,
+    Agreement,
+    ClientSignal,
+    Close,
+    Error,
+    Finished,
+    HashClaim,
+    Ignored,
+    Metadata,
+    Ready,
+    Resumption,
+    ServerSignal,
+)
+
+QUOTED: Final = 80
+"""Maximum number of characters of a peer's message that an error message quotes."""
+
+_KEY: Final = re.compile("[0-9a-fA-F]{32}")
+"""The client's key for an upload: 128 bits in hex."""
+
+
+def quote(text: str) -> str:
+    """`text` as a JSON string in ASCII, truncated to QUOTED characters."""
+    return json.dumps(text if len(text) <= QUOTED else text[:QUOTED] + "...")
+
+
+def decode_client(text: str) -> ClientSignal:
+    """Decode a signal from the client.
+
+    Raises RemoteProtocolError: `bad_message` if `text` is not a signal, `bad_metadata` if the
+    name is not a string, the size not an integer in range, or the key of a client that can resume
+    not 32 hex digits. The messages do not quote the client: `text` may contain a secret, and
+    faults are logged.
+    """
+    signal = _load(text, "The message")
+    if _is_true(signal.get("finished")):
+        return Finished(_hash_claim(signal.get("hash")))
+    if "name" in signal or "size" in signal:
+        return _metadata(signal)
+    if _is_true(signal.get("abandon")):
+        return Abandon()
+    return Ignored()
+
+
+def decode_server(text: str) -> ServerSignal:
+    """Decode a signal from the server. Raises RemoteProtocolError if `text` is not a signal."""
+    signal = _load(text, f"The message {quote(text)}")
+    if error := signal.get("error"):
+        reason = error if isinstance(error, str | int | float) else json.dumps(error)
+        fatal = bool(signal.get("fatal"))
+        kept = _seconds(signal.get("kept"))
+        return Error(reason, fatal, signal, _agreement(signal, ready=False), kept)
+    if _is_true(signal.get("ready")):
+        size = signal.get("chunksize")
+        chunksize = size if type(size) is int and size > 0 else None
+        return Ready(chunksize, _agreement(signal, ready=True))
+    if _is_true(signal.get("close")):
+        return Close(_string(signal.get("name")), _agreement(signal, ready=False))
+    return Ignored()
+
+
+def _load(text: str, what: str) -> dict[str, object]:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except RecursionError:
+        raise RemoteProtocolError(
+            FaultCode.BAD_MESSAGE, "The signal is nested too deeply. Expected one JSON object."
+        ) from None
+    except ValueError as error:
+        raise RemoteProtocolError(
+            FaultCode.BAD_MESSAGE, f"{what} is not a JSON signal: {error}."
+        ) from None
+    if not isinstance(value, dict):
+        raise RemoteProtocolError(
+            FaultCode.BAD_MESSAGE, f"{what} is not a signal: expected one JSON object."
+        )
+    return value
+
+
+def _refuse_constant(word: str) -> object:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    # Parsers differ in which value of a duplicate key they take, so it is an error here.
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has a duplicate key")
+    return members
+
+
+def _is_true(value: object) -> bool:
+    # Some JSON encoders have no `true` and send 1. Equality alone would also accept 1.0.
+    return value is True or (isinstance(value, int) and value == 1)
+
+
+def _metadata(signal: Mapping[str, object]) -> Metadata:
+    can = _extensions(signal.get("can"))
+    modified = signal.get("modified")
+    return Metadata(
+        _name(signal),
+        _size(signal),
+        token=_string(signal.get("token")),
+        folder=_string(signal.get("folder")),
+        modified=modified if type(modified) is int else None,
+        can=can,
+        upload=_key(signal) if can is not None and RESUME in can else None,
+        abandon=_is_true(signal.get("abandon")),
+    )
+
+
+def _name(signal: Mapping[str, object]) -> str:
+    name = signal.get("name")
+    if not isinstance(name, str):
+        raise RemoteProtocolError(
+            FaultCode.BAD_METADATA, "The metadata needs a name that is a string.", key="name"
+        )
+    return name
+
+
+def _size(signal: Mapping[str, object]) -> int:
+    size = signal.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
+        raise RemoteProtocolError(
+            FaultCode.BAD_METADATA,
+            "The metadata needs a size that is an integer from 0 to 2^63-1.",
+            key="size",
+        )
+    return size
+
+
+def _key(signal: Mapping[str, object]) -> str | None:
+    key = signal.get("upload")
+    if key is None:
+        return None
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise RemoteProtocolError(
+            FaultCode.BAD_METADATA,
+            "The key `upload` must be a string of 32 hexadecimal digits.",
+            key="upload",
+        )
+    return key.lower()
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _extensions(value: object) -> frozenset[str] | None:
+    """The names in a list of extensions; None if it is not a list, as in an older peer's signal."""
+    if not isinstance(value, list):
+        return None
+    return frozenset(name for name in value if isinstance(name, str))
+
+
+def _hash_claim(claim: object) -> HashClaim | None:
+    if claim is None:
+        return None
+    kind, value = (claim.get("type"), claim.get("value")) if isinstance(claim, dict) else (0, 0)
+    if not isinstance(kind, str) or not isinstance(value, str):
+        raise RemoteProtocolError(
+            FaultCode.BAD_MESSAGE, 'The hash must have the form {"type": "sha1", "value": "<hex>"}.'
+        )
+    return HashClaim(kind.lower(), value.lower())
+
+
+def _agreement(signal: Mapping[str, object], *, ready: bool) -> Agreement | None:
+    """What a signal of the server says about extensions; None if it says nothing.
+
+    Values that are not valid are left out: only a client that uses the extension needs them.
+    """
+    can = _extensions(signal.get("can"))
+    if can is None:
+        return None
+    offset, check = signal.get("offset"), signal.get("check")
+    if not ready or type(offset) is not int or offset < 0:
+        return Agreement(can)
+    keep = _seconds(signal.get("keep")) or 0
+    claim = None
+    if isinstance(check, dict) and {type(check.get("type")), type(check.get("value"))} == {str}:
+        claim = _hash_claim(check)
+    return Agreement(can, Resumption(offset, keep, claim))
+
+
+def _seconds(value: object) -> int | None:
+    """A number of seconds, rounded down; None if it is not a number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < MAX_SIZE else None  # 1e999 is infinite

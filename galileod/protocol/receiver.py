@@ -41,8 +41,9 @@ class UploadReceiver:
     The `receive_` methods raise RemoteProtocolError for a violation by the client, the others
     LocalProtocolError for a mistake of the caller. In both cases the state is unchanged.
 
-    `can` are the extensions that the server supports. The first signal to a client that states
-    extensions names those that both support; no other client gets any of their keys.
+    `can` are the extensions that the server supports; without any, it sends what the original
+    server sends. The first signal to a client that states extensions names those that both
+    support; no other client gets any of their keys.
     """
 
     def __init__(self, can: frozenset[str] = frozenset()) -> None:
@@ -196,9 +197,9 @@ class UploadReceiver:
         return self._can & offered if offered is not None else frozenset()
 
     def _agreement(self, resumption: Resumption | None) -> Agreement | None:
-        """What the first signal says about extensions; None for a later one, or an old client."""
+        """What the first signal says about extensions; None for a later one, or an old peer."""
         first, self._begun = not self._begun, True
-        if not first or self.metadata is None or self.metadata.can is None:
+        if not first or not self._can or self.metadata is None or self.metadata.can is None:
             return None
         can = self._common if self.resumable else self._common - {RESUME}
         return Agreement(can, resumption)

@@ -235,9 +235,9 @@ def test_a_client_that_offers_nothing_hears_nothing_of_extensions(metadata: Meta
 @pytest.mark.parametrize(
     ("metadata", "can"),
     [
-        (Metadata("a", 3, can=frozenset({"next"})), frozenset()),
+        (Metadata("a", 3, can=frozenset({"next"})), CAN),
         (Metadata("a", 3, can=CAN), CAN),  # without a key there is nothing to resume by
-        (NAMED, frozenset()),
+        (NAMED, frozenset({"next"})),
         (Metadata("a", 3, can=frozenset()), CAN),
     ],
     ids=str,
@@ -249,6 +249,12 @@ def test_a_client_with_nothing_in_common_hears_that(
     receiver.receive_text(encode_metadata(metadata))
     assert not receiver.resumable
     assert sent(receiver, receiver.grant(3, 1)) == {"ready": True, "chunksize": 3, "can": []}
+
+
+def test_a_server_without_extensions_says_nothing_of_them() -> None:
+    receiver = UploadReceiver()
+    receiver.receive_text(encode_metadata(NAMED))
+    assert sent(receiver, receiver.grant(3, 1)) == {"ready": True, "chunksize": 3}
 
 
 def test_an_error_as_the_first_signal_tells_the_agreement() -> None:

@@ -70,7 +70,8 @@ def _read_file(path: str) -> list[Row]:
         os.stat(path)
     except FileNotFoundError:
         raise click.ClickException(
-            f"{path}: does not exist: galileod has not stored files in this directory"
+            f"{path}: does not exist: galileod has not been started with this directory, or the"
+            " ledger was removed; the next start creates one"
         ) from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None

@@ -104,6 +104,8 @@ class SpoolFile:
             with translated("cannot make the file durable"), timed(self._timings.fsync_file):
                 # Never repeated: after a failure a second fsync succeeds without the data.
                 os.fsync(self._fd)
+        if not self.unnamed:
+            self._reopen_for_reading()
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -112,6 +114,19 @@ class SpoolFile:
         except OSError as error:
             # Linux frees the descriptor anyway, and fsync has already reported write errors.
             _log.warning("storage.close_failed", path=self.name, reason=str(error))
+
+    def _reopen_for_reading(self) -> None:
+        """Keep the complete file open only for reading.
+
+        If it were closed for writing after it was moved into its folder, programs that watch the
+        folder would get IN_CLOSE_WRITE after IN_MOVED_TO, and might take it for another file.
+        """
+        try:
+            fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # without /proc, or without the permission to read: they get both
+        self.close()
+        self._fd = fd
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         rest = [memoryview(piece) for piece in pieces]

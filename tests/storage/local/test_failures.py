@@ -32,6 +32,8 @@ STEPS = {
     "rename_noreplace": 1,
     "rename": 1,
 }
+# Further calls, whose failure does not matter.
+TOLERATED = {"open": 1}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
@@ -77,7 +79,19 @@ async def test_the_table_of_steps_is_whole(
     store = open_store("replace" if function == "rename" else on_conflict)
     with faulty(function, range(0)) as disk:
         await put(store)
-    assert disk.calls == times
+    assert disk.calls == times + TOLERATED.get(function, 0)
+
+
+async def test_a_complete_file_that_cannot_be_opened_again_is_stored(
+    open_store: OpenStore, directory: Path
+) -> None:
+    store = open_store()
+    before = descriptors()
+    with faulty("open", nth(STEPS["open"] + 1)) as disk:
+        await put(store)
+    assert disk.reached
+    assert visible(directory) == {"a.bin": DATA}
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("call", [2, 3])

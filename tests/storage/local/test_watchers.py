@@ -26,6 +26,8 @@ async def test_a_file_is_moved_to_its_name(
             events = watch.events()
             assert (MOVED_TO, "a (1).bin") in events
             assert {name for _, name in events} == {"a (1).bin"}
+            # A program that waits for either event must not see one file twice.
+            assert not [mask for mask, _ in events if mask & CLOSE_WRITE]
 
 
 async def test_where_files_are_linked_watchers_see_that_they_are_closed(

@@ -41,6 +41,7 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: str | None) -> None:
         self._path = path
         self._files: dict[str, Identity] = {}
+        self._copied = False  # a complete copy is to be used; the connection is closed
         self._limiter = trio.CapacityLimiter(1)
         self._step = threading.Lock()
         self._use(connection)
@@ -172,6 +173,10 @@ class Database:
         """Write the file again if it was removed. Raises LedgerError if it was replaced."""
         if self._path is None or not self._files:
             return
+        if self._copied:  # an earlier attempt has failed after that
+            with translated():
+                self._use_copy(self._path)
+            return
         with translated():
             found = identify(self._path, tuple(self._files))
         if found == self._files:
@@ -211,7 +216,14 @@ class Database:
         with closing(sqlite3.connect(copy_path(path))) as copy:
             self.connection.backup(copy)
         # Closed before the copy is in place: closing removes the log by its name.
+        self._copied = True
         self.connection.close()
-        remove(path)
-        adopt_copy(path)
+        self._use_copy(path)
+
+    def _use_copy(self, path: str) -> None:
+        """Put the copy into place, unless it is there, and open it. May be repeated."""
+        if os.path.exists(copy_path(path)):
+            remove(path)
+            adopt_copy(path)
         self._use(open_connection(path))
+        self._copied = False

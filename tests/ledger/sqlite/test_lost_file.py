@@ -16,7 +16,7 @@ from helpers.ledgers import allow, owed
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger, filenames
+from galileod.ledger.sqlite import SqliteLedger, database, filenames
 from galileod.policy.quota import Holding
 
 SUFFIXES: Final = ("", "-wal", "-shm")
@@ -68,6 +68,29 @@ EXPECTED: Final = {
     "bert": Holding(reserved=30, uploads=1),
     "carla": Holding(reserved=1, uploads=1),
 }
+
+
+@pytest.mark.parametrize("function", ["open_connection", "remove", "adopt_copy"])
+async def test_a_failure_while_it_is_written_again_does_not_last(
+    path: str, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await fill(path)
+    lose(path, SUFFIXES)
+    with monkeypatch.context() as patched:
+
+        def fail(*_: object) -> None:
+            raise LedgerError("as an example")
+
+        patched.setattr(database, function, fail)
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="as an example"):
+                await ledger.check()
+    await ledger.reserve("u3", "carla", 1, allow)
+    assert ledger.holdings() == EXPECTED
+    ledger.close()
+    reopened = SqliteLedger.open(path)
+    assert reopened.holdings() == EXPECTED
+    reopened.close()
 
 
 @pytest.mark.parametrize("suffixes", LOST, ids=repr)

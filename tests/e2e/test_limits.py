@@ -125,7 +125,7 @@ def test_usage_of_a_directory_without_a_ledger_says_so_in_one_line(tmp_path: Pat
     answer = run_galileod("usage", cwd=tmp_path)
     assert answer.returncode == 1
     assert len(answer.stderr.splitlines()) == 1
-    assert "galileod has not stored files" in answer.stderr
+    assert "galileod has not been started with this directory" in answer.stderr
 
 
 def test_disk_that_must_stay_free_is_not_eaten_into(daemon: Daemons) -> None:

@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import Callable
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Final
@@ -15,6 +14,8 @@ from galileod.config.model import Config, ConfigError
 from galileod.net.unixsocket import short_path
 from galileod.storage.state import control_path
 
+from .options import config_option
+
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
 
@@ -24,13 +25,9 @@ MAX_BODY: Final = 64 * 1024
 _READ: Final = 64 * 1024
 """Bytes of a body that are read between two checks of the time limit."""
 
-_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--config", "path", metavar="FILE", help="The daemon's configuration, for storage.directory."
-)
-
 
 @click.command()
-@_config_option
+@config_option("The daemon's configuration, for storage.directory.")
 @click.option(
     "--directory",
     metavar="DIR",

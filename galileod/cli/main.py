@@ -23,6 +23,7 @@ from galileod.daemon.start import StartError
 from galileod.logs import setup as logs
 
 from .control import reload
+from .options import config_option
 from .output import keep_errors, status_of_output
 from .token import token
 from .usage import usage
@@ -44,14 +45,6 @@ class _ServeByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--config",
-    "path",
-    metavar="FILE",
-    help=f"Configuration; default: $GALILEOD_CONFIG, else {config.DEFAULT_FILE} if it exists.",
-)
-
-
 @click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="galileod %(version)s")
 @click.pass_context
@@ -65,7 +58,7 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-@_config_option
+@config_option()
 @click.option(
     "--listen",
     metavar="ADDR",
@@ -96,7 +89,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
 
 
 @cli.command()
-@_config_option
+@config_option()
 def check_config(path: str | None) -> None:
     """Check the configuration and the files that it names, and print it as TOML."""
     source = config.find_file(path, os.environ)

@@ -72,7 +72,7 @@ def open_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_WRONLY)) <= _STANDARD_ERROR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Python has set them to None.
+    # Python has set them to None. They stay open as long as the process (SIM115).
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -15,11 +15,11 @@ from galileod.config import file as config
 from galileod.secretfile import SecretFileError
 from galileod.units import Duration, Size, format_size, parse_duration, parse_size
 
+from .options import config_option
+
 T = TypeVar("T")
 
-_config_option: Final[Callable[..., Callable[..., None]]] = click.option(
-    "--config", "path", metavar="FILE", help="Configuration, for auth.tokens_file."
-)
+_config_option = config_option("Configuration, for auth.tokens_file.")
 
 
 def _quantity(parse: Callable[[object], T]) -> Callable[..., T | None]:

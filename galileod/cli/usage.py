@@ -15,6 +15,7 @@ from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.state import ledger_path
 
 from .control import NotRunningError, ask
+from .options import config_option
 
 MAX_BODY: Final = 256 * 1024 * 1024
 """Maximum size of the daemon's response in bytes: more than a million users."""
@@ -24,12 +25,7 @@ Row = dict[str, Any]
 
 
 @click.command()
-@click.option(
-    "--config",
-    "path",
-    metavar="FILE",
-    help=f"Configuration; default: $GALILEOD_CONFIG, else {config.DEFAULT_FILE} if it exists.",
-)
+@config_option()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def usage(path: str | None, as_json: bool) -> None:
     """Print the stored files and running uploads of each user."""

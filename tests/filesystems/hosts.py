@@ -7,8 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from helpers.clients import JavaScriptClient, Outcome, ask, request
 from helpers.daemon import Daemon, poll, run_galileod
@@ -20,13 +18,13 @@ from galileod.storage.state import ledger_path
 MakeHost = Callable[..., Daemon]
 
 
-class Placed:
+class Placed(ExitStack):
     """Makes daemons whose directories are below `root`; leaving ends them."""
 
     def __init__(self, root: Path, folder: Path) -> None:
+        super().__init__()
         self._root = root
         self._folder = folder
-        self._stack = ExitStack()
         self._count = 0
 
     def make(self, **storage: object) -> Daemon:
@@ -34,18 +32,7 @@ class Placed:
         self._count += 1
         name = f"{self._folder.name}-{self._count}"
         settings = {"storage": {"directory": str(self._root / name), **storage}}
-        return self._stack.enter_context(Daemon(self._folder / name, settings))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        return self.enter_context(Daemon(self._folder / name, settings))
 
 
 @contextmanager

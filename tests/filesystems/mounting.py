@@ -6,8 +6,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from helpers.daemon import DEADLINE, poll
 from helpers.missing import SEARCHED
@@ -34,12 +33,12 @@ def _run(program: str, *arguments: str | Path) -> "subprocess.CompletedProcess[s
     )
 
 
-class Mounts:
+class Mounts(ExitStack):
     """Filesystems, mounted on directories in `folder`; leaving unmounts them, the newest first."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
-        self._stack = ExitStack()
 
     def directory(self) -> Path:
         """A new directory."""
@@ -66,19 +65,8 @@ class Mounts:
         path = target or self.directory()
         program, *arguments = command(path)
         run(str(program), *arguments)
-        self._stack.callback(unmount, path)
+        self.callback(unmount, path)
         return path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
 
 
 def unmount(path: Path) -> None:

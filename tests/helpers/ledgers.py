@@ -50,3 +50,25 @@ async def store(ledger: Ledger, *names: str, receipt: str) -> None:
 async def owed(ledger: Ledger) -> list[tuple[str, str, int]]:
     """Name, receipt and failed attempts of what is owed, in the order of the due times."""
     return [(one.name, one.receipt, one.attempts) for one in await ledger.outbox.first(100)]
+
+
+KILL_AFTER: Final = """
+import os, signal
+
+def kill_after(limit):
+    calls = 0
+
+    def counted(function):
+        def call(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+        return call
+
+    for name in ("rename", "unlink", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
+"""
+"""For programs of tests: a function that lets them be killed after so many calls that change
+directories."""

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from galileod.storage.base import ConflictError, translated
 
+from .directory import DIRECTORY
 from .diskname import name_on_disk
 from .groupsync import GroupSync
 from .makefolder import make_folder
@@ -19,8 +20,6 @@ FOLDER_MODE: Final = 0o750
 
 MAX_KNOWN: Final = 10_000
 """Maximum paths of durable folders that are remembered. At this number all are forgotten."""
-
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @frozen
@@ -92,7 +91,7 @@ class Folders:
         with ExitStack() as opened:
             for name in path.split("/") if path else ():
                 try:
-                    fd = os.open(name, _DIRECTORY, dir_fd=fd)
+                    fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except OSError:
                     break  # `open` creates it, or says why it cannot be used
                 opened.callback(os.close, fd)
@@ -102,10 +101,10 @@ class Folders:
         made = False
         try:
             try:
-                child = os.open(name, _DIRECTORY, dir_fd=fd)
+                child = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             except FileNotFoundError:
                 made = make_folder(fd, name, FOLDER_MODE)
-                child = os.open(name, _DIRECTORY, dir_fd=fd)
+                child = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise ConflictError(f"{path} is not a folder") from None

@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+from .directory import DIRECTORY
 
 
 @contextmanager
@@ -15,7 +14,7 @@ def entries_of(fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
     The folder is opened anew: btrfs and sshfs list through a descriptor what the folder contained
     when the descriptor was opened, or was last read.
     """
-    listed = os.open(".", _DIRECTORY, dir_fd=fd)
+    listed = os.open(".", DIRECTORY, dir_fd=fd)
     try:
         with os.scandir(listed) as entries:
             yield entries

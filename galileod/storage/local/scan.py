@@ -6,14 +6,13 @@ from typing import Final
 
 from galileod.storage.base import Found, Progress, translated
 
+from .directory import DIRECTORY
 from .identity import identities_of
 from .leftovers import is_leftover, remove_leftover
 from .listing import entries_of
 
 MAX_DEPTH: Final = 8
 """Levels of folders that are searched for files; no layout has more."""
-
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
@@ -46,7 +45,7 @@ def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat
                 yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:
-                    child = os.open(entry.name, _DIRECTORY, dir_fd=fd)
+                    child = os.open(entry.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except PermissionError:
                     continue  # not created by galileod (lost+found): it holds none of our files
                 try:

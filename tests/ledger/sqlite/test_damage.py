@@ -6,11 +6,11 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
-from helpers.ledgers import allow, owed
+from helpers.ledgers import KILL_AFTER, allow, owed
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import AlreadyUsedError, LedgerError, SingleUse
@@ -251,24 +251,15 @@ def test_another_database_is_no_damage(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [path.name]
 
 
-KILLED = """
-import os, signal, sys
+KILLED: Final = (
+    KILL_AFTER
+    + """
+import sys
 from galileod.ledger.sqlite import SqliteLedger
-calls, limit = 0, int(sys.argv[2])
-
-def counted(function):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls > limit:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
-
-for name in ("rename", "unlink", "fsync"):
-    setattr(os, name, counted(getattr(os, name)))
+kill_after(int(sys.argv[2]))
 SqliteLedger.open(sys.argv[1]).close()
 """
+)
 """Opens a ledger, and is killed after so many calls that change directories."""
 
 

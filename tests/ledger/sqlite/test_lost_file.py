@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 import trio
-from helpers.ledgers import allow, owed
+from helpers.ledgers import KILL_AFTER, allow, owed
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import LedgerError
@@ -176,33 +176,25 @@ async def test_one_in_memory_has_no_file_to_lose() -> None:
     ledger.close()
 
 
-KILLED: Final = """
-import os, signal, sqlite3, sys, trio
+KILLED: Final = (
+    KILL_AFTER
+    + """
+import os, sys, trio
 from galileod.ledger.sqlite import SqliteLedger
 
 async def main():
-    path, limit, calls = sys.argv[1], int(sys.argv[2]), 0
+    path = sys.argv[1]
     ledger = SqliteLedger.open(path)
     await ledger.reserve("u1", "anna", 100, lambda all, mine: None)
     await ledger.commit("u1", "a.txt")
     # Synced by now, and to be lost with the process unless it is written again.
     os.unlink(path + sys.argv[3])
-
-    def counted(function):
-        def call(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls > limit:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-        return call
-
-    for name in ("rename", "unlink", "fsync"):
-        setattr(os, name, counted(getattr(os, name)))
+    kill_after(int(sys.argv[2]))
     await ledger.total()
 
 trio.run(main)
 """
+)
 """Loses a file of its ledger, and is killed after so many calls that change the directory."""
 
 

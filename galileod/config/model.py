@@ -16,7 +16,7 @@ from galileod.net import settings as net
 from galileod.net.addresses import Listen, TcpAddress, is_loopback
 from galileod.net.settings import Metrics, Server, Timeouts, Tls
 from galileod.policy import settings as policy
-from galileod.policy.settings import Chunks, Hash, Limits, Quota
+from galileod.policy.settings import Chunks, Hash, Limits, Quota, Resume
 from galileod.storage import settings as storage
 from galileod.storage.settings import Storage
 from galileod.units import Violation
@@ -44,6 +44,7 @@ class Config:
     limits: Limits = field(factory=Limits)
     quota: Quota = field(factory=Quota)
     chunks: Chunks = field(factory=Chunks)
+    resume: Resume = field(factory=Resume)
     storage: Storage = field(factory=Storage)
     hash: Hash = field(factory=Hash)
     auth: Auth = field(factory=Auth)
@@ -72,7 +73,7 @@ def value_of(config: Config, key: str) -> object:
 def violations(config: Config) -> Iterator[Violation]:
     """The values that have the right type but are not valid."""
     yield from net.violations(config.server, config.tls, config.timeouts)
-    yield from policy.violations(config.quota, config.chunks)
+    yield from policy.violations(config.quota, config.chunks, config.resume)
     yield from exposed(config.auth, config.server.listen)
     yield from auth.violations(config.auth)
     yield from storage.violations(config.storage)

@@ -5,14 +5,19 @@ been removed, added or changed by hand, and uploads may have been interrupted by
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
 
+from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.quota import Holding
 
 from .outbox import Outbox
+
+MOST_REMEMBERED: Final = 1_000_000
+"""Maximum number of stored uploads whose keys are remembered."""
 
 UNKNOWN_USER: Final = ""
 """The owner of a file that was not stored by an upload."""
@@ -48,6 +53,65 @@ class SingleUse:
     until: float
 
 
+@frozen
+class Resumable:
+    """What is fixed at the beginning of an upload that may be resumed.
+
+    `key` is a hash of the client's key and of its owner; `metadata` is a hash of the size, name,
+    folder and modification time. `path`, `on_conflict` and `durability` are what the store was
+    asked for. `name` is the name that the client sent. `authenticated` tells whether the upload's
+    user is a known one, or an address.
+    """
+
+    key: str
+    metadata: str
+    name: str
+    path: str
+    on_conflict: OnConflict
+    durability: Durability
+    authenticated: bool
+
+
+@frozen
+class KeptUpload:
+    """An interrupted upload that may be resumed.
+
+    The first `offset` bytes are there, of which `durable` survive a power failure. It is kept until
+    `until`, and began at `began`, in seconds since the epoch.
+    """
+
+    upload: str
+    user: str
+    size: int
+    resumable: Resumable
+    offset: int
+    durable: int
+    began: float
+    until: float
+
+
+@frozen
+class StoredUpload:
+    """An upload that was stored as `name`; `metadata` is that of its Resumable."""
+
+    metadata: str
+    name: str
+
+
+@frozen
+class Recovery:
+    """What the store has found of the uploads of an earlier process.
+
+    `offsets` has the bytes that are left of each interrupted upload, `names` the name of each that
+    was published although the ledger does not know it. Uploads are kept, and stored ones
+    remembered, for `seconds`.
+    """
+
+    offsets: Mapping[str, int] = MappingProxyType({})
+    names: Mapping[str, str] = MappingProxyType({})
+    seconds: float = 0
+
+
 class Ledger(ABC):
     """The ledger of one store. All methods raise LedgerError."""
 
@@ -61,8 +125,9 @@ class Ledger(ABC):
         size: int,
         allow: Allow,
         ticket: SingleUse | None = None,
+        resumable: Resumable | None = None,
     ) -> None:
-        """Reserve `size` bytes and one file for an upload.
+        """Reserve `size` bytes and one file for an upload; with `resumable`, it may be kept.
 
         `allow` is called while no other reservation can be made. If it raises, nothing is reserved
         and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
@@ -70,23 +135,86 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    async def promise(self, upload: str, identity: str, receipt: str) -> None:
-        """Record that `receipt` is owed to the hook once the upload's file is published.
+    async def promise(self, upload: str, identity: str, receipt: str | None = None) -> None:
+        """Record that the upload's file is about to be published.
 
-        `identity` is `Sink.identity` of the file. When this returns, the record is durable.
+        `identity` is `Sink.identity` of the file, `receipt` what is owed to the hook once it is
+        published. When this returns, the record is durable.
         """
 
     @abstractmethod
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, remember: float = 0) -> None:
         """Replace a reservation with the stored file `name`, and make its receipt due.
 
-        The entry of a file with the same name is replaced. Raises LedgerError if there is no such
-        reservation.
+        The entry of a file with the same name is replaced. If the upload is resumable, `find`
+        returns a StoredUpload for its key for `remember` seconds. Raises LedgerError if there is no
+        such reservation.
         """
 
     @abstractmethod
     async def release(self, upload: str) -> None:
-        """Drop a reservation. Does nothing if it was committed, or never made."""
+        """Drop a reservation or a kept upload. Does nothing if it was committed, or never made."""
+
+    @abstractmethod
+    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+        """The upload with this `Resumable.key`, if it is kept, or was stored and not forgotten."""
+
+    @abstractmethod
+    async def checkpoint(self, upload: str, durable: int) -> None:
+        """Record that `durable` bytes of an upload survive a power failure; the record does too."""
+
+    @abstractmethod
+    async def keep(
+        self, upload: str, offset: int, durable: int, seconds: float, most: int
+    ) -> Sequence[KeptUpload]:
+        """Turn the reservation of a resumable upload into a kept upload, for `seconds`; durably.
+
+        It then counts as `offset` kept bytes. What was promised is withdrawn. Returns the oldest
+        kept uploads of the same user beyond `most`, whose entries are dropped.
+        """
+
+    @abstractmethod
+    async def resume(self, upload: str, allow: Allow) -> None:
+        """Turn a kept upload into a reservation of its whole size; `allow` is as for `reserve`.
+
+        Raises LedgerError if there is no such kept upload.
+        """
+
+    @abstractmethod
+    async def expire(self, most: int) -> Sequence[KeptUpload]:
+        """Drop the entries of at most `most` kept uploads whose time is over; returns them.
+
+        Also forgets stored uploads whose time is over, and the oldest beyond MOST_REMEMBERED.
+        """
+
+    @abstractmethod
+    async def give_way(self, user: str | None, *, authenticated: bool) -> KeptUpload | None:
+        """Drop the entry of the kept upload that gives way next; returns it, None without one.
+
+        It is the oldest one of `user`; if None, of the user with the most kept bytes. An
+        authenticated user's gives way only if `authenticated`.
+        """
+
+    @abstractmethod
+    async def kept_bytes(self, *, authenticated: bool) -> int:
+        """Bytes of all kept uploads; without those of authenticated users unless `authenticated`.
+
+        May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
+    async def kept_from(self, upload: str, count: int) -> Sequence[KeptUpload]:
+        """At most `count` kept uploads, in the order of their names, from `upload` on.
+
+        May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
+    def interrupted(self) -> Mapping[str, int | None]:
+        """The resumable uploads of an earlier process, and how many bytes of each are certain.
+
+        None if its machine has not restarted since: then all that stands in the file. Blocks.
+        """
 
     @abstractmethod
     async def check(self) -> None:
@@ -116,15 +244,20 @@ class Ledger(ABC):
 
     @abstractmethod
     def reconcile(
-        self, on_disk: Mapping[str, int], published: Mapping[str, str], step: Step = ignore_step
+        self,
+        on_disk: Mapping[str, int],
+        published: Mapping[str, str],
+        step: Step = ignore_step,
+        recovery: Recovery = Recovery(),
     ) -> None:
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
         `on_disk` maps each finished file to its size, and `published` those of the identities of
         `promised` that were found to the names of the files. A file that is not in the ledger gets
         the owner UNKNOWN_USER. If the file of a reservation was found, it was published before the
-        crash, and the reservation is committed. All others are dropped. Every receipt that is owed
-        becomes due, and its attempts count from zero again.
+        crash, and the reservation is committed. Resumable ones with an offset in `recovery` become
+        kept uploads, or stay kept until their time is over. All others are dropped. Every receipt
+        that is owed becomes due, and its attempts count from zero again.
         """
 
     @abstractmethod

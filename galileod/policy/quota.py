@@ -10,12 +10,18 @@ from .settings import Quota
 
 @frozen
 class Holding:
-    """Stored files, and running uploads with their declared size, of one user or of all."""
+    """What one user holds, or all: stored files, running uploads, and interrupted ones.
+
+    `reserved` are the declared sizes of the running uploads in bytes, `kept` the bytes of the
+    `kept_uploads`, which are interrupted and may be resumed.
+    """
 
     bytes: int = 0
     files: int = 0
     reserved: int = 0
     uploads: int = 0
+    kept: int = 0
+    kept_uploads: int = 0
 
 
 def check_quota(quota: Quota, size: int, total: Holding, user: Holding) -> None:

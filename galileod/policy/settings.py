@@ -1,11 +1,11 @@
-"""`[limits]`, `[quota]`, `[chunks]` and `[hash]`: limits on uploads, and the sizes of chunks."""
+"""`[limits]`, `[quota]`, `[chunks]`, `[resume]`, `[hash]`: limits on uploads, sizes of chunks."""
 
 from collections.abc import Iterator
 from typing import Final
 
 from attrs import fields, frozen
 
-from galileod.units import Size, Violation, format_size
+from galileod.units import Duration, Size, Violation, format_size
 
 MIN_CHUNK: Final = Size(1024)
 MAX_CHUNK: Final = Size(1 << 30)
@@ -42,14 +42,28 @@ class Chunks:
 
 
 @frozen
+class Resume:
+    """`[resume]`: interrupted uploads that are kept, so that they can be resumed.
+
+    `keep` is in seconds; 0 turns resuming off. Smaller files than `min_size` are not kept.
+    """
+
+    keep: Duration = Duration(24 * 3600)
+    min_size: Size = Size(1 << 20)
+    user_uploads: int = 16
+
+
+@frozen
 class Hash:
     """`[hash]`: whether a client must send a hash."""
 
     required: bool = False
 
 
-def violations(quota: Quota, chunks: Chunks) -> Iterator[Violation]:
+def violations(quota: Quota, chunks: Chunks, resume: Resume) -> Iterator[Violation]:
     """The values that have the right type but are not valid."""
+    if resume.user_uploads < 1:
+        yield "resume.user_uploads", resume.user_uploads, "an integer of at least 1"
     for attribute in fields(Quota):
         value = getattr(quota, attribute.name)
         if value is not None and value < 0:

@@ -28,6 +28,8 @@ class FaultCode(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     STORAGE_FAILED = "storage_failed"
     INTERNAL = "internal"
+    ABANDONED = "abandoned"
+    TAKEN_OVER = "taken_over"
 
 
 class Fault(Exception):  # noqa: N818  the protocol's term for what ends an upload

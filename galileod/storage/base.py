@@ -8,10 +8,15 @@ from typing import Final, Self
 
 from attrs import frozen
 
+from galileod.policy.publication import Durability, OnConflict
+
 from .settings import Storage
 
 RUNNING_HASH: Final = "sha1"
 """The hash that is computed while data arrives: the one of the original protocol."""
+
+SUSPEND_SECONDS: Final = 30.0
+"""Maximum seconds for `suspend`, whose fsync may be slow."""
 
 CLEANUP_SECONDS: Final = 5.0
 """Maximum seconds for `discard`; a file that it cannot remove is removed at the next start."""
@@ -33,6 +38,10 @@ class ConflictError(StorageError):
 
 class BadNameError(StorageError):
     """The storage does not accept the name of the file."""
+
+
+class MissingError(StorageError):
+    """There is no file of an interrupted upload that could be continued."""
 
 
 @frozen
@@ -66,6 +75,18 @@ class Found:
     names: Mapping[str, str]
 
 
+@frozen
+class Recovered:
+    """What a crash or a restart has left of an upload: the first `offset` bytes of its file.
+
+    If the file was published before the crash, `identity` is what `Store.scan` finds it by, and it
+    must never be written to again; else None.
+    """
+
+    offset: int
+    identity: str | None = None
+
+
 Progress = Callable[[int], None]
 """Called after each file that was found, with their number. What it raises ends the scan."""
 
@@ -78,11 +99,42 @@ class Sink(ABC):
     """Receives the bytes of one file, which is not visible before `commit`, and complete after it.
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
-    file that was not committed. Every method but `discard` may raise StorageError. `replaces` tells
-    whether `commit` replaces a file of the same name.
+    file that was neither committed nor suspended. Every method but `discard` may raise
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `offset` is
+    the number of bytes of the file that the sink has, also after a `write` that has failed.
     """
 
     replaces: bool
+    offset: int
+
+    @property
+    @abstractmethod
+    def check(self) -> str | None:
+        """The running hash of the first `offset` bytes; None if they would have to be read back."""
+
+    @abstractmethod
+    async def catch_up(self) -> None:
+        """Read back what the running hash does not cover yet, as after `Store.reopen`.
+
+        Runs beside `write`, and may be cancelled. Returns at once if there is nothing to read.
+        `digest` waits for what is left.
+        """
+
+    @abstractmethod
+    async def checkpoint(self) -> int:
+        """Make what was written durable; returns how many bytes now survive a power failure.
+
+        0 if `storage.durability` was "none" when the file was created. Runs beside `write`. If it
+        raises, the data is lost, and `suspend` raises as well.
+        """
+
+    @abstractmethod
+    async def suspend(self) -> int:
+        """Keep the file for `Store.reopen`, as durable as after `checkpoint`; returns the same.
+
+        Takes at most SUSPEND_SECONDS, and works in a cancelled scope. If it raises, the file cannot
+        be continued, and is discarded at the end of the `async with`.
+        """
 
     @abstractmethod
     async def write(self, pieces: Sequence[bytes]) -> None:
@@ -147,6 +199,33 @@ class Store(ABC):
         fails here, before any data is received: raises ConflictError if the name exists and must
         not be replaced or a folder cannot be one, BadNameError if the name is not accepted, and
         StorageError if no file can be stored at `path`.
+        """
+
+    @abstractmethod
+    async def reopen(
+        self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
+    ) -> Sink:
+        """Continue the file of a suspended upload, also after a restart.
+
+        `path`, `on_conflict` and `durability` are those with which it was created. Raises
+        MissingError if the file is gone, was published, or cannot be continued; the other errors
+        are those of `create`, and leave the file as it is.
+        """
+
+    @abstractmethod
+    async def drop(self, upload: str) -> None:
+        """Remove the file of a suspended upload, if there is one. Never raises StorageError."""
+
+    @abstractmethod
+    def recover(
+        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Recovered]:
+        """Find what is left of the uploads that an earlier process had begun; remove the rest.
+
+        `trusted` maps each upload to the number of bytes that are certain, None for all that stands
+        in its file. Returns those whose file still exists: with an `offset` of at most that number,
+        and for a published file with its identity. `step` is called repeatedly. Blocks; called once
+        at startup, before `scan` and any `create`.
         """
 
     @abstractmethod

@@ -1,15 +1,12 @@
 """`[storage]`: where finished files are stored, and how durably."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from attrs import frozen
 
 from galileod.policy.layout import check_layout
+from galileod.policy.publication import Durability, OnConflict
 from galileod.units import Size, Violation
-
-OnConflict = Literal["rename", "reject", "replace"]
-Durability = Literal["full", "none"]
 
 
 @frozen

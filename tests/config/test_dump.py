@@ -16,6 +16,7 @@ from galileod.hooks.settings import MAX_PARALLEL, Hooks
 from galileod.logs.settings import Log, LogFormat, LogLevel
 from galileod.net.addresses import TcpAddress, UnixAddress
 from galileod.net.settings import Metrics, Server, Timeouts, Tls
+from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.settings import (
     MAX_CHUNK,
     MAX_IN_FLIGHT,
@@ -25,7 +26,7 @@ from galileod.policy.settings import (
     Limits,
     Quota,
 )
-from galileod.storage.settings import Durability, OnConflict, Storage
+from galileod.storage.settings import Storage
 from galileod.units import Duration, Size
 
 SIZES = st.integers(0, (1 << 63) - 1).map(Size)

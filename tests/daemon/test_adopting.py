@@ -11,10 +11,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
 from galileod.net.settings import Timeouts
+from galileod.policy.publication import OnConflict
 from galileod.policy.settings import Chunks, Hash, Limits
 from galileod.storage.base import Sink
 from galileod.storage.local import LocalStore
-from galileod.storage.settings import OnConflict, Storage
+from galileod.storage.settings import Storage
 from galileod.units import Duration, Size
 from galileod.uploads.memory import MemoryAccount, MemoryPool
 

@@ -22,8 +22,9 @@ from helpers.disk import FaultyOs, put_into_place
 from helpers.ledgers import allow, owed
 
 from galileod.ledger.sqlite import SqliteLedger
+from galileod.policy.publication import OnConflict
 from galileod.storage.local import LocalStore, folders, sink, target
-from galileod.storage.settings import OnConflict, Storage
+from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
 OLD: Final = b"old content"

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
-from galileod.storage.settings import Durability, OnConflict, Storage
+from galileod.storage.settings import Storage
 
 DATA: Final = bytes(range(256)) * 20
 

@@ -7,6 +7,7 @@ from itertools import count
 import trio
 
 from galileod.policy.names import numbered
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import (
     ConflictError,
     Found,
@@ -16,7 +17,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.settings import OnConflict, Storage
+from galileod.storage.settings import Storage
 
 
 class MemoryStore(Store):

@@ -17,9 +17,10 @@ from attrs import frozen
 from helpers.local_store import open_local
 from helpers.memory_store import MemoryStore
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, Store
 from galileod.storage.local import LocalStore
-from galileod.storage.settings import OnConflict, Storage
+from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -27,8 +27,8 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, NoSpaceError, Sink, StorageError, Stored
-from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -11,8 +11,8 @@ from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.names import numbered
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, ConflictError, StorageError, translated
-from galileod.storage.settings import OnConflict
 
 from .leftovers import temporary_name
 from .renaming import rename_noreplace

@@ -9,6 +9,7 @@ import trio
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
     RUNNING_HASH,
@@ -17,7 +18,6 @@ from galileod.storage.base import (
     Stored,
     translated,
 )
-from galileod.storage.settings import OnConflict
 
 from . import publish
 from .directory import Directory

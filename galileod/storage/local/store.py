@@ -9,8 +9,9 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import Found, Progress, Space, Store, ignore_progress, translated
-from galileod.storage.settings import OnConflict, Storage
+from galileod.storage.settings import Storage
 
 from .directory import Directory
 from .folders import Folders

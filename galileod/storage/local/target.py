@@ -6,8 +6,8 @@ import re
 import stat
 from typing import Final
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, StorageError, translated
-from galileod.storage.settings import OnConflict
 
 from .folders import Folder
 from .inheritance import FILE_MODE, inherit

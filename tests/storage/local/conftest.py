@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.local_store import open_local
 
+from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.local import LocalStore
-from galileod.storage.settings import Durability, OnConflict
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from helpers.disk import descriptors
 from helpers.local_store import DATA, open_local, put, spool, visible
 from structlog.testing import capture_logs
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
-from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 

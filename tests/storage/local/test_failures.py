@@ -13,9 +13,9 @@ from helpers.disk import CountingOs, descriptors, faulty, nth, put_into_place
 from helpers.local_store import DATA, opened, put, spool, visible
 from structlog.testing import capture_logs
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import NoSpaceError, StorageError
 from galileod.storage.local import LocalStore
-from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 

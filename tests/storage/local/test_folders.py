@@ -11,12 +11,12 @@ from helpers.local_store import open_local
 from structlog.testing import capture_logs
 
 from galileod.policy.names import safe_name
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local.folders import Folders
 from galileod.storage.local.leftovers import is_leftover, temporary_name
 from galileod.storage.local.scan import MAX_DEPTH, files_below
-from galileod.storage.settings import OnConflict
 
 
 @pytest.fixture

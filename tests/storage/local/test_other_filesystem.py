@@ -12,9 +12,9 @@ from helpers.disk import descriptors
 from helpers.local_store import DATA, put, spool
 from helpers.mounts import mounted, tmpfs
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, copying, target
-from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(60)
 

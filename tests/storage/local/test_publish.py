@@ -14,9 +14,9 @@ from helpers.disk import FaultyOs, nth, put_into_place
 from helpers.local_store import DATA, open_local, put, spool, visible
 from structlog.testing import capture_logs
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, StorageError
 from galileod.storage.local import LocalStore, publish
-from galileod.storage.settings import OnConflict
 
 pytestmark = pytest.mark.timeout(20)
 

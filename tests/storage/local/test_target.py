@@ -12,9 +12,9 @@ from helpers.local_store import DATA, put, spool, visible
 from helpers.mounts import mounted
 from helpers.unprivileged import put_unprivileged
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, ConflictError, StorageError
 from galileod.storage.local import LocalStore, publish
-from galileod.storage.settings import OnConflict
 
 OpenStore = Callable[..., LocalStore]
 

@@ -7,8 +7,8 @@ import pytest
 from helpers.local_store import put
 from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
+from galileod.policy.publication import OnConflict
 from galileod.storage.local import LocalStore, sink, target
-from galileod.storage.settings import OnConflict
 
 OpenStore = Callable[..., LocalStore]
 

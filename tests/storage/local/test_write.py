@@ -15,12 +15,12 @@ from helpers.local_store import DATA, open_local, put, visible
 from hypothesis import given
 from hypothesis import strategies as st
 
+from galileod.policy.publication import Durability
 from galileod.storage.base import StorageError
 from galileod.storage.local import LocalStore, spoolfile
 from galileod.storage.local.sink import WRITE_SLICE, slices
 from galileod.storage.local.threads import WRITERS
 from galileod.storage.local.timing import Timings
-from galileod.storage.settings import Durability
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -126,7 +126,8 @@ def _open_all(
     ledger: Ledger
     path = ledger_path(storage.directory)
     try:
-        store = resources.enter_context(closing(LocalStore.open(storage, timings, progress.step)))
+        store = resources.enter_context(closing(LocalStore.open(storage, timings)))
+        store.recover({}, progress.step)
         progress.phase = "checking the ledger"
         ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
         progress.phase = "listing the directory"

@@ -128,7 +128,6 @@ def _open_all(
     path = ledger_path(storage.directory)
     try:
         store = resources.enter_context(closing(LocalStore.open(storage, timings)))
-        store.recover({}, progress.step)
         progress.phase = "checking the ledger"
         ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
         progress.phase = "finding interrupted uploads"

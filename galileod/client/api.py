@@ -10,8 +10,9 @@ from galileod.clock import ProcessClock
 from .address import parse_url
 from .content import Content, open_source
 from .errors import OptionError
-from .options import OnProgress, Options, Receipt, Settings
-from .upload import upload
+from .options import OnProgress, Options, Progress, Receipt, Settings
+from .retry import RetryPolicy
+from .transfer import Transfer, Watcher
 
 
 async def send_file(
@@ -31,8 +32,13 @@ async def send_file(
     async iterator and for a pipe. `on_progress` is called after each part of at most 1 MiB; an
     exception in it ends the upload. `Options` describes the other settings.
 
+    If the connection is lost, or the server is busy, the upload goes on by itself: with a server
+    that can resume, and a content that can be read from any position, so not with an async iterator
+    or a pipe. Attempts are counted only while nothing gets through.
+
     Raises SendError; its subclass OptionError for invalid arguments. Must be called in trio. If it
-    is cancelled the connection is closed at once, and the server discards the file.
+    is cancelled the connection is closed at once. The server then discards the file, some time
+    later if it can resume.
     """
     if not trio.lowlevel.in_trio_run():
         raise OptionError(
@@ -43,8 +49,18 @@ async def send_file(
         raise OptionError(f"on_progress must be a function, not {on_progress!r}.")
     options = Options(**settings)
     address = parse_url(url)
+    watcher = _Listener(on_progress) if on_progress else Watcher()
     async with open_source(content, name, size) as source:
-        return await upload(address, source, options, on_progress)
+        transfer = Transfer(address, source, options, RetryPolicy(), watcher, only_resumed=True)
+        return await transfer.run()
+
+
+class _Listener(Watcher):
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+
+    def moved(self, progress: Progress) -> None:
+        self._on_progress(progress)
 
 
 def send_file_sync(

@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final
@@ -14,10 +13,12 @@ from .sources import (
     BytesSource,
     FileSource,
     Opened,
+    PathSource,
     Source,
     StreamSource,
     file_stamp,
     in_thread,
+    open_path,
     type_name,
 )
 
@@ -51,11 +52,12 @@ async def open_source(
         path = os.fspath(content)
         if not isinstance(path, str):
             raise OptionError("A path must be a string: os.fsdecode converts bytes.")
-        opened, length = await in_thread(lambda: _open(path), path)
+        opened, length = await in_thread(lambda: open_path(path), path)
+        source = PathSource(path, opened, name or base_name(path), length)
         try:
-            yield _with_size(FileSource(opened, name or base_name(path), length, path), size)
+            yield _with_size(source, size)
         finally:
-            opened.file.close()
+            source.close()
     elif isinstance(content, AsyncIterable):
         if name is None or size is None:
             raise OptionError("An async iterator needs a name and a size.")
@@ -90,7 +92,9 @@ async def _open_file(
     called = label or (path if isinstance(path, str) else "the open file")
     chosen = name or (base_name(path) if isinstance(path, str) else UNNAMED)
     length = size if size is not None else await in_thread(lambda: _length(content), called)
-    opened = Opened(content, await in_thread(lambda: file_stamp(content), called))
+    opened = await in_thread(
+        lambda: Opened(content, file_stamp(content), _position(content)), called
+    )
     return FileSource(opened, chosen, length, called)
 
 
@@ -119,21 +123,10 @@ def _with_size(source: Source, size: int | None) -> Source:
     return source
 
 
-def _open(path: str) -> tuple[Opened, int]:
-    try:
-        # Non-blocking while it is opened: open() of a FIFO waits for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except UnicodeEncodeError as error:
-        raise SourceError(f"{path} is not a path in the encoding {error.encoding}.") from None
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        os.set_blocking(descriptor, True)
-        file: BinaryIO = open(descriptor, "rb", buffering=0)  # noqa: SIM115  the caller closes it
-        return Opened(file, file_stamp(file)), status.st_size
-    os.close(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        raise SourceError(f"{path} is a directory.")
-    raise SourceError(f"{path} is not a regular file.")
+def _position(file: BinaryIO) -> int | None:
+    """The current position of a file; None if it is not seekable."""
+    seekable = getattr(file, "seekable", None)
+    return file.tell() if seekable is not None and seekable() else None
 
 
 def _length(file: BinaryIO) -> int:

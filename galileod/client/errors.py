@@ -12,6 +12,12 @@ BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
 BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
 """Fault codes of galileod after which a retry may succeed."""
 
+RESUMABLE_CODES: Final = frozenset({"idle", "too_slow", "storage_failed"})
+"""Fault codes after which an upload that can be resumed goes on."""
+
+TAKEN_OVER: Final = "taken_over"
+"""The fault code that tells that another client continues the upload."""
+
 MAX_QUOTED: Final = 500
 """Maximum characters of a server's sentence that are quoted."""
 
@@ -20,6 +26,7 @@ class SendError(Exception):
     """A file was not stored, or the server did not confirm it. The message is a sentence.
 
     `signals` are the error signals that the server had sent, including those that are not fatal.
+    `kept` are the seconds for which the server keeps what it has of the file, or None.
     """
 
     transient = False
@@ -31,6 +38,7 @@ class SendError(Exception):
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
         self.signals: Sequence[Signal] = ()
+        self.kept: int | None = None
 
 
 class OptionError(SendError, ValueError):
@@ -81,8 +89,8 @@ class UpgradeError(ConnectError):
 class LostError(SendError):
     """The connection was lost, timed out, or was closed without a confirmation.
 
-    `uncertain` is True once the whole file and `finished` were sent: the file may be stored, and a
-    retry may store it twice.
+    `uncertain` is True once the whole file and `finished` were sent, unless the upload can be
+    resumed: the file may be stored, and a retry may store it twice.
     """
 
     kind = "lost"
@@ -98,29 +106,52 @@ class LostError(SendError):
         self.transient = not uncertain
 
 
+class OldServerError(LostError):
+    """The server cannot resume, and one that answered before it could: both have one address."""
+
+    def __init__(self) -> None:
+        super().__init__("This time a server answered that cannot resume the upload.")
+
+
 class RefusedError(SendError):
     """The server sent a fatal error: `signal` with all its keys, `code` its fault code or None.
 
-    Nothing was stored. `transient` is True for the codes in BUSY_CODES.
+    Nothing was stored. `transient` is True for the codes in BUSY_CODES; if the upload is
+    `resumable`, for those in RESUMABLE_CODES too. `discarded`: the server could have kept what it
+    got, but has discarded it.
     """
 
     kind = "refused"
     fatal = True
 
-    def __init__(self, signal: Signal) -> None:
-        reason = signal.get("error")
-        super().__init__(
-            f"The server refused the file: {reason[:MAX_QUOTED]}"
-            if isinstance(reason, str)
-            else "The server refused the file without a reason."
-        )
-        self.signal = signal
+    def __init__(self, signal: Signal, *, resumable: bool = False, kept: int | None = None) -> None:
         code = signal.get("code")
         self.code = code if isinstance(code, str) else None
-        self.transient = self.code in BUSY_CODES
+        what = "The server refused the file"
+        if self.code == TAKEN_OVER:
+            what = "Another client has taken this upload over and continues it"
+        reason = signal.get("error")
+        super().__init__(
+            f"{what}: {reason[:MAX_QUOTED]}"
+            if isinstance(reason, str)
+            else f"{what} without a reason."
+        )
+        self.signal = signal
+        self.kept = kept
+        self.discarded = resumable and kept is None and self.code != TAKEN_OVER
+        self.transient = self.code in BUSY_CODES or (resumable and self.code in RESUMABLE_CODES)
 
 
 class NonsenseError(SendError):
     """The server violated the WebSocket or the GalileoSend protocol."""
 
     kind = "nonsense"
+
+
+class DifferentError(NonsenseError):
+    """What the server has kept is not the beginning of the file."""
+
+    def __init__(self, label: str, offset: int) -> None:
+        super().__init__(
+            f"The first {offset} bytes that the server has kept are not those of {label}."
+        )

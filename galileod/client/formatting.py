@@ -61,6 +61,14 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{rest:02}"
 
 
+def format_period(seconds: float) -> str:
+    """Seconds, in the largest unit of which there are at least two: `24 hours`, `90 seconds`."""
+    for unit, name in ((24 * _HOUR, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= 2 * unit:
+            return plural(int(seconds / unit), name)
+    return plural(int(seconds), "second")
+
+
 def plural(number: int, noun: str = "byte") -> str:
     """`1 byte`, `2 bytes`; for nouns with a regular plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,33 +1,44 @@
 """The hash that is sent with a file."""
 
 import hashlib
-from collections.abc import Callable
 from typing import Final
 
 from .errors import OptionError
-
-Update = Callable[[bytes | memoryview], None]
-"""Adds the next bytes of a file to the hash."""
 
 HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
 """The types that galileod accepts."""
 
 
 class FileHash:
-    """The hash of one file as it is read; no hash if `kind` is None."""
+    """The hash of the first `position` bytes of a file; no hash if `kind` is None."""
 
     def __init__(self, kind: str | None) -> None:
+        self.position = 0
         self._kind = kind
         self._hash = hashlib.new(kind, usedforsecurity=False) if kind is not None else None
 
-    def update(self, data: bytes | memoryview) -> None:
-        """Hash the next bytes. Takes about 1 ms per MiB: call it in a thread."""
-        if self._hash is not None:
-            self._hash.update(data)
+    def update(self, offset: int, data: bytes | memoryview) -> None:
+        """Hash those of the bytes at `offset` that follow on what is hashed.
+
+        Does nothing if there is a gap between them. Takes about 1 ms per MiB: call it in a thread.
+        """
+        known = self.position - offset
+        if self._hash is None or not 0 <= known < len(data):
+            return
+        self._hash.update(memoryview(data)[known:])
+        self.position = offset + len(data)
+
+    def lacks(self, offset: int) -> bool:
+        """Whether bytes below `offset` are still to be hashed."""
+        return self._hash is not None and self.position < offset
 
     def hashes(self) -> dict[str, str]:
         """A mapping from the type to the hash in hex; empty if there is no hash."""
         return {self._kind: self._hash.hexdigest()} if self._kind is not None and self._hash else {}
+
+    def differs(self, kind: str, value: str) -> bool:
+        """Whether another hash of the same type is known to be of other bytes."""
+        return self.hashes().get(kind, value) != value
 
 
 def check_hash(kind: object) -> str | None:

@@ -22,11 +22,15 @@ MAX_CHUNK: Final = 1 << 30
 
 @frozen
 class Progress:
-    """`sent` of `size` bytes were passed to the network, `seconds` after the start."""
+    """`sent` of `size` bytes were passed to the network, `seconds` after the start.
+
+    `sent` includes the `resumed` bytes that the server had at the start.
+    """
 
     sent: int
     size: int
     seconds: float
+    resumed: int = 0
 
     @property
     def ratio(self) -> float:
@@ -41,7 +45,8 @@ class Receipt:
     `name` is the name that was sent, `stored_name` the one that the server reported if it chose
     another. `size` is in bytes, `hashes` are hex by type, `seconds` run from the start of the
     connection to the server's `close`. `verified`: a hash was sent, which the server compares
-    before it sends `close`. `warnings` are the errors that were not fatal.
+    before it sends `close`. `warnings` are the errors that were not fatal. `resumed` are the bytes
+    that the server had already, from an earlier call; if those are all, `hashes` is empty.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Receipt:
     chunks: int
     verified: bool
     warnings: Sequence[Signal] = ()
+    resumed: int = 0
 
 
 class Pace(Protocol):
@@ -78,6 +84,7 @@ class Settings(TypedDict, total=False):
     ca: str | None
     on_warning: OnWarning | None
     pace: Pace | None
+    resume: bool
 
 
 def _is_time(_: object, __: object, value: Unchecked) -> None:
@@ -116,6 +123,12 @@ def _is_pace(_: object, __: object, value: Unchecked) -> None:
         raise OptionError(f"pace must be an object like SharedPace(1_000_000), not {value!r}.")
 
 
+def _is_bool(_: object, attribute: object, value: Unchecked) -> None:
+    if not isinstance(value, bool):
+        name = getattr(attribute, "name", "")
+        raise OptionError(f"{name} must be True or False, not {value!r}.")
+
+
 def _is_function(_: object, attribute: object, value: Unchecked) -> None:
     if value is not None and not callable(value):
         name = getattr(attribute, "name", "")
@@ -131,6 +144,7 @@ class Options:
     for any period without activity while waiting for the server. `token` is sent as a Bearer
     token, `ca` is a PEM file with CAs that replace the system's. `on_warning` is called with each
     error that is not fatal, as the server sent it. `pace` limits the rate, see `SharedPace`.
+    `resume`: whether an upload goes on after its connection was lost, if the server can do so.
     """
 
     hash: str | None = field(default="sha1", converter=check_hash)
@@ -140,3 +154,4 @@ class Options:
     ca: str | None = field(default=None, validator=_is_path)
     on_warning: OnWarning | None = field(default=None, validator=_is_function)
     pace: Pace | None = field(default=None, validator=_is_pace)
+    resume: bool = field(default=True, validator=_is_bool)

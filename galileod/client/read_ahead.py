@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import trio
 
-from .errors import SourceError
+from galileod.protocol.messages import HashClaim
+
+from .errors import DifferentError, SourceError
 from .formatting import plural
 from .hashing import FileHash
 from .sources import Source
@@ -15,33 +18,43 @@ READ_SIZE: Final = 1024 * 1024
 """Bytes of one read. It is large, since the thread call for it costs about 50 µs."""
 
 QUEUE_SIZE: Final = 1
-"""Maximum blocks in the queue. With one being read and one being sent, three are in memory."""
+"""Maximum blocks in the queue. With one being read and one being sent, three are in memory; while
+earlier bytes are read to hash them, four."""
 
 
 class ReadAhead:
-    """The bytes of one source, in order. Made by `read_ahead`."""
+    """The bytes of one source, in order. Made by `read_ahead`.
 
-    def __init__(self, source: Source, kind: str | None) -> None:
-        self.source = source
-        self.all_read = trio.Event()
-        self.hash = FileHash(kind)
-        self._send, self._receive = trio.open_memory_channel[bytes | memoryview](QUEUE_SIZE)
+    `hash` is that of the first bytes of the source, and is kept from attempt to attempt: what was
+    hashed once is not hashed again, and what lies before the offset of this attempt is read and
+    hashed beside it.
+    """
+
+    def __init__(self, source: Source, file_hash: FileHash, nursery: trio.Nursery) -> None:
+        self.offset: int | None = None
+        self.all_read = trio.Event()  # and hashed
+        self.hash = file_hash
+        self._source = source
+        self._nursery = nursery
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+        self._catching_up = False
+
+    async def begin(self, offset: int, check: HashClaim | None = None) -> None:
+        """Read from `offset` on. `check` is what the server says the bytes before it hash to.
+
+        The task that reads raises SourceError if the source has not the declared size, and
+        DifferentError if it is known that `check` is the hash of other bytes.
+        """
+        if self.offset is not None:
+            self._scope.cancel()
+            await self._ended.wait()
+        self.offset = self._position = offset
+        self.all_read, self._catching_up = trio.Event(), False
         self._rest = memoryview(b"")
-
-    async def read(self) -> None:
-        """Read the whole source. Raises SourceError if its length is not the declared size."""
-        source, left = self.source, self.source.size
-        while left:
-            data = await source.read(min(READ_SIZE, left), self.hash.update)
-            if not data:
-                has = plural(source.size - left)
-                raise SourceError(f"{source.label} has {has}, not the {source.size} declared.")
-            left -= len(data)
-            await self._send.send(data)
-        if not await source.at_end():
-            declared = plural(source.size)
-            raise SourceError(f"{source.label} has more than the {declared} declared.")
-        self.all_read.set()
+        self._send, self._receive = trio.open_memory_channel[bytes | memoryview](QUEUE_SIZE)
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
+        self._nursery.start_soon(self._run, offset, check)
 
     async def next(self, at_most: int) -> memoryview:
         """The next bytes: at least one, at most `at_most`."""
@@ -50,12 +63,59 @@ class ReadAhead:
         part, self._rest = self._rest[:at_most], self._rest[at_most:]
         return part
 
+    async def _run(self, offset: int, check: HashClaim | None) -> None:
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    if self.hash.lacks(offset):
+                        self._catching_up = True
+                        nursery.start_soon(self._catch_up, offset, check)
+                    else:
+                        self._compare(offset, check)
+                    await self._read()
+                self.all_read.set()
+        finally:
+            self._ended.set()
+
+    async def _read(self) -> None:
+        """Read from the offset to the end for `next`, and hash what follows on the hash."""
+        source = self._source
+        while self._position < source.size:
+            at = self._position
+            update = partial(self.hash.update, at)
+            data = await source.read(at, min(READ_SIZE, source.size - at), update)
+            if not data:
+                has, size = plural(at), source.size
+                raise SourceError(f"{source.label} has {has}, not the {size} declared.")
+            self._position += len(data)
+            if self.hash.lacks(self._position) and not self._catching_up:
+                # `_catch_up` has come to its end during this read.
+                await trio.to_thread.run_sync(update, data)
+            await self._send.send(data)
+        if not await source.at_end():
+            declared = plural(source.size)
+            raise SourceError(f"{source.label} has more than the {declared} declared.")
+
+    async def _catch_up(self, offset: int, check: HashClaim | None) -> None:
+        """Read and hash what lies before `offset`, and what `_read` has read meanwhile."""
+        source = self._source
+        while self.hash.lacks(self._position):
+            at = self.hash.position
+            end = offset if at < offset else self._position
+            length = min(READ_SIZE, end - at)
+            if not await source.read(at, length, partial(self.hash.update, at)):
+                raise SourceError(f"{source.label} has less than {plural(end)}.")
+            self._compare(offset, check)
+        self._catching_up = False
+
+    def _compare(self, offset: int, check: HashClaim | None) -> None:
+        if check and self.hash.position == offset and self.hash.differs(check.type, check.value):
+            raise DifferentError(self._source.label, offset)
+
 
 @asynccontextmanager
-async def read_ahead(source: Source, kind: str | None) -> AsyncIterator[ReadAhead]:
-    """Read `source` in a background task, and hash it with `kind` unless that is None."""
-    ahead = ReadAhead(source, kind)
+async def read_ahead(source: Source, file_hash: FileHash) -> AsyncIterator[ReadAhead]:
+    """Read `source` in a background task once `begin` is called, and hash it with `file_hash`."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ahead.read)
-        yield ahead
+        yield ReadAhead(source, file_hash, nursery)
         nursery.cancel_scope.cancel()

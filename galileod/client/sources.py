@@ -1,7 +1,8 @@
-"""Sources of bytes that are read from beginning to end: bytes, an open file, an async iterator."""
+"""Sources of bytes: bytes, an open file, a path, an async iterator."""
 
 import os
 import stat
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable
 from typing import BinaryIO, Final, TypeVar
@@ -11,12 +12,14 @@ from attrs import frozen
 
 from .errors import OptionError, SourceError
 from .formatting import plural
-from .hashing import Update
 
 THREAD_THRESHOLD: Final = 64 * 1024
 """Minimum bytes that are hashed in a thread; for fewer the thread call costs more."""
 
 T = TypeVar("T")
+
+Update = Callable[[bytes | memoryview], None]
+"""Is called with the bytes that were read, as to hash them."""
 
 
 @frozen
@@ -29,30 +32,54 @@ class FileStamp:
 
 @frozen
 class Opened:
-    """A file, and its stamp when it was opened; None if it is not a regular file."""
+    """A file, and its stamp when it was opened; None if it is not a regular file.
+
+    It is sent from the position `begin` on; None if it is not seekable.
+    """
 
     file: BinaryIO
     stamp: FileStamp | None
+    begin: int | None
 
 
 class Source(ABC):
-    """`size` bytes with a `name`, read from beginning to end. `label` is for error messages.
+    """`size` bytes with a `name`. `label` is for error messages.
 
-    Its methods raise SourceError.
+    If it is not `seekable` it can be read once, from beginning to end. `stamp` is that of a regular
+    file, else None. The methods raise SourceError.
     """
 
-    def __init__(self, name: str, size: int, label: str) -> None:
+    stamp: FileStamp | None = None
+
+    def __init__(self, name: str, size: int, label: str, *, seekable: bool = True) -> None:
         self.name = name
         self.size = size
         self.label = label
+        self.seekable = seekable
+        self.begun = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be read from its beginning."""
+        return self.seekable or not self.begun
 
     @abstractmethod
-    async def read(self, length: int, update: Update) -> bytes | memoryview:
-        """The next bytes, at most `length`; empty at the end. `update` was called with them."""
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
+        """The bytes from `offset` on, at most `length`; empty at the end.
+
+        `update` was called with them.
+        """
+
+    async def refresh(self) -> bool:
+        """Take the current version of a file that has changed; returns whether it has.
+
+        For the time between two attempts.
+        """
+        return False
 
     async def at_end(self) -> bool:
-        """Whether all bytes were read."""
-        return not await self.read(1, _ignore)
+        """Whether there are no more than `size` bytes."""
+        return not await self.read(self.size, 1, _ignore)
 
 
 class BytesSource(Source):
@@ -61,55 +88,88 @@ class BytesSource(Source):
     def __init__(self, data: memoryview, name: str) -> None:
         super().__init__(name, data.nbytes, name)
         self._data = data.cast("B")
-        self._offset = 0
 
-    async def read(self, length: int, update: Update) -> bytes | memoryview:
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
         """A view, not a copy."""
-        data = self._data[self._offset : self._offset + length]
-        self._offset += len(data)
+        data = self._data[offset : offset + length]
         await _updated(data, update)
         return data
 
 
 class FileSource(Source):
-    """An open binary file, from its current position. A read and its hashing are one thread call.
+    """An open binary file. A read and its hashing are one thread call.
 
     The stamp of the file is compared at each read: a file that is modified during the upload would
     be sent as a mixture of both versions.
     """
 
     def __init__(self, opened: Opened, name: str, size: int, label: str) -> None:
-        super().__init__(name, size, label)
+        super().__init__(name, size, label, seekable=opened.begin is not None)
         self._file = opened.file
-        self._stamp = opened.stamp
+        self._begin = opened.begin
+        self._lock = threading.Lock()  # between seek and read
+        self.stamp = opened.stamp
 
-    async def read(self, length: int, update: Update) -> bytes | memoryview:
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
         """The bytes of one read of the file."""
 
         def read() -> bytes:
-            data = self._file.read(length)
+            with self._lock:
+                if self._begin is not None:
+                    self._file.seek(self._begin + offset)
+                data = self._file.read(length)
             if data is None:  # type: ignore[redundant-expr,unused-ignore]  # typeshed does not know
                 # A raw file returns None in non-blocking mode if it has no data.
                 raise BlockingIOError(0, "it is in non-blocking mode")
             now = file_stamp(self._file)
-            if now and self._stamp and now != self._stamp:
-                raise SourceError(_modified(self.label, self._stamp, now))
+            if now and self.stamp and now != self.stamp:
+                raise SourceError(_modified(self.label, self.stamp, now))
             update(data)
             return data
 
+        self.begun = True
         return await in_thread(read, self.label)
+
+
+class PathSource(FileSource):
+    """The regular file at a path. It stays open between attempts; `close` closes it."""
+
+    def __init__(self, path: str, opened: Opened, name: str, size: int) -> None:
+        super().__init__(opened, name, size, path)
+        self.path = path
+
+    async def refresh(self) -> bool:
+        """Open the file again if that at the path is not the one that is open."""
+        return await in_thread(self._refresh, self.label)
+
+    def _refresh(self) -> bool:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return False  # it was deleted, or is being replaced; the open one can still be read
+        if FileStamp(status.st_size, status.st_mtime_ns) == self.stamp:
+            return False
+        opened, size = open_path(self.path)
+        self.close()
+        self._file, self.stamp, self.size = opened.file, opened.stamp, size
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class StreamSource(Source):
     """An async iterator of bytes, which must yield `size` bytes in total."""
 
     def __init__(self, stream: AsyncIterable[bytes], name: str, size: int, label: str) -> None:
-        super().__init__(name, size, label)
+        super().__init__(name, size, label, seekable=False)
         self._iterator = aiter(stream)
         self._rest = memoryview(b"")
 
-    async def read(self, length: int, update: Update) -> bytes | memoryview:
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:  # noqa: ARG002
         """Bytes of the item that the iterator yielded last."""
+        self.begun = True
         while not self._rest:
             try:
                 item = await anext(self._iterator)
@@ -154,6 +214,24 @@ def file_stamp(file: BinaryIO) -> FileStamp | None:
     except (AttributeError, OSError):
         return None  # it has no descriptor, such as a file in memory
     return FileStamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def open_path(path: str) -> tuple[Opened, int]:
+    """The regular file at a path, and its size. Raises SourceError and OSError."""
+    try:
+        # Non-blocking while it is opened: open() of a FIFO waits for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{path} is not a path in the encoding {error.encoding}.") from None
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        os.set_blocking(descriptor, True)
+        file: BinaryIO = open(descriptor, "rb", buffering=0)  # noqa: SIM115  the caller closes it
+        return Opened(file, file_stamp(file), 0), status.st_size
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path} is a directory.")
+    raise SourceError(f"{path} is not a regular file.")
 
 
 def _modified(label: str, then: FileStamp, now: FileStamp) -> str:

@@ -1,20 +1,39 @@
-"""One upload, from opening the connection to the receipt. Each `ready` is answered in order."""
+"""One attempt to send a file, on one connection. Each `ready` is answered in order."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, assert_never
 
 import trio
+from attrs import evolve, field, frozen
 
 from galileod.protocol.errors import RemoteProtocolError
-from galileod.protocol.messages import Close, Error, HashClaim, Ignored, Metadata, Ready
+from galileod.protocol.messages import (
+    RESUME,
+    Close,
+    Error,
+    HashClaim,
+    Ignored,
+    Metadata,
+    Ready,
+    Resumption,
+)
 from galileod.protocol.sender import ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
 from .address import Address
-from .errors import MAX_QUOTED, LostError, NonsenseError, RefusedError, SendError, Signal
-from .options import OnProgress, Options, Progress, Receipt
+from .errors import (
+    MAX_QUOTED,
+    LostError,
+    NonsenseError,
+    OldServerError,
+    RefusedError,
+    SendError,
+    Signal,
+)
+from .hashing import FileHash
+from .options import Options
 from .read_ahead import ReadAhead, read_ahead
 from .sources import Source
 from .websocket import WebSocket, open_websocket
@@ -31,58 +50,106 @@ MAX_SIGNALS: Final = 100
 """Maximum error signals of one upload that are kept."""
 
 
-async def upload(
-    address: Address, source: Source, options: Options, on_progress: OnProgress | None = None
-) -> Receipt:
+NS_PER_MS: Final = 1_000_000
+
+MAX_ABANDON: Final = 5.0
+"""Maximum seconds for asking a server to discard an upload."""
+
+OnAgreed = Callable[[Resumption], Awaitable[None]]
+"""Called before the first byte is sent, if the upload can be resumed."""
+
+OnSent = Callable[[int], None]
+"""Called with the position in the file up to which it was passed to the network."""
+
+
+@frozen
+class Attempt:
+    """What one attempt to send a file is to do.
+
+    `key` is the upload's key, None if it is not to be resumed; `begun`: the server may have a part
+    of it. If the server is `expected` to be able to resume, one that cannot is an OldServerError.
+    """
+
+    key: str | None = field(repr=False)
+    begun: bool
+    expected: bool
+    hash: FileHash
+    on_agreed: OnAgreed
+    on_sent: OnSent
+
+
+@frozen
+class Outcome:
+    """The server has confirmed that the file is stored: as `name`, None for the name sent."""
+
+    name: str | None
+    resumable: bool
+    chunks: int
+    warnings: Sequence[Signal]
+
+
+async def upload(address: Address, source: Source, options: Options, attempt: Attempt) -> Outcome:
     """Send `source`, and wait until the server confirms that it is stored. Raises SendError."""
-    one = _Upload(source, options, on_progress)
+    one = _Upload(source, options, attempt)
     with one.errors_translated():
         async with (
             open_websocket(address, options) as websocket,
             # After the connection: if that fails, nothing has been read, and a source that can be
             # read only once can still be sent at the next attempt.
-            read_ahead(source, options.hash) as ahead,
+            read_ahead(source, attempt.hash) as ahead,
         ):
+            if not attempt.begun:
+                await ahead.begin(0)  # without waiting for the server to say so
             metadata = one.sender.start()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(one.send, metadata, websocket, ahead)
                 end = await one.receive(websocket)
                 nursery.cancel_scope.cancel()
-            seconds = one.seconds
             await websocket.close()
+            resumable = one.sender.resumable
             if isinstance(end, Error):
-                raise RefusedError(end.details)
-    hashes = ahead.hash.hashes()
-    return Receipt(
-        name=source.name,
-        stored_name=end.name or source.name,
-        size=source.size,
-        hashes=hashes,
-        seconds=seconds,
-        chunks=one.chunks,
-        verified=bool(hashes),
-        warnings=tuple(one.signals),
-    )
+                raise RefusedError(end.details, resumable=resumable, kept=end.kept)
+    return Outcome(end.name, resumable, one.chunks, tuple(one.signals))
+
+
+async def abandon(address: Address, metadata: Metadata, options: Options) -> None:
+    """Ask the server to discard the upload of this metadata, on a connection of its own.
+
+    It is not an error if that fails: the server discards the upload some time after its end.
+    """
+    sender = UploadSender(evolve(metadata, abandon=True))
+    with trio.move_on_after(MAX_ABANDON):
+        try:
+            async with open_websocket(address, options) as websocket:
+                await websocket.send_text(sender.start())
+                while sender.state is SenderState.ABANDONED:
+                    sender.receive_text(await websocket.receive())
+                await websocket.close()
+        except (SendError, RemoteProtocolError):
+            pass  # see above
+
+
+def metadata_of(source: Source, key: str | None) -> Metadata:
+    """The metadata of a file; with a key those of an upload that may be resumed."""
+    if key is None:
+        return Metadata(source.name, source.size)
+    modified = source.stamp.mtime_ns // NS_PER_MS if source.stamp else None
+    can = frozenset({RESUME})
+    return Metadata(source.name, source.size, modified=modified, can=can, upload=key)
 
 
 class _Upload:
     """The state that the two tasks of an upload share: one receives, one sends."""
 
-    def __init__(self, source: Source, options: Options, on_progress: OnProgress | None) -> None:
-        self.sender = UploadSender(Metadata(source.name, source.size), options.chunksize)
+    def __init__(self, source: Source, options: Options, attempt: Attempt) -> None:
+        self.sender = UploadSender(metadata_of(source, attempt.key), options.chunksize)
         self.signals: list[Signal] = []  # at most MAX_SIGNALS
         self.chunks = 0
         self._sent = 0
         self._source = source
         self._options = options
-        self._on_progress = on_progress
+        self._attempt = attempt
         self._ready = trio.Event()
-        self._began = trio.current_time()
-
-    @property
-    def seconds(self) -> float:
-        """The time since the start."""
-        return trio.current_time() - self._began
 
     async def receive(self, websocket: WebSocket) -> Close | Error:
         """Handle the server's signals up to `close` or a fatal error, which is returned.
@@ -109,6 +176,8 @@ class _Upload:
         """Send the metadata, and answer each `ready`, until cancelled. Raises LostError."""
         try:
             await websocket.send_text(metadata)
+            await self._ready.wait()
+            await self._begin(websocket, ahead)
             while True:
                 match self.sender.next_due():
                     case ChunkDue(_, length):
@@ -126,6 +195,19 @@ class _Upload:
                 await trio.sleep_forever()
             raise
 
+    async def _begin(self, websocket: WebSocket, ahead: ReadAhead) -> None:
+        """The server is ready: read from where it says that the upload continues."""
+        agreement = self.sender.agreement
+        resumption = agreement.resumption if agreement and self.sender.resumable else None
+        if resumption:
+            with websocket.idle.paused():
+                await self._attempt.on_agreed(resumption)
+        elif self._attempt.expected:
+            raise OldServerError
+        self._sent = resumption.offset if resumption else 0
+        if ahead.offset != self._sent:
+            await ahead.begin(self._sent, resumption.check if resumption else None)
+
     async def _part(self, websocket: WebSocket, ahead: ReadAhead, at_most: int) -> memoryview:
         """Return the next bytes of the file when the rate limit allows it; report the progress."""
         pace = self._options.pace
@@ -134,8 +216,7 @@ class _Upload:
             if pace:
                 await pace.wait(len(part))
         self._sent += len(part)
-        if self._on_progress:
-            self._on_progress(Progress(self._sent, self._source.size, self.seconds))
+        self._attempt.on_sent(self._sent)
         return part
 
     async def _finish(self, websocket: WebSocket, ahead: ReadAhead) -> None:
@@ -164,7 +245,8 @@ class _Upload:
                 error = NonsenseError(
                     f"The server violated the GalileoSend protocol. {error.reason}"
                 )
-            if isinstance(error, LostError) and self.sender.state is SenderState.AWAIT_CLOSE:
+            finished = self.sender.state is SenderState.AWAIT_CLOSE
+            if isinstance(error, LostError) and finished and not self.sender.resumable:
                 error = LostError(str(error), uncertain=True)
             if isinstance(error, SendError):
                 error.signals = tuple(self.signals)

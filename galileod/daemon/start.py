@@ -127,7 +127,7 @@ def _open_all(
     storage = config.storage
     path = ledger_path(storage.directory)
     try:
-        store = resources.enter_context(closing(LocalStore.open(storage, timings, progress.step)))
+        store = resources.enter_context(closing(LocalStore.open(storage, timings)))
         progress.phase = "checking the ledger"
         ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
         progress.phase = "finding interrupted uploads"

@@ -1,6 +1,6 @@
 """Opens the file of an upload, new or kept, and decides at its end what is kept of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -60,7 +60,7 @@ async def open_upload(
                         yield sink, reservation
                     except BaseException as error:
                         if upload.keeps and is_kept_after(error):
-                            await _suspend(sink, reservation, transfer.rest)
+                            await _suspend(sink, reservation, transfer)
                         raise
             except MissingError:
                 reservation.discard()
@@ -90,11 +90,11 @@ async def _open(context: Context, upload: Upload) -> Sink:
     return await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
 
 
-async def _suspend(sink: Sink, reservation: Reservation, rest: Callable[[], list[bytes]]) -> None:
+async def _suspend(sink: Sink, reservation: Reservation, transfer: Transfer) -> None:
     """Write what has come, and keep the file; if the storage fails, discard it."""
-    with trio.CancelScope(shield=True):  # `Sink.suspend` is bounded in time
+    with trio.CancelScope(shield=True):  # both steps are bounded in time
         try:
-            if pieces := rest():
+            if pieces := await transfer.take_rest():
                 await sink.write(pieces)
         except StorageError:
             pass  # what came before is kept; `suspend` finds out whether it is sound

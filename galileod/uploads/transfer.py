@@ -133,12 +133,12 @@ class Transfer:
             lambda: self.receiver.received,
         )
 
-    def rest(self) -> list[bytes]:
-        """The data that has come and was not passed to the sink, in order.
+    async def take_rest(self) -> list[bytes]:
+        """Stop receiving; returns the data that has come and was not passed to the sink, in order.
 
         Empty if what came before it has not been stored.
         """
-        return [] if self._writing else self.connection.transport.take_rest()
+        return [] if self._writing else await self.connection.transport.take_rest()
 
     async def _receive(
         self, sink: Sink, reservation: Reservation, written: Callable[[], None]

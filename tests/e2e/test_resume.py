@@ -369,7 +369,7 @@ def test_a_client_that_cannot_resume_gets_the_classic_dialogue(
     with open_websocket(host.url) as websocket:
         say(websocket, name="a.bin", size=SIZE, **more)
         first = hear(websocket)
-        agreed = {"can": []} if "can" in more else {}
+        agreed: dict[str, object] = {"can": []} if "can" in more else {}
         assert first == {"ready": True, "chunksize": first["chunksize"], **agreed}
         websocket.socket.shutdown(1)
     line = host.wait_for("upload.failed", name="a.bin")

@@ -61,7 +61,7 @@ def resumable(key: str = "key", *, authenticated: bool = True, full: bool = True
     )
 
 
-async def begin(  # noqa: PLR0913  what differs between tests
+async def begin(
     ledger: Ledger,
     upload: str,
     user: str = "anna",

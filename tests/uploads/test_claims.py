@@ -1,6 +1,7 @@
 """Two connections claim one upload: which of them has it, and what the other one hears."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -201,11 +202,13 @@ def test_at_most_one_connection_has_the_upload_and_nothing_stays_behind(
         async with trio.open_nursery() as nursery:
             for number, arrival in enumerate(arrivals):
                 await trio.sleep(arrival.after)
-                nursery.start_soon(
-                    lambda number=number, arrival=arrival: connections.serve(
-                        str(number), seconds=arrival.seconds, finished=arrival.finished
-                    )
+                serve = partial(
+                    connections.serve,
+                    str(number),
+                    seconds=arrival.seconds,
+                    finished=arrival.finished,
                 )
+                nursery.start_soon(serve)
 
     trio.run(run, clock=MockClock(autojump_threshold=0))
     assert len(connections.events) >= len(arrivals)

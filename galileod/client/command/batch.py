@@ -1,27 +1,26 @@
-"""Runs uploads in parallel, with retries. A failure of one file does not affect the others."""
+"""Runs uploads in parallel. A failure of one file does not affect the others."""
 
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Final, Protocol
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from galileod.client.errors import ConnectError, SendError, Signal, UpgradeError
-from galileod.client.options import OnProgress, OnWarning, Progress, Receipt
+from galileod.client.options import OnWarning, Progress, Receipt
+from galileod.client.transfer import Watcher
 
 from .jobs import Job
-from .retry import RetryPolicy
 
-OnStart = Callable[[], None]
-"""Called when the content was opened."""
-
-SendJob = Callable[[Job, OnStart, OnProgress, OnWarning], Awaitable[Receipt]]
-"""One attempt to send a job. Raises SendError."""
+SendJob = Callable[[Job, Watcher, OnWarning], Awaitable[Receipt]]
+"""Sends a job, in as many attempts as it takes. Raises SendError."""
 
 MAX_WARNINGS: Final = 100
-"""Maximum warnings of one attempt that are reported."""
+"""Maximum warnings about one file that are reported."""
+
+GO_ON: Final = "Run the same command again to go on."
+"""What continues an upload that the server keeps."""
 
 
 @define
@@ -45,6 +44,9 @@ class Reporter(Protocol):
     def started(self, job: Job, attempt: int) -> None:
         """The content was opened; an attempt begins."""
 
+    def resumed(self, job: Job, offset: int, size: int) -> None:
+        """The server has the first `offset` of `size` bytes; what follows is sent."""
+
     def moved(self, job: Job, sent: int, size: int) -> None:
         """`sent` of `size` bytes were sent."""
 
@@ -64,16 +66,28 @@ class Reporter(Protocol):
         """The file was not sent: another file failed with an error that concerns the server."""
 
 
+@frozen
+class Kept:
+    """Of an upload that did not end, the server keeps `sent` of `size` bytes for `seconds`."""
+
+    sent: int
+    size: int
+    seconds: int
+
+
 @define
 class Batch:
-    """Sends jobs: at most `parallel` at once, each with `send`, and retries them by `policy`."""
+    """Sends jobs: at most `parallel` at once, each with `send`.
+
+    `kept` are those that were interrupted by a cancellation, and can be resumed.
+    """
 
     send: SendJob
-    policy: RetryPolicy
     parallel: int
     reporter: Reporter
-    _progress_count: int = field(init=False, default=0)
-    _server_error: SendError | None = field(init=False, default=None)
+    kept: list[Kept] = field(init=False, factory=list)  # at most `parallel`
+    progress_count: int = field(init=False, default=0)
+    server_error: SendError | None = field(init=False, default=None)
 
     async def run(self, jobs: Sequence[Job], tally: Tally) -> None:
         """Send all jobs. `tally` is correct at any time, also after a cancellation."""
@@ -97,48 +111,71 @@ class Batch:
         return warn
 
     async def _do(self, job: Job, tally: Tally) -> None:
-        before = self._progress_count
-        for attempt in count(1):
-            if self._server_error:
-                tally.failed += 1
-                self.reporter.dropped(job, self._server_error, attempt - 1)
-                return
-            try:
-                receipt = await self._attempt(job, attempt)
-            except SendError as error:
-                wait = self.policy.wait(error, attempt, job.repeatable(), random.random)
-                if wait is None:
-                    self._give_up(job, attempt, error, before)
-                    tally.failed += 1
-                    return
-                self.reporter.retrying(job, attempt, wait, error)
-                await trio.sleep(wait)
-            else:
-                tally.stored += 1
-                tally.size += receipt.size
-                self.reporter.stored(job, receipt, attempt)
-                return
+        before = self.progress_count
+        watcher = _JobWatcher(self, job)
+        if self.server_error:
+            tally.failed += 1
+            self.reporter.dropped(job, self.server_error, 0)
+            return
+        try:
+            receipt = await self.send(job, watcher, self._warner(job))
+        except SendError as error:
+            tally.failed += 1
+            self._failed(watcher, error, before)
+        except BaseException:
+            if watcher.kept:
+                self.kept.append(watcher.kept)
+            raise
+        else:
+            tally.stored += 1
+            tally.size += receipt.size
+            self.reporter.stored(job, receipt, watcher.attempts)
 
-    async def _attempt(self, job: Job, attempt: int) -> Receipt:
-        def on_progress(progress: Progress) -> None:
-            self._progress_count += 1
-            self.reporter.moved(job, progress.sent, progress.size)
-
-        def on_start() -> None:
-            self.reporter.started(job, attempt)
-
-        return await self.send(job, on_start, on_progress, self._warner(job))
-
-    def _give_up(self, job: Job, attempt: int, error: SendError, before: int) -> None:
-        if error.transient and not job.repeatable():
-            error.args = (f"{error} There is no retry: the input cannot be read again.",)
-        if self._server_error:
-            self.reporter.dropped(job, self._server_error, attempt)
+    def _failed(self, watcher: "_JobWatcher", error: SendError, before: int) -> None:
+        if self.server_error:
+            self.reporter.dropped(watcher.job, self.server_error, watcher.attempts)
             return
         # If another file made progress during this one, the server works.
-        if _concerns_server(error) and (not error.transient or self._progress_count == before):
-            self._server_error = error
-        self.reporter.failed(job, error, attempt)
+        if _concerns_server(error) and (not error.transient or self.progress_count == before):
+            self.server_error = error
+        if error.kept and watcher.kept:
+            error.args = (f"{error} {GO_ON}",)
+        self.reporter.failed(watcher.job, error, max(1, watcher.attempts))
+
+
+class _JobWatcher(Watcher):
+    """Passes on to the reporter what happens to a job."""
+
+    def __init__(self, batch: Batch, job: Job) -> None:
+        self.job = job
+        self.attempts = 0
+        self.kept: Kept | None = None
+        self._batch = batch
+        self._keep = 0
+
+    def started(self, attempt: int) -> None:
+        if self._batch.server_error:
+            raise self._batch.server_error
+        self.attempts = attempt
+        self._batch.reporter.started(self.job, attempt)
+
+    def resumable(self, offset: int, size: int, keep: int) -> None:
+        self._keep = keep
+        self._keeps(offset, size)
+        if offset:
+            self._batch.reporter.resumed(self.job, offset, size)
+
+    def moved(self, progress: Progress) -> None:
+        self._batch.progress_count += 1
+        self._keeps(progress.sent, progress.size)
+        self._batch.reporter.moved(self.job, progress.sent, progress.size)
+
+    def retrying(self, attempt: int, wait: float, error: SendError) -> None:
+        self._batch.reporter.retrying(self.job, attempt, wait, error)
+
+    def _keeps(self, sent: int, size: int) -> None:
+        if self._keep and sent:
+            self.kept = Kept(sent, size, self._keep)
 
 
 def _concerns_server(error: SendError) -> bool:

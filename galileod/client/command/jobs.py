@@ -14,9 +14,8 @@ from galileod.client.errors import SourceError
 class Job:
     """One file to send. `label` is the path that the user gave, `name` the name to store under.
 
-    `open` is called for each attempt and returns the content. `size` in bytes is for the progress
-    bars, None if it is not known. `declared` is the size given by the user, for content whose size
-    cannot be determined. `repeatable` tells whether the content can be opened again.
+    `open` returns the content. `size` in bytes is for the progress bars, None if it is not known.
+    `declared` is the size given by the user, for content whose size cannot be determined.
     """
 
     label: str
@@ -24,7 +23,6 @@ class Job:
     name: str
     size: int | None = None
     declared: int | None = None
-    repeatable: Callable[[], bool] = lambda: True
 
 
 def file_job(path: str, name: str | None = None) -> Job:

@@ -13,14 +13,14 @@ from galileod.client.errors import OptionError
 from galileod.client.formatting import printable
 from galileod.client.options import TIMEOUT, Options
 from galileod.client.rate_limit import SharedPace
+from galileod.client.retry import RETRIES as DEFAULT_RETRIES
+from galileod.client.retry import RetryPolicy
 from galileod.client.stream import tls_context
 from galileod.protocol.sender import DEFAULT_CHUNK
 
 from .flags import DURATION, PARALLEL, RETRIES, SIZE, URL, read_token
 from .output import standard
 from .report_text import Verbosity
-from .retry import RETRIES as DEFAULT_RETRIES
-from .retry import RetryPolicy
 from .run import Plan, run
 from .stdin import STDIN
 
@@ -67,12 +67,16 @@ Examples:
 @click.option("--limit-rate", type=SIZE, help="Bytes per second, for all files together.")
 @click.option(
     "--retries", default=DEFAULT_RETRIES, show_default=True, metavar="N", type=RETRIES,
-    help="Further attempts, each from the first byte, after the connection failed or the server "
-    "was busy.",
+    help="Further attempts after the connection failed or the server was busy. They are counted "
+    "while nothing gets through.",
 )  # fmt: skip
 @click.option(
     "--retry-delay", type=DURATION, default="500ms", show_default=True,
     help="The maximum wait before the first retry; it doubles with each retry, up to 30 s.",
+)  # fmt: skip
+@click.option(
+    "--no-resume", is_flag=True,
+    help="Send each file from its first byte, at each attempt, and remember nothing.",
 )  # fmt: skip
 @click.option(
     "--timeout", type=DURATION, default=f"{TIMEOUT:g}s", show_default=True,
@@ -103,6 +107,7 @@ def cli(  # noqa: PLR0913  one for each flag
     limit_rate: int | None,
     retries: int,
     retry_delay: float,
+    no_resume: bool,
     timeout: float,
     token_file: str | None,
     ca: str | None,
@@ -141,6 +146,7 @@ def cli(  # noqa: PLR0913  one for each flag
         token=read_token(token_file),
         ca=ca,
         pace=None if limit_rate is None else SharedPace(limit_rate),
+        resume=not no_resume,
     )
     verbosity: Verbosity = "quiet" if quiet else "verbose" if verbose else "normal"
     return run(

@@ -91,6 +91,7 @@ class BarReporter(TextReporter):
         self._count = count
         self._ended = 0
         self._done = 0
+        self._jumped = False
         self._drawing = threading.Lock()
         self._closing = threading.Event()
         self._drawer = threading.Thread(target=self._draw_repeatedly, daemon=True)
@@ -140,13 +141,17 @@ class BarReporter(TextReporter):
         known = set(progress.task_ids)
         for bar in shown:
             if bar.task is None or bar.task not in known:
-                bar.task = progress.add_task(bar.name)
+                bar.task = progress.add_task(bar.name, completed=bar.sent)
             progress.update(bar.task, completed=bar.sent, total=bar.size)
+        completed = self._done + sum(bar.sent for bar in bars)
+        if self._jumped:
+            self._jumped = False
+            progress.reset(self._total, completed=completed)
         # A single file needs no total once its own bar is shown.
         progress.update(
             self._total,
             description=f"{self._ended} of {self._count}",
-            completed=self._done + sum(bar.sent for bar in bars),
+            completed=completed,
             visible=not self._closing.is_set() and (self._count > 1 or not bars),
         )
         table = progress.make_tasks_table(progress.tasks)
@@ -154,10 +159,18 @@ class BarReporter(TextReporter):
         return table
 
     def started(self, job: Job, attempt: int) -> None:
-        """Add the bar, or reset it."""
+        """Add the bar; at a further attempt it stays as it is."""
         super().started(job, attempt)
-        name = printable(os.path.basename(job.label))[-_LONGEST:]
-        self._bars[id(job)] = _Bar(name, job.size)
+        if id(job) not in self._bars:
+            name = printable(os.path.basename(job.label))[-_LONGEST:]
+            self._bars[id(job)] = _Bar(name, job.size)
+
+    def resumed(self, job: Job, offset: int, size: int) -> None:
+        """Move the bar. What was not sent now must not count for the rate."""
+        super().resumed(job, offset, size)
+        bar = self._bars[id(job)]
+        bar.sent, bar.size, bar.task = offset, size, None
+        self._jumped = True
 
     def moved(self, job: Job, sent: int, size: int) -> None:
         """Update the bar."""

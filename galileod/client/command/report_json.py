@@ -33,6 +33,10 @@ class JsonReporter:
         """`started`."""
         self._write("started", job, size=job.size, attempt=attempt)
 
+    def resumed(self, job: Job, offset: int, size: int) -> None:
+        """`resumed`."""
+        self._write("resumed", job, offset=offset, size=size)
+
     def moved(self, job: Job, sent: int, size: int) -> None:
         """`progress`, at most every PROGRESS_INTERVAL, and none if the reader is slow."""
         if self.out.behind:
@@ -63,6 +67,7 @@ class JsonReporter:
             chunks=receipt.chunks,
             verified=receipt.verified,
             warnings=[dict(signal) for signal in receipt.warnings],
+            resumed_at=receipt.resumed,
             attempts=attempts,
         )
 
@@ -103,4 +108,6 @@ def error_fields(error: SendError) -> dict[str, object]:
         keys |= {"code": error.code, "fatal": True, "signal": dict(error.signal)}
     if isinstance(error, UpgradeError):
         keys |= {"status": error.status}
+    if error.kept is not None:
+        keys |= {"kept": error.kept}
     return keys

@@ -38,6 +38,12 @@ class TextReporter:
         if self._verbose:
             self.err.write(f"sending {printable(job.label)} (attempt {attempt})")
 
+    def resumed(self, job: Job, offset: int, size: int) -> None:
+        """A line that tells what need not be sent again."""
+        if not self._quiet:
+            have = f"{format_size(offset)} of {format_size(size)}"
+            self.err.write(f"{printable(job.label)}: the server has {have}; the rest is sent.")
+
     def moved(self, job: Job, sent: int, size: int) -> None:
         """Do nothing: only BarReporter shows progress."""
 
@@ -61,7 +67,8 @@ class TextReporter:
         line = f"stored {printable(job.label)}"
         if receipt.stored_name != os.path.basename(job.label):
             line += f" as {printable(truncated(receipt.stored_name, MAX_NAME))}"
-        line += f" ({format_size(receipt.size)}, {format_rate(receipt.size, receipt.seconds)})"
+        sent = receipt.size - receipt.resumed
+        line += f" ({format_size(receipt.size)}, {format_rate(sent, receipt.seconds)})"
         self.out.write(line)
         if self._verbose:
             hashes = [f"{kind} {value}" for kind, value in receipt.hashes.items()]

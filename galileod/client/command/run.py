@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import Final, NoReturn
@@ -18,17 +18,20 @@ from attrs import evolve, frozen
 
 from galileod.client.address import Address, Proxy
 from galileod.client.content import open_source
-from galileod.client.formatting import plural, printable
-from galileod.client.options import OnProgress, OnWarning, Options, Receipt
-from galileod.client.upload import upload
+from galileod.client.errors import SendError
+from galileod.client.formatting import format_period, format_size, plural, printable
+from galileod.client.options import OnWarning, Options, Receipt
+from galileod.client.retry import RetryPolicy
+from galileod.client.sources import PathSource, Source
+from galileod.client.transfer import Transfer, Watcher
 from galileod.clock import ProcessClock
 
-from .batch import Batch, OnStart, Tally
+from .batch import GO_ON, Batch, Kept, Tally
 from .jobs import Job, Skipped, collect, duplicate_names
 from .output import Lines, QueuedLines, is_terminal, standard
+from .remembered import Remembered, State
 from .report_json import JsonReporter
 from .report_text import TextReporter, Verbosity, summary
-from .retry import RetryPolicy
 from .stdin import STDIN, stdin_job
 
 MAX_NAMES: Final = 3
@@ -138,10 +141,24 @@ def _is_local(address: Address) -> bool:
 
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
     """Send all files; returns the number of the signal that interrupted it, or 0."""
-    batch = Batch(partial(_send, plan), plan.policy, plan.parallel, reporter)
+    state = State(reporter.notice if plan.verbosity == "verbose" else lambda _: None)
+    batch = Batch(partial(_send, plan, state), plan.parallel, reporter)
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
+    if batch.kept:
+        reporter.notice(_how_to_go_on(batch.kept))
     return stopped[0] if stopped else 0
+
+
+def _how_to_go_on(kept: Sequence[Kept]) -> str:
+    """What the server keeps of the files that were interrupted."""
+    sent, size = (sum(getattr(one, key) for one in kept) for key in ("sent", "size"))
+    files = f" of {plural(len(kept), 'file')}" if len(kept) > 1 else ""
+    period = format_period(min(one.seconds for one in kept))
+    return (
+        f"about {format_size(sent)} of {format_size(size)}{files} are kept by the server for "
+        f"{period}. {GO_ON}"
+    )
 
 
 @contextmanager
@@ -177,10 +194,27 @@ def _exit_at_once(number: int) -> NoReturn:
 
 
 async def _send(
-    plan: Plan, job: Job, on_start: OnStart, on_progress: OnProgress, on_warning: OnWarning
+    plan: Plan, state: State, job: Job, watcher: Watcher, on_warning: OnWarning
 ) -> Receipt:
     options = evolve(plan.options, on_warning=on_warning)
     label = "Standard input" if job.label == STDIN else None
     async with open_source(await job.open(), job.name, job.declared, label) as source:
-        on_start()
-        return await upload(plan.address, source, options, on_progress)
+        with _remembered(plan, state, source) as memory:
+            transfer = Transfer(plan.address, source, options, plan.policy, watcher, memory)
+            try:
+                return await transfer.run()
+            except SendError as error:
+                if error.transient and not source.repeatable:
+                    sentence = f"{error} There is no retry: the input cannot be read again."
+                    error.args = (sentence,)
+                raise
+
+
+@contextmanager
+def _remembered(plan: Plan, state: State, source: Source) -> Iterator[Remembered | None]:
+    """What is remembered of the upload of a path."""
+    if not (plan.options.resume and isinstance(source, PathSource)):
+        yield None
+        return
+    with closing(Remembered(state, plan.address, source)) as memory:
+        yield memory

@@ -28,7 +28,6 @@ class _Input(AsyncIterator[bytes]):
     """The bytes of a descriptor. Waiting for them can be cancelled, unlike a read in a thread."""
 
     def __init__(self, descriptor: int) -> None:
-        self.begun = False
         self._descriptor = descriptor
 
     async def __anext__(self) -> bytes:
@@ -36,7 +35,6 @@ class _Input(AsyncIterator[bytes]):
             await trio.lowlevel.wait_readable(self._descriptor)
         except PermissionError:
             pass  # epoll does not support the file; reads do not block, as with /dev/null
-        self.begun = True
         data = await in_thread(self._read, "Standard input")
         if not data:
             raise StopAsyncIteration
@@ -56,13 +54,10 @@ class _Spool:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._file: _File | None = None
 
     async def open(self) -> Content:
-        """The file, at its beginning; the first call copies the input. Raises SourceError."""
-        if self._file is None:
-            self._file = _File(await self._fill(), 0)
-        return await self._file.open()
+        """The file, at its beginning. Raises SourceError."""
+        return await _File(await self._fill(), 0).open()
 
     async def _fill(self) -> int:
         folder = os.environ.get("TMPDIR") or None  # if it is unusable Python silently uses another
@@ -71,7 +66,7 @@ class _Spool:
                 async for data in _Input(self._descriptor):
                     await trio.to_thread.run_sync(file.write, data)
                 await trio.to_thread.run_sync(file.flush)
-                return os.dup(file.fileno())  # used for all attempts, and never closed
+                return os.dup(file.fileno())  # never closed
         except OSError as error:
             # tempfile.gettempdir() would raise again if no directory is writable.
             place = f" in {found}" if (found := folder or tempfile.tempdir) else ""
@@ -94,7 +89,7 @@ def stdin_job(name: str | None, size: int | None, descriptor: int = 0) -> Job:
         async def the_stream() -> Content:
             return stream
 
-        return Job(STDIN, the_stream, chosen, size, size, repeatable=lambda: not stream.begun)
+        return Job(STDIN, the_stream, chosen, size, size)
     return Job(STDIN, _Spool(descriptor).open, chosen)
 
 

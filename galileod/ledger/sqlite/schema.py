@@ -69,6 +69,8 @@ MIGRATIONS: Final = (
     -- Both NULL while the upload runs. A kept one has `offset` bytes, and is kept until `until`.
     ALTER TABLE uploads ADD COLUMN offset INTEGER;
     ALTER TABLE uploads ADD COLUMN until REAL;
+    -- The key of the upload for which a ticket was used.
+    ALTER TABLE tickets ADD COLUMN key TEXT;
     CREATE UNIQUE INDEX uploads_by_key ON uploads (key) WHERE key IS NOT NULL;
     CREATE INDEX kept_by_until ON uploads (until, upload) WHERE offset IS NOT NULL;
     CREATE INDEX kept_by_user ON uploads (user, authenticated, offset) WHERE offset IS NOT NULL;

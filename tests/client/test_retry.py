@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.client.command.retry import MAX_RETRY_AFTER, MAX_WAIT, RETRIES, RetryPolicy
+from galileod.client.retry import MAX_RETRY_AFTER, MAX_WAIT, RETRIES, RetryPolicy
 from galileod.client.errors import (
     ConnectError,
     LostError,

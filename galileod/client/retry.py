@@ -5,7 +5,7 @@ from typing import Final
 
 from attrs import frozen
 
-from galileod.client.errors import SendError, UpgradeError
+from .errors import SendError, UpgradeError
 
 MAX_WAIT: Final = 30.0
 """Maximum seconds between two attempts, unless the server asks for more."""
@@ -23,7 +23,7 @@ DOUBLINGS: Final = 16
 
 @frozen
 class RetryPolicy:
-    """`retries` attempts after the first; the first wait is at most `delay` seconds."""
+    """`retries` attempts after one that got on; the first wait is at most `delay` seconds."""
 
     retries: int = RETRIES
     delay: float = 0.5

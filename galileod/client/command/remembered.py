@@ -1,0 +1,235 @@
+"""Remembers the uploads that were begun, in small files, so that another process can go on."""
+
+import fcntl
+import json
+import os
+import re
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from typing import Final
+
+import trio
+from attrs import define, evolve, field
+
+from galileod.client.address import Address
+from galileod.client.formatting import printable
+from galileod.client.sources import FileStamp, PathSource, Source
+from galileod.client.upload import metadata_of
+from galileod.protocol.messages import Metadata
+
+MIN_SIZE: Final = 1024 * 1024
+"""Minimum bytes of a file whose upload is remembered: servers do not keep smaller ones."""
+
+MAX_AGE: Final = 7 * 24 * 3600
+"""Seconds after which an entry is removed."""
+
+MAX_ENTRIES: Final = 1000
+"""Maximum entries; of more, the oldest are removed."""
+
+MAX_ENTRY: Final = 64 * 1024
+"""Maximum bytes of an entry; a path has up to 4 KiB, written with up to 6 characters a byte."""
+
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+
+
+@define
+class State:
+    """The directory `$XDG_STATE_HOME/galileo-send`, of this user alone.
+
+    `on_notice` is called with a sentence, as once if it cannot be used. Uploads go on without it.
+    """
+
+    on_notice: Callable[[str], object]
+    _failed: bool = field(init=False, default=False)
+    _tidied: bool = field(init=False, default=False)
+
+    @property
+    def path(self) -> str:
+        """The path of the directory."""
+        base = os.environ.get("XDG_STATE_HOME", "")
+        if not os.path.isabs(base):  # which the XDG specification says to ignore
+            base = os.path.expanduser("~/.local/state")
+        return os.path.join(base, "galileo-send")
+
+    def make(self) -> None:
+        """Make the directory if it is missing, and remove old entries. Raises OSError."""
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        self.check()
+        if not self._tidied:
+            self._tidied = True
+            _tidy(self.path, time.time())
+
+    def check(self) -> None:
+        """Raise OSError unless the directory exists and is this user's."""
+        status = os.lstat(self.path)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            raise PermissionError(0, "it is not a directory of this user")
+
+    def fail(self, error: OSError) -> None:
+        """Report that the directory cannot be used."""
+        if not self._failed:
+            self._failed = True
+            self.on_notice(
+                f"what is begun cannot be remembered in {printable(self.path)}: "
+                f"{error.strerror or error}."
+            )
+
+
+class Remembered:
+    """The upload of the file at one path, to one server, under one name: a file in `state`.
+
+    The file is locked while this process sends, so that another process that sends the same file
+    makes an upload of its own, instead of taking over this one.
+    """
+
+    def __init__(self, state: State, address: Address, source: PathSource) -> None:
+        self._state = state
+        self._place = {"url": _url(address), "path": source.path, "name": source.name}
+        self._path = ""
+        self._locked: int | None = None  # the descriptor of the entry
+        self._key: str | None = None  # that is in the entry
+        self._elsewhere = False  # another process sends this file
+
+    async def recall(self, source: Source) -> tuple[str | None, Metadata | None]:
+        """See `Memory`."""
+        if source.size < MIN_SIZE:
+            return None, None
+        entry = await trio.to_thread.run_sync(self._read)
+        key, stamp = _parse(entry, self._place)
+        if key is None or source.stamp is None:
+            return None, None
+        if stamp == source.stamp:
+            self._key = key
+            return key, None
+        return None, evolve(metadata_of(source, key), size=stamp.size, modified=_ms(stamp))
+
+    async def remember(self, source: Source, key: str) -> bool:
+        """See `Memory`."""
+        if self._elsewhere or not self._path or source.stamp is None:
+            return False
+        if key != self._key:
+            text = json.dumps(
+                {
+                    **self._place,
+                    "size": source.stamp.size,
+                    "mtime_ns": source.stamp.mtime_ns,
+                    "key": key,
+                    "begun": int(time.time()),
+                }
+            )
+            if not await trio.to_thread.run_sync(self._write, text):
+                return False
+            self._key = key
+        return True
+
+    async def forget(self) -> None:
+        """See `Memory`."""
+        if self._locked is not None:
+            self._key = None
+            await trio.to_thread.run_sync(self._remove)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
+
+    def _read(self) -> bytes:
+        """The entry, which is locked from now on; empty if there is none."""
+        self._place["path"] = os.path.realpath(self._place["path"])
+        digest = sha256(json.dumps(self._place).encode()).hexdigest()
+        self._path = os.path.join(self._state.path, f"{digest[:32]}.json")
+        try:
+            self._state.check()
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            self._state.fail(error)
+            return b""
+        self._locked = descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._elsewhere = True
+            self.close()
+            label = printable(self._place["path"])
+            self._state.on_notice(
+                f"{label} is being sent by another process too; this one sends all of it."
+            )
+            return b""
+        except OSError:
+            pass  # the file system has no locks; two processes then take the upload from each other
+        return os.pread(descriptor, MAX_ENTRY, 0)
+
+    def _write(self, text: str) -> bool:
+        """Write the entry, locked before it has its name. Returns whether that worked."""
+        try:
+            self._state.make()
+            descriptor, path = tempfile.mkstemp(dir=self._state.path)  # mode 0600
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.write(descriptor, text.encode())
+                os.rename(path, self._path)
+            except BaseException:
+                os.close(descriptor)
+                os.unlink(path)
+                raise
+        except OSError as error:
+            self._state.fail(error)
+            return False
+        self.close()
+        self._locked = descriptor
+        return True
+
+    def _remove(self) -> None:
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass  # another process has removed it as too old
+        except OSError as error:
+            self._state.fail(error)
+        self.close()
+
+
+def _parse(entry: bytes, place: Mapping[str, object]) -> tuple[str | None, FileStamp]:
+    """The key and the stamp in an entry; no key if it is not one for this place."""
+    try:
+        value = json.loads(entry)
+        key, size, mtime_ns = value["key"], value["size"], value["mtime_ns"]
+        known = all(value[name] == expected for name, expected in place.items())
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None, FileStamp(0, 0)  # it is corrupt, and the next one replaces it
+    if not (known and type(size) is type(mtime_ns) is int and size >= 0):
+        return None, FileStamp(0, 0)
+    if not (isinstance(key, str) and _KEY.fullmatch(key)):
+        return None, FileStamp(0, 0)
+    return key, FileStamp(size, mtime_ns)
+
+
+def _url(address: Address) -> str:
+    """The URL without its query, which may have a credential."""
+    scheme = "wss" if address.secure else "ws"
+    server = f"unix:{address.unix}:" if address.unix else f"{address.host}:{address.port}"
+    return f"{scheme}://{server}{address.target.partition('?')[0]}"
+
+
+def _ms(stamp: FileStamp) -> int:
+    return stamp.mtime_ns // 1_000_000
+
+
+def _tidy(path: str, now: float) -> None:
+    """Remove entries that are too old, or too many. Raises OSError."""
+    with os.scandir(path) as entries:
+        found = sorted(
+            (entry.stat(follow_symlinks=False).st_mtime, entry.path) for entry in entries
+        )
+    old = [entry for time_, entry in found if now - time_ > MAX_AGE]
+    surplus = [entry for _, entry in found[: max(0, len(found) - MAX_ENTRIES + 1)]]
+    for entry in {*old, *surplus}:
+        with suppress(FileNotFoundError):  # another process has removed it
+            os.unlink(entry)

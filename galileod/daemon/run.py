@@ -53,6 +53,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             return
         store, ledger = opened
         context = _make_context(prepared, store, ledger, metrics)
+        await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
         control_server = ControlServer(context, control_routes(context, reloader.reload))

@@ -142,6 +142,8 @@ def _open_all(
             config.resume.keep,
         )
         ledger.reconcile(found.sizes, found.names, progress.step, recovery)
+        for upload in recovery.names:
+            trio.from_thread.run(store.drop, upload)  # its second name, in the spool
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:

@@ -25,11 +25,12 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Keeper:
     """Finds and discards kept uploads: first the entry in the ledger, then the file.
 
-    `any` tells whether there is any kept upload, as of the last change.
+    `any` tells whether there is any kept upload, as of the last change; `refresh` must be called
+    once at the start.
     """
 
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
-        self.any = True
+        self.any = False
         self._store = store
         self._ledger = ledger
         self._metrics = metrics
@@ -84,7 +85,6 @@ class Keeper:
 
     async def run(self) -> None:
         """Discard the uploads whose time is over, until cancelled."""
-        await self.refresh()
         while True:
             await trio.sleep(EXPIRY_SECONDS)
             try:

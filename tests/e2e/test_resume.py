@@ -23,8 +23,8 @@ CUT_CHUNK = 123_457
 
 @pytest.fixture
 def host(daemon: Daemons) -> Daemon:
-    """Chunks are smaller than the part that is sent, so that some are whole and one is cut."""
-    return daemon({"timeouts": {"close": 1}})
+    """With short waits for clients that do not end."""
+    return daemon({"timeouts": {"close": 1}, "server": {"drain_timeout": 0.2}})
 
 
 def client_of(host: Daemon, data: bytes = DATA, **more: object) -> ResumingClient:

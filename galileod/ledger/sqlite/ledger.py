@@ -209,7 +209,7 @@ class SqliteLedger(Ledger):
     ) -> None:
         now = self._clock()
         if ticket is not None:
-            tickets.use(connection, ticket, now, resumable and resumable.key)
+            tickets.use(connection, ticket, now, resumable.key if resumable else None)
         allow(quota.total(connection), quota.of_user(connection, user))
         if resumable is None:
             uploads.reserve(connection, upload, user, size)

@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 from helpers.clients import DEFAULT_CHUNK, Signal, hear, open_websocket, say, unique_name
 from helpers.daemon import DEADLINE, Daemon
 from helpers.frames import BINARY, MASK, frame_header
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection
 
 CAN: Final = ("resume",)
@@ -161,3 +161,17 @@ def read_ledger(daemon: Daemon, statement: str, *values: object) -> list[tuple[A
     """Read the ledger of a daemon that does not run."""
     with closing(sqlite3.connect(ledger_of(daemon))) as connection:
         return connection.execute(statement, values).fetchall()
+
+
+def push(client: ResumingClient) -> str:
+    """One connection, as far as it gets; returns "stored", "lost", or the code of the fault."""
+    try:
+        with open_websocket(client.url) as websocket:
+            client.introduce(websocket)
+            attempt = Attempt(websocket, client.data, first := hear(websocket))
+            if not first.get("ready"):
+                return "stored" if first.get("close") else str(first["code"])
+            last = attempt.finish()
+            return "stored" if last.get("close") else str(last["code"])
+    except (OSError, EOFError, WebSocketException, AssertionError):
+        return "lost"  # no daemon to talk to, or it died

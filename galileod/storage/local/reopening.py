@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from typing import Final
 
 from attrs import frozen
 
@@ -11,35 +12,40 @@ from galileod.storage.base import MissingError, translated
 from .spool import Spool
 from .suspended import Suspended
 
-_NOT_THE_FILE = {errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO}
+_NOT_THE_FILE: Final = {errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO}
 """Errors of opening a name that is missing, or is not that of a regular file."""
 
 
 @frozen
-class Reopened:
-    """The file, open as `fd` and positioned at its end, at `offset`.
+class Opened:
+    """The file of an upload, open as `fd` and positioned at its end, at `offset`.
 
-    `known` is what the store remembers of it, unless that is not true of the file any more.
+    It is `unnamed`, or has its name in the spool. `known` is what the store remembers of it, unless
+    that is not true of the file any more.
     """
 
     fd: int
-    offset: int
-    known: Suspended | None
+    unnamed: bool
+    offset: int = 0
+    known: Suspended | None = None
 
 
-def reopen(spool: Spool, upload: str, suspended: Suspended | None) -> Reopened:
+def reopen(spool: Spool, upload: str, suspended: Suspended | None) -> Opened:
     """Open the file of `upload` for writing. Blocks. Raises MissingError and StorageError.
 
     A file in the spool that has a second name was published, and must not be written to again.
     """
     with translated("cannot open the spool file again"):
-        fd = _open(spool, upload) if suspended is None or suspended.fd is None else suspended.fd
+        if suspended is not None and suspended.fd is not None:
+            if os.fstat(suspended.fd).st_nlink:
+                raise MissingError("the file was published")
+            return _positioned(suspended.fd, suspended, unnamed=True)
+        fd = _open(spool, upload)
         try:
-            links = 0 if suspended is not None and fd == suspended.fd else 1
-            return _position(fd, spool, links, suspended)
+            _check(os.fstat(fd), spool)
+            return _positioned(fd, suspended, unnamed=False)
         except BaseException:
-            if suspended is None or fd != suspended.fd:
-                os.close(fd)
+            os.close(fd)
             raise
 
 
@@ -59,16 +65,23 @@ def _open(spool: Spool, upload: str) -> int:
         raise
 
 
-def _position(fd: int, spool: Spool, links: int, suspended: Suspended | None) -> Reopened:
-    state = os.fstat(fd)
-    if state.st_nlink != links or (links and not usable(state, spool)):
-        raise MissingError("the file in the spool was published, or is not the daemon's own")
-    size = offset = state.st_size
+def _check(state: os.stat_result, spool: Spool) -> None:
+    if not usable(state, spool):
+        raise MissingError("the spool file is not one of the daemon")
+    if state.st_nlink > 1:
+        raise MissingError("the spool file was published")
+
+
+def _positioned(fd: int, suspended: Suspended | None, *, unnamed: bool) -> Opened:
+    size = offset = os.fstat(fd).st_size
     if suspended is not None and size != suspended.offset:
         # Another program has changed it. What it has written behind the end is removed.
         offset = min(size, suspended.offset)
         if size > offset:
             os.ftruncate(fd, offset)
         suspended = None
+    if suspended is None:
+        # It will be read back. With more read-ahead, that is twice as fast on a disk.
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     os.lseek(fd, offset, os.SEEK_SET)
-    return Reopened(fd, offset, suspended)
+    return Opened(fd, unnamed, offset, suspended)

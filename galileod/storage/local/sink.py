@@ -93,7 +93,7 @@ class LocalSink(Sink):
                 )
 
     async def checkpoint(self) -> int:
-        """Fdatasync of the file; the first time also fsync of the spool."""
+        """Call fdatasync for the file, and once fsync for the spool."""
         return await trio.to_thread.run_sync(
             self._file.checkpoint, limiter=self._parts.threads.syncers
         )

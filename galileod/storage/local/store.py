@@ -25,7 +25,7 @@ from .filesync import FileSync
 from .folders import Folders
 from .hashing import RunningHash
 from .recovery import recover
-from .reopening import Reopened, reopen
+from .reopening import Opened, reopen
 from .scan import scan
 from .sink import LocalSink, StoreParts
 from .spool import Spool
@@ -83,34 +83,21 @@ class LocalStore(Store):
     async def create(self, upload: str, path: str) -> LocalSink:
         """Open the folder, check what it may refuse, and create the file there or in the spool."""
         settings = self._settings
-        fd, unnamed = await trio.to_thread.run_sync(
+        opened = await trio.to_thread.run_sync(
             self._create, upload, path, settings.on_conflict, limiter=self.threads.openers
         )
-        durable = settings.durability == "full"
-        file = SpoolFile(
-            upload, fd, unnamed, durable, RunningHash(self.threads.hashers),
-            self._file_sync(durable=durable), self._timings.write,
-        )  # fmt: skip
-        return LocalSink(self._parts, file, path, settings.on_conflict)
+        return self._sink(upload, path, settings.on_conflict, settings.durability, opened)
 
     async def reopen(
         self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
     ) -> LocalSink:
         """Open the spool file again, and check what its folder may refuse."""
         suspended = self._suspended.find(upload)
-        unnamed = suspended is not None and suspended.fd is not None
         opened = await trio.to_thread.run_sync(
             self._reopen, upload, path, on_conflict, suspended, limiter=self.threads.openers
         )
         self._suspended.forget(upload)
-        durable, known = durability == "full", opened.known
-        file = SpoolFile(
-            upload, opened.fd, unnamed, durable,
-            known.running_hash if known else RunningHash(self.threads.hashers),
-            self._file_sync(durable=durable, bytes_durable=known.durable if known else 0),
-            self._timings.write, opened.offset,
-        )  # fmt: skip
-        return LocalSink(self._parts, file, path, on_conflict)
+        return self._sink(upload, path, on_conflict, durability, opened)
 
     async def drop(self, upload: str) -> None:
         """Remove the spool file, and close one without a name."""
@@ -167,19 +154,46 @@ class LocalStore(Store):
         self._directory.check()
         self._state.restore()
 
-    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> tuple[int, bool]:
+    def _sink(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict,
+        durability: Durability,
+        opened: Opened,
+    ) -> LocalSink:
+        durable, known = durability == "full", opened.known
+        file_sync = FileSync(
+            self._spool.sync,
+            self._timings.fsync_file,
+            enabled=durable,
+            durable=known.durable if known else 0,
+        )
+        file = SpoolFile(
+            upload,
+            opened.fd,
+            opened.unnamed,
+            durable,
+            known.running_hash if known else RunningHash(self.threads.hashers),
+            file_sync,
+            self._timings.write,
+            opened.offset,
+        )
+        return LocalSink(self._parts, file, path, on_conflict)
+
+    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
         folder_path, _, name = path.rpartition("/")
         with self._parts.folders.open(folder_path) as folder:
             check_target(self._spool, folder, name, on_conflict)
-            return create_file(self._spool, folder, upload)
+            return Opened(*create_file(self._spool, folder, upload))
 
     def _reopen(
         self, upload: str, path: str, on_conflict: OnConflict, suspended: Suspended | None
-    ) -> Reopened:
+    ) -> Opened:
         self._make_ready()
         opened = reopen(self._spool, upload, suspended)
-        unnamed = suspended is not None and suspended.fd is not None
+        unnamed = opened.unnamed
         folder_path, _, name = path.rpartition("/")
         try:
             with self._parts.folders.open(folder_path) as folder:
@@ -196,10 +210,6 @@ class LocalStore(Store):
     def _drop(self, upload: str, suspended: Suspended | None) -> None:
         close_unnamed(upload, suspended)
         self._spool.remove(upload)
-
-    def _file_sync(self, *, durable: bool, bytes_durable: int = 0) -> FileSync:
-        observe = self._timings.fsync_file
-        return FileSync(self._spool.sync, observe, enabled=durable, durable=bytes_durable)
 
     def _check(self) -> None:
         self._make_ready()

@@ -362,40 +362,27 @@ async def test_reading_back_can_be_cancelled_and_goes_on_later(
     store = open_store()
     await suspend(store, DATA)
     store._suspended.forget("1")
-    steps = 0
+    steps, at = [], 2
+    scope = trio.CancelScope()
+    real = os.pread
+
+    def pread(fd: int, length: int, position: int) -> bytes:
+        steps.append((length, position))
+        if len(steps) == at:
+            trio.from_thread.run_sync(scope.cancel)
+        return real(fd, length, position)
+
+    monkeypatch.setattr(os, "pread", pread)
     async with await reopen(store) as sink:
-        real = SpoolFileSteps(sink)
-        with trio.CancelScope() as scope:
-            real.after(2, scope.cancel)
+        with scope:
             await sink.catch_up()
         assert scope.cancelled_caught
-        steps = real.count
-        assert 0 < sink._file.running_hash.position < len(DATA)
+        assert (len(steps), sink.check) == (at, None)
         await sink.catch_up()
         assert sink.check == sha1(DATA)
-        assert real.count == -(-len(DATA) // 1000)
-    assert steps == 2
-
-
-class SpoolFileSteps:
-    """Counts the steps by which a sink reads back, and calls a function after one of them."""
-
-    def __init__(self, sink: LocalSink) -> None:
-        self.count = 0
-        self._file = sink._file
-        self._extend = sink._file.running_hash.extend
-        sink._file.running_hash.extend = self._step  # type: ignore[method-assign]
-        self._at = -1
-        self._call: Callable[[], None] = lambda: None
-
-    def after(self, count: int, call: Callable[[], None]) -> None:
-        self._at, self._call = count, call
-
-    def _step(self, pieces: list[bytes], start: int) -> None:
-        self._extend(pieces, start)
-        self.count += 1
-        if self.count == self._at:
-            trio.from_thread.run_sync(self._call)
+    assert steps == [
+        (min(1000, len(DATA) - position), position) for position in range(0, len(DATA), 1000)
+    ]
 
 
 async def test_a_file_that_is_shorter_than_written_cannot_be_read_back(

@@ -147,6 +147,21 @@ async def test_no_query_reads_all_rows_while_uploads_run(path: str) -> None:
     ledger.close()
 
 
+# The machine.
+
+
+async def test_by_default_it_is_the_machine_that_says_whether_it_has_restarted(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for boot, certain in (("boot-1", None), ("boot-2", 0)):
+        monkeypatch.setattr("galileod.ledger.sqlite.ledger.read_boot_id", lambda boot=boot: boot)
+        ledger = SqliteLedger.open(path)
+        if boot == "boot-1":
+            await begin(ledger, "u1")
+        assert ledger.interrupted() == {"u1": certain}
+        ledger.close()
+
+
 # Secrets.
 
 

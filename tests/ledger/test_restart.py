@@ -199,7 +199,9 @@ async def test_what_was_kept_stays_for_its_time_and_never_for_more_than_is_set(
     assert (await found(ledger)).until == clock.now + left
 
 
-async def test_nothing_is_kept_nor_remembered_if_resuming_is_turned_off(reopen: Open) -> None:
+async def test_nothing_is_kept_nor_remembered_if_resuming_is_turned_off(
+    reopen: Open, clock: FakeClock
+) -> None:
     ledger = reopen()
     await begin(ledger, "u1")
     await keep(ledger, "u2")
@@ -210,6 +212,7 @@ async def test_nothing_is_kept_nor_remembered_if_resuming_is_turned_off(reopen: 
     ledger.reconcile(FILE, {}, recovery=Recovery({"u1": 1, "u2": 40}, seconds=0))
     assert ledger.interrupted() == {}
     assert ledger.holdings() == ANNAS
+    clock.now -= 10
     assert await ledger.find("key of u3") is None
 
 

@@ -120,6 +120,48 @@ async def test_an_upload_without_a_key_writes_nothing_more_than_before(path: str
     ledger.close()
 
 
+async def test_no_query_reads_all_rows_while_uploads_run(path: str) -> None:
+    ledger = SqliteLedger.open(path)
+    await keep(ledger, "u1")
+    connection, statements = ledger.database.connection, list[str]()
+    connection.set_trace_callback(statements.append)
+    await ledger.resume("u1", allow)
+    await ledger.find("key of u1")
+    await ledger.keep("u1", 1, 1, 60, 0)
+    await ledger.expire(1)
+    await ledger.give_way("anna", authenticated=True)
+    await ledger.give_way(None, authenticated=True)
+    await ledger.kept_bytes(authenticated=False)
+    await ledger.kept_from("", 1)
+    await store(ledger, "u2")
+    connection.set_trace_callback(None)
+    asked = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE"))]
+    plans = [
+        line
+        for one in asked
+        for *_, line in connection.execute(f"EXPLAIN QUERY PLAN {one}")
+        if "uploads" in line
+    ]
+    assert len(plans) > 10
+    assert [line for line in plans if " USING " not in line] == []
+    ledger.close()
+
+
+# The machine.
+
+
+async def test_by_default_it_is_the_machine_that_says_whether_it_has_restarted(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for boot, certain in (("boot-1", None), ("boot-2", 0)):
+        monkeypatch.setattr("galileod.ledger.sqlite.ledger.read_boot_id", lambda boot=boot: boot)
+        ledger = SqliteLedger.open(path)
+        if boot == "boot-1":
+            await begin(ledger, "u1")
+        assert ledger.interrupted() == {"u1": certain}
+        ledger.close()
+
+
 # Secrets.
 
 

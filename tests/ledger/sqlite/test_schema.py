@@ -144,19 +144,3 @@ async def test_kept_uploads_are_seen_by_whoever_only_looks(path: str) -> None:
     assert look.holdings() == {"anna": Holding(kept=40, kept_uploads=1)}
     look.close()
     ledger.close()
-
-
-@pytest.mark.parametrize("query", [
-    "SELECT * FROM uploads WHERE offset IS NOT NULL AND key = ?",
-    "SELECT * FROM uploads WHERE offset IS NOT NULL AND until <= ? ORDER BY until, upload",
-    "SELECT * FROM uploads WHERE offset IS NOT NULL AND user = ? ORDER BY until",
-    "SELECT sum(offset) FROM uploads WHERE offset IS NOT NULL AND authenticated <= ?",
-    "SELECT * FROM uploads WHERE offset IS NOT NULL AND upload >= ? ORDER BY upload",
-    "DELETE FROM stored_uploads WHERE number <= ?",
-    "SELECT number FROM stored_uploads WHERE until <= ? ORDER BY until",
-])  # fmt: skip
-def test_an_index_serves_what_is_asked_while_uploads_run(path: str, query: str) -> None:
-    ledger = SqliteLedger.open(path)
-    plan = ledger.database.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("1",)).fetchall()
-    assert all("USING" in line for *_, line in plan if line.startswith(("SEARCH", "SCAN")))
-    ledger.close()

@@ -106,8 +106,10 @@ class LostError(SendError):
         self.transient = not uncertain
 
 
-class OldServerError(LostError):
+class OldServerError(SendError):
     """The server cannot resume, and one that answered before it could: both have one address."""
+
+    transient = True
 
     def __init__(self) -> None:
         super().__init__("This time a server answered that cannot resume the upload.")

@@ -15,8 +15,11 @@ FOREIGN: Final = ("_proxy", "_PROXY", "GALILEO_TOKEN", "REQUEST_METHOD", "SSL_CE
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no token of the machine's."""
+def _own_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No proxy and no token of the machine's, and nothing remembered."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     for name in os.environ:
         if name.endswith(FOREIGN):
             monkeypatch.delenv(name)

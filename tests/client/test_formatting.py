@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.client.formatting import format_duration, format_rate, format_size, printable
+from galileod.client.formatting import (
+    format_duration,
+    format_period,
+    format_rate,
+    format_size,
+    printable,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +74,22 @@ def test_a_plain_text_is_one_line_that_can_be_printed(text: str) -> None:
     assert len(shown.splitlines()) <= 1
     shown.encode()
     assert not [char for char in shown if unicodedata.category(char) == "Cc"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (119, "119 seconds"),
+        (120, "2 minutes"),
+        (7199, "119 minutes"),
+        (86_400, "24 hours"),
+        (172_800, "2 days"),
+        (7 * 86_400, "7 days"),
+    ],
+)
+def test_a_period_is_told_in_the_largest_unit_of_which_there_are_two(
+    seconds: int, text: str
+) -> None:
+    assert format_period(seconds) == text

@@ -2,27 +2,30 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galileod.client.errors import SourceError
-from galileod.client.hashing import Update
+from galileod.client.errors import DifferentError, SourceError
+from galileod.client.hashing import FileHash
 from galileod.client.read_ahead import QUEUE_SIZE, READ_SIZE, read_ahead
-from galileod.client.sources import Source
+from galileod.client.sources import Source, Update
+from galileod.protocol.messages import HashClaim
 
 
 class Shares(Source):
     """Gives what it has in these shares, whatever is asked for; `taken` counts them."""
 
     def __init__(self, shares: Sequence[bytes], size: int) -> None:
-        super().__init__("a.bin", size, "a.bin")
+        super().__init__("a.bin", size, "a.bin", seekable=False)
         self._shares = list(shares)
         self.taken = 0
 
-    async def read(self, length: int, update: Update) -> bytes:
+    async def read(self, offset: int, length: int, update: Update) -> bytes:
+        del offset  # it is read in order
         await trio.lowlevel.checkpoint()
         if not self._shares:
             return b""
@@ -42,7 +45,8 @@ def test_all_bytes_come_in_order_and_are_hashed(shares: list[bytes], at_most: in
 
     async def run() -> None:
         got = b""
-        async with read_ahead(Shares(shares, len(data)), "sha256") as pieces:
+        async with read_ahead(Shares(shares, len(data)), FileHash("sha256")) as pieces:
+            await pieces.begin(0)
             while len(got) < len(data):
                 part = await pieces.next(at_most)
                 assert 0 < len(part) <= at_most
@@ -56,7 +60,8 @@ def test_all_bytes_come_in_order_and_are_hashed(shares: list[bytes], at_most: in
 
 async def test_a_reader_that_is_not_waited_for_stops() -> None:
     source = Shares([bytes(READ_SIZE)] * 10, 10 * READ_SIZE)
-    async with read_ahead(source, None) as pieces:
+    async with read_ahead(source, FileHash(None)) as pieces:
+        await pieces.begin(0)
         await trio.testing.wait_all_tasks_blocked()
         # One waits, and one is in hand; a third is with the sender once it has asked for it.
         assert source.taken == QUEUE_SIZE + 1
@@ -76,13 +81,135 @@ async def test_a_reader_that_is_not_waited_for_stops() -> None:
     ],
 )
 async def test_another_length_than_was_announced_is_an_error(size: int, sentence: str) -> None:
-    with pytest.RaisesGroup(pytest.RaisesExc(SourceError, match=sentence)):
-        async with read_ahead(Shares([b"abc", b"def"], size), "sha1") as pieces:
+    with pytest.RaisesGroup(pytest.RaisesExc(SourceError, match=sentence), flatten_subgroups=True):
+        async with read_ahead(Shares([b"abc", b"def"], size), FileHash("sha1")) as pieces:
+            await pieces.begin(0)
             while True:
                 await pieces.next(100)
 
 
 async def test_an_empty_file_is_read_at_once() -> None:
-    async with read_ahead(Shares([], 0), "sha1") as pieces:
+    async with read_ahead(Shares([], 0), FileHash("sha1")) as pieces:
+        await pieces.begin(0)
         await pieces.all_read.wait()
     assert pieces.hash.hashes() == {"sha1": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}
+
+
+class Positioned(Source):
+    """Bytes that can be read from anywhere, each time after so many rests."""
+
+    def __init__(self, data: bytes, rests: Sequence[int]) -> None:
+        super().__init__("a.bin", len(data), "a.bin")
+        self._data = data
+        self._rests = list(rests)
+
+    async def read(self, offset: int, length: int, update: Update) -> bytes:
+        for _ in range(self._rests.pop() if self._rests else 0):
+            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        data = self._data[offset : offset + length]
+        update(data)
+        return data
+
+
+@given(
+    data=st.binary(min_size=1, max_size=60),
+    attempts=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 60), st.integers(1, 20)), max_size=5
+    ),
+    last=st.floats(0, 1),
+    rests=st.lists(st.integers(0, 5), max_size=40),
+    block=st.integers(1, 16),
+)
+@settings(max_examples=200, deadline=None)
+def test_each_byte_is_hashed_once_wherever_attempts_begin_and_end(
+    data: bytes,
+    attempts: list[tuple[float, int, int]],
+    last: float,
+    rests: list[int],
+    block: int,
+) -> None:
+    source, hashed = Positioned(data, rests), bytearray()
+
+    class Noting(FileHash):
+        def update(self, offset: int, data: bytes | memoryview) -> None:
+            before = self.position
+            super().update(offset, data)
+            hashed.extend(bytes(data)[before - offset :] if self.position > before else b"")
+
+    file_hash = Noting("sha1")
+
+    async def attempt(offset: int, length: int, at_most: int) -> None:
+        async with read_ahead(source, file_hash) as pieces:
+            await pieces.begin(0)  # as before the server's offset is known
+            await pieces.begin(offset)
+            sent = b""
+            while len(sent) < min(length, len(data) - offset):
+                sent += await pieces.next(at_most)
+            assert data[offset:].startswith(sent)
+            if length >= len(data):
+                await pieces.all_read.wait()
+
+    async def run() -> None:
+        for place, length, at_most in attempts:
+            await attempt(int(place * len(data)), length, at_most)
+            assert bytes(hashed) == data[: file_hash.position]
+        await attempt(int(last * len(data)), len(data), 7)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("galileod.client.read_ahead.READ_SIZE", block)
+        trio.run(run)
+    assert bytes(hashed) == data
+    assert file_hash.hashes() == {"sha1": hashlib.sha1(data, usedforsecurity=False).hexdigest()}
+
+
+async def test_what_is_sent_does_not_wait_for_what_is_hashed_before_it() -> None:
+    read = trio.Event()
+
+    class Slow(Positioned):
+        async def read(self, offset: int, length: int, update: Update) -> bytes:
+            if offset < READ_SIZE:
+                await read.wait()
+            return await super().read(offset, length, update)
+
+    data = bytes(3 * READ_SIZE)
+    async with read_ahead(Slow(data, []), FileHash("sha1")) as pieces:
+        await pieces.begin(READ_SIZE)
+        got = 0
+        while got < 2 * READ_SIZE:
+            got += len(await pieces.next(READ_SIZE))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not pieces.all_read.is_set()
+        read.set()
+        await pieces.all_read.wait()
+    assert pieces.hash.hashes() == {"sha1": hashlib.sha1(data, usedforsecurity=False).hexdigest()}
+
+
+async def test_without_a_hash_nothing_is_read_twice() -> None:
+    source = Positioned(b"0123456789", [])
+    async with read_ahead(source, FileHash(None)) as pieces:
+        await pieces.begin(6)
+        assert bytes(await pieces.next(10)) == b"6789"
+        await pieces.all_read.wait()
+    assert pieces.hash.hashes() == {}
+
+
+@pytest.mark.parametrize("known", [0, 3, 4])
+@pytest.mark.parametrize("right", [True, False])
+async def test_the_servers_hash_is_compared_where_the_own_is_known(known: int, right: bool) -> None:
+    data, file_hash = b"0123456789", FileHash("sha1")
+    file_hash.update(0, data[:known])
+    value = hashlib.sha1(data[:4], usedforsecurity=False).hexdigest() if right else "0" * 40
+    with pytest.RaisesGroup(DifferentError, flatten_subgroups=True) if not right else nullcontext():
+        async with read_ahead(Positioned(data, []), file_hash) as pieces:
+            await pieces.begin(4, HashClaim("sha1", value))
+            await pieces.all_read.wait()
+    assert file_hash.position == (10 if right else 4)
+
+
+async def test_where_the_own_hash_is_beyond_the_servers_nothing_is_compared() -> None:
+    data, file_hash = b"0123456789", FileHash("sha1")
+    file_hash.update(0, data[:5])
+    async with read_ahead(Positioned(data, []), file_hash) as pieces:
+        await pieces.begin(4, HashClaim("sha1", "0" * 40))
+        await pieces.all_read.wait()

@@ -18,10 +18,10 @@ from galileod.client.errors import OptionError, SourceError
 from galileod.client.sources import THREAD_THRESHOLD, Source, StreamSource
 
 
-async def all_of(source: Source, at_most: int = 1000) -> bytes:
+async def all_of(source: Source, at_most: int = 1000, start: int = 0) -> bytes:
     """What it gives, which must be what was noted."""
     got, noted = b"", bytearray()
-    while data := await source.read(at_most, noted.extend):
+    while data := await source.read(start + len(got), at_most, noted.extend):
         assert len(data) <= at_most
         got += data
     assert noted == got
@@ -40,10 +40,12 @@ async def test_bytes_are_sent_without_a_copy(kind: type[bytes]) -> None:
     data = kind(bytes(range(256)) * 1000)
     async with open_source(data, "a.bin") as source:
         assert (source.name, source.size) == ("a.bin", 256_000)
-        first = await source.read(THREAD_THRESHOLD, lambda _: None)
+        first = await source.read(0, THREAD_THRESHOLD, lambda _: None)
         assert isinstance(first, memoryview)
         assert bytes(first) == bytes(data[:THREAD_THRESHOLD])
-        assert await all_of(source, THREAD_THRESHOLD) == bytes(data[THREAD_THRESHOLD:])
+        assert await all_of(source, THREAD_THRESHOLD, THREAD_THRESHOLD) == bytes(
+            data[THREAD_THRESHOLD:]
+        )
 
 
 async def test_a_view_of_larger_items_is_its_bytes() -> None:
@@ -105,7 +107,7 @@ async def test_a_generator_that_is_left_half_way_is_closed() -> None:
             closed = True
 
     async with open_source(endless(), "a", 1000) as source:
-        await source.read(1, lambda _: None)
+        await source.read(0, 1, lambda _: None)
         assert not closed
     assert closed
 
@@ -115,7 +117,7 @@ async def test_a_file_in_non_blocking_mode_that_has_nothing_is_an_error() -> Non
     with os.fdopen(reading, "rb", buffering=0) as file, os.fdopen(writing, "wb"):
         async with open_source(file, "a", 5) as source:
             with pytest.raises(SourceError, match="non-blocking mode"):
-                await source.read(5, lambda _: None)
+                await source.read(0, 5, lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,20 @@ async def test_a_file_is_stored_by_a_receiver_like_the_original(
     receipt = await send_file(perl.url, data, name="a.bin")
     (stored,) = perl.files
     assert stored.data == data
-    assert stored.metadata == {"name": "a.bin", "size": size}
+    key = stored.metadata["upload"]
+    assert re.fullmatch("[0-9a-f]{32}", key)
+    assert stored.metadata == {"name": "a.bin", "size": size, "can": ["resume"], "upload": key}
     assert stored.claim == {"type": "sha1", "value": receipt.hashes["sha1"]}
     assert max(stored.chunks, default=0) <= 250_000
     assert receipt.chunks == len(stored.chunks)
+
+
+async def test_without_resume_the_metadata_are_those_of_the_original(
+    perl: PerlReceiver, tmp_path: Path
+) -> None:
+    (tmp_path / "a.bin").write_bytes(b"data")
+    await send_file(perl.url, tmp_path / "a.bin", resume=False)
+    assert perl.files[0].metadata == {"name": "a.bin", "size": 4}
 
 
 @pytest.mark.parametrize("chunksize", [1000, 1001, 65_537, MOJOLICIOUS_LIMIT])

@@ -68,6 +68,8 @@ class State:
         status = os.lstat(self.path)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             raise PermissionError(0, "it is not a directory of this user")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(0, "other users can write to it")
 
     def fail(self, error: OSError) -> None:
         """Report that the directory cannot be used."""
@@ -152,18 +154,15 @@ class Remembered:
             self._state.fail(error)
             return b""
         self._locked = descriptor
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(descriptor):
             self._elsewhere = True
             self.close()
             label = printable(self._place["path"])
             self._state.on_notice(
-                f"{label} is being sent by another process too; this one sends all of it."
+                f"another upload of {label} to this server is running; this one sends all of it."
             )
             return b""
-        except OSError:
-            pass  # the file system has no locks; two processes then take the upload from each other
+        os.utime(descriptor)  # its age begins anew
         return os.pread(descriptor, MAX_ENTRY, 0)
 
     def _write(self, text: str) -> bool:
@@ -172,7 +171,7 @@ class Remembered:
             self._state.make()
             descriptor, path = tempfile.mkstemp(dir=self._state.path)  # mode 0600
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor)
                 os.write(descriptor, text.encode())
                 os.rename(path, self._path)
             except BaseException:
@@ -194,6 +193,17 @@ class Remembered:
         except OSError as error:
             self._state.fail(error)
         self.close()
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file; False if another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # the file system has no locks; two processes then take the upload from each other
+    return True
 
 
 def _parse(entry: bytes, place: Mapping[str, object]) -> tuple[str | None, FileStamp]:

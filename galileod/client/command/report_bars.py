@@ -63,6 +63,7 @@ class _Bar:
     name: str
     size: int | None
     sent: int = 0
+    jumped: bool = False
     task: TaskID | None = None
 
 
@@ -142,6 +143,9 @@ class BarReporter(TextReporter):
         for bar in shown:
             if bar.task is None or bar.task not in known:
                 bar.task = progress.add_task(bar.name, completed=bar.sent)
+            if bar.jumped:
+                bar.jumped = False
+                progress.reset(bar.task, completed=bar.sent)
             progress.update(bar.task, completed=bar.sent, total=bar.size)
         completed = self._done + sum(bar.sent for bar in bars)
         if self._jumped:
@@ -169,7 +173,7 @@ class BarReporter(TextReporter):
         """Move the bar. What was not sent now must not count for the rate."""
         super().resumed(job, offset, size)
         bar = self._bars[id(job)]
-        bar.sent, bar.size, bar.task = offset, size, None
+        bar.sent, bar.size, bar.jumped = offset, size, True
         self._jumped = True
 
     def moved(self, job: Job, sent: int, size: int) -> None:

@@ -68,7 +68,8 @@ class TextReporter:
         if receipt.stored_name != os.path.basename(job.label):
             line += f" as {printable(truncated(receipt.stored_name, MAX_NAME))}"
         sent = receipt.size - receipt.resumed
-        line += f" ({format_size(receipt.size)}, {format_rate(sent, receipt.seconds)})"
+        rate = format_rate(sent, receipt.seconds) if sent or not receipt.size else "sent before"
+        line += f" ({format_size(receipt.size)}, {rate})"
         self.out.write(line)
         if self._verbose:
             hashes = [f"{kind} {value}" for kind, value in receipt.hashes.items()]

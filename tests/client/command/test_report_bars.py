@@ -240,3 +240,25 @@ def test_a_terminal_that_lacks_the_characters_gets_lines(server: Daemon, tmp_pat
     text = on_a_terminal(80, server.url, tmp_path / "a", PYTHONIOENCODING="ascii")
     assert text.startswith("stored ")
     assert "\x1b" not in text
+
+
+def test_a_bar_goes_on_at_the_servers_offset_and_counts_no_rate_for_it() -> None:
+    screen = Screen(80)
+    first, second = job("a", 10**9), job("b", 10**9)
+    reporter = screen.bars(2, 2 * 10**9)
+    reporter.started(first, 1)
+    reporter.started(second, 1)
+    screen.lines(reporter)
+    reporter.resumed(first, 5 * 10**8, 10**9)
+    total, bar, other = screen.lines(reporter)
+    assert " 50% " in bar
+    assert " 25% " in total
+    assert " 0% " in other
+    assert "/s" not in total + bar
+    reporter.moved(first, 6 * 10**8, 10**9)
+    assert " 60% " in screen.lines(reporter)[1]
+    reporter.started(first, 2)  # it stays where it was
+    assert " 60% " in screen.lines(reporter)[1]
+    reporter.resumed(first, 55 * 10**7, 10**9)
+    assert [line.split()[0] for line in screen.lines(reporter)[1:]] == ["a", "b"]
+    assert " 55% " in screen.lines(reporter)[1]

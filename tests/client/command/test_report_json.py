@@ -17,7 +17,7 @@ async def nothing() -> bytes:
 
 
 JOB = Job("photos/a.jpg", nothing, "a.jpg", 2048)
-RECEIPT = Receipt("a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True)
+RECEIPT = Receipt("a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True, resumed=1000)
 
 
 def test_progress_in_json_comes_now_and_then_for_each_file() -> None:
@@ -55,6 +55,7 @@ def test_a_receipt_in_json_has_all_of_it() -> None:
         "chunks": 3,
         "verified": True,
         "warnings": [],
+        "resumed_at": 1000,
         "attempts": 2,
     }
 

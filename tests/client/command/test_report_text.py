@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from attrs import evolve
 
 from galileod.client.command.batch import Tally
 from galileod.client.command.jobs import Job
@@ -128,3 +129,20 @@ def test_a_summary_comes_where_one_line_is_not_all(
     screen = Screen(verbosity)
     screen.reporter.ended(Tally(total), 1.0, interrupted=interrupted)
     assert bool(screen.err) is told
+
+
+@pytest.mark.parametrize(
+    ("resumed", "shown"), [(1024, "2.0 KiB, 512 B/s"), (2048, "2.0 KiB, sent before")]
+)
+def test_the_rate_is_that_of_what_was_sent_now(resumed: int, shown: str) -> None:
+    screen = Screen()
+    screen.reporter.stored(JOB, evolve(RECEIPT, resumed=resumed), 1)
+    assert screen.out == f"stored photos/a.jpg as a (1).jpg ({shown})\n"
+
+
+@pytest.mark.parametrize("verbosity", ["quiet", "normal", "verbose"])
+def test_what_the_server_has_already_is_a_line(verbosity: Verbosity) -> None:
+    screen = Screen(verbosity)
+    screen.reporter.resumed(JOB, 1024, 2048)
+    line = "photos/a.jpg: the server has 1.0 KiB of 2.0 KiB; the rest is sent.\n"
+    assert screen.err == ("" if verbosity == "quiet" else line)

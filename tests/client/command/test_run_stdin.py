@@ -25,7 +25,8 @@ def test_standard_input_without_a_name_is_called_stdin(
     process: Process, perl: PerlReceiver
 ) -> None:
     assert process(perl.url, "-", stdin=b"").returncode == 0
-    assert perl.files[0].metadata == {"name": "stdin", "size": 0}
+    metadata = perl.files[0].metadata
+    assert (metadata["name"], metadata["size"]) == ("stdin", 0)
 
 
 def test_standard_input_of_a_known_size_is_sent_as_it_comes(

@@ -79,13 +79,15 @@ class LocalSink(Sink):
 
     @property
     def check(self) -> str | None:
-        """The running hash, unless it is behind. Waits for at most one part to be hashed."""
-        return None if self._file.behind else self._file.running_hash.hexdigest()
+        """The running hash, unless it is behind. Waits until the last part is hashed."""
+        running = self._file.running_hash
+        return running.hexdigest() if running.position == self.offset else None
 
     async def catch_up(self) -> None:
         """Read back step by step, each in a thread, so that it can be cancelled between them."""
-        async with self._reading:
-            while self._file.behind:
+        while self._file.behind:
+            async with self._reading:
+                self._check_open()
                 await trio.to_thread.run_sync(
                     self._file.extend_hash, limiter=self._parts.threads.readers
                 )
@@ -104,19 +106,19 @@ class LocalSink(Sink):
         self._check_open()
         if self._published:
             raise StorageError("cannot suspend the file: it was published")
-        # A separate limiter, as in `discard`. After the deadline the thread is abandoned; until its
-        # fsync has ended, `discard` does not close the file either.
+        # After the deadline the thread is abandoned; `discard` closes the file when its fsync ends.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SUSPEND_SECONDS):
-            durable = await trio.to_thread.run_sync(
-                self._suspend, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-            )
+            async with self._reading:
+                durable = await trio.to_thread.run_sync(
+                    self._suspend, abandon_on_cancel=True, limiter=self._parts.threads.syncers
+                )
             file = self._file
             fd = file.fd if file.unnamed else None
             state = Suspended(file.offset, durable, file.running_hash, fd)
             self._parts.suspended.add(file.name, state)
             self._open = False
             return durable
-        raise StorageError(f"cannot suspend the file: fsync takes over {SUSPEND_SECONDS:.0f} s")
+        raise StorageError("cannot suspend the file: the disk does not respond")
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         """Hash and write in one thread call, or in several if other uploads wait to write."""
@@ -245,6 +247,7 @@ class LocalSink(Sink):
         self._file.running_hash.wait()
         durable = self._file.checkpoint()
         if not self._file.unnamed:
+            self._parts.spool.check(self._file.name)
             self._file.close()
         return durable
 

@@ -22,8 +22,9 @@ COMMITTERS: Final = 16
 READERS: Final = 2
 """Threads that read back what the running hash of a continued upload does not cover."""
 
-SYNCERS: Final = 4
-"""Threads that make received data durable while more of it is written."""
+SYNCERS: Final = 8
+"""Threads that make the data of unfinished uploads durable: at a checkpoint, and to suspend them.
+Writes do not wait for them."""
 
 
 @frozen

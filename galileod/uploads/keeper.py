@@ -4,10 +4,12 @@ from typing import Final, Literal
 
 import structlog
 import trio
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload
 from galileod.metrics import Metrics
+from galileod.policy.settings import Resume
 from galileod.storage.base import Store
 
 EXPIRY_SECONDS: Final = 30.0
@@ -16,10 +18,23 @@ EXPIRY_SECONDS: Final = 30.0
 EXPIRY_BATCH: Final = 100
 """Maximum uploads that expire in one transaction of the ledger."""
 
+MOST_DELAYED: Final = 1000
+"""Maximum interrupted uploads that the ledger could not record yet."""
+
 End = Literal["expired", "evicted", "abandoned"]
 """Why a kept upload is discarded."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
+
+
+@frozen
+class Entry:
+    """An interrupted upload: `offset` bytes of it are there, `durable` of them durable."""
+
+    upload: str
+    offset: int
+    durable: int
+    settings: Resume
 
 
 class Keeper:
@@ -31,13 +46,42 @@ class Keeper:
 
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
         self.any = False
+        self._delayed: dict[str, Entry] = {}
         self._store = store
         self._ledger = ledger
         self._metrics = metrics
 
     async def find(self, key: str) -> KeptUpload | StoredUpload | None:
         """The upload with this key, if it is kept, or was stored. Raises LedgerError."""
+        await self._record_delayed()
         return await self._ledger.find(key)
+
+    async def keep(self, entry: Entry) -> None:
+        """Record an interrupted upload as kept.
+
+        If the ledger fails, as it does on a full disk, that is done later. Raises LedgerError if
+        MOST_DELAYED others wait for it; the next start then keeps the upload.
+        """
+        try:
+            await self._record(entry)
+        except LedgerError:
+            if len(self._delayed) >= MOST_DELAYED:
+                raise
+            self._delayed[entry.upload] = entry
+
+    async def _record(self, entry: Entry) -> None:
+        settings = entry.settings
+        for oldest in await self._ledger.keep(
+            entry.upload, entry.offset, entry.durable, settings.keep, settings.user_uploads
+        ):
+            await self.drop(oldest, "evicted")
+        await self.refresh()
+
+    async def _record_delayed(self) -> None:
+        """Record what could not be recorded before. Raises LedgerError."""
+        for entry in list(self._delayed.values()):
+            await self._record(entry)
+            self._delayed.pop(entry.upload, None)
 
     async def discard(self, upload: str) -> KeptUpload | None:
         """Discard a kept upload because somebody wants that; None if it is not kept.
@@ -88,6 +132,7 @@ class Keeper:
         while True:
             await trio.sleep(EXPIRY_SECONDS)
             try:
+                await self._record_delayed()
                 while expired := await self._ledger.expire(EXPIRY_BATCH):
                     for kept in expired:
                         await self.drop(kept, "expired")

@@ -10,7 +10,7 @@ from galileod.ledger.base import Ledger, LedgerError
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
 
-from .keeper import Keeper
+from .keeper import Entry, Keeper
 from .upload import Upload
 
 
@@ -28,14 +28,12 @@ class Reservation:
     remaining: Callable[[], int]
     filesystem: Hashable = None
     room: int = 0
-    _kept_as: tuple[int, int] | None = field(
-        init=False,
-        default=None,
-    )
+    _kept_as: Entry | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        if self.upload.kept is not None:  # as long as its file is not open
-            self._kept_as = self.upload.kept.offset, self.upload.kept.durable
+        kept = self.upload.kept
+        if kept is not None:  # as long as its file is not open
+            self.keep(kept.offset, kept.durable)
 
     @property
     def received(self) -> int:
@@ -45,7 +43,7 @@ class Reservation:
     @property
     def kept_bytes(self) -> int:
         """Bytes that `end` keeps; 0 if it releases the reservation."""
-        return self._kept_as[0] if self._kept_as else 0
+        return self._kept_as.offset if self._kept_as else 0
 
     def quota(self, config: Config) -> Quota:
         """The quota for the upload's user."""
@@ -54,7 +52,7 @@ class Reservation:
 
     def keep(self, offset: int, durable: int) -> None:
         """If the upload fails, keep the first `offset` bytes, `durable` of which are durable."""
-        self._kept_as = offset, durable
+        self._kept_as = Entry(self.upload.id, offset, durable, self.upload.config.resume)
 
     def discard(self) -> None:
         """If the upload fails, keep nothing."""
@@ -85,16 +83,8 @@ class Reservation:
                 if self._kept_as is None:
                     await self._ledger.release(self.upload.id)
                 else:
-                    await self._keep(*self._kept_as)
+                    await self._keeper.keep(self._kept_as)
             except LedgerError as error:
                 # The reservation remains until the next start, which drops it or keeps the upload.
                 self.upload.log.warning("ledger.behind", reason=str(error))
                 self._kept_as = None
-
-    async def _keep(self, offset: int, durable: int) -> None:
-        settings = self.upload.config.resume
-        for oldest in await self._ledger.keep(
-            self.upload.id, offset, durable, settings.keep, settings.user_uploads
-        ):
-            await self._keeper.drop(oldest, "evicted")
-        await self._keeper.refresh()

@@ -14,7 +14,7 @@ from .keeper import Keeper
 from .reservation import Reservation
 
 ROOM_BYTES: Final = 8 * 1024 * 1024
-"""Bytes for which room is looked for at once."""
+"""Bytes for which room is looked for at once, if there is that much."""
 
 
 class Room:
@@ -49,16 +49,20 @@ class Room:
         reservation.room -= length
         if reservation.room >= 0:
             return
-        more = max(ROOM_BYTES, length)
-        grant = reservation.upload.grant
+        grant, ample = reservation.upload.grant, max(ROOM_BYTES, length)
         async with self._one_at_a_time:
-            while await self._lacks_quota(reservation, more):
+            if not await self._lacks_quota(reservation, ample) and not await self._lacks_space(
+                reservation, ample
+            ):
+                reservation.room = ample - length
+                return
+            reservation.room = 0
+            while await self._lacks_quota(reservation, length):
                 if not await self._keeper.make_way(grant.user, authenticated=True):
                     break
-            while await self._lacks_space(reservation, more):
+            while await self._lacks_space(reservation, length):
                 if not await self._keeper.make_way(None, authenticated=not grant.anonymous):
                     break
-            reservation.room = more
 
     async def _lacks_quota(self, reservation: Reservation, more: int) -> bool:
         """Whether the user's quota has no room for `more` bytes."""

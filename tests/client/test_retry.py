@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.client.retry import MAX_RETRY_AFTER, MAX_WAIT, RETRIES, RetryPolicy
 from galileod.client.errors import (
     ConnectError,
     LostError,
@@ -15,6 +14,7 @@ from galileod.client.errors import (
     SourceError,
     UpgradeError,
 )
+from galileod.client.retry import MAX_RETRY_AFTER, MAX_WAIT, RETRIES, RetryPolicy
 
 TRANSIENT: list[SendError] = [
     ConnectError("x"),

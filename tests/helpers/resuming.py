@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import define, evolve, field
 from helpers.clients import DEFAULT_CHUNK, Signal, hear, open_websocket, say, unique_name
-from helpers.daemon import Daemon
+from helpers.daemon import DEADLINE, Daemon
 from helpers.frames import BINARY, MASK, frame_header
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
@@ -54,6 +54,21 @@ class Attempt:
             self.websocket.send(chunk)
             self.offset += len(chunk)
 
+    def send_until_failed(self) -> Signal:
+        """Send the rest of the file; returns the fatal error that comes meanwhile."""
+        while True:
+            while self._credits and self.offset < len(self.data):
+                chunk = self.data[self.offset : self.offset + self._credits.pop(0)]
+                try:
+                    self.websocket.send(chunk)
+                except ConnectionClosed:
+                    break  # what the server said before is still to be read
+                self.offset += len(chunk)
+            signal = hear(self.websocket)
+            if signal.get("fatal"):
+                return signal
+            self._note(signal)
+
     def send_part_of_chunk(self, length: int) -> None:
         """Send the header of a whole chunk, and only its first `length` bytes."""
         chunk = self.data[self.offset : self.offset + self._credits.pop(0)]
@@ -62,8 +77,13 @@ class Attempt:
         self.websocket.socket.sendall(frame_header(0x80 | BINARY, len(chunk)) + masked)
 
     def cut(self) -> None:
-        """End the connection without a Close frame; what was sent arrives."""
+        """End the connection without a Close frame, so that all that was sent arrives."""
         self.websocket.socket.shutdown(socket.SHUT_WR)
+        try:
+            while True:
+                self.websocket.recv(DEADLINE)
+        except ConnectionClosed:
+            pass  # the server has read up to the end
 
     def reset(self) -> None:
         """Break the connection off at once."""

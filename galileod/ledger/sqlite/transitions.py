@@ -21,7 +21,11 @@ def reserve(
     now: float,
     boot: str,
 ) -> None:
-    """Add the reservation of an upload that begins now."""
+    """Add the reservation of an upload that begins now.
+
+    It replaces an earlier one with the same key, which could not be released when it failed.
+    """
+    connection.execute("DELETE FROM uploads WHERE key = ?", (resumable.key,))
     connection.execute(
         "INSERT INTO uploads (upload, user, bytes, key, metadata, name, path, on_conflict,"
         " durability, authenticated, began, durable, boot)"

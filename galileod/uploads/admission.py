@@ -121,7 +121,12 @@ class Admission:
         return max(0, giving_way - own)
 
     async def _giving_way(self, *, anonymous: bool) -> int:
-        return await self._ledger.kept_bytes(authenticated=not anonymous) if self._keeper.any else 0
+        """Bytes of the kept uploads that give way to an upload."""
+        if not self._keeper.any:
+            return 0
+        if anonymous:
+            return await self._ledger.kept_bytes(authenticated=False)
+        return (await self._ledger.total()).kept  # without a look at each of them
 
     async def _reserve(self, reservation: Reservation) -> None:
         upload = reservation.upload

@@ -123,7 +123,7 @@ class Keeper:
     async def refresh(self) -> None:
         """Find out whether there is any kept upload."""
         try:
-            self.any = await self._ledger.kept_bytes(authenticated=True) > 0
+            self.any = (await self._ledger.total()).kept > 0
         except LedgerError:
             self.any = True  # the next step that depends on it reports the error
 

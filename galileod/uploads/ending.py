@@ -108,10 +108,13 @@ def _log_ended(
         metrics.resume_event("taken_over")
         log.info("upload.taken_over", offset=claim.kept.offset if claim.kept else 0)
     elif code == FaultCode.ABANDONED:
-        metrics.resume_event("abandoned")
-        log.info("upload.abandoned", offset=offset)
+        if receiver.metadata and not receiver.metadata.abandon:  # else `Keeper` has logged it
+            metrics.resume_event("abandoned")
+            log.info("upload.abandoned", offset=offset)
     elif claim.kept is not None:
         metrics.resume_event("kept")
+        if server_error:
+            metrics.failed(code)  # for alerts
         log.log(
             logging.ERROR if server_error else logging.INFO,
             "upload.kept",

@@ -110,14 +110,15 @@ class Keeper:
         with trio.CancelScope(shield=True):  # `Store.drop` is bounded in time
             await self._store.drop(kept.upload)
         self._metrics.resume_event(end)
-        _log.info(
-            f"upload.{end}",
-            upload=kept.upload,
-            name=kept.resumable.name,
-            size=kept.size,
-            user=kept.user,
-            offset=kept.offset,
-        )
+        name, size, user = kept.resumable.name, kept.size, kept.user
+        log = _log.bind(upload=kept.upload, name=name, size=size, user=user)
+        match end:
+            case "expired":
+                log.info("upload.expired", offset=kept.offset)
+            case "evicted":
+                log.info("upload.evicted", offset=kept.offset)
+            case "abandoned":
+                log.info("upload.abandoned", offset=kept.offset)
         await self.refresh()
 
     async def refresh(self) -> None:

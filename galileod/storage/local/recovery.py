@@ -40,7 +40,7 @@ def recover(
                 removed += 1
                 continue
             if found.identity is None and found.offset < state.st_size:
-                _cut(spool, name, found.offset)
+                found = _cut(spool, name, found.offset)
             recovered[name] = found
     if removed:
         _log.info("spool.cleared", files=removed)
@@ -53,17 +53,25 @@ def _examine(spool: Spool, state: os.stat_result, trusted: int | None) -> Recove
         return None
     offset = state.st_size if trusted is None else min(trusted, state.st_size)
     if state.st_nlink > 1:
-        return Recovered(offset, identity_of(state, inode_kept=spool.inode_kept))
+        return _published(spool, state, offset)
     return Recovered(offset) if offset else None
 
 
-def _cut(spool: Spool, name: str, offset: int) -> None:
+def _published(spool: Spool, state: os.stat_result, offset: int) -> Recovered:
+    return Recovered(offset, identity_of(state, inode_kept=spool.inode_kept))
+
+
+def _cut(spool: Spool, name: str, offset: int) -> Recovered:
     """Remove the bytes behind `offset`: after a power failure they may be zeros.
 
     At once, since a later start of the daemon on the running machine would trust them.
     """
     fd = spool.open(name)
     try:
+        state = spool.stat(fd)
+        if state.st_nlink > 1:
+            return _published(spool, state, offset)
         os.ftruncate(fd, offset)
     finally:
         os.close(fd)
+    return Recovered(offset)

@@ -42,7 +42,7 @@ def reopen(spool: Spool, upload: str, suspended: Suspended | None) -> Opened:
             return _positioned(suspended.fd, suspended, unnamed=True)
         fd = _open(spool, upload)
         try:
-            _check(os.fstat(fd), spool)
+            _check(spool.stat(fd), spool)
             return _positioned(fd, suspended, unnamed=False)
         except BaseException:
             os.close(fd)

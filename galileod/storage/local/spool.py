@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,16 @@ class Spool:
     def open(self, name: str) -> int:
         """Open a file again; returns its descriptor. Raises OSError."""
         return os.open(name, _OLD_FILE, dir_fd=self.fd)
+
+    def stat(self, fd: int) -> os.stat_result:
+        """The state of an open file, with its present number of links. Raises OSError."""
+        state = os.fstat(fd)
+        if self.renames:
+            return state
+        # FUSE and network filesystems, where files are linked, remember the number for a while. A
+        # change of the file, though to what it is already, makes them ask again.
+        os.fchmod(fd, stat.S_IMODE(state.st_mode))
+        return os.fstat(fd)
 
     def sync(self) -> None:
         """Make the names of the files durable. Raises OSError."""

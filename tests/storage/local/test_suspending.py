@@ -355,6 +355,32 @@ async def test_an_upload_goes_on_once_a_full_disk_has_room_again(
         store.close()
 
 
+async def test_the_hash_is_level_with_a_write_that_ends_after_all_before_it_was_read_back(
+    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    await suspend(store)
+    store._suspended.forget("1")
+    began, goes_on = threading.Event(), threading.Event()
+    real = os.writev
+
+    def slow(fd: int, pieces: list[memoryview]) -> int:
+        written = real(fd, pieces)
+        began.set()
+        goes_on.wait(20)
+        return written
+
+    monkeypatch.setattr(os, "writev", slow)
+    async with await reopen(store) as sink:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sink.write, [DATA[1000:2000], DATA[2000:]])
+            await trio.to_thread.run_sync(began.wait, 20)
+            await sink.catch_up()
+            assert (sink.offset, sink.check) == (1000, sha1(DATA[:1000]))
+            goes_on.set()
+        assert (sink.offset, sink.check) == (len(DATA), sha1(DATA))
+
+
 async def test_reading_back_can_be_cancelled_and_goes_on_later(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

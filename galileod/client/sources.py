@@ -10,11 +10,15 @@ from typing import BinaryIO, Final, TypeVar
 import trio
 from attrs import frozen
 
+from galileod.protocol.messages import RESUME, Metadata
+
 from .errors import OptionError, SourceError
 from .formatting import plural
 
 THREAD_THRESHOLD: Final = 64 * 1024
 """Minimum bytes that are hashed in a thread; for fewer the thread call costs more."""
+
+NS_PER_MS: Final = 1_000_000
 
 T = TypeVar("T")
 
@@ -57,6 +61,14 @@ class Source(ABC):
         self.label = label
         self.seekable = seekable
         self.begun = False
+
+    def metadata(self, key: str | None) -> Metadata:
+        """The first signal about the file; with the key of an upload, that it may be resumed."""
+        if key is None:
+            return Metadata(self.name, self.size)
+        modified = self.stamp.mtime_ns // NS_PER_MS if self.stamp else None
+        can = frozenset({RESUME})
+        return Metadata(self.name, self.size, modified=modified, can=can, upload=key)
 
     @property
     def repeatable(self) -> bool:

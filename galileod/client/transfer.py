@@ -9,6 +9,7 @@ import trio
 
 from galileod.protocol.messages import Metadata, Resumption
 
+from .abandoning import abandon
 from .address import Address
 from .errors import (
     DifferentError,
@@ -23,7 +24,7 @@ from .hashing import FileHash
 from .options import Options, Progress, Receipt
 from .retry import RetryPolicy
 from .sources import Source
-from .upload import Attempt, Outcome, abandon, metadata_of, upload
+from .upload import Attempt, Outcome, upload
 
 KEY_BYTES: Final = 16
 """Random bytes in the key of an upload."""
@@ -129,7 +130,7 @@ class Transfer:
 
     async def _recover(self, error: SendError, number: int) -> None:
         """Return when the attempt with the next number is to begin; else raise the error."""
-        begun = metadata_of(self._source, self._key)
+        begun = self._source.metadata(self._key)
         if isinstance(error, DifferentError) and not self._differed:
             self._differed = True
             await self._begin_anew(f"{error} It is sent anew.", begun)

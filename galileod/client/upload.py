@@ -6,16 +6,14 @@ from functools import partial
 from typing import Final, assert_never
 
 import trio
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from galileod.protocol.errors import RemoteProtocolError
 from galileod.protocol.messages import (
-    RESUME,
     Close,
     Error,
     HashClaim,
     Ignored,
-    Metadata,
     Ready,
     Resumption,
 )
@@ -49,11 +47,6 @@ some servers read the whole file back to verify the hash after `finished`."""
 MAX_SIGNALS: Final = 100
 """Maximum error signals of one upload that are kept."""
 
-
-NS_PER_MS: Final = 1_000_000
-
-MAX_ABANDON: Final = 5.0
-"""Maximum seconds for asking a server to discard an upload."""
 
 OnAgreed = Callable[[Resumption], Awaitable[None]]
 """Called before the first byte is sent, if the upload can be resumed."""
@@ -112,37 +105,11 @@ async def upload(address: Address, source: Source, options: Options, attempt: At
     return Outcome(end.name, resumable, one.chunks, tuple(one.signals))
 
 
-async def abandon(address: Address, metadata: Metadata, options: Options) -> None:
-    """Ask the server to discard the upload of this metadata, on a connection of its own.
-
-    It is not an error if that fails: the server discards the upload some time after its end.
-    """
-    sender = UploadSender(evolve(metadata, abandon=True))
-    with trio.move_on_after(MAX_ABANDON):
-        try:
-            async with open_websocket(address, options) as websocket:
-                await websocket.send_text(sender.start())
-                while sender.state is SenderState.ABANDONED:
-                    sender.receive_text(await websocket.receive())
-                await websocket.close()
-        except (SendError, RemoteProtocolError):
-            pass  # see above
-
-
-def metadata_of(source: Source, key: str | None) -> Metadata:
-    """The metadata of a file; with a key those of an upload that may be resumed."""
-    if key is None:
-        return Metadata(source.name, source.size)
-    modified = source.stamp.mtime_ns // NS_PER_MS if source.stamp else None
-    can = frozenset({RESUME})
-    return Metadata(source.name, source.size, modified=modified, can=can, upload=key)
-
-
 class _Upload:
     """The state that the two tasks of an upload share: one receives, one sends."""
 
     def __init__(self, source: Source, options: Options, attempt: Attempt) -> None:
-        self.sender = UploadSender(metadata_of(source, attempt.key), options.chunksize)
+        self.sender = UploadSender(source.metadata(attempt.key), options.chunksize)
         self.signals: list[Signal] = []  # at most MAX_SIGNALS
         self.chunks = 0
         self._sent = 0

@@ -9,6 +9,8 @@ import pytest
 from client.resumable import KEEP, Act, ResumableServer
 from helpers.clients import some_bytes
 from helpers.sending import parts
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from galileod.client import (
     LostError,
@@ -17,6 +19,7 @@ from galileod.client import (
     SendError,
     SourceError,
     send_file,
+    send_file_sync,
 )
 from galileod.client.content import Content
 from galileod.client.retry import RETRIES
@@ -282,3 +285,37 @@ async def test_the_key_is_in_no_text(capfd: pytest.CaptureFixture[str]) -> None:
     output = capfd.readouterr()
     for text in (repr(no.value), repr(vars(no.value)), repr(heard), output.out, output.err):
         assert key not in text
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 200_000), st.integers(0, 100_000), st.booleans(), st.booleans()),
+        max_size=RETRIES - 1,
+    ),
+    st.integers(0, 400_000),
+    st.sampled_from(["sha1", "sha256", None]),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_cuts_and_losses_leave_one_whole_file(
+    cuts: list[tuple[int, int, bool, bool]], size: int, kind: str | None
+) -> None:
+    data = DATA[:size]
+    acts = [
+        Act("finished" if late else "", after=None if late else after, forgets=forgets, old=old)
+        for after, forgets, late, old in cuts
+    ]
+    if acts and acts[0].old:
+        del acts[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("galileod.client.retry.MAX_WAIT", 0.0)
+        with ResumableServer(*acts, chunk=30_000) as server:
+            try:
+                receipt = send_file_sync(server.url, data, name="a", hash=kind)
+            except LostError as lost:
+                # Among old servers alone, as ever.
+                assert lost.uncertain or server.metadata[-1].upload is not None  # noqa: PT017
+                assert any(act.old for act in acts)
+                return
+    assert server.stored == [data]
+    expected = {kind: hashlib.new(kind, data).hexdigest()} if kind else {}
+    assert receipt.hashes == expected

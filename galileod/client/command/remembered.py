@@ -4,81 +4,29 @@ import fcntl
 import json
 import os
 import re
-import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
 import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from galileod.client.address import Address
 from galileod.client.formatting import printable
-from galileod.client.sources import FileStamp, PathSource, Source
-from galileod.client.upload import metadata_of
+from galileod.client.sources import NS_PER_MS, FileStamp, PathSource, Source
 from galileod.protocol.messages import Metadata
+
+from .state import State
 
 MIN_SIZE: Final = 1024 * 1024
 """Minimum bytes of a file whose upload is remembered: servers do not keep smaller ones."""
-
-MAX_AGE: Final = 7 * 24 * 3600
-"""Seconds after which an entry is removed."""
-
-MAX_ENTRIES: Final = 1000
-"""Maximum entries; of more, the oldest are removed."""
 
 MAX_ENTRY: Final = 64 * 1024
 """Maximum bytes of an entry; a path has up to 4 KiB, written with up to 6 characters a byte."""
 
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
-
-
-@define
-class State:
-    """The directory `$XDG_STATE_HOME/galileo-send`, of this user alone.
-
-    `on_notice` is called with a sentence, as once if it cannot be used. Uploads go on without it.
-    """
-
-    on_notice: Callable[[str], object]
-    _failed: bool = field(init=False, default=False)
-    _tidied: bool = field(init=False, default=False)
-
-    @property
-    def path(self) -> str:
-        """The path of the directory."""
-        base = os.environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(base):  # which the XDG specification says to ignore
-            base = os.path.expanduser("~/.local/state")
-        return os.path.join(base, "galileo-send")
-
-    def make(self) -> None:
-        """Make the directory if it is missing, and remove old entries. Raises OSError."""
-        os.makedirs(self.path, mode=0o700, exist_ok=True)
-        self.check()
-        if not self._tidied:
-            self._tidied = True
-            _tidy(self.path, time.time())
-
-    def check(self) -> None:
-        """Raise OSError unless the directory exists and is this user's."""
-        status = os.lstat(self.path)
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise PermissionError(0, "it is not a directory of this user")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(0, "other users can write to it")
-
-    def fail(self, error: OSError) -> None:
-        """Report that the directory cannot be used."""
-        if not self._failed:
-            self._failed = True
-            self.on_notice(
-                f"what is begun cannot be remembered in {printable(self.path)}: "
-                f"{error.strerror or error}."
-            )
 
 
 class Remembered:
@@ -107,7 +55,9 @@ class Remembered:
         if stamp == source.stamp:
             self._key = key
             return key, None
-        return None, evolve(metadata_of(source, key), size=stamp.size, modified=_ms(stamp))
+        return None, evolve(
+            source.metadata(key), size=stamp.size, modified=stamp.mtime_ns // NS_PER_MS
+        )
 
     async def remember(self, source: Source, key: str) -> bool:
         """See `Memory`."""
@@ -147,23 +97,31 @@ class Remembered:
         self._path = os.path.join(self._state.path, f"{digest[:32]}.json")
         try:
             self._state.check()
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            self._locked = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if _lock(self._locked):
+                os.utime(self._locked)  # its age begins anew
+                return os.pread(self._locked, MAX_ENTRY, 0) if self._is_named() else b""
         except FileNotFoundError:
             return b""
         except OSError as error:
             self._state.fail(error)
             return b""
-        self._locked = descriptor
-        if not _lock(descriptor):
-            self._elsewhere = True
-            self.close()
-            label = printable(self._place["path"])
-            self._state.on_notice(
-                f"another upload of {label} to this server is running; this one sends all of it."
-            )
-            return b""
-        os.utime(descriptor)  # its age begins anew
-        return os.pread(descriptor, MAX_ENTRY, 0)
+        self._elsewhere = True
+        self.close()
+        label = printable(self._place["path"])
+        self._state.on_notice(
+            f"another upload of {label} to this server is running; this one sends all of it."
+        )
+        return b""
+
+    def _is_named(self) -> bool:
+        """Whether the locked file still is the entry: its last user may have removed it."""
+        if self._locked is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._locked), os.lstat(self._path))
+        except FileNotFoundError:
+            return False
 
     def _write(self, text: str) -> bool:
         """Write the entry, locked before it has its name. Returns whether that worked."""
@@ -187,9 +145,8 @@ class Remembered:
 
     def _remove(self) -> None:
         try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass  # another process has removed it as too old
+            if self._is_named():
+                os.unlink(self._path)
         except OSError as error:
             self._state.fail(error)
         self.close()
@@ -226,20 +183,3 @@ def _url(address: Address) -> str:
     scheme = "wss" if address.secure else "ws"
     server = f"unix:{address.unix}:" if address.unix else f"{address.host}:{address.port}"
     return f"{scheme}://{server}{address.target.partition('?')[0]}"
-
-
-def _ms(stamp: FileStamp) -> int:
-    return stamp.mtime_ns // 1_000_000
-
-
-def _tidy(path: str, now: float) -> None:
-    """Remove entries that are too old, or too many. Raises OSError."""
-    with os.scandir(path) as entries:
-        found = sorted(
-            (entry.stat(follow_symlinks=False).st_mtime, entry.path) for entry in entries
-        )
-    old = [entry for time_, entry in found if now - time_ > MAX_AGE]
-    surplus = [entry for _, entry in found[: max(0, len(found) - MAX_ENTRIES + 1)]]
-    for entry in {*old, *surplus}:
-        with suppress(FileNotFoundError):  # another process has removed it
-            os.unlink(entry)

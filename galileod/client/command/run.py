@@ -29,9 +29,10 @@ from galileod.clock import ProcessClock
 from .batch import GO_ON, Batch, Kept, Tally
 from .jobs import Job, Skipped, collect, duplicate_names
 from .output import Lines, QueuedLines, is_terminal, standard
-from .remembered import Remembered, State
+from .remembered import Remembered
 from .report_json import JsonReporter
 from .report_text import TextReporter, Verbosity, summary
+from .state import State
 from .stdin import STDIN, stdin_job
 
 MAX_NAMES: Final = 3

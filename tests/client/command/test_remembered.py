@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from galileod.client.address import parse_url
-from galileod.client.command.remembered import MAX_AGE, MAX_ENTRIES, MIN_SIZE, Remembered, State
+from galileod.client.command.remembered import MIN_SIZE, Remembered
+from galileod.client.command.state import MAX_AGE, MAX_ENTRIES, State
 from galileod.client.content import open_source
 from galileod.client.sources import PathSource
 

@@ -32,6 +32,9 @@ NO_RESPONSE: Final = "none"
 Outcome = Literal["delivered", "retried", "failed"]
 """The outcome of an attempt to deliver a receipt."""
 
+ResumeEvent = Literal["kept", "resumed", "expired", "evicted", "taken_over", "abandoned"]
+"""What happened to an upload that may be resumed: the log has an event of each name."""
+
 # All series are created at the start: otherwise increase() would miss the first event of each.
 _STATUSES: Final = ("400", "401", "403", "404", "405", "408", "426", "431", "503", NO_RESPONSE)
 _CODES: Final = (*FaultCode, DISCONNECTED)
@@ -71,6 +74,14 @@ class Metrics:
         self._uploads.labels("stored", "")
         for code in _CODES:
             self._uploads.labels("failed", str(code))
+        self._resume_events = Counter(
+            "galileod_resume_events",
+            "Interrupted uploads, by what happened to them: the upload.* events of the log.",
+            ["event"],
+            registry=self.registry,
+        )
+        for event in get_args(ResumeEvent):
+            self._resume_events.labels(event)
         self._refused = Counter(
             "galileod_connections_refused",
             "Refused connections, by the HTTP status sent.",
@@ -137,6 +148,10 @@ class Metrics:
     def failed(self, code: str) -> None:
         """Count an upload that failed; `code` is one of FaultCode, or DISCONNECTED."""
         self._uploads.labels("failed", code).inc()
+
+    def resume_event(self, event: ResumeEvent) -> None:
+        """Count what happened to an upload that may be resumed."""
+        self._resume_events.labels(event).inc()
 
     def refused(self, status: int | None) -> None:
         """Count a refused connection; `status` is that of the response, or None without one."""

@@ -81,19 +81,21 @@ class Authenticator:
         """Whether uploads need no credential."""
         return self.tokens is None and self.ticket_key is None
 
-    async def check(self, credential: str, client: str) -> Grant:
+    async def check(self, credential: str, client: str, *, allow_expired: bool = False) -> Grant:
         """The grant of a credential. Raises Unauthorized, after a delay, if it is not valid.
+
+        With `allow_expired`, a ticket that has expired counts as valid: its grant is `expired`.
 
         The delay grows with the number of failures of `client`, which is a network. Valid
         credentials are not delayed: their owner may share the address with a client that fails.
         """
         try:
-            return await self._verify(credential)
+            return await self._verify(credential, allow_expired=allow_expired)
         except Unauthorized:
             await trio.sleep(self.slowdown.failed(client, trio.current_time()))
             raise
 
-    async def _verify(self, credential: str) -> Grant:
+    async def _verify(self, credential: str, *, allow_expired: bool) -> Grant:
         if len(credential) > MAX_CREDENTIAL:
             raise Unauthorized("the credential is too long")
         if not credential.isascii():  # JSON can contain lone surrogates, which cannot be encoded
@@ -102,7 +104,8 @@ class Authenticator:
             tokens = await self.tokens.current()
             return check_token(tokens, credential, datetime.now(UTC))
         if self.ticket_key:
-            return check_ticket(self.ticket_key, credential, time.time())
+            now = time.time()
+            return check_ticket(self.ticket_key, credential, now, allow_expired=allow_expired)
         raise Unauthorized("credentials are not accepted")
 
 

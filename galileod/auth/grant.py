@@ -33,7 +33,8 @@ class Grant:
     `max_file_size` and `quota` (bytes) replace the limits in the configuration. `most` (bytes) is a
     further limit on the size of a file, `name` is the only name that a file may have. `once` is the
     id of a ticket that is valid for one upload only, `until` the time at which it expires (seconds
-    since the epoch).
+    since the epoch). The user of an `anonymous` grant is a network address. An `expired` grant only
+    allows to resume an upload that was begun before.
     """
 
     user: str
@@ -43,6 +44,8 @@ class Grant:
     name: str | None = None
     once: str | None = field(default=None, repr=False)
     until: float = 0.0
+    anonymous: bool = False
+    expired: bool = False
 
 
 def largest(grant: Grant, general: Size) -> Size:

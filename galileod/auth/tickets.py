@@ -23,6 +23,9 @@ from .settings import Algorithm
 MAX_LIFETIME: Final = 3600
 """Maximum seconds until a ticket's `exp`."""
 
+MAX_EXPIRED: Final = 30 * 24 * 3600
+"""Maximum seconds since its `exp` for which a ticket may be used to resume an upload."""
+
 MIN_SECRET: Final = 32
 """Minimum bytes of a secret for HS256 (RFC 7518, section 3.2)."""
 
@@ -77,8 +80,13 @@ def load_ticket_key(algorithm: Algorithm, path: str, audience: str) -> TicketKey
     raise SecretFileError(f"{path}: expected a public key of {wanted}, for {algorithm}")
 
 
-def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
+def check_ticket(
+    ticket_key: TicketKey, text: str, now: float, *, allow_expired: bool = False
+) -> Grant:
     """The grant of the ticket `text` at `now` (seconds since the epoch). Raises Unauthorized.
+
+    With `allow_expired`, that of a ticket which was valid until at most MAX_EXPIRED seconds ago is
+    returned as `expired`.
 
     PyJWT verifies the signature and the audience. The times are compared here, with the same `now`
     and without leeway, so that the clocks of both machines must agree.
@@ -103,7 +111,8 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
         raise Unauthorized("the ticket's sub cannot be a user name")
     if not _is_time(until) or not _is_time(begins):
         raise Unauthorized("the ticket's exp or nbf is not a time")
-    if now >= until:
+    expired = now >= until
+    if expired and not (allow_expired and now < until + MAX_EXPIRED):
         raise Unauthorized("the ticket has expired")
     if until > now + MAX_LIFETIME:
         raise Unauthorized("the ticket is valid for more than an hour")
@@ -117,7 +126,7 @@ def check_ticket(ticket_key: TicketKey, text: str, now: float) -> Grant:
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
         raise Unauthorized("the ticket's max_size is not a size")
     limit = None if size is None else Size(size)
-    return Grant(user, most=limit, name=name, once=once, until=float(until))
+    return Grant(user, most=limit, name=name, once=once, until=float(until), expired=expired)
 
 
 def _is_id(once: str) -> bool:

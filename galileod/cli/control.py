@@ -1,20 +1,20 @@
 """Requests to the control socket of the running daemon, and `galileod reload`, which sends one."""
 
+import json
 import os
 import socket
 import time
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from galileod.config import file as config
-from galileod.config.model import Config, ConfigError
+from galileod.config.model import ConfigError
 from galileod.net.unixsocket import short_path
-from galileod.storage.state import control_path
+from galileod.storage.state import control_path, ledger_path
 
-from .options import config_option
+from .options import daemon_directory, daemon_options
 
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
@@ -22,35 +22,56 @@ REPLY_SECONDS: Final = 60.0
 MAX_BODY: Final = 64 * 1024
 """Maximum size of a response body in bytes, unless the caller gives another."""
 
+MAX_ROWS_BODY: Final = 256 * 1024 * 1024
+"""Maximum size of a response with rows in bytes: more than a million rows."""
+
+Row = dict[str, Any]
+"""A JSON object in a list of the daemon."""
+
 _READ: Final = 64 * 1024
 """Bytes of a body that are read between two checks of the time limit."""
 
 
 @click.command()
-@config_option("The daemon's configuration, for storage.directory.")
-@click.option(
-    "--directory",
-    metavar="DIR",
-    help="The daemon's storage.directory; FILE is then not read.",
-)
+@daemon_options
 def reload(path: str | None, directory: str | None) -> None:
     """Make the running daemon reload its configuration, and wait until it is in force.
 
     The exit status is 2, and the reason is printed, if the configuration is rejected.
     """
-    named = directory is not None
-    settings = Config() if named else config.load(config.find_file(path, os.environ))
-    settings = config.with_flags(settings, (), directory)
-    status, text = ask(settings.storage.directory, "POST", "/reload")
+    status, text = ask(daemon_directory(path, directory), "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         raise ConfigError(text)
-    if status != HTTPStatus.OK:
-        raise click.ClickException(f"the daemon responded with status {status}: {text}")
+    check_status(status, text)
     click.echo(f"galileod: {text}")
 
 
 class NotRunningError(click.ClickException):
     """No process listens on the control socket."""
+
+
+def ask_rows(directory: str, target: str) -> list[Row]:
+    """The list at `target` of the daemon whose storage directory is `directory`.
+
+    Raises NotRunningError, and click.ClickException for other errors.
+    """
+    status, text = ask(directory, "GET", target, max_body=MAX_ROWS_BODY)
+    check_status(status, text)
+    try:
+        rows: list[Row] = [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        raise click.ClickException(
+            f"the daemon's response cannot be understood: {text[:80]!r}"
+        ) from None
+    if rows and "error" in rows[-1]:
+        raise click.ClickException(f"{ledger_path(directory)}: {rows[-1]['error']}")
+    return rows
+
+
+def check_status(status: int, text: str) -> None:
+    """Raise click.ClickException unless a response has succeeded."""
+    if status != HTTPStatus.OK:
+        raise click.ClickException(f"the daemon responded with status {status}: {text}")
 
 
 def ask(

@@ -23,9 +23,10 @@ from galileod.daemon.start import StartError
 from galileod.logs import setup as logs
 
 from .control import reload
-from .options import config_option
+from .options import DefaultGroup, config_option
 from .output import keep_errors, status_of_output
 from .token import token
+from .uploads import uploads
 from .usage import usage
 
 FAILED: Final = 1
@@ -35,14 +36,8 @@ MISUSED: Final = 2
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class _ServeByDefault(click.Group):
-    """A group whose default command is `serve`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {"--help", "-h", "--version"}
-        if not args or (args[0].startswith("-") and args[0] not in own):
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
+class _ServeByDefault(DefaultGroup):
+    default = "serve"
 
 
 @click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,6 +95,7 @@ def check_config(path: str | None) -> None:
 cli.add_command(token)
 cli.add_command(reload)
 cli.add_command(usage)
+cli.add_command(uploads)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

@@ -1,17 +1,51 @@
-"""Options that several commands of `galileod` have."""
+"""Options that several commands of `galileod` have, and groups with a default command."""
 
+import os
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import click
 
-from galileod.config.file import DEFAULT_FILE
+from galileod.config import file as config
+from galileod.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CONFIG: Final = f"Configuration; default: $GALILEOD_CONFIG, else {DEFAULT_FILE} if it exists."
+_CONFIG: Final = (
+    f"Configuration; default: $GALILEOD_CONFIG, else {config.DEFAULT_FILE} if it exists."
+)
+
+
+class DefaultGroup(click.Group):
+    """A group that runs the command `default` if no command is given."""
+
+    default: ClassVar[str]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click.Group."""
+        own = {"--help", "-h", "--version"}
+        if not args or (args[0].startswith("-") and args[0] not in own):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
 def config_option(text: str = _CONFIG) -> Callable[[F], F]:
     """`--config FILE`, the parameter `path`; `text` is its help."""
     return click.option("--config", "path", metavar="FILE", help=text)
+
+
+def daemon_options(command: F) -> F:
+    """`--config FILE` and `--directory DIR`, the parameters of `daemon_directory`."""
+    directory = click.option(
+        "--directory",
+        metavar="DIR",
+        help="The daemon's storage.directory; FILE is then not read.",
+    )
+    return config_option("The daemon's configuration, for storage.directory.")(directory(command))
+
+
+def daemon_directory(path: str | None, directory: str | None) -> str:
+    """The storage directory of the daemon that is meant. Raises ConfigError."""
+    named = directory is not None
+    settings = Config() if named else config.load(config.find_file(path, os.environ))
+    return config.with_flags(settings, (), directory).storage.directory

@@ -3,61 +3,41 @@
 import json
 import os
 from contextlib import closing
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import click
 from attrs import asdict
 
-from galileod.config import file as config
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.state import ledger_path
 
-from .control import NotRunningError, ask
-from .options import config_option
+from .control import NotRunningError, Row, ask_rows
+from .options import daemon_directory, daemon_options
 
-MAX_BODY: Final = 256 * 1024 * 1024
-"""Maximum size of the daemon's response in bytes: more than a million users."""
-
-Row = dict[str, Any]
-"""A user and the attributes of the user's Holding."""
+_LINE: Final = (
+    "{user:40} {files:>10} {bytes:>20} {uploads:>8} {reserved:>20} {kept_uploads:>12} {kept:>20}"
+)
 
 
 @click.command()
-@config_option()
+@daemon_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def usage(path: str | None, as_json: bool) -> None:
-    """Print the stored files and running uploads of each user."""
-    directory = config.load(config.find_file(path, os.environ)).storage.directory
+def usage(path: str | None, directory: str | None, as_json: bool) -> None:
+    """Print the stored files, running uploads and interrupted uploads of each user."""
+    where = daemon_directory(path, directory)
     try:
         # On some filesystems its file can be read only as a copy, which takes long if it is large.
-        rows = _ask_daemon(directory)
+        rows = ask_rows(where, "/usage")
     except NotRunningError:
-        rows = _read_file(ledger_path(directory))
+        rows = _read_file(ledger_path(where))
     if as_json:
         click.echo(json.dumps({"users": rows}))
         return
-    click.echo(f"{'user':40} {'files':>10} {'bytes':>20} {'uploads':>8} {'reserved':>20}")
+    names = ("user", "files", "bytes", "uploads", "reserved", "kept_uploads", "kept")
+    click.echo(_LINE.format(**{name: name for name in names}))
     for row in rows:
-        row["user"] = row["user"] or "(unknown)"
-        click.echo("{user:40} {files:10} {bytes:20} {uploads:8} {reserved:20}".format(**row))
-
-
-def _ask_daemon(directory: str) -> list[Row]:
-    """Raises NotRunningError, and click.ClickException for other errors."""
-    status, text = ask(directory, "GET", "/usage", max_body=MAX_BODY)
-    if status != HTTPStatus.OK:
-        raise click.ClickException(f"the daemon responded with status {status}: {text}")
-    try:
-        rows: list[Row] = [json.loads(line) for line in text.splitlines()]
-    except ValueError:
-        raise click.ClickException(
-            f"the daemon's response cannot be understood: {text[:80]!r}"
-        ) from None
-    if rows and "error" in rows[-1]:
-        raise click.ClickException(f"{ledger_path(directory)}: {rows[-1]['error']}")
-    return rows
+        click.echo(_LINE.format(**{**row, "user": row["user"] or "(unknown)"}))
 
 
 def _read_file(path: str) -> list[Row]:

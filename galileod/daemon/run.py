@@ -45,21 +45,22 @@ async def run(prepared: Prepared, read: Read) -> None:
     with receive_signals() as (stops, hangups), ExitStack() as resources:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
-        settings = prepared.config.storage
-        opened = await open_all(resources, settings, _make_timings(metrics), manager, stops)
+        config = prepared.config
+        opened = await open_all(resources, config, _make_timings(metrics), manager, stops)
         if opened is None:
             _log.info("server.stopped", uploads=0)
             manager.notify("STOPPING=1", "STATUS=Stopped")
             return
         store, ledger = opened
         context = _make_context(prepared, store, ledger, metrics)
+        await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
         control_server = ControlServer(context, control_routes(context, reloader.reload))
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
             await control.start(
-                serve_control_socket, settings.directory, control_server.serve, store.check
+                serve_control_socket, config.storage.directory, control_server.serve, store.check
             )
             _log.info(
                 "server.started",
@@ -72,6 +73,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(reload_on_signals, hangups, reloader)
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
+            control.start_soon(context.keeper.run)
             control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)

@@ -14,12 +14,12 @@ import trio
 from attrs import define
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import Ledger, LedgerError
+from galileod.config.model import Config
+from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.base import StorageError, Store
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
-from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
 from .status import EXTENSION_SECONDS
@@ -63,7 +63,7 @@ class Progress:
 
 async def open_all(
     resources: ExitStack,
-    storage: Storage,
+    config: Config,
     timings: Timings,
     manager: Manager,
     stops: AsyncIterator[int],
@@ -81,7 +81,7 @@ async def open_all(
         # systemd ends the process after the timeout of the start.
         try:
             opened = await trio.to_thread.run_sync(
-                _open_all, resources, storage, timings, manager, progress
+                _open_all, resources, config, timings, manager, progress
             )
         except StartError as error:
             failure = error  # the nursery would raise it in a group
@@ -120,19 +120,30 @@ async def _cancel_on_signal(
 
 
 def _open_all(
-    resources: ExitStack, storage: Storage, timings: Timings, manager: Manager, progress: Progress
+    resources: ExitStack, config: Config, timings: Timings, manager: Manager, progress: Progress
 ) -> tuple[Store, Ledger]:
     store: Store
     ledger: Ledger
+    storage = config.storage
     path = ledger_path(storage.directory)
     try:
-        store = resources.enter_context(closing(LocalStore.open(storage, timings, progress.step)))
+        store = resources.enter_context(closing(LocalStore.open(storage, timings)))
         progress.phase = "checking the ledger"
         ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
+        progress.phase = "finding interrupted uploads"
+        recovered = store.recover(ledger.interrupted() if config.resume.keep else {}, progress.step)
+        identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
         progress.phase = "listing the directory"
-        found = store.scan(ledger.promised(), progress.found)
+        found = store.scan({*ledger.promised(), *identities}, progress.found)
         progress.phase = "updating the ledger"
-        ledger.reconcile(found.sizes, found.names, progress.step)
+        recovery = Recovery(
+            {upload: each.offset for upload, each in recovered.items() if not each.identity},
+            {identities[each]: name for each, name in found.names.items() if each in identities},
+            config.resume.keep,
+        )
+        ledger.reconcile(found.sizes, found.names, progress.step, recovery)
+        for upload in recovery.names:
+            trio.from_thread.run(store.drop, upload)  # its second name, in the spool
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:

@@ -131,7 +131,7 @@ class Ledger(ABC):
 
         `allow` is called while no other reservation can be made. If it raises, nothing is reserved
         and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
-        AlreadyUsedError if the ticket is used already, or has expired.
+        AlreadyUsedError if another upload has used the ticket, or if it has expired.
         """
 
     @abstractmethod

@@ -51,6 +51,13 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.started": Category.BEGINNING,
     "upload.stored": Category.ORDINARY,
     "upload.failed": Category.FAILURE,
+    "upload.kept": Category.FAILURE,
+    "upload.not_kept": Category.FAILURE,
+    "upload.resumed": Category.BEGINNING,
+    "upload.taken_over": Category.FAILURE,
+    "upload.abandoned": Category.FAILURE,
+    "upload.expired": Category.ORDINARY,  # each line is about another upload
+    "upload.evicted": Category.FAILURE,
     "upload.error": Category.FAILURE,
     "hook.delivered": Category.ORDINARY,
     "hook.retry": Category.FAILURE,

@@ -38,6 +38,7 @@ _CONTINUATION: Final = 0x0
 _TEXT: Final = 0x1
 _BINARY: Final = 0x2
 _FIRST_CONTROL: Final = 0x8
+_CLOSE: Final = 0x8
 _MASKED: Final = 0x80
 _LENGTH: Final = 0x7F
 _LENGTH_OF_LENGTH: Final = {126: 2, 127: 8}
@@ -102,6 +103,7 @@ class FrameSplitter:
         self._key = b""
         self._extracting = False
         self._final = True
+        self._closed = False
         self._in_text = False
         self._length = 0
         self._fragments = 0
@@ -141,6 +143,10 @@ class FrameSplitter:
                 self._end_frame(passed, now)
         return bytes(passed), position
 
+    def take_tail(self) -> list[bytes]:
+        """Remove the bytes after the last part of a BINARY message that is not complete."""
+        return self._gather()
+
     def _header_length(self) -> int:
         if len(self._header) < 2:  # noqa: PLR2004  the two fixed bytes
             return 2
@@ -159,7 +165,10 @@ class FrameSplitter:
             self._begin_data(opcode, length, passed, now)
             self._final = bool(first & _FINAL)
             valid = second & _MASKED and not first & _RESERVED and length >= least
-            self._extracting = bool(in_sequence and valid and not self._in_text)
+            usable = in_sequence and valid and not self._in_text
+            self._extracting = bool(usable and not self._closed)
+        elif opcode == _CLOSE:
+            self._closed = True  # the library ignores all frames after it
         self._payload_left = length
         if self._extracting:
             self._key = bytes(self._header[-KEY:])

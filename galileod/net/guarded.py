@@ -47,7 +47,8 @@ class GuardedStream(trio.abc.Stream):
     The library reads the request head, and nothing more until `deliver` runs, since it discards
     bytes that arrive before its response. After that it reads the bytes that `splitter` returns.
     Messages and parts are added to `messages` in the order of arrival, and None at the end. `ended`
-    fires then; `disconnected` says whether the connection was lost.
+    fires then; `disconnected` says whether the connection was lost. After `halt` fires, nothing
+    more is read; what was read before is still added.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class GuardedStream(trio.abc.Stream):
         self.sender = FrameSender(stream)
         self.watch = ReceiveWatch()
         self.ended = Interrupt()
+        self.halt = Interrupt()
         self.disconnected = False
         self.refused: FrameTooLarge | None = None
         self._stream = stream
@@ -86,8 +88,10 @@ class GuardedStream(trio.abc.Stream):
                     message if isinstance(message, str) else self.splitter.messages.popleft()
                 )
         except ConnectionClosed:
+            pass  # `messages` says that it ended, and the transport says why
+        finally:
             self.ended.fire()
-            await self._messages.put(None)
+            self._messages.end()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
         """Read bytes for the library; parts of messages are added to `messages` directly."""
@@ -131,10 +135,12 @@ class GuardedStream(trio.abc.Stream):
             return data
         try:
             length = min(READ_UNGRANTED + self.splitter.due, READ)
-            return bytes(await self._stream.receive_some(length))
+            with self.halt.guard():
+                return bytes(await self._stream.receive_some(length))
         except trio.BrokenResourceError:
             self.disconnected = True
             raise
+        raise trio.BrokenResourceError("halted")  # ends the library's reader task
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes of the library: the response to the upgrade, Pong frames, and one Close frame.
@@ -143,7 +149,13 @@ class GuardedStream(trio.abc.Stream):
         attribute `closed`.
         """
         closing = self._library is not None and self._library.closed is not None
-        await self.sender.send(data, close=closing)
+        try:
+            await self.sender.send(data, close=closing)
+        except trio.BrokenResourceError:
+            if self._library is None:
+                raise
+            # The library would discard what arrived before. The task that reads notices the lost
+            # connection as well.
 
     async def wait_send_all_might_not_block(self) -> None:
         """Required of a stream; the library does not call it."""

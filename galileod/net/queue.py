@@ -35,7 +35,7 @@ class MessageQueue:
         self._taken = trio.Event()
         self._texts = self._binaries = self._bytes = 0
 
-    async def put(self, item: Message | None) -> None:
+    async def put(self, item: Message) -> None:
         """Add an item; wait while there are too many of its kind."""
         if self._turn.locked() or self._is_full(item):
             async with self._turn:  # keeps the order if both callers wait
@@ -47,6 +47,10 @@ class MessageQueue:
         else:
             self._count(item, 1)
             await self._send.send(item)
+
+    def end(self) -> None:
+        """Add the mark of the end, behind all items that were added."""
+        self._send.send_nowait(None)
 
     async def take(self) -> Message | None:
         """Remove the first item; wait for one if there is none."""

@@ -41,8 +41,14 @@ from .queue import Message, MessageQueue
 from .sending import TEXT, encode_close, encode_frame
 from .watch import PeerSilent
 
+LOST: Final = 1006
+"""The close code of a connection that ended without a Close frame (RFC 6455, section 7.1.5)."""
+
 CLOSE_SECONDS: Final = 1.0
 """Time limit in seconds for sending a Close frame, and again for receiving the peer's."""
+
+REST_SECONDS: Final = 1.0
+"""Time limit in seconds for `take_rest`. Only a Pong to a peer that does not read takes time."""
 
 READ_ITERATIONS: Final = 3
 """Iterations of the event loop in which data that is in the socket is read."""
@@ -51,7 +57,7 @@ READ_ITERATIONS: Final = 3
 class TransportClosed(Exception):  # noqa: N818  the usual end of a connection, not an error
     """The connection has ended; `code` is the WebSocket close code (RFC 6455, section 7.4)."""
 
-    def __init__(self, reason: str, code: int = 1006) -> None:
+    def __init__(self, reason: str, code: int = LOST) -> None:
         super().__init__(reason)
         self.code = code
 
@@ -82,6 +88,7 @@ class WebSocketTransport:
         self._messages = messages
         self._keepalive = keepalive
         self._ended = False
+        self._drained = False
         self._peer_closed = False
 
     @property
@@ -117,14 +124,35 @@ class WebSocketTransport:
         with self._keepalive.peers_turn():
             message = None if self._ended else await self._take(idle, at_most)
         if message is None:
-            ending = self._ending()
             if not self._ended:
-                self._peer_closed = isinstance(ending, TransportClosed)
-            self._ended = True
-            raise ending
+                self._note_end()
+            raise self._ending()
         if isinstance(message, BinaryMessage):
             self.budget.delivered(message.length)
         return message
+
+    async def take_rest(self) -> list[bytes]:
+        """Stop receiving; returns the data that has arrived and was not received, in order.
+
+        These are the bytes of BINARY messages up to the next TEXT message, those of a message that
+        is not complete included. All of it was granted. Does not wait for the peer.
+        """
+        pieces: list[bytes] = []
+        with trio.move_on_after(REST_SECONDS):
+            await _let_others_read()
+            self._stream.halt.fire()
+            while not self._ended:
+                message = await self._messages.take()
+                if message is None:
+                    self._note_end()
+                elif isinstance(message, str):
+                    self._ended = True  # what follows a signal may belong to another file
+                else:
+                    pieces += message.pieces
+        self._ended = True
+        if self._drained and not self._is_violated():
+            pieces += self._stream.splitter.take_tail()
+        return pieces
 
     async def send(self, *texts: str, timeout: float) -> None:
         """Send TEXT messages. Raises TransportClosed if that fails or exceeds `timeout` seconds."""
@@ -160,8 +188,7 @@ class WebSocketTransport:
                 # The deadline may have passed while this process was busy. What is in the socket
                 # counts: let the task that reads run before this one judges.
                 before = self.received
-                for _ in range(READ_ITERATIONS):
-                    await trio.lowlevel.checkpoint()
+                await _let_others_read()
                 if self.received == before:
                     raise
             # Bytes arrived at the limit: wait again.
@@ -182,6 +209,16 @@ class WebSocketTransport:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise TransportClosed("the connection was lost") from None
 
+    def _note_end(self) -> None:
+        """All that was received has been taken."""
+        self._ended = self._drained = True
+        self._peer_closed = self._stream.refused is None and self._stream.sender.closed
+
+    def _is_violated(self) -> bool:
+        """Whether the library has stopped before the end of what was read."""
+        closed = self._websocket.closed
+        return closed is None or (closed.code != LOST and not self._stream.sender.closed)
+
     def _ending(self) -> TransportClosed | FrameTooLarge | FrameError:
         stream, closed = self._stream, self._websocket.closed
         if stream.refused:
@@ -190,7 +227,14 @@ class WebSocketTransport:
             return TransportClosed("the connection was lost")
         if stream.sender.closed:
             return TransportClosed(f"closed by the peer (code {closed.code})", closed.code)
+        if closed.code == LOST:
+            return TransportClosed("nothing more is received")
         return FrameError(closed.reason or closed.name, closed.code)
+
+
+async def _let_others_read() -> None:
+    for _ in range(READ_ITERATIONS):
+        await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from galileod.protocol.errors import Fault, FaultCode
+from galileod.units import Size
 
 from .exhausted import Exhausted
 from .settings import Quota
@@ -24,14 +25,15 @@ class Holding:
     kept_uploads: int = 0
 
 
-def check_quota(quota: Quota, size: int, total: Holding, user: Holding) -> None:
+def check_quota(quota: Quota, size: int, total: Holding, user: Holding, *, pinned: int = 0) -> None:
     """Raise a `quota_exceeded` Fault if one more file of `size` bytes would exceed a limit.
 
     `total` is what all users hold, `user` what the upload's user holds. A running upload counts as
-    a file of its declared size.
+    a file of its declared size. Kept uploads do not count, since they give way, except `pinned`
+    bytes of those that do not.
     """
     for whose, what, limit, used, more in (
-        ("all users", "bytes", quota.total_bytes, total.bytes + total.reserved, size),
+        ("all users", "bytes", quota.total_bytes, total.bytes + total.reserved + pinned, size),
         ("all users", "files", quota.total_files, total.files + total.uploads, 1),
         ("you", "bytes", quota.user_bytes, user.bytes + user.reserved, size),
         ("you", "files", quota.user_files, user.files + user.uploads, 1),
@@ -44,6 +46,15 @@ def check_quota(quota: Quota, size: int, total: Holding, user: Holding) -> None:
                 limit=limit,
                 used=used,
             )
+
+
+def has_room(limit: Size | None, holding: Holding, received: int, size: int) -> bool:
+    """Whether `size` more bytes, which have come, fit beside what is on the disk.
+
+    That is `holding`, and the bytes `received` by its running uploads instead of their declared
+    sizes.
+    """
+    return limit is None or holding.bytes + holding.kept + received + size <= limit
 
 
 def find_used_up(quota: Quota, total: Holding) -> Exhausted | None:

@@ -38,7 +38,11 @@ class Access(Enum):
 
     ANYBODY = auto()
     CREDENTIAL = auto()
-    """Clients with a valid credential, or with none: the metadata of the upload may contain it."""
+    """Clients with a valid credential, or with none: the metadata of the upload may contain it.
+
+    If interrupted uploads are kept, a ticket may have expired: the metadata tells whether an upload
+    is resumed.
+    """
     METRICS = auto()
     """Clients in `metrics.allow`. A request through a proxy that does not name its client is
     refused."""
@@ -82,7 +86,12 @@ async def _check_credential(exchange: Exchange, context: Context) -> Grant | Non
         # The delay after an invalid credential ends when the daemon stops.
         with context.shutdown.no_new_uploads.guard() as stopped:
             grant = await check_credential(
-                authenticator, credential, exchange.client.network, context.metrics, exchange.log
+                authenticator,
+                credential,
+                exchange.client.network,
+                context.metrics,
+                exchange.log,
+                allow_expired=context.config.resume.keep > 0,
             )
     except Unauthorized:
         headers = {"WWW-Authenticate": 'Bearer realm="galileod"'}

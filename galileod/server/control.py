@@ -30,6 +30,7 @@ from .authorize import Access
 from .caps import Cap
 from .exchange import Exchange
 from .routes import Route, Routes, respond
+from .uploads import answer_discard, answer_uploads
 from .usage import answer_usage
 
 MAX_CONNECTIONS: Final = 16
@@ -58,10 +59,12 @@ Reload = Callable[[], Awaitable[Reloaded]]
 
 def control_routes(context: Context, reload: Reload) -> Routes:
     """The routing table of the control socket."""
-    usage = partial(answer_usage, context.ledger)
+    row = partial(Route, access=Access.OWNER, when_full=True)
     return Routes(
-        Route("/reload", partial(answer_reload, reload), ("POST",), Access.OWNER, when_full=True),
-        Route("/usage", usage, access=Access.OWNER, when_full=True),
+        row("/reload", partial(answer_reload, reload), ("POST",)),
+        row("/usage", partial(answer_usage, context.ledger)),
+        row("/uploads", partial(answer_uploads, context)),
+        row("/uploads/discard", partial(answer_discard, context), ("POST",)),
     )
 
 

@@ -105,13 +105,18 @@ async def _add_ledger(context: Context, gauges: list[Metric]) -> None:
         owed = await context.ledger.outbox.count()
     except LedgerError:
         return  # left out; uploads log the same error
-    gauges.append(
-        GaugeMetricFamily(
-            "galileod_hook_deliveries_owed",
-            f"Receipts not yet delivered to the hook, counted up to {MOST_COUNTED:,}.",
-            owed,
+    gauges += [
+        GaugeMetricFamily(name, meaning, value)
+        for name, meaning, value in (
+            (
+                "galileod_hook_deliveries_owed",
+                f"Receipts not yet delivered to the hook, counted up to {MOST_COUNTED:,}.",
+                owed,
+            ),
+            ("galileod_kept_uploads", "Interrupted uploads that are kept.", held.kept_uploads),
+            ("galileod_kept_bytes", "Bytes of the interrupted uploads that are kept.", held.kept),
         )
-    )
+    ]
     quota = context.config.quota
     for unit, used, limit in (
         ("bytes", held.bytes + held.reserved, quota.total_bytes),

@@ -100,12 +100,15 @@ class Sink(ABC):
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
     file that was neither committed nor suspended. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `offset` is
-    the number of bytes of the file that the sink has, also after a `write` that has failed.
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name.
     """
 
     replaces: bool
-    offset: int
+
+    @property
+    @abstractmethod
+    def offset(self) -> int:
+        """The number of bytes of the file that the sink has, also after a failed `write`."""
 
     @property
     @abstractmethod

@@ -1,7 +1,8 @@
 """The connection of an upload: the state that exists before the metadata arrives."""
 
 import math
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import trio
 from attrs import Factory, define, field
@@ -20,6 +21,8 @@ from galileod.protocol.receiver import UploadReceiver
 
 from .context import Context
 from .faults import interruptible
+
+T = TypeVar("T")
 
 Incoming = Metadata | Finished | Abandon | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or data of a chunk."""
@@ -64,25 +67,53 @@ class Connection:
                             receiver.receive_binary(length)  # raises: no data before the metadata
             raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
 
-    async def authorize(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
+    async def authorize(
+        self, metadata: Metadata, log: FilteringBoundLogger, *, allow_expired: bool
+    ) -> Grant:
         """Return what the credential of the handshake or of the metadata allows.
 
-        Raises a Fault: `unauthorized` without a valid credential, `shutting_down`.
+        With `allow_expired`, that of a ticket may be `expired`. Raises a Fault: `unauthorized`
+        without a valid credential, `shutting_down`.
         """
-        authenticator = self.context.authenticator
-        if self.handshake_grant is not None:
-            return self.handshake_grant
+        authenticator, grant = self.context.authenticator, self.handshake_grant
+        if grant is not None and not (grant.expired and metadata.token):
+            if grant.expired and not allow_expired:
+                raise self.refuse_expired(log)
+            return grant
         if authenticator.is_open:
-            return Grant(self.peer.user)
+            return Grant(self.peer.user, anonymous=True)
         if metadata.token is None:
             raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
         try:
             with interruptible(self.context.shutdown.no_new_uploads):
                 return await check_credential(
-                    authenticator, metadata.token, self.peer.network, self.context.metrics, log
+                    authenticator,
+                    metadata.token,
+                    self.peer.network,
+                    self.context.metrics,
+                    log,
+                    allow_expired=allow_expired,
                 )
         except Unauthorized:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+    def refuse_expired(self, log: FilteringBoundLogger) -> Fault:
+        """Log and count a ticket that has expired; returns the fault for it."""
+        self.context.metrics.credentials_refused.inc()
+        log.warning("credentials.refused", reason="the ticket has expired")
+        return Fault(FaultCode.UNAUTHORIZED, NOT_VALID)
+
+    async def unless_ended(self, receiver: UploadReceiver, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait for something other than the client.
+
+        If the connection ends meanwhile, raises the reason as `receive` does.
+        """
+        results = list[T]()
+        with self.transport.ended.guard():
+            results.append(await wait())
+        while not results:  # read up to the end, which is raised
+            await self.receive(receiver, math.inf)
+        return results[0]
 
     async def receive(
         self, receiver: UploadReceiver, idle: float, at_most: float = math.inf

@@ -11,13 +11,33 @@ from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 
 from .admission import Admission
+from .claims import Claims
+from .keeper import Keeper
 from .memory import MemoryPool
 from .publication import PublicationLock
+from .room import Room
+from .running import Running
+
+
+def _make_keeper(context: "Context") -> Keeper:
+    return Keeper(context.store, context.ledger, context.metrics)
+
+
+def _make_admission(context: "Context") -> Admission:
+    return Admission(context.store, context.ledger, context.keeper, lambda: context.config)
+
+
+def _make_room(context: "Context") -> Room:
+    running = context.admission.running
+    return Room(context.store, context.ledger, context.keeper, running, lambda: context.config)
 
 
 @define(eq=False)
 class Context:
-    """What all uploads share. `config` is the configuration in force; `adopt` changes it."""
+    """What all uploads share. `config` is the configuration in force; `adopt` changes it.
+
+    `running` are the uploads that run, by their ids.
+    """
 
     config: Config
     store: Store
@@ -27,13 +47,11 @@ class Context:
     metrics: Metrics = field(factory=Metrics)
     shutdown: Shutdown = field(factory=Shutdown)
     publication: PublicationLock = field(factory=PublicationLock)
-    admission: Admission = field(
-        init=False,
-        default=Factory(
-            lambda context: Admission(context.store, context.ledger, lambda: context.config),
-            takes_self=True,
-        ),
-    )
+    claims: Claims = field(init=False, factory=Claims)
+    running: dict[str, Running] = field(init=False, factory=dict)
+    keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
+    admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))
+    room: Room = field(init=False, default=Factory(_make_room, takes_self=True))
 
     def adopt(self, config: Config) -> None:
         """Apply `config` to all uploads. Credits that were granted remain valid."""

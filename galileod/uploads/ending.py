@@ -14,6 +14,7 @@ from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
 from galileod.storage.base import Stored
 
+from .claims import Claim
 from .connection import Connection
 from .transfer import Transfer
 
@@ -35,7 +36,7 @@ def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim |
         sha1=sha1,
         hash_verified=claim is not None,
         seconds=round(seconds, 6),
-        bytes_per_second=round(transfer.receiver.received / seconds) if seconds else 0,
+        bytes_per_second=round(transfer.transferred / seconds) if seconds else 0,
         chunks=progress.chunks,
         chunk_min=progress.chunk_min or 0,
         chunk_max=progress.chunk_max,
@@ -44,15 +45,20 @@ def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim |
 
 
 def log_stopped(
-    connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
+    connection: Connection, receiver: UploadReceiver, claim: Claim, log: FilteringBoundLogger
 ) -> None:
     """Log and count an upload that is cancelled because the daemon stops at once."""
     if _is_unfinished(receiver):
-        _log_failed(connection, receiver, log, FaultCode.SHUTTING_DOWN, "stopped at once")
+        code, reason = FaultCode.SHUTTING_DOWN, "stopped at once"
+        _log_ended(connection, receiver, claim, log, code, reason)
 
 
 async def end_failed(
-    error: Exception, connection: Connection, receiver: UploadReceiver, log: FilteringBoundLogger
+    error: Exception,
+    connection: Connection,
+    receiver: UploadReceiver,
+    claim: Claim,
+    log: FilteringBoundLogger,
 ) -> str:
     """Log the error, send it to the client, and end the connection; returns how it ended."""
     transport, wait = connection.transport, connection.config.timeouts.close
@@ -60,7 +66,7 @@ async def end_failed(
     match error:
         case TransportClosed():
             if _is_unfinished(receiver):
-                _log_failed(connection, receiver, log, DISCONNECTED, str(error))
+                _log_ended(connection, receiver, claim, log, DISCONNECTED, str(error))
             return await transport.finish(NORMAL, "gone", wait)
         case Fault():
             fault = error
@@ -68,9 +74,12 @@ async def end_failed(
             log.error("upload.error", exc_info=error)
             fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
             close_code = INTERNAL_ERROR
-    _log_failed(connection, receiver, log, fault.code, fault.reason)
+    _log_ended(connection, receiver, claim, log, fault.code, fault.reason)
+    # The client whose upload was taken over is not to resume it.
+    told = claim.kept and fault.code is not FaultCode.TAKEN_OVER
+    kept = claim.kept.seconds if claim.kept and told else None
     try:
-        await transport.send(receiver.fail(fault), timeout=wait)
+        await transport.send(receiver.fail(fault, kept), timeout=wait)
     except TransportClosed as closed:
         return str(closed)
     if fault.code is FaultCode.SHUTTING_DOWN:
@@ -84,19 +93,41 @@ def _is_unfinished(receiver: UploadReceiver) -> bool:
     return receiver.metadata is not None and receiver.state is not ReceiverState.CLOSED
 
 
-def _log_failed(
+def _log_ended(
     connection: Connection,
     receiver: UploadReceiver,
+    claim: Claim,
     log: FilteringBoundLogger,
     code: str,
     reason: str,
 ) -> None:
-    connection.context.metrics.failed(code)
+    """Log and count an upload that was not stored on this connection."""
+    metrics, offset = connection.context.metrics, receiver.received
     server_error = code in (FaultCode.STORAGE_FAILED, FaultCode.INTERNAL)
-    log.log(
-        logging.ERROR if server_error else logging.WARNING,
-        "upload.failed",
-        code=str(code),
-        reason=reason,
-        received=receiver.received,
-    )
+    if code == FaultCode.TAKEN_OVER:
+        metrics.resume_event("taken_over")
+        log.info("upload.taken_over", offset=claim.kept.offset if claim.kept else 0)
+    elif code == FaultCode.ABANDONED:
+        if receiver.metadata and not receiver.metadata.abandon:  # else `Keeper` has logged it
+            metrics.resume_event("abandoned")
+            log.info("upload.abandoned", offset=offset)
+    elif claim.kept is not None:
+        metrics.resume_event("kept")
+        if server_error:
+            metrics.failed(code)  # for alerts
+        log.log(
+            logging.ERROR if server_error else logging.INFO,
+            "upload.kept",
+            offset=claim.kept.offset,
+            code=str(code),
+            reason=reason,
+        )
+    else:
+        metrics.failed(code)
+        log.log(
+            logging.ERROR if server_error else logging.WARNING,
+            "upload.failed",
+            code=str(code),
+            reason=reason,
+            received=offset,
+        )

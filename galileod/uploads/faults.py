@@ -1,6 +1,6 @@
 """Converts a shutdown and errors of the storage to the faults that are sent to the client."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from galileod.ledger.base import LedgerError
@@ -9,13 +9,20 @@ from galileod.shutdown import Interrupt
 from galileod.storage.base import BadNameError, ConflictError, NoSpaceError, StorageError
 
 
+def shutting_down() -> Fault:
+    """The fault for what the shutdown ends."""
+    return Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
+
+
 @contextmanager
-def interruptible(interrupt: Interrupt) -> Iterator[None]:
-    """Cancel the block as soon as `interrupt` has fired, and raise a `shutting_down` Fault."""
+def interruptible(
+    interrupt: Interrupt, fault: Callable[[], Fault] = shutting_down
+) -> Iterator[None]:
+    """Cancel the block as soon as `interrupt` has fired, and raise what `fault` returns."""
     with interrupt.guard() as scope:
         yield
     if scope.cancelled_caught:
-        raise Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
+        raise fault()
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """One upload on one connection, from the metadata to `close`: the steps, in order."""
 
-import secrets
+from functools import partial
 
 import trio
 
 from galileod.hooks.receipt import make_receipt
 from galileod.protocol.receiver import UploadReceiver
+from galileod.storage.base import Stored
 
+from .claims import Claim, make_claim
 from .connection import Connection
+from .earlier import extensions, find_upload
 from .ending import NORMAL, end_failed, log_stopped, log_stored
 from .faults import storage_faults
+from .opening import open_upload
 from .transfer import Transfer
-from .upload import Upload, path_for
+from .upload import Upload
 from .verify import verify
 
 
@@ -20,49 +24,62 @@ async def serve_upload(connection: Connection) -> str:
 
     Every error is logged and sent to the client. Only cancellation is raised.
     """
-    context, transport, peer = connection.context, connection.transport, connection.peer
-    receiver, log = UploadReceiver(), connection.log
+    config, transport = connection.context.config, connection.transport
+    receiver, log, claim = UploadReceiver(extensions(config)), connection.log, Claim()
     try:
         metadata = await connection.expect_metadata(receiver)
-        config, upload_id = context.config, secrets.token_hex(8)
-        log = log.bind(upload=upload_id, name=metadata.name, size=metadata.size)
-        grant = await connection.authorize(metadata, log)
+        log = log.bind(name=metadata.name, size=metadata.size)
+        grant = await connection.authorize(metadata, log, allow_expired=receiver.resumable)
         log = log.bind(user=grant.user)
-        path = path_for(metadata, grant, config)
-        upload = Upload(upload_id, metadata, grant, config, path, log)
-        with storage_faults():
-            # If a step before the two commits fails, the end of this block discards the sink and
-            # releases the reservation.
-            async with (
-                context.admission.admit(
-                    upload.id, path, grant, metadata.size, lambda: receiver.window.remaining, log
-                ) as reservation,
-                await context.store.create(upload.id, upload.path) as sink,
-            ):
-                log.info("upload.started")
-                transfer = Transfer(connection, upload, receiver)
-                claimed_hash = await transfer.receive(sink)
-                sha1 = await verify(sink, claimed_hash, required=config.hash.required)
-                if sink.replaces or config.hooks.stored:
-                    # The identity of the file must be final, and an fsync must not hold the lock
-                    # exclusively. Otherwise `commit` does this too, with one thread call less.
-                    await sink.prepare()
-                if config.hooks.stored:
-                    receipt = make_receipt(
-                        upload.id, metadata.size, sha1, claimed_hash, grant.user, peer.name
-                    )
-                    await reservation.promise(sink, receipt)
-                async with context.publication.hold(replaces=sink.replaces):
-                    stored = await sink.commit()
-                    await reservation.commit(stored)
-        connection.stored += 1
-        log_stored(transfer, stored, sha1, claimed_hash)  # before `close` is sent
-        _, _, file_name = stored.name.rpartition("/")
-        close = receiver.close(file_name)
+        if receiver.resumable:
+            claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
+        async with connection.context.claims.hold(
+            claim, config.timeouts.idle, partial(connection.unless_ended, receiver)
+        ):
+            upload = await find_upload(connection, metadata, grant, claim, log)
+            if isinstance(upload, Upload):
+                log = upload.log
+                stored = await _receive(connection, receiver, upload, claim)
+                close = receiver.close(stored.name.rpartition("/")[2])
+            else:
+                close = receiver.close_stored(upload.name.rpartition("/")[2])
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
-        log_stopped(connection, receiver, log)
+        log_stopped(connection, receiver, claim, log)
         raise
     except Exception as error:  # noqa: BLE001  end_failed logs what is unexpected
-        return await end_failed(error, connection, receiver, log)
+        return await end_failed(error, connection, receiver, claim, log)
     return await transport.finish(NORMAL, "stored", connection.config.timeouts.close)
+
+
+async def _receive(
+    connection: Connection, receiver: UploadReceiver, upload: Upload, claim: Claim
+) -> Stored:
+    """Receive the data, verify it, and publish the file.
+
+    If a step before the two commits fails, the file is discarded, or kept to be resumed.
+    """
+    context, config, metadata = connection.context, upload.config, upload.metadata
+    transfer = Transfer(connection, upload, receiver)
+    with storage_faults():
+        async with open_upload(context, transfer, claim) as (sink, reservation):
+            transfer.begin(sink)
+            claimed_hash = await transfer.receive(sink, reservation, claim.lost)
+            claim.finished = True
+            sha1 = await verify(sink, claimed_hash, required=config.hash.required)
+            receipt = None
+            if config.hooks.stored:
+                user, peer = upload.grant.user, connection.peer.name
+                receipt = make_receipt(upload.id, metadata.size, sha1, claimed_hash, user, peer)
+            if sink.replaces or receipt or upload.resumable:
+                # The identity of the file must be final, and an fsync must not hold the lock
+                # exclusively. Otherwise `commit` does this too, with one thread call less.
+                await sink.prepare()
+            if receipt or upload.resumable:
+                await reservation.promise(sink, receipt)
+            async with context.publication.hold(replaces=sink.replaces):
+                stored = await sink.commit()
+                await reservation.commit(stored)
+    connection.stored += 1
+    log_stored(transfer, stored, sha1, claimed_hash)  # before `close` is sent
+    return stored

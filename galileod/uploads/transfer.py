@@ -1,6 +1,9 @@
 """The data of one upload: from a connection into a sink."""
 
 import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 from attrs import Factory, define, field
@@ -9,15 +12,21 @@ from galileod.net.frames import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Finished, HashClaim
+from galileod.protocol.messages import Abandon, Finished, HashClaim, Resumption
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
-from galileod.storage.base import Sink
+from galileod.shutdown import Interrupt
+from galileod.storage.base import RUNNING_HASH, Sink
 
+from .beside import run_beside
+from .checkpoints import Checkpoints
+from .claims import taken_over
 from .connection import Connection, Incoming
 from .faults import interruptible
 from .flow import Flow
 from .memory import MemoryAccount
+from .reservation import Reservation
+from .running import Running, listed
 from .upload import Upload
 
 
@@ -66,12 +75,76 @@ class Transfer:
     _last_received: int = field(
         init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
     )
+    _resumed_at: int = field(init=False, default=0)
+    _writing: bool = field(init=False, default=False)
 
-    async def receive(self, sink: Sink) -> HashClaim | None:
-        """Grant credits and store chunks until `finished`; returns the hash of that signal."""
-        shutdown, idle = self.connection.context.shutdown, self.upload.config.timeouts.idle
-        ending = trio.CancelScope()
-        with interruptible(shutdown.no_uploads), self._flow, ending:
+    @property
+    def transferred(self) -> int:
+        """Bytes of the file that have come on this connection."""
+        return self.receiver.received - self._resumed_at
+
+    def begin(self, sink: Sink) -> None:
+        """Log that the upload begins, or where it goes on, and tell the client so."""
+        context, log = self.connection.context, self.upload.log
+        if self.upload.kept is None:
+            log.info("upload.started")
+        else:
+            log.info("upload.resumed", offset=sink.offset)
+            context.metrics.resume_event("resumed")
+        if self.upload.resumable:
+            check = sink.check if sink.offset else None
+            claim = None if check is None else HashClaim(RUNNING_HASH, check)
+            keep = max(1, round(self.upload.config.resume.keep))
+            self.receiver.resume(Resumption(sink.offset, keep, claim))
+            self._resumed_at = sink.offset
+
+    async def receive(
+        self, sink: Sink, reservation: Reservation, lost: Interrupt
+    ) -> HashClaim | None:
+        """Grant credits and store chunks until `finished`; returns the hash of that signal.
+
+        Raises a Fault: `taken_over` when `lost` fires, `abandoned` if the client cancels the
+        upload, and others.
+        """
+        context = self.connection.context
+        checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
+        receive = partial(self._receive, sink, reservation, checkpoints.written)
+        with (
+            listed(self._entry(), context.running) as entry,
+            interruptible(context.shutdown.no_uploads),
+            interruptible(lost, taken_over),
+            interruptible(entry.discard, _discarded),
+            self._flow,
+        ):
+            if not self.upload.keeps:
+                return await receive()
+            return await run_beside(receive, checkpoints.run, sink.catch_up)
+
+    def _entry(self) -> Running:
+        upload, kept = self.upload, self.upload.kept
+        return Running(
+            upload.id,
+            upload.grant.user,
+            upload.path.rpartition("/")[2],
+            upload.metadata.size,
+            kept.began if kept else time.time(),
+            self.connection.opened,
+            self._resumed_at,
+            lambda: self.receiver.received,
+        )
+
+    async def take_rest(self) -> list[bytes]:
+        """Stop receiving; returns the data that has come and was not passed to the sink, in order.
+
+        Empty if what came before it has not been stored.
+        """
+        return [] if self._writing else await self.connection.transport.take_rest()
+
+    async def _receive(
+        self, sink: Sink, reservation: Reservation, written: Callable[[], None]
+    ) -> HashClaim | None:
+        idle = self.upload.config.timeouts.idle
+        with trio.CancelScope() as ending:
             while True:
                 await self._grant()
                 if self.receiver.state is ReceiverState.EXPECT_FINISHED:
@@ -79,11 +152,14 @@ class Transfer:
                     ending.deadline = min(ending.deadline, trio.current_time() + idle)
                 match await self._next_message():
                     case MessagePart(pieces):
-                        await sink.write(pieces)
+                        await self._write(pieces, sink, reservation)
                     case BinaryMessage() as message:
-                        await self._store(message, sink)
+                        await self._store(message, sink, reservation)
                     case Finished(claim):
                         return claim
+                    case Abandon():
+                        raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+                written()
         raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
 
     async def _grant(self) -> None:
@@ -101,18 +177,13 @@ class Transfer:
 
     async def _wait_for_memory(self) -> int:
         """Wait for the minimum share of the memory; returns its size, which is then held."""
-        reserved = 0
-        with self.connection.transport.ended.guard():
-            try:
-                with trio.fail_after(self.upload.config.timeouts.idle):
-                    reserved = await self._flow.wait_for_share()
-            except trio.TooSlowError:
-                raise Fault(
-                    FaultCode.BUSY, "The server has too many uploads at once. Try again later."
-                ) from None
-        while not reserved:  # read up to the end, which is raised
-            await self.connection.receive(self.receiver, math.inf)
-        return reserved
+        try:
+            with trio.fail_after(self.upload.config.timeouts.idle):
+                return await self.connection.unless_ended(self.receiver, self._flow.wait_for_share)
+        except trio.TooSlowError:
+            raise Fault(
+                FaultCode.BUSY, "The server has too many uploads at once. Try again later."
+            ) from None
 
     async def _next_message(self) -> Incoming:
         """Return the next message.
@@ -136,11 +207,17 @@ class Transfer:
                 self._rate.add(trio.current_time() - began, self._last_received - before)
         return message
 
-    async def _store(self, message: BinaryMessage, sink: Sink) -> None:
+    async def _write(self, pieces: Sequence[bytes], sink: Sink, reservation: Reservation) -> None:
+        self._writing = True
+        await self.connection.context.room.make(reservation, sum(map(len, pieces)))
+        await sink.write(pieces)
+        self._writing = False
+
+    async def _store(self, message: BinaryMessage, sink: Sink, reservation: Reservation) -> None:
         """Store the last part of a chunk, and count the chunk."""
         waited = self._flow.arrived(message)
         if message.length:
-            await sink.write(message.pieces)
+            await self._write(message.pieces, sink, reservation)
             self.progress.stored(message.length)
             metrics = self.connection.context.metrics
             metrics.upload_bytes.inc(message.length)
@@ -148,3 +225,7 @@ class Transfer:
             if waited is not None:
                 metrics.round_trip_seconds.observe(waited)
         self._flow.stored(trio.current_time())
+
+
+def _discarded() -> Fault:
+    return Fault(FaultCode.ABANDONED, "The administrator of the server has discarded the upload.")

@@ -1,17 +1,21 @@
 """An upload: the values that its metadata fixes, independent of the connection."""
 
+import secrets
 from datetime import UTC, datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant, largest
 from galileod.config.model import Config
+from galileod.ledger.base import KeptUpload, Resumable
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
 from galileod.policy.names import safe_name
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Metadata
+
+from .claims import Claim
 
 
 @frozen(eq=False)
@@ -21,6 +25,7 @@ class Upload:
     `id` is unique; the log, the ledger and the hook use it. `config` is the configuration in force
     when the metadata came: a reload does not change an upload that has begun. `path` is where the
     file is to be stored, below the store's directory. `log` has the upload's fields bound.
+    `resumable` is None if the upload cannot be resumed, `kept` if it begins now.
     """
 
     id: str
@@ -29,6 +34,47 @@ class Upload:
     config: Config
     path: str
     log: FilteringBoundLogger
+    resumable: Resumable | None = None
+    kept: KeptUpload | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether what has come of the file is kept if the upload is interrupted."""
+        return self.resumable is not None and self.metadata.size >= self.config.resume.min_size
+
+
+def begin(
+    metadata: Metadata, grant: Grant, config: Config, claim: Claim, log: FilteringBoundLogger
+) -> Upload:
+    """An upload that begins with `metadata`.
+
+    Raises a Fault: `too_large`, `bad_name`, or `unauthorized` if the ticket is for another name.
+    """
+    upload, path = secrets.token_hex(8), path_for(metadata, grant, config)
+    log = log.bind(upload=upload, user=grant.user)
+    resumable = None
+    if claim.key is not None:
+        settings = config.storage
+        resumable = Resumable(
+            claim.key,
+            claim.metadata,
+            path.rpartition("/")[2],
+            path,
+            settings.on_conflict,
+            settings.durability,
+            authenticated=not grant.anonymous,
+        )
+    return Upload(upload, metadata, grant, config, path, log, resumable)
+
+
+def resume(
+    metadata: Metadata, grant: Grant, config: Config, kept: KeptUpload, log: FilteringBoundLogger
+) -> Upload:
+    """The upload `kept`, which goes on. What was decided at its beginning stays."""
+    log = log.bind(upload=kept.upload, user=kept.user)
+    grant = evolve(grant, user=kept.user, anonymous=not kept.resumable.authenticated)
+    path = kept.resumable.path
+    return Upload(kept.upload, metadata, grant, config, path, log, kept.resumable, kept)
 
 
 def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:

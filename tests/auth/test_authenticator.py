@@ -28,8 +28,8 @@ def write(path: Path, *tokens: Token) -> TokenFile:
     return TokenFile(str(path))
 
 
-def ticket(now: float) -> str:
-    return jwt.encode({"sub": "ben", "aud": "uploads", "exp": now + 60}, b"0" * 32, "HS256")
+def ticket(now: float, seconds: float = 60) -> str:
+    return jwt.encode({"sub": "ben", "aud": "uploads", "exp": now + seconds}, b"0" * 32, "HS256")
 
 
 def test_without_tokens_and_tickets_it_is_open() -> None:
@@ -131,6 +131,31 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkdir(tmp_path / "tokens", 0o700)
     with pytest.raises(SecretFileError, match="cannot be read"):
         TokenFile(str(tmp_path / "tokens")).read()
+
+
+async def test_an_expired_ticket_that_is_allowed_is_no_failure(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    authenticator = Authenticator(None, TICKETS)
+    expired = ticket(datetime.now(UTC).timestamp(), -60)
+    began = trio.current_time()
+    for _ in range(3):
+        grant = await authenticator.check(expired, "here", allow_expired=True)
+        assert grant.user == "ben"
+        assert grant.expired
+    assert trio.current_time() == began
+    with pytest.raises(Unauthorized, match="expired"):
+        await authenticator.check(expired, "here")
+    assert trio.current_time() == began + 0.25, "the delay of the first failure"
+
+
+async def test_an_expired_token_is_refused_where_tickets_may_have_expired(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    text, kept = make_token("anna", NOW, expires=NOW)
+    authenticator = Authenticator(write(tmp_path / "tokens", kept), TICKETS)
+    with pytest.raises(Unauthorized, match="expired"):
+        await authenticator.check(text, "here", allow_expired=True)
 
 
 async def test_who_fails_again_and_again_waits_longer_each_time(

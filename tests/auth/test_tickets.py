@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
+from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     SECP384R1,
@@ -26,7 +27,13 @@ from hypothesis import strategies as st
 
 from galileod.auth.grant import Grant, Unauthorized
 from galileod.auth.settings import Algorithm
-from galileod.auth.tickets import MAX_LIFETIME, TicketKey, check_ticket, load_ticket_key
+from galileod.auth.tickets import (
+    MAX_EXPIRED,
+    MAX_LIFETIME,
+    TicketKey,
+    check_ticket,
+    load_ticket_key,
+)
 from galileod.secretfile import SecretFileError
 from galileod.units import Size
 
@@ -74,11 +81,14 @@ def test_a_ticket_allows_what_it_says(kind: Kind) -> None:
     assert check_ticket(key, text, NOW) == expected
 
 
+@pytest.mark.parametrize("allow_expired", [False, True])
 @pytest.mark.parametrize(
     "claims",
     [
-        {"exp": NOW},
-        {"exp": NOW - 1},
+        {"exp": NOW - MAX_EXPIRED},
+        {"exp": NOW - 1, "nbf": NOW + 1},
+        {"exp": NOW - 1, "aud": "others"},
+        {"exp": NOW - 1, "sub": ""},
         {"exp": NOW + MAX_LIFETIME + 1},
         {"exp": None},
         {"exp": "tomorrow"},
@@ -109,9 +119,34 @@ def test_a_ticket_allows_what_it_says(kind: Kind) -> None:
     ],
     ids=str,
 )
-def test_a_ticket_that_claims_otherwise_is_refused(claims: dict[str, object]) -> None:
+def test_a_ticket_that_claims_otherwise_is_refused(
+    claims: dict[str, object], *, allow_expired: bool
+) -> None:
     with pytest.raises(Unauthorized):
-        check_ticket(PLAIN, _by_hand({**CLAIMS, **claims}), NOW)
+        check_ticket(PLAIN, _by_hand({**CLAIMS, **claims}), NOW, allow_expired=allow_expired)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, MAX_LIFETIME, MAX_EXPIRED - 1])
+def test_an_expired_ticket_is_refused_unless_that_is_allowed(kind: Kind, seconds: int) -> None:
+    sign, key = kind
+    text = sign(exp=NOW - seconds, name="a.txt", max_size=7, jti="once")
+    with pytest.raises(Unauthorized, match="the ticket has expired"):
+        check_ticket(key, text, NOW)
+    found = check_ticket(key, text, NOW, allow_expired=True)
+    expected = Grant("anna", most=Size(7), name="a.txt", once="once", until=NOW - seconds)
+    assert found == evolve(expected, expired=True)
+
+
+def test_a_ticket_that_is_valid_has_not_expired_where_that_is_allowed(kind: Kind) -> None:
+    sign, key = kind
+    assert not check_ticket(key, sign(), NOW, allow_expired=True).expired
+
+
+def test_an_expired_ticket_of_another_key_is_refused(kind: Kind) -> None:
+    sign, _ = kind
+    wrong = TicketKey("HS256", b"x" * 32, "uploads")
+    with pytest.raises(Unauthorized, match="not valid"):
+        check_ticket(wrong, sign(exp=NOW - 1), NOW, allow_expired=True)
 
 
 def test_a_ticket_that_is_made_by_hand_is_as_good() -> None:

@@ -1,46 +1,14 @@
 """The client of the control socket: each way in which there is no response is one line."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import pytest
+from helpers.responding import responding
 
 from galileod.cli.control import ask
-from galileod.storage.state import control_path
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@contextmanager
-def responding(directory: Path, reply: bytes | None) -> Iterator[None]:
-    """A socket that sends `reply` to the first request, or nothing at all for None."""
-    path = Path(control_path(str(directory)))
-    path.parent.mkdir(parents=True)
-
-    def serve() -> None:
-        connection, _ = listening.accept()
-        with connection:
-            assert connection.recv(4096).startswith(b"POST /reload HTTP/1.1\r\n")
-            if reply is None:
-                left.wait(10)
-            else:
-                connection.sendall(reply)
-
-    left = threading.Event()
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield
-        finally:
-            left.set()
-            thread.join()
 
 
 def said(directory: Path, timeout: float = 10) -> str:

@@ -25,6 +25,7 @@ from galileod.policy.settings import (
     Hash,
     Limits,
     Quota,
+    Resume,
 )
 from galileod.storage.settings import Storage
 from galileod.units import Duration, Size
@@ -98,6 +99,12 @@ CONFIGS = st.builds(
             memory=st.integers(bounds[0], 1 << 40).map(Size),
         )
     ),
+    resume=st.builds(
+        Resume,
+        keep=DURATIONS | st.just(Duration(0)),
+        min_size=SIZES,
+        user_uploads=st.integers(1, 1 << 40),
+    ),
     storage=st.builds(
         Storage,
         directory=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
@@ -169,3 +176,4 @@ def test_the_printed_configuration_uses_units() -> None:
     assert 'min = "64KiB"' in text
     assert 'idle = "60s"' in text
     assert '"127.0.0.1:8750"' in text
+    assert 'keep = "86400s"' in text

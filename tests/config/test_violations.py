@@ -121,6 +121,15 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
             "1025",
             "chunks.max_in_flight: 1025: expected an integer from 1 to 1024",
         ),
+        ("resume.keep", '"a day"', f"resume.keep: 'a day': expected {DURATION_EXPECTED}"),
+        ("resume.keep", "-1", f"resume.keep: -1: expected {DURATION_EXPECTED}"),
+        ("resume.min_size", '"small"', f"resume.min_size: 'small': expected {SIZE_EXPECTED}"),
+        (
+            "resume.user_uploads",
+            "0",
+            "resume.user_uploads: 0: expected an integer of at least 1",
+        ),
+        ("resume.user_uploads", '"1"', "resume.user_uploads: '1': expected an integer"),
         ("storage.directory", '""', "storage.directory: '': expected the path of a directory"),
         (
             "storage.directory",

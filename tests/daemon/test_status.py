@@ -17,9 +17,9 @@ from galileod.daemon.status import report_to
 from galileod.daemon.systemd import Manager
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.base import StorageError
-from galileod.uploads.admission import Reservation
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
+from galileod.uploads.reservation import Reservation
 
 WATCHDOG = 30.0
 

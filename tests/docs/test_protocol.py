@@ -78,6 +78,15 @@ def test_the_daemon_answers_every_dialogue_as_it_is_described(daemon: Daemon) ->
         play(daemon, dialogue.splitlines())
 
 
+def test_the_daemon_continues_the_interrupted_upload_as_it_is_described(daemon: Daemon) -> None:
+    (dialogue,) = blocks("dialogue: interrupted")
+    connections = dialogue.split("C LOST\n")
+    assert len(connections) == 3
+    for lines in connections:
+        play(daemon, lines.splitlines())
+    assert daemon.visible()["disk.img"].stat().st_size == 200_000
+
+
 def play(daemon: Daemon, lines: list[str]) -> None:
     with open_websocket(daemon.url) as websocket:
         for line in lines:

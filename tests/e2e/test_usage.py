@@ -56,7 +56,9 @@ def test_it_is_the_same_with_and_without_a_daemon(daemon: Daemons) -> None:
         assert (one.returncode, one.stderr) == (other.returncode, other.stderr) == (0, "")
         assert one.stdout == other.stdout
     (row,) = json.loads(running[1].stdout)["users"]
-    assert list(row) == ["user", "bytes", "files", "reserved", "uploads"]
+    assert list(row) == [
+        "user", "bytes", "files", "reserved", "uploads", "kept", "kept_uploads",
+    ]  # fmt: skip
 
 
 def test_a_running_daemon_is_asked(daemon: Daemons) -> None:

@@ -11,13 +11,17 @@ import pytest
 from galileod.storage.local import (
     copying,
     directory,
+    filesync,
     groupsync,
     inheritance,
     publish,
+    recovery,
+    reopening,
     spool,
     spoolfile,
     statedir,
     store,
+    suspended,
 )
 from galileod.storage.local.renaming import rename_noreplace
 
@@ -73,6 +77,10 @@ def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
         copying,
         publish,
         groupsync,
+        filesync,
+        reopening,
+        recovery,
+        suspended,
     ):
         patch.setattr(module, "os", disk)
     for module in (spool, publish):

@@ -23,7 +23,7 @@ from helpers.ledgers import allow, owed
 
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
-from galileod.storage.local import LocalStore, folders, sink, target
+from galileod.storage.local import LocalStore, folders, target
 from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
@@ -64,6 +64,7 @@ class Scene:
     def open(self) -> tuple[LocalStore, SqliteLedger]:
         """Start, as the daemon does."""
         store = LocalStore.open(self._settings)
+        store.recover({})
         if self._way == "linked":
             store._spool.renames = False
         ledger = SqliteLedger.open(ledger_path(str(self.directory)))
@@ -128,8 +129,7 @@ def write(report: object) -> None:
 def main(directory: str, on_conflict: OnConflict, way: str) -> None:
     scene = Scene(Path(directory), on_conflict, way)
     if way == "unnamed":
-        for module in (target, sink):
-            module.same_filesystem = lambda *_: False  # type: ignore[attr-defined]
+        target.same_filesystem = lambda *_: False
     for last in count():
         scene.reset()
         killed = forked(lambda: trio.run(scene.upload, last))  # noqa: B023

@@ -1,13 +1,14 @@
 """Ledgers for tests: each implementation, and one without a thread."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
+from attrs import define
 
-from galileod.ledger.base import Clock, Ledger
+from galileod.ledger.base import Clock, KeptUpload, Ledger, Resumable
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.ledger.sqlite.database import Database
 from galileod.policy.quota import Holding
@@ -24,15 +25,75 @@ class InlineDatabase(Database):
         return step()
 
 
-def open_inline_ledger(clock: Clock = time.time, path: str = ":memory:") -> SqliteLedger:
-    return SqliteLedger(InlineDatabase.open(path), path, clock)
+def open_inline_ledger(
+    clock: Clock = time.time, path: str = ":memory:", boot: str | None = None
+) -> SqliteLedger:
+    return SqliteLedger(InlineDatabase.open(path), path, clock, boot)
 
 
-OPENERS: Final[dict[str, Callable[[Path, Clock], Ledger]]] = {
-    "sqlite": lambda directory, clock: SqliteLedger.open(str(directory / "ledger"), clock),
-    "inline sqlite": lambda directory, clock: open_inline_ledger(clock, str(directory / "ledger")),
+@define
+class FakeBoot:
+    """The id of the machine's start, until a test sets another one, as after a power failure."""
+
+    id: str = "boot-1"
+
+
+OPENERS: Final[dict[str, Callable[[Path, Clock, str], Ledger]]] = {
+    "sqlite": lambda directory, clock, boot: SqliteLedger.open(
+        str(directory / "ledger"), clock, boot=boot
+    ),
+    "inline sqlite": lambda directory, clock, boot: open_inline_ledger(
+        clock, str(directory / "ledger"), boot
+    ),
 }
 """Opens the ledger of a directory, by implementation."""
+
+
+def resumable(key: str = "key", *, authenticated: bool = True, full: bool = True) -> Resumable:
+    return Resumable(
+        key=key,
+        metadata=f"metadata of {key}",
+        name=f"{key}.bin",
+        path=f"folder/{key}.bin",
+        on_conflict="reject",
+        durability="full" if full else "none",
+        authenticated=authenticated,
+    )
+
+
+async def begin(
+    ledger: Ledger,
+    upload: str,
+    user: str = "anna",
+    size: int = 100,
+    *,
+    authenticated: bool = True,
+    full: bool = True,
+) -> None:
+    """Reserve an upload that may be resumed; its key is `key of` its name."""
+    about = resumable(f"key of {upload}", authenticated=authenticated, full=full)
+    await ledger.reserve(upload, user, size, allow, resumable=about)
+
+
+async def keep(  # noqa: PLR0913  likewise
+    ledger: Ledger,
+    upload: str,
+    user: str = "anna",
+    size: int = 100,
+    offset: int = 40,
+    durable: int = 40,
+    *,
+    seconds: float = 60,
+    authenticated: bool = True,
+    full: bool = True,
+) -> None:
+    """`begin` an upload and break it off."""
+    await begin(ledger, upload, user, size, authenticated=authenticated, full=full)
+    assert await ledger.keep(upload, offset, durable, seconds, 1000) == []
+
+
+def names(kept: Iterable[KeptUpload]) -> list[str]:
+    return [one.upload for one in kept]
 
 
 def allow(_everybody: Holding, _mine: Holding) -> None:

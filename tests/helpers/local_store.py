@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,10 +20,17 @@ def open_local(
     on_conflict: OnConflict = "rename",
     durability: Durability = "full",
     timings: Timings = Timings(),  # noqa: B008  it is frozen
+    trusted: Mapping[str, int | None] | None = None,
 ) -> LocalStore:
-    """A store that the caller closes."""
+    """A store that the caller closes. `trusted` is given to `recover`."""
     settings = Storage(directory=str(directory), on_conflict=on_conflict, durability=durability)
-    return LocalStore.open(settings, timings)
+    store = LocalStore.open(settings, timings)
+    try:
+        store.recover(trusted or {})
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 @contextmanager

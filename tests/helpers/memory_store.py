@@ -1,29 +1,53 @@
 """A store that keeps files in memory, without a thread, for which trio's clock would not wait."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 
 import trio
+from attrs import define
 
 from galileod.policy.names import numbered
-from galileod.policy.publication import OnConflict
+from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
+    RUNNING_HASH,
     ConflictError,
     Found,
+    MissingError,
     Progress,
+    Recovered,
     Sink,
+    StorageError,
     Store,
     Stored,
     ignore_progress,
 )
 from galileod.storage.settings import Storage
 
+STEP = 1000
+"""Bytes that `MemorySink.catch_up` reads back at a time."""
+
+
+@define(eq=False)
+class Unfinished:
+    """The bytes of an upload; the running hash covers `hashed`, and `durable` are on the disk."""
+
+    data: bytearray
+    hashed: int = 0
+    durable: int = 0
+
+    @property
+    def check(self) -> str | None:
+        if self.hashed < len(self.data):
+            return None
+        return hashlib.new(RUNNING_HASH, self.data, usedforsecurity=False).hexdigest()
+
 
 class MemoryStore(Store):
-    """Files by name in `contents`; `open_sinks` counts the sinks neither committed nor discarded.
+    """Files by name in `contents`; `open_sinks` counts those not committed, discarded or suspended.
 
-    `identities` has the name of each file by the identity of its sink.
+    `identities` has the name of each file by the identity of its sink; `spool` has the unfinished
+    files by their uploads, also those that are suspended. For a restart, call `recover`.
     """
 
     location = "/memory"
@@ -32,16 +56,50 @@ class MemoryStore(Store):
     def __init__(self, on_conflict: OnConflict = "rename") -> None:
         self.contents: dict[str, bytes] = {}
         self.identities: dict[str, str] = {}
+        self.spool: dict[str, Unfinished] = {}
         self.open_sinks = 0
         self.settings = Storage(on_conflict=on_conflict)
         self.numbers = count()
 
+    def make_sink(self, upload: str, path: str) -> "MemorySink":
+        """Make the sink for `create` and `reopen`: a store with other sinks overrides this."""
+        return MemorySink(self, path, upload)
+
     async def create(self, upload: str, path: str) -> "MemorySink":
-        del upload
         await trio.lowlevel.checkpoint()
-        if self.settings.on_conflict == "reject" and path in self.contents:
-            raise ConflictError(f"a file named {path} exists already")
-        return MemorySink(self, path)
+        self._refuse_conflict(path, self.settings.on_conflict)
+        return self.make_sink(upload, path)
+
+    async def reopen(
+        self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
+    ) -> "MemorySink":
+        await trio.lowlevel.checkpoint()
+        unfinished = self.spool.get(upload)
+        if unfinished is None:
+            raise MissingError("there is no such file")
+        self._refuse_conflict(path, on_conflict)
+        sink = self.make_sink(upload, path)
+        sink.resume(unfinished, on_conflict, durability)
+        return sink
+
+    async def drop(self, upload: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.spool.pop(upload, None)
+
+    def recover(
+        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Recovered]:
+        """As after a restart: the sinks of before must not be used any more."""
+        self.open_sinks = 0
+        kept = {}
+        for upload, file in self.spool.items():
+            step()
+            certain = trusted.get(upload, 0)
+            data = file.data if certain is None else file.data[:certain]
+            if data:
+                kept[upload] = Unfinished(bytearray(data), 0, min(file.durable, len(data)))
+        self.spool = kept
+        return {upload: Recovered(len(file.data)) for upload, file in kept.items()}
 
     async def free(self) -> int | None:
         await trio.lowlevel.checkpoint()
@@ -62,28 +120,73 @@ class MemoryStore(Store):
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _refuse_conflict(self, path: str, on_conflict: OnConflict) -> None:
+        if on_conflict == "reject" and path in self.contents:
+            raise ConflictError(f"a file named {path} exists already")
+
 
 class MemorySink(Sink):
     """One file in the making."""
 
-    def __init__(self, store: MemoryStore, path: str) -> None:
+    def __init__(self, store: MemoryStore, path: str, upload: str | None = None) -> None:
         self._store = store
         self._folder, self._slash, self._name = path.rpartition("/")
         self._on_conflict = store.settings.on_conflict
+        self._durability = store.settings.durability
         self._identity = f"sink-{next(store.numbers)}"
+        self._upload = self._identity if upload is None else upload
         self.replaces = self._on_conflict == "replace"
-        self._data = bytearray()
+        self._file = store.spool[self._upload] = Unfinished(bytearray())
         self._open = True
         store.open_sinks += 1
 
-    async def write(self, pieces: Sequence[bytes]) -> None:
+    def resume(
+        self, unfinished: Unfinished, on_conflict: OnConflict, durability: Durability
+    ) -> None:
+        """Go on with a suspended file."""
+        self._file = self._store.spool[self._upload] = unfinished
+        self._on_conflict, self._durability = on_conflict, durability
+        self.replaces = on_conflict == "replace"
+
+    @property
+    def offset(self) -> int:
+        return len(self._file.data)
+
+    @property
+    def check(self) -> str | None:
+        return self._file.check
+
+    async def catch_up(self) -> None:
+        while self._file.hashed < len(self._file.data):
+            await trio.lowlevel.checkpoint()
+            self._file.hashed = min(self._file.hashed + STEP, len(self._file.data))
+
+    async def checkpoint(self) -> int:
         await trio.lowlevel.checkpoint()
+        if self._durability == "full":
+            self._file.durable = len(self._file.data)
+        return self._file.durable
+
+    async def suspend(self) -> int:
+        self._check_open()
+        with trio.CancelScope(shield=True):
+            durable = await self.checkpoint()
+        self._close()
+        return durable
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        self._check_open()
+        await trio.lowlevel.checkpoint()
+        level = self._file.hashed == len(self._file.data)
         for piece in pieces:
-            self._data += piece
+            self._file.data += piece
+        if level:
+            self._file.hashed = len(self._file.data)
 
     async def digest(self, kind: str) -> str:
         await trio.lowlevel.checkpoint()
-        return hashlib.new(kind, self._data, usedforsecurity=False).hexdigest()
+        await self.catch_up()
+        return hashlib.new(kind, self._file.data, usedforsecurity=False).hexdigest()
 
     @property
     def identity(self) -> str:
@@ -105,14 +208,24 @@ class MemorySink(Sink):
         replaced = [one for one, other in self._store.identities.items() if other == path]
         for one in replaced:
             del self._store.identities[one]
-        self._store.contents[path] = bytes(self._data)
+        self._store.contents[path] = bytes(self._file.data)
         self._store.identities[self._identity] = path
-        self._close()
+        self._remove()
         return Stored(path, f"{self._store.location}/{path}")
 
     async def discard(self) -> None:
         if self._open:
-            self._close()
+            self._remove()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StorageError("the file was suspended, stored or discarded")
+
+    def _remove(self) -> None:
+        self._close()
+        # After `recover`, a file of the same upload is that of another process.
+        if self._store.spool.get(self._upload) is self._file:
+            del self._store.spool[self._upload]
 
     def _close(self) -> None:
         self._open = False

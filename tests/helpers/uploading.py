@@ -30,8 +30,8 @@ def data_frame(data: bytes) -> bytes:
 class StubbornSink(MemorySink):
     """A sink that fails in one step, or takes its time there."""
 
-    def __init__(self, store: "StubbornStore", name: str) -> None:
-        super().__init__(store, name)
+    def __init__(self, store: "StubbornStore", name: str, upload: str) -> None:
+        super().__init__(store, name, upload)
         self._ours = store
 
     async def write(self, pieces: Sequence[bytes]) -> None:
@@ -41,6 +41,10 @@ class StubbornSink(MemorySink):
     async def digest(self, kind: str) -> str:
         await self._ours.step("digest")
         return await super().digest(kind)
+
+    async def suspend(self) -> int:
+        await self._ours.step("suspend")
+        return await super().suspend()
 
     async def commit(self) -> Stored:
         await self._ours.step("commit")
@@ -55,10 +59,12 @@ class StubbornStore(MemoryStore):
         self._at = at
         self._act = act
 
-    async def create(self, upload: str, name: str) -> MemorySink:
-        del upload
+    def make_sink(self, upload: str, path: str) -> MemorySink:
+        return StubbornSink(self, path, upload)
+
+    async def create(self, upload: str, path: str) -> MemorySink:
         await self.step("create")
-        return StubbornSink(self, name)
+        return await super().create(upload, path)
 
     async def step(self, name: str) -> None:
         if name == self._at:
@@ -108,8 +114,8 @@ MOST_OF_IT = 4 * MIB
 class WatchedSink(MemorySink):
     """Tells how many bytes each write had."""
 
-    def __init__(self, store: MemoryStore, name: str, writes: list[int]) -> None:
-        super().__init__(store, name)
+    def __init__(self, store: MemoryStore, name: str, upload: str, writes: list[int]) -> None:
+        super().__init__(store, name, upload)
         self._writes = writes
 
     async def write(self, pieces: Sequence[bytes]) -> None:
@@ -118,7 +124,7 @@ class WatchedSink(MemorySink):
 
     @property
     def content(self) -> bytes:
-        return bytes(self._data)
+        return bytes(self._file.data)
 
 
 class WatchedStore(MemoryStore):
@@ -129,10 +135,8 @@ class WatchedStore(MemoryStore):
         self.writes: list[int] = []
         self.sink: WatchedSink | None = None
 
-    async def create(self, upload: str, name: str) -> MemorySink:
-        del upload
-        await trio.lowlevel.checkpoint()
-        self.sink = WatchedSink(self, name, self.writes)
+    def make_sink(self, upload: str, path: str) -> MemorySink:
+        self.sink = WatchedSink(self, path, upload, self.writes)
         return self.sink
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.clocks import FakeClock
-from helpers.ledgers import OPENERS
+from helpers.ledgers import OPENERS, FakeBoot
 
 from galileod.ledger.base import Ledger
 from galileod.ledger.sqlite.shared_memory import SUPPORTED, filesystem_type
@@ -25,15 +25,20 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture
+def boot() -> FakeBoot:
+    return FakeBoot()
+
+
 @pytest.fixture(params=OPENERS)
 def reopen(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock, boot: FakeBoot
 ) -> Iterator[Callable[[], Ledger]]:
     """Opens the same ledger each time."""
     with ExitStack() as opened:
 
         def open_ledger() -> Ledger:
-            ledger = OPENERS[request.param](tmp_path, clock)
+            ledger = OPENERS[request.param](tmp_path, clock, boot.id)
             opened.callback(ledger.close)
             return ledger
 

@@ -1,26 +1,19 @@
 """The control socket's server: what it offers, to whom, and that it stays bounded."""
 
-import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
-from attrs import frozen
+from helpers.controlling import controlled, read_all, told
 from helpers.ledgers import allow
-from helpers.memory_store import MemoryStore
-from helpers.wire import serving
 from structlog.testing import capture_logs
 
-from galileod.config.model import Config, ConfigError
-from galileod.ledger.base import Ledger, LedgerError
-from galileod.net.settings import Timeouts
+from galileod.config.model import ConfigError
+from galileod.ledger.base import LedgerError
 from galileod.policy.quota import Holding
-from galileod.server import control, usage
-from galileod.server.control import ControlServer, Reload, Reloaded, control_routes
-from galileod.units import Duration
+from galileod.server import control, rows
+from galileod.server.control import Reload, Reloaded
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -45,36 +38,6 @@ async def rejected() -> Reloaded:
 
 async def defective() -> Reloaded:
     raise ZeroDivisionError("a bug")
-
-
-@asynccontextmanager
-async def controlled(reload: Reload) -> AsyncIterator["Controlled"]:
-    config = Config(timeouts=Timeouts(handshake=Duration(5), close=Duration(5)))
-    with trio.fail_after(15):
-        async with serving(MemoryStore(), config) as wire:
-            routes = control_routes(wire.context, reload)
-            yield Controlled(ControlServer(wire.context, routes), wire.nursery, wire.context.ledger)
-
-
-@frozen
-class Controlled:
-    server: ControlServer
-    nursery: trio.Nursery
-    ledger: Ledger
-
-    def connect(self) -> trio.SocketStream:
-        ours, theirs = trio.socket.socketpair()
-        self.nursery.start_soon(self.server.serve, trio.SocketStream(theirs))
-        return trio.SocketStream(ours)
-
-    async def ask(self, head: bytes) -> bytes:
-        async with self.connect() as stream:
-            await stream.send_all(head)
-            return await read_all(stream)
-
-
-async def read_all(stream: trio.SocketStream) -> bytes:
-    return b"".join([bytes(data) async for data in stream])
 
 
 @pytest.mark.parametrize(
@@ -175,16 +138,9 @@ async def test_connections_at_once_are_capped(monkeypatch: pytest.MonkeyPatch) -
             await stream.aclose()
 
 
-def told(reply: bytes) -> list[object]:
-    head, _, body = reply.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert body.endswith(b"\n") or not body
-    return [json.loads(line) for line in body.splitlines()]
-
-
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
 async def test_usage_is_told_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(usage, "PAGE", 2)
+    monkeypatch.setattr(rows, "PAGE", 2)
     users = ["", "anna", "anna b", "\xe4", "\U0001f600"][:count]
     async with controlled(unchanged) as host:
         for user in reversed(users):
@@ -192,15 +148,15 @@ async def test_usage_is_told_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch, c
         asked = [await host.ask(USAGE), await host.ask(USAGE.replace(b"GET", b"HEAD"))]
         for user in users:
             await host.ledger.release(user)
-    rows = [{"user": user, "bytes": 0, "files": 0, "reserved": 7, "uploads": 1} for user in users]
-    assert [told(reply) for reply in asked] == [rows, []]
+    held = {"bytes": 0, "files": 0, "reserved": 7, "uploads": 1, "kept": 0, "kept_uploads": 0}
+    assert [told(reply) for reply in asked] == [[{"user": user, **held} for user in users], []]
 
 
 @pytest.mark.parametrize("after", [0, 1])
 async def test_a_ledger_that_fails_is_the_last_line(
     monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(usage, "PAGE", 1)
+    monkeypatch.setattr(rows, "PAGE", 1)
     pages = [{"anna": Holding(bytes=1, files=1)}] * after
 
     async def fail(_user: str, _count: int) -> dict[str, Holding]:
@@ -211,14 +167,14 @@ async def test_a_ledger_that_fails_is_the_last_line(
     with capture_logs() as logs:
         async with controlled(unchanged) as host:
             monkeypatch.setattr(host.ledger, "holdings_from", fail)
-            rows = told(await host.ask(USAGE))
-    assert len(rows) == after + 1
-    assert rows[-1] == {"error": "the ledger cannot be used: \xe4"}
+            found = told(await host.ask(USAGE))
+    assert len(found) == after + 1
+    assert found[-1] == {"error": "the ledger cannot be used: \xe4"}
     assert not logs
 
 
 async def test_a_disk_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "PAGE_SECONDS", 0.01)
+    monkeypatch.setattr(rows, "PAGE_SECONDS", 0.01)
 
     async def hang(_user: str, _count: int) -> dict[str, Holding]:
         await trio.sleep_forever()

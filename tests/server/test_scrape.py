@@ -1,11 +1,12 @@
 """`GET /metrics`: who may see it, what it says, and that it never waits for long."""
 
 import math
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 import trio
 from attrs import evolve
+from helpers.ledgers import keep
 from helpers.memory_store import MemoryStore
 from helpers.scraping import Scrape
 from helpers.wire import Wire, serving, text_frame, with_chunks
@@ -15,6 +16,7 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
+from galileod.metrics import ResumeEvent
 from galileod.net.addresses import network_of, parse_network
 from galileod.net.peer import Peer
 from galileod.net.settings import Metrics, Server
@@ -223,6 +225,29 @@ async def test_what_is_owed_to_the_hook_is_counted(autojump_clock: MockClock) ->
     assert scrape("galileod_hook_deliveries_owed") == 2
 
 
+async def test_what_is_kept_is_counted(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        await keep(wire.context.ledger, "a" * 16, size=100, offset=40)
+        await keep(wire.context.ledger, "b" * 16, "ben", size=100, offset=2)
+        scrape = await scraped(wire)
+    assert scrape("galileod_kept_uploads") == 2
+    assert scrape("galileod_kept_bytes") == 42
+    assert scrape("galileod_quota_used_bytes") == 0
+
+
+async def test_events_of_interrupted_uploads_begin_at_0_and_are_counted(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore()) as wire:
+        before = await scraped(wire)
+        for event in get_args(ResumeEvent):
+            assert before("galileod_resume_events_total", event=event) == 0
+        wire.context.metrics.resume_event("kept")
+        scrape = await scraped(wire)
+    assert scrape("galileod_resume_events_total", event="kept") == 1
+    assert scrape.total("galileod_resume_events_total") == 1
+
+
 # In time.
 
 
@@ -272,4 +297,5 @@ async def test_a_ledger_that_fails_is_left_out(
         scrape = await scraped(wire)
     assert scrape("galileod_quota_used_bytes") is None
     assert scrape("galileod_hook_deliveries_owed") is None
+    assert scrape("galileod_kept_bytes") is None
     assert scrape("galileod_disk_free_bytes") == 2**62

@@ -1,98 +1,20 @@
 """The contract of a store: each implementation passes these tests.
 
-A further one needs a `Kind` in KINDS.
+A further one needs a `Kind` in helpers.store_kinds.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
-from attrs import frozen
-from helpers.local_store import open_local
-from helpers.memory_store import MemoryStore
+from helpers.store_kinds import DATA, MakeStore, put, unfinished, visible
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, Store
-from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
-
-MakeStore = Callable[[OnConflict], Store]
-
-DATA = os.urandom(300_000)
-
-
-@frozen
-class Kind:
-    """One implementation: how to open it, and how to look into it from outside."""
-
-    type: type[Store]
-    open: Callable[[Path, OnConflict], Store]
-    visible: Callable[[Any], dict[str, bytes]]
-    unfinished: Callable[[Any], int]
-
-
-def read_all(store: LocalStore) -> dict[str, bytes]:
-    location = Path(store.location)
-    return {name: (location / name).read_bytes() for name in store.scan().sizes}
-
-
-def spooled(store: LocalStore) -> int:
-    return len(os.listdir(Path(store.location) / ".galileod/spool"))
-
-
-KINDS = {
-    "memory": Kind(
-        MemoryStore,
-        lambda _, on_conflict: MemoryStore(on_conflict),
-        lambda store: dict(store.contents),
-        lambda store: store.open_sinks,
-    ),
-    "local, durable": Kind(LocalStore, open_local, read_all, spooled),
-    "local": Kind(LocalStore, partial(open_local, durability="none"), read_all, spooled),
-}
-
-
-@pytest.fixture(params=KINDS)
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeStore]:
-    with ExitStack() as stores:
-
-        def make(on_conflict: OnConflict) -> Store:
-            store = KINDS[request.param].open(tmp_path / "files", on_conflict)
-            stores.callback(store.close)
-            return store
-
-        yield make
-
-
-@pytest.fixture
-def store(make_store: MakeStore) -> Store:
-    return make_store("rename")
-
-
-def kind_of(store: Store) -> "Kind":
-    return next(kind for kind in KINDS.values() if isinstance(store, kind.type))
-
-
-def visible(store: Store) -> dict[str, bytes]:
-    return kind_of(store).visible(store)
-
-
-def unfinished(store: Store) -> int:
-    return kind_of(store).unfinished(store)
-
-
-async def put(store: Store, name: str, data: bytes, upload: str = "1") -> str:
-    async with await store.create(upload, name) as sink:
-        await sink.write([data])
-        return (await sink.commit()).name
 
 
 @pytest.mark.parametrize(

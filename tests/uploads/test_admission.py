@@ -1,5 +1,8 @@
 """Admission: quota, disk space and tickets, held while an upload runs."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
 import pytest
 import structlog
 import trio
@@ -15,13 +18,18 @@ from galileod.auth.grant import Grant
 from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
+from galileod.metrics import Metrics
 from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
+from galileod.protocol.messages import Metadata
 from galileod.storage.base import Space, StorageError
 from galileod.storage.settings import Storage
 from galileod.units import Size
 from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission
+from galileod.uploads.keeper import Keeper
+from galileod.uploads.reservation import Reservation
+from galileod.uploads.upload import Upload
 
 LOG = structlog.get_logger()
 ANNA = Grant("anna")
@@ -46,16 +54,26 @@ class Scene:
     disk: Disk = field(factory=Disk)
     clock: FakeClock = field(factory=FakeClock)
     ledger: SqliteLedger = field(init=False)
+    keeper: Keeper = field(init=False)
     admission: Admission = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.ledger = open_inline_ledger(self.clock)
-        self.admission = Admission(self.disk, self.ledger, lambda: self.config)
+        self.keeper = Keeper(self.disk, self.ledger, Metrics())
+        self.admission = Admission(self.disk, self.ledger, self.keeper, lambda: self.config)
+
+    def admit(
+        self, number: str, path: str, grant: Grant, size: int, remaining: Callable[[], int]
+    ) -> AbstractAsyncContextManager[Reservation]:
+        """Admit an upload that cannot be resumed."""
+        metadata = Metadata(path, size)
+        upload = Upload(number, metadata, grant, self.config, path, LOG)
+        return self.admission.admit(upload, remaining)
 
     async def refused(self, size: int, grant: Grant = ANNA) -> str:
         """The code of the fault with which an upload is refused."""
         with pytest.raises(Fault) as refused:
-            async with self.admission.admit("refused", "a.bin", grant, size, lambda: size, LOG):
+            async with self.admit("refused", "a.bin", grant, size, lambda: size):
                 pass
         return str(refused.value.code)
 
@@ -67,7 +85,7 @@ def scene() -> Scene:
 
 async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None:
     async with (
-        scene.admission.admit("1", "a.bin", ANNA, 100, lambda: 0, LOG) as reservation,
+        scene.admit("1", "a.bin", ANNA, 100, lambda: 0) as reservation,
         await scene.disk.create("1", "a") as sink,
     ):
         assert scene.admission.running == {reservation}
@@ -79,7 +97,7 @@ async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None
 
 async def test_an_upload_that_fails_gives_back_what_it_held(scene: Scene) -> None:
     async def fail() -> None:
-        async with scene.admission.admit("1", "a.bin", ANNA, 100, lambda: 100, LOG):
+        async with scene.admit("1", "a.bin", ANNA, 100, lambda: 100):
             raise KeyError("odd")
 
     with pytest.raises(KeyError):
@@ -89,7 +107,7 @@ async def test_an_upload_that_fails_gives_back_what_it_held(scene: Scene) -> Non
 
 async def test_an_upload_that_is_cancelled_gives_back_what_it_held(scene: Scene) -> None:
     with trio.CancelScope() as scope:
-        async with scene.admission.admit("1", "a.bin", ANNA, 100, lambda: 100, LOG):
+        async with scene.admit("1", "a.bin", ANNA, 100, lambda: 100):
             scope.cancel()
             await trio.lowlevel.checkpoint()
     assert (scene.admission.running, scene.ledger.holdings()) == (set(), {})
@@ -99,14 +117,14 @@ async def test_space_is_what_the_disk_has_without_what_running_uploads_still_sen
     scene: Scene,
 ) -> None:
     left = 600
-    async with scene.admission.admit("1", "a.bin", ANNA, 600, lambda: left, LOG):
+    async with scene.admit("1", "a.bin", ANNA, 600, lambda: left):
         assert await scene.refused(301) == "no_space"
-        async with scene.admission.admit("2", "a.bin", ANNA, 300, lambda: 300, LOG):
+        async with scene.admit("2", "a.bin", ANNA, 300, lambda: 300):
             assert await scene.refused(1) == "no_space"
         # What has come is on the disk, and so not free.
         left, scene.disk.space = 0, 400
         assert await scene.refused(301) == "no_space"
-        async with scene.admission.admit("3", "a.bin", ANNA, 300, lambda: 300, LOG):
+        async with scene.admit("3", "a.bin", ANNA, 300, lambda: 300):
             pass
     assert scene.admission.running == set()
 
@@ -120,15 +138,15 @@ async def test_only_uploads_to_the_same_filesystem_share_its_space(
 
     monkeypatch.setattr(scene.disk, "free_at", free_at)
     async with (
-        scene.admission.admit("1", "a.bin", ANNA, 800, lambda: 800, LOG),
-        scene.admission.admit("2", "anna/a.bin", ANNA, 800, lambda: 800, LOG),
+        scene.admit("1", "a.bin", ANNA, 800, lambda: 800),
+        scene.admit("2", "anna/a.bin", ANNA, 800, lambda: 800),
     ):
         assert await scene.refused(200) == "no_space"
 
 
 async def test_a_store_without_a_limit_refuses_nothing(scene: Scene) -> None:
     scene.disk.space = None
-    async with scene.admission.admit("1", "a.bin", ANNA, 2**60, lambda: 2**60, LOG):
+    async with scene.admit("1", "a.bin", ANNA, 2**60, lambda: 2**60):
         pass
 
 
@@ -139,7 +157,7 @@ async def test_uploads_that_come_at_once_are_not_refused_for_each_other_s_sake(
 
     async def upload(number: int) -> None:
         try:
-            async with scene.admission.admit(f"{number}", "a.bin", ANNA, 500, lambda: 500, LOG):
+            async with scene.admit(f"{number}", "a.bin", ANNA, 500, lambda: 500):
                 outcomes.append("admitted")
                 await trio.testing.wait_all_tasks_blocked()
         except Fault as fault:
@@ -154,7 +172,7 @@ async def test_uploads_that_come_at_once_are_not_refused_for_each_other_s_sake(
 async def test_a_store_that_fails_admits_nothing(scene: Scene) -> None:
     scene.disk.error = StorageError("on fire")
     with pytest.raises(StorageError):
-        async with scene.admission.admit("1", "a.bin", ANNA, 1, lambda: 1, LOG):
+        async with scene.admit("1", "a.bin", ANNA, 1, lambda: 1):
             pass
     assert (scene.admission.running, scene.ledger.holdings()) == (set(), {})
 
@@ -163,7 +181,7 @@ async def test_the_quota_in_force_decides_and_a_user_s_own_in_its_place(scene: S
     scene.config = evolve(scene.config, quota=Quota(user_bytes=Size(100)))
     assert await scene.refused(101) == "quota_exceeded"
     large = Grant("anna", quota=Size(200))
-    async with scene.admission.admit("1", "a.bin", large, 101, lambda: 101, LOG) as reservation:
+    async with scene.admit("1", "a.bin", large, 101, lambda: 101) as reservation:
         scene.config = evolve(scene.config, quota=Quota(total_files=0))
         assert await scene.refused(1, large) == "quota_exceeded"
         assert scene.admission.running == {reservation}
@@ -172,14 +190,14 @@ async def test_the_quota_in_force_decides_and_a_user_s_own_in_its_place(scene: S
 
 async def test_a_ticket_for_one_upload_is_refused_when_it_comes_again(scene: Scene) -> None:
     ticket = Grant("anna", once="1", until=scene.clock.now + 60)
-    async with scene.admission.admit("1", "a.bin", ticket, 1, lambda: 1, LOG):
+    async with scene.admit("1", "a.bin", ticket, 1, lambda: 1):
         assert await scene.refused(1, ticket) == "unauthorized"
     assert await scene.refused(1, Grant("anna", once="2", until=scene.clock.now)) == "unauthorized"
 
 
 async def test_a_receipt_is_promised_for_the_file_of_the_sink(scene: Scene) -> None:
     async with (
-        scene.admission.admit("1", "a.bin", ANNA, 4, lambda: 0, LOG) as reservation,
+        scene.admit("1", "a.bin", ANNA, 4, lambda: 0) as reservation,
         await scene.disk.create("1", "a") as sink,
     ):
         await sink.write([b"data"])
@@ -204,7 +222,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
 
     async def store_and_fail() -> None:
         async with (
-            scene.admission.admit("1", "a.bin", ANNA, 4, lambda: 0, LOG) as reservation,
+            scene.admit("1", "a.bin", ANNA, 4, lambda: 0) as reservation,
             await scene.disk.create("1", "a") as sink,
         ):
             await reservation.commit(await sink.commit())

@@ -12,7 +12,7 @@ from galileod.ledger.base import LedgerError, Step, ignore_step
 
 from .copying import copy_in_use
 from .errors import DamagedError, translated
-from .schema import migrate, read_version
+from .schema import adapt_to_read, migrate
 from .shared_memory import fails_at_once, supports_shared_memory
 
 BUSY_SECONDS: Final = 10.0
@@ -119,8 +119,8 @@ def _open_to_read(path: str, locking_mode: str) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA locking_mode = {locking_mode}")
+        adapt_to_read(connection)
         connection.execute("PRAGMA query_only = ON")
-        read_version(connection)
     except BaseException:
         connection.close()
         raise

@@ -2,15 +2,29 @@
 
 import sqlite3
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
+from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import Allow, Clock, Ledger, SingleUse, Step, ignore_step
+from galileod.ledger.base import (
+    Allow,
+    Clock,
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    Recovery,
+    Resumable,
+    SingleUse,
+    Step,
+    StoredUpload,
+    ignore_step,
+)
+from galileod.ledger.boot import read_boot_id
 from galileod.policy.quota import Holding
 
-from . import files, outbox, quota, tickets, uploads
+from . import files, kept, outbox, quota, restart, stored, tickets, transitions, uploads
 from .connection import reporting
 from .database import Database
 from .errors import DamagedError, translated
@@ -24,27 +38,41 @@ class SqliteLedger(Ledger):
     """A ledger in one SQLite file, for one process that writes."""
 
     def __init__(
-        self, database: Database, path: str, clock: Clock = time.time, *, rebuilt: bool = False
+        self,
+        database: Database,
+        path: str,
+        clock: Clock = time.time,
+        boot: str | None = None,
+        *,
+        rebuilt: bool = False,
     ) -> None:
         self.database = database
         self._path = path
         self._rebuilt = rebuilt
         self.outbox = outbox.SqliteOutbox(database, clock)
         self._clock = clock
+        self._boot = boot or read_boot_id()
 
     @classmethod
-    def open(cls, path: str, clock: Clock = time.time, step: Step = ignore_step) -> "SqliteLedger":
+    def open(
+        cls,
+        path: str,
+        clock: Clock = time.time,
+        step: Step = ignore_step,
+        boot: str | None = None,
+    ) -> "SqliteLedger":
         """Open the file at `path`, or create it. Blocks; raises LedgerError.
 
         A file whose content is not valid is set aside, and a new one made of what can be read.
+        `boot` is another string after each start of the machine, by default `read_boot_id`.
         """
         with translated():
             adopt_copy(path)
         try:
-            return cls(Database.open(path, step), path, clock)
+            return cls(Database.open(path, step), path, clock, boot)
         except DamagedError as error:
             rebuild(path, error.reason, step)
-        return cls(Database.open(path, step), path, clock, rebuilt=True)
+        return cls(Database.open(path, step), path, clock, boot, rebuilt=True)
 
     @classmethod
     def open_read_only(cls, path: str) -> "SqliteLedger":
@@ -58,23 +86,63 @@ class SqliteLedger(Ledger):
         size: int,
         allow: Allow,
         ticket: SingleUse | None = None,
+        resumable: Resumable | None = None,
     ) -> None:
         """See `Ledger.reserve`."""
-        await self.database.write(self._reserve, upload, user, size, allow, ticket)
+        await self.database.write(self._reserve, upload, user, size, allow, ticket, resumable)
 
-    async def promise(self, upload: str, identity: str, receipt: str) -> None:
+    async def promise(self, upload: str, identity: str, receipt: str | None = None) -> None:
         """See `Ledger.promise`."""
         # Later transactions of the upload need no fsync: `reconcile` repeats them from this row.
         await self.database.write_durably(uploads.promise, upload, identity, receipt)
 
-    async def commit(self, upload: str, name: str) -> None:
+    async def commit(self, upload: str, name: str, remember: float = 0) -> None:
         """See `Ledger.commit`."""
-        await self.database.write(self._commit, upload, name)
+        await self.database.write(self._commit, upload, name, remember)
         self.outbox.notify()
 
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
         await self.database.write(uploads.release, upload)
+
+    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+        """See `Ledger.find`."""
+        return await self.database.read(self._find, key)
+
+    async def checkpoint(self, upload: str, durable: int) -> None:
+        """See `Ledger.checkpoint`."""
+        await self.database.write_durably(transitions.checkpoint, upload, durable, self._boot)
+
+    async def keep(
+        self, upload: str, offset: int, durable: int, seconds: float, most: int
+    ) -> Sequence[KeptUpload]:
+        """See `Ledger.keep`."""
+        return await self.database.write_durably(self._keep, upload, offset, durable, seconds, most)
+
+    async def resume(self, upload: str, allow: Allow) -> None:
+        """See `Ledger.resume`."""
+        await self.database.write(self._resume, upload, allow)
+
+    async def expire(self, most: int) -> Sequence[KeptUpload]:
+        """See `Ledger.expire`."""
+        return await self.database.write(self._expire, most)
+
+    async def give_way(self, user: str | None, *, authenticated: bool) -> KeptUpload | None:
+        """See `Ledger.give_way`."""
+        return await self.database.write(kept.take_next, user, authenticated=authenticated)
+
+    async def kept_bytes(self, *, authenticated: bool) -> int:
+        """See `Ledger.kept_bytes`."""
+        return await self.database.read(kept.total_bytes, authenticated=authenticated)
+
+    async def kept_from(self, upload: str, count: int) -> Sequence[KeptUpload]:
+        """See `Ledger.kept_from`."""
+        return await self.database.read(kept.page, upload, count)
+
+    def interrupted(self) -> Mapping[str, int | None]:
+        """See `Ledger.interrupted`."""
+        with translated():
+            return transitions.interrupted(self.database.connection, self._boot)
 
     async def check(self) -> None:
         """See `Ledger.check`."""
@@ -99,14 +167,18 @@ class SqliteLedger(Ledger):
             return {identity for _, _, identity in uploads.promised(self.database.connection)}
 
     def reconcile(
-        self, on_disk: Mapping[str, int], published: Mapping[str, str], step: Step = ignore_step
+        self,
+        on_disk: Mapping[str, int],
+        published: Mapping[str, str],
+        step: Step = ignore_step,
+        recovery: Recovery = Recovery(),  # noqa: B008  it is frozen
     ) -> None:
         """See `Ledger.reconcile`."""
         with (
             reporting(self.database.connection, step),
             self.database.transaction() as connection,
         ):
-            uploads.settle_interrupted(connection, on_disk, published)
+            restart.settle(connection, on_disk, published, recovery, self._clock())
             outbox.restart(connection)
             incomplete = self._rebuilt or files.is_empty(connection)
             unknown = files.reconcile(connection, on_disk)
@@ -133,11 +205,53 @@ class SqliteLedger(Ledger):
         size: int,
         allow: Allow,
         ticket: SingleUse | None,
+        resumable: Resumable | None,
     ) -> None:
+        now = self._clock()
         if ticket is not None:
-            tickets.use(connection, ticket, self._clock())
+            tickets.use(connection, ticket, now, resumable.key if resumable else None)
         allow(quota.total(connection), quota.of_user(connection, user))
-        uploads.reserve(connection, upload, user, size)
+        if resumable is None:
+            uploads.reserve(connection, upload, user, size)
+        else:
+            transitions.reserve(connection, upload, user, size, resumable, now, self._boot)
 
-    def _commit(self, connection: sqlite3.Connection, upload: str, name: str) -> None:
-        uploads.commit(connection, upload, name, self._clock())
+    def _commit(
+        self, connection: sqlite3.Connection, upload: str, name: str, remember: float
+    ) -> None:
+        now = self._clock()
+        uploads.commit(connection, upload, name, now, now + remember if remember else None)
+
+    def _find(self, connection: sqlite3.Connection, key: str) -> KeptUpload | StoredUpload | None:
+        return kept.find(connection, key) or stored.find(connection, key, self._clock())
+
+    def _keep(
+        self,
+        connection: sqlite3.Connection,
+        upload: str,
+        offset: int,
+        durable: int,
+        seconds: float,
+        most: int,
+    ) -> Sequence[KeptUpload]:
+        until = self._clock() + seconds
+        user = transitions.keep(connection, upload, offset, durable, until, self._boot)
+        return kept.take_oldest(connection, user, most)
+
+    def _resume(self, connection: sqlite3.Connection, upload: str, allow: Allow) -> None:
+        found = kept.get(connection, upload)
+        if found is None:
+            raise LedgerError("the upload is not kept in the ledger")
+        # It counts either as kept or as reserved.
+        allow(
+            *(
+                evolve(held, kept=held.kept - found.offset, kept_uploads=held.kept_uploads - 1)
+                for held in (quota.total(connection), quota.of_user(connection, found.user))
+            )
+        )
+        transitions.resume(connection, upload)
+
+    def _expire(self, connection: sqlite3.Connection, most: int) -> Sequence[KeptUpload]:
+        now = self._clock()
+        stored.expire(connection, now)
+        return kept.take_expired(connection, now, most)

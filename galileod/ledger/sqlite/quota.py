@@ -7,12 +7,15 @@ from galileod.policy.quota import Holding
 
 _TOTAL: Final = (
     "SELECT coalesce(sum(bytes), 0), coalesce(sum(files), 0),"
-    " coalesce(sum(reserved), 0), coalesce(sum(uploads), 0) FROM holdings"
+    " coalesce(sum(reserved), 0), coalesce(sum(uploads), 0),"
+    " coalesce(sum(kept), 0), coalesce(sum(kept_uploads), 0) FROM holdings"
 )
-_OF_USER: Final = "SELECT bytes, files, reserved, uploads FROM holdings WHERE user = ?"
+_OF_USER: Final = (
+    "SELECT bytes, files, reserved, uploads, kept, kept_uploads FROM holdings WHERE user = ?"
+)
 _BY_USER: Final = (
-    "SELECT user, bytes, files, reserved, uploads FROM holdings"
-    " WHERE user >= ? AND (files > 0 OR uploads > 0) ORDER BY user LIMIT ?"
+    "SELECT user, bytes, files, reserved, uploads, kept, kept_uploads FROM holdings"
+    " WHERE user >= ? AND (files > 0 OR uploads > 0 OR kept_uploads > 0) ORDER BY user LIMIT ?"
 )
 
 _ALL: Final = -1
@@ -39,8 +42,14 @@ def by_user(
 
 
 def rebuild(connection: sqlite3.Connection) -> None:
-    """Compute the sums from the files, while nothing is reserved."""
+    """Compute the sums from the files and the kept uploads, while nothing is reserved."""
     connection.execute("DELETE FROM holdings")
     connection.execute(
-        "INSERT INTO holdings SELECT user, sum(bytes), count(*), 0, 0 FROM files GROUP BY user"
+        "INSERT INTO holdings (user, bytes, files, reserved, uploads)"
+        " SELECT user, sum(bytes), count(*), 0, 0 FROM files GROUP BY user"
+    )
+    connection.execute(
+        "INSERT INTO holdings SELECT user, 0, 0, 0, 0, sum(offset), count(*) FROM uploads"
+        " WHERE offset IS NOT NULL GROUP BY user ON CONFLICT (user) DO"
+        " UPDATE SET kept = excluded.kept, kept_uploads = excluded.kept_uploads"
     )

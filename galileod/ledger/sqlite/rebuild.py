@@ -29,10 +29,28 @@ _TABLES: Final = (
         "INSERT OR IGNORE INTO files (name, user, bytes) VALUES (?, ?, ?)",
     ),
     (
+        # Before `uploads`, which adds the others. A damaged ledger of schema 3 has none.
+        "resumable",
+        (
+            "SELECT CAST(upload AS TEXT), CAST(user AS TEXT), CAST(bytes AS INTEGER), inode,"
+            " CAST(receipt AS TEXT), CAST(key AS TEXT), CAST(metadata AS TEXT),"
+            " CAST(name AS TEXT), CAST(path AS TEXT), on_conflict, durability,"
+            " CAST(authenticated AS INTEGER), CAST(began AS REAL), CAST(durable AS INTEGER),"
+            " CAST(boot AS TEXT), CAST(offset AS INTEGER), CAST(until AS REAL) FROM uploads"
+            " WHERE key IS NOT NULL AND on_conflict IN ('rename', 'reject', 'replace')"
+            " AND durability IN ('full', 'none') ORDER BY rowid {} LIMIT ?"
+        ),
+        (
+            "INSERT OR IGNORE INTO uploads (upload, user, bytes, inode, receipt, key, metadata,"
+            " name, path, on_conflict, durability, authenticated, began, durable, boot, offset,"
+            " until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ),
+    ),
+    (
         "uploads",
         (
             "SELECT CAST(upload AS TEXT), CAST(user AS TEXT), CAST(bytes AS INTEGER), inode,"
-            " CAST(receipt AS TEXT) FROM uploads WHERE receipt IS NOT NULL"
+            " CAST(receipt AS TEXT) FROM uploads WHERE inode IS NOT NULL"
             " ORDER BY rowid {} LIMIT ?"
         ),
         (
@@ -55,6 +73,17 @@ _TABLES: Final = (
         "tickets",
         "SELECT CAST(id AS TEXT), CAST(until AS REAL) FROM tickets ORDER BY id {} LIMIT ?",
         "INSERT OR IGNORE INTO tickets (id, until) VALUES (?, ?)",
+    ),
+    (
+        "stored_uploads",
+        (
+            "SELECT number, CAST(key AS TEXT), CAST(metadata AS TEXT), CAST(name AS TEXT),"
+            " CAST(until AS REAL) FROM stored_uploads ORDER BY number {} LIMIT ?"
+        ),
+        (
+            "INSERT OR IGNORE INTO stored_uploads (number, key, metadata, name, until)"
+            " VALUES (?, ?, ?, ?, ?)"
+        ),
     ),
 )
 """What is kept: the name for the log, how it is read in each direction, and how it is added. Sums
@@ -84,8 +113,9 @@ def rebuild(path: str, reason: str, step: Step) -> None:
         moved_to=aside,
         kept=kept,
         advice="the readable entries were copied into a new ledger. Without the others, files count"
-        " for no user, receipts are not delivered, and used tickets are valid until they expire. To"
-        " use a backup instead, stop galileod, copy the backup to the path, and start galileod",
+        " for no user, receipts are not delivered, used tickets are valid until they expire, and"
+        " interrupted uploads begin anew. To use a backup instead, stop galileod, copy the backup"
+        " to the path, and start galileod",
     )
 
 

@@ -1,17 +1,10 @@
 """The reservations of running uploads, and the receipts promised with them."""
 
-import re
 import sqlite3
-from collections.abc import Mapping
-from typing import Final
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, StoredUpload
 
-from . import files, outbox
-
-_NUMBER: Final = re.compile("0|[1-9][0-9]{0,18}")
-_MAX_INTEGER: Final = 2**63 - 1
-"""The largest number that SQLite stores as such."""
+from . import files, outbox, stored
 
 
 def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -> None:
@@ -21,58 +14,58 @@ def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -
     )
 
 
-def promise(connection: sqlite3.Connection, upload: str, identity: str, receipt: str) -> None:
-    """Keep the receipt and the file's identity with the reservation."""
+def promise(
+    connection: sqlite3.Connection, upload: str, identity: str, receipt: str | None
+) -> None:
+    """Record the receipt and the file's identity with the reservation."""
     connection.execute(
-        "UPDATE uploads SET inode = ?, receipt = ? WHERE upload = ?",
-        (_in_column(identity), receipt, upload),
+        # The data was made durable before. The identity is a BLOB because the column's type,
+        # INTEGER, would turn the text "007" into 7.
+        "UPDATE uploads SET inode = ?, receipt = ?,"
+        " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = ?",
+        (identity.encode(), receipt, upload),
     )
 
 
-def _in_column(identity: str) -> int | bytes:
-    """The value for the column `inode`: a number if `identity` is that of an inode, else a BLOB.
+def commit(
+    connection: sqlite3.Connection, upload: str, name: str, due: float, until: float | None
+) -> None:
+    """Replace a reservation with a file; its promised receipt is due at `due`.
 
-    Earlier snapshots of galileod with the same schema look for inodes as numbers. Other identities
-    are not stored as text: the column's type, INTEGER, would turn the text "007" into 7.
+    A resumable upload is remembered until `until`, unless that is None. Raises LedgerError if there
+    is no such reservation.
     """
-    is_number = _NUMBER.fullmatch(identity) and int(identity) <= _MAX_INTEGER
-    return int(identity) if is_number else identity.encode()
-
-
-def commit(connection: sqlite3.Connection, upload: str, name: str, due: float) -> None:
-    """Replace a reservation with a file; its promised receipt is due at `due`."""
     row = connection.execute(
-        "SELECT user, bytes, receipt FROM uploads WHERE upload = ?", (upload,)
+        "SELECT user, bytes, receipt, key, metadata FROM uploads"
+        " WHERE upload = ? AND offset IS NULL",
+        (upload,),
     ).fetchone()
     if row is None:
         raise LedgerError("the upload is not in the ledger")
-    user, size, receipt = row
+    user, size, receipt, key, metadata = row
     release(connection, upload)
     files.enter(connection, name, user, size)
     if receipt is not None:
         outbox.add(connection, name, receipt, due)
+    if key is not None and until is not None:
+        stored.remember(connection, key, StoredUpload(metadata, name), until)
 
 
 def release(connection: sqlite3.Connection, upload: str) -> None:
-    """Drop a reservation, if there is one."""
+    """Drop a reservation or a kept upload, if there is one."""
     connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
 
 
 def promised(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
-    """Upload, size and identity of each file with a promised receipt."""
+    """Upload, size and identity of each file that was about to be published."""
     return connection.execute(
-        # The cast restores the identity: the decimal digits of a number, the bytes of a BLOB.
+        # The cast restores the identity: the bytes of a BLOB, or the decimal digits of a number,
+        # which versions before schema 4 have stored.
         "SELECT upload, bytes, CAST(inode AS TEXT) FROM uploads WHERE inode IS NOT NULL"
     ).fetchall()
 
 
-def settle_interrupted(
-    connection: sqlite3.Connection, on_disk: Mapping[str, int], published: Mapping[str, str]
-) -> None:
-    """Commit what was published before a crash, and drop all other reservations."""
-    for upload, size, identity in promised(connection):
-        name = published.get(identity)
-        # The filesystem may have given the identity to another file since.
-        if name is not None and on_disk.get(name) == size:
-            commit(connection, upload, name, 0)
-    connection.execute("DELETE FROM uploads")
+def size(connection: sqlite3.Connection, upload: str) -> int | None:
+    """The declared size of an upload, if there is one."""
+    row = connection.execute("SELECT bytes FROM uploads WHERE upload = ?", (upload,)).fetchone()
+    return None if row is None else int(row[0])

@@ -1,6 +1,7 @@
 """The running hash of a file, computed while the same bytes are written."""
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,51 +18,88 @@ THREAD_THRESHOLD: Final = 256 * 1024
 
 
 class RunningHash:
-    """The hash of one file. One thread at a time calls `beside`; all files share `hashers`."""
+    """The hash of the first `position` bytes of one file; all files share `hashers`.
+
+    One thread at a time calls `beside`. While the hash is behind what was written, another thread
+    may call `extend` with bytes that it has read back.
+    """
 
     def __init__(self, hashers: ThreadPoolExecutor) -> None:
+        self.position = 0
         self._hashers = hashers
         self._hash = hashlib.new(RUNNING_HASH, usedforsecurity=False)
         self._pending: Future[None] | None = None
+        self._extending = threading.Lock()
 
     @contextmanager
-    def beside(self, pieces: Sequence[bytes]) -> Iterator[None]:
-        """Hash the pieces while the block does something else with them.
+    def beside(self, pieces: Sequence[bytes], start: int) -> Iterator[None]:
+        """Hash the pieces, which belong at `start` in the file, while the block writes them there.
 
         First blocks until the pieces of the previous call are hashed. After the block, a thread of
         `hashers` that has begun to hash the pieces continues; if none has begun, they are hashed
         here. So the number of files with pieces that are not hashed yet is at most the number of
         threads.
+
+        If the hash was behind, the pieces are hashed only if it has come to `start` at the end of
+        the block. If the block raises, the hash is that of the bytes before `start`.
         """
-        self.catch_up()
-        if sum(map(len, pieces)) < THREAD_THRESHOLD:
-            self.feed(pieces)
+        if self.position != start:
             yield
+            self.extend(pieces, start)
             return
-        hashing = self._hashers.submit(self.feed, pieces)
-        yield
-        if hashing.cancel():
-            self.feed(pieces)  # all threads are busy; pieces must not accumulate in their queue
-        else:
-            self._pending = hashing
+        # Level with the file: there is nothing to read back, so no other thread extends the hash.
+        self.wait()
+        before = self._hash.copy()
+        try:
+            with self._parallel(pieces):
+                yield
+        except BaseException:
+            # Some of the pieces do not stand in the file. A thread may still hash them, for nobody.
+            self._hash, self._pending = before, None
+            raise
+        self.position += sum(map(len, pieces))
 
-    def feed(self, pieces: Sequence[bytes]) -> None:
-        """Hash the pieces now."""
-        for piece in pieces:
-            self._hash.update(piece)
+    def extend(self, pieces: Sequence[bytes], start: int) -> None:
+        """Hash the pieces now, if the hash has come to `start`."""
+        with self._extending:
+            if self.position == start:
+                _feed(self._hash, pieces)
+                self.position += sum(map(len, pieces))
 
-    def catch_up(self) -> None:
-        """Block until all pieces are hashed."""
+    def wait(self) -> None:
+        """Block until all pieces that were handed over are hashed."""
         if self._pending:
             self._pending.result()
             self._pending = None
 
     @property
-    def behind(self) -> bool:
+    def pending(self) -> bool:
         """Whether some pieces are still being hashed."""
         return self._pending is not None and not self._pending.done()
 
     def hexdigest(self) -> str:
-        """The hash of all pieces. Blocks as `catch_up` does."""
-        self.catch_up()
+        """The hash of the first `position` bytes. Blocks as `wait` does."""
+        self.wait()
         return self._hash.hexdigest()
+
+    @contextmanager
+    def _parallel(self, pieces: Sequence[bytes]) -> Iterator[None]:
+        if sum(map(len, pieces)) < THREAD_THRESHOLD:
+            _feed(self._hash, pieces)
+            yield
+            return
+        hashing = self._hashers.submit(_feed, self._hash, pieces)
+        try:
+            yield
+        except BaseException:
+            hashing.cancel()
+            raise
+        if hashing.cancel():
+            _feed(self._hash, pieces)  # all threads are busy; their queue must not grow
+        else:
+            self._pending = hashing
+
+
+def _feed(digest: "hashlib._Hash", pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        digest.update(piece)

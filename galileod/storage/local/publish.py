@@ -54,7 +54,8 @@ class Spooled:
         if self.spool.renames:
             rename_noreplace(self.name, name, **fds)
         else:
-            os.link(self.name, name, **fds, follow_symlinks=False)
+            with self.spool.linked(self.name) as source:
+                os.link(source, name, **fds, follow_symlinks=False)
             tell_watchers(folder_fd, name)
 
     def replace(self, folder_fd: int, name: str) -> None:

@@ -13,6 +13,7 @@ from galileod.policy.publication import OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
     RUNNING_HASH,
+    SUSPEND_SECONDS,
     Sink,
     StorageError,
     Stored,
@@ -23,10 +24,11 @@ from . import publish
 from .directory import Directory
 from .diskname import name_on_disk
 from .folders import Folder, Folders
-from .inheritance import complete, inherit
+from .inheritance import complete
 from .spool import Spool
 from .spoolfile import SpoolFile
-from .target import create_unnamed, same_filesystem
+from .suspended import Suspended, SuspendedFiles
+from .target import create_unnamed, fits
 from .threads import Threads
 
 WRITE_SLICE: Final = 1024 * 1024
@@ -38,11 +40,12 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 @frozen
 class StoreParts:
-    """What the sinks of a store share: its directory, folders, spool and threads."""
+    """What the sinks of a store share."""
 
     directory: Directory
     folders: Folders
     spool: Spool
+    suspended: SuspendedFiles
     threads: Threads
 
 
@@ -58,20 +61,68 @@ class LocalSink(Sink):
         file: SpoolFile,
         path: str,
         on_conflict: OnConflict,
-        *,
-        durable: bool,
     ) -> None:
         self.replaces = on_conflict == "replace"
         self._parts = parts
         self._folder, _, self._name = path.rpartition("/")
         self._file = file
         self._on_conflict = on_conflict
-        self._durable = durable
         self._prepared = False
+        self._published = False
         self._open = True
+        self._reading = trio.Lock()
+
+    @property
+    def offset(self) -> int:
+        """The bytes that stand in the file."""
+        return self._file.offset
+
+    @property
+    def check(self) -> str | None:
+        """The running hash, unless it is behind. Waits until the last part is hashed."""
+        running = self._file.running_hash
+        return running.hexdigest() if running.position == self.offset else None
+
+    async def catch_up(self) -> None:
+        """Read back step by step, each in a thread, so that it can be cancelled between them."""
+        while self._file.behind:
+            async with self._reading:
+                self._check_open()
+                await trio.to_thread.run_sync(
+                    self._file.extend_hash, limiter=self._parts.threads.readers
+                )
+
+    async def checkpoint(self) -> int:
+        """Call fdatasync for the file, and once fsync for the spool."""
+        return await trio.to_thread.run_sync(
+            self._file.checkpoint, limiter=self._parts.threads.syncers
+        )
+
+    async def suspend(self) -> int:
+        """Checkpoint, and close the file; without a name, it is kept open by the store.
+
+        Such a file (its folder is on another filesystem) is lost when the process ends.
+        """
+        self._check_open()
+        if self._published:
+            raise StorageError("cannot suspend the file: it was published")
+        # After the deadline the thread is abandoned; `discard` closes the file when its fsync ends.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + SUSPEND_SECONDS):
+            async with self._reading:
+                durable = await trio.to_thread.run_sync(
+                    self._suspend, abandon_on_cancel=True, limiter=self._parts.threads.syncers
+                )
+            file = self._file
+            fd = file.fd if file.unnamed else None
+            state = Suspended(file.offset, durable, file.running_hash, fd)
+            self._parts.suspended.add(file.name, state)
+            self._open = False
+            return durable
+        raise StorageError("cannot suspend the file: the disk does not respond")
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         """Hash and write in one thread call, or in several if other uploads wait to write."""
+        self._check_open()
         writers = self._parts.threads.writers
         for part in [pieces] if writers.available_tokens else slices(pieces, WRITE_SLICE):
             await trio.to_thread.run_sync(self._file.append, part, limiter=writers)
@@ -80,9 +131,10 @@ class LocalSink(Sink):
         """Return the running hash; compute any other by reading the spool file back."""
         threads = self._parts.threads
         if kind == RUNNING_HASH:
+            await self.catch_up()
             running = self._file.running_hash
-            if running.behind:
-                await trio.to_thread.run_sync(running.catch_up, limiter=threads.writers)
+            if running.pending:
+                await trio.to_thread.run_sync(running.wait, limiter=threads.writers)
             return running.hexdigest()
         return await trio.to_thread.run_sync(self._file.read_back, kind, limiter=threads.committers)
 
@@ -120,19 +172,10 @@ class LocalSink(Sink):
         with translated("cannot set the permissions of the file"):
             # Usually it is where it belongs; but since it was created, something may have been
             # mounted, or the folder may have got another group or ACL.
-            if not self._inherits(folder):
+            file = self._file
+            if not fits(self._parts.spool, folder, file.fd, unnamed=file.unnamed, final=True):
                 self._move(folder, checkpoint)
         self._file.sync()
-
-    def _inherits(self, folder: Folder) -> bool:
-        """Give the file what it gets from `folder`; False if it cannot go there as it is."""
-        fd = self._file.fd
-        if not self._file.unnamed:
-            return same_filesystem(self._parts.spool, folder) and inherit(fd, folder.fd, final=True)
-        if os.fstat(fd).st_dev != os.fstat(folder.fd).st_dev:
-            return False
-        complete(fd, folder.fd)
-        return True
 
     def _move(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
         """Continue with a copy that was created in `folder`, without a name."""
@@ -152,7 +195,7 @@ class LocalSink(Sink):
         with parts.folders.open(self._folder) as folder:
             name = self._publish(folder)
             try:
-                if self._durable:
+                if self._file.durable:
                     with translated("cannot make the file's name durable"):
                         folder.sync()
                 parts.directory.check()
@@ -183,7 +226,8 @@ class LocalSink(Sink):
         else:
             source = publish.Spooled(spool, file.name)
         name = publish.publish(source, folder.fd, self._name, self._on_conflict)
-        if self.replaces or spool.renames:
+        self._published = True
+        if self.replaces or spool.renames or not spool.counts_links:
             file.unnamed = True  # it has no name in the spool
         return name
 
@@ -194,6 +238,18 @@ class LocalSink(Sink):
             # The file is stored; until the next start the ledger has another name for it.
             _log.warning("storage.name_unknown", path=name, reason=str(error))
             return name
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise StorageError("the file was suspended, stored or discarded")
+
+    def _suspend(self) -> int:
+        self._file.running_hash.wait()
+        durable = self._file.checkpoint()
+        if not self._file.unnamed:
+            self._parts.spool.check(self._file.name)
+            self._file.close()
+        return durable
 
     def _discard(self) -> None:
         self._open = False

@@ -4,7 +4,8 @@ import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -12,11 +13,15 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.base import StorageError, translated
 
+from .groupsync import GroupSync
 from .inheritance import FILE_MODE
 from .listing import entries_of
 from .renaming import UNSUPPORTED, rename_noreplace
+from .timing import Observe, ignore
 
 _NEW_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_OLD_FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _MIXED_CASE: Final = "Probe-\u00c5\u00df"
 """In Unicode form NFC, with an upper-case letter that has another form in NFD."""
@@ -37,18 +42,20 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Spool:
-    """The spool directory, open as `fd`. All methods block.
+    """The spool directory, open as `fd`. All methods block. `observe` is as for Folders.
 
     `examine` finds out what its filesystem can do: whether it `renames` without replacing a file
-    (else files are linked), whether a published file has the same inode number as before
-    (`inode_kept`), whether it `maps_names` (one file has several names, which differ in case or in
-    Unicode form), whether it accepts `any_name` that a client may choose, and whether it has
-    `unnamed_files`.
+    (else files are linked), whether a file tells how many links it has (`counts_links`), whether a
+    published file has the same inode number as before (`inode_kept`), whether it `maps_names` (one
+    file has several names, which differ in case or in Unicode form), whether it accepts `any_name`
+    that a client may choose, and whether it has `unnamed_files`.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, observe: Observe = ignore) -> None:
         self.fd = fd
+        self._group = GroupSync(fd, observe)
         self.renames = True
+        self.counts_links = True
         self.inode_kept = True
         self.maps_names = False
         self.any_name = True
@@ -58,6 +65,24 @@ class Spool:
         """Create a private file; returns its descriptor. Raises StorageError."""
         with translated("cannot create a spool file"):
             return os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd)
+
+    def open(self, name: str) -> int:
+        """Open a file again; returns its descriptor. Raises OSError."""
+        return os.open(name, _OLD_FILE, dir_fd=self.fd)
+
+    def stat(self, fd: int) -> os.stat_result:
+        """The state of an open file, with its present number of links. Raises OSError."""
+        state = os.fstat(fd)
+        if self.renames:
+            return state
+        # FUSE and network filesystems, where files are linked, remember the number for a while. A
+        # change of the file, though to what it is already, makes them ask again.
+        os.fchmod(fd, stat.S_IMODE(state.st_mode))
+        return os.fstat(fd)
+
+    def sync(self) -> None:
+        """Make the names of the files durable. Raises OSError."""
+        self._group.sync()
 
     def check(self, name: str) -> None:
         """Raise StorageError if a file is not in the spool."""
@@ -78,20 +103,24 @@ class Spool:
             # The upload is stored or has failed; the next start removes the spool file.
             _log.warning("storage.leftover", path=name, reason=str(error))
 
-    def clear(self, step: Callable[[], None]) -> int:
-        """Remove all files, and call `step` before each; returns their number. Raises OSError.
+    @contextmanager
+    def linked(self, name: str) -> Iterator[str]:
+        """The name by which a file is to be linked in the block, which publishes it.
 
-        Directories, which galileod does not create here, stay.
+        Where links are not counted, a published file could not be told from others after a crash.
+        There it gets a name that is no upload's, and none after the block. Raises OSError.
         """
-        cleared = 0
-        for name in os.listdir(self.fd):
-            step()
-            if stat.S_ISDIR(os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode):
-                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
-                continue
-            os.unlink(name, dir_fd=self.fd)
-            cleared += 1
-        return cleared
+        if self.counts_links:
+            yield name
+            return
+        marked = f"{name}-published"
+        os.rename(name, marked, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            yield marked
+        except BaseException:
+            os.rename(marked, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            raise
+        self.remove(marked)
 
     def examine(self) -> None:
         """Find out what the filesystem can do. Raises StorageError if it cannot publish files."""
@@ -154,11 +183,16 @@ class Spool:
                     "(RENAME_NOREPLACE) nor link it"
                 ) from error
             raise
+        links = os.stat(published, dir_fd=self.fd, follow_symlinks=False).st_nlink
+        self.counts_links = links > 1
         os.unlink(name, dir_fd=self.fd)
 
     def _maps_names(self) -> bool:
         name = _MIXED_CASE if self.accepts(_MIXED_CASE) else _MIXED_CASE_ASCII
-        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd))
+        try:
+            os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd))
+        except FileExistsError:
+            pass  # a start that was killed has left it
         try:
             with entries_of(self.fd) as entries:
                 listed = any(entry.name == name for entry in entries)

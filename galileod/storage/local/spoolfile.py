@@ -1,21 +1,23 @@
-"""One file that is not published yet: writing to it, its hashes, and its fsync."""
+"""One file that is not published yet: writing to it, its hashes, and making it durable."""
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
 import trio
+from attrs import Factory, define, field
 from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.base import StorageError, translated
 
 from .copying import copy
+from .filesync import FileSync
 from .hashing import RunningHash
 from .identity import identity_of
-from .timing import Timings, timed
+from .timing import Observe, timed
 from .writeback import start_writeback
 
 WRITEBACK_STEP: Final = 8 * 1024 * 1024
@@ -25,63 +27,71 @@ MOST_PIECES: Final = 1024
 """Maximum buffers that Linux accepts in one writev (IOV_MAX)."""
 
 READ_BACK: Final = 1024 * 1024
-"""Bytes read at a time for a hash other than the running one."""
+"""Bytes read at a time for a hash."""
+
+_CLOSED: Final = -1
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
+@define(eq=False)
 class SpoolFile:
-    """The file of the upload `name`, open as `fd`. All methods block; one is called at a time.
+    """The file of the upload `name`, open as `fd`. All methods block.
 
-    It has this name in the spool, unless it is `unnamed`. If `durable`, `sync` calls fsync.
+    It has this name in the spool, unless it is `unnamed`. `offset` bytes stand in it; during
+    `append`, those before it. If `durable`, it is made durable by `file_sync`. Only one method is
+    called at a time, but `extend_hash` and `checkpoint` may run beside `append`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        fd: int,
-        hashers: ThreadPoolExecutor,
-        timings: Timings,
-        *,
-        unnamed: bool = False,
-        durable: bool,
-    ) -> None:
-        self.name = name
-        self.unnamed = unnamed
-        self.running_hash = RunningHash(hashers)
-        self._fd = fd
-        self._timings = timings
-        self._durable = durable
-        self._written = 0
-        self._writeback_until = 0
-
-    @property
-    def fd(self) -> int:
-        """The descriptor of the file."""
-        return self._fd
+    name: str
+    fd: int
+    unnamed: bool
+    durable: bool
+    running_hash: RunningHash
+    _file_sync: FileSync
+    _observe: Observe
+    offset: int = 0
+    _written: int = field(init=False, default=Factory(lambda self: self.offset, takes_self=True))
+    _writeback_until: int = field(
+        init=False, default=Factory(lambda self: self.offset, takes_self=True)
+    )
+    _using: threading.Lock = field(init=False, factory=threading.Lock)
+    """Held while an fsync runs, so that its descriptor is not closed."""
 
     def identity(self, *, inode_kept: bool) -> str:
         """See `identity_of`. Raises StorageError."""
         with translated("cannot stat the file"):
-            return identity_of(os.fstat(self._fd), inode_kept=inode_kept)
+            return identity_of(os.fstat(self.fd), inode_kept=inode_kept)
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """Write the pieces, and hash them; hashing may continue after this. Raises StorageError."""
-        with self.running_hash.beside(pieces):
-            self._write(pieces)
+        try:
+            with self.running_hash.beside(pieces, self.offset):
+                self._write(pieces)
+        finally:
+            self.offset = self._written
+
+    @property
+    def behind(self) -> bool:
+        """Whether the running hash does not cover all bytes, so that they must be read back."""
+        return self.running_hash.position < self.offset
+
+    def extend_hash(self) -> None:
+        """Read back the next bytes that the running hash does not cover. Raises StorageError."""
+        position = self.running_hash.position
+        length = min(READ_BACK, self.offset - position)
+        if length > 0:
+            self.running_hash.extend([self._read(length, position)], position)
 
     def read_back(self, kind: str) -> str:
         """Read the file and return its hash in hex. Raises StorageError and trio.Cancelled."""
         digest = hashlib.new(kind, usedforsecurity=False)
-        offset = 0
-        with translated("cannot read back"):
-            while offset < self._written:
-                trio.from_thread.check_cancelled()
-                data = os.pread(self._fd, READ_BACK, offset)
-                if not data:
-                    raise StorageError("cannot read back: the spool file is shorter than written")
-                digest.update(data)
-                offset += len(data)
+        position = 0
+        while position < self.offset:
+            trio.from_thread.check_cancelled()
+            data = self._read(READ_BACK, position)
+            digest.update(data)
+            position += len(data)
         return digest.hexdigest()
 
     def move(self, fd: int, checkpoint: Callable[[], None]) -> None:
@@ -91,29 +101,42 @@ class SpoolFile:
         StorageError.
         """
         try:
-            copy(self._fd, fd, self._written, checkpoint)
+            copy(self.fd, fd, self.offset, checkpoint)
         except BaseException:
             os.close(fd)
             raise
         self.close()
-        self._fd, self.unnamed = fd, True
+        self.fd, self.unnamed = fd, True
+
+    def checkpoint(self) -> int:
+        """Make what was written durable; returns how many bytes are. Raises StorageError.
+
+        An unnamed file does not survive the process, so that nothing of it is durable.
+        """
+        with self._using:
+            if self.unnamed:
+                self._file_sync.check()
+                return 0
+            return self._file_sync.checkpoint(self.fd, self.offset)
 
     def sync(self) -> None:
-        """Make the file durable. Raises StorageError."""
-        if self._durable:
-            with translated("cannot make the file durable"), timed(self._timings.fsync_file):
-                # Never repeated: after a failure a second fsync succeeds without the data.
-                os.fsync(self._fd)
+        """Make the complete file durable. Raises StorageError."""
+        with self._using:
+            self._file_sync.complete(self.fd)
         if not self.unnamed:
             self._reopen_for_reading()
 
     def close(self) -> None:
-        """Close the descriptor."""
-        try:
-            os.close(self._fd)
-        except OSError as error:
-            # Linux frees the descriptor anyway, and fsync has already reported write errors.
-            _log.warning("storage.close_failed", path=self.name, reason=str(error))
+        """Close the descriptor, if it is still open."""
+        with self._using:
+            fd, self.fd = self.fd, _CLOSED
+            if fd == _CLOSED:
+                return
+            try:
+                os.close(fd)
+            except OSError as error:
+                # Linux frees the descriptor anyway, and fsync has already reported write errors.
+                _log.warning("storage.close_failed", path=self.name, reason=str(error))
 
     def _reopen_for_reading(self) -> None:
         """Keep the complete file open only for reading.
@@ -122,24 +145,31 @@ class SpoolFile:
         folder would get IN_CLOSE_WRITE after IN_MOVED_TO, and might take it for another file.
         """
         try:
-            fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # without /proc, or without the permission to read: they get both
         self.close()
-        self._fd = fd
+        self.fd = fd
+
+    def _read(self, length: int, position: int) -> bytes:
+        with translated("cannot read back"):
+            data = os.pread(self.fd, length, position)
+        if not data:
+            raise StorageError("cannot read back: the spool file is shorter than written")
+        return data
 
     def _write(self, pieces: Sequence[bytes]) -> None:
         rest = [memoryview(piece) for piece in pieces]
         with translated("cannot write"):
             while rest:
-                with timed(self._timings.write):
-                    written = os.writev(self._fd, rest[:MOST_PIECES])
+                with timed(self._observe):
+                    written = os.writev(self.fd, rest[:MOST_PIECES])
                 self._written += written
                 while rest and written >= len(rest[0]):
                     written -= len(rest.pop(0))
                 if written:
                     rest[0] = rest[0][written:]
         pending = self._written - self._writeback_until
-        if self._durable and pending >= WRITEBACK_STEP:
-            start_writeback(self._fd, self._writeback_until, pending)
+        if self.durable and pending >= WRITEBACK_STEP:
+            start_writeback(self.fd, self._writeback_until, pending)
             self._writeback_until = self._written

@@ -108,6 +108,7 @@ def _open_directory(parent_fd: int, name: str) -> int:
     """Open the directory `name` in the parent, with mode 0700; create it if it is missing."""
     try:
         os.mkdir(name, mode=0o700, dir_fd=parent_fd)
+        os.fsync(parent_fd)  # what is kept in it is to survive a power failure
     except FileExistsError:
         pass  # created at an earlier start; O_NOFOLLOW refuses a symbolic link
     fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)

@@ -1,34 +1,44 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import Final
 
-import structlog
 import trio
-from structlog.typing import FilteringBoundLogger
 
-from galileod.policy.publication import OnConflict
-from galileod.storage.base import Found, Progress, Space, Store, ignore_progress, translated
+from galileod.policy.publication import Durability, OnConflict
+from galileod.storage.base import (
+    CLEANUP_SECONDS,
+    Found,
+    Progress,
+    Recovered,
+    Space,
+    Store,
+    ignore_progress,
+    translated,
+)
 from galileod.storage.settings import Storage
 
 from .directory import Directory
+from .filesync import FileSync
 from .folders import Folders
+from .hashing import RunningHash
+from .recovery import recover
+from .reopening import Opened, reopen
 from .scan import scan
 from .sink import LocalSink, StoreParts
 from .spool import Spool
 from .spoolfile import SpoolFile
 from .statedir import StateDirectory
-from .target import check_target, create_file
+from .suspended import Suspended, SuspendedFiles, close_unnamed
+from .target import check_target, create_file, create_unnamed, fits
 from .threads import Threads
 from .timing import Timings
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
 while they are hashed and written."""
-
-_log: FilteringBoundLogger = structlog.get_logger()
 
 
 class LocalStore(Store):
@@ -44,9 +54,10 @@ class LocalStore(Store):
         self._timings = timings
         self._directory = directory
         self._state = state
-        self._spool = Spool(state.spool_fd)
+        self._spool = Spool(state.spool_fd, timings.fsync_directory)
+        self._suspended = SuspendedFiles()
         folders = Folders(directory.fd, timings.fsync_directory, lambda: self._spool.maps_names)
-        self._parts = StoreParts(directory, folders, self._spool, self.threads)
+        self._parts = StoreParts(directory, folders, self._spool, self._suspended, self.threads)
         self._opened = ExitStack()
 
     @classmethod
@@ -54,37 +65,56 @@ class LocalStore(Store):
         cls,
         settings: Storage,
         timings: Timings = Timings(),  # noqa: B008  it is frozen
-        step: Callable[[], None] = lambda: None,
     ) -> "LocalStore":
-        """Open the directory, create it if it is missing, and remove spool files left by a crash.
+        """Open the directory; create it if it is missing. `recover` is to be called next.
 
-        Blocks; called only at startup. `step` is called repeatedly; what it raises ends the call.
-        Raises StorageError if another daemon uses the directory, if it cannot be written, or if its
-        filesystem can neither rename without replacing nor link.
+        Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
+        it cannot be written, or if its filesystem can neither rename without replacing nor link.
         """
         path = os.path.abspath(settings.directory)
         with translated(f"cannot use {path}"), ExitStack() as opened:
             directory = Directory.open(path, opened)
             state = StateDirectory.open(directory, opened)
             store = cls(settings, directory, state, timings)
-            cleared = store._spool.clear(step)
             store._spool.examine()
             store._opened = opened.pop_all()
-        if cleared:
-            _log.info("spool.cleared", files=cleared)
         return store
 
     async def create(self, upload: str, path: str) -> LocalSink:
         """Open the folder, check what it may refuse, and create the file there or in the spool."""
         settings = self._settings
-        fd, unnamed = await trio.to_thread.run_sync(
+        opened = await trio.to_thread.run_sync(
             self._create, upload, path, settings.on_conflict, limiter=self.threads.openers
         )
-        durable = settings.durability == "full"
-        file = SpoolFile(
-            upload, fd, self.threads.hashers, self._timings, unnamed=unnamed, durable=durable
+        return self._sink(upload, path, settings.on_conflict, settings.durability, opened)
+
+    async def reopen(
+        self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
+    ) -> LocalSink:
+        """Open the spool file again, and check what its folder may refuse."""
+        suspended = self._suspended.find(upload)
+        opened = await trio.to_thread.run_sync(
+            self._reopen, upload, path, on_conflict, suspended, limiter=self.threads.openers
         )
-        return LocalSink(self._parts, file, path, settings.on_conflict, durable=durable)
+        self._suspended.forget(upload)
+        return self._sink(upload, path, on_conflict, durability, opened)
+
+    async def drop(self, upload: str) -> None:
+        """Remove the spool file, and close one without a name."""
+        suspended = self._suspended.find(upload)
+        self._suspended.forget(upload)
+        # As for `LocalSink.discard`.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
+            await trio.to_thread.run_sync(
+                self._drop, upload, suspended,
+                abandon_on_cancel=True, limiter=trio.CapacityLimiter(1),
+            )  # fmt: skip
+
+    def recover(
+        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Recovered]:
+        """Look at each file in the spool. Those without a name are lost with their process."""
+        return recover(self._spool, trusted, step)
 
     async def free(self) -> int:
         """The free space of the filesystem for users other than root, in bytes."""
@@ -115,6 +145,7 @@ class LocalStore(Store):
 
     def close(self) -> None:
         """Release the directory for another daemon."""
+        self._suspended.close()
         self.threads.hashers.shutdown()
         self._opened.close()
 
@@ -123,12 +154,62 @@ class LocalStore(Store):
         self._directory.check()
         self._state.restore()
 
-    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> tuple[int, bool]:
+    def _sink(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict,
+        durability: Durability,
+        opened: Opened,
+    ) -> LocalSink:
+        durable, known = durability == "full", opened.known
+        file_sync = FileSync(
+            self._spool.sync,
+            self._timings.fsync_file,
+            enabled=durable,
+            durable=known.durable if known else 0,
+        )
+        file = SpoolFile(
+            upload,
+            opened.fd,
+            opened.unnamed,
+            durable,
+            known.running_hash if known else RunningHash(self.threads.hashers),
+            file_sync,
+            self._timings.write,
+            opened.offset,
+        )
+        return LocalSink(self._parts, file, path, on_conflict)
+
+    def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
         folder_path, _, name = path.rpartition("/")
         with self._parts.folders.open(folder_path) as folder:
             check_target(self._spool, folder, name, on_conflict)
-            return create_file(self._spool, folder, upload)
+            return Opened(*create_file(self._spool, folder, upload))
+
+    def _reopen(
+        self, upload: str, path: str, on_conflict: OnConflict, suspended: Suspended | None
+    ) -> Opened:
+        self._make_ready()
+        opened = reopen(self._spool, upload, suspended)
+        unnamed = opened.unnamed
+        folder_path, _, name = path.rpartition("/")
+        try:
+            with self._parts.folders.open(folder_path) as folder:
+                check_target(self._spool, folder, name, on_conflict)
+                if not fits(self._spool, folder, opened.fd, unnamed=unnamed, final=False):
+                    # It will be copied to the filesystem of the folder, if that is possible.
+                    os.close(create_unnamed(folder))
+        except BaseException:
+            if not unnamed:
+                os.close(opened.fd)
+            raise
+        return opened
+
+    def _drop(self, upload: str, suspended: Suspended | None) -> None:
+        close_unnamed(upload, suspended)
+        self._spool.remove(upload)
 
     def _check(self) -> None:
         self._make_ready()

@@ -10,7 +10,7 @@ from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, StorageError, translated
 
 from .folders import Folder
-from .inheritance import FILE_MODE, inherit
+from .inheritance import FILE_MODE, complete, inherit
 from .leftovers import temporary_name
 from .projects import inherited_project
 from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
@@ -56,6 +56,20 @@ def same_filesystem(spool: Spool, folder: Folder) -> bool:
         return False
     project = inherited_project(folder.fd)
     return project is None or project == (inherited_project(spool.fd) or 0)
+
+
+def fits(spool: Spool, folder: Folder, fd: int, *, unnamed: bool, final: bool) -> bool:
+    """Give the file what it gets from the folder; False if it cannot go there as it is.
+
+    `final` is as for `inherit`. Raises OSError.
+    """
+    if not unnamed:
+        return same_filesystem(spool, folder) and inherit(fd, folder.fd, final=final)
+    if os.fstat(fd).st_dev != os.fstat(folder.fd).st_dev:
+        return False
+    if final:
+        complete(fd, folder.fd)
+    return True
 
 
 def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:

@@ -19,6 +19,14 @@ COMMITTERS: Final = 16
 """Threads that commit. They wait for fsync, and writes must not wait for them."""
 
 
+READERS: Final = 2
+"""Threads that read back what the running hash of a continued upload does not cover."""
+
+SYNCERS: Final = 8
+"""Threads that make the data of unfinished uploads durable: at a checkpoint, and to suspend them.
+Writes do not wait for them."""
+
+
 @frozen
 class Threads:
     """The limits, and the pool of threads that hash beside a writer."""
@@ -26,6 +34,8 @@ class Threads:
     writers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
     committers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(COMMITTERS))
+    readers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(READERS))
+    syncers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(SYNCERS))
     # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))
     hashers: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(HASHERS, "hash"))

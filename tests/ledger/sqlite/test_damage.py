@@ -10,25 +10,34 @@ from typing import Any, Final
 
 import pytest
 import trio
-from helpers.ledgers import KILL_AFTER, allow, owed
+from helpers.ledgers import KILL_AFTER, allow, begin, keep, owed, resumable
 from structlog.testing import capture_logs
 
-from galileod.ledger.base import AlreadyUsedError, LedgerError, SingleUse
+from galileod.ledger.base import (
+    AlreadyUsedError,
+    KeptUpload,
+    LedgerError,
+    Recovery,
+    SingleUse,
+    StoredUpload,
+)
 from galileod.ledger.sqlite import SqliteLedger, filenames
 from galileod.policy.quota import Holding
 
 FILES = 3000
+BEGAN = 1000.0
 NEVER = 2**40
 PAGE = 4096
+KEPT = KeptUpload("u3", "carla", 100, resumable("key of u3"), 40, 30, BEGAN, BEGAN + NEVER)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A ledger with many files of two users, a receipt, a promise and a used ticket."""
+    """A ledger with many files of two users, and some rows in each other table."""
     path = tmp_path / "ledger.sqlite3"
 
     async def fill() -> None:
-        ledger = SqliteLedger.open(str(path))
+        ledger = SqliteLedger.open(str(path), lambda: BEGAN)
         with ledger.database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO files VALUES (?, ?, 1)",
@@ -39,6 +48,10 @@ def path(tmp_path: Path) -> Path:
         await ledger.reserve("u2", "anna", 5, allow, SingleUse("ticket", NEVER))
         await ledger.promise("u2", "8", '{"id": "owed"}')
         await ledger.commit("u2", "owed")
+        await keep(ledger, "u3", "carla", durable=30, seconds=NEVER)
+        await begin(ledger, "u4", "carla")
+        await begin(ledger, "u5", "carla", 9)
+        await ledger.commit("u5", "stored", remember=NEVER)
         ledger.close()
 
     trio.run(fill)
@@ -50,7 +63,7 @@ def name_of(number: int) -> str:
 
 
 def disk() -> dict[str, int]:
-    return {name_of(number): 1 for number in range(FILES)} | {"owed": 5, "promised": 5}
+    return {name_of(number): 1 for number in range(FILES)} | {"owed": 5, "promised": 5, "stored": 9}
 
 
 def spoil_page(path: Path, number: int) -> None:
@@ -116,7 +129,7 @@ def test_a_damaged_ledger_is_set_aside_and_made_anew(path: Path, spoil: Any) -> 
     spoiled = path.read_bytes()
     ledger, logs = start(path)
     holdings = ledger.holdings()
-    assert sum(held.files for held in holdings.values()) == FILES + 2
+    assert sum(held.files for held in holdings.values()) == FILES + 3
     damaged, unknown = logs
     assert (damaged["event"], damaged["log_level"]) == ("ledger.damaged", "warning")
     assert damaged["path"] == str(path)
@@ -140,7 +153,10 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
     assert FILES - 200 < kept < FILES  # all but those of one page
     assert holdings["user-0"].files + holdings["user-1"].files == kept
     assert holdings["anna"] == Holding(bytes=10, files=2)
-    assert logs[0]["kept"] == {"files": kept + 1, "uploads": 1, "receipts": 1, "tickets": 1}
+    assert logs[0]["kept"] == {
+        "files": kept + 2, "resumable": 2, "uploads": 1, "receipts": 1, "tickets": 1,
+        "stored_uploads": 1,
+    }  # fmt: skip
     assert sorted(await owed(ledger)) == [
         ("owed", '{"id": "owed"}', 0), ("promised", '{"id": "promised"}', 0),
     ]  # fmt: skip
@@ -149,10 +165,42 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
     ledger.close()
 
 
+async def test_uploads_that_may_be_resumed_are_kept_and_stored_ones_remembered(path: Path) -> None:
+    spoil_rows(path)
+    ledger = SqliteLedger.open(str(path))
+    assert ledger.interrupted() == {"u3": None, "u4": None}
+    assert await ledger.find("key of u3") == KEPT
+    assert await ledger.find("key of u5") == StoredUpload("metadata of key of u5", "stored")
+    ledger.reconcile(disk(), {}, recovery=Recovery({"u3": 40, "u4": 10}, seconds=NEVER))
+    assert ledger.holdings()["carla"] == Holding(bytes=9, files=1, kept=50, kept_uploads=2)
+    assert await ledger.find("key of u3") == KEPT
+    ledger.close()
+
+
+async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+    with closing(sqlite3.connect(path)) as older:
+        older.executescript(Path(__file__).with_name("schema_3.sql").read_text())
+        older.execute("CREATE TABLE spoiled (number INTEGER)")
+    spoil_page(path, page_of(path, "spoiled"))
+    with capture_logs() as logs:
+        ledger = SqliteLedger.open(str(path))
+    assert logs[0]["kept"] == {
+        "files": 1, "resumable": 0, "uploads": 1, "receipts": 1, "tickets": 1, "stored_uploads": 0,
+    }  # fmt: skip
+    assert list(ledger.promised()) == ["4711"]
+    ledger.reconcile({"a.txt": 100, "b.txt": 30}, {"4711": "b.txt"})
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1),
+        "bert": Holding(bytes=30, files=1),
+    }
+    ledger.close()
+
+
 def test_rows_in_the_log_are_kept_as_well(path: Path, tmp_path: Path) -> None:
     # A process that was killed leaves them there.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO files VALUES ('late', 'carla', 1)")
+        connection.execute("INSERT INTO files VALUES ('late', 'doris', 1)")
         killed = tmp_path / "killed"
         for suffix in ("", "-wal"):
             Path(f"{killed}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
@@ -160,7 +208,7 @@ def test_rows_in_the_log_are_kept_as_well(path: Path, tmp_path: Path) -> None:
     with capture_logs() as logs:
         ledger = SqliteLedger.open(str(killed))
     assert logs[0]["event"] == "ledger.damaged"
-    assert ledger.holdings()["carla"] == Holding(bytes=1, files=1)
+    assert ledger.holdings()["doris"] == Holding(bytes=1, files=1)
     ledger.close()
 
 
@@ -171,7 +219,7 @@ def test_a_missing_or_empty_ledger_beside_files_is_told(path: Path, *, empty: bo
         path.touch()
     ledger, logs = start(path)
     assert [(line["event"], line["files"]) for line in logs] == [
-        ("ledger.owners_unknown", FILES + 2)
+        ("ledger.owners_unknown", FILES + 3)
     ]
     assert str(path) == logs[0]["path"]
     ledger.close()

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from helpers.ledgers import allow
+from helpers.ledgers import allow, keep
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
@@ -38,16 +38,17 @@ def test_a_ledger_from_a_newer_version_is_refused(path: str) -> None:
         SqliteLedger.open(path)
 
 
-def test_whoever_only_looks_leaves_a_ledger_of_the_first_schema_as_it_is(path: str) -> None:
+@pytest.mark.parametrize(("schema", "reserved"), [(1, 0), (3, 5)])
+def test_whoever_only_looks_leaves_a_ledger_of_an_older_schema_as_it_is(
+    path: str, schema: int, reserved: int
+) -> None:
     with closing(sqlite3.connect(path)) as older:
         older.execute("PRAGMA journal_mode = WAL")
-        load(older, 1)
+        load(older, schema)
         before = list(older.iterdump())
         ledger = SqliteLedger.open_read_only(path)
-        assert ledger.holdings() == {
-            "anna": Holding(bytes=100, files=1),
-            "bert": Holding(reserved=30, uploads=1),
-        }
+        anna = Holding(bytes=100, files=1, reserved=reserved, uploads=1 if reserved else 0)
+        assert ledger.holdings() == {"anna": anna, "bert": Holding(reserved=30, uploads=1)}
         with (
             pytest.raises(LedgerError, match="readonly"),
             ledger.database.transaction() as connection,
@@ -55,7 +56,7 @@ def test_whoever_only_looks_leaves_a_ledger_of_the_first_schema_as_it_is(path: s
             connection.execute("DELETE FROM files")
         ledger.close()
         assert list(older.iterdump()) == before
-        assert older.execute("PRAGMA user_version").fetchone() == (1,)
+        assert older.execute("PRAGMA user_version").fetchone() == (schema,)
     assert os.listdir(Path(path).parent) == [Path(path).name]
 
 
@@ -112,31 +113,34 @@ async def test_a_ledger_that_the_version_before_left_in_a_crash_is_settled(path:
     ledger.close()
 
 
-@pytest.mark.parametrize(
-    ("identity", "stored"),
-    [
-        ("4711", 4711),
-        ("0", 0),
-        (str(2**63 - 1), 2**63 - 1),
-        (str(2**63), str(2**63).encode()),
-        ("007", b"007"),
-        ("-0", b"-0"),
-        ("\u0661", "\u0661".encode()),  # a digit, but not of ASCII
-        ("bucket/key", b"bucket/key"),
-    ],
-)
-async def test_an_inode_is_stored_as_a_number_which_the_version_before_looks_for(
-    path: str, identity: str, stored: int | bytes
+async def test_a_ledger_of_the_version_before_keeps_uploads_once_it_is_brought_up_to_date(
+    path: str,
 ) -> None:
-    # The schema is the same, so that version opens the ledger, after a crash of this one too.
+    with closing(sqlite3.connect(path)) as older:
+        load(older, 3)
     ledger = SqliteLedger.open(path)
-    await ledger.reserve("u1", "anna", 100, allow)
-    await ledger.promise("u1", identity, RECEIPT)
+    assert ledger.interrupted() == {}
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1, reserved=5, uploads=1),
+        "bert": Holding(reserved=30, uploads=1),
+    }
+    await keep(ledger, "u4", "bert", offset=7, durable=7)
+    assert ledger.holdings()["bert"] == Holding(reserved=30, uploads=1, kept=7, kept_uploads=1)
+    await ledger.release("u2")
+    await ledger.release("u3")
+    await ledger.resume("u4", allow)
+    await ledger.commit("u4", "b.txt", remember=60)
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1),
+        "bert": Holding(bytes=100, files=1),
+    }
     ledger.close()
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT inode FROM uploads").fetchone() == (stored,)
+
+
+async def test_kept_uploads_are_seen_by_whoever_only_looks(path: str) -> None:
     ledger = SqliteLedger.open(path)
-    assert list(ledger.promised()) == [identity]
-    ledger.reconcile({"a.txt": 100}, {identity: "a.txt"})
-    assert await owed(ledger) == [("a.txt", RECEIPT, 0)]
+    await keep(ledger, "u1")
+    look = SqliteLedger.open_read_only(path)
+    assert look.holdings() == {"anna": Holding(kept=40, kept_uploads=1)}
+    look.close()
     ledger.close()

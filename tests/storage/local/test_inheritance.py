@@ -15,7 +15,7 @@ from helpers.unprivileged import USER_NAMESPACE, put_unprivileged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galileod.storage.local import LocalStore, inheritance, sink, target
+from galileod.storage.local import LocalStore, inheritance, target
 from galileod.storage.local.acl import ACCESS, DEFAULT, inherited
 from galileod.storage.local.makefolder import make_folder
 
@@ -102,8 +102,7 @@ def store(
             yield open_store()
         return
     if request.param == "unnamed":
-        for module in (target, sink):
-            monkeypatch.setattr(module, "same_filesystem", lambda *_: False)
+        monkeypatch.setattr(target, "same_filesystem", lambda *_: False)
     yield open_store()
 
 

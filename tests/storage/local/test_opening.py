@@ -119,20 +119,21 @@ def test_what_is_no_directory_is_refused(open_store: OpenStore, directory: Path)
         open_store(at=directory / "below")
 
 
+# Further calls of unlink may fail: recovery removes what they leave.
 OPENING = {
-    "makedirs": 1, "open": 7, "mkdir": 2, "fchmod": 3, "listdir": 1, "unlink": 3,
-    "rename_noreplace": 1,
+    "makedirs": range(1, 2), "open": range(1, 8), "mkdir": range(1, 3), "fchmod": range(1, 4),
+    "rename_noreplace": range(1, 2), "listdir": range(1, 2), "unlink": range(1, 6, 2),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("function", "times"), OPENING.items())
+@pytest.mark.parametrize(("function", "calls"), OPENING.items())
 def test_a_start_that_fails_leaks_nothing_and_the_next_one_succeeds(
-    directory: Path, function: str, times: int
+    directory: Path, function: str, calls: range
 ) -> None:
     (directory / ".galileod/spool").mkdir(parents=True)
     (directory / ".galileod/spool/left").write_bytes(b"half")
     before = descriptors()
-    for call in range(1, times + 1):
+    for call in calls:
         (directory / ".galileod/spool/left").write_bytes(b"half")
         with faulty(function, nth(call)) as disk, pytest.raises(StorageError, match="cannot"):
             open_local(directory)

@@ -1,6 +1,7 @@
 """Folders into which a file cannot be moved from the spool."""
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -9,16 +10,20 @@ from pathlib import Path
 import pytest
 import trio
 from helpers.disk import descriptors
-from helpers.local_store import DATA, put, spool
+from helpers.local_store import DATA, open_local, put, spool
 from helpers.mounts import mounted, tmpfs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import NoSpaceError, StorageError
-from galileod.storage.local import LocalStore, copying, target
+from galileod.storage.base import ConflictError, MissingError, NoSpaceError, StorageError
+from galileod.storage.local import LocalStore, copying, suspended, target
 
 pytestmark = pytest.mark.timeout(60)
 
 OpenStore = Callable[..., LocalStore]
+
+
+def sha1(data: bytes) -> str:
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture(params=["tmpfs", "bind"])
@@ -180,3 +185,121 @@ async def test_a_project_quota_counts_as_another_filesystem(
         await file.write([DATA])
         await file.commit()
     assert (directory / "a.bin").read_bytes() == DATA
+
+
+async def test_a_file_there_goes_on_as_long_as_the_process_lives(
+    open_store: OpenStore, directory: Path, other: Path
+) -> None:
+    store = open_store()
+    before = descriptors()
+    async with await store.create("1", "anna/a.bin") as file:
+        await file.write([DATA[:1000]])
+        assert await file.checkpoint() == 0
+        assert await file.suspend() == 0
+    assert os.listdir(other) == spool(directory) == []
+    for end in (2000, len(DATA)):
+        async with await store.reopen("1", "anna/a.bin", "rename", "full") as file:
+            assert file.check == sha1(DATA[: file.offset])
+            await file.write([DATA[file.offset : end]])
+            await file.suspend()
+    async with await store.reopen("1", "anna/a.bin", "rename", "full") as file:
+        await file.prepare()
+        identity = file.identity
+        await file.commit()
+    assert (other / "a.bin").read_bytes() == DATA
+    assert store.scan([identity]).names == {identity: "anna/a.bin"}
+    assert descriptors() == before
+
+
+async def test_a_file_there_that_is_dropped_or_not_continued_is_gone(
+    open_store: OpenStore, directory: Path, other: Path
+) -> None:
+    store = open_store("reject")
+    before = descriptors()
+    for upload in ("1", "2"):
+        async with await store.create(upload, "anna/a.bin") as file:
+            await file.write([DATA])
+            await file.suspend()
+    (other / "a.bin").write_bytes(b"first")
+    with pytest.raises(ConflictError):
+        await store.reopen("1", "anna/a.bin", "reject", "full")
+    (other / "a.bin").unlink()
+    async with await store.reopen("1", "anna/a.bin", "reject", "full"):
+        pass
+    await store.drop("2")
+    for upload in ("1", "2"):
+        with pytest.raises(MissingError):
+            await store.reopen(upload, "anna/a.bin", "reject", "full")
+    assert descriptors() == before
+    async with await store.create("3", "anna/a.bin") as file:
+        await file.write([DATA])
+        await file.suspend()
+    store.close()
+    assert descriptors() == set()
+    store = open_local(directory, trusted={"3": None})
+    with pytest.raises(MissingError):
+        await store.reopen("3", "anna/a.bin", "reject", "full")
+    store.close()
+
+
+async def test_no_more_files_without_a_name_are_suspended_than_descriptors_are_to_spare(
+    open_store: OpenStore, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspended, "MAX_UNNAMED", 1)
+    store = open_store()
+    async with await store.create("1", "anna/a.bin") as file:
+        await file.suspend()
+    before = descriptors()
+    async with await store.create("2", "anna/a.bin") as file:
+        with pytest.raises(StorageError, match="without a name"):
+            await file.suspend()
+    assert descriptors() == before
+    await store.drop("1")
+    async with await store.create("2", "anna/a.bin") as file:
+        await file.suspend()
+
+
+@pytest.mark.parametrize("moment", ["before it goes on", "when it is complete"])
+async def test_a_suspended_file_goes_to_a_filesystem_mounted_since(
+    open_store: OpenStore, directory: Path, moment: str
+) -> None:
+    store = open_store()
+    async with await store.create("1", "anna/a.bin") as file:
+        await file.write([DATA[:1000]])
+        await file.suspend()
+    with tmpfs(directory / "anna") as folder:
+        async with await store.reopen("1", "anna/a.bin", "rename", "full") as file:
+            await file.write([DATA[1000:]])
+            if moment == "when it is complete":
+                await file.prepare()  # copies it
+            await file.suspend()
+        async with await store.reopen("1", "anna/a.bin", "rename", "full") as file:
+            assert file.check == sha1(DATA)
+            await file.commit()
+        assert (folder / "a.bin").read_bytes() == DATA
+        assert os.listdir(folder) == ["a.bin"]
+    assert spool(directory) == []
+
+
+async def test_a_folder_that_cannot_take_a_suspended_file_any_more_is_refused_before_the_data(
+    open_store: OpenStore, directory: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def no_unnamed(path: str, flags: int, *arguments: object, **options: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(path, flags, *arguments, **options)  # type: ignore[arg-type]
+
+    store = open_store()
+    async with await store.create("1", "a.bin") as file:
+        await file.write([DATA])
+        await file.suspend()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", no_unnamed)
+        with pytest.raises(StorageError, match=r"the folder anna.*O_TMPFILE"):
+            await store.reopen("1", "anna/a.bin", "rename", "full")
+    assert spool(directory) == ["1"]
+    async with await store.reopen("1", "anna/a.bin", "rename", "full") as file:
+        await file.commit()
+    assert (other / "a.bin").read_bytes() == DATA

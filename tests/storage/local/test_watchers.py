@@ -8,7 +8,7 @@ from helpers.local_store import put
 from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.local import LocalStore, sink, target
+from galileod.storage.local import LocalStore, target
 
 OpenStore = Callable[..., LocalStore]
 
@@ -47,8 +47,7 @@ async def test_of_a_file_without_a_name_watchers_see_nothing_but_the_end(
     on_conflict: OnConflict,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (target, sink):
-        monkeypatch.setattr(module, "same_filesystem", lambda *_: False)
+    monkeypatch.setattr(target, "same_filesystem", lambda *_: False)
     store = open_store(on_conflict)
     with watching(directory) as watch:
         async with await store.create("1", "a.bin") as file:

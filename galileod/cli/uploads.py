@@ -1,0 +1,80 @@
+"""`galileod uploads`: lists the running and the kept uploads of the daemon, and discards one."""
+
+import json
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlencode
+
+import click
+
+from galileod.client.formatting import format_duration, format_rate, format_size, printable
+
+from .control import Row, ask, ask_rows, check_status
+from .options import DefaultGroup, daemon_directory, daemon_options
+
+_LINE: Final = (
+    "{upload:16}  {state:7}  {user:24} {size:>10} {progress:>8} {rate:>13} {age:>9} {left:>9}"
+    "  {name}"
+)
+
+
+class _ListByDefault(DefaultGroup):
+    default = "list"
+
+
+@click.group(cls=_ListByDefault)
+def uploads() -> None:
+    """List the uploads of the running daemon, and discard one. The default command is list."""
+
+
+@uploads.command("list")
+@daemon_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def list_uploads(path: str | None, directory: str | None, as_json: bool) -> None:
+    """List the running uploads, and the interrupted ones that are kept."""
+    rows = ask_rows(daemon_directory(path, directory), "/uploads")
+    if as_json:
+        shown = [{**row, **{key: _stamp(row[key]) for key in ("began", "until")}} for row in rows]
+        click.echo(json.dumps({"uploads": shown}))
+        return
+    names = ("upload", "state", "user", "size", "progress", "rate", "age", "left", "name")
+    click.echo(_LINE.format(**{name: name for name in names}))
+    now = time.time()
+    for row in rows:
+        click.echo(_LINE.format(**_cells(row, now)))
+
+
+@uploads.command()
+@daemon_options
+@click.argument("upload")
+def discard(path: str | None, directory: str | None, upload: str) -> None:
+    """Discard what the daemon has of UPLOAD, an id from the list; end it if it is running."""
+    target = f"/uploads/discard?{urlencode({'upload': upload})}"
+    status, text = ask(daemon_directory(path, directory), "POST", target)
+    if status == HTTPStatus.NOT_FOUND:
+        raise click.ClickException(f"{upload!r}: {text}")
+    check_status(status, text)
+    click.echo(printable(text))
+
+
+def _cells(row: Row, now: float) -> dict[str, str]:
+    size, rate, until = row["size"], row["rate"], row["until"]
+    return {
+        "upload": row["upload"],
+        "state": row["state"],
+        "user": printable(row["user"]),
+        "size": format_size(size),
+        "progress": f"{row['offset'] / size:.1%}" if size else "-",
+        "rate": "-" if rate is None else format_rate(rate, 1),
+        "age": format_duration(max(0.0, now - row["began"])),
+        "left": "-" if until is None else format_duration(max(0.0, until - now)),
+        "name": printable(row["name"]),
+    }
+
+
+def _stamp(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,36 @@
+"""What a start makes of the uploads of an earlier process."""
+
+import sqlite3
+from collections.abc import Mapping
+
+from galileod.ledger.base import Recovery
+
+from . import stored, transitions, uploads
+
+
+def settle(
+    connection: sqlite3.Connection,
+    on_disk: Mapping[str, int],
+    published: Mapping[str, str],
+    recovery: Recovery,
+    now: float,
+) -> None:
+    """Commit what was published, keep what may be resumed, and drop all others.
+
+    Nothing is kept or remembered if `recovery.seconds` is 0.
+    """
+    seconds = recovery.seconds
+    until = now + seconds if seconds else None
+    for upload, size, identity in uploads.promised(connection):
+        name = published.get(identity)
+        # The filesystem may have given the identity to another file since.
+        if name is not None and on_disk.get(name) == size:
+            uploads.commit(connection, upload, name, 0, until)
+    for upload, name in recovery.names.items():
+        # A power failure may have removed the promise, and that the upload was not kept any more.
+        if on_disk.get(name, -1) == uploads.size(connection, upload):
+            transitions.resume(connection, upload)
+            uploads.commit(connection, upload, name, 0, until)
+    transitions.recover(connection, recovery.offsets if seconds else {}, now, seconds)
+    connection.execute("DELETE FROM uploads WHERE key IS NULL")
+    stored.restart(connection, now, seconds)

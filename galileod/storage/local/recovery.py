@@ -1,0 +1,77 @@
+"""The spool after a restart: what can be continued stays, the rest is removed."""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from galileod.storage.base import Recovered, translated
+
+from .identity import identity_of
+from .reopening import usable
+from .spool import Spool
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def recover(
+    spool: Spool, trusted: Mapping[str, int | None], step: Callable[[], None]
+) -> dict[str, Recovered]:
+    """See `Store.recover`. Directories, which galileod does not create in the spool, stay.
+
+    A file is cut to what is certain of it. One that was published keeps its name in the spool until
+    it is dropped, or until the start after the one that has found it: before the ledger knows that
+    the file is stored, a crash must not lose its identity.
+    """
+    recovered: dict[str, Recovered] = {}
+    removed = 0
+    with translated("cannot clear the spool"):
+        for name in os.listdir(spool.fd):
+            step()
+            state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
+            if stat.S_ISDIR(state.st_mode):
+                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                continue
+            found = _examine(spool, state, trusted[name]) if name in trusted else None
+            if found is None:
+                os.unlink(name, dir_fd=spool.fd)
+                removed += 1
+                continue
+            if found.identity is None and found.offset < state.st_size:
+                found = _cut(spool, name, found.offset)
+            recovered[name] = found
+    if removed:
+        _log.info("spool.cleared", files=removed)
+    return recovered
+
+
+def _examine(spool: Spool, state: os.stat_result, trusted: int | None) -> Recovered | None:
+    """What is left of a file; None if nothing of it can be used."""
+    if not usable(state, spool):
+        return None
+    offset = state.st_size if trusted is None else min(trusted, state.st_size)
+    if state.st_nlink > 1:
+        return _published(spool, state, offset)
+    return Recovered(offset) if offset else None
+
+
+def _published(spool: Spool, state: os.stat_result, offset: int) -> Recovered:
+    return Recovered(offset, identity_of(state, inode_kept=spool.inode_kept))
+
+
+def _cut(spool: Spool, name: str, offset: int) -> Recovered:
+    """Remove the bytes behind `offset`: after a power failure they may be zeros.
+
+    At once, since a later start of the daemon on the running machine would trust them.
+    """
+    fd = spool.open(name)
+    try:
+        state = spool.stat(fd)
+        if state.st_nlink > 1:
+            return _published(spool, state, offset)
+        os.ftruncate(fd, offset)
+    finally:
+        os.close(fd)
+    return Recovered(offset)

@@ -1,0 +1,137 @@
+"""Which connection an upload with a key belongs to: of two that claim it, the newer one wins."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+from attrs import define, field, frozen
+
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import Metadata
+from galileod.shutdown import Interrupt
+
+UnlessEnded = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
+
+
+@frozen
+class Kept:
+    """What is kept after an upload failed: the first `offset` bytes, for `seconds`."""
+
+    offset: int
+    seconds: int
+
+
+@define(eq=False)
+class Claim:
+    """One connection's claim to an upload; without a `key`, no other connection can have one.
+
+    `key` and `metadata` are those of `ledger.base.Resumable`. `lost` fires when a newer connection
+    claims the upload. After `finished` has come, that one waits instead, and hears `verdict` if the
+    upload failed. `kept` is what is kept after it failed.
+    """
+
+    key: str | None = None
+    metadata: str = ""
+    lost: Interrupt = field(init=False, factory=Interrupt)
+    finished: bool = field(init=False, default=False)
+    verdict: Fault | None = field(init=False, default=None)
+    kept: Kept | None = field(init=False, default=None)
+    _released: trio.Event = field(init=False, factory=trio.Event)
+
+    def release(self) -> None:
+        """Let the connection that waits for this claim go on."""
+        self._released.set()
+
+    async def wait_released(self) -> None:
+        """Wait until the connection with this claim neither reads nor writes the upload."""
+        await self._released.wait()
+
+
+def make_claim(metadata: Metadata, user: str, *, authenticated: bool) -> Claim:
+    """The claim of a connection to the upload in `metadata`, which must have a key.
+
+    The key of an authenticated user is valid for that user. Otherwise it is valid from any address.
+    """
+    owner = f"user {user}" if authenticated else "anybody"
+    fixed = [metadata.name, metadata.size, metadata.folder, metadata.modified]
+    return Claim(_hash(f"{owner}\0{metadata.upload}"), _hash(json.dumps(fixed)))
+
+
+class Claims:
+    """The claims to all uploads that run, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, list[Claim]] = {}
+
+    @asynccontextmanager
+    async def hold(
+        self, claim: Claim, seconds: float, unless_ended: UnlessEnded
+    ) -> AsyncIterator[None]:
+        """Hold the claim for the block; stop older ones, and wait until they have stopped.
+
+        `unless_ended` runs the wait, and raises if the connection ends meanwhile. Raises a Fault:
+        `bad_metadata` if the upload has other metadata, which stops nobody; `busy` if an older
+        claim is not released within `seconds`; `taken_over` if a newer claim comes during the wait;
+        and the fault with which an older one failed after its `finished`.
+        """
+        if claim.key is None:
+            yield
+            return
+        held = self._by_key.setdefault(claim.key, [])
+        older = list(held)
+        if any(each.metadata != claim.metadata for each in older):
+            raise other_metadata()
+        held.append(claim)
+        try:
+            if older:
+                await unless_ended(partial(_wait_for, older, claim, seconds))
+            yield
+        except Fault as fault:
+            claim.verdict = fault
+            raise
+        finally:
+            held.remove(claim)
+            if not held:
+                del self._by_key[claim.key]
+            claim.release()
+
+
+def other_metadata() -> Fault:
+    """The fault for a key that is known with another size, name, folder or modification time."""
+    return Fault(
+        FaultCode.BAD_METADATA,
+        "The key `upload` belongs to a file with another name, size, folder or modification time.",
+        key="upload",
+    )
+
+
+async def _wait_for(older: list[Claim], claim: Claim, seconds: float) -> None:
+    """Wait until `older` are released. Raises a Fault: see `Claims.hold`."""
+    for each in older:
+        if not each.finished:
+            each.lost.fire()
+    with claim.lost.guard() as lost, trio.move_on_after(seconds) as limit:
+        for each in older:
+            await each.wait_released()
+    if lost.cancelled_caught:
+        raise taken_over()
+    if limit.cancelled_caught:
+        raise Fault(
+            FaultCode.BUSY, "An earlier connection is still storing this upload. Try again later."
+        )
+    for each in older:
+        if each.finished and each.verdict is not None:
+            claim.kept = each.kept
+            raise each.verdict
+
+
+def taken_over() -> Fault:
+    """The fault for an upload that a newer connection continues."""
+    return Fault(FaultCode.TAKEN_OVER, "Another connection continues this upload.")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

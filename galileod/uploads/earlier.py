@@ -1,0 +1,61 @@
+"""What an earlier connection has left of an upload: nothing, a part of it, or the stored file."""
+
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from galileod.auth.grant import Grant
+from galileod.config.model import Config
+from galileod.ledger.base import KeptUpload, StoredUpload
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import RESUME, Metadata
+
+from .claims import Claim, other_metadata
+from .connection import Connection
+from .faults import storage_faults
+from .upload import Upload, begin, resume
+
+NO_EXTENSIONS: Final = frozenset[str]()
+
+
+def extensions(config: Config) -> frozenset[str]:
+    """The extensions of the protocol that the server supports."""
+    return frozenset({RESUME}) if config.resume.keep else NO_EXTENSIONS
+
+
+async def find_upload(
+    connection: Connection,
+    metadata: Metadata,
+    grant: Grant,
+    claim: Claim,
+    log: FilteringBoundLogger,
+) -> Upload | StoredUpload:
+    """The upload that the metadata begins or continues, or the one that was stored already.
+
+    `claim` is held. Raises a Fault: `bad_metadata` if the key is that of other metadata,
+    `abandoned` if the client cancels the upload, `unauthorized` if the credential has expired and
+    the key is not known, and those of `begin`.
+    """
+    context = connection.context
+    earlier: KeptUpload | StoredUpload | None = None
+    with storage_faults():
+        if claim.key is not None:
+            earlier = await context.keeper.find(claim.key)
+        if earlier is None and grant.expired:
+            raise connection.refuse_expired(log)
+        if isinstance(earlier, KeptUpload):
+            _check(earlier.resumable.metadata, claim)
+            if not metadata.abandon:
+                return resume(metadata, grant, context.config, earlier, log)
+            await context.keeper.discard(earlier.upload)
+        elif earlier is not None:
+            _check(earlier.metadata, claim)
+            return earlier
+    if metadata.abandon:
+        raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+    return begin(metadata, grant, context.config, claim, log)
+
+
+def _check(known: str, claim: Claim) -> None:
+    if known != claim.metadata:
+        raise other_metadata()

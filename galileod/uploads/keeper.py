@@ -1,0 +1,141 @@
+"""The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
+
+from typing import Final, Literal
+
+import structlog
+import trio
+from attrs import frozen
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload
+from galileod.metrics import Metrics
+from galileod.policy.settings import Resume
+from galileod.storage.base import Store
+
+EXPIRY_SECONDS: Final = 30.0
+"""Seconds between two searches for uploads whose time is over."""
+
+EXPIRY_BATCH: Final = 100
+"""Maximum uploads that expire in one transaction of the ledger."""
+
+MOST_DELAYED: Final = 1000
+"""Maximum interrupted uploads that the ledger could not record yet."""
+
+End = Literal["expired", "evicted", "abandoned"]
+"""Why a kept upload is discarded."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+@frozen
+class Entry:
+    """An interrupted upload: `offset` bytes of it are there, `durable` of them durable."""
+
+    upload: str
+    offset: int
+    durable: int
+    settings: Resume
+
+
+class Keeper:
+    """Finds and discards kept uploads: first the entry in the ledger, then the file.
+
+    `any` tells whether there is any kept upload, as of the last change; `refresh` must be called
+    once at the start.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
+        self.any = False
+        self._delayed: dict[str, Entry] = {}
+        self._store = store
+        self._ledger = ledger
+        self._metrics = metrics
+
+    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+        """The upload with this key, if it is kept, or was stored. Raises LedgerError."""
+        await self._record_delayed()
+        return await self._ledger.find(key)
+
+    async def keep(self, entry: Entry) -> None:
+        """Record an interrupted upload as kept.
+
+        If the ledger fails, as it does on a full disk, that is done later. Raises LedgerError if
+        MOST_DELAYED others wait for it; the next start then keeps the upload.
+        """
+        try:
+            await self._record(entry)
+        except LedgerError:
+            if len(self._delayed) >= MOST_DELAYED:
+                raise
+            self._delayed[entry.upload] = entry
+
+    async def _record(self, entry: Entry) -> None:
+        settings = entry.settings
+        for oldest in await self._ledger.keep(
+            entry.upload, entry.offset, entry.durable, settings.keep, settings.user_uploads
+        ):
+            await self.drop(oldest, "evicted")
+        await self.refresh()
+
+    async def _record_delayed(self) -> None:
+        """Record what could not be recorded before. Raises LedgerError."""
+        for entry in list(self._delayed.values()):
+            await self._record(entry)
+            self._delayed.pop(entry.upload, None)
+
+    async def discard(self, upload: str) -> KeptUpload | None:
+        """Discard a kept upload because somebody wants that; None if it is not kept.
+
+        Raises LedgerError.
+        """
+        found = await self._ledger.kept_from(upload, 1)
+        if not found or found[0].upload != upload:
+            return None
+        await self._ledger.release(upload)
+        await self.drop(found[0], "abandoned")
+        return found[0]
+
+    async def make_way(self, user: str | None, *, authenticated: bool) -> bool:
+        """Discard the kept upload that gives way next; False if there is none.
+
+        `user` and `authenticated` are as for `Ledger.give_way`. Raises LedgerError.
+        """
+        kept = await self._ledger.give_way(user, authenticated=authenticated)
+        if kept is not None:
+            await self.drop(kept, "evicted")
+        return kept is not None
+
+    async def drop(self, kept: KeptUpload, end: End) -> None:
+        """Remove the file of an upload whose entry is gone already, and log it."""
+        with trio.CancelScope(shield=True):  # `Store.drop` is bounded in time
+            await self._store.drop(kept.upload)
+        self._metrics.resume_event(end)
+        name, size, user = kept.resumable.name, kept.size, kept.user
+        log = _log.bind(upload=kept.upload, name=name, size=size, user=user)
+        match end:
+            case "expired":
+                log.info("upload.expired", offset=kept.offset)
+            case "evicted":
+                log.info("upload.evicted", offset=kept.offset)
+            case "abandoned":
+                log.info("upload.abandoned", offset=kept.offset)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Find out whether there is any kept upload."""
+        try:
+            self.any = (await self._ledger.total()).kept > 0
+        except LedgerError:
+            self.any = True  # the next step that depends on it reports the error
+
+    async def run(self) -> None:
+        """Discard the uploads whose time is over, until cancelled."""
+        while True:
+            await trio.sleep(EXPIRY_SECONDS)
+            try:
+                await self._record_delayed()
+                while expired := await self._ledger.expire(EXPIRY_BATCH):
+                    for kept in expired:
+                        await self.drop(kept, "expired")
+            except LedgerError as error:
+                _log.warning("ledger.behind", reason=str(error))

@@ -1,0 +1,105 @@
+"""Opens the file of an upload, new or kept, and decides at its end what is kept of it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from galileod.net.websocket import TransportClosed
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.storage.base import MissingError, Sink, StorageError
+
+from .claims import Claim, Kept
+from .context import Context
+from .reservation import Reservation
+from .transfer import Transfer
+from .upload import Upload
+
+KEPT_AFTER: Final = frozenset(
+    {
+        FaultCode.IDLE,
+        FaultCode.TOO_SLOW,
+        FaultCode.BUSY,
+        FaultCode.SHUTTING_DOWN,
+        FaultCode.NO_SPACE,
+        FaultCode.QUOTA_EXCEEDED,
+        FaultCode.STORAGE_FAILED,
+        FaultCode.CONFLICT,
+        FaultCode.HASH_REQUIRED,
+        FaultCode.UNSUPPORTED_HASH,
+        FaultCode.INTERNAL,
+        FaultCode.UNAUTHORIZED,
+        FaultCode.TAKEN_OVER,
+    }
+)
+"""The faults after which an upload is kept. After all others, it is discarded."""
+
+
+@asynccontextmanager
+async def open_upload(
+    context: Context, transfer: Transfer, claim: Claim
+) -> AsyncIterator[tuple[Sink, Reservation]]:
+    """The sink of an upload, and its reservation, for the block.
+
+    If the block raises, the upload is kept or discarded; `claim.kept` says what is kept. Raises
+    what `Admission.admit`, `Store.create` and `Store.reopen` raise.
+    """
+    upload = transfer.upload
+    # Kept before, and still if it is not admitted.
+    offset = upload.kept.offset if upload.kept else 0
+    try:
+        async with context.admission.admit(
+            upload, lambda: transfer.receiver.window.remaining
+        ) as reservation:
+            try:
+                async with await _open(context, upload) as sink:
+                    # From now on, the file is what this connection makes of it.
+                    reservation.discard()
+                    try:
+                        yield sink, reservation
+                    except BaseException as error:
+                        if upload.keeps and is_kept_after(error):
+                            await _suspend(sink, reservation, transfer)
+                        raise
+            except MissingError:
+                reservation.discard()
+                raise
+            finally:
+                offset = reservation.kept_bytes
+    except BaseException:
+        if offset:
+            claim.kept = Kept(offset, max(1, round(upload.config.resume.keep)))
+        raise
+
+
+def is_kept_after(error: BaseException) -> bool:
+    """Whether an upload that ended with `error` is kept."""
+    match error:
+        case Fault(code=code):
+            return code in KEPT_AFTER
+        case TransportClosed() | trio.Cancelled():
+            return True
+    return isinstance(error, Exception)  # a failure of the storage, or a defect: see `end_failed`
+
+
+async def _open(context: Context, upload: Upload) -> Sink:
+    if upload.kept is None:
+        return await context.store.create(upload.id, upload.path)
+    fixed = upload.kept.resumable
+    return await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
+
+
+async def _suspend(sink: Sink, reservation: Reservation, transfer: Transfer) -> None:
+    """Write what has come, and keep the file; if the storage fails, discard it."""
+    with trio.CancelScope(shield=True):  # both steps are bounded in time
+        try:
+            if pieces := await transfer.take_rest():
+                await sink.write(pieces)
+        except StorageError:
+            pass  # what came before is kept; `suspend` finds out whether it is sound
+        try:
+            if sink.offset:
+                reservation.keep(sink.offset, await sink.suspend())
+        except StorageError as error:
+            reservation.upload.log.warning("upload.not_kept", reason=str(error))

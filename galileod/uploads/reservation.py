@@ -1,0 +1,90 @@
+"""What one running upload has reserved, and how that ends."""
+
+from collections.abc import Callable, Hashable
+
+import trio
+from attrs import define, evolve, field
+
+from galileod.config.model import Config
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.policy.settings import Quota
+from galileod.storage.base import Sink, Stored
+
+from .keeper import Entry, Keeper
+from .upload import Upload
+
+
+@define(eq=False)
+class Reservation:
+    """What one running upload has reserved.
+
+    `remaining` returns the bytes not received yet, which `filesystem` must have space for. `room`
+    are bytes for which `Room` has found space already.
+    """
+
+    _ledger: Ledger
+    _keeper: Keeper
+    upload: Upload
+    remaining: Callable[[], int]
+    filesystem: Hashable = None
+    room: int = 0
+    _kept_as: Entry | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        kept = self.upload.kept
+        if kept is not None:  # as long as its file is not open
+            self.keep(kept.offset, kept.durable)
+
+    @property
+    def received(self) -> int:
+        """Bytes of the file that have come."""
+        return self.upload.metadata.size - self.remaining()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that `end` keeps; 0 if it releases the reservation."""
+        return self._kept_as.offset if self._kept_as else 0
+
+    def quota(self, config: Config) -> Quota:
+        """The quota for the upload's user."""
+        own = self.upload.grant.quota
+        return config.quota if own is None else evolve(config.quota, user_bytes=own)
+
+    def keep(self, offset: int, durable: int) -> None:
+        """If the upload fails, keep the first `offset` bytes, `durable` of which are durable."""
+        self._kept_as = Entry(self.upload.id, offset, durable, self.upload.config.resume)
+
+    def discard(self) -> None:
+        """If the upload fails, keep nothing."""
+        self._kept_as = None
+
+    async def promise(self, sink: Sink, receipt: str | None) -> None:
+        """Record that the sink's file is about to be published, and its receipt for the hook.
+
+        Raises LedgerError and StorageError. The upload then fails: after a crash nobody would know
+        that it was stored.
+        """
+        await self._ledger.promise(self.upload.id, sink.identity, receipt)
+
+    async def commit(self, stored: Stored) -> None:
+        """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
+        remember = self.upload.config.resume.keep if self.upload.resumable else 0
+        with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+            try:
+                await self._ledger.commit(self.upload.id, stored.name, remember)
+            except LedgerError as error:
+                # Until the next start reconciles, the reservation counts in place of the file.
+                self.upload.log.warning("ledger.behind", reason=str(error))
+
+    async def end(self) -> None:
+        """Release the reservation, or turn it into a kept upload. Never raises LedgerError."""
+        with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+            try:
+                if self._kept_as is None:
+                    await self._ledger.release(self.upload.id)
+                else:
+                    await self._keeper.keep(self._kept_as)
+            except LedgerError as error:
+                # The reservation remains until the next start, which drops it or keeps the upload.
+                self.upload.log.warning("ledger.behind", reason=str(error))
+                self._kept_as = None

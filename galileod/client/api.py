@@ -11,7 +11,9 @@ from .address import parse_url
 from .content import Content, open_source
 from .errors import OptionError
 from .options import OnProgress, Options, Progress, Receipt, Settings
+from .remembered import remembered
 from .retry import RetryPolicy
+from .state_directory import State
 from .transfer import Transfer, Watcher
 
 
@@ -34,7 +36,9 @@ async def send_file(
 
     If the connection is lost, or the server is busy, the upload goes on by itself: with a server
     that can resume, and a content that can be read from any position, so not with an async iterator
-    or a pipe. Attempts are counted only while nothing gets through.
+    or a pipe. Attempts are counted only while nothing gets through. What was begun of a path is
+    remembered in `$XDG_STATE_HOME/galileo-send`, so that another process goes on with it: call
+    this again with the same arguments.
 
     Raises SendError; its subclass OptionError for invalid arguments. Must be called in trio. If it
     is cancelled the connection is closed at once. The server then discards the file, some time
@@ -51,8 +55,11 @@ async def send_file(
     address = parse_url(url)
     watcher = _Listener(on_progress) if on_progress else Watcher()
     async with open_source(content, name, size) as source:
-        transfer = Transfer(address, source, options, RetryPolicy(), watcher, only_resumed=True)
-        return await transfer.run()
+        with remembered(State(), address, source, options) as memory:
+            transfer = Transfer(
+                address, source, options, RetryPolicy(), watcher, memory, only_resumed=True
+            )
+            return await transfer.run()
 
 
 class _Listener(Watcher):

@@ -8,7 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import Final, NoReturn
@@ -21,18 +21,17 @@ from galileod.client.content import open_source
 from galileod.client.errors import SendError
 from galileod.client.formatting import format_period, format_size, plural, printable
 from galileod.client.options import OnWarning, Options, Receipt
+from galileod.client.remembered import remembered
 from galileod.client.retry import RetryPolicy
-from galileod.client.sources import PathSource, Source
+from galileod.client.state_directory import State
 from galileod.client.transfer import Transfer, Watcher
 from galileod.clock import ProcessClock
 
 from .batch import GO_ON, Batch, Kept, Tally
 from .jobs import Job, Skipped, collect, duplicate_names
 from .output import Lines, QueuedLines, is_terminal, standard
-from .remembered import Remembered
 from .report_json import JsonReporter
 from .report_text import TextReporter, Verbosity, summary
-from .state import State
 from .stdin import STDIN, stdin_job
 
 MAX_NAMES: Final = 3
@@ -200,7 +199,7 @@ async def _send(
     options = evolve(plan.options, on_warning=on_warning)
     label = "Standard input" if job.label == STDIN else None
     async with open_source(await job.open(), job.name, job.declared, label) as source:
-        with _remembered(plan, state, source) as memory:
+        with remembered(state, plan.address, source, options) as memory:
             transfer = Transfer(plan.address, source, options, plan.policy, watcher, memory)
             try:
                 return await transfer.run()
@@ -209,13 +208,3 @@ async def _send(
                     sentence = f"{error} There is no retry: the input cannot be read again."
                     error.args = (sentence,)
                 raise
-
-
-@contextmanager
-def _remembered(plan: Plan, state: State, source: Source) -> Iterator[Remembered | None]:
-    """What is remembered of the upload of a path."""
-    if not (plan.options.resume and isinstance(source, PathSource)):
-        yield None
-        return
-    with closing(Remembered(state, plan.address, source)) as memory:
-        yield memory

@@ -1,4 +1,4 @@
-"""The directory for what one run of the command remembers for the next."""
+"""The directory for what one process remembers of its uploads for the next."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from galileod.client.formatting import printable
+from .formatting import printable
 
 MAX_AGE: Final = 7 * 24 * 3600
 """Seconds after which an entry is removed."""
@@ -25,7 +25,7 @@ class State:
     `on_notice` is called with a sentence, as once if it cannot be used. Uploads go on without it.
     """
 
-    on_notice: Callable[[str], object]
+    on_notice: Callable[[str], object] = lambda _: None
     _failed: bool = field(init=False, default=False)
     _tidied: bool = field(init=False, default=False)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from galileod.client.address import parse_url
-from galileod.client.command.remembered import MIN_SIZE, Remembered
-from galileod.client.command.state import MAX_AGE, MAX_ENTRIES, State
 from galileod.client.content import open_source
+from galileod.client.remembered import MIN_SIZE, Remembered
 from galileod.client.sources import PathSource
+from galileod.client.state_directory import MAX_AGE, MAX_ENTRIES, State
 
 KEY = "0123456789abcdef" * 2
 

@@ -6,19 +6,21 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from typing import Final
 
 import trio
 from attrs import evolve
 
-from galileod.client.address import Address
-from galileod.client.formatting import printable
-from galileod.client.sources import NS_PER_MS, FileStamp, PathSource, Source
 from galileod.protocol.messages import Metadata
 
-from .state import State
+from .address import Address
+from .formatting import printable
+from .options import Options
+from .sources import NS_PER_MS, FileStamp, PathSource, Source
+from .state_directory import State
 
 MIN_SIZE: Final = 1024 * 1024
 """Minimum bytes of a file whose upload is remembered: servers do not keep smaller ones."""
@@ -150,6 +152,18 @@ class Remembered:
         except OSError as error:
             self._state.fail(error)
         self.close()
+
+
+@contextmanager
+def remembered(
+    state: State, address: Address, source: Source, options: Options
+) -> Iterator[Remembered | None]:
+    """What is remembered of the upload of `source`; None unless it is a path, and may resume."""
+    if not (options.resume and isinstance(source, PathSource)):
+        yield None
+        return
+    with closing(Remembered(state, address, source)) as memory:
+        yield memory
 
 
 def _lock(descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
+# make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make install  create .venv with galileod and galileo-send; the other targets do this first
 PYTHON ?= python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
 
-.PHONY: run test check bench fuzz screenshots install install-tests format clean
+.PHONY: run test check bench fuzz soak screenshots install install-tests format clean
 
 install: $(INSTALLED)
 
@@ -54,6 +55,10 @@ bench: install
 
 fuzz: install-tests
 	$(BIN)/python tests/fuzz/fuzz_receive.py $(ARGS)
+
+# One at a time: each test has the machine for itself.
+soak: install-tests
+	SOAK=1 $(BIN)/python -m pytest -n 0 tests/soak $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

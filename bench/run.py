@@ -21,11 +21,14 @@ from pathlib import Path
 import install_servers
 from concurrent_uploads import many, small
 from measure import GIB, Settings
+from resuming import resume
 from send_command import send
 from servers import NAMES, OTHER, find
 from single_uploads import disk, far, one
 
-BENCHMARKS = {benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send)}
+BENCHMARKS = {
+    benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send, resume)
+}
 QUICK = 4 << 20
 """Bytes that replace 1 GiB with --quick."""
 

@@ -28,6 +28,7 @@ server.max_connections_per_address = 4096
 storage.directory = "{store}"
 storage.durability = "{durability}"
 storage.min_free = 0
+limits.max_file_size = "1TiB"
 """
 
 NGINX = """\

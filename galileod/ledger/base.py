@@ -131,7 +131,9 @@ class Ledger(ABC):
 
         `allow` is called while no other reservation can be made. If it raises, nothing is reserved
         and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
-        AlreadyUsedError if another upload has used the ticket, or if it has expired.
+        AlreadyUsedError if another upload has used the ticket, or if it has expired. A reservation
+        with the same `Resumable.key`, which was not released when it failed, is replaced; raises
+        LedgerError if a kept upload has the key.
         """
 
     @abstractmethod

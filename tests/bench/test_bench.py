@@ -58,6 +58,7 @@ def table(folder: Path, *arguments: str | Path) -> dict[str, list[str]]:
         ("many", {"1, galileod", "8, galileod", "64, galileod", "512, galileod"}),
         ("far", {"galileod, 400 Mbit/s, 50 ms", "galileod, 20 Mbit/s, 300 ms"}),
         ("disk", {"dd conv=fsync", "galileod"}),
+        ("resume", {"resumable, tmpfs", "resumable, disk", "a cut line", "a start, 20 GiB kept"}),
         ("small", {"galileod", "naive", "galileod, durable on disk"}),
         ("send", {"galileo-send", "galileo-send --hash none", "curl -T to nginx"}),
     ],

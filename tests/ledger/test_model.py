@@ -125,11 +125,15 @@ class Machine(RuleBasedStateMachine):
         key = f"key {number}" if with_key else None
         about = resumable(key, authenticated=authenticated(user)) if key else None
         arguments = (name, user, SIZE, allow, None, about)
-        taken = key and key in {one.key for one in self.model.uploads.values()}
-        if taken or name in self.model.uploads:
+        same = [each for each, one in self.model.uploads.items() if key and one.key == key]
+        # One that runs was not released when it failed, and is replaced.
+        kept = any(self.model.uploads[each].offset is not None for each in same)
+        if kept or name in set(self.model.uploads) - set(same):
             self.refused(self.ledger.reserve, *arguments)
         else:
             self.run(self.ledger.reserve, *arguments)
+            for each in same:
+                del self.model.uploads[each]
             self.model.uploads[name] = Upload(user, key, self.model.boot)
 
     @rule(name=UPLOADS, durable=OFFSETS)

@@ -25,7 +25,7 @@ def reserve(
 
     It replaces an earlier one with the same key, which could not be released when it failed.
     """
-    connection.execute("DELETE FROM uploads WHERE key = ?", (resumable.key,))
+    connection.execute("DELETE FROM uploads WHERE key = ? AND offset IS NULL", (resumable.key,))
     connection.execute(
         "INSERT INTO uploads (upload, user, bytes, key, metadata, name, path, on_conflict,"
         " durability, authenticated, began, durable, boot)"

@@ -168,6 +168,7 @@ async def test_by_default_it_is_the_machine_that_says_whether_it_has_restarted(
 async def test_an_error_does_not_name_the_key(path: str) -> None:
     ledger = SqliteLedger.open(path)
     await ledger.reserve("u1", "anna", 1, allow, resumable=resumable("marked"))
+    await ledger.keep("u1", 1, 1, 60, 9)
     with pytest.raises(LedgerError) as raised:
         await ledger.reserve("u2", "anna", 1, allow, resumable=resumable("marked"))
     assert "marked" not in str(raised.value)

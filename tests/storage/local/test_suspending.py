@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from helpers.disk import CountingOs, descriptors, faulty, nth, put_into_place
 from helpers.local_store import DATA, open_local, put, spool, visible
 from helpers.mounts import tmpfs
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import MissingError, NoSpaceError, StorageError
+from galileod.storage.base import SUSPEND_SECONDS, MissingError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, spoolfile, suspended
 from galileod.storage.local.sink import LocalSink
 from galileod.storage.local.timing import Timings
@@ -282,24 +284,39 @@ async def test_a_checkpoint_does_not_wait_for_a_write_nor_the_write_for_it(
 
 
 async def test_a_disk_that_hangs_fails_the_suspension_in_time(
-    open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+    mock_clock: MockClock,
+    open_store: OpenStore,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("galileod.storage.local.sink.SUSPEND_SECONDS", 0.0)
-    goes_on, over = threading.Event(), threading.Event()
+    began, goes_on = threading.Event(), threading.Event()
 
     def hang(_fd: int) -> None:
+        began.set()
         goes_on.wait(20)
-        over.set()
 
     monkeypatch.setattr(os, "fdatasync", hang)
     store = open_store()
     before = descriptors()
-    sink = await store.create("1", "a.bin")
-    await sink.write([DATA])
-    with pytest.raises(StorageError, match="does not respond"):
-        await sink.suspend()
-    goes_on.set()
-    await sink.discard()
+    failed = []
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write([DATA])
+
+        async def suspend() -> None:
+            with pytest.raises(StorageError, match="does not respond"):
+                await sink.suspend()
+            failed.append(trio.current_time())
+            goes_on.set()
+
+        began_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(suspend)
+            await trio.to_thread.run_sync(began.wait, 20)
+            mock_clock.jump(SUSPEND_SECONDS - 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert not failed
+            mock_clock.jump(1)
+        assert failed == [began_at + SUSPEND_SECONDS]
     assert spool(directory) == []
     assert descriptors() == before
     with pytest.raises(MissingError):

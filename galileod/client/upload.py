@@ -118,6 +118,11 @@ class _Upload:
         self._attempt = attempt
         self._ready = trio.Event()
 
+    @property
+    def _ended(self) -> bool:
+        """Whether `receive` has just heard the end, so that `send` is about to be cancelled."""
+        return self.sender.state in (SenderState.FAILED, SenderState.STORED)
+
     async def receive(self, websocket: WebSocket) -> Close | Error:
         """Handle the server's signals up to `close` or a fatal error, which is returned.
 
@@ -149,8 +154,9 @@ class _Upload:
                 match self.sender.next_due():
                     case ChunkDue(_, length):
                         await websocket.send_data(length, partial(self._part, websocket, ahead))
-                        self.sender.chunk_sent(length)
-                        self.chunks += 1
+                        if not self._ended:
+                            self.sender.chunk_sent(length)
+                            self.chunks += 1
                     case FinishedDue():
                         await self._finish(websocket, ahead)
                     case None:
@@ -189,6 +195,8 @@ class _Upload:
     async def _finish(self, websocket: WebSocket, ahead: ReadAhead) -> None:
         with websocket.idle.paused():
             await ahead.all_read.wait()
+        if self._ended:
+            return
         claims = [HashClaim(*pair) for pair in ahead.hash.hashes().items()]
         first = self.sender.state is SenderState.FINISHING
         await websocket.send_text(self.sender.finish(claims[0] if claims else None))

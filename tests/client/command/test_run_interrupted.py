@@ -74,7 +74,7 @@ def test_an_interruption_sums_up_what_was_stored(
     assert b"Interrupted: 1 of 3 files stored (3 B in " in err
     assert b", 2 not sent." in err
     assert b"Traceback" not in err
-    assert server.wait_for("upload.failed", name=slow)["code"] == "disconnected"
+    assert server.wait_for("upload.kept", name=slow)["code"] == "disconnected"
 
 
 def test_an_interruption_before_all_is_loaded_is_no_traceback(
@@ -167,7 +167,7 @@ def test_two_signals_end_it_though_nobody_reads_its_output(
     with subprocess.Popen(run, stdout=full.writing, stderr=full.writing) as sending:
         server.wait_for("upload.started", name=name)
         sending.send_signal(number)
-        assert server.wait_for("upload.failed", name=name)["code"] == "disconnected"
+        assert server.wait_for("upload.kept", name=name)["code"] == "disconnected"
         while sending.poll() is None:  # the first signal may still be handled
             sending.send_signal(number)
             with suppress(subprocess.TimeoutExpired):

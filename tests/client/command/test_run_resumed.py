@@ -238,7 +238,7 @@ def test_what_is_refused_is_forgotten_unless_it_is_kept(
     assert (status, out) == (1, "")
     assert (f"The server keeps what it has for 24 hours. {GO_ON}" in err) == kept
     assert ("Another client has taken this upload over" in err) == (code == FaultCode.TAKEN_OVER)
-    assert len(entries(state)) == left
+    assert len(entries(state)) == left, err
 
 
 def test_a_kept_fault_is_told_in_json(command: Command, path: Path) -> None:

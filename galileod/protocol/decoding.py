@@ -51,7 +51,8 @@ def decode_client(text: str) -> ClientSignal:
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
         return _metadata(signal)
-    if _is_true(signal.get("abandon")):
+    # The file of a connection is number 0.
+    if _is_true(signal.get("abandon")) and _is_zero(signal.get("file", 0)):
         return Abandon()
     return Ignored()
 
@@ -106,6 +107,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _is_true(value: object) -> bool:
     # Some JSON encoders have no `true` and send 1. Equality alone would also accept 1.0.
     return value is True or (isinstance(value, int) and value == 1)
+
+
+def _is_zero(value: object) -> bool:
+    return type(value) is int and value == 0
 
 
 def _metadata(signal: Mapping[str, object]) -> Metadata:

@@ -49,9 +49,7 @@ async def open_upload(
     # Kept before, and still if it is not admitted.
     offset = upload.kept.offset if upload.kept else 0
     try:
-        async with context.admission.admit(
-            upload, lambda: transfer.receiver.window.remaining
-        ) as reservation:
+        async with context.admission.admit(upload, lambda: transfer.remaining) as reservation:
             try:
                 async with await _open(context, upload) as sink:
                     # From now on, the file is what this connection makes of it.

@@ -57,6 +57,11 @@ def _make_flow(transfer: "Transfer") -> Flow:
     return Flow(transfer.receiver, budget, account, upload.config.chunks)
 
 
+def _kept_bytes(transfer: "Transfer") -> int:
+    kept = transfer.upload.kept
+    return kept.offset if kept else 0
+
+
 def _make_rate(transfer: "Transfer") -> RateMeter:
     config = transfer.upload.config
     return RateMeter(config.limits.min_rate, config.timeouts.idle)
@@ -75,8 +80,16 @@ class Transfer:
     _last_received: int = field(
         init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
     )
-    _resumed_at: int = field(init=False, default=0)
+    _resumed_at: int = field(init=False, default=Factory(_kept_bytes, takes_self=True))
+    _begun: bool = field(init=False, default=False)
     _writing: bool = field(init=False, default=False)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes of the file that are still to come."""
+        if not self._begun:  # of a kept upload, `receiver` does not know yet what there is
+            return self.upload.metadata.size - self._resumed_at
+        return self.receiver.window.remaining
 
     @property
     def transferred(self) -> int:
@@ -97,6 +110,7 @@ class Transfer:
             keep = max(1, round(self.upload.config.resume.keep))
             self.receiver.resume(Resumption(sink.offset, keep, claim))
             self._resumed_at = sink.offset
+        self._begun = True
 
     async def receive(
         self, sink: Sink, reservation: Reservation, lost: Interrupt

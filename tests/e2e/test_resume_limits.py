@@ -111,6 +111,20 @@ def test_kept_uploads_give_way_to_data_that_needs_the_room(daemon: Daemons, tmp_
         assert first_signal(kept)["code"] == "no_space"
 
 
+def test_an_upload_that_goes_on_needs_space_only_for_what_is_still_to_come(
+    daemon: Daemons, tmp_path: Path
+) -> None:
+    with tmpfs(tmp_path / "disk", "size=40m") as disk:
+        host = daemon({"storage": {"directory": str(disk), "min_free": MIB}})
+        kept = interrupt(host, 20 * MIB, os.urandom(30 * MIB))
+        larger = ResumingClient(host.url, os.urandom(20 * MIB))
+        with kept.attempt() as attempt:
+            assert attempt.first["offset"] == 20 * MIB
+            # What the first has already needs no space twice, and what it still needs is its own.
+            assert first_signal(larger)["code"] == "no_space"
+            assert attempt.finish() == {"close": True}
+
+
 @pytest.mark.parametrize("key", ["user_bytes", "total_bytes"])
 def test_kept_data_counts_and_gives_way_within_the_quota(daemon: Daemons, key: str) -> None:
     host = daemon({"quota": {key: 24 * MIB}})

@@ -6,7 +6,14 @@ import pytest
 from helpers.clocks import FakeClock
 from helpers.ledgers import allow, begin, keep, names, owed, resumable
 
-from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload
+from galileod.ledger.base import (
+    AlreadyUsedError,
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    SingleUse,
+    StoredUpload,
+)
 from galileod.policy.quota import Holding
 
 pytestmark = pytest.mark.timeout(60)
@@ -254,6 +261,19 @@ async def test_a_key_that_is_used_again_finds_the_newer_upload(
 
 
 # Dropped.
+
+
+@pytest.mark.parametrize("remembered", [0, 10])
+async def test_a_ticket_serves_its_upload_until_that_is_stored_and_no_longer(
+    ledger: Ledger, clock: FakeClock, remembered: float
+) -> None:
+    ticket, about = SingleUse("1", clock.now + 60), resumable("k")
+    for upload in ("u1", "u2"):
+        await ledger.reserve(upload, "anna", 100, allow, ticket, about)
+    await ledger.commit("u2", "a.txt", remembered)
+    clock.now += 20  # the upload is forgotten, and the ticket is still valid
+    with pytest.raises(AlreadyUsedError):
+        await ledger.reserve("u3", "anna", 100, allow, ticket, about)
 
 
 async def test_uploads_whose_time_is_over_are_dropped_the_oldest_first(

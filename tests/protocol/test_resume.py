@@ -379,6 +379,14 @@ def test_a_client_may_abandon_an_upload_on_the_way() -> None:
     assert sender.state is SenderState.FAILED
 
 
+@pytest.mark.parametrize("file", [1, -1, "0", None, False, 0.0, [0]])
+def test_abandonment_of_another_file_changes_nothing(file: object) -> None:
+    receiver = receiver_of(NAMED, offset=0)
+    assert receiver.receive_text('{"abandon": true, "file": 0}') == Abandon()
+    signal = json.dumps({"abandon": True, "file": file})
+    assert receiver_of(NAMED, offset=0).receive_text(signal) == Ignored()
+
+
 def test_a_close_may_cross_the_abandonment() -> None:
     receiver, sender = receiver_of(NAMED, offset=10), started()
     sender.receive_text(json.dumps(sent(receiver, receiver.grant(4, 1))))

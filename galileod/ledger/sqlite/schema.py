@@ -69,8 +69,9 @@ MIGRATIONS: Final = (
     -- Both NULL while the upload runs. A kept one has `offset` bytes, and is kept until `until`.
     ALTER TABLE uploads ADD COLUMN offset INTEGER;
     ALTER TABLE uploads ADD COLUMN until REAL;
-    -- The key of the upload for which a ticket was used.
+    -- The key of the upload for which a ticket was used, until that is stored.
     ALTER TABLE tickets ADD COLUMN key TEXT;
+    CREATE INDEX tickets_by_key ON tickets (key) WHERE key IS NOT NULL;
     CREATE UNIQUE INDEX uploads_by_key ON uploads (key) WHERE key IS NOT NULL;
     CREATE INDEX kept_by_until ON uploads (until, upload) WHERE offset IS NOT NULL;
     CREATE INDEX kept_by_user ON uploads (user, authenticated, offset) WHERE offset IS NOT NULL;

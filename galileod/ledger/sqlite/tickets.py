@@ -10,7 +10,8 @@ def use(
 ) -> None:
     """Mark a ticket as used, for the upload with the `key` of a Resumable if it has one.
 
-    That upload may use it again: its first connection may have been lost before anything came.
+    Until it is stored, that upload may use it again: its first connection may have been lost before
+    anything came.
     Raises AlreadyUsedError if another has used it, or if it has expired by `now`.
     """
     # It may have expired since it was verified. Its row may have been deleted already.
@@ -26,3 +27,8 @@ def use(
     )
     if not used.rowcount:
         raise AlreadyUsedError
+
+
+def end_use(connection: sqlite3.Connection, key: str) -> None:
+    """The upload with this key is stored: its ticket must not begin another one."""
+    connection.execute("UPDATE tickets SET key = NULL WHERE key = ?", (key,))

@@ -4,7 +4,7 @@ import sqlite3
 
 from galileod.ledger.base import LedgerError, StoredUpload
 
-from . import files, outbox, stored
+from . import files, outbox, stored, tickets
 
 
 def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -> None:
@@ -47,7 +47,10 @@ def commit(
     files.enter(connection, name, user, size)
     if receipt is not None:
         outbox.add(connection, name, receipt, due)
-    if key is not None and until is not None:
+    if key is None:
+        return
+    tickets.end_use(connection, key)
+    if until is not None:
         stored.remember(connection, key, StoredUpload(metadata, name), until)
 
 

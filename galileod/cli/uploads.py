@@ -53,7 +53,7 @@ def discard(path: str | None, directory: str | None, upload: str) -> None:
     """Discard what the daemon has of UPLOAD, an id from the list; end it if it is running."""
     target = f"/uploads/discard?{urlencode({'upload': upload})}"
     status, text = ask(daemon_directory(path, directory), "POST", target)
-    if status == HTTPStatus.NOT_FOUND:
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
         raise click.ClickException(f"{upload!r}: {text}")
     check_status(status, text)
     click.echo(printable(text))

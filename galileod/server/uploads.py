@@ -37,10 +37,16 @@ async def answer_uploads(context: Context, _exchange: Exchange) -> Response:
 
 
 async def answer_discard(context: Context, exchange: Exchange) -> Response:
-    """Discard the upload in the query; 404 if it neither runs nor is kept."""
+    """Discard the upload in the query.
+
+    404 if it neither runs nor is kept, 409 if all of it has come, and it is being stored.
+    """
     query = parse_qs(urlsplit(exchange.request.target).query)
     upload = query.get("upload", [""])[0]
     running = context.running.get(upload)
+    if running is not None and running.finished:
+        text = "the upload is complete, and is being stored"
+        return Response(HTTPStatus.CONFLICT, text, refuses=False)
     if running is not None:
         running.discard.fire()
         return _discarded(upload, running.user)

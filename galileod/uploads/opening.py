@@ -55,7 +55,8 @@ async def open_upload(
                     # From now on, the file is what this connection makes of it.
                     reservation.discard()
                     try:
-                        yield sink, reservation
+                        with transfer.begun(sink):
+                            yield sink, reservation
                     except BaseException as error:
                         if upload.keeps and is_kept_after(error):
                             await _suspend(sink, reservation, transfer)

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from attrs import field, frozen
+from attrs import define, field
 
 from galileod.shutdown import Interrupt
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Running:
     """An upload that runs.
 
     It began at `began` (seconds since the epoch); this connection at `opened` (trio's time), with
     `resumed_at` bytes that the server had already. `received` returns how many it has now.
-    `discard` ends it, and discards what has come.
+    `discard` ends it, and discards what has come, until all of it is `finished`.
     """
 
     upload: str
@@ -25,6 +25,7 @@ class Running:
     opened: float
     resumed_at: int
     received: Callable[[], int]
+    finished: bool = False
     discard: Interrupt = field(factory=Interrupt)
 
 

@@ -63,7 +63,6 @@ async def _receive(
     transfer = Transfer(connection, upload, receiver)
     with storage_faults():
         async with open_upload(context, transfer, claim) as (sink, reservation):
-            transfer.begin(sink)
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
             sha1 = await verify(sink, claimed_hash, required=config.hash.required)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import trio
@@ -62,6 +63,20 @@ def _kept_bytes(transfer: "Transfer") -> int:
     return kept.offset if kept else 0
 
 
+def _make_entry(transfer: "Transfer") -> Running:
+    upload, receiver = transfer.upload, transfer.receiver
+    return Running(
+        upload.id,
+        upload.grant.user,
+        upload.path.rpartition("/")[2],
+        upload.metadata.size,
+        upload.kept.began if upload.kept else time.time(),
+        transfer.connection.opened,
+        0,
+        lambda: receiver.received,
+    )
+
+
 def _make_rate(transfer: "Transfer") -> RateMeter:
     config = transfer.upload.config
     return RateMeter(config.limits.min_rate, config.timeouts.idle)
@@ -81,6 +96,7 @@ class Transfer:
         init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
     )
     _resumed_at: int = field(init=False, default=Factory(_kept_bytes, takes_self=True))
+    _entry: Running = field(init=False, default=Factory(_make_entry, takes_self=True))
     _begun: bool = field(init=False, default=False)
     _writing: bool = field(init=False, default=False)
 
@@ -96,8 +112,12 @@ class Transfer:
         """Bytes of the file that have come on this connection."""
         return self.receiver.received - self._resumed_at
 
-    def begin(self, sink: Sink) -> None:
-        """Log that the upload begins, or where it goes on, and tell the client so."""
+    @contextmanager
+    def begun(self, sink: Sink) -> Iterator[None]:
+        """Have the upload listed as running during the block.
+
+        Logs that it begins, or where it goes on, and tells the client so.
+        """
         context, log = self.connection.context, self.upload.log
         if self.upload.kept is None:
             log.info("upload.started")
@@ -109,8 +129,10 @@ class Transfer:
             claim = None if check is None else HashClaim(RUNNING_HASH, check)
             keep = max(1, round(self.upload.config.resume.keep))
             self.receiver.resume(Resumption(sink.offset, keep, claim))
-            self._resumed_at = sink.offset
+            self._resumed_at = self._entry.resumed_at = sink.offset
         self._begun = True
+        with listed(self._entry, context.running):
+            yield
 
     async def receive(
         self, sink: Sink, reservation: Reservation, lost: Interrupt
@@ -124,28 +146,17 @@ class Transfer:
         checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
         receive = partial(self._receive, sink, reservation, checkpoints.written)
         with (
-            listed(self._entry(), context.running) as entry,
             interruptible(context.shutdown.no_uploads),
             interruptible(lost, taken_over),
-            interruptible(entry.discard, _discarded),
+            interruptible(self._entry.discard, _discarded),
             self._flow,
         ):
-            if not self.upload.keeps:
-                return await receive()
-            return await run_beside(receive, checkpoints.run, sink.catch_up)
-
-    def _entry(self) -> Running:
-        upload, kept = self.upload, self.upload.kept
-        return Running(
-            upload.id,
-            upload.grant.user,
-            upload.path.rpartition("/")[2],
-            upload.metadata.size,
-            kept.began if kept else time.time(),
-            self.connection.opened,
-            self._resumed_at,
-            lambda: self.receiver.received,
-        )
+            if self.upload.keeps:
+                claim = await run_beside(receive, checkpoints.run, sink.catch_up)
+            else:
+                claim = await receive()
+            self._entry.finished = True
+            return claim
 
     async def take_rest(self) -> list[bytes]:
         """Stop receiving; returns the data that has come and was not passed to the sink, in order.

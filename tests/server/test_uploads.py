@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from helpers.controlling import Controlled, controlled, told
 from helpers.ledgers import keep
+from helpers.memory_store import MemorySink
 from helpers.wire import RawPeer, frame, text_frame
 from structlog.testing import capture_logs
 
@@ -185,3 +186,30 @@ async def test_a_ledger_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(host.ledger, "kept_from", fail)
         assert await listed(host) == [{"error": "torn"}]
         assert await discard(host, "1" * 16) == (503, "torn")
+
+
+async def test_an_upload_that_is_being_stored_is_listed_and_cannot_be_discarded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored = trio.Event()
+
+    async def digest(*_: object) -> str:
+        await stored.wait()
+        return "00" * 20
+
+    async with controlled() as host:
+        monkeypatch.setattr(MemorySink, "digest", digest)
+        raw = await host.wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": 3}))
+        assert (await raw.receive())["ready"]
+        await raw.send(frame(BINARY, b"abc") + text_frame({"finished": True}))
+        await trio.testing.wait_all_tasks_blocked()
+        (row,) = await listed(host)
+        assert (row["state"], row["offset"]) == ("running", 3)
+        assert await discard(host, row["upload"]) == (
+            409, "the upload is complete, and is being stored",
+        )  # fmt: skip
+        stored.set()
+        while not (signal := await raw.receive()).get("close"):
+            assert signal.get("ready")
+        await raw.stream.aclose()

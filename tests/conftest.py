@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,12 @@ from hypothesis import settings
 # No example is judged by how long it takes: the machine has other things to do.
 settings.register_profile("galileod", deadline=None)
 settings.load_profile("galileod")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is remembered of uploads in the home directory, by this process and its children."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

@@ -18,6 +18,15 @@ from .websocket import open_websocket
 MAX_WAIT: Final = 5.0
 """Maximum seconds for the connection and the answer."""
 
+MAX_WAIT_CANCELLED: Final = 2.0
+"""The same if the upload was cancelled: a person may wait for the end of the program."""
+
+
+async def abandon_cancelled(address: Address, metadata: Metadata, options: Options) -> None:
+    """As `abandon`, in a task that is being cancelled."""
+    with trio.move_on_after(MAX_WAIT_CANCELLED, shield=True):
+        await abandon(address, metadata, options)
+
 
 async def abandon(address: Address, metadata: Metadata, options: Options) -> None:
     """Ask the server to discard the upload of this metadata, on a connection of its own.

@@ -9,7 +9,7 @@ import trio
 
 from galileod.protocol.messages import Metadata, Resumption
 
-from .abandoning import abandon
+from .abandoning import abandon, abandon_cancelled
 from .address import Address
 from .errors import (
     DifferentError,
@@ -104,6 +104,7 @@ class Transfer:
         """Begin an upload, or one that was begun in another process."""
         self._key = (key or os.urandom(KEY_BYTES).hex()) if self._resumes else None
         self._agreed = key is not None  # that it can be resumed
+        self._remembered = key is not None
         self._hash = FileHash(self._options.hash)
         self._reached = 0  # the highest offset that the server had
         self._unhashed: int | None = None  # where the hash was, if it was behind the offset
@@ -113,7 +114,21 @@ class Transfer:
         self._began = trio.current_time()
 
     async def run(self) -> Receipt:
-        """Send the file. Raises SendError."""
+        """Send the file. Raises SendError.
+
+        If it is cancelled, an upload that no other process can continue is abandoned.
+        """
+        try:
+            return await self._run()
+        except SendError:
+            raise
+        except BaseException:
+            if self._agreed and self._sent and not self._remembered:
+                begun = self._source.metadata(self._key)
+                await abandon_cancelled(self._address, begun, self._options)
+            raise
+
+    async def _run(self) -> Receipt:
         await self._recall()
         for number in count(1):
             self._watcher.started(number)
@@ -172,10 +187,9 @@ class Transfer:
         self._sent = offset
         if self._resumed is None:
             self._resumed = offset
-        remembered = False
         if self._memory and self._key:
-            remembered = await self._memory.remember(self._source, self._key)
-        keep = resumption.keep if remembered else 0
+            self._remembered = await self._memory.remember(self._source, self._key)
+        keep = resumption.keep if self._remembered else 0
         self._watcher.resumable(offset, self._source.size, keep)
 
     def _on_sent(self, sent: int) -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 from client.resumable import KEEP, Act, ResumableServer
 from helpers.clients import some_bytes
 from helpers.sending import parts
@@ -255,6 +256,42 @@ async def test_a_file_that_changes_while_it_is_sent_is_an_error_and_abandoned(
         with pytest.raises(SourceError, match="was modified while it was sent"):
             await send_file(server.url, path, on_progress=touch)
         assert server.abandoned == server.keys
+
+
+@pytest.mark.parametrize("end", ["cancelled", "error"])
+async def test_what_nobody_can_continue_is_abandoned_at_the_end(end: str) -> None:
+    scope = trio.CancelScope()
+
+    def on_progress(progress: Progress) -> None:
+        if progress.sent > MIB:
+            scope.cancel()
+            if end == "error":
+                raise ZeroDivisionError
+
+    with ResumableServer(Act(after=2 * MIB)) as server:
+        try:
+            with scope:
+                await send_file(server.url, DATA, name="a", on_progress=on_progress)
+        except ZeroDivisionError:
+            assert end == "error"
+        assert scope.cancel_called
+        assert server.abandoned == server.keys
+    assert server.stored == []
+
+
+async def test_what_is_remembered_is_left_for_the_next_call_when_it_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(DATA)
+    with ResumableServer(Act(after=2 * MIB)) as server:
+        with trio.CancelScope() as scope:
+            await send_file(server.url, path, on_progress=lambda _: scope.cancel())
+        assert scope.cancelled_caught
+        assert server.abandoned == []
+        await send_file(server.url, path)
+        assert len(set(server.keys)) == 1
+    assert server.stored == [DATA]
 
 
 async def test_progress_goes_on_at_the_servers_offset() -> None:

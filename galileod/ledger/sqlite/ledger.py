@@ -13,7 +13,7 @@ from galileod.ledger.base import (
     Clock,
     KeptUpload,
     Ledger,
-    LedgerError,
+    NotKeptError,
     Recovery,
     Resumable,
     SingleUse,
@@ -241,7 +241,7 @@ class SqliteLedger(Ledger):
     def _resume(self, connection: sqlite3.Connection, upload: str, allow: Allow) -> None:
         found = kept.get(connection, upload)
         if found is None:
-            raise LedgerError("the upload is not kept in the ledger")
+            raise NotKeptError("the upload is not kept in the ledger")
         # It counts either as kept or as reserved.
         allow(
             *(

@@ -81,10 +81,10 @@ def resume(connection: sqlite3.Connection, upload: str) -> None:
 
 
 def interrupted(connection: sqlite3.Connection, boot: str) -> Mapping[str, int | None]:
-    """The certain bytes of each upload; None for all that stands in the file."""
+    """The certain bytes of each upload; None for all that stands in the file of a running one."""
     return dict(
         connection.execute(
-            "SELECT upload, CASE WHEN boot = ? THEN NULL ELSE durable END FROM uploads"
+            "SELECT upload, CASE WHEN boot = ? THEN offset ELSE durable END FROM uploads"
             " WHERE key IS NOT NULL",
             (boot,),
         )

@@ -41,8 +41,8 @@ class LedgerError(Exception):
     """The ledger cannot be read or written; the text says why."""
 
 
-class NotKeptError(LedgerError):
-    """The upload is not kept, or not any more."""
+class UnknownUploadError(LedgerError):
+    """The ledger has no such upload, or not in that state."""
 
 
 class AlreadyUsedError(Exception):
@@ -183,7 +183,7 @@ class Ledger(ABC):
     async def resume(self, upload: str, allow: Allow) -> None:
         """Turn a kept upload into a reservation of its whole size; `allow` is as for `reserve`.
 
-        Raises NotKeptError if there is no such kept upload.
+        Raises UnknownUploadError if there is no such kept upload.
         """
 
     @abstractmethod

@@ -6,7 +6,7 @@ from typing import Final
 
 import trio
 
-from galileod.ledger.base import NotKeptError
+from galileod.ledger.base import UnknownUploadError
 from galileod.net.websocket import TransportClosed
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.storage.base import MissingError, Sink, StorageError
@@ -72,7 +72,7 @@ async def open_upload(
                 raise LostError from error
             finally:
                 offset = reservation.kept_bytes
-    except NotKeptError as error:  # discarded since it was found
+    except UnknownUploadError as error:  # discarded since it was found
         raise LostError from error
     except BaseException:
         if offset:

@@ -362,7 +362,17 @@ def test_idle_and_a_missing_hash_keep_the_upload(daemon: Daemons) -> None:
     assert_stored_once(host, client)
 
 
-@pytest.mark.parametrize("more", [{}, {"can": ["next"]}, {"upload": "ab" * 16}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"can": ["next"]},
+        {"upload": "ab" * 16},
+        {"abandon": True},
+        {"can": ["resume"], "abandon": True},
+        {"upload": "ab" * 16, "abandon": True},
+    ],
+)
 def test_a_client_that_cannot_resume_gets_the_classic_dialogue(
     host: Daemon, more: dict[str, object]
 ) -> None:

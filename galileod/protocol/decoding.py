@@ -115,6 +115,7 @@ def _is_zero(value: object) -> bool:
 
 def _metadata(signal: Mapping[str, object]) -> Metadata:
     can = _extensions(signal.get("can"))
+    upload = _key(signal) if can is not None and RESUME in can else None
     modified = signal.get("modified")
     return Metadata(
         _name(signal),
@@ -123,8 +124,9 @@ def _metadata(signal: Mapping[str, object]) -> Metadata:
         folder=_string(signal.get("folder")),
         modified=modified if type(modified) is int else None,
         can=can,
-        upload=_key(signal) if can is not None and RESUME in can else None,
-        abandon=_is_true(signal.get("abandon")),
+        upload=upload,
+        # To a client that cannot resume, `abandon` is an unknown key.
+        abandon=upload is not None and _is_true(signal.get("abandon")),
     )
 
 

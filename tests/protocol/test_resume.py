@@ -397,6 +397,16 @@ def test_a_close_may_cross_the_abandonment() -> None:
     assert sender.state is SenderState.STORED
 
 
+@pytest.mark.parametrize("others", [{}, {"can": ["resume"]}, {"upload": KEY}])
+def test_metadata_without_a_key_that_can_be_resumed_abandon_nothing(
+    others: dict[str, object],
+) -> None:
+    signal = {"name": "a", "size": 1, "abandon": True, **others}
+    metadata = UploadReceiver(can=CAN).receive_text(json.dumps(signal))
+    assert isinstance(metadata, Metadata)
+    assert not metadata.abandon
+
+
 def test_metadata_may_abandon_what_is_kept() -> None:
     sender = UploadSender(evolve(NAMED, abandon=True))
     metadata = decode_client(sender.start())
@@ -479,7 +489,7 @@ def test_folder_and_modification_time_are_read_where_they_are_valid(
         can=st.just(CAN | {"next"}),
         upload=st.none() | st.integers(0, 2**128 - 1).map("{:032x}".format),
         abandon=st.booleans(),
-    )
+    ).map(lambda each: evolve(each, abandon=each.abandon and each.upload is not None))
 )
 def test_metadata_survives_its_encoding(metadata: Metadata) -> None:
     assert decode_client(encode_metadata(metadata)) == metadata

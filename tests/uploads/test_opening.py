@@ -81,3 +81,27 @@ async def test_a_lost_close_doubles_nothing_if_the_ledger_had_failed_as_well(
         (holding,) = ledger.holdings().values()
         assert (holding.files, holding.uploads) == (1, 0)
     assert store.contents == {"a": DATA}
+
+
+async def test_what_the_ledger_has_recorded_although_it_failed_refuses_no_upload(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = SqliteLedger.keep
+
+    async def broken_afterwards(self: SqliteLedger, *args: Any) -> None:  # noqa: ANN401
+        await keep(self, *args)
+        raise LedgerError("disk I/O error")
+
+    store = MemoryStore()
+    async with serving(store, CONFIG) as wire:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteLedger, "keep", broken_afterwards)
+            client = await wire.open()
+            await introduce(client)
+            await client.send_bytes(DATA[:HALF])
+            await client.close()
+            await wire.all_ended()
+        client = await wire.open()
+        assert (await introduce(client))["offset"] == HALF
+        assert await finish(client, DATA[HALF:]) == {"close": True}
+    assert store.contents == {"a": DATA}

@@ -184,7 +184,7 @@ def test_a_full_disk_does_not_prevent_the_start(daemon: Daemons, tmp_path: Path)
             except OSError:
                 pass  # the disk is full
         host.start()
-        assert host.wait_for("spool.cleared", files=1)["level"] == "warning"
+        assert host.wait_for("spool.gave_way")["level"] == "warning"
         assert first_signal(other.at(host.url))["offset"] == 2 * MIB
         (disk / "filler").unlink()
         assert first_signal(oldest.at(host.url))["offset"] == 0

@@ -68,9 +68,7 @@ def make_space(spool: Spool) -> bool:
             return False
         _, oldest = min(files)
         os.unlink(oldest, dir_fd=spool.fd)
-    _log.warning(
-        "spool.cleared", files=1, reason="the disk is full, and the ledger could not be used"
-    )
+    _log.warning("spool.gave_way", path=oldest, reason="the disk is full; the ledger needs space")
     return True
 
 

@@ -5,9 +5,9 @@ reports the progress to systemd and in the log.
 """
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 import trio
@@ -24,6 +24,8 @@ from galileod.storage.state import ledger_path
 
 from .status import EXTENSION_SECONDS
 from .systemd import Manager
+
+T = TypeVar("T")
 
 REPORT_SECONDS: Final = 1.0
 """Seconds between two messages to systemd about the progress of the start."""
@@ -129,7 +131,8 @@ def _open_all(
     try:
         store = resources.enter_context(closing(LocalStore.open(storage, timings)))
         progress.phase = "checking the ledger"
-        ledger = resources.enter_context(closing(SqliteLedger.open(path, step=progress.step)))
+        opened = _with_space(store, lambda: SqliteLedger.open(path, step=progress.step))
+        ledger = resources.enter_context(closing(opened))
         progress.phase = "finding interrupted uploads"
         recovered = store.recover(ledger.interrupted() if config.resume.keep else {}, progress.step)
         identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
@@ -141,7 +144,10 @@ def _open_all(
             {identities[each]: name for each, name in found.names.items() if each in identities},
             config.resume.keep,
         )
-        ledger.reconcile(found.sizes, found.names, progress.step, recovery)
+        _with_space(
+            store,
+            lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery),
+        )
         for upload in recovery.names:
             trio.from_thread.run(store.drop, upload)  # its second name, in the spool
     except StorageError as error:
@@ -149,6 +155,16 @@ def _open_all(
     except LedgerError as error:
         raise StartError(f"{path}: {error}") from error
     return store, ledger
+
+
+def _with_space(store: Store, step: Callable[[], T]) -> T:
+    """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way."""
+    while True:
+        try:
+            return step()
+        except LedgerError:
+            if not store.make_space():
+                raise
 
 
 def _hint(error: StorageError, manager: Manager) -> str:

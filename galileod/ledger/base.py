@@ -41,6 +41,10 @@ class LedgerError(Exception):
     """The ledger cannot be read or written; the text says why."""
 
 
+class UnknownUploadError(LedgerError):
+    """The ledger has no such upload, or not in that state."""
+
+
 class AlreadyUsedError(Exception):
     """A single-use ticket was used before, or has expired."""
 
@@ -179,7 +183,7 @@ class Ledger(ABC):
     async def resume(self, upload: str, allow: Allow) -> None:
         """Turn a kept upload into a reservation of its whole size; `allow` is as for `reserve`.
 
-        Raises LedgerError if there is no such kept upload.
+        Raises UnknownUploadError if there is no such kept upload.
         """
 
     @abstractmethod
@@ -215,7 +219,8 @@ class Ledger(ABC):
     def interrupted(self) -> Mapping[str, int | None]:
         """The resumable uploads of an earlier process, and how many bytes of each are certain.
 
-        None if its machine has not restarted since: then all that stands in the file. Blocks.
+        If its machine has not restarted since, that is what was kept, and None for one that was
+        running: all that stands in its file. Blocks.
         """
 
     @abstractmethod

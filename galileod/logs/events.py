@@ -71,6 +71,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "ledger.restored": Category.FAILURE,
     "ledger.journal": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
+    "spool.gave_way": Category.ORDINARY,
     "storage.directory_changed": Category.ORDINARY,
     "storage.directory_restored": Category.ORDINARY,
     "storage.state_restored": Category.FAILURE,

@@ -232,6 +232,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def make_space(self) -> bool:
+        """If hardly any space is left, remove the oldest interrupted upload.
+
+        Returns whether one was removed. Blocks; called only at startup, if the ledger fails.
+        """
+
+    @abstractmethod
     async def free(self) -> int | None:
         """The free space in bytes; None if the store has no limit that it could report."""
 

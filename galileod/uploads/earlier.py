@@ -51,7 +51,7 @@ async def find_upload(
         elif earlier is not None:
             _check(earlier.metadata, claim)
             return earlier
-    if metadata.abandon:
+    if metadata.abandon and claim.key is not None:
         raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
     return begin(metadata, grant, context.config, claim, log)
 

@@ -1,5 +1,7 @@
 """The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Literal
 
 import structlog
@@ -7,7 +9,7 @@ import trio
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload
+from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload, UnknownUploadError
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
 from galileod.storage.base import Store
@@ -19,7 +21,7 @@ EXPIRY_BATCH: Final = 100
 """Maximum uploads that expire in one transaction of the ledger."""
 
 MOST_DELAYED: Final = 1000
-"""Maximum interrupted uploads that the ledger could not record yet."""
+"""Maximum interrupted and stored uploads that the ledger could not record yet."""
 
 End = Literal["expired", "evicted", "abandoned"]
 """Why a kept upload is discarded."""
@@ -46,7 +48,8 @@ class Keeper:
 
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
         self.any = False
-        self._delayed: dict[str, Entry] = {}
+        self._delayed: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._recording = trio.Lock()
         self._store = store
         self._ledger = ledger
         self._metrics = metrics
@@ -65,9 +68,28 @@ class Keeper:
         try:
             await self._record(entry)
         except LedgerError:
-            if len(self._delayed) >= MOST_DELAYED:
+            if not self._delay(entry.upload, partial(self._record, entry)):
                 raise
-            self._delayed[entry.upload] = entry
+
+    async def commit(self, upload: str, name: str, remember: float) -> None:
+        """Replace the reservation of a stored upload, after those that have failed before.
+
+        Raises LedgerError if the ledger fails. That is then done later, so that a client that has
+        not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
+        start.
+        """
+        try:
+            await self._record_delayed()
+            await self._ledger.commit(upload, name, remember)
+        except LedgerError:
+            self._delay(upload, lambda: self._ledger.commit(upload, name, remember))
+            raise
+
+    def _delay(self, upload: str, record: Callable[[], Awaitable[None]]) -> bool:
+        if len(self._delayed) >= MOST_DELAYED:
+            return False
+        self._delayed[upload] = record
+        return True
 
     async def _record(self, entry: Entry) -> None:
         settings = entry.settings
@@ -79,9 +101,15 @@ class Keeper:
 
     async def _record_delayed(self) -> None:
         """Record what could not be recorded before. Raises LedgerError."""
-        for entry in list(self._delayed.values()):
-            await self._record(entry)
-            self._delayed.pop(entry.upload, None)
+        if not self._delayed:
+            return
+        async with self._recording:
+            for upload, record in list(self._delayed.items()):
+                try:
+                    await record()
+                except UnknownUploadError as error:  # it was recorded, although the ledger failed
+                    _log.warning("ledger.behind", reason=str(error))
+                self._delayed.pop(upload, None)
 
     async def discard(self, upload: str) -> KeptUpload | None:
         """Discard a kept upload because somebody wants that; None if it is not kept.

@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from galileod.ledger.base import UnknownUploadError
 from galileod.net.websocket import TransportClosed
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.storage.base import MissingError, Sink, StorageError
@@ -36,6 +37,10 @@ KEPT_AFTER: Final = frozenset(
 """The faults after which an upload is kept. After all others, it is discarded."""
 
 
+class LostError(Exception):
+    """A kept upload is not kept any more, or its file cannot be continued: it begins anew."""
+
+
 @asynccontextmanager
 async def open_upload(
     context: Context, transfer: Transfer, claim: Claim
@@ -43,7 +48,7 @@ async def open_upload(
     """The sink of an upload, and its reservation, for the block.
 
     If the block raises, the upload is kept or discarded; `claim.kept` says what is kept. Raises
-    what `Admission.admit`, `Store.create` and `Store.reopen` raise.
+    LostError, and what `Admission.admit`, `Store.create` and `Store.reopen` raise.
     """
     upload = transfer.upload
     # Kept before, and still if it is not admitted.
@@ -61,11 +66,15 @@ async def open_upload(
                         if upload.keeps and is_kept_after(error):
                             await _suspend(sink, reservation, transfer)
                         raise
-            except MissingError:
+            except MissingError as error:
                 reservation.discard()
-                raise
+                upload.log.warning("upload.not_kept", reason=str(error))
+                await context.store.drop(upload.id)  # what another program has put in its place
+                raise LostError from error
             finally:
                 offset = reservation.kept_bytes
+    except UnknownUploadError as error:  # discarded since it was found
+        raise LostError from error
     except BaseException:
         if offset:
             claim.kept = Kept(offset, max(1, round(upload.config.resume.keep)))
@@ -83,10 +92,15 @@ def is_kept_after(error: BaseException) -> bool:
 
 
 async def _open(context: Context, upload: Upload) -> Sink:
-    if upload.kept is None:
+    kept = upload.kept
+    if kept is None:
         return await context.store.create(upload.id, upload.path)
-    fixed = upload.kept.resumable
-    return await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
+    fixed = kept.resumable
+    sink = await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
+    if sink.offset > min(kept.offset, upload.metadata.size):
+        await sink.discard()
+        raise MissingError("another program has written to the file")
+    return sink
 
 
 async def _suspend(sink: Sink, reservation: Reservation, transfer: Transfer) -> None:

@@ -71,9 +71,9 @@ class Reservation:
         remember = self.upload.config.resume.keep if self.upload.resumable else 0
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
-                await self._ledger.commit(self.upload.id, stored.name, remember)
+                await self._keeper.commit(self.upload.id, stored.name, remember)
             except LedgerError as error:
-                # Until the next start reconciles, the reservation counts in place of the file.
+                # Until that is made up for, the reservation counts in place of the file.
                 self.upload.log.warning("ledger.behind", reason=str(error))
 
     async def end(self) -> None:

@@ -58,7 +58,7 @@ class Room:
                 return
             reservation.room = 0
             while await self._lacks_quota(reservation, length):
-                if not await self._keeper.make_way(grant.user, authenticated=True):
+                if not await self._keeper.make_way(grant.user, authenticated=not grant.anonymous):
                     break
             while await self._lacks_space(reservation, length):
                 if not await self._keeper.make_way(None, authenticated=not grant.anonymous):

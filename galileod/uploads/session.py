@@ -1,5 +1,6 @@
 """One upload on one connection, from the metadata to `close`: the steps, in order."""
 
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -13,7 +14,7 @@ from .connection import Connection
 from .earlier import extensions, find_upload
 from .ending import NORMAL, end_failed, log_stopped, log_stored
 from .faults import storage_faults
-from .opening import open_upload
+from .opening import LostError, open_upload
 from .transfer import Transfer
 from .upload import Upload
 from .verify import verify
@@ -36,13 +37,16 @@ async def serve_upload(connection: Connection) -> str:
         async with connection.context.claims.hold(
             claim, config.timeouts.idle, partial(connection.unless_ended, receiver)
         ):
-            upload = await find_upload(connection, metadata, grant, claim, log)
-            if isinstance(upload, Upload):
-                log = upload.log
-                stored = await _receive(connection, receiver, upload, claim)
-                close = receiver.close(stored.name.rpartition("/")[2])
-            else:
-                close = receiver.close_stored(upload.name.rpartition("/")[2])
+            close = None
+            while close is None:
+                upload = await find_upload(connection, metadata, grant, claim, log)
+                if isinstance(upload, Upload):
+                    log = upload.log
+                    with suppress(LostError):  # not known any more, so that the next one is new
+                        stored = await _receive(connection, receiver, upload, claim)
+                        close = receiver.close(stored.name.rpartition("/")[2])
+                else:
+                    close = receiver.close_stored(upload.name.rpartition("/")[2])
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
         log_stopped(connection, receiver, claim, log)

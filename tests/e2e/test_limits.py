@@ -36,7 +36,8 @@ def usage(daemon: Daemon) -> dict[str, dict[str, int]]:
 
 
 def held(files: int, size: int, uploads: int = 0, reserved: int = 0) -> dict[str, int]:
-    return {"files": files, "bytes": size, "uploads": uploads, "reserved": reserved}
+    kept = {"kept_uploads": 0, "kept": 0}
+    return {"files": files, "bytes": size, "uploads": uploads, "reserved": reserved, **kept}
 
 
 def send(daemon: Daemon, data: bytes) -> str | None:
@@ -117,8 +118,9 @@ def test_usage_is_a_table_for_people(daemon: Daemons) -> None:
     assert send(host, some_bytes(1234)) is None
     answer = run_galileod("usage", "--config", host.config, cwd=host.folder)
     head, row = answer.stdout.splitlines()
-    assert head.split() == ["user", "files", "bytes", "uploads", "reserved"]
-    assert row.split() == ["127.0.0.1", "1", "1234", "0", "0"]
+    columns = ["user", "files", "bytes", "uploads", "reserved", "kept_uploads", "kept"]
+    assert head.split() == columns
+    assert row.split() == ["127.0.0.1", "1", "1234", "0", "0", "0", "0"]
 
 
 def test_usage_of_a_directory_without_a_ledger_says_so_in_one_line(tmp_path: Path) -> None:

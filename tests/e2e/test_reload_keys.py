@@ -26,6 +26,7 @@ from helpers.clients import (
 from helpers.daemon import Daemon, Daemons, Settings, log_time, poll
 from helpers.frames import signal_frame
 from helpers.reloading import code, count, hang_up, reload, rewrite
+from helpers.resuming import ResumingClient
 from websockets.exceptions import ConnectionClosed
 
 from galileod.config.model import KEYS
@@ -146,6 +147,30 @@ def drained(host: Daemon) -> int:
     return host.wait()
 
 
+def kept_for(host: Daemon) -> int:
+    with ResumingClient(host.url, some_bytes(CHUNK)).attempt() as attempt:
+        return int(attempt.first["keep"])
+
+
+def interrupted(host: Daemon) -> str:
+    """The event that says so."""
+    client = ResumingClient(host.url, some_bytes(CHUNK))
+    with client.attempt() as attempt:
+        attempt.send(1000)
+        attempt.cut()
+    events = ("upload.failed", "upload.kept")
+    return (
+        poll("the end", lambda: next((e for e in events if host.find(e, name=client.name)), None))
+        or ""
+    )
+
+
+def kept_of_two(host: Daemon) -> int:
+    for _ in range(2):
+        interrupted(host)
+    return poll("two at most", lambda: len(host.spooled()) <= 2 and len(host.spooled()))
+
+
 def in_folder(host: Daemon) -> bool:
     began = log_time()
     code(host, name="a file")
@@ -241,6 +266,9 @@ EFFECTS: Mapping[str, Effect] = {
     "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
     "chunks.max_in_flight": Effect(1, in_flight, True, False),
     "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "resume.keep": Effect("1h", kept_for, 86400, 3600),
+    "resume.min_size": Effect("1KiB", interrupted, "upload.failed", "upload.kept"),
+    "resume.user_uploads": Effect(1, kept_of_two, 2, 1, {"resume": {"min_size": 1}}),
     "storage.layout": Effect("{user}/{name}", in_folder, False, True),
     "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
     "hooks.timeout": Effect(

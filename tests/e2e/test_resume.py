@@ -362,7 +362,17 @@ def test_idle_and_a_missing_hash_keep_the_upload(daemon: Daemons) -> None:
     assert_stored_once(host, client)
 
 
-@pytest.mark.parametrize("more", [{}, {"can": ["next"]}, {"upload": "ab" * 16}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"can": ["next"]},
+        {"upload": "ab" * 16},
+        {"abandon": True},
+        {"can": ["resume"], "abandon": True},
+        {"upload": "ab" * 16, "abandon": True},
+    ],
+)
 def test_a_client_that_cannot_resume_gets_the_classic_dialogue(
     host: Daemon, more: dict[str, object]
 ) -> None:
@@ -388,6 +398,52 @@ def test_with_keep_0_the_server_offers_nothing(daemon: Daemons) -> None:
     poll("an empty spool", lambda: not host.spooled())
     outcome = JavaScriptClient(host.url, DATA).run()
     assert outcome.ending == "stored"
+
+
+@pytest.mark.parametrize("how", ["longer", "longer than the file", "removed", "second name"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_another_program_has_done_to_the_spool_costs_time_and_no_content(
+    daemon: Daemons, how: str, *, restarted: bool
+) -> None:
+    host = daemon()
+    client = client_of(host)
+    upload = interrupt(client, host)
+    if restarted:
+        host.stop()
+    path = host.directory / ".galileod" / "spool" / upload
+    match how:
+        case "removed":
+            path.unlink()
+        case "second name":
+            os.link(path, host.folder / "backup")
+        case _:
+            with path.open("ab") as file:
+                file.write(bytes(500_000 if how == "longer" else SIZE))
+    if restarted:
+        host.start()
+        client = client.at(host.url)
+    offset = SENT if how.startswith("longer") else 0
+    with client.attempt() as attempt:
+        assert attempt.first["offset"] == offset
+        attempt.send(SIZE)
+        say(attempt.websocket, finished=True)  # without a hash that would show the difference
+        assert attempt.last() == {"close": True}
+    assert {path.read_bytes() for path in host.visible().values()} == {DATA}
+    if not restarted:
+        poll("an empty spool", lambda: not host.spooled())
+
+
+def test_what_another_program_adds_after_a_restart_is_no_part_of_the_file(daemon: Daemons) -> None:
+    host = daemon()
+    client = client_of(host)
+    upload = interrupt(client, host)
+    host.stop()
+    host.start()
+    with (host.directory / ".galileod" / "spool" / upload).open("ab") as file:
+        file.write(bytes(500_000))
+    resume(client.at(host.url), 0)
+    assert_stored_once(host, client)
+    host.wait_for("upload.not_kept", upload=upload)
 
 
 def test_turning_it_off_discards_what_is_kept_at_the_next_start(daemon: Daemons) -> None:

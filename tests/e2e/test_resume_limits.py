@@ -172,6 +172,24 @@ def test_a_full_disk_keeps_what_has_come(daemon: Daemons, tmp_path: Path) -> Non
             assert attempt.finish() == {"close": True}
 
 
+def test_a_full_disk_does_not_prevent_the_start(daemon: Daemons, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", "size=16m") as disk:
+        host = daemon({"storage": {"directory": str(disk), "min_free": 0}})
+        oldest, other = interrupt(host), interrupt(host)
+        host.kill()
+        with (disk / "filler").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass  # the disk is full
+        host.start()
+        assert host.wait_for("spool.gave_way")["level"] == "warning"
+        assert first_signal(other.at(host.url))["offset"] == 2 * MIB
+        (disk / "filler").unlink()
+        assert first_signal(oldest.at(host.url))["offset"] == 0
+
+
 def test_the_administrator_sees_and_discards_what_runs_and_what_is_kept(daemon: Daemons) -> None:
     host = daemon()
     kept, running = interrupt(host), ResumingClient(host.url, DATA)

@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         self.model.boot += power_failure
         self.ledger = self.reopened()
         certain = {
-            name: None if one.boot == self.model.boot else one.durable
+            name: one.offset if one.boot == self.model.boot else one.durable
             for name, one in self.model.uploads.items()
             if one.key
         }

@@ -123,6 +123,14 @@ async def test_of_those_kept_at_the_same_moment_the_first_by_name_is_the_oldest(
     assert names(await ledger.keep("u0", 5, 5, 60, 2)) == ["u0", "u1"]
 
 
+async def test_a_known_user_named_like_an_address_is_not_its_clients(ledger: Ledger) -> None:
+    await keep(ledger, "u1", "10.0.0.1")
+    about = resumable("k", authenticated=False)
+    await ledger.reserve("u2", "10.0.0.1", 100, allow, resumable=about)
+    assert await ledger.keep("u2", 40, 40, 60, 1) == []
+    assert [one.upload for one in await ledger.kept_from("", 9)] == ["u1", "u2"]
+
+
 async def test_a_kept_upload_is_released_as_a_running_one_is(ledger: Ledger) -> None:
     await keep(ledger, "u1")
     await ledger.release("u1")

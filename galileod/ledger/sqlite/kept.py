@@ -42,11 +42,17 @@ def total_bytes(connection: sqlite3.Connection, *, authenticated: bool) -> int:
     return int(total)
 
 
-def take_oldest(connection: sqlite3.Connection, user: str, most: int) -> Sequence[KeptUpload]:
-    """Drop the oldest of a user beyond `most`; returns them."""
+def take_oldest(
+    connection: sqlite3.Connection, user: str, most: int, *, authenticated: bool
+) -> Sequence[KeptUpload]:
+    """Drop the oldest of a user beyond `most`; returns them.
+
+    A known user may be named like an address: the uploads of one are not those of the other.
+    """
     rows = connection.execute(
-        f"{_SELECT} AND user = ? ORDER BY until DESC, upload DESC LIMIT ? OFFSET ?",
-        (user, _ALL, most),
+        f"{_SELECT} AND user = ? AND authenticated = ?"
+        " ORDER BY until DESC, upload DESC LIMIT ? OFFSET ?",
+        (user, authenticated, _ALL, most),
     )
     return _drop(connection, _all(rows)[::-1])
 

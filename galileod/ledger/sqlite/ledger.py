@@ -13,12 +13,12 @@ from galileod.ledger.base import (
     Clock,
     KeptUpload,
     Ledger,
-    LedgerError,
     Recovery,
     Resumable,
     SingleUse,
     Step,
     StoredUpload,
+    UnknownUploadError,
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
@@ -235,13 +235,15 @@ class SqliteLedger(Ledger):
         most: int,
     ) -> Sequence[KeptUpload]:
         until = self._clock() + seconds
-        user = transitions.keep(connection, upload, offset, durable, until, self._boot)
-        return kept.take_oldest(connection, user, most)
+        user, authenticated = transitions.keep(
+            connection, upload, offset, durable, until, self._boot
+        )
+        return kept.take_oldest(connection, user, most, authenticated=authenticated)
 
     def _resume(self, connection: sqlite3.Connection, upload: str, allow: Allow) -> None:
         found = kept.get(connection, upload)
         if found is None:
-            raise LedgerError("the upload is not kept in the ledger")
+            raise UnknownUploadError("the upload is not kept in the ledger")
         # It counts either as kept or as reserved.
         allow(
             *(

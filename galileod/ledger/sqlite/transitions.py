@@ -9,7 +9,7 @@ there was a checkpoint since, or it has more than the durable bytes.
 import sqlite3
 from collections.abc import Mapping
 
-from galileod.ledger.base import LedgerError, Resumable
+from galileod.ledger.base import Resumable, UnknownUploadError
 
 
 def reserve(
@@ -58,21 +58,27 @@ def checkpoint(connection: sqlite3.Connection, upload: str, durable: int, boot: 
 
 def keep(
     connection: sqlite3.Connection, upload: str, offset: int, durable: int, until: float, boot: str
-) -> str:
-    """Turn a reservation into a kept upload; returns its user. Raises LedgerError."""
+) -> tuple[str, bool]:
+    """Turn a reservation into a kept upload; returns its user, and whether it is a known one.
+
+    Raises UnknownUploadError.
+    """
     row = connection.execute(
-        "SELECT user FROM uploads WHERE upload = ? AND key IS NOT NULL AND offset IS NULL",
+        "SELECT user, authenticated FROM uploads"
+        " WHERE upload = ? AND key IS NOT NULL AND offset IS NULL",
         (upload,),
     ).fetchone()
     if row is None:
-        raise LedgerError("the ledger has no running upload of this name that may be resumed")
+        raise UnknownUploadError(
+            "the ledger has no running upload of this name that may be resumed"
+        )
     connection.execute(
         "UPDATE uploads SET offset = ?, durable = ?, until = ?, inode = NULL, receipt = NULL,"
         " boot = CASE WHEN durable < ? THEN ? ELSE boot END WHERE upload = ?",
         (offset, durable, until, offset, boot, upload),
     )
-    (user,) = row
-    return str(user)
+    user, authenticated = row
+    return str(user), bool(authenticated)
 
 
 def resume(connection: sqlite3.Connection, upload: str) -> None:
@@ -81,10 +87,10 @@ def resume(connection: sqlite3.Connection, upload: str) -> None:
 
 
 def interrupted(connection: sqlite3.Connection, boot: str) -> Mapping[str, int | None]:
-    """The certain bytes of each upload; None for all that stands in the file."""
+    """The certain bytes of each upload; None for all that stands in the file of a running one."""
     return dict(
         connection.execute(
-            "SELECT upload, CASE WHEN boot = ? THEN NULL ELSE durable END FROM uploads"
+            "SELECT upload, CASE WHEN boot = ? THEN offset ELSE durable END FROM uploads"
             " WHERE key IS NOT NULL",
             (boot,),
         )

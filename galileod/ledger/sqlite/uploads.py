@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from galileod.ledger.base import LedgerError, StoredUpload
+from galileod.ledger.base import StoredUpload, UnknownUploadError
 
 from . import files, outbox, stored, tickets
 
@@ -32,8 +32,8 @@ def commit(
 ) -> None:
     """Replace a reservation with a file; its promised receipt is due at `due`.
 
-    A resumable upload is remembered until `until`, unless that is None. Raises LedgerError if there
-    is no such reservation.
+    A resumable upload is remembered until `until`, unless that is None. Raises UnknownUploadError
+    if there is no such reservation.
     """
     row = connection.execute(
         "SELECT user, bytes, receipt, key, metadata FROM uploads"
@@ -41,7 +41,7 @@ def commit(
         (upload,),
     ).fetchone()
     if row is None:
-        raise LedgerError("the upload is not in the ledger")
+        raise UnknownUploadError("the upload is not in the ledger")
     user, size, receipt, key, metadata = row
     release(connection, upload)
     files.enter(connection, name, user, size)

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -12,6 +13,9 @@ from galileod.storage.base import Recovered, translated
 from .identity import identity_of
 from .reopening import usable
 from .spool import Spool
+
+SPACE: Final = 1024 * 1024
+"""Bytes that the ledger needs to start: its log, and the memory that its processes share."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -45,6 +49,27 @@ def recover(
     if removed:
         _log.info("spool.cleared", files=removed)
     return recovered
+
+
+def make_space(spool: Spool) -> bool:
+    """See `Store.make_space`. A file that was published stays, since removing it frees nothing."""
+    with translated("cannot make space"):
+        status = os.fstatvfs(spool.fd)
+        if status.f_bavail * status.f_frsize >= SPACE:
+            return False
+        files = [
+            (state.st_mtime_ns, name)
+            for name in os.listdir(spool.fd)
+            if usable(state := os.stat(name, dir_fd=spool.fd, follow_symlinks=False), spool)
+            and state.st_nlink == 1
+            and state.st_blocks
+        ]
+        if not files:
+            return False
+        _, oldest = min(files)
+        os.unlink(oldest, dir_fd=spool.fd)
+    _log.warning("spool.gave_way", path=oldest, reason="the disk is full; the ledger needs space")
+    return True
 
 
 def _examine(spool: Spool, state: os.stat_result, trusted: int | None) -> Recovered | None:

@@ -73,8 +73,12 @@ def _check(state: os.stat_result, spool: Spool) -> None:
 
 
 def _positioned(fd: int, suspended: Suspended | None, *, unnamed: bool) -> Opened:
-    size = offset = os.fstat(fd).st_size
-    if suspended is not None and size != suspended.offset:
+    state = os.fstat(fd)
+    size = offset = state.st_size
+    if suspended is not None and (size, state.st_mtime_ns) != (
+        suspended.offset,
+        suspended.modified,
+    ):
         # Another program has changed it. What it has written behind the end is removed.
         offset = min(size, suspended.offset)
         if size > offset:

@@ -109,15 +109,12 @@ class LocalSink(Sink):
         # After the deadline the thread is abandoned; `discard` closes the file when its fsync ends.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SUSPEND_SECONDS):
             async with self._reading:
-                durable = await trio.to_thread.run_sync(
+                state = await trio.to_thread.run_sync(
                     self._suspend, abandon_on_cancel=True, limiter=self._parts.threads.syncers
                 )
-            file = self._file
-            fd = file.fd if file.unnamed else None
-            state = Suspended(file.offset, durable, file.running_hash, fd)
-            self._parts.suspended.add(file.name, state)
+            self._parts.suspended.add(self._file.name, state)
             self._open = False
-            return durable
+            return state.durable
         raise StorageError("cannot suspend the file: the disk does not respond")
 
     async def write(self, pieces: Sequence[bytes]) -> None:
@@ -243,13 +240,15 @@ class LocalSink(Sink):
         if not self._open:
             raise StorageError("the file was suspended, stored or discarded")
 
-    def _suspend(self) -> int:
-        self._file.running_hash.wait()
-        durable = self._file.checkpoint()
-        if not self._file.unnamed:
-            self._parts.spool.check(self._file.name)
-            self._file.close()
-        return durable
+    def _suspend(self) -> Suspended:
+        file = self._file
+        file.running_hash.wait()
+        durable, modified = file.checkpoint(), file.modified()
+        fd = file.fd if file.unnamed else None
+        if not file.unnamed:
+            self._parts.spool.check(file.name)
+            file.close()
+        return Suspended(file.offset, durable, modified, file.running_hash, fd)
 
     def _discard(self) -> None:
         self._open = False

@@ -63,6 +63,11 @@ class SpoolFile:
         with translated("cannot stat the file"):
             return identity_of(os.fstat(self.fd), inode_kept=inode_kept)
 
+    def modified(self) -> int:
+        """When it was written last, in nanoseconds since the epoch. Raises StorageError."""
+        with translated("cannot stat the file"):
+            return os.fstat(self.fd).st_mtime_ns
+
     def append(self, pieces: Sequence[bytes]) -> None:
         """Write the pieces, and hash them; hashing may continue after this. Raises StorageError."""
         try:

@@ -24,7 +24,7 @@ from .directory import Directory
 from .filesync import FileSync
 from .folders import Folders
 from .hashing import RunningHash
-from .recovery import recover
+from .recovery import make_space, recover
 from .reopening import Opened, reopen
 from .scan import scan
 from .sink import LocalSink, StoreParts
@@ -115,6 +115,10 @@ class LocalStore(Store):
     ) -> Mapping[str, Recovered]:
         """Look at each file in the spool. Those without a name are lost with their process."""
         return recover(self._spool, trusted, step)
+
+    def make_space(self) -> bool:
+        """See `recovery.make_space`."""
+        return make_space(self._spool)
 
     async def free(self) -> int:
         """The free space of the filesystem for users other than root, in bytes."""

@@ -24,11 +24,13 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Suspended:
     """A file of `offset` bytes, of which `durable` survive a power failure.
 
-    `running_hash` covers its first `position` bytes. A file without a name stays open as `fd`.
+    It was written last at `modified`, in nanoseconds since the epoch. `running_hash` covers its
+    first `position` bytes. A file without a name stays open as `fd`.
     """
 
     offset: int
     durable: int
+    modified: int
     running_hash: RunningHash
     fd: int | None = None
 

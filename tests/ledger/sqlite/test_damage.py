@@ -168,7 +168,7 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
 async def test_uploads_that_may_be_resumed_are_kept_and_stored_ones_remembered(path: Path) -> None:
     spoil_rows(path)
     ledger = SqliteLedger.open(str(path))
-    assert ledger.interrupted() == {"u3": None, "u4": None}
+    assert ledger.interrupted() == {"u3": 40, "u4": None}
     assert await ledger.find("key of u3") == KEPT
     assert await ledger.find("key of u5") == StoredUpload("metadata of key of u5", "stored")
     ledger.reconcile(disk(), {}, recovery=Recovery({"u3": 40, "u4": 10}, seconds=NEVER))

@@ -101,6 +101,17 @@ async def test_a_file_that_another_program_has_changed_goes_on_with_what_can_be_
     assert visible(directory) == {"a.bin": DATA[: offset + 5]}
 
 
+async def test_a_file_that_another_program_has_written_to_is_read_back(
+    open_store: OpenStore, directory: Path
+) -> None:
+    store = open_store()
+    await suspend(store)
+    (directory / ".galileod/spool/1").write_bytes(bytes(1000))
+    async with await reopen(store) as sink:
+        assert (sink.offset, sink.check) == (1000, None)
+        assert await sink.digest("sha1") == sha1(bytes(1000))
+
+
 @pytest.mark.parametrize("kind", ["nothing", "link", "directory", "fifo", "second name", "others"])
 async def test_what_is_not_the_file_of_the_upload_is_not_opened(
     open_store: OpenStore, directory: Path, kind: str

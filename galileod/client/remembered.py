@@ -18,7 +18,7 @@ from galileod.protocol.messages import Metadata
 
 from .address import Address
 from .formatting import printable
-from .options import Options
+from .options import OnWarning, Options
 from .sources import NS_PER_MS, FileStamp, PathSource, Source
 from .state_directory import State
 
@@ -38,8 +38,15 @@ class Remembered:
     makes an upload of its own, instead of taking over this one.
     """
 
-    def __init__(self, state: State, address: Address, source: PathSource) -> None:
+    def __init__(
+        self,
+        state: State,
+        address: Address,
+        source: PathSource,
+        on_warning: OnWarning | None = None,
+    ) -> None:
         self._state = state
+        self._on_warning = on_warning
         self._place = {"url": _url(address), "path": source.path, "name": source.name}
         self._path = ""
         self._locked: int | None = None  # the descriptor of the entry
@@ -51,6 +58,11 @@ class Remembered:
         if source.size < MIN_SIZE:
             return None, None
         entry = await trio.to_thread.run_sync(self._read)
+        if self._elsewhere:
+            self._warn(
+                f"another upload of {printable(self._place['path'])} to this server is running;"
+                " this one sends all of it."
+            )
         key, stamp = _parse(entry, self._place)
         if key is None or source.stamp is None:
             return None, None
@@ -110,11 +122,11 @@ class Remembered:
             return b""
         self._elsewhere = True
         self.close()
-        label = printable(self._place["path"])
-        self._state.on_notice(
-            f"another upload of {label} to this server is running; this one sends all of it."
-        )
         return b""
+
+    def _warn(self, sentence: str) -> None:
+        if self._on_warning:
+            self._on_warning({"error": sentence})
 
     def _is_named(self) -> bool:
         """Whether the locked file still is the entry: its last user may have removed it."""
@@ -162,7 +174,7 @@ def remembered(
     if not (options.resume and isinstance(source, PathSource)):
         yield None
         return
-    with closing(Remembered(state, address, source)) as memory:
+    with closing(Remembered(state, address, source, options.on_warning)) as memory:
         yield memory
 
 

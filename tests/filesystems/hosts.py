@@ -19,7 +19,7 @@ MakeHost = Callable[..., Daemon]
 
 
 class Placed(ExitStack):
-    """Makes daemons whose directories are below `root`; leaving ends them."""
+    """Makes daemons whose directories are below `root`; leaving ends them, and removes those."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         super().__init__()
@@ -32,6 +32,8 @@ class Placed(ExitStack):
         self._count += 1
         name = f"{self._folder.name}-{self._count}"
         settings = {"storage": {"directory": str(self._root / name), **storage}}
+        # The filesystem is small, and all tests of its kind share it.
+        self.callback(shutil.rmtree, self._root / name, ignore_errors=True)
         return self.enter_context(Daemon(self._folder / name, settings))
 
 

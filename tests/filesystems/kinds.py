@@ -170,12 +170,12 @@ def _sshfs_direct(mounts: Mounts) -> tuple[Path, Path]:
 
 
 def _ntfs(mounts: Mounts) -> tuple[Path, Path]:
-    image = mounts.image(48 * MIB, "mkfs.ntfs", "-Q", "-F", "-q")
+    image = mounts.image(96 * MIB, "mkfs.ntfs", "-Q", "-F", "-q")
     return (mounts.run(lambda path: ("ntfs-3g", image, path)),) * 2
 
 
 def _ntfs_any_case(mounts: Mounts) -> tuple[Path, Path]:
-    image = mounts.image(48 * MIB, "mkfs.ntfs", "-Q", "-F", "-q")
+    image = mounts.image(96 * MIB, "mkfs.ntfs", "-Q", "-F", "-q")
     return (mounts.run(lambda path: ("lowntfs-3g", "-o", "ignore_case", image, path)),) * 2
 
 

@@ -1,6 +1,7 @@
 """Files that are suspended, and continued in the same process or after a restart."""
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,8 +23,11 @@ HALF: Final = 700_000
 
 
 @pytest.fixture
-def directory(mounted: Mounted) -> Path:
-    return Path(tempfile.mkdtemp(dir=mounted.root))
+def directory(mounted: Mounted) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(dir=mounted.root))
+    yield path
+    # The filesystem is small, and all tests of its kind share it.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture

@@ -28,13 +28,14 @@ async def find_upload(
     metadata: Metadata,
     grant: Grant,
     claim: Claim,
+    new_id: str,
     log: FilteringBoundLogger,
 ) -> Upload | StoredUpload:
     """The upload that the metadata begins or continues, or the one that was stored already.
 
-    `claim` is held. Raises a Fault: `bad_metadata` if the key is that of other metadata,
-    `abandoned` if the client cancels the upload, `unauthorized` if the credential has expired and
-    the key is not known, and those of `begin`.
+    `claim` is held; an upload that begins gets the id `new_id`. Raises a Fault: `bad_metadata` if
+    the key is that of other metadata, `abandoned` if the client cancels the upload, `unauthorized`
+    if the credential has expired and the key is not known, and those of `begin`.
     """
     context = connection.context
     earlier: KeptUpload | StoredUpload | None = None
@@ -53,7 +54,7 @@ async def find_upload(
             return earlier
     if metadata.abandon and claim.key is not None:
         raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
-    return begin(metadata, grant, context.config, claim, log)
+    return begin(new_id, metadata, grant, context.config, claim, log)
 
 
 def _check(known: str, claim: Claim) -> None:

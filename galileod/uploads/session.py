@@ -1,5 +1,6 @@
 """One upload on one connection, from the metadata to `close`: the steps, in order."""
 
+import secrets
 from contextlib import suppress
 from functools import partial
 
@@ -29,7 +30,8 @@ async def serve_upload(connection: Connection) -> str:
     receiver, log, claim = UploadReceiver(extensions(config)), connection.log, Claim()
     try:
         metadata = await connection.expect_metadata(receiver)
-        log = log.bind(name=metadata.name, size=metadata.size)
+        new_id = secrets.token_hex(8)
+        log = log.bind(upload=new_id, name=metadata.name, size=metadata.size)
         grant = await connection.authorize(metadata, log, allow_expired=receiver.resumable)
         log = log.bind(user=grant.user)
         if receiver.resumable:
@@ -39,7 +41,7 @@ async def serve_upload(connection: Connection) -> str:
         ):
             close = None
             while close is None:
-                upload = await find_upload(connection, metadata, grant, claim, log)
+                upload = await find_upload(connection, metadata, grant, claim, new_id, log)
                 if isinstance(upload, Upload):
                     log = upload.log
                     with suppress(LostError):  # not known any more, so that the next one is new

@@ -1,6 +1,5 @@
 """An upload: the values that its metadata fixes, independent of the connection."""
 
-import secrets
 from datetime import UTC, datetime
 
 from attrs import evolve, frozen
@@ -44,13 +43,18 @@ class Upload:
 
 
 def begin(
-    metadata: Metadata, grant: Grant, config: Config, claim: Claim, log: FilteringBoundLogger
+    upload: str,
+    metadata: Metadata,
+    grant: Grant,
+    config: Config,
+    claim: Claim,
+    log: FilteringBoundLogger,
 ) -> Upload:
-    """An upload that begins with `metadata`.
+    """The upload with the id `upload`, which begins with `metadata`.
 
     Raises a Fault: `too_large`, `bad_name`, or `unauthorized` if the ticket is for another name.
     """
-    upload, path = secrets.token_hex(8), path_for(metadata, grant, config)
+    path = path_for(metadata, grant, config)
     log = log.bind(upload=upload, user=grant.user)
     resumable = None
     if claim.key is not None:

@@ -274,6 +274,7 @@ def test_a_key_is_not_valid_for_another_file_and_disturbs_nothing(
             answer = hear(websocket)
         assert (answer["code"], answer["can"]) == ("bad_metadata", ["resume"])
         assert client.key not in json.dumps(answer)
+        assert host.wait_for("upload.failed", code="bad_metadata")["upload"]
 
     if state == "running":
         with client.attempt() as attempt:

@@ -2,9 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,22 @@ CONTENTS: Final = [some_bytes(size) for size in SIZES]
 
 def sha1(data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def workers(
+    run: Callable[[int], None], up: threading.Event, over: threading.Event
+) -> Iterator[None]:
+    """UPLOADERS threads that `run` during the block; then `over` is set, and `up`."""
+    with ThreadPoolExecutor(UPLOADERS) as threads:
+        jobs = [threads.submit(run, worker) for worker in range(UPLOADERS)]
+        try:
+            yield
+        finally:
+            over.set()
+            up.set()
+    for job in jobs:
+        job.result()
 
 
 @define
@@ -41,18 +57,9 @@ class Uploads:
         until = len(self.confirmed) + count - 1
         poll("confirmations", partial(self.more_than, until), self.daemon.text)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """The threads run for the block; they send while `up` is set."""
-        with ThreadPoolExecutor(UPLOADERS) as threads:
-            jobs = [threads.submit(self.run, worker) for worker in range(UPLOADERS)]
-            try:
-                yield
-            finally:
-                self.over.set()
-                self.up.set()
-        for job in jobs:
-            job.result()
+        return workers(self.run, self.up, self.over)
 
     def run(self, worker: int) -> None:
         number = 0

@@ -4,22 +4,19 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 import pytest
 from attrs import define, field
 from helpers.clients import some_bytes
-from helpers.crashing import sha1
+from helpers.crashing import sha1, workers
 from helpers.daemon import DEADLINE, Daemon, Daemons, poll, run_galileod
 from helpers.resuming import ResumingClient, push, read_ledger
 from helpers.rounds import report, rounds
 
 KILLS: Final = rounds(6, 50)
 SEEDS: Final = 4
-UPLOADERS: Final = 4
 SIZES: Final = (0, 70_000, 1_300_000, 3_000_000, 8_000_000)
 CONTENTS: Final = [some_bytes(size) for size in SIZES]
 
@@ -36,17 +33,8 @@ class Senders:
     up: threading.Event = field(factory=threading.Event)
     over: threading.Event = field(factory=threading.Event)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        with ThreadPoolExecutor(UPLOADERS) as threads:
-            jobs = [threads.submit(self.run, worker) for worker in range(UPLOADERS)]
-            try:
-                yield
-            finally:
-                self.over.set()
-                self.up.set()
-        for job in jobs:
-            job.result()
+    def running(self) -> AbstractContextManager[None]:
+        return workers(self.run, self.up, self.over)
 
     def run(self, worker: int) -> None:
         number = 0

@@ -63,7 +63,7 @@ def test_two_clients_fight_and_the_file_is_stored_once(daemon: Daemons) -> None:
     assert taken_over > 0
 
 
-def test_many_claim_an_upload_in_its_commit_and_all_hear_that_it_is_stored(
+def test_of_many_that_claim_an_upload_in_its_commit_the_last_hears_that_it_is_stored(
     daemon: Daemons,
 ) -> None:
     host = daemon()
@@ -86,7 +86,8 @@ def test_many_claim_an_upload_in_its_commit_and_all_hear_that_it_is_stored(
             verdict = attempt.last()
             heard = [each.result() for each in claims]
         if verdict.get("close"):
-            assert set(heard) == {"stored"}
+            # The last one hears it, and the one before it perhaps that this one has taken over.
+            assert set(heard) in ({"stored"}, {"stored", "taken_over"})
         else:  # a claim came before `finished`
             assert verdict["code"] == "taken_over"
             assert push(client) == "stored"

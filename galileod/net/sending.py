@@ -78,6 +78,8 @@ class FrameSender:
         return True
 
     async def _send_all(self, frames: bytes | bytearray | memoryview) -> None:
+        # A cancellation that has come while this waited for its turn cuts nothing off.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._cut_off = True
         await self._stream.send_all(frames)
         self._cut_off = False

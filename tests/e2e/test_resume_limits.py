@@ -11,8 +11,10 @@ from helpers.clients import Signal, hear, open_websocket, say, some_bytes
 from helpers.daemon import Daemon, Daemons, log_time, poll, run_galileod
 from helpers.mounts import tmpfs
 from helpers.resuming import ResumingClient, change_ledger, read_ledger
+from helpers.rounds import rounds
 
 MIB = 1 << 20
+MANY = rounds(100, 1000)
 DATA = some_bytes(4 * MIB)
 
 
@@ -55,14 +57,14 @@ def test_the_oldest_of_a_user_gives_way_to_one_too_many(daemon: Daemons) -> None
     assert len(host.spooled()) == 2
 
 
-def test_a_thousand_interrupted_uploads_of_one_user_leave_sixteen(daemon: Daemons) -> None:
+def test_many_interrupted_uploads_of_one_user_leave_sixteen(daemon: Daemons) -> None:
     host = daemon({"resume": {"min_size": 1}})
-    for number in range(1000):
+    for number in range(MANY):
         client = ResumingClient(host.url, b"ab", f"{number}.bin")
         with client.attempt() as attempt:
             attempt.send(1)
             attempt.cut()
-    poll("the last one", lambda: "999.bin" in kept_in(host))
+    poll("the last one", lambda: f"{MANY - 1}.bin" in kept_in(host))
     assert len(host.spooled()) == len(kept_in(host)) == 16
     host.stop()
     assert read_ledger(host, "SELECT kept, kept_uploads, reserved, uploads FROM holdings") == [

@@ -69,6 +69,19 @@ class Mounts(ExitStack):
         return path
 
 
+def users_of(path: Path) -> list[str]:
+    """The processes that have something open below a path, and what."""
+    users = []
+    for link in (*Path("/proc").glob("[0-9]*/fd/*"), *Path("/proc").glob("[0-9]*/cwd")):
+        try:
+            target = os.readlink(link)
+        except OSError:
+            continue  # it has ended meanwhile
+        if target.startswith(str(path)):
+            users.append(f"{link}: {target}")
+    return users
+
+
 def unmount(path: Path) -> None:
     """Unmount once nobody uses it any more; a killed process may hold it for a moment."""
     output = ""
@@ -80,7 +93,7 @@ def unmount(path: Path) -> None:
         return result.returncode == 0
 
     try:
-        poll(f"an end of the use of {path}", gone, lambda: output)
+        poll(f"an end of the use of {path}", gone, lambda: f"{output}\n{users_of(path)}")
     except BaseException:
         _run("umount", "--lazy", path)
         raise

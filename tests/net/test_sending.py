@@ -51,3 +51,15 @@ async def test_nothing_is_sent_after_a_frame_that_was_cut_off(autojump_clock: Mo
     assert scope.cancelled_caught
     with pytest.raises(trio.BrokenResourceError, match="cut off"):
         await sender.send(b"more", close=False)
+
+
+async def test_a_frame_that_is_cancelled_while_it_waits_for_its_turn_ends_nothing() -> None:
+    ours, theirs = memory_stream_pair()
+    sender = FrameSender(ours)
+    with trio.CancelScope() as scope:
+        # As soon as the lock is taken, which is a checkpoint that cannot be cancelled.
+        trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
+        await sender.send(b"cancelled", close=False)
+    assert scope.cancelled_caught
+    await sender.send(b"the fault", close=False)
+    assert await theirs.receive_some(100) == b"the fault"

@@ -15,10 +15,10 @@ from helpers.daemon import Daemon, Daemons, environment, poll
 from helpers.rounds import report, rounds
 
 MIB: Final = 1 << 20
-SIZE: Final = rounds(96 * MIB, 3 << 30)
+SIZE: Final = rounds(48 * MIB, 3 << 30)
 LEAST: Final = rounds(6_000_000, 200_000_000)
 MOST: Final = rounds(12_000_000, 400_000_000)
-KILLS: Final = rounds(4, 8)
+KILLS: Final = rounds(2, 8)
 SECONDS: Final = rounds(100, 600)
 
 IN_FLIGHT: Final = 4

@@ -12,7 +12,7 @@ from helpers.resuming import ResumingClient, push
 from helpers.rounds import rounds
 from websockets.exceptions import WebSocketException
 
-ROUNDS: Final = rounds(25, 500)
+ROUNDS: Final = rounds(10, 500)
 DATA: Final = some_bytes(3_000_000)
 
 pytestmark = pytest.mark.timeout(rounds(120, 1200))

@@ -15,7 +15,7 @@ from helpers.daemon import DEADLINE, Daemon, Daemons, poll, run_galileod
 from helpers.resuming import ResumingClient, push, read_ledger
 from helpers.rounds import report, rounds
 
-KILLS: Final = rounds(6, 50)
+KILLS: Final = rounds(3, 50)
 SEEDS: Final = 4
 SIZES: Final = (0, 70_000, 1_300_000, 3_000_000, 8_000_000)
 CONTENTS: Final = [some_bytes(size) for size in SIZES]

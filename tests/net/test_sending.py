@@ -57,9 +57,9 @@ async def test_a_frame_that_is_cancelled_while_it_waits_for_its_turn_ends_nothin
     ours, theirs = memory_stream_pair()
     sender = FrameSender(ours)
     with trio.CancelScope() as scope:
-        # As soon as the lock is taken, which is a checkpoint that cannot be cancelled.
-        trio.lowlevel.current_trio_token().run_sync_soon(scope.cancel)
-        await sender.send(b"cancelled", close=False)
+        scope.cancel()
+        # What `send` does once it has the lock, where it may wait without being cancelled.
+        await sender._send_all(b"cancelled")
     assert scope.cancelled_caught
     await sender.send(b"the fault", close=False)
     assert await theirs.receive_some(100) == b"the fault"

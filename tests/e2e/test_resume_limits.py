@@ -42,6 +42,11 @@ def interrupt(host: Daemon, sent: int = 2 * MIB, data: bytes = DATA) -> Resuming
     return client
 
 
+def spool_sizes(host: Daemon) -> list[int]:
+    folder = host.directory / ".galileod" / "spool"
+    return [(folder / name).stat().st_size for name in host.spooled()]
+
+
 def first_signal(client: ResumingClient, **more: object) -> Signal:
     with open_websocket(client.url) as websocket:
         client.introduce(websocket, **more)
@@ -159,6 +164,7 @@ def test_a_full_disk_keeps_what_has_come(daemon: Daemons, tmp_path: Path) -> Non
         client = ResumingClient(host.url, os.urandom(8 * MIB))
         with client.attempt() as attempt:
             attempt.send(2 * MIB)
+            poll("the data", lambda: spool_sizes(host) == [2 * MIB])
             filler = disk / "filler"
             with filler.open("wb", buffering=0) as file:
                 try:

@@ -179,8 +179,9 @@ class StreamSource(Source):
         self._iterator = aiter(stream)
         self._rest = memoryview(b"")
 
-    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:  # noqa: ARG002
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
         """Bytes of the item that the iterator yielded last."""
+        del offset  # a stream is read once, from its beginning
         self.begun = True
         while not self._rest:
             try:

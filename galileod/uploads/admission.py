@@ -111,14 +111,14 @@ class Admission:
 
     async def _free_if_needed(self, reservation: Reservation) -> int:
         """Bytes of kept uploads that give way to this one, on the same filesystem."""
-        if not self._keeper.any:
+        upload = reservation.upload
+        giving_way = await self._giving_way(anonymous=upload.grant.anonymous)
+        if not giving_way:
             return 0
-        own = reservation.upload.kept.offset if reservation.upload.kept else 0
         main = await self._store.free_at("")
         if main is None or main.filesystem != reservation.filesystem:
             return 0
-        giving_way = await self._giving_way(anonymous=reservation.upload.grant.anonymous)
-        return max(0, giving_way - own)
+        return max(0, giving_way - (upload.kept.offset if upload.kept else 0))
 
     async def _giving_way(self, *, anonymous: bool) -> int:
         """Bytes of the kept uploads that give way to an upload."""

@@ -75,9 +75,9 @@ async def end_failed(
             fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
             close_code = INTERNAL_ERROR
     _log_ended(connection, receiver, claim, log, fault.code, fault.reason)
-    # The client whose upload was taken over is not to resume it.
-    told = claim.kept and fault.code is not FaultCode.TAKEN_OVER
-    kept = claim.kept.seconds if claim.kept and told else None
+    kept = claim.kept.seconds if claim.kept else None
+    if fault.code is FaultCode.TAKEN_OVER:
+        kept = None  # another connection continues it, and this client is not to
     try:
         await transport.send(receiver.fail(fault, kept), timeout=wait)
     except TransportClosed as closed:

@@ -77,7 +77,7 @@ async def open_upload(
         raise LostError from error
     except BaseException:
         if offset:
-            claim.kept = Kept(offset, max(1, round(upload.config.resume.keep)))
+            claim.kept = Kept(offset, upload.keep_seconds)
         raise
 
 

@@ -58,21 +58,16 @@ def _make_flow(transfer: "Transfer") -> Flow:
     return Flow(transfer.receiver, budget, account, upload.config.chunks)
 
 
-def _kept_bytes(transfer: "Transfer") -> int:
-    kept = transfer.upload.kept
-    return kept.offset if kept else 0
-
-
 def _make_entry(transfer: "Transfer") -> Running:
-    upload, receiver = transfer.upload, transfer.receiver
+    upload, receiver, kept = transfer.upload, transfer.receiver, transfer.upload.kept
     return Running(
         upload.id,
         upload.grant.user,
         upload.path.rpartition("/")[2],
         upload.metadata.size,
-        upload.kept.began if upload.kept else time.time(),
+        kept.began if kept else time.time(),
         transfer.connection.opened,
-        0,
+        kept.offset if kept else 0,
         lambda: receiver.received,
     )
 
@@ -95,7 +90,6 @@ class Transfer:
     _last_received: int = field(
         init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
     )
-    _resumed_at: int = field(init=False, default=Factory(_kept_bytes, takes_self=True))
     _entry: Running = field(init=False, default=Factory(_make_entry, takes_self=True))
     _begun: bool = field(init=False, default=False)
     _writing: bool = field(init=False, default=False)
@@ -104,13 +98,13 @@ class Transfer:
     def remaining(self) -> int:
         """Bytes of the file that are still to come."""
         if not self._begun:  # of a kept upload, `receiver` does not know yet what there is
-            return self.upload.metadata.size - self._resumed_at
+            return self.upload.metadata.size - self._entry.resumed_at
         return self.receiver.window.remaining
 
     @property
     def transferred(self) -> int:
         """Bytes of the file that have come on this connection."""
-        return self.receiver.received - self._resumed_at
+        return self.receiver.received - self._entry.resumed_at
 
     @contextmanager
     def begun(self, sink: Sink) -> Iterator[None]:
@@ -127,9 +121,8 @@ class Transfer:
         if self.upload.resumable:
             check = sink.check if sink.offset else None
             claim = None if check is None else HashClaim(RUNNING_HASH, check)
-            keep = max(1, round(self.upload.config.resume.keep))
-            self.receiver.resume(Resumption(sink.offset, keep, claim))
-            self._resumed_at = self._entry.resumed_at = sink.offset
+            self.receiver.resume(Resumption(sink.offset, self.upload.keep_seconds, claim))
+            self._entry.resumed_at = sink.offset
         self._begun = True
         with listed(self._entry, context.running):
             yield

@@ -37,6 +37,11 @@ class Upload:
     kept: KeptUpload | None = None
 
     @property
+    def keep_seconds(self) -> int:
+        """For how long it is kept if it is interrupted, as the client is told."""
+        return max(1, round(self.config.resume.keep))
+
+    @property
     def keeps(self) -> bool:
         """Whether what has come of the file is kept if the upload is interrupted."""
         return self.resumable is not None and self.metadata.size >= self.config.resume.min_size

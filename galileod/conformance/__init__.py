@@ -1,0 +1,1 @@
+"""galileo-conformance: judges clients and servers of GalileoSend over the wire."""

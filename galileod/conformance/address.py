@@ -1,0 +1,87 @@
+"""Connecting to the server under test."""
+
+import ssl
+from typing import Final
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from galileod.conformance.handshake import (
+    HandshakeError,
+    Headers,
+    Refused,
+    request_upgrade,
+)
+from galileod.conformance.judge import KitError
+
+_PORTS: Final = {"ws": 80, "wss": 443}
+
+
+@attrs.frozen
+class Address:
+    """A URL with the scheme ws or wss."""
+
+    url: str
+    tls: bool
+    host: str
+    port: int
+    target: str
+    """Path and query."""
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Parse a URL. Raises ValueError, with a sentence for people."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS:
+            raise ValueError(f"{url!r} has no scheme ws:// or wss://")
+        if not parts.hostname:
+            raise ValueError(f"{url!r} names no host")
+        port = parts.port or _PORTS[parts.scheme]
+        query = f"?{parts.query}" if parts.query else ""
+        return cls(url, parts.scheme == "wss", parts.hostname, port, (parts.path or "/") + query)
+
+    @property
+    def authority(self) -> str:
+        """The value of Host."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS["wss" if self.tls else "ws"] else f"{host}:{self.port}"
+
+
+async def open_stream(address: Address, within: float) -> trio.abc.Stream:
+    """A connection to the server, before the WebSocket handshake. Raises KitError."""
+    try:
+        with trio.fail_after(within):
+            stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
+            if address.tls:
+                context = ssl.create_default_context()
+                secured = trio.SSLStream(
+                    stream, context, server_hostname=address.host, https_compatible=True
+                )
+                await secured.do_handshake()
+                stream = secured
+    except (OSError, trio.BrokenResourceError, ssl.SSLError) as error:
+        raise KitError(f"cannot connect to {address.url}: {error}") from None
+    except trio.TooSlowError:
+        raise KitError(f"cannot connect to {address.url} within {within:g} s") from None
+    return stream
+
+
+async def open_websocket(
+    address: Address, headers: Headers, within: float
+) -> tuple[trio.abc.Stream, bytes]:
+    """A connection after its handshake, and the bytes behind it. Raises Refused, and KitError."""
+    stream = await open_stream(address, within)
+    try:
+        with trio.fail_after(within):
+            rest = await request_upgrade(stream, address.authority, address.target, headers)
+    except trio.TooSlowError:
+        await trio.aclose_forcefully(stream)
+        raise KitError(f"{address.url} does not answer the handshake in {within:g} s") from None
+    except HandshakeError as error:
+        await trio.aclose_forcefully(stream)
+        raise KitError(f"{address.url}: {error}") from None
+    except Refused:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream, rest

@@ -1,0 +1,53 @@
+"""The client under test, as a case sees it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from galileod.conformance.judge import CaseEnded
+from galileod.conformance.run import Run
+from galileod.conformance.trial import Trial
+
+DEFAULT_NAME: Final = "conformance.bin"
+
+
+class Starter(Protocol):
+    """Makes the client under test send files: a command, or a page in a browser."""
+
+    def start(self, run: Run, name: str) -> AbstractAsyncContextManager[None]:
+        """Make the client send `run.content` as `name`; stop it at the end.
+
+        Calls `run.serve` or `run.offer` with each connection, and `run.conclude` once. May raise
+        KitError.
+        """
+        ...
+
+
+@attrs.frozen
+class Client:
+    """The client under test."""
+
+    starter: Starter
+    trial: Trial
+
+    @asynccontextmanager
+    async def send(self, content: bytes, name: str = DEFAULT_NAME) -> AsyncIterator[Run]:
+        """Make the client send a file; at the end its connections are closed, and it is stopped.
+
+        Within one case, the same content under the same name is the same file, unchanged, at the
+        same address.
+        """
+        async with trio.open_nursery() as nursery:
+            run = Run(self.trial, content, nursery)
+            async with self.starter.start(run, name):
+                try:
+                    yield run
+                except CaseEnded:
+                    await run.finish()
+                    raise
+                else:
+                    await run.finish()
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,102 @@
+"""What the kit's connections of both roles have in common: signals in and out."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import attrs
+from websockets.frames import Opcode
+
+from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
+from galileod.conformance.transcript import show
+from galileod.conformance.trial import Trial
+from galileod.conformance.websocket import WebSocket
+
+DEFAULT_CHUNK: Final = 250_000
+"""Bytes of a chunk where nothing else is said: that of the original client."""
+
+Signal = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class Peer:
+    """A connection of a case to the peer that is judged."""
+
+    trial: Trial
+    websocket: WebSocket
+
+    async def message(self, within: float | None = None) -> Message | Close | Ended | Nothing:
+        """The next message, or what came instead.
+
+        Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows.
+        `within` is in seconds, by default the patience.
+        """
+        with self._waiting():
+            while isinstance(
+                event := await self.websocket.receive(within), Ping | Pong | Violation
+            ):
+                pass
+        return event
+
+    async def silent(self, within: float | None = None) -> Message | Close | Ended | None:
+        """None where nothing comes within the seconds, by default 1; otherwise what came."""
+        event = await self.message(self.trial.silence if within is None else within)
+        return None if isinstance(event, Nothing) else event
+
+    async def expect_nothing(
+        self, requirement: str | None, sentence: str, within: float | None = None
+    ) -> None:
+        """Check that nothing comes within the seconds, by default 1; the end is something too."""
+        event = await self.silent(within)
+        self.trial.judge.check(requirement, event is None, f"{sentence}, {describe(event)}")
+
+    async def expect_end(self, requirement: str | None = None, sentence: str = "") -> None:
+        """Require that the peer ends the connection, in any way. Messages are passed over."""
+        event = await self.message()
+        while isinstance(event, Message):
+            event = await self.message()
+        ends = isinstance(event, Close | Ended)
+        expected = sentence or "expected the end of the connection"
+        self.trial.judge.require(requirement, ends, f"{expected}, {describe(event)}")
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        # Stays set where the time limit of the case ends the wait: the runner reads it then.
+        self.trial.waiting_for = f"a message of the {self.name}"
+        yield
+        self.trial.waiting_for = None
+
+    @property
+    def name(self) -> str:
+        """The peer's role."""
+        return "server" if self.websocket.role == "client" else "client"
+
+
+def as_signal(event: Event) -> Signal | None:
+    """The JSON object in a TEXT message; None for everything else."""
+    if not isinstance(event, Message) or event.opcode != Opcode.TEXT:
+        return None
+    try:
+        value = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def describe(event: Event | None) -> str:
+    """What came, as the end of a sentence."""
+    match event:
+        case None:
+            return "but nothing came"
+        case Nothing(seconds):
+            return f"but nothing came within {seconds:g} s"
+        case Message(opcode, data):
+            return f"but {Opcode(opcode).name} came: {show(opcode, data[:200])}"
+        case Close(code, _):
+            return f"but a Close frame came (code {'none' if code is None else code})"
+        case Ended(reset):
+            return f"but the connection was {'reset' if reset else 'closed without a Close frame'}"
+        case Violation(sentence):
+            return f"but {sentence}"
+    return f"but a {type(event).__name__} came"

@@ -1,0 +1,110 @@
+"""Runs the chosen cases, one after the other, and does not stop for one that goes wrong."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+import trio
+
+from galileod.conformance.case import Case, ClientCase, Profile, ServerCase
+from galileod.conformance.client import Client
+from galileod.conformance.client_command import command_starter
+from galileod.conformance.handshake import Refused
+from galileod.conformance.judge import CaseEnded, Judge, KitError
+from galileod.conformance.server import Server
+from galileod.conformance.target import Target
+from galileod.conformance.trial import Trial
+from galileod.conformance.verdicts import Result, worst_ending
+
+AnyCase = TypeVar("AnyCase", bound=Case)
+Body = Callable[[Trial], Awaitable[None]]
+
+
+def choose(
+    cases: Iterable[AnyCase], profiles: Sequence[Profile], numbers: Sequence[str]
+) -> list[AnyCase]:
+    """The cases of `profiles`, in order; with `numbers`, those with such a number or prefix.
+
+    Raises ValueError for one of `numbers` that no case of the role has.
+    """
+    ordered = sorted(cases, key=lambda case: case.key)
+    for number in numbers:
+        if not any(_matches(case, number) for case in ordered):
+            raise ValueError(f"there is no case {number} of this role")
+    return [
+        case
+        for case in ordered
+        if case.profile in profiles
+        and (not numbers or any(_matches(case, number) for number in numbers))
+    ]
+
+
+async def run_server_cases(
+    cases: Iterable[ServerCase], target: Target, patience: float
+) -> AsyncIterator[Result]:
+    """Judge a server; yield each result as it comes."""
+    for case in cases:
+
+        async def body(trial: Trial, case: ServerCase = case) -> None:
+            await case.run(Server(target, trial), trial.judge)
+
+        yield await run_case(case, body, target.offers, patience)
+
+
+async def run_client_cases(
+    cases: Iterable[ClientCase], words: Sequence[str], patience: float
+) -> AsyncIterator[Result]:
+    """Judge a client that is a command; yield each result as it comes."""
+    for case in cases:
+
+        async def body(trial: Trial, case: ClientCase = case) -> None:
+            async with command_starter(words) as starter:
+                await case.run(Client(starter, trial), trial.judge)
+
+        yield await run_case(case, body, frozenset({"command"}), patience)
+
+
+async def run_case(case: Case, body: Body, offers: frozenset[str], patience: float) -> Result:
+    """Run one case, in its time limit.
+
+    A limit that is exceeded while the case waits for the peer is a FAIL; any other, and every
+    exception, is a HARNESS-ERROR.
+    """
+    judge = Judge(case.requirements)
+    trial = Trial(judge, patience)
+    start = trio.current_time()
+    with trio.move_on_after(case.seconds) as scope:
+        try:
+            if missing := sorted(case.needs - offers):
+                judge.skip(f"the case needs {', '.join(missing)}")
+            await body(trial)
+        except Exception as error:  # noqa: BLE001  # whatever a case raises is its result
+            _record(judge, error)
+    if scope.cancelled_caught:
+        late = f"the case is not over within {case.seconds:g} s"
+        if trial.waiting_for is not None:
+            judge.check(None, holds=False, sentence=f"{late}: it waits for {trial.waiting_for}")
+        else:
+            judge.harness_error(late)
+    return Result(
+        case=case.number,
+        verdict=judge.verdict,
+        findings=judge.findings,
+        ending=worst_ending(trial.endings),
+        transcript=str(trial.transcript),
+        seconds=trio.current_time() - start,
+    )
+
+
+def _record(judge: Judge, error: Exception) -> None:
+    """Take what a case raised; nurseries wrap it in groups."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            _record(judge, inner)
+    elif isinstance(error, KitError | Refused):
+        judge.harness_error(str(error))
+    elif not isinstance(error, CaseEnded):
+        judge.harness_error(f"{type(error).__name__}: {error}")
+
+
+def _matches(case: Case, number: str) -> bool:
+    return case.number == number or case.number.startswith(f"{number}.")

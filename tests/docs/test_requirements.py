@@ -6,6 +6,8 @@ from itertools import groupby
 from docs.requirements import read_levels
 from docs.tables import ROOT
 
+from galileod.conformance.requirements import LEVELS
+
 
 def test_each_requirement_has_one_level() -> None:
     assert set(read_levels().values()) == {"MUST", "SHOULD"}
@@ -21,3 +23,7 @@ def test_the_numbers_of_each_section_and_role_have_no_gaps() -> None:
 def test_every_number_that_the_text_refers_to_exists() -> None:
     document = (ROOT / "docs" / "protocol.md").read_text()
     assert set(re.findall(r"\b[SC]\d+\.\d+\b", document)) == set(read_levels())
+
+
+def test_the_conformance_kit_knows_the_level_of_each_requirement() -> None:
+    assert {number: level.value for number, level in LEVELS.items()} == read_levels()

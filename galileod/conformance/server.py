@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from galileod.conformance.address import open_websocket
 from galileod.conformance.handshake import Headers
 from galileod.conformance.judge import CaseEnded, KitError
 from galileod.conformance.server_connection import ServerConnection
@@ -30,7 +29,7 @@ class Server:
         `content` is the file that is sent, for the rules of the dialogue. Raises Refused where the
         server answers the handshake with another status, and KitError where it cannot be reached.
         """
-        stream, rest = await open_websocket(self.target.address, headers, self.trial.patience)
+        stream, rest = await self.target.connect(headers, self.trial.patience)
         websocket = self.trial.websocket(stream, rest, "server", content)
         connection = ServerConnection(self.trial, websocket, token=self.token)
         try:

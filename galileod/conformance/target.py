@@ -8,7 +8,7 @@ import trio
 
 from galileod.conformance.address import Address, open_websocket
 from galileod.conformance.commands import run
-from galileod.conformance.handshake import Refused
+from galileod.conformance.handshake import Headers, Refused
 from galileod.conformance.judge import KitError
 
 MAX_STORED: Final = 256 * 1024 * 1024
@@ -105,6 +105,10 @@ class Target:
         }
         return frozenset(need for need, given in has.items() if given)
 
+    async def connect(self, headers: Headers, within: float) -> tuple[trio.abc.Stream, bytes]:
+        """A connection after its handshake, and the bytes behind it. Raises Refused, KitError."""
+        return await open_websocket(self.address, headers, within)
+
     async def run(self, words: tuple[str, ...]) -> None:
         """Run a command, then wait until the server accepts connections. Raises KitError."""
         status, program = await run(words, COMMAND_SECONDS)
@@ -118,7 +122,7 @@ class Target:
         with trio.move_on_after(COMMAND_SECONDS):
             while True:
                 try:
-                    stream, _ = await open_websocket(self.address, (), COMMAND_SECONDS)
+                    stream, _ = await self.connect((), COMMAND_SECONDS)
                 except KitError as error:
                     last = str(error)
                 except Refused as error:

@@ -37,9 +37,18 @@ class Address:
             raise ValueError(f"{url!r} has no scheme ws:// or wss://")
         if not parts.hostname:
             raise ValueError(f"{url!r} names no host")
+        if parts.username is not None:
+            raise ValueError("a user name in the URL is not supported")
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError(f"{url!r} has characters that must be percent-encoded")
         port = parts.port or _PORTS[parts.scheme]
         query = f"?{parts.query}" if parts.query else ""
         return cls(url, parts.scheme == "wss", parts.hostname, port, (parts.path or "/") + query)
+
+    @property
+    def public(self) -> str:
+        """The URL without its query, which may hold a credential."""
+        return self.url.split("?", 1)[0]
 
     @property
     def authority(self) -> str:
@@ -61,9 +70,9 @@ async def open_stream(address: Address, within: float) -> trio.abc.Stream:
                 await secured.do_handshake()
                 stream = secured
     except (OSError, trio.BrokenResourceError, ssl.SSLError) as error:
-        raise KitError(f"cannot connect to {address.url}: {error}") from None
+        raise KitError(f"cannot connect to {address.public}: {error}") from None
     except trio.TooSlowError:
-        raise KitError(f"cannot connect to {address.url} within {within:g} s") from None
+        raise KitError(f"cannot connect to {address.public} within {within:g} s") from None
     return stream
 
 
@@ -77,10 +86,10 @@ async def open_websocket(
             rest = await request_upgrade(stream, address.authority, address.target, headers)
     except trio.TooSlowError:
         await trio.aclose_forcefully(stream)
-        raise KitError(f"{address.url} does not answer the handshake in {within:g} s") from None
+        raise KitError(f"{address.public} does not answer the handshake in {within:g} s") from None
     except HandshakeError as error:
         await trio.aclose_forcefully(stream)
-        raise KitError(f"{address.url}: {error}") from None
+        raise KitError(f"{address.public}: {error}") from None
     except Refused:
         await trio.aclose_forcefully(stream)
         raise

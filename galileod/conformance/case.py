@@ -19,6 +19,8 @@ CLIENT_NEEDS: Final = frozenset({"command"})
 """`command`: the client is a command, not a browser."""
 DEFAULT_SECONDS: Final = 30.0
 """The time limit of a case."""
+RESTART_SECONDS: Final = 90.0
+"""The time limit of a case that restarts the server, or kills it."""
 
 ServerRun = Callable[[Server, Judge], Awaitable[None]]
 ClientRun = Callable[[Client, Judge], Awaitable[None]]
@@ -39,7 +41,7 @@ class Case:
     profile: Profile
     needs: frozenset[str]
     seconds: float
-    """The time limit."""
+    """The time limit with the default patience; with a longer patience, it is longer too."""
 
     @property
     def key(self) -> tuple[int, ...]:
@@ -72,7 +74,7 @@ def server_case(
     requirements: Collection[str],
     profile: Profile = "core",
     needs: Collection[str] = (),
-    seconds: float = DEFAULT_SECONDS,
+    seconds: float | None = None,
 ) -> Callable[[ServerRun], ServerRun]:
     """Register a function as a case that judges a server.
 
@@ -81,10 +83,12 @@ def server_case(
     or need.
     """
     _validate(number, "1", requirements, needs, SERVER_NEEDS)
+    restarts = not {"restart", "kill"}.isdisjoint(needs)
+    limit = seconds or (RESTART_SECONDS if restarts else DEFAULT_SECONDS)
 
     def register(run: ServerRun) -> ServerRun:
         SERVER_CASES[number] = ServerCase(
-            number, title, tuple(requirements), profile, frozenset(needs), seconds, run
+            number, title, tuple(requirements), profile, frozenset(needs), limit, run
         )
         return run
 
@@ -98,14 +102,15 @@ def client_case(
     requirements: Collection[str],
     profile: Profile = "core",
     needs: Collection[str] = (),
-    seconds: float = DEFAULT_SECONDS,
+    seconds: float | None = None,
 ) -> Callable[[ClientRun], ClientRun]:
     """Register a function as a case that judges a client; see `server_case`."""
     _validate(number, "2", requirements, needs, CLIENT_NEEDS)
+    limit = seconds or DEFAULT_SECONDS
 
     def register(run: ClientRun) -> ClientRun:
         CLIENT_CASES[number] = ClientCase(
-            number, title, tuple(requirements), profile, frozenset(needs), seconds, run
+            number, title, tuple(requirements), profile, frozenset(needs), limit, run
         )
         return run
 

@@ -1,15 +1,18 @@
 """The judge of a case: collects what does not hold."""
 
 from collections.abc import Collection, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 
 from galileod.conformance.requirements import LEVELS
+from galileod.conformance.transcript import escape
 from galileod.conformance.verdicts import Finding, Level, Verdict
 
-MAX_FINDINGS = 200
+MAX_FINDINGS: Final = 200
 """Findings kept for a case: a peer that repeats a mistake does not fill the memory."""
+MAX_SENTENCE: Final = 2000
+"""Characters of a finding that are kept: it may quote what a peer wrote."""
 
 
 class CaseEnded(Exception):  # noqa: N818  # the usual way out of a case, no error
@@ -59,7 +62,7 @@ class Judge:
 
     def info(self, sentence: str) -> None:
         """Record what the peer does, without a judgement."""
-        self._record(Finding(Verdict.INFO, None, sentence))
+        self._record(Verdict.INFO, None, sentence)
 
     def unsupported(self, sentence: str) -> NoReturn:
         """End the case: the peer does not offer what it is about."""
@@ -71,7 +74,7 @@ class Judge:
 
     def harness_error(self, sentence: str) -> None:
         """Record that the case could not be run."""
-        self._record(Finding(Verdict.HARNESS_ERROR, None, sentence))
+        self._record(Verdict.HARNESS_ERROR, None, sentence)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -90,7 +93,7 @@ class Judge:
         return Verdict.PASS if self.declared else Verdict.INFO
 
     def _end(self, verdict: Verdict, sentence: str) -> NoReturn:
-        self._record(Finding(verdict, None, sentence))
+        self._record(verdict, None, sentence)
         self._ended_as = verdict
         raise CaseEnded
 
@@ -101,8 +104,9 @@ class Judge:
                 raise KitError(f"there is no requirement {requirement}")
             if self.levels[requirement] is Level.SHOULD:
                 verdict = Verdict.NON_STRICT
-        self._record(Finding(verdict, requirement, sentence))
+        self._record(verdict, requirement, sentence)
 
-    def _record(self, finding: Finding) -> None:
+    def _record(self, verdict: Verdict, requirement: str | None, sentence: str) -> None:
+        finding = Finding(verdict, requirement, escape(sentence[:MAX_SENTENCE]))
         if len(self._findings) < MAX_FINDINGS and finding not in self._findings:
             self._findings.append(finding)

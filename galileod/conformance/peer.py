@@ -16,6 +16,9 @@ from galileod.conformance.websocket import WebSocket
 DEFAULT_CHUNK: Final = 250_000
 """Bytes of a chunk where nothing else is said: that of the original client."""
 
+MAX_DESCRIBED: Final = 300
+"""Bytes of a TEXT message that a sentence shows."""
+
 Signal = dict[str, Any]
 
 
@@ -88,15 +91,17 @@ def describe(event: Event | None) -> str:
     """What came, as the end of a sentence."""
     match event:
         case None:
-            return "but nothing came"
+            what = "nothing came"
         case Nothing(seconds):
-            return f"but nothing came within {seconds:g} s"
+            what = f"nothing came within {seconds:g} s"
         case Message(opcode, data):
-            return f"but {Opcode(opcode).name} came: {show(opcode, data[:200])}"
+            what = f"{Opcode(opcode).name} came: {show(opcode, data, MAX_DESCRIBED)}"
         case Close(code, _):
-            return f"but a Close frame came (code {'none' if code is None else code})"
+            what = f"a Close frame came (code {'none' if code is None else code})"
         case Ended(reset):
-            return f"but the connection was {'reset' if reset else 'closed without a Close frame'}"
+            what = f"the connection was {'reset' if reset else 'closed without a Close frame'}"
         case Violation(sentence):
-            return f"but {sentence}"
-    return f"but a {type(event).__name__} came"
+            what = sentence
+        case _:
+            what = f"a {type(event).__name__} came"
+    return f"but {what}"

@@ -143,8 +143,9 @@ class Run:
 
     async def finish(self) -> None:
         """End all accepted connections in order."""
-        for connection in self._accepted:
-            await connection.finish()
+        async with trio.open_nursery() as nursery:
+            for connection in self._accepted:
+                nursery.start_soon(connection.finish)
 
     def _missing(self, *, first: bool, seconds: float) -> NoReturn:
         how = "has ended" if self._outcome else f"has not connected within {seconds:g} s"

@@ -3,16 +3,17 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
+import attrs
 import trio
 
-from galileod.conformance.case import Case, ClientCase, Profile, ServerCase
+from galileod.conformance.case import CLIENT_NEEDS, Case, ClientCase, ServerCase
 from galileod.conformance.client import Client
 from galileod.conformance.client_command import command_starter
 from galileod.conformance.handshake import Refused
 from galileod.conformance.judge import CaseEnded, Judge, KitError
 from galileod.conformance.server import Server
 from galileod.conformance.target import Target
-from galileod.conformance.trial import Trial
+from galileod.conformance.trial import DEFAULT_PATIENCE, Trial
 from galileod.conformance.verdicts import Result, worst_ending
 
 AnyCase = TypeVar("AnyCase", bound=Case)
@@ -20,7 +21,7 @@ Body = Callable[[Trial], Awaitable[None]]
 
 
 def choose(
-    cases: Iterable[AnyCase], profiles: Sequence[Profile], numbers: Sequence[str]
+    cases: Iterable[AnyCase], profiles: Sequence[str], numbers: Sequence[str]
 ) -> list[AnyCase]:
     """The cases of `profiles`, in order; with `numbers`, those with such a number or prefix.
 
@@ -47,7 +48,7 @@ async def run_server_cases(
         async def body(trial: Trial, case: ServerCase = case) -> None:
             await case.run(Server(target, trial), trial.judge)
 
-        yield await run_case(case, body, target.offers, patience)
+        yield await run_case(case, body, target.offers, patience, target.tokens)
 
 
 async def run_client_cases(
@@ -60,19 +61,26 @@ async def run_client_cases(
             async with command_starter(words) as starter:
                 await case.run(Client(starter, trial), trial.judge)
 
-        yield await run_case(case, body, frozenset({"command"}), patience)
+        yield await run_case(case, body, CLIENT_NEEDS, patience)
 
 
-async def run_case(case: Case, body: Body, offers: frozenset[str], patience: float) -> Result:
+async def run_case(
+    case: Case,
+    body: Body,
+    offers: frozenset[str],
+    patience: float,
+    secrets: Sequence[str] = (),
+) -> Result:
     """Run one case, in its time limit.
 
     A limit that is exceeded while the case waits for the peer is a FAIL; any other, and every
-    exception, is a HARNESS-ERROR.
+    exception, is a HARNESS-ERROR. `secrets` are left out of the result.
     """
     judge = Judge(case.requirements)
     trial = Trial(judge, patience)
     start = trio.current_time()
-    with trio.move_on_after(case.seconds) as scope:
+    seconds = case.seconds * max(1, patience / DEFAULT_PATIENCE)
+    with trio.move_on_after(seconds) as scope:
         try:
             if missing := sorted(case.needs - offers):
                 judge.skip(f"the case needs {', '.join(missing)}")
@@ -80,7 +88,7 @@ async def run_case(case: Case, body: Body, offers: frozenset[str], patience: flo
         except Exception as error:  # noqa: BLE001  # whatever a case raises is its result
             _record(judge, error)
     if scope.cancelled_caught:
-        late = f"the case is not over within {case.seconds:g} s"
+        late = f"the case is not over within {seconds:g} s"
         if trial.waiting_for is not None:
             judge.check(None, holds=False, sentence=f"{late}: it waits for {trial.waiting_for}")
         else:
@@ -88,9 +96,12 @@ async def run_case(case: Case, body: Body, offers: frozenset[str], patience: flo
     return Result(
         case=case.number,
         verdict=judge.verdict,
-        findings=judge.findings,
+        findings=tuple(
+            attrs.evolve(finding, sentence=_mask(finding.sentence, secrets))
+            for finding in judge.findings
+        ),
         ending=worst_ending(trial.endings),
-        transcript=str(trial.transcript),
+        transcript=_mask(str(trial.transcript), secrets),
         seconds=trio.current_time() - start,
     )
 
@@ -104,6 +115,12 @@ def _record(judge: Judge, error: Exception) -> None:
         judge.harness_error(str(error))
     elif not isinstance(error, CaseEnded):
         judge.harness_error(f"{type(error).__name__}: {error}")
+
+
+def _mask(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "(token)")
+    return text
 
 
 def _matches(case: Case, number: str) -> bool:

@@ -1,5 +1,7 @@
 """The server under test as the command line describes it."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +35,7 @@ class Directory:
         """The content of a stored file; None where there is no such file. Raises KitError."""
         try:
             return await trio.to_thread.run_sync(self._read, self.path / name)
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise KitError(f"cannot read {name!r} below {self.path}: {error}") from None
@@ -46,7 +48,10 @@ class Directory:
             raise KitError(f"cannot list {self.path}: {error}") from None
 
     def _read(self, path: Path) -> bytes:
-        with path.open("rb") as file:
+        # Not blocking, so that a named pipe is an error and no wait.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise KitError(f"{path} is not a regular file")
             content = file.read(MAX_STORED + 1)
         if len(content) > MAX_STORED:
             raise KitError(f"{path} has more than {MAX_STORED} bytes")

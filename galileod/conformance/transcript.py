@@ -15,11 +15,14 @@ MAX_BINARY: Final = 16
 """Bytes of any other payload that are shown."""
 
 
-def show(opcode: int, payload: bytes) -> str:
-    """A payload on one line, with everything that is not printable escaped."""
+def show(opcode: int, payload: bytes, limit: int = MAX_TEXT) -> str:
+    """A payload on one line, with everything that is not printable escaped.
+
+    Shows at most `limit` bytes of a TEXT message, and MAX_BINARY of another one.
+    """
     if opcode == Opcode.TEXT:
-        text = escape(payload[:MAX_TEXT].decode("utf-8", "backslashreplace"))
-        return text if len(payload) <= MAX_TEXT else f"{text}… ({len(payload)} bytes)"
+        text = escape(payload[:limit].decode("utf-8", "backslashreplace"))
+        return text if len(payload) <= limit else f"{text}… ({len(payload)} bytes)"
     if not payload:
         return "0 bytes"
     more = "…" if len(payload) > MAX_BINARY else ""
@@ -55,7 +58,7 @@ class Transcript:
 
     def note(self, sentence: str) -> None:
         """Record anything else."""
-        self._add(f"# {sentence}")
+        self._add(f"# {escape(sentence[:MAX_TEXT])}")
 
     def _add(self, line: str) -> None:
         if len(self._lines) >= MAX_ENTRIES:

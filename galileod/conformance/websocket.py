@@ -140,7 +140,9 @@ class WebSocket:
 
     async def aclose(self) -> None:
         """Close the connection, without a Close frame and without waiting."""
-        self._cut = self._cut or not (self._close_sent or self._ended)
+        if not (self._closed or self._close_sent or self._ended):
+            self._cut = True
+            self.transcript.sent(self.number, "closed, without a Close frame")
         await self._forget()
 
     # Receiving

@@ -6,15 +6,19 @@ from typing import Any, Final
 
 from websockets.frames import Opcode
 
-from galileod.conformance.dialogue_state import State, is_key, is_size, is_true, parse_signal
+from galileod.conformance.dialogue_state import (
+    MAX_CHUNK,
+    State,
+    is_key,
+    is_size,
+    is_true,
+    parse_signal,
+)
 from galileod.conformance.events import Message
 from galileod.conformance.transcript import show
 
 Violation = tuple[str, str]
 """A requirement, and a sentence that says what was expected and what came."""
-
-MAX_CHUNK: Final = 262_144
-"""Bytes that a chunk may have where its credit does not say: the limit of old servers."""
 
 _HASHES: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False),

@@ -1,7 +1,9 @@
 """The command `galileo-conformance`."""
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -13,8 +15,11 @@ from galileod.conformance import cases as _registered  # noqa: F401  # the impor
 from galileod.conformance.address import Address
 from galileod.conformance.case import CLIENT_CASES, PROFILES, SERVER_CASES, Case
 from galileod.conformance.options import (
+    Common,
     client_command,
     common,
+    judging,
+    parse_listen,
     parse_profiles,
     parse_program,
     parse_stored,
@@ -22,9 +27,11 @@ from galileod.conformance.options import (
     reads,
     take_common,
 )
+from galileod.conformance.proxy import Proxy
 from galileod.conformance.runner import AnyCase, choose, run_client_cases, run_server_cases
 from galileod.conformance.session import Session
 from galileod.conformance.target import Command, Directory, Target
+from galileod.conformance.trial import DEFAULT_PATIENCE
 from galileod.conformance.verdicts import Result
 
 NAME: Final = "galileo-conformance"
@@ -107,6 +114,59 @@ def client(*, words: tuple[str, ...] | None, **options: Any) -> None:  # noqa: A
     chosen = _choose(CLIENT_CASES.values(), settings.profiles, settings.numbers)
     session = Session(settings, "client", " ".join(words))
     _conduct(session, chosen, run_client_cases(chosen, words, settings.patience))
+
+
+@cli.command()
+@click.option(
+    "--to",
+    "address",
+    metavar="URL",
+    required=True,
+    callback=reads(Address.parse),
+    help="The server, with the scheme ws or wss. Path and Host are those that the client sends.",
+)
+@click.option(
+    "--listen",
+    "listen",
+    metavar="ADDR",
+    default="127.0.0.1:9002",
+    show_default=True,
+    callback=reads(parse_listen),
+    help="Where the client connects to.",
+)
+@click.option(
+    "--cut",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    help="Reset the first connection after so many bytes from the client, the next one after twice"
+    " as many, and so on.",
+)
+@judging
+def proxy(
+    *, address: Address, listen: tuple[str, int], cut: int | None, strict: bool, output: Path
+) -> None:
+    """Judge the dialogue of a client and a server, until SIGINT or SIGTERM."""
+    settings = Common((), (), strict, {}, output, DEFAULT_PATIENCE)
+    session = Session(settings, "proxy", address.public)
+    judged: list[tuple[Case, Result]] = []
+
+    async def run() -> None:
+        proxy = Proxy(address, lambda case, result: judged.append((case, result)), cut)
+        try:
+            listeners = await trio.open_tcp_listeners(listen[1], host=listen[0])
+        except OSError as error:
+            raise click.ClickException(f"Cannot listen: {error}.") from None
+        port = listeners[0].socket.getsockname()[1]
+        where = f"{listen[0]}:{port}, for {address.public}"
+        session.console.print(f"Listening on {where}", markup=False)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.serve_listeners, proxy.serve, listeners)
+                async for _number in signals:
+                    nursery.cancel_scope.cancel()
+
+    trio.run(run)
+    sys.exit(session.conclude(judged))
 
 
 def _choose(

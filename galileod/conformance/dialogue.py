@@ -12,6 +12,7 @@ from websockets.frames import Opcode
 
 from galileod.conformance.client_rules import judge_client
 from galileod.conformance.dialogue_state import (
+    MAX_CHUNK,
     Keys,
     State,
     agreed,
@@ -62,6 +63,7 @@ class Dialogue:
             chunksize = signal.get("chunksize")
             valid = type(chunksize) is int and chunksize > 0
             state.credits.append(chunksize if valid else None)
+            self._note_granted()
         elif is_true(signal.get("close")):
             state.closed = True
         return found
@@ -102,6 +104,13 @@ class Dialogue:
         state.sent += length
         if state.attempts is not None:
             state.attempts.reached = max(state.attempts.reached, state.sent)
+            self._note_granted()
+
+    def _note_granted(self) -> None:
+        state = self._state
+        if state.attempts is not None:
+            sizes = (MAX_CHUNK if credit is None else credit for credit in state.credits)
+            state.attempts.granted = sum(sizes)
 
     def _judge_key(self, message: Message) -> Violations:
         """Whether the client's metadata are those of earlier attempts with the same key."""

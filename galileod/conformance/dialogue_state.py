@@ -21,6 +21,10 @@ MAX_CREDITS: Final = 100_000
 _KEY: Final = re.compile("[0-9a-fA-F]{32}")
 
 
+MAX_CHUNK: Final = 262_144
+"""Bytes that a chunk may have where its credit does not say: the limit of old servers."""
+
+
 def is_true(value: object) -> bool:
     """Whether a value stands for `true`: some JSON libraries write 1."""
     return value is True or (type(value) is int and value == 1)
@@ -62,7 +66,14 @@ class Attempts:
     identity: tuple[object, ...]
     """Name, size, folder and modified of the first."""
     reached: int = 0
-    """The end of the bytes that were sent."""
+    """The end of the bytes that were sent in whole chunks."""
+    granted: int = 0
+    """Bytes of the credits that were unanswered last: a part of a chunk may have been sent."""
+
+    @property
+    def most(self) -> int:
+        """The largest offset that a server can have."""
+        return self.reached + self.granted
 
 
 @attrs.define

@@ -121,9 +121,8 @@ def _ready(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Viola
             return
         if isinstance(keep, bool) or not isinstance(keep, int | float) or keep < 0:
             yield "S8.8", f"expected `keep` to be a number of seconds, but {came} came"
-        reached = state.attempts.reached if state.attempts else 0
-        if state.attempts and offset > reached:
-            yield "S8.9", f"expected an `offset` of at most {reached}, as was sent, but {came} came"
+        if state.attempts and offset > (most := state.attempts.most):
+            yield "S8.9", f"expected an `offset` of at most {most}, as was sent, but {came} came"
     chunksize = signal.get("chunksize", 0)
     if type(chunksize) is not int or chunksize < 0:
         yield "S3.6", f"expected `chunksize` to be an integer of at least 0, but {came} came"

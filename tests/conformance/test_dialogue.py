@@ -157,6 +157,21 @@ def test_the_hash_after_an_offset_is_that_of_the_whole_file() -> None:
     assert run(dialogue, ("C", wrong)) == ["C8.11"]
 
 
+def test_a_part_of_a_chunk_may_have_arrived_before_the_connection_was_lost() -> None:
+    keys = Keys()
+    begin = {"ready": True, "chunksize": 10, "can": ["resume"], "offset": 0, "keep": 60}
+    lines = ("C", RESUMABLE), ("S", begin), ("C", binary(CONTENT[:10])), ("S", {"ready": True})
+    assert run(Dialogue("both", CONTENT, keys), *lines) == []
+    most = 10 + 262_144
+    again = {"ready": True, "can": ["resume"], "keep": 60}
+    assert keys.find(KEY) is not None
+    large = {**RESUMABLE, "size": most + 10}
+    at_most = ("C", large), ("S", {**again, "offset": most})
+    assert run(Dialogue("server", None, keys), *at_most) == []
+    beyond = ("C", large), ("S", {**again, "offset": most + 1})
+    assert run(Dialogue("server", None, keys), *beyond) == ["S8.9"]
+
+
 def test_a_key_belongs_to_one_file() -> None:
     keys = Keys()
     assert run(Dialogue("client", None, keys), ("C", RESUMABLE)) == []

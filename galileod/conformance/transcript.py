@@ -63,15 +63,16 @@ class Transcript:
         """Record anything else."""
         self._add(f"# {escape(sentence[:MAX_TEXT])}")
 
-    def _add(self, line: str) -> None:
-        self._characters += len(line)
-        if len(self._lines) >= MAX_ENTRIES or self._characters > MAX_CHARACTERS:
+    def _add(self, what: str) -> None:
+        line = f"{self.clock() - self._start:8.3f}  {what}\n"
+        if len(self._lines) >= MAX_ENTRIES or self._characters + len(line) > MAX_CHARACTERS:
             self._left_out += 1
             return
-        self._lines.append(f"{self.clock() - self._start:8.3f}  {line}")
+        self._characters += len(line)
+        self._lines.append(line)
 
     def __str__(self) -> str:
-        lines = list(self._lines)
+        text = "".join(self._lines)
         if self._left_out:
-            lines.append(f"          # {self._left_out} more entries are left out")
-        return "".join(f"{line}\n" for line in lines)
+            text += f"          # {self._left_out} more entries are left out\n"
+        return text

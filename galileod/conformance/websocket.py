@@ -53,6 +53,7 @@ class WebSocket:
     _pending: deque[Event] = attrs.field(factory=deque, init=False)
     _ended: Ended | None = attrs.field(default=None, init=False)
     _unusable: bool = attrs.field(default=False, init=False)
+    _reset: bool = attrs.field(default=False, init=False)
     _cut: bool = attrs.field(default=False, init=False)
     _close_sent: bool = attrs.field(default=False, init=False)
     _close_received: bool = attrs.field(default=False, init=False)
@@ -216,14 +217,13 @@ class WebSocket:
         try:
             data = bytes(await self.stream.receive_some(_READ))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            cause = error.__cause__
-            reset = isinstance(cause, OSError) and cause.errno in {errno.ECONNRESET, errno.EPIPE}
+            reset = self._reset or _is_reset(error)
             self._end(reset=reset, what="reset" if reset else f"broken: {error}")
             return
         if data:
             self._decode(data)
         else:
-            self._end(reset=False, what="end of the stream")
+            self._end(reset=self._reset, what="reset" if self._reset else "end of the stream")
 
     def _end(self, *, reset: bool, what: str) -> None:
         self._ended = Ended(reset=reset)
@@ -254,8 +254,9 @@ class WebSocket:
         with trio.move_on_after(self.patience) as scope:
             try:
                 await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._unusable = True  # `receive` tells how the peer ended
+                self._reset = _is_reset(error)  # the kernel reports it once, and then the end
         if scope.cancelled_caught:
             self._unusable = True
             self.transcript.note(f"{self.number}: not taken within {self.patience:g} s")
@@ -280,3 +281,8 @@ class WebSocket:
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
         return stream.socket if isinstance(stream, trio.SocketStream) else None
+
+
+def _is_reset(error: Exception) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno == errno.ECONNRESET

@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 import attrs
-import trio
 
 from galileod.conformance.judge import CaseEnded
 from galileod.conformance.run import Run
@@ -40,14 +39,12 @@ class Client:
         Within one case, the same content under the same name is the same file, unchanged, at the
         same address.
         """
-        async with trio.open_nursery() as nursery:
-            run = Run(self.trial, content, nursery)
-            async with self.starter.start(run, name):
-                try:
-                    yield run
-                except CaseEnded:
-                    await run.finish()
-                    raise
-                else:
-                    await run.finish()
-            nursery.cancel_scope.cancel()
+        run = Run(self.trial, content)
+        async with self.starter.start(run, name):
+            try:
+                yield run
+            except CaseEnded:
+                await run.finish()
+                raise
+            else:
+                await run.finish()

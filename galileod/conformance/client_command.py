@@ -44,11 +44,17 @@ class CommandStarter:
         file = self._file(name, run.content)
         words = [w.replace("{url}", self.url).replace("{file}", str(file)) for w in self.words]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.serve_listeners, run.serve, [self._listener])
+            nursery.start_soon(self._serve, run)
             async with running(words) as program:
                 nursery.start_soon(_conclude, run, program)
                 yield
             nursery.cancel_scope.cancel()
+
+    async def _serve(self, run: Run) -> None:
+        # Not by trio.serve_listeners, which closes the listener with the first run.
+        async with trio.open_nursery() as nursery:
+            while True:
+                nursery.start_soon(_serve_stream, run, await self._listener.accept())
 
     def _file(self, name: str, content: bytes) -> Path:
         path = self.directory / name
@@ -64,6 +70,13 @@ async def command_starter(words: Sequence[str]) -> AsyncIterator[CommandStarter]
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         async with listener:
             yield CommandStarter(words, Path(directory), listener)
+
+
+async def _serve_stream(run: Run, stream: trio.SocketStream) -> None:
+    try:
+        await run.serve(stream)
+    finally:
+        await trio.aclose_forcefully(stream)
 
 
 async def _conclude(run: Run, program: Running) -> None:

@@ -122,10 +122,10 @@ class ClientConnection(Peer):
 
     async def drain(self) -> None:
         """Receive until the client has ended the connection. Has no time limit of its own."""
-        while not isinstance(await self.websocket.receive(), Ended):
-            if self.websocket.closing:
-                await self.finish()
+        while not self.websocket.closing:
+            if isinstance(await self.websocket.receive(), Ended):
                 return
+        await self.finish()
 
     async def finish(self) -> None:
         """End the connection in order; the client has the patience to send its Close frame."""

@@ -1,5 +1,6 @@
 """The command `galileo-conformance`."""
 
+import io
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, NoReturn
@@ -131,8 +132,13 @@ def _conduct(session: Session, cases: Sequence[Case], results: AsyncIterator[Res
                 judged.append((by_number[result.case], result))
                 status.update(Text(f"{len(judged)} of {len(cases)} cases"))
 
-    trio.run(run)
-    sys.exit(session.conclude(judged))
+    interrupted = False
+    try:
+        trio.run(run)
+    except* KeyboardInterrupt:  # nurseries wrap it in groups
+        interrupted = True
+    status = session.conclude(judged)
+    sys.exit(INTERRUPTED if interrupted else status)
 
 
 @cli.command("list")
@@ -155,6 +161,8 @@ def list_cases(*, profiles: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command; an error is one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the locale may not have every character
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

@@ -15,6 +15,8 @@ from galileod.conformance.events import Close, Message, Ping, Pong, Violation
 
 MAX_MESSAGE: Final = 64 * 1024 * 1024
 """Bytes of the largest message that is received."""
+MAX_VIOLATIONS: Final = 100
+"""Violations after which everything is dropped: each pair of bytes may be another one."""
 MAX_CONTROL: Final = 125
 """Bytes of the largest payload of a control frame."""
 
@@ -72,6 +74,7 @@ class Decoder:
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
     _fragments: bytearray = attrs.field(factory=bytearray, init=False)
     _opcode: int | None = attrs.field(default=None, init=False)
+    _violations: int = attrs.field(default=0, init=False)
     _broken: bool = attrs.field(default=False, init=False)
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame | None, Received | None]]:
@@ -79,7 +82,7 @@ class Decoder:
 
         The frame is None for a violation that is seen before the frame is complete, and the
         meaning is None for a fragment. A frame is yielded once more for each mistake. After a frame
-        that is too long, everything is dropped.
+        that is too long, and after MAX_VIOLATIONS, everything is dropped.
         """
         if self._broken:
             return
@@ -88,15 +91,23 @@ class Decoder:
             try:
                 frame = self._next_frame()
             except ValueError as error:
-                self._broken = True
-                self._buffer.clear()
+                self._break_off()
                 yield None, Violation(str(error))
                 return
             if frame is None:
                 return
-            for sentence in self._mistakes(frame):
-                yield frame, Violation(sentence)
-            yield frame, self._meaning(frame)
+            found: list[Received | None] = [*map(Violation, self._mistakes(frame))]
+            found.append(self._meaning(frame))
+            self._violations += sum(isinstance(event, Violation) for event in found)
+            if self._violations > MAX_VIOLATIONS:
+                self._break_off()
+            for event in found:
+                yield frame, event
+
+    def _break_off(self) -> None:
+        self._broken = True
+        self._buffer.clear()
+        self._fragments.clear()
 
     def _next_frame(self) -> Frame | None:
         buffer = self._buffer

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import attrs
+import trio
 from websockets.frames import Opcode
 
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
@@ -35,12 +36,14 @@ class Peer:
         Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows.
         `within` is in seconds, by default the patience.
         """
+        seconds = self.trial.patience if within is None else within
+        deadline = trio.current_time() + seconds
         with self._waiting():
-            while isinstance(
-                event := await self.websocket.receive(within), Ping | Pong | Violation
-            ):
-                pass
-        return event
+            while (left := deadline - trio.current_time()) >= 0:
+                event = await self.websocket.receive(left)
+                if not isinstance(event, Ping | Pong | Violation | Nothing):
+                    return event
+        return Nothing(seconds)
 
     async def silent(self, within: float | None = None) -> Message | Close | Ended | None:
         """None where nothing comes within the seconds, by default 1; otherwise what came."""

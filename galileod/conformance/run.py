@@ -1,6 +1,7 @@
 """One attempt of the client under test to send a file, as a case sees it."""
 
 import math
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import attrs
@@ -41,7 +42,6 @@ class Run:
     trial: Trial
     content: bytes
     """The file."""
-    _nursery: trio.Nursery
     _send: trio.MemorySendChannel[ClientConnection] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[ClientConnection] = attrs.field(init=False)
     _accepted: list[ClientConnection] = attrs.field(factory=list, init=False)
@@ -88,17 +88,16 @@ class Run:
         client takes longer than `within` seconds, by default three times the patience.
         """
         self._expecting = False
-        for connection in self._accepted:
-            self._nursery.start_soon(connection.drain)
-        while True:
-            try:
-                self._nursery.start_soon(self._refuse, self._receive.receive_nowait())
-            except trio.WouldBlock:
-                break
         self.trial.waiting_for = "the client to end"
         seconds = within or OUTCOME_PATIENCE * self.trial.patience
         with trio.move_on_after(seconds):
-            await self._concluded.wait()
+            async with trio.open_nursery() as nursery:
+                for connection in self._accepted:
+                    nursery.start_soon(connection.drain)
+                for connection in self._take_waiting():
+                    nursery.start_soon(self._refuse, connection)
+                await self._concluded.wait()
+                nursery.cancel_scope.cancel()
         self.trial.waiting_for = None
         if self._outcome is None:
             self.trial.judge.fail(
@@ -143,9 +142,18 @@ class Run:
 
     async def finish(self) -> None:
         """End all accepted connections in order."""
+        self.trial.waiting_for = "the end of the connections"
         async with trio.open_nursery() as nursery:
             for connection in self._accepted:
                 nursery.start_soon(connection.finish)
+        self.trial.waiting_for = None
+
+    def _take_waiting(self) -> Iterator[ClientConnection]:
+        while True:
+            try:
+                yield self._receive.receive_nowait()
+            except trio.WouldBlock:
+                return
 
     def _missing(self, *, first: bool, seconds: float) -> NoReturn:
         how = "has ended" if self._outcome else f"has not connected within {seconds:g} s"

@@ -80,13 +80,14 @@ async def run_case(
     trial = Trial(judge, patience)
     start = trio.current_time()
     seconds = case.seconds * max(1, patience / DEFAULT_PATIENCE)
-    with trio.move_on_after(seconds) as scope:
-        try:
+    scope = trio.move_on_after(seconds)
+    try:
+        with scope:
             if missing := sorted(case.needs - offers):
                 judge.skip(f"the case needs {', '.join(missing)}")
             await body(trial)
-        except Exception as error:  # noqa: BLE001  # whatever a case raises is its result
-            _record(judge, error)
+    except Exception as error:  # noqa: BLE001  # whatever a case raises is its result
+        _record(judge, error)
     if scope.cancelled_caught:
         late = f"the case is not over within {seconds:g} s"
         if trial.waiting_for is not None:

@@ -9,6 +9,8 @@ from websockets.frames import Opcode
 
 MAX_ENTRIES: Final = 10_000
 """Entries kept for a case; later ones are counted only."""
+MAX_CHARACTERS: Final = 4 * 1024 * 1024
+"""Characters kept for a case."""
 MAX_TEXT: Final = 4096
 """Bytes of a TEXT message that are shown."""
 MAX_BINARY: Final = 16
@@ -41,6 +43,7 @@ class Transcript:
     clock: Callable[[], float]
     """Seconds; only differences matter."""
     _lines: list[str] = attrs.field(factory=list, init=False)
+    _characters: int = attrs.field(default=0, init=False)
     _left_out: int = attrs.field(default=0, init=False)
     _start: float = attrs.field(init=False)
 
@@ -61,7 +64,8 @@ class Transcript:
         self._add(f"# {escape(sentence[:MAX_TEXT])}")
 
     def _add(self, line: str) -> None:
-        if len(self._lines) >= MAX_ENTRIES:
+        self._characters += len(line)
+        if len(self._lines) >= MAX_ENTRIES or self._characters > MAX_CHARACTERS:
             self._left_out += 1
             return
         self._lines.append(f"{self.clock() - self._start:8.3f}  {line}")

@@ -40,5 +40,7 @@ LEVELS: Final[Mapping[str, Level]] = {
 
 SERVER_FRAMING: Final = "S6.5"
 """Violated by a server that sends a frame which RFC 6455 forbids."""
+CLIENT_HANDSHAKE: Final = "C6.1"
+"""Violated by a client whose handshake RFC 6455 forbids."""
 CLIENT_FRAMING: Final = "C6.3"
 """Violated by a client that sends a frame which RFC 6455 forbids."""

@@ -9,7 +9,7 @@ import trio
 from galileod.conformance.case import CLIENT_NEEDS, Case, ClientCase, ServerCase
 from galileod.conformance.client import Client
 from galileod.conformance.client_command import command_starter
-from galileod.conformance.handshake import Refused
+from galileod.conformance.handshake import HandshakeError, Refused
 from galileod.conformance.judge import CaseEnded, Judge, KitError
 from galileod.conformance.server import Server
 from galileod.conformance.target import Target
@@ -112,7 +112,7 @@ def _record(judge: Judge, error: Exception) -> None:
     if isinstance(error, ExceptionGroup):
         for inner in error.exceptions:
             _record(judge, inner)
-    elif isinstance(error, KitError | Refused):
+    elif isinstance(error, KitError | Refused | HandshakeError):
         judge.harness_error(str(error))
     elif not isinstance(error, CaseEnded):
         judge.harness_error(f"{type(error).__name__}: {error}")

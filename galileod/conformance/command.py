@@ -3,7 +3,9 @@
 import io
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -14,7 +16,10 @@ from rich.text import Text
 from galileod import __version__
 from galileod.conformance import cases as _registered  # noqa: F401  # the import registers them
 from galileod.conformance.address import Address
-from galileod.conformance.case import CLIENT_CASES, PROFILES, SERVER_CASES, Case
+from galileod.conformance.case import CLIENT_CASES, CLIENT_NEEDS, PROFILES, SERVER_CASES, Case
+from galileod.conformance.client_command import command_starter
+from galileod.conformance.judge import KitError
+from galileod.conformance.listen import listening
 from galileod.conformance.options import (
     Common,
     client_command,
@@ -101,20 +106,44 @@ def server(  # one for each option
     target = Target(address, stored, restart, kill, tokens)
     chosen = _choose(SERVER_CASES.values(), settings.profiles, settings.numbers)
     session = Session(settings, "server", address.public)
-    _conduct(session, chosen, run_server_cases(chosen, target, settings.patience))
+    _conduct(session, chosen, nullcontext(run_server_cases(chosen, target, settings.patience)))
 
 
 @cli.command()
 @client_command()
+@click.option(
+    "--listen",
+    metavar="[HOST:]PORT",
+    callback=reads(parse_listen),
+    help="Judge a page in a browser, which asks this address for files to send.",
+)
 @common
-def client(*, words: tuple[str, ...] | None, **options: Any) -> None:  # noqa: ANN401  # see `take_common`
-    """Judge a client."""
-    if words is None:
-        raise click.UsageError("Missing option '--command'.")
+def client(
+    *,
+    words: tuple[str, ...] | None,
+    listen: tuple[str, int] | None,
+    **options: Any,  # noqa: ANN401  # see `take_common`
+) -> None:
+    """Judge a client: a command, or a page in a browser."""
+    if (words is None) == (listen is None):
+        raise click.UsageError("Expected one of --command and --listen.")
     settings = take_common(options)
     chosen = _choose(CLIENT_CASES.values(), settings.profiles, settings.numbers)
-    session = Session(settings, "client", " ".join(words))
-    _conduct(session, chosen, run_client_cases(chosen, words, settings.patience))
+    subject = " ".join(words) if words else "a page in a browser"
+    session = Session(settings, "client", subject)
+
+    @asynccontextmanager
+    async def results() -> AsyncIterator[AsyncIterator[Result]]:
+        patience = settings.patience
+        if words is not None:
+            yield run_client_cases(chosen, partial(command_starter, words), CLIENT_NEEDS, patience)
+        if listen is not None:
+            async with listening(*listen) as starter:
+                session.console.print(f"Listening on http://{starter.address}/", markup=False)
+                await starter.wait_for_page()
+                yield run_client_cases(chosen, lambda: nullcontext(starter), frozenset(), patience)
+
+    _conduct(session, chosen, results())
 
 
 @cli.command()
@@ -182,23 +211,39 @@ def _choose(
     return chosen
 
 
-def _conduct(session: Session, cases: Sequence[Case], results: AsyncIterator[Result]) -> NoReturn:
+def _conduct(
+    session: Session,
+    cases: Sequence[Case],
+    opened: AbstractAsyncContextManager[AsyncIterator[Result]],
+) -> NoReturn:
     by_number = {case.number: case for case in cases}
     judged: list[tuple[Case, Result]] = []
 
     async def run() -> None:
-        with session.console.status("") as status:
-            async for result in results:
-                judged.append((by_number[result.case], result))
-                status.update(Text(f"{len(judged)} of {len(cases)} cases"))
+        async with opened as results:
+            with session.console.status("") as status:
+                async for result in results:
+                    judged.append((by_number[result.case], result))
+                    status.update(Text(f"{len(judged)} of {len(cases)} cases"))
 
     interrupted = False
     try:
         trio.run(run)
     except* KeyboardInterrupt:  # nurseries wrap it in groups
         interrupted = True
+    except* (KitError, OSError) as group:
+        reason = next(iter(_leaves(group)))
+        raise click.ClickException(f"Cannot listen: {reason}.") from None
     status = session.conclude(judged)
     sys.exit(INTERRUPTED if interrupted else status)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @cli.command("list")

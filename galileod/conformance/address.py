@@ -79,7 +79,10 @@ async def open_stream(address: Address, within: float) -> trio.abc.Stream:
 async def open_websocket(
     address: Address, headers: Headers, within: float
 ) -> tuple[trio.abc.Stream, bytes]:
-    """A connection after its handshake, and the bytes behind it. Raises Refused, and KitError."""
+    """A connection after its handshake, and the bytes behind it.
+
+    Raises Refused, HandshakeError and KitError.
+    """
     stream = await open_stream(address, within)
     try:
         with trio.fail_after(within):
@@ -87,10 +90,7 @@ async def open_websocket(
     except trio.TooSlowError:
         await trio.aclose_forcefully(stream)
         raise KitError(f"{address.public} does not answer the handshake in {within:g} s") from None
-    except HandshakeError as error:
-        await trio.aclose_forcefully(stream)
-        raise KitError(f"{address.public}: {error}") from None
-    except Refused:
+    except (HandshakeError, Refused):
         await trio.aclose_forcefully(stream)
         raise
     return stream, rest

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from galileod.conformance.handshake import Answer, accept_upgrade
 from galileod.conformance.judge import CaseEnded
 from galileod.conformance.run import Run
 from galileod.conformance.trial import Trial
@@ -33,13 +34,21 @@ class Client:
     trial: Trial
 
     @asynccontextmanager
-    async def send(self, content: bytes, name: str = DEFAULT_NAME) -> AsyncIterator[Run]:
+    async def send(
+        self,
+        content: bytes,
+        name: str = DEFAULT_NAME,
+        *,
+        size: int | None = None,
+        answer: Answer = accept_upgrade,
+    ) -> AsyncIterator[Run]:
         """Make the client send a file; at the end its connections are closed, and it is stopped.
 
         Within one case, the same content under the same name is the same file, unchanged, at the
-        same address.
+        same address. With `size`, the file is continued by zeros to so many bytes, which take no
+        space on the disk; the case must need `command` then. `answer` answers the handshakes.
         """
-        run = Run(self.trial, content)
+        run = Run(self.trial, content, size, answer)
         async with self.starter.start(run, name):
             try:
                 yield run

@@ -1,5 +1,6 @@
 """A client under test that is a command."""
 
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ class CommandStarter:
     @asynccontextmanager
     async def start(self, run: Run, name: str) -> AsyncIterator[None]:
         """Run the command; kill it at the end. Raises KitError where it cannot be started."""
-        file = self._file(name, run.content)
+        file = self._file(name, run)
         words = [w.replace("{url}", self.url).replace("{file}", str(file)) for w in self.words]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, run)
@@ -56,10 +57,13 @@ class CommandStarter:
             while True:
                 nursery.start_soon(_serve_stream, run, await self._listener.accept())
 
-    def _file(self, name: str, content: bytes) -> Path:
+    def _file(self, name: str, run: Run) -> Path:
         path = self.directory / name
-        if not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
+        if run.size is not None:
+            path.write_bytes(run.content)
+            os.truncate(path, run.size)
+        elif not path.exists() or path.read_bytes() != run.content:
+            path.write_bytes(run.content)
         return path
 
 

@@ -1,8 +1,12 @@
 """The command `galileo-conformance`."""
 
 import io
+import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -12,10 +16,16 @@ from rich.text import Text
 from galileod import __version__
 from galileod.conformance import cases as _registered  # noqa: F401  # the import registers them
 from galileod.conformance.address import Address
-from galileod.conformance.case import CLIENT_CASES, PROFILES, SERVER_CASES, Case
+from galileod.conformance.case import CLIENT_CASES, CLIENT_NEEDS, PROFILES, SERVER_CASES, Case
+from galileod.conformance.client_command import command_starter
+from galileod.conformance.judge import KitError
+from galileod.conformance.listen import listening
 from galileod.conformance.options import (
+    Common,
     client_command,
     common,
+    judging,
+    parse_listen,
     parse_profiles,
     parse_program,
     parse_stored,
@@ -23,9 +33,11 @@ from galileod.conformance.options import (
     reads,
     take_common,
 )
+from galileod.conformance.proxy import Proxy
 from galileod.conformance.runner import AnyCase, choose, run_client_cases, run_server_cases
 from galileod.conformance.session import Session
 from galileod.conformance.target import Command, Directory, Target
+from galileod.conformance.trial import DEFAULT_PATIENCE
 from galileod.conformance.verdicts import Result
 
 NAME: Final = "galileo-conformance"
@@ -94,20 +106,97 @@ def server(  # one for each option
     target = Target(address, stored, restart, kill, tokens)
     chosen = _choose(SERVER_CASES.values(), settings.profiles, settings.numbers)
     session = Session(settings, "server", address.public)
-    _conduct(session, chosen, run_server_cases(chosen, target, settings.patience))
+    _conduct(session, chosen, nullcontext(run_server_cases(chosen, target, settings.patience)))
 
 
 @cli.command()
 @client_command()
+@click.option(
+    "--listen",
+    metavar="[HOST:]PORT",
+    callback=reads(parse_listen),
+    help="Judge a page in a browser, which asks this address for files to send.",
+)
 @common
-def client(*, words: tuple[str, ...] | None, **options: Any) -> None:  # noqa: ANN401  # see `take_common`
-    """Judge a client."""
-    if words is None:
-        raise click.UsageError("Missing option '--command'.")
+def client(
+    *,
+    words: tuple[str, ...] | None,
+    listen: tuple[str, int] | None,
+    **options: Any,  # noqa: ANN401  # see `take_common`
+) -> None:
+    """Judge a client: a command, or a page in a browser."""
+    if (words is None) == (listen is None):
+        raise click.UsageError("Expected one of --command and --listen.")
     settings = take_common(options)
     chosen = _choose(CLIENT_CASES.values(), settings.profiles, settings.numbers)
-    session = Session(settings, "client", " ".join(words))
-    _conduct(session, chosen, run_client_cases(chosen, words, settings.patience))
+    subject = " ".join(words) if words else "a page in a browser"
+    session = Session(settings, "client", subject)
+
+    @asynccontextmanager
+    async def results() -> AsyncIterator[AsyncIterator[Result]]:
+        patience = settings.patience
+        if words is not None:
+            yield run_client_cases(chosen, partial(command_starter, words), CLIENT_NEEDS, patience)
+        if listen is not None:
+            async with listening(*listen) as starter:
+                session.console.print(f"Listening on http://{starter.address}/", markup=False)
+                await starter.wait_for_page()
+                yield run_client_cases(chosen, lambda: nullcontext(starter), frozenset(), patience)
+
+    _conduct(session, chosen, results())
+
+
+@cli.command()
+@click.option(
+    "--to",
+    "address",
+    metavar="URL",
+    required=True,
+    callback=reads(Address.parse),
+    help="The server, with the scheme ws or wss. Path and Host are those that the client sends.",
+)
+@click.option(
+    "--listen",
+    "listen",
+    metavar="ADDR",
+    default="127.0.0.1:9002",
+    show_default=True,
+    callback=reads(parse_listen),
+    help="Where the client connects to.",
+)
+@click.option(
+    "--cut",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    help="Reset the first connection after so many bytes from the client, the next one after twice"
+    " as many, and so on.",
+)
+@judging
+def proxy(
+    *, address: Address, listen: tuple[str, int], cut: int | None, strict: bool, output: Path
+) -> None:
+    """Judge the dialogue of a client and a server, until SIGINT or SIGTERM."""
+    settings = Common((), (), strict, {}, output, DEFAULT_PATIENCE)
+    session = Session(settings, "proxy", address.public)
+    judged: list[tuple[Case, Result]] = []
+
+    async def run() -> None:
+        proxy = Proxy(address, lambda case, result: judged.append((case, result)), cut)
+        try:
+            listeners = await trio.open_tcp_listeners(listen[1], host=listen[0])
+        except OSError as error:
+            raise click.ClickException(f"Cannot listen: {error}.") from None
+        port = listeners[0].socket.getsockname()[1]
+        where = f"{listen[0]}:{port}, for {address.public}"
+        session.console.print(f"Listening on {where}", markup=False)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.serve_listeners, proxy.serve, listeners)
+                async for _number in signals:
+                    nursery.cancel_scope.cancel()
+
+    trio.run(run)
+    sys.exit(session.conclude(judged))
 
 
 def _choose(
@@ -122,23 +211,39 @@ def _choose(
     return chosen
 
 
-def _conduct(session: Session, cases: Sequence[Case], results: AsyncIterator[Result]) -> NoReturn:
+def _conduct(
+    session: Session,
+    cases: Sequence[Case],
+    opened: AbstractAsyncContextManager[AsyncIterator[Result]],
+) -> NoReturn:
     by_number = {case.number: case for case in cases}
     judged: list[tuple[Case, Result]] = []
 
     async def run() -> None:
-        with session.console.status("") as status:
-            async for result in results:
-                judged.append((by_number[result.case], result))
-                status.update(Text(f"{len(judged)} of {len(cases)} cases"))
+        async with opened as results:
+            with session.console.status("") as status:
+                async for result in results:
+                    judged.append((by_number[result.case], result))
+                    status.update(Text(f"{len(judged)} of {len(cases)} cases"))
 
     interrupted = False
     try:
         trio.run(run)
     except* KeyboardInterrupt:  # nurseries wrap it in groups
         interrupted = True
+    except* (KitError, OSError) as group:
+        reason = next(iter(_leaves(group)))
+        raise click.ClickException(f"Cannot listen: {reason}.") from None
     status = session.conclude(judged)
     sys.exit(INTERRUPTED if interrupted else status)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @cli.command("list")

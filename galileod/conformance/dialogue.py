@@ -1,10 +1,28 @@
-"""The rules of a dialogue between a client and a server. Pure: messages in, violations out."""
+"""The rules of a dialogue between a client and a server. Pure: messages in, violations out.
+
+They hold for every dialogue, so each connection of each case is watched by them, and so are the two
+peers of the proxy. A message is judged by what its sender can have seen: messages that cross on the
+way are never taken for violations.
+"""
 
 from typing import Literal
 
 import attrs
+from websockets.frames import Opcode
 
+from galileod.conformance.client_rules import judge_client
+from galileod.conformance.dialogue_state import (
+    MAX_CHUNK,
+    Keys,
+    State,
+    agreed,
+    is_key,
+    is_size,
+    is_true,
+    parse_signal,
+)
 from galileod.conformance.events import Message
+from galileod.conformance.server_rules import judge_server
 
 Observed = Literal["server", "client", "both"]
 Violations = list[tuple[str, str]]
@@ -19,17 +37,90 @@ class Dialogue:
     """The peer whose violations are returned."""
     content: bytes | None = None
     """The file that is sent, where it is known."""
+    keys: Keys = attrs.field(factory=Keys)
+    """The keys of uploads, which other connections share."""
+    _state: State = attrs.field(factory=State, init=False)
 
     def server(self, message: Message) -> Violations:
         """The server has sent `message`."""
-        del message
-        return []
+        found = list(judge_server(self._state, message)) if self.observed != "client" else []
+        signal = parse_signal(message)
+        if signal is None:
+            return found
+        state = self._state
+        if state.metadata is None:
+            state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
+            return found
+        if not state.heard:
+            state.heard = True
+            state.agreed = agreed(state, signal)
+            offset = signal.get("offset")
+            if "resume" in state.agreed and type(offset) is int and offset >= 0:
+                state.offset = state.sent = offset
+        if signal.get("error"):
+            state.failed = state.failed or bool(signal.get("fatal"))
+        elif is_true(signal.get("ready")):
+            chunksize = signal.get("chunksize")
+            valid = type(chunksize) is int and chunksize > 0
+            state.credits.append(chunksize if valid else None)
+            self._note_granted()
+        elif is_true(signal.get("close")):
+            state.closed = True
+        return found
 
     def client(self, message: Message) -> Violations:
         """The client has sent `message`."""
-        del message
-        return []
+        state = self._state
+        found: Violations = []
+        if self.observed != "server":
+            found += judge_client(state, message, self.content)
+            found += self._judge_key(message)
+        if message.opcode == Opcode.BINARY:
+            self._take(len(message.data))
+            return found
+        signal = parse_signal(message)
+        if signal is None:
+            return found
+        if state.metadata is None:
+            state.metadata = signal
+            state.size = signal["size"] if is_size(signal.get("size")) else None
+            key = signal.get("upload")
+            if is_key(key) and "resume" in (state.offered or ()):
+                state.attempts = self.keys.begin(key, signal)
+        elif is_true(signal.get("finished")):
+            state.finished = True
+            if state.credits:
+                state.credits.popleft()
+        return found
 
     def ended(self) -> Violations:
         """The connection has ended."""
         return []
+
+    def _take(self, length: int) -> None:
+        state = self._state
+        credit = state.credits.popleft() if state.credits else 0
+        state.exceeded = state.exceeded or (credit is not None and length > credit)
+        state.sent += length
+        if state.attempts is not None:
+            state.attempts.reached = max(state.attempts.reached, state.sent)
+            self._note_granted()
+
+    def _note_granted(self) -> None:
+        state = self._state
+        if state.attempts is not None:
+            sizes = (MAX_CHUNK if credit is None else credit for credit in state.credits)
+            state.attempts.granted = sum(sizes)
+
+    def _judge_key(self, message: Message) -> Violations:
+        """Whether the client's metadata are those of earlier attempts with the same key."""
+        signal = parse_signal(message)
+        if self._state.metadata is not None or signal is None or not is_key(signal.get("upload")):
+            return []
+        known = self.keys.find(signal["upload"])
+        identity = tuple(signal.get(name) for name in ("name", "size", "folder", "modified"))
+        if known is None or known.identity == identity:
+            return []
+        return [
+            ("C8.2", f"expected the metadata {known.identity} of this key, but {identity} came")
+        ]

@@ -21,6 +21,7 @@ MAX_PATIENCE: Final = 600.0
 """Seconds."""
 MAX_FILE: Final = 1024 * 1024
 """Bytes of a file that an option names."""
+MAX_PORT: Final = 65_535
 USERS: Final = 2
 """Tokens that are read."""
 
@@ -97,6 +98,14 @@ def read_expected(value: str) -> dict[str, Verdict]:
         raise ValueError(f"{value!r}, {error}") from None
 
 
+def parse_listen(value: str) -> tuple[str, int]:
+    """A host and a port, written as HOST:PORT, [V6]:PORT or PORT. Raises ValueError."""
+    host, _, port = value.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise ValueError(f"{value!r} is no address: expected HOST:PORT")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
 def client_command() -> Decorator:
     """The option of a client that is a command."""
     return click.option(
@@ -109,8 +118,26 @@ def client_command() -> Decorator:
     )
 
 
+def judging(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that all commands that judge have."""
+    options = (
+        click.option("--strict", is_flag=True, help="Count NON-STRICT as a regression."),
+        click.option(
+            "--output",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path("conformance-report"),
+            show_default=True,
+            metavar="DIR",
+            help="Write the reports into this directory.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def common(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all commands that judge have; see `take_common`."""
+    """Add the options of the commands that run cases; see `take_common`."""
     options = (
         click.option(
             "--profile",
@@ -126,21 +153,12 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             help="Run these cases: numbers or their beginnings, such as 3 or 3.2; repeatable.",
         ),
-        click.option("--strict", is_flag=True, help="Count NON-STRICT as a regression."),
         click.option(
             "--expected",
             metavar="FILE",
             callback=reads(read_expected, MappingProxyType({})),
             help="Known failures, with lines CASE VERDICT # why. One that does not occur is a"
             " regression.",
-        ),
-        click.option(
-            "--output",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=Path("conformance-report"),
-            show_default=True,
-            metavar="DIR",
-            help="Write the reports into this directory.",
         ),
         click.option(
             "--patience",
@@ -153,7 +171,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
     )
     for option in reversed(options):
         function = option(function)
-    return function
+    return judging(function)
 
 
 def take_common(options: dict[str, Any]) -> Common:

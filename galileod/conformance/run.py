@@ -8,8 +8,16 @@ import attrs
 import trio
 
 from galileod.conformance.client_connection import ClientConnection
-from galileod.conformance.handshake import HandshakeError, accept_upgrade, receive_upgrade
+from galileod.conformance.handshake import (
+    Answer,
+    HandshakeError,
+    Request,
+    accept_upgrade,
+    mistakes,
+    receive_upgrade,
+)
 from galileod.conformance.judge import KitError
+from galileod.conformance.requirements import CLIENT_HANDSHAKE
 from galileod.conformance.trial import Trial
 
 START_SECONDS: Final = 10.0
@@ -41,7 +49,13 @@ class Run:
 
     trial: Trial
     content: bytes
-    """The file."""
+    """The file, or its beginning."""
+    size: int | None = None
+    """Bytes of the file where it is longer than `content`: the rest of it are zeros."""
+    answer: Answer = accept_upgrade
+    """Answers each handshake."""
+    requests: list[Request] = attrs.field(factory=list, init=False)
+    """The handshakes that came."""
     _send: trio.MemorySendChannel[ClientConnection] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[ClientConnection] = attrs.field(init=False)
     _accepted: list[ClientConnection] = attrs.field(factory=list, init=False)
@@ -115,9 +129,15 @@ class Run:
         try:
             with trio.fail_after(self.trial.patience):
                 request = await receive_upgrade(stream)
-                await accept_upgrade(stream, request)
-        except (HandshakeError, trio.TooSlowError) as error:
-            why = str(error) or f"no handshake came within {self.trial.patience:g} s"
+                self.requests.append(request)
+                for sentence in mistakes(request):
+                    self.trial.judge.violation(CLIENT_HANDSHAKE, sentence)
+                await self.answer(stream, request)
+        except HandshakeError as error:
+            self.trial.judge.violation(CLIENT_HANDSHAKE, str(error))
+            return
+        except trio.TooSlowError:
+            why = f"no handshake came within {self.trial.patience:g} s"
             self.trial.judge.check(None, holds=False, sentence=why)
             return
         except trio.BrokenResourceError:
@@ -127,7 +147,8 @@ class Run:
 
     async def offer(self, stream: trio.abc.Stream, rest: bytes) -> None:
         """Take a new connection after its handshake; returns only when it is cancelled."""
-        websocket = self.trial.websocket(stream, rest, "client", self.content)
+        content = self.content if self.size is None else None
+        websocket = self.trial.websocket(stream, rest, "client", content)
         connection = ClientConnection(self.trial, websocket)
         if self._expecting:
             self._send.send_nowait(connection)  # as many fit in as connections are counted

@@ -1,15 +1,15 @@
 """Runs the chosen cases, one after the other, and does not stop for one that goes wrong."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 import attrs
 import trio
 
-from galileod.conformance.case import CLIENT_NEEDS, Case, ClientCase, ServerCase
-from galileod.conformance.client import Client
-from galileod.conformance.client_command import command_starter
-from galileod.conformance.handshake import Refused
+from galileod.conformance.case import Case, ClientCase, ServerCase
+from galileod.conformance.client import Client, Starter
+from galileod.conformance.handshake import HandshakeError, Refused
 from galileod.conformance.judge import CaseEnded, Judge, KitError
 from galileod.conformance.server import Server
 from galileod.conformance.target import Target
@@ -52,16 +52,19 @@ async def run_server_cases(
 
 
 async def run_client_cases(
-    cases: Iterable[ClientCase], words: Sequence[str], patience: float
+    cases: Iterable[ClientCase],
+    open_starter: Callable[[], AbstractAsyncContextManager[Starter]],
+    offers: frozenset[str],
+    patience: float,
 ) -> AsyncIterator[Result]:
-    """Judge a client that is a command; yield each result as it comes."""
+    """Judge a client, which `open_starter` makes send files; yield each result as it comes."""
     for case in cases:
 
         async def body(trial: Trial, case: ClientCase = case) -> None:
-            async with command_starter(words) as starter:
+            async with open_starter() as starter:
                 await case.run(Client(starter, trial), trial.judge)
 
-        yield await run_case(case, body, CLIENT_NEEDS, patience)
+        yield await run_case(case, body, offers, patience)
 
 
 async def run_case(
@@ -112,7 +115,7 @@ def _record(judge: Judge, error: Exception) -> None:
     if isinstance(error, ExceptionGroup):
         for inner in error.exceptions:
             _record(judge, inner)
-    elif isinstance(error, KitError | Refused):
+    elif isinstance(error, KitError | Refused | HandshakeError):
         judge.harness_error(str(error))
     elif not isinstance(error, CaseEnded):
         judge.harness_error(f"{type(error).__name__}: {error}")

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from galileod.conformance.address import open_websocket
 from galileod.conformance.handshake import Headers
 from galileod.conformance.judge import CaseEnded, KitError
 from galileod.conformance.server_connection import ServerConnection
@@ -28,9 +27,10 @@ class Server:
         """A new connection after its handshake; at the end it is closed in order.
 
         `content` is the file that is sent, for the rules of the dialogue. Raises Refused where the
-        server answers the handshake with another status, and KitError where it cannot be reached.
+        server answers the handshake with another status, HandshakeError where the answer is not
+        valid, and KitError where it cannot be reached.
         """
-        stream, rest = await open_websocket(self.target.address, headers, self.trial.patience)
+        stream, rest = await self.target.connect(headers, self.trial.patience)
         websocket = self.trial.websocket(stream, rest, "server", content)
         connection = ServerConnection(self.trial, websocket, token=self.token)
         try:
@@ -56,6 +56,15 @@ class Server:
         if not isinstance(self.target.stored, Directory):
             raise KitError("the case does not declare that it needs listing")
         return await self.target.stored.names()
+
+    async def strays(self, mark: str) -> frozenset[str]:
+        """The paths of files outside of the directory that the case may look into.
+
+        Those whose last part contains `mark`, a name by `name`. The case must need `listing`.
+        """
+        if not isinstance(self.target.stored, Directory):
+            raise KitError("the case does not declare that it needs listing")
+        return await self.target.stored.strays(mark)
 
     async def restart(self) -> None:
         """Restart the server in order. The case must need `restart`."""

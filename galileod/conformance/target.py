@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ import trio
 
 from galileod.conformance.address import Address, open_websocket
 from galileod.conformance.commands import run
-from galileod.conformance.handshake import Refused
+from galileod.conformance.handshake import HandshakeError, Headers, Refused
 from galileod.conformance.judge import KitError
 
 MAX_STORED: Final = 256 * 1024 * 1024
@@ -46,6 +47,23 @@ class Directory:
             return await trio.to_thread.run_sync(self._names)
         except OSError as error:
             raise KitError(f"cannot list {self.path}: {error}") from None
+
+    async def strays(self, mark: str) -> frozenset[str]:
+        """The paths outside of the directory whose last part contains `mark`.
+
+        Only the directories above it, and that for temporary files, are looked into.
+        """
+        return await trio.to_thread.run_sync(self._strays, mark)
+
+    def _strays(self, mark: str) -> frozenset[str]:
+        found: set[str] = set()
+        directory = self.path.resolve()
+        for above in {*directory.parents, Path(tempfile.gettempdir()).resolve()} - {directory}:
+            try:
+                found.update(entry.path for entry in os.scandir(above) if mark in entry.name)
+            except OSError:
+                pass  # one that the kit may not read: it cannot tell
+        return frozenset(found)
 
     def _read(self, path: Path) -> bytes:
         # Not blocking, so that a named pipe is an error and no wait.
@@ -110,6 +128,13 @@ class Target:
         }
         return frozenset(need for need, given in has.items() if given)
 
+    async def connect(self, headers: Headers, within: float) -> tuple[trio.abc.Stream, bytes]:
+        """A connection after its handshake, and the bytes behind it.
+
+        Raises Refused, HandshakeError and KitError.
+        """
+        return await open_websocket(self.address, headers, within)
+
     async def run(self, words: tuple[str, ...]) -> None:
         """Run a command, then wait until the server accepts connections. Raises KitError."""
         status, program = await run(words, COMMAND_SECONDS)
@@ -123,8 +148,8 @@ class Target:
         with trio.move_on_after(COMMAND_SECONDS):
             while True:
                 try:
-                    stream, _ = await open_websocket(self.address, (), COMMAND_SECONDS)
-                except KitError as error:
+                    stream, _ = await self.connect((), COMMAND_SECONDS)
+                except (KitError, HandshakeError) as error:
                     last = str(error)
                 except Refused as error:
                     if error.status < _SERVER_ERROR:

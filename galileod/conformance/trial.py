@@ -6,6 +6,7 @@ import attrs
 import trio
 
 from galileod.conformance.dialogue import Dialogue, Observed
+from galileod.conformance.dialogue_state import Keys
 from galileod.conformance.events import Ended, Event, Message, Violation
 from galileod.conformance.judge import Judge
 from galileod.conformance.requirements import CLIENT_FRAMING, SERVER_FRAMING
@@ -28,6 +29,7 @@ class Trial:
     transcript: Transcript = attrs.field(factory=lambda: Transcript(trio.current_time))
     waiting_for: str | None = attrs.field(default=None, init=False)
     """What of the peer the case waits for now."""
+    _keys: Keys = attrs.field(factory=Keys, init=False)
     _sockets: list[WebSocket] = attrs.field(factory=list, init=False)
 
     def websocket(
@@ -38,7 +40,7 @@ class Trial:
         content: bytes | None = None,
     ) -> WebSocket:
         """A connection after its handshake, whose peer is judged by the rules of the dialogue."""
-        watcher = _Watcher(self.judge, observed, Dialogue(observed, content))
+        watcher = _Watcher(self.judge, observed, Dialogue(observed, content, self._keys))
         websocket = WebSocket(
             stream=stream,
             role="client" if observed == "server" else "server",

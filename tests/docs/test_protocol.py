@@ -25,8 +25,9 @@ MASKED: Final = 0x80
 
 
 def blocks(marker: str) -> list[str]:
-    """The blocks of code behind a comment."""
-    return re.findall(rf"<!-- {marker} -->\n```\w*\n(.*?)```", DOCUMENT, re.DOTALL)
+    """The blocks of code behind a comment, without the notes behind their lines."""
+    found = re.findall(rf"<!-- {marker} -->\n```\w*\n(.*?)```", DOCUMENT, re.DOTALL)
+    return [re.sub(r" +← .*", "", block) for block in found]
 
 
 def wire_bytes(line: str) -> bytes:
@@ -105,7 +106,7 @@ def play(daemon: Daemon, lines: list[str]) -> None:
 
 
 def test_each_fault_code_has_a_row_in_the_table() -> None:
-    _, _, section = DOCUMENT.partition("\n## Errors\n")
+    _, _, section = DOCUMENT.partition("\n## 5 Errors\n")
     section, _, _ = section.partition("\n## ")
     rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert sorted(rows) == sorted(FaultCode)

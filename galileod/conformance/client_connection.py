@@ -8,8 +8,8 @@ from websockets.frames import Opcode
 from galileod.conformance.events import Ended, Message
 from galileod.conformance.peer import Peer, Signal, as_signal, describe
 
-EXTRA_CHUNKS: Final = 2
-"""Empty chunks that a client may send behind the last byte: the Perl sender sends one."""
+EMPTY_CHUNKS: Final = 2
+"""Empty chunks that a client may send for a file; the Perl sender sends one, behind the data."""
 
 
 @attrs.frozen
@@ -80,10 +80,10 @@ class ClientConnection(Peer):
         """Take `size` bytes, one `ready` for each chunk, and `finished`; return both.
 
         `more` are keys of the first `ready`. Ends the case where the client sends more bytes, or
-        more than EXTRA_CHUNKS empty chunks behind the last byte.
+        more than EMPTY_CHUNKS empty chunks.
         """
         content = bytearray()
-        extra = 0
+        empty = 0
         while True:
             await self.ready(chunksize, **more)
             more = {}
@@ -94,14 +94,14 @@ class ClientConnection(Peer):
             if not isinstance(event, Message) or event.opcode != Opcode.BINARY:
                 expected = f"expected a chunk or finished after {len(content)} bytes"
                 self.trial.judge.fail(requirement, f"{expected}, {describe(event)}")
-            extra += len(content) == size
+            empty += not event.data
             content += event.data
-            if len(content) > size or extra > EXTRA_CHUNKS:
-                self.trial.judge.fail(
-                    requirement,
-                    f"expected finished after {size} bytes, but {len(content)} bytes came"
-                    f" and {extra} chunks behind the last byte",
-                )
+            if len(content) > size:
+                sentence = f"expected {size} bytes, but {len(content)} came"
+                self.trial.judge.fail(requirement, sentence)
+            if empty > EMPTY_CHUNKS:
+                sentence = f"expected data or finished, but {empty} empty chunks came"
+                self.trial.judge.fail(requirement, sentence)
 
     async def receive_file(
         self,

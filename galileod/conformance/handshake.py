@@ -156,7 +156,10 @@ async def accept_upgrade(stream: trio.abc.Stream, request: Request) -> None:
 
 async def _next(connection: h11.Connection, stream: trio.abc.Stream) -> object:
     while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(bytes(await stream.receive_some(_READ)))
+        data = bytes(await stream.receive_some(_READ))
+        if not data and connection.their_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            return h11.ConnectionClosed()
+        connection.receive_data(data)
     return event
 
 

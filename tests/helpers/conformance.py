@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +35,8 @@ async def listening(handler: Handler) -> AsyncIterator[int]:
             except trio.BrokenResourceError:
                 pass  # the kit has closed the connection, as it may at any time
 
-        [listener] = await nursery.start(trio.serve_tcp, guarded, 0)
+        serve = partial(trio.serve_tcp, host="127.0.0.1")
+        [listener] = await nursery.start(serve, guarded, 0)
         yield listener.socket.getsockname()[1]
         nursery.cancel_scope.cancel()
 
@@ -44,17 +46,17 @@ async def upgraded(stream: trio.SocketStream) -> None:
     await accept_upgrade(stream, await receive_upgrade(stream))
 
 
-def target(port: int, stored: Directory | Command | None = None) -> Target:
+def target(
+    port: int, stored: Directory | Command | None = None, tokens: tuple[str, ...] = ()
+) -> Target:
     """A server on the loopback."""
     address = Address.parse(f"ws://127.0.0.1:{port}/upload")
-    return Target(address, stored or Directory(Path("/nonexistent")))
+    return Target(address, stored or Directory(Path("/nonexistent")), tokens=tokens)
 
 
-def case(
-    run: ServerRun, *, requirements: tuple[str, ...] = ("S3.1",), seconds: float = 10
-) -> ServerCase:
+def case(run: ServerRun, *, needs: tuple[str, ...] = (), seconds: float = 10) -> ServerCase:
     """A case that is not registered."""
-    return ServerCase("3.1.99", "A title.", requirements, "core", frozenset(), seconds, run)
+    return ServerCase("3.1.99", "A title.", ("S3.1",), "core", frozenset(needs), seconds, run)
 
 
 def new_trial(patience: float = DEADLINE) -> Trial:

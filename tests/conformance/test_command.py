@@ -1,0 +1,154 @@
+"""The command, against galileod, galileo-send and peers that are not there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+from helpers.daemon import Daemons, environment, free_port
+
+from galileod.conformance.command import main
+
+KIT: Final = Path(sys.executable).with_name("galileo-conformance")
+SEND: Final = Path(sys.executable).with_name("galileo-send")
+
+
+def run_kit(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [KIT, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=cwd,
+        env=environment(),
+    )
+
+
+def verdicts(directory: Path) -> dict[str, str]:
+    index = json.loads((directory / "index.json").read_text("utf-8"))
+    return {case["case"]: case["verdict"] for case in index["cases"]}
+
+
+def test_galileod_passes_and_the_reports_are_written(daemon: Daemons, tmp_path: Path) -> None:
+    running = daemon()
+    done = run_kit(
+        "server", "--url", running.url, "--stored", running.directory, "--case", "3.1.1",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert "1 cases: 1 PASS. Regressions: 0." in done.stdout
+    assert verdicts(tmp_path / "conformance-report") == {"3.1.1": "PASS"}
+    assert "TEXT" in (tmp_path / "conformance-report" / "3.1.1.txt").read_text("utf-8")
+
+
+def test_galileo_send_passes(tmp_path: Path) -> None:
+    done = run_kit(
+        "client", "--command", f"{SEND} {{url}} {{file}}", "--case", "4.2.1,4.2.2",
+        "--output", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert verdicts(tmp_path / "out") == {"4.2.1": "PASS", "4.2.2": "PASS"}
+
+
+def test_a_client_that_ends_before_it_connects_is_an_error(tmp_path: Path) -> None:
+    command = f"{SEND} --no-such-option {{url}} {{file}}"
+    done = run_kit("client", "--command", command, "--case", "4.2.1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the client has ended: galileo-send: No such option" in done.stdout
+    assert verdicts(tmp_path / "conformance-report") == {"4.2.1": "HARNESS-ERROR"}
+
+
+def test_a_known_failure_is_no_regression_and_one_that_passes_now_is(tmp_path: Path) -> None:
+    lying = tmp_path / "lying.py"
+    lying.write_text(
+        f"import subprocess, sys\nsubprocess.run([{str(SEND)!r}, *sys.argv[1:]], check=False)\n"
+    )
+    (tmp_path / "known").write_text("4.2.2 FAIL # it always says success\n")
+    liar = f"{sys.executable} {lying} {{url}} {{file}}"
+    arguments = ("client", "--case", "4.2.2", "--command")
+
+    assert run_kit(*arguments, liar, cwd=tmp_path).returncode == 1
+    assert verdicts(tmp_path / "conformance-report") == {"4.2.2": "FAIL"}
+
+    known = run_kit(*arguments, liar, "--expected", "known", cwd=tmp_path)
+    assert known.returncode == 0
+    assert "known failure" in known.stdout
+
+    honest = run_kit(*arguments, f"{SEND} {{url}} {{file}}", "--expected", "known", cwd=tmp_path)
+    assert honest.returncode == 1
+    assert "expected FAIL, got PASS" in honest.stdout
+
+
+def test_a_server_that_cannot_be_reached_is_an_error_of_each_case(tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{free_port()}/upload"
+    done = run_kit("server", "--url", url, "--stored", "cat", "--case", "3.1.1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "HARNESS-ERROR" in done.stdout
+    assert "cannot connect" in done.stdout
+    assert done.stderr == ""
+
+
+SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("server",), "Missing option '--url'."),
+        (("client",), "Missing option '--command'."),
+        (("server", "--url", "http://h", "--stored", "cat"), "no scheme ws:// or wss://"),
+        (("server", "--url", "ws://h", "--stored", "/no/dir"), "neither a directory nor a command"),
+        ((*SERVER, "--kill", "/no/program"), "there is no program '/no/program'"),
+        ((*SERVER, "--restart", "a 'b"), "No closing quotation"),
+        ((*SERVER, "--token-file", "absent"), "cannot read 'absent': No such file"),
+        ((*SERVER, "--token-file", "empty"), "'empty' has no token"),
+        ((*SERVER, "--token-file", "binary"), "invalid start byte"),
+        ((*SERVER, "--profile", "core,more"), "'more' is none of core, resume, next, ask"),
+        ((*SERVER, "--case", "4.2.1"), "there is no case 4.2.1 of this role"),
+        ((*SERVER, "--case", "x"), "there is no case x of this role"),
+        ((*SERVER, "--profile", "resume", "--case", "3.1.1"), "No case is left"),
+        ((*SERVER, "--patience", "0"), "0.0 is not in the range"),
+        ((*SERVER, "--expected", "absent"), "cannot read 'absent'"),
+        ((*SERVER, "--expected", "wrong"), "'wrong', line 1: 'x' is not CASE VERDICT"),
+        ((*SERVER, "--output", "empty/x"), "Cannot write the reports"),
+        (("client", "--command", "cat {url}"), "does not contain {file}"),
+        (("client", "--command", "/no/program {url} {file}"), "there is no program"),
+        (("nonsense",), "No such command 'nonsense'."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    arguments: tuple[str, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "wrong").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["galileo-conformance", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    written = capsys.readouterr()
+    assert caught.value.code == 2
+    assert written.out == ""
+    assert written.err.count("\n") == 1
+    assert sentence in written.err
+
+
+def test_the_list_has_each_case_on_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["galileo-conformance", "list", "--profile", "core"])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "5.1.1   core    BINARY before the metadata gets a fatal error. (S5.1)" in lines
+    numbers = [[int(part) for part in line.split()[0].split(".")] for line in lines]
+    assert numbers == sorted(numbers)

@@ -100,7 +100,7 @@ SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
     ("arguments", "sentence"),
     [
         (("server",), "Missing option '--url'."),
-        (("client",), "Missing option '--command'."),
+        (("client",), "Expected one of --command and --listen."),
         (("server", "--url", "http://h", "--stored", "cat"), "no scheme ws:// or wss://"),
         (("server", "--url", "ws://h", "--stored", "/no/dir"), "neither a directory nor a command"),
         ((*SERVER, "--kill", "/no/program"), "there is no program '/no/program'"),

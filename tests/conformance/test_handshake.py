@@ -53,12 +53,12 @@ def test_a_query_is_left_out_of_reports() -> None:
 
 
 async def connect(
-    handler: Handler, headers: tuple[tuple[str, str], ...] = ()
+    handler: Handler, headers: tuple[tuple[str, str], ...] = (), within: float = DEADLINE
 ) -> bytes | KitError | HandshakeError | Refused:
     with trio.fail_after(DEADLINE):
         async with listening(handler) as port:
             try:
-                stream, rest = await open_websocket(target(port).address, headers, PATIENCE)
+                stream, rest = await open_websocket(target(port).address, headers, within)
             except (KitError, HandshakeError, Refused) as error:
                 return error
             await trio.aclose_forcefully(stream)
@@ -121,7 +121,7 @@ async def test_a_server_that_does_not_answer_the_handshake_is_not_waited_for_for
     async def silent(stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
-    error = await connect(silent)
+    error = await connect(silent, within=PATIENCE)
     assert isinstance(error, KitError)
     assert "does not answer the handshake" in str(error)
 

@@ -166,13 +166,13 @@ async def test_a_client_that_connects_and_says_nothing_fails_the_case() -> None:
 
 
 async def test_a_client_that_does_not_end_fails_the_case_and_is_killed() -> None:
-    trial = new_trial(0.05)
+    trial = new_trial(PATIENCE)
     script = METADATA + "receive(s)\nwhile True: __import__('time').sleep(1000)"
     async with a_client(script, trial) as client, client.send(b"abc") as run:
         connection = await run.accept()
         await connection.error()
         with pytest.raises(CaseEnded):
-            await run.outcome()
+            await run.outcome(within=0.1)
     assert "neither success nor failure" in trial.judge.findings[0].sentence
 
 
@@ -290,7 +290,7 @@ async def judged(run: ClientRun, *words: str) -> Result:
         [result] = [
             result
             async for result in run_client_cases(
-                [case], lambda: command_starter(words), CLIENT_NEEDS, PATIENCE
+                [case], lambda: command_starter(words), CLIENT_NEEDS, DEADLINE
             )
         ]
     return result

@@ -96,7 +96,7 @@ def test_a_server_that_cannot_be_reached_is_an_error_of_each_case(tmp_path: Path
 
 def test_an_interrupt_still_writes_the_reports(tmp_path: Path) -> None:
     client = "sh -c 'touch started; sleep 1000' {url} {file}"
-    arguments = [KIT, "client", "--case", "4.2", "--command", client]
+    arguments: list[str | Path] = [KIT, "client", "--case", "4.2", "--command", client]
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment()) as process:
         poll("the client to start", (tmp_path / "started").exists)
         process.send_signal(signal.SIGINT)

@@ -1,13 +1,14 @@
 """The command, against galileod, galileo-send and peers that are not there."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
-from helpers.daemon import Daemons, environment, free_port
+from helpers.daemon import DEADLINE, Daemons, environment, free_port, poll
 
 from galileod.conformance.command import main
 
@@ -93,6 +94,16 @@ def test_a_server_that_cannot_be_reached_is_an_error_of_each_case(tmp_path: Path
     assert done.stderr == ""
 
 
+def test_an_interrupt_still_writes_the_reports(tmp_path: Path) -> None:
+    client = "sh -c 'touch started; sleep 1000' {url} {file}"
+    arguments: list[str | Path] = [KIT, "client", "--case", "4.2", "--command", client]
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment()) as process:
+        poll("the client to start", (tmp_path / "started").exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=DEADLINE) == 130
+    assert verdicts(tmp_path / "conformance-report") == {}
+
+
 SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
 
 
@@ -100,7 +111,7 @@ SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
     ("arguments", "sentence"),
     [
         (("server",), "Missing option '--url'."),
-        (("client",), "Missing option '--command'."),
+        (("client",), "Expected one of --command and --listen."),
         (("server", "--url", "http://h", "--stored", "cat"), "no scheme ws:// or wss://"),
         (("server", "--url", "ws://h", "--stored", "/no/dir"), "neither a directory nor a command"),
         ((*SERVER, "--kill", "/no/program"), "there is no program '/no/program'"),

@@ -9,7 +9,9 @@ from galileod.conformance.handshake import (
     MAX_BODY,
     HandshakeError,
     Refused,
+    Request,
     accept_upgrade,
+    mistakes,
     receive_upgrade,
 )
 from galileod.conformance.judge import KitError
@@ -51,13 +53,13 @@ def test_a_query_is_left_out_of_reports() -> None:
 
 
 async def connect(
-    handler: Handler, headers: tuple[tuple[str, str], ...] = ()
-) -> bytes | KitError | Refused:
+    handler: Handler, headers: tuple[tuple[str, str], ...] = (), within: float = DEADLINE
+) -> bytes | KitError | HandshakeError | Refused:
     with trio.fail_after(DEADLINE):
         async with listening(handler) as port:
             try:
-                stream, rest = await open_websocket(target(port).address, headers, PATIENCE)
-            except (KitError, Refused) as error:
+                stream, rest = await open_websocket(target(port).address, headers, within)
+            except (KitError, HandshakeError, Refused) as error:
                 return error
             await trio.aclose_forcefully(stream)
             return rest
@@ -111,7 +113,7 @@ def answering(answer: bytes) -> Handler:
 )
 async def test_another_answer_is_an_error_that_says_what_came(answer: bytes, sentence: str) -> None:
     error = await connect(answering(answer))
-    assert isinstance(error, KitError)
+    assert isinstance(error, HandshakeError)
     assert sentence in str(error)
 
 
@@ -119,7 +121,7 @@ async def test_a_server_that_does_not_answer_the_handshake_is_not_waited_for_for
     async def silent(stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
 
-    error = await connect(silent)
+    error = await connect(silent, within=PATIENCE)
     assert isinstance(error, KitError)
     assert "does not answer the handshake" in str(error)
 
@@ -131,17 +133,49 @@ async def test_a_server_that_cannot_be_reached_is_an_error() -> None:
         await open_websocket(target(port).address, (), DEADLINE)
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [b"", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nHost"],
-)
-async def test_a_request_that_is_no_handshake_is_refused(request_: bytes) -> None:
+async def received(sent: bytes) -> Request:
     with trio.fail_after(DEADLINE):
         async with socket_pair() as (near, far):
-            await near.send_all(request_)
+            await near.send_all(sent)
+            await near.send_eof()
+            return await receive_upgrade(far)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nHost"])
+async def test_a_request_that_is_not_http_is_refused(sent: bytes) -> None:
+    with trio.fail_after(DEADLINE):
+        async with socket_pair() as (near, far):
+            await near.send_all(sent)
             await near.send_eof()
             with pytest.raises(HandshakeError):
                 await receive_upgrade(far)
+
+
+GOOD = (
+    b"GET /upload HTTP/1.1\r\nHost: h\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+async def test_a_right_handshake_has_no_mistakes() -> None:
+    assert list(mistakes(await received(GOOD))) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (b"GET", b"HEAD", "the method GET, but HEAD came"),
+        (b"HTTP/1.1", b"HTTP/1.0", "expected HTTP/1.1, but HTTP/1.0 came"),
+        (b"WebSocket\r", b"h2c\r", "'upgrade' to contain 'websocket', but 'h2c' came"),
+        (b", Upgrade", b"", "'connection' to contain 'upgrade', but 'keep-alive' came"),
+        (b" 13", b" 8", "Sec-WebSocket-Version 13, but '8' came"),
+        (b"AAAA==", b"AA==", "as Sec-WebSocket-Key, but 'AAAA"),
+        (b"AAAA==", b"!!!!", "as Sec-WebSocket-Key"),
+    ],
+)
+async def test_each_mistake_of_a_handshake_is_named(old: bytes, new: bytes, sentence: str) -> None:
+    [found] = mistakes(await received(GOOD.replace(old, new, 1)))
+    assert sentence in found
 
 
 async def test_the_token_is_sent_in_the_metadata() -> None:

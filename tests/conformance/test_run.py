@@ -9,11 +9,12 @@ import pytest
 import trio
 from helpers.conformance import DEADLINE, PATIENCE, new_trial
 
-from galileod.conformance.case import ClientCase, ClientRun
+from galileod.conformance.case import CLIENT_NEEDS, ClientCase, ClientRun
 from galileod.conformance.client import Client
 from galileod.conformance.client_command import CommandStarter, command_starter, parse_command
 from galileod.conformance.commands import MAX_OUTPUT
 from galileod.conformance.judge import CaseEnded, Judge, KitError
+from galileod.conformance.requirements import CLIENT_HANDSHAKE
 from galileod.conformance.run import MAX_CONNECTIONS
 from galileod.conformance.runner import run_client_cases
 from galileod.conformance.trial import Trial
@@ -63,6 +64,10 @@ send(s, b"\\x03\\xe8", 8); receive(s)
 @pytest.fixture
 async def trial() -> Trial:
     return new_trial()
+
+
+def sentences(trial: Trial) -> str:
+    return "\n".join(finding.sentence for finding in trial.judge.findings)
 
 
 @asynccontextmanager
@@ -161,13 +166,13 @@ async def test_a_client_that_connects_and_says_nothing_fails_the_case() -> None:
 
 
 async def test_a_client_that_does_not_end_fails_the_case_and_is_killed() -> None:
-    trial = new_trial(0.05)
+    trial = new_trial(PATIENCE)
     script = METADATA + "receive(s)\nwhile True: __import__('time').sleep(1000)"
     async with a_client(script, trial) as client, client.send(b"abc") as run:
         connection = await run.accept()
         await connection.error()
         with pytest.raises(CaseEnded):
-            await run.outcome()
+            await run.outcome(within=0.1)
     assert "neither success nor failure" in trial.judge.findings[0].sentence
 
 
@@ -192,16 +197,28 @@ print(sum(answered(s) for s in held))
     assert len(trial.endings) == MAX_CONNECTIONS
 
 
-async def test_a_client_whose_handshake_is_none_fails_the_case(trial: Trial) -> None:
+async def test_a_wrong_handshake_is_a_violation_and_the_case_goes_on(trial: Trial) -> None:
+    script = "HANDSHAKE = HANDSHAKE.replace(b'13', b'8')\n" + GOOD
+    async with a_client(script, trial) as client, client.send(b"abc", "a") as run:
+        connection = await run.accept()
+        await connection.receive_file()
+        await connection.close_signal()
+        assert (await run.outcome()).success
+    assert [finding.requirement for finding in trial.judge.findings] == [CLIENT_HANDSHAKE]
+    assert "but '8' came" in sentences(trial)
+
+
+async def test_a_client_that_does_not_speak_http_fails_the_case(trial: Trial) -> None:
     script = """
 url = urlsplit(sys.argv[1])
 s = socket.create_connection((url.hostname, url.port))
-s.sendall(b"GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n"); s.recv(1)
+s.sendall(b"\\x16\\x03\\x01\\r\\n\\r\\n"); s.recv(1)
 """
     async with a_client(script, trial) as client, client.send(b"abc") as run:
         with pytest.raises(CaseEnded):
             await run.accept()
-    assert trial.judge.findings[0].sentence == "the client's request is no WebSocket handshake"
+    assert trial.judge.findings[0].requirement == CLIENT_HANDSHAKE
+    assert "is not HTTP" in sentences(trial)
 
 
 async def test_a_client_that_never_stops_writing_is_bounded(trial: Trial) -> None:
@@ -264,13 +281,18 @@ async def test_a_client_that_sends_the_file_wrongly_fails_the_case(
         connection = await run.accept()
         with pytest.raises(CaseEnded):
             await connection.receive_file()
-    assert sentence in trial.judge.findings[0].sentence
+    assert sentence in sentences(trial)
 
 
 async def judged(run: ClientRun, *words: str) -> Result:
     case = ClientCase("4.2.99", "A title.", ("C4.1",), "core", frozenset(), 10, run)
     with trio.fail_after(DEADLINE):
-        [result] = [result async for result in run_client_cases([case], words, PATIENCE)]
+        [result] = [
+            result
+            async for result in run_client_cases(
+                [case], lambda: command_starter(words), CLIENT_NEEDS, DEADLINE
+            )
+        ]
     return result
 
 

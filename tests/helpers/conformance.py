@@ -18,7 +18,7 @@ from galileod.conformance.websocket import WebSocket
 
 DEADLINE: Final = 20.0
 """Seconds for anything that is sure to happen."""
-PATIENCE: Final = 0.3
+PATIENCE: Final = 1.0
 """Seconds, for tests in which the kit waits without success."""
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]

@@ -77,7 +77,8 @@ def _row(row: Row) -> str:
 
 def _transcript(row: Row) -> str:
     result = row.result
+    # The id is inside, since browsers unfold what contains the target of a link.
     return (
-        f'<details id="t{result.case}"><summary>{result.case} {escape(row.title)}</summary>'
-        f"<pre>{escape(result.transcript)}</pre></details>\n"
+        f"<details><summary>{result.case} {escape(row.title)}</summary>"
+        f'<pre id="t{result.case}">{escape(result.transcript)}</pre></details>\n'
     )

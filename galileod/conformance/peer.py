@@ -41,7 +41,9 @@ class Peer:
         with self._waiting():
             while (left := deadline - trio.current_time()) >= 0:
                 event = await self.websocket.receive(left)
-                if not isinstance(event, Ping | Pong | Violation | Nothing):
+                if isinstance(event, Nothing):
+                    break
+                if not isinstance(event, Ping | Pong | Violation):
                     return event
         return Nothing(seconds)
 

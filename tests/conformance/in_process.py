@@ -5,6 +5,7 @@ Together with trio's autojump clock, a case that waits for a signal which never 
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -18,7 +19,7 @@ from galileod.conformance.handshake import Headers, request_upgrade
 from galileod.conformance.run import Outcome, Run
 from galileod.conformance.runner import run_case
 from galileod.conformance.server import Server
-from galileod.conformance.target import Target
+from galileod.conformance.target import Directory, Target
 from galileod.conformance.trial import Trial
 from galileod.conformance.verdicts import Result, Verdict
 
@@ -31,9 +32,10 @@ Stream = trio.abc.Stream
 
 
 @attrs.frozen
-class Stored:
+class Stored(Directory):
     """The files of a reference server, which it keeps in memory."""
 
+    path: Path = attrs.field(default=Path(), init=False)
     files: Mapping[str, bytes]
 
     async def read(self, name: str) -> bytes | None:
@@ -104,7 +106,7 @@ async def judge_server(
         stored = Stored(server.files)
         target = _MemoryTarget(
             ADDRESS,
-            stored,  # type: ignore[arg-type]  # read and names are all that a case uses
+            stored,
             ("restart",),
             ("kill",),
             tokens,

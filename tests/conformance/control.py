@@ -58,6 +58,11 @@ def end(pid: int, how: signal.Signals) -> None:
         sys.exit(f"the server has not ended {SECONDS} s after {how.name}")
 
 
+def stop(state: Path, how: signal.Signals = signal.SIGTERM) -> None:
+    """End the server."""
+    end(json.loads((state / "server.json").read_text())["pid"], how)
+
+
 def main() -> None:
     """See the docstring of the module."""
     action, state = sys.argv[1], Path(sys.argv[2])
@@ -65,9 +70,9 @@ def main() -> None:
         state.mkdir(parents=True, exist_ok=True)
         start(state, int(sys.argv[3]), sys.argv[4:])
         return
-    server = json.loads((state / "server.json").read_text())
-    end(server["pid"], signal.SIGKILL if action == "kill" else signal.SIGTERM)
+    stop(state, signal.SIGKILL if action == "kill" else signal.SIGTERM)
     if action in {"restart", "kill"}:
+        server = json.loads((state / "server.json").read_text())
         start(state, server["port"], server["command"])
 
 

@@ -3,6 +3,7 @@
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
+# make conformance  judge all clients and servers of the repository with galileo-conformance
 # make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make install  create .venv with galileod and galileo-send; the other targets do this first
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
 
-.PHONY: run test check bench fuzz soak screenshots install install-tests format clean
+.PHONY: run test check bench fuzz conformance soak screenshots install install-tests format clean
 
 install: $(INSTALLED)
 
@@ -56,6 +57,9 @@ bench: install
 fuzz: install-tests
 	$(BIN)/python tests/fuzz/fuzz_receive.py $(ARGS)
 
+conformance: install-tests
+	PYTHONPATH=tests $(BIN)/python tests/conformance/implementations.py $(ARGS)
+
 # One at a time: each test has the machine for itself.
 soak: install-tests
 	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/e2e/test_resume_limits.py $(ARGS)
@@ -64,4 +68,4 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -35,7 +35,7 @@ BIN: Final = Path(sys.executable).parent
 VERDICTS: Final = ("PASS", "INFO", "NON-STRICT", "FAIL", "UNSUPPORTED", "SKIPPED", "HARNESS-ERROR")
 SECONDS: Final = 300
 """The limit for one implementation."""
-NEWEST_OLD_NODE: Final = 19
+NEWEST_OLD_NODE: Final = 17
 """The JavaScript client needs a newer Node.js."""
 
 

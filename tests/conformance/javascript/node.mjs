@@ -2,20 +2,35 @@
 // serves: galileo.js and vendor/. Node.js has a WebSocket of its own from version 22 on; for older
 // ones it is that of the package ws.
 
-import { openAsBlob } from "node:fs";
+import { open } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const WS = "/usr/share/nodejs/ws"; // where Debian's package node-ws is
 
+/** What the client needs of a Blob, for a file of any size; openAsBlob came with Node.js 19.8. */
+async function openFile(path) {
+  const handle = await open(path);
+  const { size } = await handle.stat();
+  const slice = (start, end) => ({
+    async arrayBuffer() {
+      const buffer = new ArrayBuffer(end - start);
+      const { bytesRead } = await handle.read(new Uint8Array(buffer), 0, end - start, start);
+      return buffer.slice(0, bytesRead);
+    },
+  });
+  return { name: basename(path), size, slice, ...slice(0, size) };
+}
+
 const [folder, url, path] = process.argv.slice(2);
 globalThis.WebSocket ??= createRequire(import.meta.url)(WS);
 const { upload } = await import(pathToFileURL(`${folder}/galileo.js`));
 
 try {
-  await upload({ url, file: await openAsBlob(path), name: basename(path) }).done;
+  await upload({ url, file: await openFile(path) }).done;
+  process.exit(0);
 } catch (error) {
   console.error(error.message);
-  process.exitCode = 1;
+  process.exit(1);
 }

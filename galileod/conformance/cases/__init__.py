@@ -6,12 +6,16 @@ from galileod.conformance.cases import (
     client_resume_end,
     client_resume_offset,
     server_credits,
+    server_end,
     server_errors,
+    server_hashes,
+    server_metadata,
     server_resume_agreement,
     server_resume_claims,
     server_resume_kept,
     server_resume_key,
     server_resume_offset,
+    server_signals,
 )
 
 __all__ = [
@@ -20,10 +24,14 @@ __all__ = [
     "client_resume_end",
     "client_resume_offset",
     "server_credits",
+    "server_end",
     "server_errors",
+    "server_hashes",
+    "server_metadata",
     "server_resume_agreement",
     "server_resume_claims",
     "server_resume_kept",
     "server_resume_key",
     "server_resume_offset",
+    "server_signals",
 ]

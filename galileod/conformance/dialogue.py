@@ -82,6 +82,8 @@ class Dialogue:
         if signal is None:
             return found
         if state.metadata is None:
+            if is_true(signal.get("finished")) or not ("name" in signal or "size" in signal):
+                return found  # no metadata, by section 1
             state.metadata = signal
             state.size = signal["size"] if is_size(signal.get("size")) else None
             key = signal.get("upload")

@@ -178,6 +178,12 @@ def test_a_key_belongs_to_one_file() -> None:
     assert run(Dialogue("client", None, keys), ("C", {**RESUMABLE, "name": "b"})) == ["C8.2"]
 
 
+def test_a_signal_without_name_and_size_is_no_metadata() -> None:
+    dialogue = Dialogue("server", CONTENT)
+
+    assert run(dialogue, ("C", {"unknown": True}), *WHOLE, ("S", {"close": True})) == []
+
+
 def test_only_the_observed_peer_is_judged() -> None:
     assert run(Dialogue("client"), ("S", READY), ("C", METADATA)) == []
     assert run(Dialogue("server"), ("C", FINISHED)) == []

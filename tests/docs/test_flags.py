@@ -9,6 +9,7 @@ from docs.tables import DOCS, codes, headings, rows, section
 
 from galileod.cli.main import cli as galileod
 from galileod.client.command.main import cli as galileo_send
+from galileod.conformance.command import cli as galileo_conformance
 
 COMMANDS: Final = (DOCS / "commands.md").read_text()
 
@@ -51,3 +52,9 @@ def test_there_is_a_section_for_each_command_and_no_other() -> None:
 def test_galileo_send_has_its_flags() -> None:
     text = (DOCS / "galileo-send.md").read_text()
     assert sorted(described(text)) == sorted(flags(galileo_send))
+
+
+@pytest.mark.parametrize("name", sorted(galileo_conformance.commands))
+def test_each_command_of_the_conformance_kit_has_its_flags(name: str) -> None:
+    text = section((DOCS / "conformance.md").read_text(), f"galileo-conformance {name}")
+    assert sorted(described(text)) == sorted(flags(galileo_conformance.commands[name]))

@@ -60,7 +60,8 @@ def decode_client(text: str) -> ClientSignal:
 def decode_server(text: str) -> ServerSignal:
     """Decode a signal from the server. Raises RemoteProtocolError if `text` is not a signal."""
     signal = _load(text, f"The message {quote(text)}")
-    if error := signal.get("error"):
+    error = signal.get("error")
+    if error not in (None, False, 0, ""):  # empty lists and objects are truthy, as in JavaScript
         reason = error if isinstance(error, str | int | float) else json.dumps(error)
         fatal = bool(signal.get("fatal"))
         kept = _seconds(signal.get("kept"))

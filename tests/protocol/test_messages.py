@@ -117,6 +117,8 @@ def test_a_signal_of_the_server_is_read(text: str, signal: object) -> None:
         ({"error": {"why": [1]}}, '{"why": [1]}', False),
         ({"error": ["x"], "ready": True}, '["x"]', False),
         ({"error": "x", "close": True}, "x", False),
+        ({"error": {}, "ready": True}, "{}", False),
+        ({"error": [], "fatal": True}, "[]", True),
     ],
 )
 def test_an_error_of_the_server_is_read_with_all_its_keys(

@@ -88,6 +88,30 @@ test("close before everything was sent is a failure", async () => {
   assert.deepEqual(run.socket.closes, [1000]);
 });
 
+test("close after the last byte and before finished is a failure", async () => {
+  const run = stage().send(fileOf("abc"));
+  run.socket.open();
+  run.socket.say({ ready: true });
+  await until(() => run.socket.chunks.length === 1);
+  run.socket.say({ close: true });
+  run.socket.drop(1000);
+  assert.deepEqual(
+    failure(run, ["onchunk"]).map(({ code }) => code),
+    ["closed_early"],
+  );
+});
+
+test("a fatal error that also has close is a failure", async () => {
+  const run = stage().send(fileOf("abc"));
+  run.socket.open();
+  run.socket.say({ ready: true }, { ready: true });
+  await until(() => run.socket.finished.length === 1);
+  const signal = { error: "Full", fatal: true, close: true };
+  run.socket.say(signal);
+  run.socket.drop(1000);
+  assert.deepEqual(failure(run, ["onchunk", "onerror"]), [signal]);
+});
+
 test("a connection that ends without close is a failure, even after finished", async () => {
   const run = stage().send(fileOf("abc"));
   run.socket.open();

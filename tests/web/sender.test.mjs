@@ -76,10 +76,10 @@ for (const [state, make] of Object.entries(IN_STATE)) {
     assert.equal(sender.state, before);
   });
 
-  test(`close means success once all bytes are sent: ${state}`, () => {
+  test(`close means success once finished is sent: ${state}`, () => {
     const sender = make();
     const event = sender.receive('{"close": true, "name": "b.txt"}');
-    if (state === "finishing" || state === "awaitingClose") {
+    if (state === "awaitingClose") {
       assert.deepEqual(event, { type: "stored", name: "b.txt" });
     } else {
       assert.deepEqual([event.type, event.code], ["violation", "closed_early"]);
@@ -224,6 +224,13 @@ test("unknown signals and falsy ones are ignored", () => {
     assert.deepEqual(sender.receive(JSON.stringify(signal)), { type: "ignored" });
   }
   assert.equal(sender.nextSlice(), null);
+});
+
+test("a signal is an error first, then a ready, then a close", () => {
+  const error = { error: "x", fatal: true, ready: true, close: true };
+  const event = IN_STATE.awaitingClose().receive(JSON.stringify(error));
+  assert.deepEqual(event, { type: "fatal", signal: error });
+  assert.deepEqual(started(10).receive('{"ready": true, "close": true}'), { type: "ready" });
 });
 
 test("close without a usable name stores under the name that was sent", () => {

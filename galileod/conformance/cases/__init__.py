@@ -1,13 +1,17 @@
 """The cases: one module for each section and role."""
 
 from galileod.conformance.cases import (
+    client_credits,
     client_end,
+    client_errors,
     client_framing,
     client_legacy,
+    client_metadata,
     client_names,
     client_resume_agreement,
     client_resume_end,
     client_resume_offset,
+    client_signals,
     server_credits,
     server_end,
     server_errors,
@@ -25,13 +29,17 @@ from galileod.conformance.cases import (
 )
 
 __all__ = [
+    "client_credits",
     "client_end",
+    "client_errors",
     "client_framing",
     "client_legacy",
+    "client_metadata",
     "client_names",
     "client_resume_agreement",
     "client_resume_end",
     "client_resume_offset",
+    "client_signals",
     "server_credits",
     "server_end",
     "server_errors",

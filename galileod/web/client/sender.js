@@ -55,17 +55,17 @@ class Sender {
       const quoted = typeof text === "string" ? JSON.stringify(text.slice(0, 80)) : "binary data";
       return violation("bad_message", `The server sent an invalid message: ${quoted}.`);
     }
-    if (signal.close) return this.#receiveClose(signal);
     if (signal.error) {
       if (this.errors.length < MAX_ERRORS || signal.fatal) this.errors.push(signal);
       return { type: signal.fatal ? "fatal" : "error", signal };
     }
-    return signal.ready ? this.#receiveReady(signal) : { type: "ignored" };
+    if (signal.ready) return this.#receiveReady(signal);
+    return signal.close ? this.#receiveClose(signal) : { type: "ignored" };
   }
 
   #receiveClose({ name }) {
-    if (this.state !== "finishing" && this.state !== "awaitingClose") {
-      const error = "The server ended the upload before the whole file was sent.";
+    if (this.state !== "awaitingClose") {
+      const error = "The server ended the upload before it was complete.";
       return violation("closed_early", error);
     }
     return { type: "stored", name: typeof name === "string" && name ? name : null };

@@ -207,11 +207,10 @@ class Transfer {
 
   #succeed(storedName) {
     const { name, file } = this.#settings;
-    const { state, hash } = this.#sender;
     this.#finish(null, {
       name: storedName ?? name,
       size: file.size,
-      hash: state === "awaitingClose" ? hash : null,
+      hash: this.#sender.hash,
       seconds: (performance.now() - this.#began) / 1000,
     });
   }

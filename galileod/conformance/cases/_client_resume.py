@@ -12,11 +12,11 @@ from galileod.conformance.client_connection import ClientConnection
 from galileod.conformance.peer import Signal
 from galileod.conformance.run import Outcome, Run
 
-SIZE: Final = 2 * 1024 * 1024
+SIZE: Final = 2_000_001
 """Bytes of a file that is interrupted. A client need not resume small ones."""
 SMALL: Final = 5000
 """Bytes of a file that is not interrupted."""
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 200_003
 """The `chunksize` of each `ready` for data."""
 KEEP: Final = 3600
 """The `keep` and `kept` that the kit states, in seconds."""

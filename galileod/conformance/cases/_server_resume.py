@@ -13,9 +13,9 @@ from galileod.conformance.peer import DEFAULT_CHUNK, Signal
 from galileod.conformance.server import Server
 from galileod.conformance.server_connection import ServerConnection
 
-SIZE: Final = 3 * 1024 * 1024
-"""Bytes of a file that is interrupted. A server need not keep small ones."""
-PART: Final = 2 * 1024 * 1024
+SIZE: Final = 3_000_001
+"""Bytes of a file that is interrupted. A server need not keep small ones, and may round offsets."""
+PART: Final = 2_000_003
 """Bytes that are sent before the interruption."""
 SMALL: Final = 1000
 """Bytes of a file of which nothing has to be kept."""

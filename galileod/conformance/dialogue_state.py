@@ -35,7 +35,7 @@ def parse_signal(message: Message) -> dict[str, Any] | None:
     if message.opcode != Opcode.TEXT:
         return None
     try:
-        signal = json.loads(message.data)
+        signal = json.loads(message.data.decode())  # bytes may be UTF-16 for json
     except (ValueError, RecursionError):
         return None
     return signal if isinstance(signal, dict) else None

@@ -86,7 +86,7 @@ def as_signal(event: Event) -> Signal | None:
     if not isinstance(event, Message) or event.opcode != Opcode.TEXT:
         return None
     try:
-        value = json.loads(event.data)
+        value = json.loads(event.data.decode())  # bytes may be UTF-16 for json
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -83,6 +83,7 @@ def test_an_upload_that_is_resumed_has_no_violation() -> None:
     ("requirement", "lines"),
     [
         ("S1.1", [("S", b"[]")]),
+        ("S1.1", [("S", '{"ready": true}'.encode("utf-16"))]),
         ("S1.1", [("S", b'{"ready": "\xff"}')]),
         ("S1.5", [("C", METADATA), ("S", binary(b"x"))]),
         ("S1.6", [("C", METADATA), ("S", {"ready": True, "error": "x", "code": "idle"})]),

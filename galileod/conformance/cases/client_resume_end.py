@@ -21,7 +21,8 @@ from galileod.conformance.judge import Judge
 
 FINAL: Final[tuple[dict[str, Any], ...]] = (
     {"code": "conflict", "kept": KEEP},
-    {"code": "quota_exceeded"},
+    {"code": "hash_mismatch"},
+    {"code": "size_mismatch"},
     {"code": "x-unknown", "kept": KEEP},
     {},
 )
@@ -65,7 +66,7 @@ async def taken_over(client: Client, judge: Judge) -> None:
     profile="resume",
 )
 async def final_errors(client: Client, judge: Judge) -> None:
-    """Two codes, one that is not known, and none."""
+    """Codes with and without `kept`, one that is not known, and none."""
     for error in FINAL:
         await _ends_after(client, judge, "C8.8", error)
 

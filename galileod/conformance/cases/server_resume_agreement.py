@@ -174,7 +174,7 @@ async def no_key(server: Server, judge: Judge) -> None:
         _states_no_resume(judge, ready)
         close = await complete(connection, upload, ready, 0)
         await check_stored(server, upload, close, None)
-    async with server.connect() as connection:  # may be an error: it has the wrong type
+    async with server.connect() as connection:  # an error is permitted
         _states_no_resume(judge, await announce(connection, upload, upload=None))
 
 

@@ -1,126 +1,114 @@
-// Command galileo-server stores the files that arrive over the GalileoSend protocol (docs/protocol.md). It is an
-// example of a classic server: it knows no extension, and sends none of their keys (S8.2).
+// Command galileo-server stores the files that arrive over the GalileoSend protocol (docs/protocol.md). It is classic: it
+// knows no extension, and looks at none of their keys (S8.2).
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
 
 const (
-	chunkSize   = 250_000          // what clients send that do not read `chunksize` (S11.2)
-	maxCredits  = 8                // sent in advance, so that the line is not idle between two chunks
-	maxSignal   = 32 << 10         // bytes; S1.9 demands half of it
-	maxEmpty    = 64               // empty chunks in an upload (S11.3, S11.4)
-	maxUploads  = 64               // connections at once
-	minRate     = 1024             // bytes per second, over the whole upload
-	startTime   = 10 * time.Second // for the head of the request, and again for the metadata
-	messageTime = 2 * time.Minute  // for each further message, with the wait for it
-	pingTime    = 20 * time.Second // between Pings while a file is verified and stored (S4.17)
-	closeTime   = 5 * time.Second  // for the client to read the answer, and to close
+	chunkSize   = 250_000         // what clients send that do not read `chunksize` (S11.2); the limit of signals too
+	maxCredits  = 8               // sent in advance, so that the line is not idle between two chunks
+	messageTime = time.Minute     // for each message, with the wait for it
+	closeTime   = 5 * time.Second // for the client to read the answer, and to close
 )
+
+type object map[string]any
+
+// A fault is the reason for which an upload failed, as the client gets it.
+type fault struct{ code, text string }
+
+func (f *fault) Error() string { return f.code + ": " + f.text }
 
 type server struct {
 	directory string
-	maxSize   int64
-	slots     chan struct{}   // has one element for each connection
 	stopping  context.Context // done once the program is told to end
+	running   sync.WaitGroup
 }
 
-// One upload, and its connection. Only Pings and drain run beside the goroutine of ServeHTTP.
+// One upload, and its connection.
 type upload struct {
 	*server
-	ws                      *websocket.Conn
-	name, safeName          string  // the client's, and what is left of it
-	size, received, granted int64   // in bytes; granted is the sum of credits
-	credits                 []int64 // the sizes of the unanswered credits, in their order
-	empty                   int
-	deadline                time.Time  // of the metadata, then of the whole upload
-	file                    *os.File   // nil before the metadata
-	drained                 chan error // gets the reason why nothing more can be read; nil while messages count
+	ws             *websocket.Conn
+	name, safeName string   // the client's, and what is left of it
+	file           *os.File // nil before the metadata
+	hashes         map[string]hash.Hash
+	size, received int64 // bytes
+	credits        int64 // unanswered ones
+	empty          int   // chunks
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "Too many uploads.", http.StatusServiceUnavailable)
-		return
-	}
+	s.running.Add(1)
+	defer s.running.Done()
 	// The zero Upgrader selects no subprotocol and no extension, and refuses pages of other origins.
 	ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
 	if err != nil {
 		return // answered already
 	}
 	defer ws.Close()
-	waking, done := context.WithCancel(s.stopping)
-	defer done()
+	ended, end := context.WithCancel(s.stopping)
+	defer end()
 	go func() {
-		<-waking.Done()
-		ws.SetReadDeadline(time.Now()) // the reader sees then that the program stops
+		for ended.Err() == nil {
+			select {
+			case <-time.After(20 * time.Second): // S4.17
+				ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(closeTime))
+			case <-ended.Done():
+				ws.SetReadDeadline(time.Now()) // wakes next, which sees whether the program stops
+			}
+		}
 	}()
-	u := &upload{server: s, ws: ws, deadline: time.Now().Add(startTime)}
-	stored, err := u.run()
+	u := &upload{server: s, ws: ws, hashes: map[string]hash.Hash{
+		"sha1": sha1.New(), "sha256": sha256.New(), "sha512": sha512.New()}} // the library has no blake2b (S4.15)
+	stored, err := u.receive()
 	log.Printf("%q: %d of %d bytes, stored as %q: %v", u.name, u.received, u.size, stored, err)
-	code, reason, answer := websocket.CloseNormalClosure, "stored", object{"close": true}
-	if stored != u.name {
+	code, reason, answer := 1000, "stored", object{"close": true}
+	if err != nil {
+		f := u.faultOf(err)
+		code, reason, answer = 1008, f.code, object{"error": f.text, "fatal": true, "code": f.code}
+	} else if stored != u.name || strings.ContainsRune(stored, utf8.RuneError) { // which stands for half a surrogate too
 		answer["name"] = stored // S4.11
 	}
-	if err != nil {
-		f := &fault{"bad_message", "The messages cannot be read."}
-		errors.As(err, &f)
-		code, reason, answer = websocket.ClosePolicyViolation, f.code, object{"error": f.text, "fatal": true, "code": f.code}
-	}
-	// This fails if the connection is lost, or after an invalid frame: then gorilla/websocket has sent a Close frame
-	// already, and no error can be sent before it (S6.9).
-	u.send(answer)
-	if u.drained == nil {
-		u.drain()
-	}
+	u.send(answer) // fails after an invalid frame, for which gorilla/websocket has sent a Close frame (S6.6)
 	ws.SetReadDeadline(time.Now().Add(closeTime))
-	var closed *websocket.CloseError
-	if errors.As(<-u.drained, &closed) {
-		return // gorilla/websocket has answered the client's Close frame (S6.8)
+	for err = nil; err == nil; { // up to the client's Close frame, which is answered (S4.10, S5.6, S6.8)
+		_, _, err = ws.NextReader()
 	}
-	ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeTime))
-	// gorilla/websocket reads no message after a timeout or an invalid frame. But bytes that nobody has read make the
-	// kernel reset the connection, and the client may lose the answer (S5.6).
-	ws.UnderlyingConn().SetReadDeadline(time.Now().Add(time.Second))
+	ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeTime)) // S5.5
+	// The loop reads nothing after a timeout or an invalid frame. But bytes that nobody has read make the kernel reset the
+	// connection, and the client may lose the answer.
+	ws.UnderlyingConn().(*net.TCPConn).CloseWrite()
+	ws.UnderlyingConn().SetReadDeadline(time.Now().Add(closeTime))
 	io.Copy(io.Discard, ws.UnderlyingConn())
 }
 
-// drain discards all messages in the background, up to the Close frame, or a deadline. It also answers Pings.
-func (u *upload) drain() {
-	u.drained = make(chan error, 1)
-	u.ws.SetReadDeadline(time.Time{})
-	go func() {
-		var err error
-		for err == nil {
-			_, _, err = u.ws.NextReader()
-		}
-		u.drained <- err
-	}()
-}
-
-// run receives one file, and returns the name under which it is stored.
-func (u *upload) run() (string, error) {
+// receive receives one file, and returns the name under which it is stored.
+func (u *upload) receive() (string, error) {
 	defer func() {
 		if u.file != nil {
 			u.file.Close()
@@ -129,18 +117,16 @@ func (u *upload) run() (string, error) {
 	}()
 	for {
 		signal, chunk, err := u.next()
-		begun, finished := u.file != nil, isTrue(signal["finished"])
+		begun, finished := u.file != nil, string(signal["finished"]) == "true" || string(signal["finished"]) == "1" // S1.3
 		switch {
 		case err != nil:
 		case begun && finished:
 			return u.finish(signal["hash"])
-		case finished || !begun && chunk != nil:
+		case finished || !begun && signal == nil:
 			err = &fault{"bad_message", "The metadata have to be first."} // S2.4
-		case chunk != nil:
+		case signal == nil:
 			err = u.store(chunk)
-		case signal["name"] == nil && signal["size"] == nil: // has no meaning (S1.7)
-		case begun:
-			err = &fault{"bad_message", "Only one file is taken on a connection."} // S2.3
+		case begun || signal["name"] == nil && signal["size"] == nil: // is ignored (S1.7, S2.3)
 		default:
 			err = u.begin(signal)
 		}
@@ -150,99 +136,120 @@ func (u *upload) run() (string, error) {
 	}
 }
 
-// begin takes the metadata. It looks at no key but these two: all others are for servers with extensions (S1.2, S2.6).
+// next reads a message: a signal, or else a chunk. What is longer than both may be is cut, and so found to be wrong.
+func (u *upload) next() (signal map[string]json.RawMessage, chunk []byte, err error) {
+	u.ws.SetReadDeadline(time.Now().Add(messageTime))
+	if u.stopping.Err() != nil {
+		return nil, nil, u.stopping.Err()
+	}
+	kind, reader, err := u.ws.NextReader()
+	if err == nil {
+		chunk, err = io.ReadAll(io.LimitReader(reader, chunkSize+1))
+	}
+	if err == nil && kind == websocket.TextMessage {
+		signal, err = parse(chunk)
+	}
+	return signal, chunk, err
+}
+
+// begin takes the metadata. It looks at no key but these two (S1.2, S2.6).
 func (u *upload) begin(signal map[string]json.RawMessage) (err error) {
-	if !bytes.HasPrefix(signal["name"], []byte(`"`)) || json.Unmarshal(signal["name"], &u.name) != nil {
+	if !strings.HasPrefix(string(signal["name"]), `"`) || json.Unmarshal(signal["name"], &u.name) != nil {
 		return &fault{"bad_metadata", "The name is not a string."}
 	}
 	// Not by way of a floating-point number, which would be rounded (S7.6).
 	if u.size, err = strconv.ParseInt(string(signal["size"]), 10, 64); err != nil || u.size < 0 {
 		return &fault{"bad_metadata", "The size is not an integer from 0 to 2^63-1."}
 	}
-	if u.size > u.maxSize {
-		return &fault{"too_large", fmt.Sprintf("The file is too large. At most %d bytes are taken.", u.maxSize)}
+	// Only what follows the last separator counts (S7.1). No stored name begins with a dot, as that of incoming files.
+	u.safeName = u.name[strings.LastIndexAny(u.name, `/\`)+1:]
+	control := strings.IndexFunc(u.safeName, unicode.IsControl) >= 0
+	if strings.Trim(u.safeName, ". ") == "" || len(u.safeName) > 240 || control { // 255 less a number (see finish)
+		return &fault{"bad_name", "The name is empty or too long, or has a control character."}
 	}
-	if u.safeName, err = safeName(u.name); err != nil {
+	if u.safeName[0] == '.' {
+		u.safeName = "_" + u.safeName[1:]
+	}
+	if u.file, err = os.CreateTemp(u.directory, ".incoming-*"); err != nil {
 		return err
 	}
-	if u.file, err = os.CreateTemp(filepath.Join(u.directory, incoming), "*"); err != nil {
-		return diskFault(err)
-	}
-	u.deadline = time.Unix(time.Now().Add(messageTime).Unix()+u.size/minRate, 0)
 	return u.grant()
 }
 
-// grant sends as many credits as are due. Each is for a whole chunk, or, if there is no other, for the rest of the file.
-// So a client that sends chunks of a fixed size of up to chunkSize never exceeds its credit.
+// grant sends the credits that are due. Each is for chunkSize bytes, or, if there is no other, for the rest of the file: so
+// a client whose chunks have a fixed size of at most chunkSize never exceeds one.
 func (u *upload) grant() error {
-	if u.received == u.size {
+	left := u.size - u.received
+	if left == 0 {
 		return u.send(object{"ready": true}) // for `finished`, or one more empty chunk (S4.1, S11.1)
 	}
-	for len(u.credits) < maxCredits {
-		credit := u.size - u.received - u.granted // S3.1
-		if credit >= chunkSize {
+	for u.credits == 0 || u.credits < maxCredits && (u.credits+1)*chunkSize <= left { // S3.1
+		credit := left
+		if credit > chunkSize {
 			credit = chunkSize
-		} else if len(u.credits) > 0 {
-			return nil
 		}
-		u.credits = append(u.credits, credit)
-		u.granted += credit
 		if err := u.send(object{"ready": true, "chunksize": credit}); err != nil {
 			return err
 		}
+		u.credits++
 	}
 	return nil
 }
 
-// store writes a chunk, which uses up the oldest credit, to the file.
-func (u *upload) store(chunk io.Reader) error {
-	credit := int64(0)
-	if len(u.credits) > 0 {
-		credit, u.credits = u.credits[0], u.credits[1:]
-		u.granted -= credit
-	}
-	count, err := io.Copy(u.file, io.LimitReader(chunk, credit+1))
-	u.received += count
-	if count == 0 {
+// store writes a chunk to the file. While bytes are missing, there is a credit for it, and the limit of each credit is
+// chunkSize or what is missing.
+func (u *upload) store(chunk []byte) error {
+	if len(chunk) == 0 {
 		u.empty++
 	}
 	switch {
-	case err != nil:
-		return u.readFault(err)
-	case u.received > u.size:
+	case int64(len(chunk)) > u.size-u.received:
 		return &fault{"size_mismatch", fmt.Sprintf("There are more than %d bytes.", u.size)}
-	case count > credit:
-		return &fault{"bad_chunk", fmt.Sprintf("A chunk has more than %d bytes.", credit)}
-	case u.empty > maxEmpty:
-		return &fault{"bad_chunk", fmt.Sprintf("More than %d chunks are empty.", maxEmpty)}
+	case len(chunk) > chunkSize || u.empty > 64: // S11.3, S11.4
+		return &fault{"bad_chunk", "A chunk is longer than its credit, or too many are empty."}
+	}
+	if u.received < u.size {
+		u.credits--
+	}
+	u.received += int64(len(chunk))
+	to := io.MultiWriter(u.hashes["sha1"], u.hashes["sha256"], u.hashes["sha512"], u.file)
+	if _, err := to.Write(chunk); err != nil {
+		return err
 	}
 	return u.grant()
 }
 
-// finish verifies and publishes the file. Meanwhile messages are discarded (S4.10), and a lost connection changes
-// nothing (S4.13).
-func (u *upload) finish(hash json.RawMessage) (string, error) {
+// finish compares the file with the hash of `finished`, and gives it its name, or the first free one like it.
+func (u *upload) finish(claim json.RawMessage) (string, error) {
 	if u.received < u.size {
 		return "", &fault{"size_mismatch", fmt.Sprintf("Expected: %d bytes. Got: %d bytes.", u.size, u.received)}
 	}
-	u.drain()
-	ticker, done := time.NewTicker(pingTime), make(chan struct{})
-	defer close(done)
-	defer ticker.Stop()
-	go func() {
-		for {
-			select {
-			case <-ticker.C:
-				u.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(closeTime))
-			case <-done:
-				return
-			}
+	if claim != nil && string(claim) != "null" { // S4.8
+		var kind, value string
+		members, err := parse(claim)
+		if err != nil || json.Unmarshal(members["type"], &kind) != nil || json.Unmarshal(members["value"], &value) != nil {
+			return "", &fault{"bad_message", "The hash is not an object with the strings type and value."}
 		}
-	}()
-	if err := verify(u.file, hash); err != nil {
+		sum := u.hashes[strings.ToLower(kind)] // S4.6
+		if sum == nil {
+			return "", &fault{"unsupported_hash", fmt.Sprintf("The hash type %.128q is not known.", kind)}
+		}
+		if found := fmt.Sprintf("%x", sum.Sum(nil)); !strings.EqualFold(found, value) {
+			return "", &fault{"hash_mismatch", fmt.Sprintf("Expected: %.128q. Got: %q.", value, found)}
+		}
+	}
+	if err := u.file.Sync(); err != nil {
 		return "", err
 	}
-	return publish(u.file, u.directory, u.safeName)
+	extension, free := filepath.Ext(u.safeName), u.safeName
+	for number := 1; ; number++ {
+		// Unlike rename, link neither replaces a file nor follows a symbolic link.
+		err := os.Link(u.file.Name(), filepath.Join(u.directory, free))
+		if !errors.Is(err, fs.ErrExist) {
+			return free, err
+		}
+		free = fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(u.safeName, extension), number, extension)
+	}
 }
 
 func (u *upload) send(signal object) error {
@@ -250,30 +257,43 @@ func (u *upload) send(signal object) error {
 	return u.ws.WriteJSON(signal)
 }
 
+// faultOf is what the client gets to know of an error. The others are of the connection, or of the disk.
+func (u *upload) faultOf(err error) (f *fault) {
+	switch {
+	case errors.As(err, &f):
+		return f
+	case u.stopping.Err() != nil:
+		return &fault{"shutting_down", "The server is stopping."}
+	case errors.Is(err, syscall.ENOSPC):
+		return &fault{"no_space", "The disk is full."}
+	case os.IsTimeout(err):
+		return &fault{"idle", "No message came in time."}
+	}
+	return &fault{"storage_failed", "The file cannot be stored."}
+}
+
+// parse returns the members of an object. A map keeps keys apart that differ in case, unlike a struct.
+func parse(text []byte) (members map[string]json.RawMessage, err error) {
+	// gorilla/websocket does not check for UTF-8 (S6.7). A JSON null leaves the map nil.
+	if !utf8.Valid(text) || json.Unmarshal(text, &members) != nil || members == nil {
+		return nil, &fault{"bad_message", "A signal is no JSON object, or too long."}
+	}
+	return members, nil
+}
+
 func main() {
-	listen := flag.String("listen", "127.0.0.1:8750", "`address` to listen on")
-	maxSize := flag.Int64("max", 10<<30, "the largest file that is taken, in `bytes`")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		log.Fatal("usage: galileo-server [-listen ADDRESS] [-max BYTES] DIRECTORY")
+	if len(os.Args) != 3 {
+		log.Fatal("usage: galileo-server HOST:PORT DIRECTORY")
 	}
-	unlock, err := prepare(flag.Arg(0))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer unlock()
-	stopping, again := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	s := &server{flag.Arg(0), *maxSize, make(chan struct{}, maxUploads), stopping}
-	web := &http.Server{Addr: *listen, Handler: s, ReadHeaderTimeout: startTime, MaxHeaderBytes: 16 << 10}
+	stopping, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	s := &server{directory: os.Args[2], stopping: stopping}
+	web := &http.Server{Addr: os.Args[1], Handler: s, ReadHeaderTimeout: messageTime, MaxHeaderBytes: 16 << 10}
 	go func() {
-		<-stopping.Done()
-		again() // a second signal ends the program at once
-		web.Close()
+		if err := web.ListenAndServe(); err != http.ErrServerClosed {
+			log.Fatal(err)
+		}
 	}()
-	if err := web.ListenAndServe(); err != http.ErrServerClosed {
-		log.Fatal(err)
-	}
-	for i := 0; i < maxUploads; i++ {
-		s.slots <- struct{}{} // waits for the uploads that are being stored
-	}
+	<-stopping.Done()
+	web.Shutdown(context.Background())
+	s.running.Wait() // for the answers to running uploads
 }

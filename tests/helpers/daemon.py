@@ -17,6 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import tomli_w
 from helpers.forks import Fork
+from helpers.processes import kill_sessions
 from helpers.rounds import SOAK
 
 GALILEOD: Final = Path(sys.executable).with_name("galileod")
@@ -333,6 +334,8 @@ class Daemon:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.running:
+            kill_sessions(self.pid)  # of hooks
         self.kill()
         if kind is None and self.stderr.exists():
             self.check_log()

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import tomli_w
-from helpers.forks import Fork
+from helpers.forks import Fork, run_fork
 from helpers.processes import kill_sessions
 from helpers.rounds import SOAK
 
@@ -83,7 +82,10 @@ def run_galileod(
 ) -> "subprocess.CompletedProcess[str]":
     """Run galileod to its own end, for what it says and with which status."""
     if environ is None and not SOAK:
-        return _run_fork([GALILEOD, *arguments], cwd)
+        run = [GALILEOD, *arguments]
+        done = run_fork(run, environment(), cwd or Path.cwd(), DEADLINE)
+        said = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(run, done.returncode, *said)
     return subprocess.run(
         [GALILEOD, *arguments],
         stdin=subprocess.DEVNULL,
@@ -94,28 +96,6 @@ def run_galileod(
         cwd=cwd,
         check=False,
     )
-
-
-def _run_fork(
-    program: Sequence[str | Path], cwd: Path | None
-) -> "subprocess.CompletedProcess[str]":
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        fork = Fork(
-            program,
-            environ=environment(),
-            folder=cwd or Path.cwd(),
-            output=output,
-            errors=errors,
-        )
-        try:
-            status = fork.wait(DEADLINE)
-        finally:
-            fork.kill()
-            fork.wait()
-        output.seek(0)
-        errors.seek(0)
-        said = output.read().decode(), errors.read().decode()
-        return subprocess.CompletedProcess(program, status, *said)
 
 
 def write_config(path: Path, settings: Settings) -> Path:

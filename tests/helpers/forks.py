@@ -1,4 +1,4 @@
-"""Processes that run galileod, without the half second of CPU time that its imports take.
+"""Processes that run a program of ours, without the half second of CPU time of its imports.
 
 They are forked from one that has imported it, but has run nothing of it yet. All else is as in a
 process that was executed: it has an id, signals, descriptors, a memory and an environment of its
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -58,13 +59,13 @@ class Template:
 @cache
 def the_template() -> Template:
     """One for all tests of this process."""
-    template = Template()
-    atexit.register(template.close)
-    return template
+    started = Template()
+    atexit.register(started.close)
+    return started
 
 
 class Fork:
-    """A process that runs galileod; what it has in common with subprocess.Popen is the same."""
+    """A process that runs galileod or galileo-send; used like a subprocess.Popen."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Fork:
         before: str = "",
     ) -> None:
         """`before` is code that it executes first."""
+        self._name = str(arguments[0])
         self._template = the_template()
         run = {
             "arguments": [str(argument) for argument in arguments],
@@ -96,7 +98,7 @@ class Fork:
     def wait(self, timeout: float | None = None) -> int:
         status = self._reap(timeout)
         if status is None:
-            raise subprocess.TimeoutExpired("galileod", timeout or 0)
+            raise subprocess.TimeoutExpired(self._name, timeout or 0)
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -118,3 +120,19 @@ class Fork:
         polling = select.poll()
         polling.register(self._descriptor, select.POLLIN)
         return bool(polling.poll(None if timeout is None else timeout * 1000))
+
+
+def run_fork(
+    arguments: Sequence[str | Path], environ: Mapping[str, str], folder: Path, seconds: float
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program to its own end, for what it says and with which status."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        fork = Fork(arguments, environ=environ, folder=folder, output=output, errors=errors)
+        try:
+            status = fork.wait(seconds)
+        finally:
+            fork.kill()
+            fork.wait()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(arguments, status, output.read(), errors.read())

@@ -1,4 +1,4 @@
-"""A process that has imported galileod, and forks others that run it.
+"""A process that has imported galileod and galileo-send, and forks others that run them.
 
 A program: `template.py DESCRIPTOR`. The descriptor is a socket: each message is a request as JSON,
 each gets one integer as its answer. `{"run": ...}` starts a process, with the three descriptors
@@ -13,8 +13,9 @@ import socket
 import sys
 from typing import Any, Final
 
-from galileod.cli import main as _imported  # noqa: F401  what takes the time
-from galileod.cli.daemon import main as galileod
+from galileod.cli import daemon, send
+from galileod.cli import main as _daemon  # noqa: F401  what takes the time
+from galileod.client.command import main as _client  # noqa: F401  likewise
 
 LONGEST: Final = 1 << 20
 """Bytes of a request, which has the environment in it."""
@@ -42,13 +43,16 @@ def next_process(control: socket.socket) -> dict[str, Any] | None:
 
 
 def run(arguments: list[str], environ: dict[str, str], folder: str, before: str) -> None:
-    """Become galileod, as if it had been executed with these arguments."""
+    """Become the program that the first argument names, as if it had been executed."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = arguments
     exec(before, {})  # noqa: S102  a test's own code
-    galileod()
+    if os.path.basename(arguments[0]) == "galileo-send":
+        send.main()
+    else:
+        daemon.main()
 
 
 def main() -> None:

@@ -25,6 +25,8 @@ from helpers import template
 ANSWER_SECONDS: Final = 30.0
 """For the imports and a fork; only a broken process takes so long."""
 
+CODE_SECONDS: Final = 60.0
+
 ANSWER_BYTES: Final = 100
 
 
@@ -65,7 +67,7 @@ def the_template() -> Template:
 
 
 class Fork:
-    """A process that runs galileod or galileo-send; used like a subprocess.Popen."""
+    """A process that runs galileod, galileo-send or code; used like a subprocess.Popen."""
 
     def __init__(
         self,
@@ -123,11 +125,22 @@ class Fork:
 
 
 def run_fork(
-    arguments: Sequence[str | Path], environ: Mapping[str, str], folder: Path, seconds: float
+    arguments: Sequence[str | Path],
+    environ: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    before: str = "",
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a program to its own end, for what it says and with which status."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        fork = Fork(arguments, environ=environ, folder=folder, output=output, errors=errors)
+        fork = Fork(
+            arguments,
+            environ=environ,
+            folder=folder,
+            output=output,
+            errors=errors,
+            before=before,
+        )
         try:
             status = fork.wait(seconds)
         finally:
@@ -136,3 +149,10 @@ def run_fork(
         output.seek(0)
         errors.seek(0)
         return subprocess.CompletedProcess(arguments, status, output.read(), errors.read())
+
+
+def run_code(code: str, *arguments: str | Path) -> int:
+    """The exit status of `python -c` with this code, which uses modules of galileod."""
+    done = run_fork(["-c", *arguments], os.environ, Path.cwd(), CODE_SECONDS, before=code)
+    sys.stderr.buffer.write(done.stderr)
+    return done.returncode

@@ -43,16 +43,20 @@ def next_process(control: socket.socket) -> dict[str, Any] | None:
 
 
 def run(arguments: list[str], environ: dict[str, str], folder: str, before: str) -> None:
-    """Become the program that the first argument names, as if it had been executed."""
+    """Become the program that the first argument names, as if it had been executed.
+
+    The name -c, as with `python -c`, stands for the code alone.
+    """
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
     sys.argv = arguments
     exec(before, {})  # noqa: S102  a test's own code
-    if os.path.basename(arguments[0]) == "galileo-send":
-        send.main()
-    else:
-        daemon.main()
+    match os.path.basename(arguments[0]):
+        case "galileod":
+            daemon.main()
+        case "galileo-send":
+            send.main()
 
 
 def main() -> None:

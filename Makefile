@@ -35,8 +35,9 @@ run: install
 	@echo "galileod: storing into ./uploads; open http://127.0.0.1:8750/ in a browser, or send to ws://127.0.0.1:8750/upload; health at http://127.0.0.1:8750/healthz"
 	@exec $(BIN)/galileod serve --listen 127.0.0.1:8750 --directory uploads
 
+# Compiled tests are kept, whatever the environment says: else each worker compiles all of them.
 test: install-tests
-	$(BIN)/python -m pytest $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(ARGS)
 
 check: install-tests
 	$(BIN)/ruff format --check .

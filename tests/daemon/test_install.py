@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.daemon import DEADLINE, GALILEOD, environment
+from helpers.daemon import DEADLINE, GALILEOD, environment, run_galileod
 
 from galileod.daemon import install
 from galileod.daemon.open_files import FILES_PER_ATTEMPT, FILES_PER_CONNECTION, OWN_FILES
@@ -20,15 +20,17 @@ SETTINGS = Path("etc/galileod.toml")
 REPOSITORY = Path(__file__).parents[2]
 
 
-def call(command: str, root: Path, program: Path) -> "subprocess.CompletedProcess[str]":
+def call(command: str, root: Path, program: Path | None) -> "subprocess.CompletedProcess[str]":
+    if program is None:
+        return run_galileod(command, "--root", root)
     return subprocess.run(
         [program, command, "--root", root],
         capture_output=True, text=True, timeout=DEADLINE, env=environment(), check=False,
     )  # fmt: skip
 
 
-def run(command: str, root: Path, program: Path = GALILEOD) -> str:
-    """What it says."""
+def run(command: str, root: Path, program: Path | None = None) -> str:
+    """What it says; it is executed if the program is given."""
     ended = call(command, root, program)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
@@ -38,7 +40,7 @@ def files(root: Path) -> set[Path]:
     return {path.relative_to(root) for path in root.rglob("*") if not path.is_dir()}
 
 
-def check_refused(command: str, root: Path, *words: str, program: Path = GALILEOD) -> None:
+def check_refused(command: str, root: Path, *words: str, program: Path | None = None) -> None:
     ended = call(command, root, program)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("galileod: ")
@@ -48,7 +50,7 @@ def check_refused(command: str, root: Path, *words: str, program: Path = GALILEO
 
 
 def test_the_files_are_those_of_the_source_with_the_program_that_was_called(tmp_path: Path) -> None:
-    said = run("install-service", tmp_path)
+    said = run("install-service", tmp_path, GALILEOD)
     assert files(tmp_path) == {*WRITTEN, SETTINGS}
     for path in (*WRITTEN, SETTINGS):
         assert f"wrote {tmp_path / path}\n" in said

@@ -27,7 +27,6 @@ def test_every_confirmed_file_survives_a_kill_and_nothing_partial_does(
             assert not host.spooled()
             cleared += (host.find("spool.cleared") or {}).get("files", 0)
             uploads.up.set()
-            host.prepare()
             uploads.wait_for(1)
             # The one sleep of the suite: the moment of the kill is what is tested.
             time.sleep(moments.uniform(0.02, 0.3))

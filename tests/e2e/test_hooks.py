@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -239,16 +238,14 @@ def test_without_a_hook_nothing_is_owed_and_what_was_owed_waits(
     assert [posted.receipt["name"] for posted in receiver.posted] == ["owed.txt"]
 
 
-def killed_at(step: str) -> tuple[str, ...]:
-    """A galileod that is killed where it would begin this step, a function or a method."""
+def killed_at(step: str) -> str:
+    """Code for a galileod that is killed where it would begin this step, a function or a method."""
     kind, _, method = step.rpartition(".")
     module, _, name = kind.rpartition(".")
-    program = (
+    return (
         f"import os, signal; from galileod.{module} import {name};"
-        f"{name}.{method} = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
-        "from galileod.cli.main import main; main()"
+        f"{name}.{method} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
     )
-    return (sys.executable, "-c", program)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +273,7 @@ def test_a_kill_at_any_step_loses_no_delivery_and_invents_none(
     tables["storage"] = {
         "directory": str(tmp_path / "files"), "min_free": 0, "on_conflict": on_conflict,
     }  # fmt: skip
-    with Daemon(tmp_path, tables, program=killed_at(step)) as host:
+    with Daemon(tmp_path, tables, before=killed_at(step)) as host:
         host.start()
         with contextlib.suppress(OSError, EOFError, WebSocketException):
             JavaScriptClient(host.url, DATA, "a.txt").run()

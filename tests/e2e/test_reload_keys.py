@@ -1,7 +1,6 @@
 """Each key of the configuration: how a reload shows its new value, or that it needs a restart."""
 
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -214,14 +213,12 @@ LONG: Final = object()
 IN_VAIN: Final = "https://elsewhere.example"
 
 FSYNC_TOLD: Final = """
-import os, sys
-from galileod.cli.main import main
+import os
 fsync = os.fsync
 def telling(fd):
     fsync(fd)
     os.write(2, b'{"event": "fsync", "level": "info", "timestamp": ""}\\n')
 os.fsync = telling
-main()
 """
 
 EFFECTS: Mapping[str, Effect] = {
@@ -314,8 +311,7 @@ def test_each_key_either_reloads_or_needs_a_restart() -> None:
 @pytest.mark.parametrize("key", EFFECTS)
 def test_a_new_value_is_in_force_at_once(tmp_path: Path, key: str) -> None:
     effect, (section, _, name) = EFFECTS[key], key.partition(".")
-    program = (sys.executable, "-c", FSYNC_TOLD)
-    with Daemon(tmp_path, effect.start, program=program).start() as host:
+    with Daemon(tmp_path, effect.start, before=FSYNC_TOLD).start() as host:
         if effect.before is not LONG:
             assert effect.probe(host) == effect.before
         told = reload(host, {section: {name: effect.value}})

@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from helpers.daemon import Daemon, Daemons, poll
+from helpers.daemon import GALILEOD, Daemon, Daemons, poll
 from helpers.processes import blocks, mappings
 
 MOMENTS = int(os.environ.get("GALILEOD_TEST_MOMENTS", "4"))
@@ -34,7 +34,7 @@ def at_moment(host: Daemon, moment: int) -> Daemon:
 def test_it_ends_and_says_nothing_wrong(
     daemon: Daemons, moment: int, number: signal.Signals
 ) -> None:
-    host = at_moment(daemon(start=False), moment)
+    host = at_moment(daemon(start=False, program=(GALILEOD,)), moment)
     host.send_signal(number)
     assert host.wait() in (0, -number)
     assert "Traceback" not in host.text()
@@ -42,7 +42,7 @@ def test_it_ends_and_says_nothing_wrong(
 
 
 def test_a_request_to_reload_is_kept_until_it_can_be_served(daemon: Daemons, moment: int) -> None:
-    host = at_moment(daemon(start=False), moment)
+    host = at_moment(daemon(start=False, program=(GALILEOD,)), moment)
     host.send_signal(signal.SIGHUP)
     host.wait_for("config.reloaded")
     assert host.stop() == 0

@@ -32,7 +32,6 @@ def check_kills(host: Daemon, folder: str) -> None:
                 expect_ready(websocket)
                 websocket.send(bytes(50_000))
                 uploads.up.set()
-                host.prepare()
                 uploads.wait_for(CONFIRMED)
                 host.kill()
             uploads.up.clear()

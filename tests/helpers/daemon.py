@@ -1,6 +1,5 @@
 """A real galileod in a process of its own, for tests that look at it from outside."""
 
-import errno
 import json
 import os
 import signal
@@ -16,6 +15,9 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import tomli_w
+from helpers.forks import Fork, run_fork
+from helpers.processes import kill_sessions
+from helpers.rounds import SOAK
 
 GALILEOD: Final = Path(sys.executable).with_name("galileod")
 
@@ -40,9 +42,15 @@ os.execv(sys.argv[end + 1], sys.argv[end + 1:])
 """
 """Starts a program as systemd does, with sockets as its descriptors from 3 on."""
 
+MAIN: Final = """
+from galileod.cli.daemon import main
+main()
+"""
+
 Settings = Mapping[str, Mapping[str, object]]
 LogLine = dict[str, Any]
 T = TypeVar("T")
+Process = subprocess.Popen[bytes] | Fork
 
 
 def poll(what: str, probe: Callable[[], T], explain: Callable[[], str] = str) -> T:
@@ -73,6 +81,11 @@ def run_galileod(
     *arguments: str | Path, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run galileod to its own end, for what it says and with which status."""
+    if environ is None and not SOAK:
+        run = [GALILEOD, *arguments]
+        done = run_fork(run, environment(), cwd or Path.cwd(), DEADLINE)
+        said = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(run, done.returncode, *said)
     return subprocess.run(
         [GALILEOD, *arguments],
         stdin=subprocess.DEVNULL,
@@ -98,7 +111,10 @@ def log_time() -> str:
 class Daemon:
     """One daemon, its directory `files` and its log, all in `folder`.
 
-    As a context manager it leaves no process behind, and checks the log at the end.
+    As a context manager it leaves no process behind, and checks the log at the end. `program`, if
+    given, is executed. Otherwise galileod is executed in a soak, or if it has variables or sockets
+    of its own, and else forked from a process that has imported it (helpers.forks). `before` is
+    code that this process executes first.
     """
 
     def __init__(
@@ -107,7 +123,8 @@ class Daemon:
         settings: Settings | None = None,
         *,
         flags: Sequence[str] = (),
-        program: Sequence[str | Path] = (GALILEOD,),
+        program: Sequence[str | Path] | None = None,
+        before: str = "",
         environ: Mapping[str, str] | None = None,
         sockets: Sequence[socket.socket] = (),
     ) -> None:
@@ -128,74 +145,54 @@ class Daemon:
         self.descriptors_at_start = 0
         self.memory_at_start = 0
         self._flags = flags
-        self._program = program
+        self._forked = not (program or environ or sockets or SOAK)
+        changed = (sys.executable, "-c", f"{before}{MAIN}") if before else None
+        self._program = program or changed or (GALILEOD,)
+        self._before = before
         self._environ = environ
         self._sockets = [socket.fileno() for socket in sockets]
         self._logs = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._standby: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def stderr(self) -> Path:
-        """Where the newest process writes its log, except one that is on standby."""
-        return self.folder / f"stderr-{self._logs - (self._standby is not None)}.log"
+        """Where the newest process writes its log."""
+        return self.folder / f"stderr-{self._logs}.log"
 
     def spawn(self) -> Self:
         """Start the process, and do not wait for it."""
-        self._process = self._popen(self.config)
+        self._process = self._popen()
         return self
 
     def start(self) -> Self:
-        """Start the process, or let go the one on standby, and wait until it listens."""
-        if self._standby is None:
-            self.spawn()
-        else:
-            self._process, self._standby = self._standby, None
-            self._release()
+        """Start the process, and wait until it listens."""
+        self.spawn()
         self.listen = self.wait_for("server.started")["listen"]
         self.descriptors_at_start = self.descriptors()
         self.memory_at_start = self.memory()
         return self
 
-    def prepare(self) -> None:
-        """Start the next process while this one runs: it waits for its configuration, a FIFO.
-
-        Saves the time of the imports where a daemon is started over and over.
-        """
-        if not self._fifo.exists():
-            os.mkfifo(self._fifo)
-        self._standby = self._popen(self._fifo)
-
-    @property
-    def _fifo(self) -> Path:
-        return self.folder / "galileod.fifo"
-
-    def _release(self) -> None:
-        def has_reader() -> int:
-            assert self.running, self.text()
-            try:
-                return os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    raise
-                return 0
-
-        with open(poll("a reader of the configuration", has_reader, self.text), "wb") as fifo:
-            fifo.write(self.config.read_bytes())
-
-    def _popen(self, config: Path) -> "subprocess.Popen[bytes]":
+    def _popen(self) -> Process:
         self._logs += 1
+        arguments: list[str | Path] = ["serve", "--config", self.config, *self._flags]
+        variables = environment(self._environ)
         with (self.folder / f"stderr-{self._logs}.log").open("wb") as stderr:
+            if self._forked:
+                return Fork(
+                    [GALILEOD, *arguments],
+                    environ=variables,
+                    folder=self.folder,
+                    output=stderr,
+                    errors=stderr,
+                    before=self._before,
+                )
             passing = (sys.executable, "-c", PASSING, *map(str, self._sockets), "--")
             return subprocess.Popen(
-                [
-                    *(passing if self._sockets else ()),
-                    *(*self._program, "serve", "--config", config, *self._flags),
-                ],
+                [*(passing if self._sockets else ()), *self._program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
-                env=environment(self._environ),
+                env=variables,
                 cwd=self.folder,
                 pass_fds=self._sockets,
             )
@@ -317,11 +314,8 @@ class Daemon:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._standby is not None:
-            self._standby.kill()
-            self._standby.wait()
-            self._standby = None
-            self._logs -= 1
+        if self.running:
+            kill_sessions(self.pid)  # of hooks
         self.kill()
         if kind is None and self.stderr.exists():
             self.check_log()
@@ -345,6 +339,7 @@ class Daemons:
         settings: Settings | None = None,
         *,
         flags: Sequence[str] = (),
+        program: Sequence[str | Path] | None = None,
         environ: Mapping[str, str] | None = None,
         sockets: Sequence[socket.socket] = (),
         start: bool = True,
@@ -352,6 +347,6 @@ class Daemons:
         self._count += 1
         folder = self._folder / f"daemon-{self._count}"
         daemon = self._stack.enter_context(
-            Daemon(folder, settings, flags=flags, environ=environ, sockets=sockets)
+            Daemon(folder, settings, flags=flags, program=program, environ=environ, sockets=sockets)
         )
         return daemon.start() if start else daemon

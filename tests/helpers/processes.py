@@ -1,7 +1,9 @@
 """Looks at other processes through /proc."""
 
+import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -11,12 +13,31 @@ def children(pid: int) -> list[int]:
     return [int(one) for task in threads for one in (task / "children").read_text().split()]
 
 
+def state(pid: int) -> str:
+    """The letter that ps gives; X if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
+
+
 def is_zombie(pid: int) -> bool:
     """Whether it has ended, and its parent has not waited for it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return False
+    return state(pid) == "Z"
+
+
+def kill_sessions(pid: int) -> None:
+    """Kill the process groups that its children lead; the process itself is left stopped.
+
+    It must be a child that nobody has waited for.
+    """
+    os.kill(pid, signal.SIGSTOP)  # it starts no other while its children are looked for
+    while state(pid) not in "TZ":
+        time.sleep(0.001)
+    if state(pid) == "T":
+        for child in children(pid):
+            if os.getpgid(child) == child:
+                os.killpg(child, signal.SIGKILL)
 
 
 def blocks(pid: int, number: signal.Signals) -> bool:

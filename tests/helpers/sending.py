@@ -11,6 +11,8 @@ from typing import Any, Final
 import pytest
 import trio
 from helpers.daemon import DEADLINE
+from helpers.forks import run_fork
+from helpers.rounds import SOAK
 
 from galileod.client.command.main import main
 
@@ -43,6 +45,8 @@ def run_process(
     *arguments: str | Path, stdin: bytes | None = None, environ: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
     """`galileo-send` as a process of its own."""
+    if stdin is None and environ is None and not SOAK:
+        return run_fork([GALILEO_SEND, *arguments], os.environ, Path.cwd(), DEADLINE)
     return subprocess.run(
         [GALILEO_SEND, *arguments],
         input=stdin,

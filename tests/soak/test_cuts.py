@@ -112,7 +112,6 @@ def test_a_daemon_that_ends_costs_at_most_what_was_on_its_way(
         client = send(proxy.url, file, tmp_path)
         for number in range(1, KILLS + 1):
             wait_for(proxy, number * SIZE // (KILLS + 2))
-            host.prepare()
             host.send_signal(how)
             host.wait() if how == signal.SIGTERM else host.kill()
             host.start()

@@ -77,7 +77,6 @@ def test_every_file_arrives_once_whatever_is_killed(daemon: Daemons, seed: int) 
         for _ in range(KILLS):
             host.start()
             senders.up.set()
-            host.prepare()
             senders.wait_for_work()
             time.sleep(moments.uniform(0.02, 0.4))  # the moment of the kill is what is tested
             resumed += sum(line["event"] == "upload.resumed" for line in host.log())

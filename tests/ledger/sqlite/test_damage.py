@@ -2,14 +2,13 @@
 
 import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import trio
+from helpers.forks import run_code
 from helpers.ledgers import KILL_AFTER, allow, begin, keep, owed, resumable
 from structlog.testing import capture_logs
 
@@ -321,8 +320,7 @@ def test_a_kill_at_any_step_leaves_a_ledger_with_all_that_could_be_read(path: Pa
             (path.parent / name).unlink()
         path.write_bytes(spoiled)
         Path(f"{path}-wal").touch()
-        program = [sys.executable, "-c", KILLED, str(path), str(limit)]
-        status = subprocess.run(program, check=False, timeout=60).returncode
+        status = run_code(KILLED, path, str(limit))
         assert status in (0, -9)
         ledger, _ = start(path)
         assert ledger.holdings()["anna"] == Holding(bytes=10, files=2), limit

@@ -1,13 +1,12 @@
 """The SQLite file: transactions, threads, crashes, and its opening and closing."""
 
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import trio
+from helpers.forks import run_code
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger, connection, outbox
@@ -36,8 +35,7 @@ async def main():
             os.kill(os.getpid(), signal.SIGKILL)
 trio.run(main)
 """
-    ended = subprocess.run([sys.executable, "-c", program, path], check=False, timeout=60)
-    assert ended.returncode == -9
+    assert run_code(program, path) == -9
     ledger = SqliteLedger.open(path)
     assert ledger.holdings() == {"anna": Holding(bytes=510, files=51)}
     ledger.close()

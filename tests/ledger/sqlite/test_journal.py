@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 import trio
+from helpers.forks import run_code
 from helpers.ledgers import allow
 from structlog.testing import capture_logs
 
@@ -94,8 +95,7 @@ trio.run(main)
 
 
 def kill(path: Path, files: int) -> None:
-    program: list[str | Path] = [sys.executable, "-c", KILLED, path, str(files)]
-    assert subprocess.run(program, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert run_code(KILLED, path, str(files)) == -signal.SIGKILL
 
 
 LOCKING: Final = """

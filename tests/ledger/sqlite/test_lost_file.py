@@ -3,8 +3,6 @@
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Final
 
 import pytest
 import trio
+from helpers.forks import run_code
 from helpers.ledgers import KILL_AFTER, allow, owed
 from structlog.testing import capture_logs
 
@@ -203,8 +202,7 @@ def test_a_kill_at_any_step_once_the_copy_is_made_loses_nothing(path: str, suffi
     limit, status = 0, -9
     while status == -9:
         filenames.remove(path)
-        program = [sys.executable, "-c", KILLED, path, str(limit), suffix]
-        status = subprocess.run(program, check=False, timeout=60).returncode
+        status = run_code(KILLED, path, str(limit), suffix)
         assert status in (0, -9)
         ledger = SqliteLedger.open(path)
         assert ledger.holdings() == {"anna": EXPECTED["anna"]}, limit

@@ -146,7 +146,7 @@ def go_server(workshop: Workshop) -> list[str]:
     program = _go("server")
 
     def command(port: int, stored: Path) -> list[str]:
-        return [program, "-listen", f"127.0.0.1:{port}", str(stored)]
+        return [program, f"127.0.0.1:{port}", str(stored)]
 
     return _server(workshop, "go", command)
 

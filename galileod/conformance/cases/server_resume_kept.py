@@ -59,7 +59,7 @@ async def after_restart(server: Server, judge: Judge) -> None:
 
 @server_case(
     "8.1.19",
-    "A kept upload continues after the server was killed.",
+    "A kept upload, and one that was running, continue after the server was killed.",
     requirements=("S8.12",),
     profile="resume",
     needs=("kill",),
@@ -82,8 +82,12 @@ async def after_kill(server: Server, judge: Judge) -> None:
     await _continue(server, upload, "S8.12")
     async with server.connect() as connection:
         _, offset = await resume(connection, other)
-        if offset == 0:
-            judge.info("an upload that ran for the first time when the server was killed is lost")
+        judge.check(
+            "S8.12",
+            offset > 0,
+            f"expected about {PART} bytes of an upload that ran when the server was killed,"
+            " but 0 came",
+        )
 
 
 async def _continue(server: Server, upload: Upload, requirement: str) -> None:

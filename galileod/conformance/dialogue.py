@@ -51,9 +51,12 @@ class Dialogue:
         if state.metadata is None:
             state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
             return found
+        if not any(signal.get(name) for name in ("error", "ready", "close")):
+            return found  # not even the first signal, by section 8
         if not state.heard:
             state.heard = True
             state.agreed = agreed(state, signal)
+        if signal.get("ready") and not signal.get("error") and not state.readies:
             offset = signal.get("offset")
             if "resume" in state.agreed and type(offset) is int and offset >= 0:
                 state.offset = state.sent = offset
@@ -63,6 +66,7 @@ class Dialogue:
             chunksize = signal.get("chunksize")
             valid = type(chunksize) is int and chunksize > 0
             state.credits.append(chunksize if valid else None)
+            state.readies += 1
             self._note_granted()
         elif is_true(signal.get("close")):
             state.closed = True

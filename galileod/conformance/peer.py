@@ -29,12 +29,16 @@ class Peer:
 
     trial: Trial
     websocket: WebSocket
+    warned: Signal | None = attrs.field(default=None, init=False)
+    """The first signal of the server, if that is an error that is not fatal."""
+    _heard: bool = attrs.field(default=False, init=False)
 
     async def message(self, within: float | None = None) -> Message | Close | Ended | Nothing:
         """The next message, or what came instead.
 
-        Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows.
-        `within` is in seconds, by default the patience.
+        Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows,
+        and what every client must ignore: signals that it does not know, and errors that are not
+        fatal. `within` is in seconds, by default the patience.
         """
         seconds = self.trial.patience if within is None else within
         deadline = trio.current_time() + seconds
@@ -43,7 +47,7 @@ class Peer:
                 event = await self.websocket.receive(left)
                 if isinstance(event, Nothing):
                     break
-                if not isinstance(event, Ping | Pong | Violation):
+                if not isinstance(event, Ping | Pong | Violation) and not self._is_ignored(event):
                     return event
         return Nothing(seconds)
 
@@ -67,6 +71,19 @@ class Peer:
         ends = isinstance(event, Close | Ended)
         expected = sentence or "expected the end of the connection"
         self.trial.judge.require(requirement, ends, f"{expected}, {describe(event)}")
+
+    def _is_ignored(self, event: Event) -> bool:
+        """Whether a client must go on as if the server had not sent this."""
+        signal = as_signal(event) if self.name == "server" else None
+        if signal is None:
+            return False
+        if not any(signal.get(key) for key in ("error", "ready", "close")):
+            return True
+        warning = bool(signal.get("error")) and not signal.get("fatal")
+        if warning and not self._heard:
+            self.warned = signal
+        self._heard = True
+        return warning
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """A client under test that is a command."""
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +31,8 @@ class CommandStarter:
     words: Sequence[str]
     directory: Path
     _listener: trio.SocketListener
-    _run: Run | None = attrs.field(default=None, init=False)
+    _files: dict[str, tuple[bytes, int | None]] = attrs.field(factory=dict, init=False)
+    """Content and size of each file that was written."""
 
     @property
     def url(self) -> str:
@@ -59,11 +59,15 @@ class CommandStarter:
 
     def _file(self, name: str, run: Run) -> Path:
         path = self.directory / name
-        if run.size is not None:
-            path.write_bytes(run.content)
-            os.truncate(path, run.size)
-        elif not path.exists() or path.read_bytes() != run.content:
-            path.write_bytes(run.content)
+        content = (run.content, run.size)
+        # What the client has made of the file is not looked at: it may be a pipe by now.
+        if self._files.get(name) != content:
+            path.unlink(missing_ok=True)
+            with path.open("xb") as file:
+                file.write(run.content)
+                if run.size is not None:
+                    file.truncate(run.size)
+            self._files[name] = content
         return path
 
 

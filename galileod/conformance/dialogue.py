@@ -16,6 +16,7 @@ from galileod.conformance.dialogue_state import (
     Keys,
     State,
     agreed,
+    identify,
     is_key,
     is_size,
     is_true,
@@ -124,7 +125,7 @@ class Dialogue:
         if self._state.metadata is not None or signal is None or not is_key(signal.get("upload")):
             return []
         known = self.keys.find(signal["upload"])
-        identity = tuple(signal.get(name) for name in ("name", "size", "folder", "modified"))
+        identity = identify(signal)
         if known is None or known.identity == identity:
             return []
         return [

@@ -1,6 +1,5 @@
 """What the kit's connections of both roles have in common: signals in and out."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -9,6 +8,7 @@ import attrs
 import trio
 from websockets.frames import Opcode
 
+from galileod.conformance.dialogue_state import parse_signal
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
 from galileod.conformance.transcript import show
 from galileod.conformance.trial import Trial
@@ -100,13 +100,7 @@ class Peer:
 
 def as_signal(event: Event) -> Signal | None:
     """The JSON object in a TEXT message; None for everything else."""
-    if not isinstance(event, Message) or event.opcode != Opcode.TEXT:
-        return None
-    try:
-        value = json.loads(event.data.decode())  # bytes may be UTF-16 for json
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return parse_signal(event) if isinstance(event, Message) else None
 
 
 def describe(event: Event | None) -> str:

@@ -61,11 +61,12 @@ def _form(signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
         if not isinstance(signal["error"], str) or not isinstance(signal.get("code"), str):
             yield "S5.3", f"expected an error with a sentence and a code, but {came} came"
     name = signal.get("name")
-    if signal.get("close") and isinstance(name, str) and not _is_plain(name):
+    if signal.get("close") and isinstance(name, str) and not is_plain(name):
         yield "S7.3", f"expected a name without directories and control characters, but {came} came"
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a name has neither a directory nor a control character."""
     return "/" not in name and all(
         ord(letter) >= _FIRST_PRINTABLE and ord(letter) != _DELETE for letter in name
     )

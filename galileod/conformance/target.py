@@ -137,7 +137,8 @@ class Target:
 
     async def run(self, words: tuple[str, ...]) -> None:
         """Run a command, then wait until the server accepts connections. Raises KitError."""
-        status, program = await run(words, COMMAND_SECONDS)
+        # The server may be started in the background, and goes on then.
+        status, program = await run(words, COMMAND_SECONDS, leaves=True)
         if status != 0:
             raise KitError(f"{words[0]} ended with status {status}: {program.output}")
         await self.until_up()

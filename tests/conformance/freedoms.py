@@ -6,7 +6,6 @@ peer sends in a way that a correct peer may choose.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import attrs
@@ -210,6 +209,7 @@ class Box:
 
 
 async def _end(stream: Stream) -> None:
+    assert isinstance(stream, trio.abc.HalfCloseableStream)
     try:
         await stream.send_eof()
     except (trio.BrokenResourceError, trio.ClosedResourceError):

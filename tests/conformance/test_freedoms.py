@@ -28,7 +28,7 @@ TOKENS: Final = ("token of one", "token of another")
 @pytest.mark.parametrize("box", SERVER_BOXES)
 @pytest.mark.parametrize("number", SERVER_CASES)
 async def test_a_server_may_do_so(number: str, box: str, autojump_clock: object) -> None:
-    section = int(number.split(".")[0])
+    section = int(number.partition(".")[0])
     server = ResumingServer() if section == 8 else WireServer() if section > 5 else Server()
     tokens = TOKENS if section == 8 else ()
     result = await judge_server(SERVER_CASES[number], FreeServer(server, SERVER_BOXES[box]), tokens)
@@ -38,13 +38,19 @@ async def test_a_server_may_do_so(number: str, box: str, autojump_clock: object)
 @pytest.mark.parametrize("box", CLIENT_BOXES)
 @pytest.mark.parametrize("number", CLIENT_CASES)
 async def test_a_client_may_do_so(number: str, box: str, autojump_clock: object) -> None:
-    section = int(number.split(".")[0])
+    section = int(number.partition(".")[0])
     client = (
-        ResumingClient() if section == 8 else WireClient() if section > 5 else ReferenceClient().send
+        ResumingClient()
+        if section == 8
+        else WireClient()
+        if section > 5
+        else ReferenceClient().send
     )
     result = await judge_client(CLIENT_CASES[number], free_client(client, CLIENT_BOXES[box]))
     if (number, box) == ("3.2.3", "slow"):
-        pytest.skip("the reference client does not wait until its 1,024 chunks have passed so slowly")
+        pytest.skip(
+            "the reference client does not wait until its 1,024 chunks have passed so slowly"
+        )
     silent = {"C5.4", "C5.6"}  # the reference client shows nothing to anybody
     judged = [finding for finding in result.findings if finding.requirement not in silent]
     wrong = [f for f in judged if f.verdict not in {Verdict.INFO, Verdict.UNSUPPORTED}]

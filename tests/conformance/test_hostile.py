@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -136,16 +137,16 @@ async def test_only_plain_names_are_looked_for(tmp_path: Path, name: object) -> 
 
 
 async def test_a_server_that_a_command_starts_in_the_background_goes_on(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    script = f"(read line <{pipe}; echo $line >{tmp_path}/read) >/dev/null 2>&1 &"
+    asked, answered = tmp_path / "asked", tmp_path / "answered"
+    os.mkfifo(asked)
+    os.mkfifo(answered)
+    script = f"cat <{asked} >{answered} 2>/dev/null &"
     with trio.fail_after(DEADLINE):
         status, _ = await run(["sh", "-c", script], DEADLINE, leaves=True)
         assert status == 0
-        await trio.to_thread.run_sync(pipe.write_text, "alive\n")
-        wrote = tmp_path / "read"
-        while not (wrote.exists() and wrote.read_text() == "alive\n"):
-            await trio.sleep(0.01)
+        in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+        await in_thread(asked.write_text, "alive")
+        assert await in_thread(answered.read_text) == "alive"
 
 
 async def test_a_command_that_does_not_end_is_killed_whatever_it_may_leave(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from galileod.conformance.dialogue_state import (
     parse_signal,
 )
 from galileod.conformance.events import Message
+from galileod.conformance.many_client_rules import judge_many_client
+from galileod.conformance.many_server_rules import judge_first, judge_many_server
+from galileod.conformance.many_state import Many
 from galileod.conformance.server_rules import judge_server
 
 Observed = Literal["server", "client", "both"]
@@ -40,6 +43,8 @@ class Dialogue:
     keys: Keys = attrs.field(factory=Keys)
     """The keys of uploads, which other connections share."""
     _state: State = attrs.field(factory=State, init=False)
+    _many: Many | None = attrs.field(default=None, init=False)
+    """Where `next` is agreed."""
 
     def server(self, message: Message) -> Violations:
         """The server has sent `message`."""
@@ -48,6 +53,11 @@ class Dialogue:
         if signal is None:
             return found
         state = self._state
+        if self._many is not None:
+            if self.observed != "client":
+                found += judge_many_server(self._many, signal, message.data)
+            self._many.server(signal)
+            return found
         if state.metadata is None:
             state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
             return found
@@ -57,6 +67,11 @@ class Dialogue:
             offset = signal.get("offset")
             if "resume" in state.agreed and type(offset) is int and offset >= 0:
                 state.offset = state.sent = offset
+            if "next" in state.agreed:
+                self._many = Many(state)
+                if self.observed != "client":
+                    found += judge_first(signal, message.data)
+                self._many.begin(signal)
         if signal.get("error"):
             state.failed = state.failed or bool(signal.get("fatal"))
         elif is_true(signal.get("ready")):
@@ -72,11 +87,18 @@ class Dialogue:
         """The client has sent `message`."""
         state = self._state
         found: Violations = []
+        if self._many is not None and not self._many.is_first(message):
+            if self.observed != "server":
+                found += judge_many_client(self._many, message)
+            self._many.client(message)
+            return found
         if self.observed != "server":
             found += judge_client(state, message, self.content)
             found += self._judge_key(message)
         if message.opcode == Opcode.BINARY:
             self._take(len(message.data))
+            if self._many is not None:
+                self._many.note_answer()
             return found
         signal = parse_signal(message)
         if signal is None:

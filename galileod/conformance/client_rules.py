@@ -50,10 +50,16 @@ def judge_client(state: State, message: Message, content: bytes | None) -> Itera
     elif "name" in signal or "size" in signal:
         if "next" not in state.agreed:
             yield "C2.3", f"expected no second metadata, but {came} came"
-    elif not _permitted(state, signal):
-        yield "C1.8", f"expected metadata or finished, but {came} came"
-        if "ask" in signal:
-            yield "C10.1", f"expected no question where `ask` is not agreed, but {came} came"
+    else:
+        yield from _other(state, signal, came)
+
+
+def _other(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
+    if _permitted(state, signal):
+        return
+    yield "C1.8", f"expected metadata or finished, but {came} came"
+    if "ask" in signal:
+        yield "C10.1", f"expected no question where `ask` is not agreed, but {came} came"
 
 
 def _permitted(state: State, signal: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ peers of the proxy. A message is judged by what its sender can have seen: messag
 way are never taken for violations.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from websockets.frames import Opcode
@@ -54,24 +54,12 @@ class Dialogue:
             return found
         state = self._state
         if self._many is not None:
-            if self.observed != "client":
-                found += judge_many_server(self._many, signal, message.data)
-            self._many.server(signal)
-            return found
+            return found + self._server_of_many(self._many, signal, message)
         if state.metadata is None:
             state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
             return found
         if not state.heard:
-            state.heard = True
-            state.agreed = agreed(state, signal)
-            offset = signal.get("offset")
-            if "resume" in state.agreed and type(offset) is int and offset >= 0:
-                state.offset = state.sent = offset
-            if "next" in state.agreed:
-                self._many = Many(state)
-                if self.observed != "client":
-                    found += judge_first(signal, message.data)
-                self._many.begin(signal)
+            found += self._agree(signal, message)
         if signal.get("error"):
             state.failed = state.failed or bool(signal.get("fatal"))
         elif is_true(signal.get("ready")):
@@ -88,17 +76,12 @@ class Dialogue:
         state = self._state
         found: Violations = []
         if self._many is not None and not self._many.is_first(message):
-            if self.observed != "server":
-                found += judge_many_client(self._many, message)
-            self._many.client(message)
-            return found
+            return self._client_of_many(self._many, message)
         if self.observed != "server":
             found += judge_client(state, message, self.content)
             found += self._judge_key(message)
         if message.opcode == Opcode.BINARY:
             self._take(len(message.data))
-            if self._many is not None:
-                self._many.note_answer()
             return found
         signal = parse_signal(message)
         if signal is None:
@@ -121,6 +104,31 @@ class Dialogue:
         """The connection has ended."""
         return []
 
+    def _agree(self, signal: dict[str, Any], message: Message) -> Violations:
+        """The server has sent its first signal."""
+        state = self._state
+        state.heard = True
+        state.agreed = agreed(state, signal)
+        offset = signal.get("offset")
+        if "resume" in state.agreed and type(offset) is int and offset >= 0:
+            state.offset = state.sent = offset
+        if "next" not in state.agreed:
+            return []
+        self._many = Many(state)
+        self._many.begin(signal)
+        return list(judge_first(signal, message.data)) if self.observed != "client" else []
+
+    def _server_of_many(self, many: Many, signal: dict[str, Any], message: Message) -> Violations:
+        judged = self.observed != "client"
+        found = list(judge_many_server(many, signal, message.data)) if judged else []
+        many.server(signal)
+        return found
+
+    def _client_of_many(self, many: Many, message: Message) -> Violations:
+        found = list(judge_many_client(many, message)) if self.observed != "server" else []
+        many.client(message)
+        return found
+
     def _take(self, length: int) -> None:
         state = self._state
         credit = state.credits.popleft() if state.credits else 0
@@ -129,6 +137,8 @@ class Dialogue:
         if state.attempts is not None:
             state.attempts.reached = max(state.attempts.reached, state.sent)
             self._note_granted()
+        if self._many is not None:
+            self._many.note_answer()
 
     def _note_granted(self) -> None:
         state = self._state

@@ -16,7 +16,7 @@ MAX_FILES: Final = 100_000
 
 @attrs.define
 class Many:
-    """A connection on which `next` is agreed. Values of peers are checked before they are stored."""
+    """A connection with `next`. Values of peers are checked before they are stored."""
 
     first: State
     """File 0."""

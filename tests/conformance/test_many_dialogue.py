@@ -24,6 +24,7 @@ EMPTY: Lines = [("C", {"name": "c", "size": 0}), ("C", FINISHED)]
 LARGE: Lines = [("C", {"name": "d", "size": 20})]
 HALF: Lines = [("S", {"ready": True, "chunksize": 10, "file": 1}), ("C", binary(bytes(10)))]
 ENTRY = {"name": "a", "size": 5, "modified": 1}
+LAST = ("S", {"last": True})
 QUESTION = {"ask": [ENTRY], "n": 7}
 
 
@@ -66,13 +67,18 @@ def test_a_limit_that_was_raised_may_not_have_been_read() -> None:
 
 def test_metadata_may_cross_last() -> None:
     assert play(*FILE_0, ("S", {"last": True}), *SMALL) == []
-    assert play(*FILE_0, *LARGE, *HALF, ("S", {"last": True}), ("S", failed(1, next=True)), *SMALL) == []
+    assert (
+        play(*FILE_0, *LARGE, *HALF, ("S", {"last": True}), ("S", failed(1, next=True)), *SMALL)
+        == []
+    )
 
 
 def test_a_question_may_come_before_the_first_byte_of_file_0() -> None:
     held = ("S", {"held": [0], "n": 7})
     abandoned = ("S", {"error": "x", "code": "abandoned", "fatal": True, "next": True})
-    assert play(*FILE_0[:2], ("C", QUESTION), held, ("C", {"abandon": True}), abandoned, *SMALL) == []
+    assert (
+        play(*FILE_0[:2], ("C", QUESTION), held, ("C", {"abandon": True}), abandoned, *SMALL) == []
+    )
 
 
 def test_a_resumed_file_begins_at_its_offset() -> None:
@@ -123,7 +129,7 @@ def test_a_resumed_file_begins_at_its_offset() -> None:
         ("C9.4", [*FILE_0, EMPTY[0], ("C", binary(b""))]),
         ("C9.6", [*FILE_0, *SMALL, ("C", FINISHED)]),
         ("C9.6", [*FILE_0, *SMALL, ("C", binary(b""))]),
-        ("C9.10", [*FILE_0, *LARGE, ("S", {"last": True}), *HALF, *HALF, ("C", FINISHED), EMPTY[0]]),
+        ("C9.10", [*FILE_0, *LARGE, LAST, *HALF, *HALF, ("C", FINISHED), EMPTY[0]]),
         ("C1.1", [*FILE_0, ("C", b"[]")]),
         ("C1.8", [*FILE_0, ("C", {"hello": 1})]),
         ("C2.1", [*FILE_0, ("C", {"name": "b", "size": -1})]),

@@ -15,8 +15,8 @@ Profile = Literal["core", "resume", "next", "ask"]
 PROFILES: Final[tuple[Profile, ...]] = ("core", "resume", "next", "ask")
 SERVER_NEEDS: Final = frozenset({"listing", "restart", "kill", "token", "other_token"})
 """What the command line may give for a server; `--stored` is always there."""
-CLIENT_NEEDS: Final = frozenset({"command"})
-"""`command`: the client is a command, not a browser."""
+CLIENT_NEEDS: Final = frozenset({"command", "files"})
+"""`command`: the client is a command, not a browser; `files`: it sends many files at once."""
 DEFAULT_SECONDS: Final = 60.0
 """The time limit of a case: a correct peer that takes a tenth of the patience for each signal keeps
 it."""

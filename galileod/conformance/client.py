@@ -1,6 +1,6 @@
 """The client under test, as a case sees it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
@@ -18,7 +18,7 @@ class Starter(Protocol):
     """Makes the client under test send files: a command, or a page in a browser."""
 
     def start(self, run: Run, name: str) -> AbstractAsyncContextManager[None]:
-        """Make the client send `run.content` as `name`; stop it at the end.
+        """Make the client send `run.content` as `name`, and `run.further`; stop it at the end.
 
         Calls `run.serve` or `run.offer` with each connection, and `run.conclude` once. May raise
         KitError.
@@ -49,9 +49,26 @@ class Client:
         space on the disk; the case must need `command` then. `answer` answers the handshakes.
         """
         run = Run(self.trial, content, size, answer)
+        async with self._started(run, name):
+            yield run
+
+    @asynccontextmanager
+    async def send_many(self, files: Sequence[tuple[str, bytes]]) -> AsyncIterator[Run]:
+        """Make the client send files, names and contents, at once; otherwise like `send`.
+
+        The client may take them in any order. The outcome is success where all of them are stored.
+        The case must need `files`.
+        """
+        (name, content), *further = files
+        run = Run(self.trial, content, further=further)
+        async with self._started(run, name):
+            yield run
+
+    @asynccontextmanager
+    async def _started(self, run: Run, name: str) -> AsyncIterator[None]:
         async with self.starter.start(run, name):
             try:
-                yield run
+                yield
             except CaseEnded:
                 await run.finish()
                 raise

@@ -1,6 +1,6 @@
 """A client under test that is a command."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,26 @@ import trio
 from galileod.conformance.commands import Running, running, split
 from galileod.conformance.run import Outcome, Run
 
-PLACEHOLDERS: Final = ("{url}", "{file}")
+FILES: Final = "{files}"
+"""The word that is replaced by the paths of all files, each one a word."""
 
 
 def parse_command(command: str) -> tuple[str, ...]:
-    """The words of a command with `{url}` and `{file}`. Raises ValueError where one is missing."""
+    """The words of a command with `{url}`, and `{file}` or the word `{files}`.
+
+    Raises ValueError where one is missing.
+    """
     words = split(command)
-    for placeholder in PLACEHOLDERS:
-        if not any(placeholder in word for word in words):
-            raise ValueError(f"the command does not contain {placeholder}")
+    if not any("{url}" in word for word in words):
+        raise ValueError("the command does not contain {url}")
+    if FILES not in words and not any("{file}" in word for word in words):
+        raise ValueError("the command does not contain {file} or the word {files}")
     return tuple(words)
+
+
+def offers(words: Sequence[str]) -> frozenset[str]:
+    """What cases may need that a command has."""
+    return frozenset({"command", "files"} if FILES in words else {"command"})
 
 
 @attrs.define(eq=False)
@@ -42,8 +52,9 @@ class CommandStarter:
     @asynccontextmanager
     async def start(self, run: Run, name: str) -> AsyncIterator[None]:
         """Run the command; kill it at the end. Raises KitError where it cannot be started."""
-        file = self._file(name, run)
-        words = [w.replace("{url}", self.url).replace("{file}", str(file)) for w in self.words]
+        paths = [str(self._file(name, run.content, run.size))]
+        paths += [str(self._file(name, content)) for name, content in run.further]
+        words = list(self._replaced(paths))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, run)
             async with running(words) as program:
@@ -57,17 +68,24 @@ class CommandStarter:
             while True:
                 nursery.start_soon(_serve_stream, run, await self._listener.accept())
 
-    def _file(self, name: str, run: Run) -> Path:
+    def _replaced(self, paths: Sequence[str]) -> Iterator[str]:
+        for word in self.words:
+            if word == FILES:
+                yield from paths
+            else:
+                yield word.replace("{url}", self.url).replace("{file}", paths[0])
+
+    def _file(self, name: str, content: bytes, size: int | None = None) -> Path:
         path = self.directory / name
-        content = (run.content, run.size)
+        whole = (content, size)
         # What the client has made of the file is not looked at: it may be a pipe by now.
-        if self._files.get(name) != content:
+        if self._files.get(name) != whole:
             path.unlink(missing_ok=True)
             with path.open("xb") as file:
-                file.write(run.content)
-                if run.size is not None:
-                    file.truncate(run.size)
-            self._files[name] = content
+                file.write(content)
+                if size is not None:
+                    file.truncate(size)
+            self._files[name] = whole
         return path
 
 

@@ -39,19 +39,27 @@ def judge_client(state: State, message: Message, content: bytes | None) -> Itera
         if signal is None:
             yield "C2.1", f"expected the metadata first, but {came} came"
         else:
-            yield from _metadata(signal, came, content)
+            yield from judge_metadata(signal, came, content)
         return
     if not state.heard:
         yield "C2.5", f"expected nothing before the server's first signal, but {came} came"
     if signal is None:
-        yield from _chunk(state, message.data, content)
+        yield from judge_chunk(state, message.data, content)
     elif is_true(signal.get("finished")):
         yield from _finished(state, signal, content)
     elif "name" in signal or "size" in signal:
         if "next" not in state.agreed:
             yield "C2.3", f"expected no second metadata, but {came} came"
-    elif not _permitted(state, signal):
-        yield "C1.8", f"expected metadata or finished, but {came} came"
+    else:
+        yield from _other(state, signal, came)
+
+
+def _other(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
+    if _permitted(state, signal):
+        return
+    yield "C1.8", f"expected metadata or finished, but {came} came"
+    if "ask" in signal:
+        yield "C10.1", f"expected no question where `ask` is not agreed, but {came} came"
 
 
 def _permitted(state: State, signal: Mapping[str, Any]) -> bool:
@@ -61,7 +69,10 @@ def _permitted(state: State, signal: Mapping[str, Any]) -> bool:
     return "ask" in signal and "ask" in state.agreed
 
 
-def _metadata(signal: Mapping[str, Any], came: str, content: bytes | None) -> Iterator[Violation]:
+def judge_metadata(
+    signal: Mapping[str, Any], came: str, content: bytes | None
+) -> Iterator[Violation]:
+    """Whether metadata are as they must be."""
     size = signal.get("size")
     if not isinstance(signal.get("name"), str) or not is_size(size):
         yield "C2.1", f"expected metadata with a name and a size, but {came} came"
@@ -75,7 +86,8 @@ def _metadata(signal: Mapping[str, Any], came: str, content: bytes | None) -> It
         yield "C8.2", f"expected `upload` with 32 hexadecimal digits, but {came} came"
 
 
-def _chunk(state: State, data: bytes, content: bytes | None) -> Iterator[Violation]:
+def judge_chunk(state: State, data: bytes, content: bytes | None) -> Iterator[Violation]:
+    """Whether a BINARY message is what its credit permits."""
     if state.finished and data:
         yield "C4.3", f"expected no data after finished, but {len(data)} bytes came"
         return
@@ -104,6 +116,13 @@ def _finished(
         yield "C4.1", f"expected {state.left} more bytes before finished, but it came"
     elif not state.finished and not state.credits:
         yield "C4.1", "expected finished to answer a ready, but it came before"
+    yield from judge_hash(state, signal, content)
+
+
+def judge_hash(
+    state: State, signal: Mapping[str, Any], content: bytes | None
+) -> Iterator[Violation]:
+    """Whether `finished` has a hash as it must be."""
     claim = signal.get("hash")
     if claim is None:
         return

@@ -16,8 +16,8 @@ from rich.text import Text
 from galileod import __version__
 from galileod.conformance import cases as _registered  # noqa: F401  # the import registers them
 from galileod.conformance.address import Address
-from galileod.conformance.case import CLIENT_CASES, CLIENT_NEEDS, PROFILES, SERVER_CASES, Case
-from galileod.conformance.client_command import command_starter
+from galileod.conformance.case import CLIENT_CASES, PROFILES, SERVER_CASES, Case
+from galileod.conformance.client_command import command_starter, offers
 from galileod.conformance.judge import KitError
 from galileod.conformance.listen import listening
 from galileod.conformance.options import (
@@ -136,7 +136,7 @@ def client(
     async def results() -> AsyncIterator[AsyncIterator[Result]]:
         patience = settings.patience
         if words is not None:
-            yield run_client_cases(chosen, partial(command_starter, words), CLIENT_NEEDS, patience)
+            yield run_client_cases(chosen, partial(command_starter, words), offers(words), patience)
         if listen is not None:
             async with listening(*listen) as starter:
                 session.console.print(f"Listening on http://{starter.address}/", markup=False)

@@ -5,7 +5,7 @@ peers of the proxy. A message is judged by what its sender can have seen: messag
 way are never taken for violations.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 from websockets.frames import Opcode
@@ -16,6 +16,7 @@ from galileod.conformance.dialogue_state import (
     Keys,
     State,
     agreed,
+    has_meaning,
     identify,
     is_key,
     is_size,
@@ -23,6 +24,9 @@ from galileod.conformance.dialogue_state import (
     parse_signal,
 )
 from galileod.conformance.events import Message
+from galileod.conformance.many_client_rules import judge_many_client
+from galileod.conformance.many_server_rules import judge_first, judge_many_server
+from galileod.conformance.many_state import Many
 from galileod.conformance.server_rules import judge_server
 
 Observed = Literal["server", "client", "both"]
@@ -41,6 +45,8 @@ class Dialogue:
     keys: Keys = attrs.field(factory=Keys)
     """The keys of uploads, which other connections share."""
     _state: State = attrs.field(factory=State, init=False)
+    _many: Many | None = attrs.field(default=None, init=False)
+    """Where `next` is agreed."""
 
     def server(self, message: Message) -> Violations:
         """The server has sent `message`."""
@@ -49,23 +55,22 @@ class Dialogue:
         if signal is None:
             return found
         state = self._state
+        if self._many is not None:
+            return found + self._server_of_many(self._many, signal, message)
         if state.metadata is None:
             state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
             return found
-        if not any(signal.get(name) for name in ("error", "ready", "close")):
+        if not has_meaning(signal):
             return found  # not even the first signal, by section 8
         if not state.heard:
-            state.heard = True
-            state.agreed = agreed(state, signal)
-        if signal.get("ready") and not signal.get("error") and not state.readies:
-            offset = signal.get("offset")
-            if "resume" in state.agreed and type(offset) is int and offset >= 0:
-                state.offset = state.sent = offset
+            found += self._agree(signal, message)
         if signal.get("error"):
             state.failed = state.failed or bool(signal.get("fatal"))
         elif is_true(signal.get("ready")):
             chunksize = signal.get("chunksize")
             valid = type(chunksize) is int and chunksize > 0
+            if not state.readies:
+                self._begin_at(signal.get("offset"))
             state.credits.append(chunksize if valid else None)
             state.readies += 1
             self._note_granted()
@@ -77,6 +82,8 @@ class Dialogue:
         """The client has sent `message`."""
         state = self._state
         found: Violations = []
+        if self._many is not None and not self._many.is_first(message):
+            return self._client_of_many(self._many, message)
         if self.observed != "server":
             found += judge_client(state, message, self.content)
             found += self._judge_key(message)
@@ -104,6 +111,33 @@ class Dialogue:
         """The connection has ended."""
         return []
 
+    def _agree(self, signal: dict[str, Any], message: Message) -> Violations:
+        """The server has sent its first signal."""
+        state = self._state
+        state.heard = True
+        state.agreed = agreed(state, signal)
+        if "next" not in state.agreed:
+            return []
+        self._many = Many(state)
+        self._many.begin(signal)
+        return list(judge_first(signal, message.data)) if self.observed != "client" else []
+
+    def _begin_at(self, offset: object) -> None:
+        """The offset of the first `ready`."""
+        if "resume" in self._state.agreed and type(offset) is int and offset >= 0:
+            self._state.offset = self._state.sent = offset
+
+    def _server_of_many(self, many: Many, signal: dict[str, Any], message: Message) -> Violations:
+        judged = self.observed != "client"
+        found = list(judge_many_server(many, signal, message.data)) if judged else []
+        many.server(signal)
+        return found
+
+    def _client_of_many(self, many: Many, message: Message) -> Violations:
+        found = list(judge_many_client(many, message)) if self.observed != "server" else []
+        many.client(message)
+        return found
+
     def _take(self, length: int) -> None:
         state = self._state
         credit = state.credits.popleft() if state.credits else 0
@@ -112,6 +146,8 @@ class Dialogue:
         if state.attempts is not None:
             state.attempts.reached = max(state.attempts.reached, state.sent)
             self._note_granted()
+        if self._many is not None:
+            self._many.note_answer()
 
     def _note_granted(self) -> None:
         state = self._state

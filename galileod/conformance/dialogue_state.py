@@ -61,7 +61,13 @@ def extensions(signal: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(name for name in can if isinstance(name, str))
 
 
-def is_size(value: object) -> bool:
+def has_meaning(signal: Mapping[str, Any]) -> bool:
+    """Whether a server's signal has a truthy `error`, `ready` or `close`, as JavaScript has it."""
+    values = [signal.get(name) for name in ("error", "ready", "close")]
+    return any(value or isinstance(value, list | dict) for value in values)
+
+
+def is_size(value: object) -> TypeGuard[int]:
     """Whether a value is an integer from 0 to 2^63-1."""
     return type(value) is int and 0 <= value < 2**63
 
@@ -139,6 +145,8 @@ class State:
     """`chunksize` of each unanswered `ready`, None where there is none."""
     exceeded: bool = False
     """Whether a chunk was larger than its credit, or had none."""
+    unlimited: bool = False
+    """Whether a credit of a further file had no `chunksize`."""
     readies: int = 0
     """All `ready` signals."""
     chunks: int = 0
@@ -147,6 +155,11 @@ class State:
     closed: bool = False
     failed: bool = False
     """Whether a fatal error was sent."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has said what became of the file."""
+        return self.closed or self.failed
 
     @property
     def offered(self) -> frozenset[str] | None:

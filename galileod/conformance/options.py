@@ -113,8 +113,9 @@ def client_command() -> Decorator:
         "words",
         metavar="COMMAND",
         callback=reads(lambda command: _existing(parse_command(command))),
-        help="Judge this command; {url} and {file} in it are replaced. Its exit status 0 says"
-        " success. It is not run by a shell.",
+        help="Judge this command; {url} and {file} in it are replaced. If it can send many files,"
+        " the word {files} instead of {file} stands for all paths. Its exit status 0 says success,"
+        " of all files. It is not run by a shell.",
     )
 
 

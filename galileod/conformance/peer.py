@@ -8,7 +8,7 @@ import attrs
 import trio
 from websockets.frames import Opcode
 
-from galileod.conformance.dialogue_state import parse_signal
+from galileod.conformance.dialogue_state import has_meaning, parse_signal
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
 from galileod.conformance.transcript import show
 from galileod.conformance.trial import Trial
@@ -77,8 +77,8 @@ class Peer:
         signal = as_signal(event) if self.name == "server" else None
         if signal is None:
             return False
-        if not any(signal.get(key) for key in ("error", "ready", "close")):
-            return True
+        if not has_meaning(signal):
+            return not any(key in signal for key in ("held", "last"))  # of extensions
         warning = bool(signal.get("error")) and not signal.get("fatal")
         if warning and not self._heard:
             self.warned = signal

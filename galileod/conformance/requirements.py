@@ -22,7 +22,7 @@ _SECTIONS: Final[Mapping[str, tuple[int, frozenset[int]]]] = {
     "C7": (3, frozenset({2})),
     "S8": (23, frozenset()),
     "C8": (11, frozenset({5, 9, 10})),
-    "S9": (12, frozenset()),
+    "S9": (13, frozenset()),
     "C9": (11, frozenset()),
     "S10": (5, frozenset()),
     "C10": (4, frozenset()),

@@ -1,7 +1,7 @@
 """One attempt of the client under test to send a file, as a case sees it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NoReturn
 
 import attrs
@@ -42,7 +42,7 @@ class Outcome:
 
 @attrs.define(eq=False)
 class Run:
-    """The client sends one file.
+    """The client sends one file, or several at once.
 
     Connections that come while the case has not asked for the outcome wait for `accept`; later
     ones, which the case does not expect, are answered with a fatal error, so that the client ends.
@@ -55,6 +55,8 @@ class Run:
     """Bytes of the file where it is longer than `content`: the rest of it are zeros."""
     answer: Answer = accept_upgrade
     """Answers each handshake."""
+    further: Sequence[tuple[str, bytes]] = ()
+    """Names and contents of the files behind the first."""
     requests: list[Request] = attrs.field(factory=list, init=False)
     """The handshakes that came."""
     _send: trio.MemorySendChannel[ClientConnection] = attrs.field(init=False)
@@ -154,7 +156,8 @@ class Run:
 
     async def offer(self, stream: trio.abc.Stream, rest: bytes) -> None:
         """Take a new connection after its handshake; returns only when it is cancelled."""
-        content = self.content if self.size is None else None
+        # Of several files, any may come first.
+        content = self.content if self.size is None and not self.further else None
         websocket = self.trial.websocket(stream, rest, "client", content)
         connection = ClientConnection(self.trial, websocket)
         if self._expecting:

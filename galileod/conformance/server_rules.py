@@ -44,7 +44,7 @@ def judge_server(state: State, message: Message) -> Iterator[Violation]:
         return
     yield from _extensions(state, signal, message.data, came)
     if "next" in state.agreed:
-        return  # signals are about many files
+        return  # the rules for many files say more
     yield from _order(state, signal, came)
     if not signal.get("error") and is_true(signal.get("ready")):
         yield from _ready(state, signal, came)
@@ -126,10 +126,10 @@ def _ready(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Viola
     if type(chunksize) is not int or chunksize < 0:
         yield "S3.6", f"expected `chunksize` to be an integer of at least 0, but {came} came"
         return
-    yield from _sum(state, chunksize, offset)
+    yield from judge_sum(state, chunksize, offset)
 
 
-def _sum(state: State, chunksize: int, offset: int) -> Iterator[Violation]:
+def judge_sum(state: State, chunksize: int, offset: int) -> Iterator[Violation]:
     """Credits and the rest of the file.
 
     What the client has sent may not have arrived yet when the server sent this signal. That makes

@@ -113,8 +113,8 @@ def with_warning_first(
     if signal is None or speech.heard or signal.get("error"):
         yield plain(frame)
         return
-    can = {"can": signal.pop("can")} if "can" in signal else {}
-    yield text({"error": "Slow today.", "code": "busy", **can})
+    stated = {key: signal.pop(key) for key in ("can", "next", "whole", "room") if key in signal}
+    yield text({"error": "Slow today.", "code": "busy", **stated})
     yield text(signal)
 
 

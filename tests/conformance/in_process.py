@@ -3,7 +3,7 @@
 Together with trio's autojump clock, a case that waits for a signal which never comes costs no time.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -128,10 +128,16 @@ Connect = Callable[[], Awaitable[Stream]]
 Send = Callable[[Connect, bytes, str], Awaitable[bool]]
 """A reference client: sends the content under the name, and returns whether it reports success."""
 
+Files = Sequence[tuple[str, bytes]]
+"""Names and contents."""
+
+SendMany = Callable[[Connect, Files], Awaitable[bool]]
+"""A reference client: sends all files, and returns whether it reports success for all of them."""
+
 
 @attrs.frozen
 class _FunctionStarter:
-    send: Send
+    send: SendMany
 
     @asynccontextmanager
     async def start(self, run: Run, name: str) -> AsyncIterator[None]:
@@ -146,7 +152,7 @@ class _FunctionStarter:
             async def send() -> None:
                 # Zeros that nobody reads take no memory.
                 content = run.content if run.size is None else bytes(run.size)
-                success = await self.send(connect, content, name)
+                success = await self.send(connect, [(name, content), *run.further])
                 run.conclude(Outcome(success=success, output=""))
 
             nursery.start_soon(send)
@@ -160,12 +166,25 @@ async def _serve_run(run: Run, stream: Stream) -> None:
 
 
 async def judge_client(case: ClientCase, send: Send) -> Result:
-    """Run a case against a reference client."""
+    """Run a case against a reference client that sends one file."""
 
+    async def send_one(connect: Connect, files: Files) -> bool:
+        [(name, content)] = files
+        return await send(connect, content, name)
+
+    return await _judge_client(case, send_one, CLIENT_NEEDS - {"files"})
+
+
+async def judge_many_client(case: ClientCase, send: SendMany) -> Result:
+    """Run a case against a reference client that sends many files at once."""
+    return await _judge_client(case, send, CLIENT_NEEDS)
+
+
+async def _judge_client(case: ClientCase, send: SendMany, offers: frozenset[str]) -> Result:
     async def body(trial: Trial) -> None:
         await case.run(Client(_FunctionStarter(send), trial), trial.judge)
 
-    return await run_case(case, body, CLIENT_NEEDS, PATIENCE)
+    return await run_case(case, body, offers, PATIENCE)
 
 
 def failed(result: Result, requirement: str) -> bool:

@@ -1,6 +1,7 @@
 """The cases: one module for each section and role."""
 
 from galileod.conformance.cases import (
+    client_ask,
     client_credits,
     client_end,
     client_errors,
@@ -8,10 +9,13 @@ from galileod.conformance.cases import (
     client_legacy,
     client_metadata,
     client_names,
+    client_next,
+    client_next_errors,
     client_resume_agreement,
     client_resume_end,
     client_resume_offset,
     client_signals,
+    server_ask,
     server_credits,
     server_end,
     server_errors,
@@ -20,6 +24,8 @@ from galileod.conformance.cases import (
     server_legacy,
     server_metadata,
     server_names,
+    server_next,
+    server_next_errors,
     server_resume_agreement,
     server_resume_claims,
     server_resume_kept,
@@ -29,6 +35,7 @@ from galileod.conformance.cases import (
 )
 
 __all__ = [
+    "client_ask",
     "client_credits",
     "client_end",
     "client_errors",
@@ -36,10 +43,13 @@ __all__ = [
     "client_legacy",
     "client_metadata",
     "client_names",
+    "client_next",
+    "client_next_errors",
     "client_resume_agreement",
     "client_resume_end",
     "client_resume_offset",
     "client_signals",
+    "server_ask",
     "server_credits",
     "server_end",
     "server_errors",
@@ -48,6 +58,8 @@ __all__ = [
     "server_legacy",
     "server_metadata",
     "server_names",
+    "server_next",
+    "server_next_errors",
     "server_resume_agreement",
     "server_resume_claims",
     "server_resume_kept",

@@ -120,12 +120,14 @@ async def after_finished(client: Client, judge: Judge) -> None:
     requirements=("C4.7", "C2.2"),
 )
 async def empty_file(client: Client, judge: Judge) -> None:
-    """One `ready` at a time."""
+    """One `ready` at a time, the first one after a while."""
     async with client.send(b"", name="empty.bin") as run:
         connection = await run.accept()
         metadata = await connection.metadata()
         size = metadata["size"]
         judge.check("C2.2", size == 0, f"expected the size 0, but {size!r} came")
+        early = await connection.silent()
+        judge.require(None, early is None, f"expected nothing before ready, {describe(early)}")
         await connection.ready()
         event = await connection.message()
         if isinstance(event, Message) and is_chunk(event):

@@ -296,3 +296,59 @@ async def refused_size(server: Server, judge: Judge) -> None:
         too_late = _is_fatal(signal) and (signal or {}).get("code", TOO_LARGE) == TOO_LARGE
         sentence = f"expected no error about the size after a ready, {describe(later)}"
         judge.check("S7.8", not too_late, sentence)
+
+
+@server_case(
+    "7.1.10",
+    "Two uploads of one name whose chunks come in turn are not mixed.",
+    requirements=("S7.5",),
+)
+async def mixed(server: Server, judge: Judge) -> None:
+    """In chunks of 50,000 bytes or less; the second one finishes first.
+
+    Without a hash, by which a server would see that it has mixed them.
+    """
+    name = server.name()
+    contents = [secrets.token_bytes(300_000) for _ in range(2)]
+    stated: dict[str, bytes] = {}
+    first, second = contents
+    async with server.connect(content=first) as one, server.connect(content=second) as other:
+        pair = ((one, first), (other, second))
+        for connection, content in pair:
+            await connection.send_metadata(name, len(content))
+        sent = [0, 0]
+        while min(sent) < len(first):
+            for turn, (connection, content) in enumerate(pair):
+                event = await connection.signal()
+                if event is None or not event.get("ready"):
+                    judge.skip("the server does not take two uploads of one name at once")
+                size = min(event.get("chunksize") or DEFAULT_CHUNK, 50_000)
+                await connection.send_chunk(content[sent[turn] : sent[turn] + size])
+                sent[turn] += size
+        for connection, content in reversed(pair):
+            await connection.send_finished()
+            answer = await connection.message()
+            while (as_signal(answer) or {}).get("ready"):
+                answer = await connection.message()
+            stored_as = _name_in_close(judge, "S7.5", name, answer)
+            if stored_as is not None:
+                stated[stored_as] = content
+    if not stated:
+        judge.skip("the server stores neither without a hash")
+    for stored_as, content in stated.items():
+        await check_stored(server, judge, "S7.5", stored_as, content)
+
+
+@server_case(
+    "7.1.11",
+    "The folder of a file does not get into the name in close.",
+    requirements=("S7.3",),
+)
+async def folder(server: Server, judge: Judge) -> None:
+    """Where the server makes folders, and where it does not."""
+    name, content = server.name(), secrets.token_bytes(100)
+    async with server.connect(content=content) as connection:
+        close = await connection.upload(name, content, folder="2026/june")
+        stated = close.get("name", name)
+        plain = isinstance(stated, str) and "/" not in stated
+        judge.check("S7.3", plain, f"expected a name without a folder, but {stated!r} came")

@@ -300,11 +300,9 @@ class Uploader:
 
     def limit(self, signal: Signal) -> int:
         limit = signal.get("chunksize")
-        if limit is None:
-            limit = 0
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
-            raise FailedError("the chunksize is not valid")
-        return min(limit or CHUNK, MAX_CHUNK)
+        if type(limit) is not int or limit <= 0:
+            limit = CHUNK
+        return min(limit, MAX_CHUNK)
 
     def send_chunk(self, limit: int) -> None:
         data = self.read(min(limit, self.size - self.offset))

@@ -224,7 +224,15 @@ class Session:
         return last
 
     def identity(self, signal: Signal) -> str:
-        return json.dumps([signal.get(part) for part in ("name", "size", "folder", "modified")])
+        folder, modified = signal.get("folder"), signal.get("modified")
+        return json.dumps(
+            [
+                signal.get("name"),
+                signal.get("size"),
+                folder if isinstance(folder, str) else None,
+                modified if type(modified) is int else None,
+            ]
+        )
 
     def begin(self, signal: Signal, name: str, size: int, key: str | None) -> None:
         identity = self.identity(signal)

@@ -113,7 +113,9 @@ def with_warning_first(
     if signal is None or speech.heard or signal.get("error"):
         yield plain(frame)
         return
-    stated = {key: signal.pop(key) for key in ("can", "next", "whole", "room") if key in signal}
+    stated: dict[str, Any] = {
+        key: signal.pop(key) for key in ("can", "next", "whole", "room") if key in signal
+    }
     yield text({"error": "Slow today.", "code": "busy", **stated})
     yield text(signal)
 

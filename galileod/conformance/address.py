@@ -68,17 +68,25 @@ async def open_stream(address: Address, within: float) -> trio.abc.Stream:
         with trio.fail_after(within):
             stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
             if address.tls:
-                context = ssl.create_default_context()
-                secured = trio.SSLStream(
-                    stream, context, server_hostname=address.host, https_compatible=True
-                )
-                await secured.do_handshake()
-                stream = secured
-    except (OSError, trio.BrokenResourceError, ssl.SSLError) as error:
+                stream = await _secure(stream, address.host)
+    except trio.BrokenResourceError as error:  # of trio's TLS, whose cause has the words
+        raise KitError(f"cannot connect to {address.public}: TLS: {error.__cause__}") from None
+    except OSError as error:  # ssl.SSLError is one
         raise KitError(f"cannot connect to {address.public}: {error}") from None
     except trio.TooSlowError:
         raise KitError(f"cannot connect to {address.public} within {within:g} s") from None
     return stream
+
+
+async def _secure(stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
+    context = ssl.create_default_context()
+    secured = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
 async def open_websocket(

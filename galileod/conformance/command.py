@@ -34,7 +34,7 @@ from galileod.conformance.options import (
     take_common,
 )
 from galileod.conformance.proxy import Proxy
-from galileod.conformance.runner import AnyCase, choose, run_client_cases, run_server_cases
+from galileod.conformance.runner import OPTIONS, AnyCase, choose, run_client_cases, run_server_cases
 from galileod.conformance.session import Session
 from galileod.conformance.target import Command, Directory, Target
 from galileod.conformance.trial import DEFAULT_PATIENCE
@@ -46,12 +46,13 @@ MISUSED: Final = 2
 INTERRUPTED: Final = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
 @click.version_option(__version__, message=f"{NAME} %(version)s")
 def cli() -> None:
     """Judge clients and servers of GalileoSend over the wire.
 
-    Exit status: 0 no regression, 1 a regression, 2 usage error, 130 interrupted.
+    Exit status: 0 no regression, 1 a regression, 2 usage error, 130 interrupted by SIGINT or
+    SIGTERM.
     """
 
 
@@ -158,7 +159,7 @@ def client(
 @click.option(
     "--listen",
     "listen",
-    metavar="ADDR",
+    metavar="[HOST:]PORT",
     default="127.0.0.1:9002",
     show_default=True,
     callback=reads(parse_listen),
@@ -282,7 +283,11 @@ def list_cases(*, profiles: tuple[str, ...]) -> None:
     every: list[Case] = [*SERVER_CASES.values(), *CLIENT_CASES.values()]
     for case in sorted(every, key=lambda case: case.key):
         if case.profile in profiles:
-            needs = f"; needs {', '.join(sorted(case.needs))}" if case.needs else ""
+            needs = (
+                "; needs " + ", ".join(sorted({OPTIONS[it] for it in case.needs}))
+                if case.needs
+                else ""
+            )
             about = f"{', '.join(case.requirements)}{needs}"
             click.echo(f"{case.number:<8}{case.profile:<8}{case.title} ({about})")
 

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -71,16 +72,11 @@ def split(command: str) -> list[str]:
 
 @asynccontextmanager
 async def running(
-    words: Sequence[str],
-    *,
-    limit: int = MAX_OUTPUT,
-    errors: bool = True,
-    leaves: bool = False,
+    words: Sequence[str], *, limit: int = MAX_OUTPUT, errors: bool = True
 ) -> AsyncIterator[Running]:
     """Start a program; at the end, kill it and what it started. Raises KitError.
 
-    `errors`: whether standard error belongs to the output; it is dropped otherwise. `leaves`: what
-    it started goes on if the program itself has ended.
+    `errors`: whether standard error belongs to the output; it is dropped otherwise.
     """
     try:
         process = await trio.lowlevel.open_process(
@@ -101,26 +97,51 @@ async def running(
             yield program
             nursery.cancel_scope.cancel()
     finally:
-        if process.returncode is None or not leaves:
-            _kill_group(process.pid)
+        _kill_group(process.pid)
         with trio.CancelScope(shield=True):
             await process.wait()  # it was killed: this takes no time
             await process.stdout.aclose()
 
 
 async def run(
-    words: Sequence[str],
-    within: float,
-    *,
-    limit: int = MAX_OUTPUT,
-    errors: bool = True,
-    leaves: bool = False,
+    words: Sequence[str], within: float, *, limit: int = MAX_OUTPUT, errors: bool = True
 ) -> tuple[int, Running]:
     """Run a program to its end; return its exit status. Raises KitError after `within` seconds."""
-    async with running(words, limit=limit, errors=errors, leaves=leaves) as program:
+    async with running(words, limit=limit, errors=errors) as program:
         with trio.move_on_after(within):
             return await program.wait(), program
     raise KitError(f"{shlex.join(words)} has not ended within {within:g} s: {program.output}")
+
+
+async def run_and_leave(words: Sequence[str], within: float) -> tuple[int, str]:
+    """Run a program to its end, and leave what it started in the background running.
+
+    Returns its exit status and its output, up to MAX_OUTPUT bytes. Raises KitError after `within`
+    seconds. The output goes into a file: the end of a pipe would stop a server that writes to it.
+    """
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = await trio.lowlevel.open_process(
+                list(words),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise KitError(f"cannot run {words[0]!r}: {error}") from None
+        with trio.move_on_after(within) as scope:
+            try:
+                status = await process.wait()
+            except trio.Cancelled:
+                _kill_group(process.pid)
+                with trio.CancelScope(shield=True):
+                    await process.wait()  # it was killed: this takes no time
+                raise
+        text = os.pread(output.fileno(), MAX_OUTPUT, 0).decode("utf-8", "backslashreplace")
+    if scope.cancelled_caught:
+        raise KitError(f"{shlex.join(words)} has not ended within {within:g} s: {text}")
+    return status, text
 
 
 def _kill_group(group: int) -> None:

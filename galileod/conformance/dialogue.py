@@ -48,6 +48,11 @@ class Dialogue:
     _many: Many | None = attrs.field(default=None, init=False)
     """Where `next` is agreed."""
 
+    @property
+    def state(self) -> State:
+        """What was said until now; with `next`, about the first file."""
+        return self._state
+
     def server(self, message: Message) -> Violations:
         """The server has sent `message`."""
         found = list(judge_server(self._state, message)) if self.observed != "client" else []

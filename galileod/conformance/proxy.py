@@ -11,7 +11,7 @@ import trio
 from galileod.conformance.address import Address, open_stream
 from galileod.conformance.case import Case
 from galileod.conformance.dialogue import Dialogue
-from galileod.conformance.dialogue_state import Keys
+from galileod.conformance.dialogue_state import Keys, State
 from galileod.conformance.events import Close, Message, Violation
 from galileod.conformance.frames import Decoder
 from galileod.conformance.handshake import MAX_HEAD
@@ -24,6 +24,8 @@ MAX_JUDGED: Final = 1000
 """WebSocket connections that are judged; further ones are passed on only."""
 MAX_TRANSCRIPT: Final = 128 * 1024
 """Characters of the transcript of one connection: all are kept until the end."""
+MAX_NAME: Final = 60
+"""Characters of a file's name in the title of a connection."""
 CONNECT_SECONDS: Final = 10.0
 """Seconds until the server has accepted a connection."""
 
@@ -155,8 +157,10 @@ class Proxy:
             transcript=str(exchange.transcript),
             seconds=seconds,
         )
-        title = f"WebSocket connection {self._judged}"
-        self.report(Case(result.case, title, (), "core", frozenset(), seconds), result)
+        self.report(
+            Case(result.case, _title(exchange.dialogue.state), (), "core", frozenset(), seconds),
+            result,
+        )
 
     async def _pass_on(
         self, exchange: Exchange, client: trio.SocketStream, server: trio.abc.Stream
@@ -201,6 +205,17 @@ class Proxy:
             return False
         self._limit *= 2
         return True
+
+
+def _title(state: State) -> str:
+    """The first file of a connection, and what the server said about it."""
+    if state.metadata is None:
+        return "no metadata"
+    name = repr(state.metadata.get("name"))
+    if len(name) > MAX_NAME:
+        name = f"{name[:MAX_NAME]}…"
+    result = "stored" if state.closed else "failed" if state.failed else "no result"
+    return f"{name}, {state.metadata.get('size')!r:.20} bytes: {result}"
 
 
 async def _reset(stream: trio.SocketStream) -> None:

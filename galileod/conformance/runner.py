@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 import trio
@@ -15,6 +15,17 @@ from galileod.conformance.server import Server
 from galileod.conformance.target import Target
 from galileod.conformance.trial import DEFAULT_PATIENCE, Trial
 from galileod.conformance.verdicts import Result, worst_ending
+
+OPTIONS: Final = {
+    "listing": "--stored with a directory",
+    "restart": "--restart",
+    "kill": "--kill",
+    "token": "--token-file with two tokens",
+    "other_token": "--token-file with two tokens",
+    "command": "--command",
+    "files": "--command with {files}",
+}
+"""The option that gives what a case needs."""
 
 AnyCase = TypeVar("AnyCase", bound=Case)
 Body = Callable[[Trial], Awaitable[None]]
@@ -86,8 +97,8 @@ async def run_case(
     scope = trio.move_on_after(seconds)
     try:
         with scope:
-            if missing := sorted(case.needs - offers):
-                judge.skip(f"the case needs {', '.join(missing)}")
+            if missing := case.needs - offers:
+                judge.skip(f"the case needs {', '.join(sorted({OPTIONS[it] for it in missing}))}")
             await body(trial)
     except Exception as error:  # noqa: BLE001  # whatever a case raises is its result
         _record(judge, error)

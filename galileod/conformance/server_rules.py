@@ -141,5 +141,6 @@ def judge_sum(state: State, chunksize: int, offset: int) -> Iterator[Violation]:
     left = state.size - max(offset, state.sent)
     outstanding = sum(credit or 0 for credit in state.credits)
     if outstanding + chunksize > left:
-        sentence = f"expected credits for {left} bytes, but {chunksize} came beside {outstanding}"
-        yield "S3.1", sentence
+        before = f", with {outstanding} granted before" if outstanding else ""
+        sentence = f"expected credits for at most the {left} bytes that are missing"
+        yield "S3.1", f"{sentence}, but one for {chunksize} came{before}"

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from galileod.conformance.address import Address, open_websocket
-from galileod.conformance.commands import run
+from galileod.conformance.commands import run, run_and_leave
 from galileod.conformance.handshake import HandshakeError, Headers, Refused
 from galileod.conformance.judge import KitError
 
@@ -137,10 +137,10 @@ class Target:
 
     async def run(self, words: tuple[str, ...]) -> None:
         """Run a command, then wait until the server accepts connections. Raises KitError."""
-        # The server may be started in the background, and goes on then.
-        status, program = await run(words, COMMAND_SECONDS, leaves=True)
+        status, output = await run_and_leave(words, COMMAND_SECONDS)
         if status != 0:
-            raise KitError(f"{words[0]} ended with status {status}: {program.output}")
+            why = f": {output}" if output else ""
+            raise KitError(f"{words[0]} ended with status {status}{why}")
         await self.until_up()
 
     async def until_up(self) -> None:

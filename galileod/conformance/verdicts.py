@@ -63,6 +63,9 @@ class Finding:
     """The number in docs/protocol.md, such as S3.4."""
     sentence: str
 
+    def __str__(self) -> str:
+        return self.sentence if self.requirement is None else f"{self.requirement}: {self.sentence}"
+
 
 @attrs.frozen
 class Result:

@@ -42,7 +42,7 @@ def test_galileod_passes_and_the_reports_are_written(daemon: Daemons, tmp_path: 
     )  # fmt: skip
     assert done.stderr == ""
     assert done.returncode == 0
-    assert "1 cases: 1 PASS. Regressions: 0." in done.stdout
+    assert "1 case: 1 PASS. Regressions: 0." in done.stdout
     assert verdicts(tmp_path / "conformance-report") == {"3.1.1": "PASS"}
     assert "TEXT" in (tmp_path / "conformance-report" / "3.1.1.txt").read_text("utf-8")
 
@@ -94,12 +94,13 @@ def test_a_server_that_cannot_be_reached_is_an_error_of_each_case(tmp_path: Path
     assert done.stderr == ""
 
 
-def test_an_interrupt_still_writes_the_reports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_still_writes_the_reports(number: signal.Signals, tmp_path: Path) -> None:
     client = "sh -c 'touch started; sleep 1000' {url} {file}"
     arguments: list[str | Path] = [KIT, "client", "--case", "4.2", "--command", client]
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment()) as process:
         poll("the client to start", (tmp_path / "started").exists)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(timeout=DEADLINE) == 130
     assert verdicts(tmp_path / "conformance-report") == {}
 
@@ -110,6 +111,7 @@ SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ((), "Missing command."),
         (("server",), "Missing option '--url'."),
         (("client",), "Expected one of --command and --listen."),
         (("server", "--url", "http://h", "--stored", "cat"), "no scheme ws:// or wss://"),

@@ -196,3 +196,14 @@ async def test_the_token_is_sent_in_the_metadata() -> None:
             async with Server(with_tokens, trial).connect() as connection:
                 await connection.send_metadata("a", 1, modified=5)
     assert received == b'{"name":"a","size":1,"token":"secret","modified":5}'
+
+
+async def test_the_reason_why_tls_fails_is_told() -> None:
+    async def plain(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with trio.fail_after(DEADLINE):
+        async with listening(plain) as port:
+            address = Address.parse(f"wss://127.0.0.1:{port}/")
+            with pytest.raises(KitError, match=r"cannot connect to wss://.*: TLS: .*\w{4}"):
+                await open_websocket(address, (), DEADLINE)

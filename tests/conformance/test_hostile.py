@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,6 @@ from websockets.sync.server import ServerConnection, serve
 
 from galileod.conformance.address import Address
 from galileod.conformance.client_command import command_starter
-from galileod.conformance.commands import run, running
 from galileod.conformance.dialogue import Dialogue
 from galileod.conformance.dialogue_state import MAX_SIGNAL, parse_signal
 from galileod.conformance.events import Message
@@ -134,29 +132,6 @@ async def test_only_plain_names_are_looked_for(tmp_path: Path, name: object) -> 
     (tmp_path / "secret").write_bytes(b"not of the server")
     target = Target(Address.parse("ws://h/"), Directory(stored))
     assert await Server(target, new_trial()).stored(name) is None
-
-
-async def test_a_server_that_a_command_starts_in_the_background_goes_on(tmp_path: Path) -> None:
-    asked, answered = tmp_path / "asked", tmp_path / "answered"
-    os.mkfifo(asked)
-    os.mkfifo(answered)
-    script = f"cat <{asked} >{answered} 2>/dev/null &"
-    with trio.fail_after(DEADLINE):
-        status, _ = await run(["sh", "-c", script], DEADLINE, leaves=True)
-        assert status == 0
-        in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
-        await in_thread(asked.write_text, "alive")
-        assert await in_thread(answered.read_text) == "alive"
-
-
-async def test_a_command_that_does_not_end_is_killed_whatever_it_may_leave(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with trio.fail_after(DEADLINE):
-        async with running(["sh", "-c", f"exec sleep 1000 >{pipe}"], leaves=True):
-            file = await trio.to_thread.run_sync(lambda: pipe.open("rb", buffering=0))
-        with file:
-            assert await trio.to_thread.run_sync(file.read) == b""
 
 
 async def test_a_file_that_the_client_replaces_by_a_pipe_does_not_stop_the_case() -> None:

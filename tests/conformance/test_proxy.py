@@ -72,7 +72,8 @@ def test_the_dialogue_of_galileo_send_and_galileod_has_no_violation(
     assert daemon.visible()["a.bin"].read_bytes() == content
     assert (case["verdict"], case["ending"], case["findings"]) == ("PASS", "clean", [])
     assert proxy.status == 0
-    assert "1 cases: 1 PASS" in proxy.printed
+    assert case["title"] == "'a.bin', 3000000 bytes: stored"
+    assert "1 case: 1 PASS" in proxy.printed
     transcript = (tmp_path / "report" / "connection-1.txt").read_text()
     assert 'client: TEXT {"name": "a.bin"' in transcript
     assert 'server: TEXT {"close": true}' in transcript

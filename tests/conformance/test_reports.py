@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import attrs
 import pytest
 from rich.console import Console
 
@@ -113,7 +114,28 @@ def test_junit_tells_regressions_known_failures_and_errors_apart(document: Repor
     failure = suite[1].find("failure")
     assert failure is not None
     assert failure.text is not None
-    assert failure.text.startswith("<script>alert(1)</script>")
+    assert failure.text.startswith("S3.1: <script>alert(1)</script>")
+
+
+def shown(*rows: Row) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    table.show(Report("server", "ws://h", "1.0", began, rows), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_shows_the_first_findings_of_a_case_and_counts_the_others() -> None:
+    failed = row("3.1.1", Verdict.FAIL, "short", regression="got FAIL")
+    findings = tuple(Finding(Verdict.FAIL, "S3.1", f"number {count}") for count in range(5))
+    text = shown(attrs.evolve(failed, result=attrs.evolve(failed.result, findings=findings)))
+    assert "S3.1: number 2" in text
+    assert "number 3" not in text
+    assert "2 more in the report" in text
+
+
+def test_a_skipped_case_is_not_called_a_known_failure() -> None:
+    assert "known failure" not in shown(row("3.1.1", Verdict.SKIPPED, expected=Verdict.FAIL))
 
 
 def test_the_table_shows_findings_without_taking_them_for_markup(document: Report) -> None:

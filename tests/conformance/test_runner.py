@@ -7,9 +7,9 @@ import trio
 from helpers.conformance import DEADLINE, PATIENCE, case, listening, target, upgraded
 
 from galileod.conformance import cases as _registered  # noqa: F401
-from galileod.conformance.case import PROFILES, SERVER_CASES, ServerRun
+from galileod.conformance.case import CLIENT_NEEDS, PROFILES, SERVER_CASES, SERVER_NEEDS, ServerRun
 from galileod.conformance.judge import Judge
-from galileod.conformance.runner import choose, run_server_cases
+from galileod.conformance.runner import OPTIONS, choose, run_server_cases
 from galileod.conformance.server import Server
 from galileod.conformance.verdicts import Ending, Result, Verdict
 
@@ -183,7 +183,11 @@ async def test_a_case_that_waits_for_itself_beyond_its_limit_is_an_error() -> No
 async def test_a_case_whose_needs_are_not_met_is_skipped() -> None:
     result = await judged(expects_ready, needs=("kill", "token"))
     assert result.verdict is Verdict.SKIPPED
-    assert result.findings[0].sentence == "the case needs kill, token"
+    assert result.findings[0].sentence == "the case needs --kill, --token-file with two tokens"
+
+
+def test_each_need_of_a_case_has_its_option() -> None:
+    assert OPTIONS.keys() == SERVER_NEEDS | CLIENT_NEEDS
 
 
 async def test_tokens_are_left_out_of_the_result() -> None:

@@ -101,6 +101,34 @@ async def test_a_restart_command_that_fails_is_an_error() -> None:
         await target(1).run(("sh", "-c", "echo no such unit; exit 3"))
 
 
+async def test_a_restart_command_that_fails_in_silence_is_an_error_without_output() -> None:
+    with pytest.raises(KitError, match=r"^false ended with status 1$"):
+        await target(1).run(("false",))
+
+
+async def test_a_restart_command_that_does_not_end_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(target_module, "COMMAND_SECONDS", 0.2)
+    with trio.fail_after(DEADLINE), pytest.raises(KitError, match=r"has not ended within 0\.2 s"):
+        await target(1).run(("sh", "-c", "sleep 1000; true"))
+
+
+async def test_a_server_that_a_restart_command_starts_in_the_background_runs_on(
+    tmp_path: Path,
+) -> None:
+    """It may write to what it inherited, too: the command's output is no pipe."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script = f"(read line < {pipe}; echo still here && echo alive > {pipe}) &"
+    with trio.fail_after(DEADLINE):
+        async with listening(upgraded) as port:
+            await target(port).run(("sh", "-c", script))
+        await trio.to_thread.run_sync(pipe.write_text, "go on\n", abandon_on_cancel=True)
+        read = partial(trio.to_thread.run_sync, pipe.read_text, abandon_on_cancel=True)
+        assert await read() == "alive\n"
+
+
 async def test_a_program_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(KitError, match="cannot run 'no-such-program'"):
         await run(["no-such-program"], DEADLINE)

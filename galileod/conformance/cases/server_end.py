@@ -261,7 +261,8 @@ async def other_name(server: Server, judge: Judge) -> None:
             if signal.get("close"):
                 await check_stored(server, judge, "S4.11", signal.get("name", name), content)
             else:
-                what = f"expected close or a fatal error for {name!r}, but {signal} came"
+                came = f"but {signal or 'no signal'} came"
+                what = f"expected close or a fatal error for {name!r}, {came}"
                 judge.check(None, signal.get("error") and signal.get("fatal"), what)
 
 

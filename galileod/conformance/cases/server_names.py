@@ -140,7 +140,8 @@ async def unsafe(server: Server, judge: Judge) -> None:
         if stated is None:
             continue
         plain = stated not in {"", ".", ".."} and not {"/", "\0"} & set(stated)
-        sentence = f"expected close to state a plain name for {name!r}, but it is {stated!r}"
+        came = "it states no other" if stated == name else f"it states {stated!r}"
+        sentence = f"expected close to state a plain name for {name!r}, but {came}"
         if judge.check("S4.11", plain, sentence):
             await check_stored(server, judge, "S7.1", stated, content)
 

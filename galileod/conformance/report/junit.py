@@ -41,7 +41,7 @@ def _case(report: Report, row: Row) -> ET.Element:
         name=_clean(f"{result.case} {row.title}"),
         time=f"{result.seconds:.3f}",
     )
-    findings = _clean("\n".join(f.sentence for f in result.findings))
+    findings = _clean("\n".join(map(str, result.findings)))
     if result.verdict is Verdict.HARNESS_ERROR:
         ET.SubElement(case, "error", message=result.verdict.value).text = findings
     elif row.regression is not None:

@@ -43,6 +43,13 @@ class Report:
         return {verdict: counter[verdict] for verdict in Verdict if counter[verdict]}
 
     @property
+    def sum(self) -> str:
+        """The counts as a sentence."""
+        cases = "1 case" if len(self.rows) == 1 else f"{len(self.rows)} cases"
+        counts = ", ".join(f"{count} {verdict.value}" for verdict, count in self.counts.items())
+        return f"{cases}: {counts}. Regressions: {self.regressions}."
+
+    @property
     def regressions(self) -> int:
         """The number of cases that are a regression."""
         return sum(row.regression is not None for row in self.rows)

@@ -20,6 +20,12 @@ pre { overflow-x: auto; padding: .5rem; background: #8882; font-size: 13px }
 .FAIL, .HARNESS-ERROR { color: light-dark(#a40e26, #ff9492) }
 .NON-STRICT { color: light-dark(#7d4e00, #f0b72f) }
 ul { margin: 0; padding-left: 1.2rem; overflow-wrap: anywhere }
+@media (max-width: 40rem) {
+  thead { display: none }
+  tr { display: flex; flex-wrap: wrap; padding: .4rem 0 }
+  td { padding: 0 .6rem 0 0 }
+  td:last-child { flex-basis: 100% }
+}
 """
 
 _HEAD: Final = """<!DOCTYPE html>
@@ -38,13 +44,12 @@ _HEAD: Final = """<!DOCTYPE html>
 def render(report: Report) -> str:
     """The report as HTML. Everything that came from a peer is escaped."""
     title = f"GalileoSend conformance: {report.role} {report.subject}"
-    counts = ", ".join(f"{count} {verdict.value}" for verdict, count in report.counts.items())
     parts = [
         _HEAD.format(title=escape(title), style=_STYLE),
         f"<h1>GalileoSend conformance of a {report.role}</h1>\n",
         f"<p><code>{escape(report.subject)}</code>, {report.began:%Y-%m-%d %H:%M} UTC, ",
         f"galileo-conformance {escape(report.version)}</p>\n",
-        f"<p>{len(report.rows)} cases: {counts}. Regressions: {report.regressions}.</p>\n",
+        f"<p>{report.sum}</p>\n",
         "<table>\n<thead><tr><th scope=col>Case<th scope=col>Verdict<th scope=col>Ending",
         "<th scope=col>Seconds<th scope=col>About</thead>\n<tbody>\n",
         *map(_row, report.rows),
@@ -66,11 +71,7 @@ def _row(row: Row) -> str:
     if row.regression is not None:
         marks.append("regression")
     about = f"{escape(row.title)} <small>{escape(', '.join(row.requirements))}</small>"
-    findings = "".join(
-        f"<li>{escape(f'{finding.requirement}: ' if finding.requirement else '')}"
-        f"{escape(finding.sentence)}"
-        for finding in result.findings
-    )
+    findings = "".join(f"<li>{escape(str(finding))}" for finding in result.findings)
     return (
         f'<tr><td><a href="#t{result.case}">{result.case}</a>'
         f'<td class="verdict">{"<br>".join(marks)}<td>{result.ending.value}'

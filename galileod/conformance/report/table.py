@@ -12,6 +12,9 @@ from galileod.conformance.verdicts import Verdict
 WIDTH: Final = 120
 """Columns where the output is no terminal."""
 
+FINDINGS: Final = 3
+"""Findings of a case that are shown: the further ones often repeat them for other data."""
+
 _STYLES: Final = {
     Verdict.PASS: "green",
     Verdict.INFO: "cyan",
@@ -45,16 +48,19 @@ def show(report: Report, console: Console) -> None:
             _about(row),
         )
     console.print(table)
-    counts = ", ".join(f"{count} {verdict.value}" for verdict, count in report.counts.items())
-    console.print(f"{len(report.rows)} cases: {counts}. Regressions: {report.regressions}.")
+    console.print(report.sum)
 
 
 def _about(row: Row) -> Text:
     # Text, not markup: a finding may quote a peer.
     about = Text(row.title)
-    for finding in row.result.findings:
-        number = "" if finding.requirement is None else f"{finding.requirement}: "
-        about.append(f"\n{number}{finding.sentence}", style=_STYLES[finding.verdict])
-    if row.expected is not None:
-        about.append(f"\n{row.regression or 'known failure'}")
+    findings = row.result.findings
+    for finding in findings[:FINDINGS]:
+        about.append(f"\n{finding}", style=_STYLES[finding.verdict])
+    if more := len(findings[FINDINGS:]):
+        about.append(f"\n{more} more in the report")
+    if row.regression is not None and row.expected is not None:
+        about.append(f"\n{row.regression}")
+    elif row.expected is row.result.verdict:
+        about.append("\nknown failure")
     return about

@@ -15,6 +15,9 @@ from galileod.conformance.handshake import (
 )
 from galileod.conformance.judge import KitError
 
+MAX_LABEL: Final = 64
+"""Characters that a part of a host's name must not have."""
+
 _PORTS: Final = {"ws": 80, "wss": 443}
 
 
@@ -41,6 +44,8 @@ class Address:
             raise ValueError("a user name in the URL is not supported")
         if not (url.isascii() and url.isprintable()) or " " in url:
             raise ValueError(f"{url!r} has characters that must be percent-encoded")
+        if any(not 0 < len(label) < MAX_LABEL for label in parts.hostname.rstrip(".").split(".")):
+            raise ValueError(f"{url!r} has a host with a part of no or too many characters")
         port = parts.port or _PORTS[parts.scheme]
         query = f"?{parts.query}" if parts.query else ""
         return cls(url, parts.scheme == "wss", parts.hostname, port, (parts.path or "/") + query)

@@ -17,8 +17,11 @@ SERVER_NEEDS: Final = frozenset({"listing", "restart", "kill", "token", "other_t
 """What the command line may give for a server; `--stored` is always there."""
 CLIENT_NEEDS: Final = frozenset({"command", "files"})
 """`command`: the client is a command, not a browser; `files`: it sends many files at once."""
-DEFAULT_SECONDS: Final = 30.0
-"""The time limit of a case."""
+DEFAULT_SECONDS: Final = 60.0
+"""The time limit of a case: a correct peer that takes a tenth of the patience for each signal keeps
+it."""
+MANY_SECONDS: Final = 240.0
+"""The time limit of a case with some hundred signals."""
 RESTART_SECONDS: Final = 90.0
 """The time limit of a case that restarts the server, or kills it."""
 

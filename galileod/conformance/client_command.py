@@ -1,6 +1,5 @@
 """A client under test that is a command."""
 
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,7 +41,8 @@ class CommandStarter:
     words: Sequence[str]
     directory: Path
     _listener: trio.SocketListener
-    _run: Run | None = attrs.field(default=None, init=False)
+    _files: dict[str, tuple[bytes, int | None]] = attrs.field(factory=dict, init=False)
+    """Content and size of each file that was written."""
 
     @property
     def url(self) -> str:
@@ -77,11 +77,15 @@ class CommandStarter:
 
     def _file(self, name: str, content: bytes, size: int | None = None) -> Path:
         path = self.directory / name
-        if size is not None:
-            path.write_bytes(content)
-            os.truncate(path, size)
-        elif not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
+        whole = (content, size)
+        # What the client has made of the file is not looked at: it may be a pipe by now.
+        if self._files.get(name) != whole:
+            path.unlink(missing_ok=True)
+            with path.open("xb") as file:
+                file.write(content)
+                if size is not None:
+                    file.truncate(size)
+            self._files[name] = whole
         return path
 
 

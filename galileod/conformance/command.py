@@ -3,7 +3,7 @@
 import io
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -183,20 +183,13 @@ def proxy(
 
     async def run() -> None:
         proxy = Proxy(address, lambda case, result: judged.append((case, result)), cut)
-        try:
-            listeners = await trio.open_tcp_listeners(listen[1], host=listen[0])
-        except OSError as error:
-            raise click.ClickException(f"Cannot listen: {error}.") from None
+        listeners = await trio.open_tcp_listeners(listen[1], host=listen[0])
         port = listeners[0].socket.getsockname()[1]
         where = f"{listen[0]}:{port}, for {address.public}"
         session.console.print(f"Listening on {where}", markup=False)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(trio.serve_listeners, proxy.serve, listeners)
-                async for _number in signals:
-                    nursery.cancel_scope.cancel()
+        await trio.serve_listeners(proxy.serve, listeners)
 
-    trio.run(run)
+    _run(run)
     sys.exit(session.conclude(judged))
 
 
@@ -227,18 +220,46 @@ def _conduct(
                     judged.append((by_number[result.case], result))
                     status.update(Text(f"{len(judged)} of {len(cases)} cases"))
 
+    interrupted = _run(run)
+    status = session.conclude(judged)
+    sys.exit(INTERRUPTED if interrupted else status)
+
+
+def _run(run: Callable[[], Awaitable[None]]) -> bool:
+    """Run until the end or a signal; return whether one came. An address in use is an error."""
     interrupted = False
-    # A time limit of continuous integration ends the run so: the reports are written nevertheless.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    reason: Exception | None = None
     try:
-        trio.run(run)
-    except* KeyboardInterrupt:  # nurseries wrap it in groups
+        interrupted = trio.run(_until_signal, run)
+    except* KeyboardInterrupt:  # before the signals are received, or the second one
         interrupted = True
     except* (KitError, OSError) as group:
         reason = next(iter(_leaves(group)))
-        raise click.ClickException(f"Cannot listen: {reason}.") from None
-    status = session.conclude(judged)
-    sys.exit(INTERRUPTED if interrupted else status)
+    if reason is not None:  # raised above, it would be wrapped in a group
+        raise click.ClickException(f"Cannot listen: {reason}.")
+    return interrupted
+
+
+async def _until_signal(run: Callable[[], Awaitable[None]]) -> bool:
+    """Run until the end or SIGINT or SIGTERM; return whether one came.
+
+    A second one ends the program as if nobody had waited for the first.
+    """
+    interrupted = False
+
+    async def wait(task_status: trio.TaskStatus[None]) -> None:
+        nonlocal interrupted
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            await anext(signals)
+        interrupted = True
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(wait)
+        await run()
+        nursery.cancel_scope.cancel()
+    return interrupted
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:

@@ -49,8 +49,9 @@ class Running:
     @property
     def output(self) -> str:
         """The output as text, with a note where some was left out."""
-        text = self._output.decode("utf-8", "backslashreplace")
-        return f"{text}\n[{self._left_out} more bytes]" if self._left_out else text
+        text = bytes(self._output[:MAX_OUTPUT]).decode("utf-8", "backslashreplace")
+        more = self._left_out + max(0, len(self._output) - MAX_OUTPUT)
+        return f"{text}\n[{more} more bytes]" if more else text
 
     async def collect(self, stream: trio.abc.ReceiveStream) -> None:
         """Read the output to its end; keep `limit` bytes."""
@@ -71,11 +72,16 @@ def split(command: str) -> list[str]:
 
 @asynccontextmanager
 async def running(
-    words: Sequence[str], *, limit: int = MAX_OUTPUT, errors: bool = True
+    words: Sequence[str],
+    *,
+    limit: int = MAX_OUTPUT,
+    errors: bool = True,
+    leaves: bool = False,
 ) -> AsyncIterator[Running]:
     """Start a program; at the end, kill it and what it started. Raises KitError.
 
-    `errors`: whether standard error belongs to the output; it is dropped otherwise.
+    `errors`: whether standard error belongs to the output; it is dropped otherwise. `leaves`: what
+    it started goes on if the program itself has ended.
     """
     try:
         process = await trio.lowlevel.open_process(
@@ -96,17 +102,23 @@ async def running(
             yield program
             nursery.cancel_scope.cancel()
     finally:
-        _kill_group(process.pid)
+        if process.returncode is None or not leaves:
+            _kill_group(process.pid)
         with trio.CancelScope(shield=True):
             await process.wait()  # it was killed: this takes no time
             await process.stdout.aclose()
 
 
 async def run(
-    words: Sequence[str], within: float, *, limit: int = MAX_OUTPUT, errors: bool = True
+    words: Sequence[str],
+    within: float,
+    *,
+    limit: int = MAX_OUTPUT,
+    errors: bool = True,
+    leaves: bool = False,
 ) -> tuple[int, Running]:
     """Run a program to its end; return its exit status. Raises KitError after `within` seconds."""
-    async with running(words, limit=limit, errors=errors) as program:
+    async with running(words, limit=limit, errors=errors, leaves=leaves) as program:
         with trio.move_on_after(within):
             return await program.wait(), program
     raise KitError(f"{shlex.join(words)} has not ended within {within:g} s: {program.output}")

@@ -16,6 +16,8 @@ from galileod.conformance.dialogue_state import (
     Keys,
     State,
     agreed,
+    has_meaning,
+    identify,
     is_key,
     is_size,
     is_true,
@@ -63,6 +65,8 @@ class Dialogue:
         if state.metadata is None:
             state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
             return found
+        if not has_meaning(signal):
+            return found  # not even the first signal, by section 8
         if not state.heard:
             found += self._agree(signal, message)
         if signal.get("error"):
@@ -70,7 +74,10 @@ class Dialogue:
         elif is_true(signal.get("ready")):
             chunksize = signal.get("chunksize")
             valid = type(chunksize) is int and chunksize > 0
+            if not state.readies:
+                self._begin_at(signal.get("offset"))
             state.credits.append(chunksize if valid else None)
+            state.readies += 1
             self._note_granted()
         elif is_true(signal.get("close")):
             state.closed = True
@@ -114,14 +121,16 @@ class Dialogue:
         state = self._state
         state.heard = True
         state.agreed = agreed(state, signal)
-        offset = signal.get("offset")
-        if "resume" in state.agreed and type(offset) is int and offset >= 0:
-            state.offset = state.sent = offset
         if "next" not in state.agreed:
             return []
         self._many = Many(state)
         self._many.begin(signal)
         return list(judge_first(signal, message.data)) if self.observed != "client" else []
+
+    def _begin_at(self, offset: object) -> None:
+        """The offset of the first `ready`."""
+        if "resume" in self._state.agreed and type(offset) is int and offset >= 0:
+            self._state.offset = self._state.sent = offset
 
     def _server_of_many(self, many: Many, signal: dict[str, Any], message: Message) -> Violations:
         judged = self.observed != "client"
@@ -157,7 +166,7 @@ class Dialogue:
         if self._state.metadata is not None or signal is None or not is_key(signal.get("upload")):
             return []
         known = self.keys.find(signal["upload"])
-        identity = tuple(signal.get(name) for name in ("name", "size", "folder", "modified"))
+        identity = identify(signal)
         if known is None or known.identity == identity:
             return []
         return [

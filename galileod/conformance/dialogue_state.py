@@ -11,8 +11,14 @@ from websockets.frames import Opcode
 
 from galileod.conformance.events import Message
 
-MAX_KEYS: Final = 10_000
+MAX_KEYS: Final = 1000
 """Keys of uploads that are remembered; the oldest is forgotten."""
+
+MAX_SIGNAL: Final = 2 * 1024 * 1024
+"""Bytes of the longest signal that is parsed: as an object, it takes thirty times as much."""
+
+MAX_DIGITS: Final = 100
+"""Digits of the longest integer; a longer one is taken for a floating-point number."""
 
 MAX_CREDITS: Final = 100_000
 """Credits that are remembered on one connection."""
@@ -32,13 +38,19 @@ def is_true(value: object) -> bool:
 
 def parse_signal(message: Message) -> dict[str, Any] | None:
     """The JSON object of a TEXT message; None for any other message."""
-    if message.opcode != Opcode.TEXT:
+    if message.opcode != Opcode.TEXT or len(message.data) > MAX_SIGNAL:
         return None
     try:
-        signal = json.loads(message.data.decode())  # bytes may be UTF-16 for json
+        # Bytes may be UTF-16 for json; of a number of many digits, no sum could be told.
+        signal = json.loads(message.data.decode(), parse_int=_parse_int)
+        repr(signal)  # what is nested too deeply cannot be told either
     except (ValueError, RecursionError):
         return None
     return signal if isinstance(signal, dict) else None
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def extensions(signal: Mapping[str, Any]) -> frozenset[str] | None:
@@ -49,6 +61,12 @@ def extensions(signal: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(name for name in can if isinstance(name, str))
 
 
+def has_meaning(signal: Mapping[str, Any]) -> bool:
+    """Whether a server's signal has a truthy `error`, `ready` or `close`, as JavaScript has it."""
+    values = [signal.get(name) for name in ("error", "ready", "close")]
+    return any(value or isinstance(value, list | dict) for value in values)
+
+
 def is_size(value: object) -> TypeGuard[int]:
     """Whether a value is an integer from 0 to 2^63-1."""
     return type(value) is int and 0 <= value < 2**63
@@ -57,6 +75,17 @@ def is_size(value: object) -> TypeGuard[int]:
 def is_key(value: object) -> TypeGuard[str]:
     """Whether a value is a key of an upload: 32 hexadecimal digits."""
     return isinstance(value, str) and _KEY.fullmatch(value) is not None
+
+
+def identify(metadata: Mapping[str, Any]) -> tuple[object, ...]:
+    """Name, size, folder and modified; of another type than they should be, they are absent."""
+    folder, modified = metadata.get("folder"), metadata.get("modified")
+    return (
+        metadata.get("name"),
+        metadata.get("size"),
+        folder if isinstance(folder, str) else None,
+        modified if type(modified) is int else None,
+    )
 
 
 @attrs.define
@@ -88,7 +117,7 @@ class Keys:
 
     def begin(self, key: str, metadata: Mapping[str, Any]) -> Attempts:
         """The metadata with a key was sent."""
-        identity = tuple(metadata.get(name) for name in ("name", "size", "folder", "modified"))
+        identity = identify(metadata)
         if len(self._seen) >= MAX_KEYS:
             del self._seen[next(iter(self._seen))]
         return self._seen.setdefault(key.lower(), Attempts(identity))

@@ -104,6 +104,11 @@ class Decoder:
             for event in found:
                 yield frame, event
 
+    @property
+    def within_frame(self) -> bool:
+        """Whether a part of a frame has come, and not the rest."""
+        return bool(self._buffer)
+
     def _break_off(self) -> None:
         self._broken = True
         self._buffer.clear()

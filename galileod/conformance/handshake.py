@@ -103,13 +103,16 @@ async def request_upgrade(
     raise HandshakeError("the server closed the connection before it answered the handshake")
 
 
-async def receive_upgrade(stream: trio.abc.Stream) -> Request:
+async def receive_upgrade(stream: trio.abc.Stream, begun: bytes = b"") -> Request:
     """Read a client's handshake, which need not be one for WebSocket: see `mistakes`.
 
-    Raises HandshakeError where it is not HTTP. Has no time limit of its own.
+    `begun` are bytes that were read already. Raises HandshakeError where it is not HTTP. Has no
+    time limit of its own.
     """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
+        if begun:
+            connection.receive_data(begun)
         request = await _next(connection, stream)
         if not isinstance(request, h11.Request):
             raise HandshakeError("the client closed the connection before its handshake")

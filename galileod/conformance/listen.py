@@ -11,6 +11,7 @@ Every origin may ask: the kit has nothing to hide, and runs for as long as a tes
 """
 
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,8 +37,9 @@ REQUEST_SECONDS: Final = 30.0
 MAX_BODY: Final = 256 * 1024
 """Bytes of a result."""
 
-_HEAD: Final = 4096
+_HEAD: Final = 16 * 1024
 """Bytes of a request that are looked at to tell HTTP from WebSocket."""
+_UPGRADE: Final = re.compile(rb"\nupgrade:[ \t]*websocket", re.IGNORECASE)
 _PEEK_SECONDS: Final = 0.01
 _READ: Final = 65_536
 
@@ -119,12 +121,12 @@ class BrowserStarter:
             with trio.move_on_after(REQUEST_SECONDS):
                 head = await _peek_head(stream)
             task = self._task
-            if b"\nupgrade: websocket" not in head.lower():
+            if _UPGRADE.search(head) is None:
                 with trio.move_on_after(POLL_SECONDS + REQUEST_SECONDS):
                     await self._respond(stream)
             elif task is not None and head.split(b" ")[1:2] == [f"/run/{task.number}".encode()]:
                 await _serve_until_over(stream, task)
-        except (trio.BrokenResourceError, h11.ProtocolError):
+        except (trio.BrokenResourceError, ConnectionError, h11.ProtocolError):
             pass  # the page has gone, or it is no HTTP: there is nobody to tell
 
     def _change(self, task: Task | None) -> None:

@@ -1,6 +1,5 @@
 """What the kit's connections of both roles have in common: signals in and out."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -9,6 +8,7 @@ import attrs
 import trio
 from websockets.frames import Opcode
 
+from galileod.conformance.dialogue_state import has_meaning, parse_signal
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
 from galileod.conformance.transcript import show
 from galileod.conformance.trial import Trial
@@ -29,12 +29,16 @@ class Peer:
 
     trial: Trial
     websocket: WebSocket
+    warned: Signal | None = attrs.field(default=None, init=False)
+    """The first signal of the server, if that is an error that is not fatal."""
+    _heard: bool = attrs.field(default=False, init=False)
 
     async def message(self, within: float | None = None) -> Message | Close | Ended | Nothing:
         """The next message, or what came instead.
 
-        Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows.
-        `within` is in seconds, by default the patience.
+        Pings and Pongs are passed over, and so are violations of RFC 6455, which the judge knows,
+        and what every client must ignore: signals that it does not know, and errors that are not
+        fatal. `within` is in seconds, by default the patience.
         """
         seconds = self.trial.patience if within is None else within
         deadline = trio.current_time() + seconds
@@ -43,7 +47,7 @@ class Peer:
                 event = await self.websocket.receive(left)
                 if isinstance(event, Nothing):
                     break
-                if not isinstance(event, Ping | Pong | Violation):
+                if not isinstance(event, Ping | Pong | Violation) and not self._is_ignored(event):
                     return event
         return Nothing(seconds)
 
@@ -68,6 +72,19 @@ class Peer:
         expected = sentence or "expected the end of the connection"
         self.trial.judge.require(requirement, ends, f"{expected}, {describe(event)}")
 
+    def _is_ignored(self, event: Event) -> bool:
+        """Whether a client must go on as if the server had not sent this."""
+        signal = as_signal(event) if self.name == "server" else None
+        if signal is None:
+            return False
+        if not has_meaning(signal):
+            return not any(key in signal for key in ("held", "last"))  # of extensions
+        warning = bool(signal.get("error")) and not signal.get("fatal")
+        if warning and not self._heard:
+            self.warned = signal
+        self._heard = True
+        return warning
+
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         # Stays set where the time limit of the case ends the wait: the runner reads it then.
@@ -83,13 +100,7 @@ class Peer:
 
 def as_signal(event: Event) -> Signal | None:
     """The JSON object in a TEXT message; None for everything else."""
-    if not isinstance(event, Message) or event.opcode != Opcode.TEXT:
-        return None
-    try:
-        value = json.loads(event.data.decode())  # bytes may be UTF-16 for json
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return parse_signal(event) if isinstance(event, Message) else None
 
 
 def describe(event: Event | None) -> str:

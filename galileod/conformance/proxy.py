@@ -24,6 +24,8 @@ MAX_JUDGED: Final = 1000
 """WebSocket connections that are judged; further ones are passed on only."""
 MAX_NAME: Final = 60
 """Characters of a file's name in the title of a connection."""
+MAX_TRANSCRIPT: Final = 128 * 1024
+"""Characters of the transcript of one connection: all are kept until the end."""
 CONNECT_SECONDS: Final = 10.0
 """Seconds until the server has accepted a connection."""
 
@@ -41,7 +43,9 @@ class Exchange:
 
     dialogue: Dialogue
     judge: Judge = attrs.field(factory=lambda: Judge(frozenset(LEVELS)))
-    transcript: Transcript = attrs.field(factory=lambda: Transcript(trio.current_time))
+    transcript: Transcript = attrs.field(
+        factory=lambda: Transcript(trio.current_time, MAX_TRANSCRIPT)
+    )
     upgraded: bool = False
     """Whether the server has answered the handshake with 101."""
     closes: set[Speaker] = attrs.field(factory=set)
@@ -137,6 +141,8 @@ class Proxy:
         except KitError as error:
             exchange.judge.harness_error(str(error))
             exchange.upgraded = True  # so that the report tells why the client got nothing
+        except Exception as error:  # noqa: BLE001  # a mistake of the kit ends one connection
+            exchange.judge.harness_error(f"{type(error).__name__}: {error}")
         finally:
             if exchange.upgraded and self._judged < MAX_JUDGED:
                 self._judged += 1
@@ -213,8 +219,10 @@ def _title(state: State) -> str:
 
 
 async def _reset(stream: trio.SocketStream) -> None:
-    if stream.socket.family in {socket.AF_INET, socket.AF_INET6}:
+    try:
         stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    except OSError:
+        pass  # the other direction has closed it already
     await trio.aclose_forcefully(stream)
 
 

@@ -9,6 +9,7 @@ import trio
 
 from galileod.conformance.client_connection import ClientConnection
 from galileod.conformance.handshake import (
+    MAX_HEAD,
     Answer,
     HandshakeError,
     Request,
@@ -129,8 +130,14 @@ class Run:
         if self._count > MAX_CONNECTIONS:
             return
         try:
+            begun = b""
+            with trio.move_on_after(self.trial.patience):
+                begun = bytes(await stream.receive_some(MAX_HEAD))
+            if not begun:  # a client may open connections ahead, and never use them
+                self.trial.transcript.note("a connection was opened, and nothing sent")
+                return
             with trio.fail_after(self.trial.patience):
-                request = await receive_upgrade(stream)
+                request = await receive_upgrade(stream, begun)
                 self.requests.append(request)
                 for sentence in mistakes(request):
                     self.trial.judge.violation(CLIENT_HANDSHAKE, sentence)
@@ -160,8 +167,9 @@ class Run:
         await trio.sleep(math.inf)
 
     def conclude(self, outcome: Outcome) -> None:
-        """The client has ended, or has reported how the upload ended."""
-        self._outcome = outcome
+        """The client has ended, or has reported how the upload ended; the first report counts."""
+        if self._outcome is None:
+            self._outcome = outcome
         self._concluded.set()
 
     async def finish(self) -> None:

@@ -9,6 +9,7 @@ import attrs
 from galileod.conformance.handshake import Headers
 from galileod.conformance.judge import CaseEnded, KitError
 from galileod.conformance.server_connection import ServerConnection
+from galileod.conformance.server_rules import is_plain
 from galileod.conformance.target import Directory, Target
 from galileod.conformance.trial import Trial
 
@@ -47,8 +48,14 @@ class Server:
         """A name that no file had before."""
         return f"conformance-{secrets.token_hex(8)}{suffix}"
 
-    async def stored(self, name: str) -> bytes | None:
-        """The content that the server has stored under `name`; None where there is none."""
+    async def stored(self, name: object) -> bytes | None:
+        """The content that the server has stored under `name`; None where there is none.
+
+        There is none under a name that is not plain: a server may have stated it, and what it
+        leads to is not the server's.
+        """
+        if not isinstance(name, str) or not is_plain(name) or name in {"", ".", ".."}:
+            return None
         return await self.target.stored.read(name)
 
     async def listing(self) -> frozenset[str]:

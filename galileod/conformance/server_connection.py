@@ -1,12 +1,16 @@
 """A connection to the server under test, as a case sees it."""
 
 import hashlib
-from typing import Any
+import itertools
+from typing import Any, Final
 
 import attrs
 
 from galileod.conformance.events import Message
 from galileod.conformance.peer import DEFAULT_CHUNK, Peer, Signal, as_signal, describe
+
+MAX_PASSED: Final = 2000
+"""Surplus `ready` signals that are passed over: a server may have 1,024 credits granted."""
 
 
 @attrs.define(eq=False)
@@ -123,13 +127,15 @@ class ServerConnection(Peer):
     async def _expect(
         self, key: str, requirement: str | None, sentence: str, passing_over: str | None = None
     ) -> Signal:
-        while True:
+        for passed in itertools.count():
             event = await self.message()
             signal = as_signal(event)
             if signal is not None and signal.get(key):
                 return signal
-            if signal is None or passing_over is None or not signal.get(passing_over):
+            surplus = signal is not None and passing_over is not None and signal.get(passing_over)
+            if not surplus or passed >= MAX_PASSED:
                 self.trial.judge.fail(requirement, f"{sentence}, {describe(event)}")
+        raise AssertionError("the count has no end")
 
 
 def digest(content: bytes, kind: str = "sha1") -> dict[str, str]:

@@ -61,11 +61,12 @@ def _form(signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
         if not isinstance(signal["error"], str) or not isinstance(signal.get("code"), str):
             yield "S5.3", f"expected an error with a sentence and a code, but {came} came"
     name = signal.get("name")
-    if signal.get("close") and isinstance(name, str) and not _is_plain(name):
+    if signal.get("close") and isinstance(name, str) and not is_plain(name):
         yield "S7.3", f"expected a name without directories and control characters, but {came} came"
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a name has neither a directory nor a control character."""
     return "/" not in name and all(
         ord(letter) >= _FIRST_PRINTABLE and ord(letter) != _DELETE for letter in name
     )
@@ -94,15 +95,13 @@ def _extensions(
 
 
 def _order(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
-    known = any(signal.get(name) for name in ("error", "ready", "close"))
-    if not known:
-        return
     if state.closed:
         yield "S4.12", f"expected no signal after close, but {came} came"
     elif state.failed:
         yield "S5.2", f"expected no signal after a fatal error, but {came} came"
     elif signal.get("close") and not signal.get("error"):
-        stored = not state.heard and "resume" in agreed(state, signal)
+        agreement = state.agreed if state.heard else agreed(state, signal)
+        stored = not state.readies and "resume" in agreement
         complete = state.finished and state.left == 0
         if not complete and not stored:
             yield (
@@ -113,7 +112,7 @@ def _order(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Viola
 
 def _ready(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
     offset: Any = state.offset
-    if not state.heard and "resume" in agreed(state, signal):
+    if not state.readies and "resume" in (state.agreed if state.heard else agreed(state, signal)):
         offset, keep = signal.get("offset"), signal.get("keep")
         size = state.size if state.size is not None else 2**63 - 1
         if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= size:

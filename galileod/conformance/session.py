@@ -41,11 +41,12 @@ class Session:
         """Print the table, write the reports; return the exit status."""
         rows = tuple(self._row(case, result) for case, result in judged)
         document = report.Report(self.role, self.subject, __version__, self.began, rows)
-        table.show(document, self.console)
         try:
             report.write(document, self.common.output)
         except OSError as error:
+            table.show(document, self.console)
             raise click.ClickException(f"Cannot write the reports: {error}.") from None
+        table.show(document, self.console)  # last, since nobody may read it
         self.console.print(f"Reports: {self.common.output}/index.html", markup=False)
         return REGRESSION if document.regressions else 0
 

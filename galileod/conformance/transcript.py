@@ -9,7 +9,7 @@ from websockets.frames import Opcode
 
 MAX_ENTRIES: Final = 10_000
 """Entries kept for a case; later ones are counted only."""
-MAX_CHARACTERS: Final = 4 * 1024 * 1024
+MAX_CHARACTERS: Final = 512 * 1024
 """Characters kept for a case."""
 MAX_TEXT: Final = 4096
 """Bytes of a TEXT message that are shown."""
@@ -42,6 +42,8 @@ class Transcript:
 
     clock: Callable[[], float]
     """Seconds; only differences matter."""
+    limit: int = MAX_CHARACTERS
+    """Characters that are kept."""
     _lines: list[str] = attrs.field(factory=list, init=False)
     _characters: int = attrs.field(default=0, init=False)
     _left_out: int = attrs.field(default=0, init=False)
@@ -65,7 +67,7 @@ class Transcript:
 
     def _add(self, what: str) -> None:
         line = f"{self.clock() - self._start:8.3f}  {what}\n"
-        if len(self._lines) >= MAX_ENTRIES or self._characters + len(line) > MAX_CHARACTERS:
+        if len(self._lines) >= MAX_ENTRIES or self._characters + len(line) > self.limit:
             self._left_out += 1
             return
         self._characters += len(line)

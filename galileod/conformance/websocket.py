@@ -47,10 +47,13 @@ class WebSocket:
     watch: Callable[[Side, Event], None] = lambda _side, _event: None
     """Is told each event as it comes, before `receive` returns it, and each message sent."""
     answer_pings: bool = True
+    """A Ping that comes while a frame was sent in part is answered behind that frame."""
     answer_close: bool = True
     _decoder: Decoder = attrs.field(init=False)
     _sent: Decoder = attrs.field(init=False)
     _pending: deque[Event] = attrs.field(factory=deque, init=False)
+    _owed: bytes | None = attrs.field(default=None, init=False)
+    """The payload of the last Ping that is not answered yet."""
     _ended: Ended | None = attrs.field(default=None, init=False)
     _unusable: bool = attrs.field(default=False, init=False)
     _reset: bool = attrs.field(default=False, init=False)
@@ -157,7 +160,8 @@ class WebSocket:
         seconds = self.patience if within is None else within
         event = await self._next(seconds)
         if isinstance(event, Ping) and self.answer_pings:
-            await self.send_frame(Opcode.PONG, event.data)
+            self._owed = event.data
+            await self._send_owed()
         if isinstance(event, Close) and self.answer_close and not self._close_sent:
             await self.send_close(event.code, event.reason)
         return event
@@ -260,7 +264,14 @@ class WebSocket:
         if scope.cancelled_caught:
             self._unusable = True
             self.transcript.note(f"{self.number}: not taken within {self.patience:g} s")
+        await self._send_owed()
         return not self._unusable
+
+    async def _send_owed(self) -> None:
+        """Answer the last Ping, unless that would stand within a frame."""
+        if self._owed is not None and not self._sent.within_frame:
+            payload, self._owed = self._owed, None
+            await self.send_frame(Opcode.PONG, payload)
 
     async def _until_close(self, within: float) -> None:
         with trio.move_on_after(within):

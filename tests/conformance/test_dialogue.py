@@ -258,3 +258,24 @@ def test_correct_peers_are_never_taken_for_wrong_however_their_messages_cross(
         else:
             pair.client_receives()
     assert pair.found == []
+
+
+def test_a_signal_that_nobody_knows_is_not_the_first_one_and_permitted_until_close() -> None:
+    done = {"close": True, "can": ["resume"]}
+    first = {**FIRST, "offset": 0}
+    assert play(("C", RESUMABLE), ("S", {"x": 1}), ("S", first), ("S", {"x": 1})) == []
+    assert play(("C", RESUMABLE), ("S", {"x": 1}), ("S", done)) == []
+    assert play(("C", RESUMABLE), ("S", done), ("S", {"x": 1})) == ["S4.12"]
+
+
+def test_a_warning_that_is_the_first_signal_states_what_is_agreed() -> None:
+    warning = {"error": "slow", "code": "busy", "can": ["resume"]}
+    ready = {key: value for key, value in FIRST.items() if key != "can"}
+    without = {key: value for key, value in ready.items() if key != "offset"}
+    rest = ("C", binary(CONTENT[1000:]))
+    keys = Keys()
+    sent = ("C", RESUMABLE), ("S", warning), ("S", {**ready, "offset": 0}), ("C", binary(CONTENT))
+    assert run(Dialogue("server", CONTENT, keys), *sent) == []
+    again = Dialogue("both", CONTENT, keys)
+    assert run(again, ("C", RESUMABLE), ("S", warning), ("S", ready), rest) == []
+    assert play(("C", RESUMABLE), ("S", warning), ("S", without)) == ["S8.8"]

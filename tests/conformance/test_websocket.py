@@ -56,6 +56,17 @@ async def test_a_ping_is_answered(pair: Pair) -> None:
     assert await server.receive() == Pong(b"p")
 
 
+async def test_a_ping_is_answered_behind_a_frame_that_was_sent_in_part(pair: Pair) -> None:
+    client, server = pair
+    await server.send_raw(b"\x81\x02a")
+    await client.send_ping(b"first")
+    await client.send_ping(b"last")
+    assert [await server.receive(), await server.receive()] == [Ping(b"first"), Ping(b"last")]
+    await server.send_raw(b"b")
+    assert await client.receive() == Message(Opcode.TEXT, b"ab")
+    assert await client.receive() == Pong(b"last")
+
+
 async def test_a_ping_is_not_answered_where_the_case_does_not_want_it(pair: Pair) -> None:
     client, server = pair
     client.answer_pings = False

@@ -183,6 +183,9 @@ async def many_uploads(
         first = as_signal(event)
         if first is None:
             judge.fail(None, f"expected a first signal, {describe(event)}")
+        if connection.warned is not None:  # that was the first signal
+            stated = ("can", "next", "whole", "room")
+            first |= {key: connection.warned[key] for key in stated if key in connection.warned}
         agreed = first.get("can")
         if missing := [one for one in can if not isinstance(agreed, list) or one not in agreed]:
             judge.unsupported(f"the server does not offer {', '.join(missing)}")

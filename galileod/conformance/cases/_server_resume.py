@@ -63,6 +63,8 @@ async def announce(
     signal = await connection.signal()
     if signal is None:
         connection.trial.judge.fail(None, "expected an answer to the metadata, but none came")
+    if connection.warned is not None and "can" in connection.warned:
+        return {**signal, "can": connection.warned["can"]}  # that was the first signal
     return signal
 
 

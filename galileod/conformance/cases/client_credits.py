@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from typing import Any, Final
 
-from galileod.conformance.case import client_case
+from galileod.conformance.case import MANY_SECONDS, client_case
 from galileod.conformance.cases._client_uploads import expect_success, some_content
 from galileod.conformance.client import Client
 from galileod.conformance.judge import Judge
@@ -49,6 +49,7 @@ async def changing_chunksize(client: Client, judge: Judge) -> None:
     "3.2.3",
     "A client accepts 1,024 credits at once, and uses them in their order.",
     requirements=("C3.2", "C3.4", "C3.5"),
+    seconds=MANY_SECONDS,
 )
 async def many_credits(client: Client, judge: Judge) -> None:
     """Small and large ones by turns."""

@@ -189,9 +189,9 @@ async def pings(client: Client, judge: Judge) -> None:
 async def _ping(connection: ClientConnection, judge: Judge, payload: bytes, where: str) -> None:
     await connection.websocket.send_ping(payload)
     event = await connection.websocket.receive()
-    while not isinstance(event, Pong | Close | Ended | Nothing | Message):
-        event = await connection.websocket.receive()
-    same = isinstance(event, Pong) and event.data == payload
+    while event != Pong(payload) and not isinstance(event, Close | Ended | Nothing | Message):
+        event = await connection.websocket.receive()  # a client may send Pings, and other Pongs
+    same = event == Pong(payload)
     expected = f"expected a Pong with the {len(payload)} bytes of the Ping {where}"
     judge.require("C6.5", same, f"{expected}, {describe(event)}")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from galileod.conformance.case import server_case
+from galileod.conformance.case import MANY_SECONDS, server_case
 from galileod.conformance.cases._server_uploads import (
     GATHERING,
     SEVERAL,
@@ -21,7 +21,7 @@ from galileod.conformance.peer import DEFAULT_CHUNK, Signal, as_signal, describe
 from galileod.conformance.server import Server
 from galileod.conformance.server_connection import ServerConnection
 
-LARGE: Final = 8 * 1024 * 1024
+LARGE: Final = 4 * 1024 * 1024
 """Bytes of a file that is larger than the credits of most servers."""
 MAX_BORDER: Final = 700_000
 """Bytes of the largest `chunksize` around which further files are sent: each is that long."""
@@ -106,6 +106,7 @@ async def half_chunks(server: Server, judge: Judge) -> None:
     "3.1.3",
     "A client that sends one byte of each credit can send the whole file.",
     requirements=("S3.1", "S3.2", "S3.3", "S3.6", "S3.7"),
+    seconds=MANY_SECONDS,
 )
 async def chunks_of_one_byte(server: Server, judge: Judge) -> None:
     """251 chunks."""

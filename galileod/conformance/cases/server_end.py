@@ -272,7 +272,12 @@ async def other_name(server: Server, judge: Judge) -> None:
     requirements=("S4.13",),
 )
 async def lost_behind_finished(server: Server, judge: Judge) -> None:
-    """The client closes the connection without reading `close`."""
+    """The client closes the connection without reading `close`, so it learns no other name."""
+    async with server.connect() as connection:
+        close = await connection.upload(server.name(), b"the usual way")
+    if "name" in close:
+        judge.info("the server stores under other names: the file cannot be found")
+        return
     for content in (b"", make_content(SEVERAL)):
         name = server.name()
         stored: bytes | None = None

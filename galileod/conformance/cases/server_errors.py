@@ -22,7 +22,7 @@ MOMENT: Final = 0.05
 """Seconds to read what has come while the case waited elsewhere, and between two writes."""
 SOME_SECONDS: Final = 20.0
 """How long a server may wait for the client to close the connection."""
-LARGE: Final = 16 * 1024 * 1024
+LARGE: Final = 4 * 1024 * 1024
 """Bytes of a file whose client is still writing when the error comes."""
 WRITE: Final = 250_000
 """Bytes of each of its chunks."""

@@ -5,6 +5,9 @@ from typing import Final
 
 from galileod.conformance.report.model import Report, Row
 
+MAX_SHOWN: Final = 100_000
+"""Characters of a transcript on the page."""
+
 _STYLE: Final = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -78,8 +81,11 @@ def _row(row: Row) -> str:
 
 def _transcript(row: Row) -> str:
     result = row.result
+    shown = result.transcript[:MAX_SHOWN]
+    if len(shown) < len(result.transcript):
+        shown += f"…\nThe rest is in {result.case}.txt.\n"
     # The id is inside, since browsers unfold what contains the target of a link.
     return (
         f"<details><summary>{result.case} {escape(row.title)}</summary>"
-        f'<pre id="t{result.case}">{escape(result.transcript)}</pre></details>\n'
+        f'<pre id="t{result.case}">{escape(shown)}</pre></details>\n'
     )

@@ -22,10 +22,10 @@ from galileod.conformance.verdicts import Ending, Result
 
 MAX_JUDGED: Final = 1000
 """WebSocket connections that are judged; further ones are passed on only."""
-MAX_TRANSCRIPT: Final = 128 * 1024
-"""Characters of the transcript of one connection: all are kept until the end."""
 MAX_NAME: Final = 60
 """Characters of a file's name in the title of a connection."""
+MAX_TRANSCRIPT: Final = 128 * 1024
+"""Characters of the transcript of one connection: all are kept until the end."""
 CONNECT_SECONDS: Final = 10.0
 """Seconds until the server has accepted a connection."""
 

@@ -200,7 +200,7 @@ async def behind_finished(server: Server, judge: Judge) -> None:
         again = await stack.enter_async_context(server.connect(content=content))
         await send_until_finished(again, first, content)
         other_hash = finished.replace(digest(content)["value"], "00")
-        await send_at_once(again, finished, b"", other_hash, b"")
+        await send_at_once(again, finished, finished, b"", other_hash, b"")
         close = await again.expect_close("S4.10", "expected close for the first of two finished")
         await send_at_once(again, finished, b"")
 

@@ -20,6 +20,8 @@ REQUIREMENTS: Final = frozenset(number for number in LEVELS if number.startswith
 STYLES: Final = {
     "credits": Style(),
     "original": Style(chunk=None, credits=1, ignores_metadata=True),
+    "many credits": Style(chunk=1000, credits=1024),
+    "other names": Style(renames=True),
     "large": Style(chunk=400_000, credits=1),
 }
 UNTESTABLE: Final = frozenset({"S4.17"})

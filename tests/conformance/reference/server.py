@@ -80,6 +80,8 @@ class Style:
     """How many may be unanswered."""
     ignores_metadata: bool = False
     """Whether it ignores second metadata, and does not refuse them."""
+    renames: bool = False
+    """Whether it stores each file under a name of its own."""
 
 
 class Server(ReferenceServer):
@@ -313,6 +315,8 @@ class Connection:
     def free_name(self, name: str) -> str:
         if self.broken == "S2.6":
             return name
+        if self.server.style.renames:
+            return f"{len(self.server.files):06}.data"
         name = name.rpartition("/")[2].strip(" .")[-MAX_NAME:]
         count = 0
         unique = name

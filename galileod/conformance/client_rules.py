@@ -112,7 +112,7 @@ def judge_chunk(state: State, data: bytes, content: bytes | None) -> Iterator[Vi
 def _finished(
     state: State, signal: Mapping[str, Any], content: bytes | None
 ) -> Iterator[Violation]:
-    if state.left:
+    if state.left is not None and state.left > 0:
         yield "C4.1", f"expected {state.left} more bytes before finished, but it came"
     elif not state.finished and not state.credits:
         yield "C4.1", "expected finished to answer a ready, but it came before"

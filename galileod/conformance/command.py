@@ -38,12 +38,14 @@ from galileod.conformance.runner import OPTIONS, AnyCase, choose, run_client_cas
 from galileod.conformance.session import Session
 from galileod.conformance.target import Command, Directory, Target
 from galileod.conformance.trial import DEFAULT_PATIENCE
-from galileod.conformance.verdicts import Result
+from galileod.conformance.verdicts import Result, Verdict
 
 NAME: Final = "galileo-conformance"
 FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
+ERRORS: Final = 3
+"""HARNESS-ERRORs in a row after which a run ends: the peer is not where the options say."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
@@ -179,10 +181,9 @@ def proxy(
     """Judge the dialogue of a client and a server, until SIGINT or SIGTERM."""
     settings = Common((), (), strict, {}, output, DEFAULT_PATIENCE)
     session = Session(settings, "proxy", address.public)
-    judged: list[tuple[Case, Result]] = []
 
     async def run() -> None:
-        proxy = Proxy(address, lambda case, result: judged.append((case, result)), cut)
+        proxy = Proxy(address, session.record, cut)
         listeners = await trio.open_tcp_listeners(listen[1], host=listen[0])
         port = listeners[0].socket.getsockname()[1]
         where = f"{listen[0]}:{port}, for {address.public}"
@@ -190,7 +191,7 @@ def proxy(
         await trio.serve_listeners(proxy.serve, listeners)
 
     _run(run)
-    sys.exit(session.conclude(judged))
+    sys.exit(session.conclude())
 
 
 def _choose(
@@ -211,17 +212,26 @@ def _conduct(
     opened: AbstractAsyncContextManager[AsyncIterator[Result]],
 ) -> NoReturn:
     by_number = {case.number: case for case in cases}
-    judged: list[tuple[Case, Result]] = []
 
     async def run() -> None:
+        errors = 0
         async with opened as results:
             with session.console.status("") as status:
+                done = 0
                 async for result in results:
-                    judged.append((by_number[result.case], result))
-                    status.update(Text(f"{len(judged)} of {len(cases)} cases"))
+                    session.record(by_number[result.case], result)
+                    done += 1
+                    status.update(Text(f"{done} of {len(cases)} cases"))
+                    errors = errors + 1 if result.verdict is Verdict.HARNESS_ERROR else 0
+                    if errors == ERRORS and done < len(cases):
+                        session.console.print(
+                            f"{ERRORS} cases in a row could not be run: {len(cases) - done} are"
+                            " left out."
+                        )
+                        break
 
     interrupted = _run(run)
-    status = session.conclude(judged)
+    status = session.conclude()
     sys.exit(INTERRUPTED if interrupted else status)
 
 

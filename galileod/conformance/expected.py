@@ -9,7 +9,7 @@ from galileod.conformance.verdicts import Result, Verdict
 EXPECTED: Final = (Verdict.FAIL, Verdict.NON_STRICT, Verdict.UNSUPPORTED)
 """The verdicts that may be expected."""
 
-_LINE: Final = re.compile(r"(\d+\.[12]\.\d+)\s+([A-Z-]+)")
+_LINE: Final = re.compile(r"(\d+\.\d+\.\d+)\s+([A-Z-]+)")
 
 
 def parse_expected(text: str, known: frozenset[str]) -> dict[str, Verdict]:

@@ -1,6 +1,5 @@
 """From results to reports and an exit status."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -30,6 +29,7 @@ class Session:
     """What is judged, for the reports."""
     console: Console = attrs.field(factory=table.make_console)
     began: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    _rows: list[report.Row] = attrs.field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -37,16 +37,23 @@ class Session:
         except OSError as error:
             raise click.UsageError(f"Cannot write the reports: {error}.") from None
 
-    def conclude(self, judged: Sequence[tuple[Case, Result]]) -> int:
-        """Print the table, write the reports; return the exit status."""
-        rows = tuple(self._row(case, result) for case, result in judged)
-        document = report.Report(self.role, self.subject, __version__, self.began, rows)
+    def record(self, case: Case, result: Result) -> None:
+        """A case is over: print it."""
+        row = self._row(case, result)
+        self._rows.append(row)
+        table.show_row(row, self.console)
+
+    def conclude(self) -> int:
+        """Write the reports, print the sum; return the exit status."""
+        document = report.Report(
+            self.role, self.subject, __version__, self.began, tuple(self._rows)
+        )
         try:
             report.write(document, self.common.output)
         except OSError as error:
-            table.show(document, self.console)
+            table.show_sum(document, self.console)
             raise click.ClickException(f"Cannot write the reports: {error}.") from None
-        table.show(document, self.console)  # last, since nobody may read it
+        table.show_sum(document, self.console)  # last, since nobody may read it
         self.console.print(f"Reports: {self.common.output}/index.html", markup=False)
         return REGRESSION if document.regressions else 0
 

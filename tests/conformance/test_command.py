@@ -85,13 +85,27 @@ def test_a_known_failure_is_no_regression_and_one_that_passes_now_is(tmp_path: P
     assert "expected FAIL, got PASS" in honest.stdout
 
 
-def test_a_server_that_cannot_be_reached_is_an_error_of_each_case(tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_reached_is_an_error_that_ends_the_run(tmp_path: Path) -> None:
     url = f"ws://127.0.0.1:{free_port()}/upload"
-    done = run_kit("server", "--url", url, "--stored", "cat", "--case", "3.1.1", cwd=tmp_path)
+    done = run_kit("server", "--url", url, "--stored", "cat", "--case", "3.1", cwd=tmp_path)
     assert done.returncode == 1
-    assert "HARNESS-ERROR" in done.stdout
+    assert list(verdicts(tmp_path / "conformance-report").values()) == ["HARNESS-ERROR"] * 3
     assert "cannot connect" in done.stdout
+    assert "3 cases in a row could not be run" in done.stdout
     assert done.stderr == ""
+
+
+def test_each_case_is_printed_when_it_is_over(tmp_path: Path) -> None:
+    client = "sh -c 'exit 1' {url} {file}"
+    arguments: list[str | Path] = [KIT, "client", "--case", "4.2", "--command", client]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("4.2.1 ")
+        process.stdout.close()
+        assert process.wait(timeout=DEADLINE) == 1
+    assert (tmp_path / "conformance-report" / "index.html").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -120,7 +120,9 @@ def test_junit_tells_regressions_known_failures_and_errors_apart(document: Repor
 def shown(*rows: Row) -> str:
     console = Console(file=io.StringIO(), width=120)
     began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    table.show(Report("server", "ws://h", "1.0", began, rows), console)
+    for each in rows:
+        table.show_row(each, console)
+    table.show_sum(Report("server", "ws://h", "1.0", began, rows), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -134,17 +136,24 @@ def test_the_table_shows_the_first_findings_of_a_case_and_counts_the_others() ->
     assert "2 more in the report" in text
 
 
+def test_the_end_of_the_table_counts_the_cases_in_which_each_requirement_does_not_hold() -> None:
+    rows = [row(f"3.1.{n}", Verdict.FAIL, "short", regression="got FAIL") for n in (1, 2)]
+    assert "FAIL, with the number of cases: S3.1 (2)" in shown(*rows)
+
+
+def test_a_case_that_is_not_supported_has_one_line() -> None:
+    text = shown(row("8.1.5", Verdict.UNSUPPORTED, "the server does not offer resume"))
+    assert "does not offer" not in text
+
+
 def test_a_skipped_case_is_not_called_a_known_failure() -> None:
     assert "known failure" not in shown(row("3.1.1", Verdict.SKIPPED, expected=Verdict.FAIL))
 
 
 def test_the_table_shows_findings_without_taking_them_for_markup(document: Report) -> None:
-    console = Console(file=io.StringIO(), width=120)
-    table.show(document, console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = shown(*document.rows)
     assert "[red]markup[/red]" in text
-    assert "3.1.3  FAIL           tcp     Title of 3.1.3." in text
+    assert "3.1.3          FAIL           tcp     Title of 3.1.3." in text
     assert "known failure" in text
     assert "expected FAIL, got PASS" in text
     assert "Regressions: 3." in text

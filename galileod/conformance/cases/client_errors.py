@@ -138,9 +138,8 @@ async def no_second_attempt(client: Client, judge: Judge) -> None:
             await connection.error(fatal=True, **more)
             await connection.finish()
             again = await run.accept_or_none()
-            sentence = (
-                f"expected no second connection after a fatal error, code {code}, but one came"
-            )
+            what = "without a code" if code is None else f"with the code {code}"
+            sentence = f"expected no second connection after a fatal error {what}, but one came"
             judge.check("C5.5", again is None, sentence)
             await run.outcome()
 

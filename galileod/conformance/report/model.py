@@ -49,6 +49,18 @@ class Report:
         counts = ", ".join(f"{count} {verdict.value}" for verdict, count in self.counts.items())
         return f"{cases}: {counts}. Regressions: {self.regressions}."
 
+    def count_requirements(self, verdict: Verdict) -> Counter[str]:
+        """The requirements of the findings with this verdict, and in how many cases they are."""
+        return Counter(
+            requirement
+            for row in self.rows
+            for requirement in {
+                finding.requirement or "no requirement"
+                for finding in row.result.findings
+                if finding.verdict is verdict
+            }
+        )
+
     @property
     def regressions(self) -> int:
         """The number of cases that are a regression."""

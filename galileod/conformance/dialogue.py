@@ -22,6 +22,7 @@ from galileod.conformance.dialogue_state import (
     is_size,
     is_true,
     parse_signal,
+    truthy,
 )
 from galileod.conformance.events import Message
 from galileod.conformance.many_client_rules import judge_many_client
@@ -63,14 +64,16 @@ class Dialogue:
         if self._many is not None:
             return found + self._server_of_many(self._many, signal, message)
         if state.metadata is None:
-            state.failed = state.failed or bool(signal.get("error") and signal.get("fatal"))
+            state.failed = state.failed or (
+                truthy(signal.get("error")) and truthy(signal.get("fatal"))
+            )
             return found
         if not has_meaning(signal):
             return found  # not even the first signal, by section 8
         if not state.heard:
             found += self._agree(signal, message)
-        if signal.get("error"):
-            state.failed = state.failed or bool(signal.get("fatal"))
+        if truthy(signal.get("error")):
+            state.failed = state.failed or truthy(signal.get("fatal"))
         elif is_true(signal.get("ready")):
             chunksize = signal.get("chunksize")
             valid = type(chunksize) is int and chunksize > 0

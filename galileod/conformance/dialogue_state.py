@@ -31,6 +31,11 @@ MAX_CHUNK: Final = 262_144
 """Bytes that a chunk may have where its credit does not say: the limit of old servers."""
 
 
+def truthy(value: object) -> bool:
+    """Whether a value is truthy as in JavaScript: an empty list or object is."""
+    return bool(value) or isinstance(value, list | dict)
+
+
 def is_true(value: object) -> bool:
     """Whether a value stands for `true`: some JSON libraries write 1."""
     return value is True or (type(value) is int and value == 1)
@@ -63,8 +68,7 @@ def extensions(signal: Mapping[str, Any]) -> frozenset[str] | None:
 
 def has_meaning(signal: Mapping[str, Any]) -> bool:
     """Whether a server's signal has a truthy `error`, `ready` or `close`, as JavaScript has it."""
-    values = [signal.get(name) for name in ("error", "ready", "close")]
-    return any(value or isinstance(value, list | dict) for value in values)
+    return any(truthy(signal.get(name)) for name in ("error", "ready", "close"))
 
 
 def is_size(value: object) -> TypeGuard[int]:

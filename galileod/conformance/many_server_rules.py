@@ -5,7 +5,7 @@ from typing import Any
 
 from websockets.frames import Opcode
 
-from galileod.conformance.dialogue_state import State, is_key, is_size
+from galileod.conformance.dialogue_state import State, is_key, is_size, truthy
 from galileod.conformance.many_state import LIMITS, Many
 from galileod.conformance.server_rules import Violation, judge_sum
 from galileod.conformance.transcript import show
@@ -13,7 +13,11 @@ from galileod.conformance.transcript import show
 
 def judge_first(signal: Mapping[str, Any], data: bytes) -> Iterator[Violation]:
     """What is wrong with the limits in the first signal."""
-    if signal.get("error") and signal.get("fatal") and not signal.get("next"):
+    if (
+        truthy(signal.get("error"))
+        and truthy(signal.get("fatal"))
+        and not truthy(signal.get("next"))
+    ):
         return  # it ends the connection
     came = show(Opcode.TEXT, data)
     if not all(is_size(signal.get(name)) for name in LIMITS) or not signal["next"]:
@@ -27,9 +31,9 @@ def judge_many_server(many: Many, signal: Mapping[str, Any], data: bytes) -> Ite
     came = show(Opcode.TEXT, data)
     if "held" in signal:
         yield from _held(many, signal, came)
-    if not signal.get("error"):
+    if not truthy(signal.get("error")):
         yield from _limits(many, signal, came)
-    if any(signal.get(name) for name in ("error", "ready", "close")):
+    if any(truthy(signal.get(name)) for name in ("error", "ready", "close")):
         yield from _about(many, signal, came)
 
 
@@ -67,14 +71,14 @@ def _about(many: Many, signal: Mapping[str, Any], came: str) -> Iterator[Violati
     if file is None:
         known = f"one of the {len(many.further) + 1} files"
         yield "S9.2", f"expected `file` to be the number of {known}, but {came} came"
-    elif signal.get("error") and not signal.get("next"):
+    elif truthy(signal.get("error")) and not truthy(signal.get("next")):
         return  # it is a warning, or ends the connection
     elif file.answered and many.further and "file" not in signal:
         yield "S9.2", f"expected `file` in a signal about a further file, but {came} came"
     elif file.answered:
         requirement = "S4.12" if file.closed else "S5.2"
         yield requirement, f"expected no signal about a file that is answered, but {came} came"
-    elif signal.get("error"):
+    elif truthy(signal.get("error")):
         return
     elif signal.get("ready"):
         yield from _ready(many, file, signal, came)

@@ -6,7 +6,7 @@ from typing import Any, Final
 import attrs
 from websockets.frames import Opcode
 
-from galileod.conformance.dialogue_state import State, is_size, is_true, parse_signal
+from galileod.conformance.dialogue_state import State, is_size, is_true, parse_signal, truthy
 from galileod.conformance.events import Message
 
 LIMITS: Final = ("next", "whole", "room")
@@ -81,14 +81,14 @@ class Many:
             self.question = None
         if is_true(signal.get("last")):
             self._before_last = len(self.current.credits)
-        if not signal.get("error"):
+        if not truthy(signal.get("error")):
             self._set_limits(signal)
         self.ended = self.ended or _ends(signal)
         file = self.file(signal.get("file", 0))
         if file is None:
             return
-        if signal.get("error"):
-            file.failed = file.failed or bool(signal.get("fatal"))
+        if truthy(signal.get("error")):
+            file.failed = file.failed or truthy(signal.get("fatal"))
         elif is_true(signal.get("ready")):
             self._take_ready(file, signal)
         elif is_true(signal.get("close")):
@@ -132,4 +132,8 @@ class Many:
 
 def _ends(signal: Mapping[str, Any]) -> bool:
     """Whether a signal ends the connection."""
-    return bool(signal.get("error") and signal.get("fatal") and not signal.get("next"))
+    return (
+        truthy(signal.get("error"))
+        and truthy(signal.get("fatal"))
+        and not truthy(signal.get("next"))
+    )

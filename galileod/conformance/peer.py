@@ -8,7 +8,7 @@ import attrs
 import trio
 from websockets.frames import Opcode
 
-from galileod.conformance.dialogue_state import has_meaning, parse_signal
+from galileod.conformance.dialogue_state import has_meaning, parse_signal, truthy
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Ping, Pong, Violation
 from galileod.conformance.transcript import show
 from galileod.conformance.trial import Trial
@@ -79,7 +79,7 @@ class Peer:
             return False
         if not has_meaning(signal):
             return not any(key in signal for key in ("held", "last"))  # of extensions
-        warning = bool(signal.get("error")) and not signal.get("fatal")
+        warning = truthy(signal.get("error")) and not truthy(signal.get("fatal"))
         if warning and not self._heard:
             self.warned = signal
         self._heard = True
@@ -99,8 +99,9 @@ class Peer:
 
 
 def as_signal(event: Event) -> Signal | None:
-    """The JSON object in a TEXT message; None for everything else."""
-    return parse_signal(event) if isinstance(event, Message) else None
+    """The JSON object in a TEXT message, without keys that are null; None for everything else."""
+    signal = parse_signal(event) if isinstance(event, Message) else None
+    return signal and {key: value for key, value in signal.items() if value is not None}
 
 
 def describe(event: Event | None) -> str:

@@ -12,6 +12,7 @@ from galileod.conformance.dialogue_state import (
     is_key,
     is_true,
     parse_signal,
+    truthy,
 )
 from galileod.conformance.events import Message
 from galileod.conformance.transcript import show
@@ -39,29 +40,29 @@ def judge_server(state: State, message: Message) -> Iterator[Violation]:
         return
     yield from _form(signal, came)
     if state.metadata is None:
-        if not signal.get("error"):
+        if not truthy(signal.get("error")):
             yield "S2.1", f"expected no signal before the metadata, but {came} came"
         return
     yield from _extensions(state, signal, message.data, came)
     if "next" in state.agreed:
         return  # the rules for many files say more
     yield from _order(state, signal, came)
-    if not signal.get("error") and is_true(signal.get("ready")):
+    if not truthy(signal.get("error")) and is_true(signal.get("ready")):
         yield from _ready(state, signal, came)
 
 
 def _form(signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
-    truthy = [name for name in ("error", "ready", "close") if signal.get(name)]
-    if len(truthy) > 1:
+    meanings = [name for name in ("error", "ready", "close") if truthy(signal.get(name))]
+    if len(meanings) > 1:
         yield "S1.6", f"expected one of error, ready and close, but {came} came"
-    if signal.get("error"):
+    if truthy(signal.get("error")):
         fatal = signal.get("fatal", False)
         if not isinstance(fatal, bool) and not (type(fatal) is int and fatal in {0, 1}):
             yield "S5.4", f"expected `fatal` to be a boolean, but {came} came"
         if not isinstance(signal["error"], str) or not isinstance(signal.get("code"), str):
             yield "S5.3", f"expected an error with a sentence and a code, but {came} came"
     name = signal.get("name")
-    if signal.get("close") and isinstance(name, str) and not is_plain(name):
+    if truthy(signal.get("close")) and isinstance(name, str) and not is_plain(name):
         yield "S7.3", f"expected a name without directories and control characters, but {came} came"
 
 
@@ -99,7 +100,7 @@ def _order(state: State, signal: Mapping[str, Any], came: str) -> Iterator[Viola
         yield "S4.12", f"expected no signal after close, but {came} came"
     elif state.failed:
         yield "S5.2", f"expected no signal after a fatal error, but {came} came"
-    elif signal.get("close") and not signal.get("error"):
+    elif truthy(signal.get("close")) and not truthy(signal.get("error")):
         agreement = state.agreed if state.heard else agreed(state, signal)
         stored = not state.readies and "resume" in agreement
         complete = state.finished and state.left == 0

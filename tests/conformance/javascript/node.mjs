@@ -1,7 +1,8 @@
 // node node.mjs FOLDER URL FILE: sends a file with the JavaScript client. FOLDER has what a daemon
-// serves: galileo.js and vendor/. Node.js has a WebSocket of its own from version 22 on; for older
-// ones it is that of the package ws.
+// serves: galileo.js and vendor/. The WebSocket is that of the package ws, as long as it is
+// installed, so that the results are the same with each Node.js: it has one of its own from 22 on.
 
+import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename } from "node:path";
@@ -24,7 +25,7 @@ async function openFile(path) {
 }
 
 const [folder, url, path] = process.argv.slice(2);
-globalThis.WebSocket ??= createRequire(import.meta.url)(WS);
+if (existsSync(WS)) globalThis.WebSocket = createRequire(import.meta.url)(WS);
 const { upload } = await import(pathToFileURL(`${folder}/galileo.js`));
 
 try {

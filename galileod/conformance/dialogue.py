@@ -115,10 +115,6 @@ class Dialogue:
                 state.credits.popleft()
         return found
 
-    def ended(self) -> Violations:
-        """The connection has ended."""
-        return []
-
     def _agree(self, signal: dict[str, Any], message: Message) -> Violations:
         """The server has sent its first signal."""
         state = self._state

@@ -7,7 +7,7 @@ import trio
 
 from galileod.conformance.dialogue import Dialogue, Observed
 from galileod.conformance.dialogue_state import Keys
-from galileod.conformance.events import Ended, Event, Message, Violation
+from galileod.conformance.events import Event, Message, Violation
 from galileod.conformance.judge import Judge
 from galileod.conformance.requirements import CLIENT_FRAMING, SERVER_FRAMING
 from galileod.conformance.transcript import Transcript
@@ -80,8 +80,6 @@ class _Watcher:
                 found = say(event)
             case Violation(sentence):
                 found = [(SERVER_FRAMING if by_server else CLIENT_FRAMING, sentence)]
-            case Ended():
-                found = self.dialogue.ended()
             case _:
                 found = []
         for requirement, sentence in found:

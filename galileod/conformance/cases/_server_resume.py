@@ -7,6 +7,7 @@ from typing import Any, Final
 import attrs
 from websockets.frames import Opcode
 
+from galileod.conformance.cases._server_uploads import check_stored
 from galileod.conformance.events import Ended, Nothing, Pong
 from galileod.conformance.frames import encode
 from galileod.conformance.peer import DEFAULT_CHUNK, Signal
@@ -196,19 +197,12 @@ def need_kept(connection: ServerConnection, offset: int) -> None:
         )
 
 
-async def check_stored(
+async def check_stored_once(
     server: Server, upload: Upload, close: Signal, requirement: str | None
 ) -> None:
     """Check that the file is stored as `close` says, whole, and once where that can be seen."""
     judge = server.trial.judge
-    name = close.get("name", upload.name)
-    stored = await server.stored(name)
-    got = "nothing is" if stored is None else f"{len(stored)} other bytes are"
-    judge.check(
-        requirement,
-        stored == upload.content,
-        f"expected the file's {upload.size} bytes as {name}, but {got} stored",
-    )
+    await check_stored(server, judge, requirement, close.get("name", upload.name), upload.content)
     if "listing" in server.target.offers:
         stem = upload.name.rpartition(".")[0]
         names = sorted(path for path in await server.listing() if stem in path)

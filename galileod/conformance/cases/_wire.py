@@ -5,8 +5,6 @@ from typing import Any
 
 from websockets.frames import Opcode
 
-from galileod.conformance.judge import Judge
-from galileod.conformance.server import Server
 from galileod.conformance.websocket import WebSocket
 
 Part = tuple[int, bytes, bool]
@@ -33,13 +31,3 @@ async def send_parts(websocket: WebSocket, parts: list[Part]) -> None:
 def to_json(signal: dict[str, Any]) -> bytes:
     """A signal as JSON without escapes of characters that need none."""
     return json.dumps(signal, ensure_ascii=False).encode()
-
-
-async def check_stored(
-    server: Server, judge: Judge, requirement: str, name: str, content: bytes
-) -> None:
-    """Check that `content` is stored under `name`."""
-    stored = await server.stored(name)
-    got = "nothing is" if stored is None else f"{len(stored)} other bytes are"
-    sentence = f"expected the {len(content)} bytes sent under {name!r}, but {got} stored"
-    judge.check(requirement, stored == content, sentence)

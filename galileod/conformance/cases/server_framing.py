@@ -8,7 +8,8 @@ import attrs
 from websockets.frames import Opcode
 
 from galileod.conformance.case import server_case
-from galileod.conformance.cases._wire import check_stored, send_parts, split, to_json
+from galileod.conformance.cases._server_uploads import check_stored
+from galileod.conformance.cases._wire import send_parts, split, to_json
 from galileod.conformance.events import Close, Ended, Event, Message, Nothing, Pong
 from galileod.conformance.frames import encode
 from galileod.conformance.handshake import HandshakeError, Headers, Refused

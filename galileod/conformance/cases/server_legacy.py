@@ -4,7 +4,7 @@ import secrets
 from typing import Final
 
 from galileod.conformance.case import server_case
-from galileod.conformance.cases._wire import check_stored
+from galileod.conformance.cases._server_uploads import check_stored
 from galileod.conformance.judge import Judge
 from galileod.conformance.peer import DEFAULT_CHUNK, as_signal
 from galileod.conformance.server import Server

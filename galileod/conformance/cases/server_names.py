@@ -8,7 +8,7 @@ from typing import Final
 from websockets.frames import Opcode
 
 from galileod.conformance.case import server_case
-from galileod.conformance.cases._wire import check_stored
+from galileod.conformance.cases._server_uploads import check_stored
 from galileod.conformance.events import Event
 from galileod.conformance.judge import Judge
 from galileod.conformance.peer import DEFAULT_CHUNK, Signal, as_signal, describe

@@ -7,7 +7,7 @@ from galileod.conformance.cases._server_resume import (
     SMALL,
     Upload,
     announce,
-    check_stored,
+    check_stored_once,
     complete,
     need_resume,
     new_upload,
@@ -155,7 +155,7 @@ async def abandon_is_ignored(server: Server, judge: Judge) -> None:
             await connection.send({"abandon": True, "file": 0})
             await connection.send_finished(upload.content)
             close = await connection.expect_close("S8.23")
-            await check_stored(server, upload, close, "S8.23")
+            await check_stored_once(server, upload, close, "S8.23")
 
 
 @server_case(
@@ -173,7 +173,7 @@ async def no_key(server: Server, judge: Judge) -> None:
         ready = await connection.expect_ready("S8.4")
         _states_no_resume(judge, ready)
         close = await complete(connection, upload, ready, 0)
-        await check_stored(server, upload, close, None)
+        await check_stored_once(server, upload, close, None)
     async with server.connect() as connection:  # an error is permitted
         _states_no_resume(judge, await announce(connection, upload, upload=None))
 

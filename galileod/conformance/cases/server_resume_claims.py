@@ -9,7 +9,7 @@ from galileod.conformance.cases._server_resume import (
     announce,
     begin,
     check_not_stored,
-    check_stored,
+    check_stored_once,
     complete,
     keep,
     need_resume,
@@ -55,7 +55,7 @@ async def newer_wins(server: Server, judge: Judge) -> None:
                 ready, offset = await resume(third, upload, "S8.19")
                 await _expect_taken_over(second)
                 close = await complete(third, upload, ready, offset, "S8.19")
-    await check_stored(server, upload, close, "S8.19")
+    await check_stored_once(server, upload, close, "S8.19")
 
 
 async def _expect_taken_over(connection: ServerConnection) -> None:
@@ -83,7 +83,7 @@ async def newer_wins_at_the_end(server: Server, judge: Judge) -> None:
             await _expect_taken_over(older)
             await check_not_stored(server, upload, "S8.19", "by the connection taken over")
             close = await complete(newer, upload, ready, offset, "S8.19")
-    await check_stored(server, upload, close, "S8.19")
+    await check_stored_once(server, upload, close, "S8.19")
 
 
 @server_case(
@@ -119,7 +119,7 @@ async def behind_finished(server: Server, judge: Judge) -> None:
                 not signal.get("close") or signal.get("name", upload.name) == name,
                 f"expected the name {name} on the newer connection too, but {signal} came",
             )
-    await check_stored(server, upload, close, "S8.20")
+    await check_stored_once(server, upload, close, "S8.20")
 
 
 @server_case(
@@ -183,7 +183,7 @@ async def abandoned_too_late(server: Server, judge: Judge) -> None:
         await connection.send_finished(upload.content)
         await connection.send({"abandon": True})
         close = await connection.expect_close("S8.21", "expected close for abandon after finished")
-    await check_stored(server, upload, close, "S8.21")
+    await check_stored_once(server, upload, close, "S8.21")
 
 
 @server_case(
@@ -253,4 +253,4 @@ async def abandoned_but_stored(server: Server, judge: Judge) -> None:
             signal.get("close"),
             f"expected close for abandon of a stored upload, but {signal} came",
         )
-    await check_stored(server, upload, close, "S8.22")
+    await check_stored_once(server, upload, close, "S8.22")

@@ -14,7 +14,7 @@ from galileod.conformance.cases._server_resume import (
     Upload,
     announce,
     begin,
-    check_stored,
+    check_stored_once,
     chunk_size,
     complete,
     keep,
@@ -101,7 +101,7 @@ async def _continue(server: Server, upload: Upload, requirement: str) -> None:
             f"expected that the upload is still kept, but {ready} came",
         )
         close = await complete(connection, upload, ready, offset, requirement)
-        await check_stored(server, upload, close, requirement)
+        await check_stored_once(server, upload, close, requirement)
 
 
 @server_case(
@@ -140,7 +140,7 @@ async def stored_already(server: Server, judge: Judge) -> None:
                 judge.check(
                     "S8.1", "resume" in stated(close), f"expected resume in can, but {close} came"
                 )
-            await check_stored(server, upload, close, "S8.16")
+            await check_stored_once(server, upload, close, "S8.16")
 
 
 @server_case(
@@ -176,7 +176,7 @@ async def lost_close(server: Server, judge: Judge) -> None:
         await trio.sleep(BUSY_SECONDS)
     judge.require("S8.20", close, "expected close after some attempts, but busy came")
     if close:
-        await check_stored(server, upload, close, "S8.16")
+        await check_stored_once(server, upload, close, "S8.16")
 
 
 @server_case(
@@ -209,7 +209,7 @@ async def kept_after_error(server: Server, judge: Judge) -> None:
             "S8.17", offset > 0, f"expected an upload that is kept for {kept} s, but {ready} came"
         )
         close = await complete(connection, upload, ready, offset, "S8.17")
-        await check_stored(server, upload, close, "S8.17")
+        await check_stored_once(server, upload, close, "S8.17")
 
 
 Mistake = Callable[[ServerConnection, Upload, Signal], Awaitable[None]]

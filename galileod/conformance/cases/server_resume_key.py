@@ -12,7 +12,7 @@ from galileod.conformance.cases._server_resume import (
     Upload,
     announce,
     begin,
-    check_stored,
+    check_stored_once,
     complete,
     dumped,
     keep,
@@ -150,7 +150,7 @@ async def key_of_running(server: Server, judge: Judge) -> None:
         await _refuses_others(server, upload)
         ready = await connection.expect_ready("S8.6")
         close = await complete(connection, upload, ready, PART, "S8.6")
-        await check_stored(server, upload, close, "S8.6")
+        await check_stored_once(server, upload, close, "S8.6")
 
 
 @server_case(
@@ -180,7 +180,7 @@ async def key_of_kept(server: Server, judge: Judge) -> None:
             signal.get("close"),
             f"expected that a number as folder counts as none, but {signal} came",
         )
-    await check_stored(server, upload, close, "S8.6")
+    await check_stored_once(server, upload, close, "S8.6")
 
 
 @server_case(

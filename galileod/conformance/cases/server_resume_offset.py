@@ -11,7 +11,7 @@ from galileod.conformance.cases._server_resume import (
     announce,
     begin,
     check_not_stored,
-    check_stored,
+    check_stored_once,
     chunk_size,
     complete,
     interrupt,
@@ -126,7 +126,7 @@ async def three_parts(server: Server, judge: Judge) -> None:
     async with server.connect() as connection:
         ready, offset = await resume(connection, upload, "S8.10")
         close = await complete(connection, upload, ready, offset, "S8.10")
-        await check_stored(server, upload, close, "S8.10")
+        await check_stored_once(server, upload, close, "S8.10")
 
 
 @server_case(
@@ -160,7 +160,7 @@ async def all_bytes(server: Server, judge: Judge) -> None:
     async with server.connect() as connection:
         ready, offset = await resume(connection, upload, "S8.13")
         close = await complete(connection, upload, ready, offset, "S8.13")
-        await check_stored(server, upload, close, "S8.13")
+        await check_stored_once(server, upload, close, "S8.13")
 
 
 @server_case(

@@ -5,12 +5,15 @@ import io
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from helpers.clients import unique_name
-from helpers.daemon import Daemon
+from helpers.daemon import DEADLINE, Daemon
 from helpers.receivers import PerlReceiver
 from helpers.sending import parts
 
@@ -19,6 +22,8 @@ from galileod.client import (
     send_file,
     send_file_sync,
 )
+
+T = TypeVar("T")
 
 
 class BytesPath:
@@ -91,14 +96,20 @@ async def test_the_blocking_twin_in_trio_names_the_other() -> None:
         send_file_sync("ws://h/", b"data", name="a")
 
 
+def run_asyncio(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run it in a thread of its own: that of the tests may have a loop, of a browser's driver."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(lambda: asyncio.run(main())).result(DEADLINE)
+
+
 def test_outside_of_trio_the_blocking_twin_is_named() -> None:
     with pytest.raises(OptionError, match=r"asyncio.to_thread\(send_file_sync, "):
-        asyncio.run(send_file("ws://h/", b"data", name="a"))
+        run_asyncio(partial(send_file, "ws://h/", b"data", name="a"))
 
 
 def test_from_asyncio_the_blocking_twin_is_called_in_a_thread(perl: PerlReceiver) -> None:
-    receipt = asyncio.run(asyncio.to_thread(send_file_sync, perl.url, b"data", name="a"))
-    assert receipt.size == 4
+    main = partial(asyncio.to_thread, send_file_sync, perl.url, b"data", name="a")
+    assert run_asyncio(main).size == 4
 
 
 def test_the_blocking_twin_works_in_any_thread(server: Daemon) -> None:

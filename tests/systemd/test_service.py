@@ -261,7 +261,8 @@ def listen_elsewhere(service: Service) -> None:
     settings.write_text(changed.replace('# mode = "token"', 'mode = "none"'))
     with service.changed(socket=re.sub("(?m)^ +", "", drop_in)):
         expected = ["127.0.0.1:80", "192.0.2.1:80", "unix:/run/galileod.sock"]
-        assert service.log()[-1]["listen"] == expected
+        # The journal gets a line some time after it was written.
+        poll("the start", lambda: service.log()[-1].get("listen") == expected)
         assert service.ask(("127.0.0.1", 80)).status == 200
         assert service.ask("/run/galileod.sock").status == 200
         path = service.container.path("/run/galileod.sock")
@@ -276,8 +277,10 @@ def name_a_socket_that_is_not_configured(service: Service) -> None:
     settings = service.container.path("/etc/galileod.toml")
     right = settings.read_text()
     settings.write_text(right.replace("127.0.0.1:8750", "127.0.0.1:8751"))
+    before = service.count("server.failed")
     service.run("systemctl", "restart", SERVICE, check=False)
-    (line,) = [line for line in service.log() if line["event"] == "server.failed"][-1:]
+    poll("the failure", lambda: service.has_more("server.failed", before))
+    line = [line for line in service.log() if line["event"] == "server.failed"][-1]
     assert "127.0.0.1:8750" in line["reason"]
     assert "127.0.0.1:8751" in line["reason"]
     settings.write_text(right)

@@ -20,11 +20,11 @@ def hang_up(host: Daemon, event: str) -> dict[str, object]:
 
 
 def rewrite(host: Daemon, settings: Settings) -> None:
-    """Put `settings` over those in the daemon's file."""
+    """Put `settings` over those in the daemon's file, which is never seen half written."""
     tables = tomllib.loads(host.config.read_text())
     for name, table in settings.items():
         tables.setdefault(name, {}).update(table)
-    write_config(host.config, tables)
+    write_config(host.config.with_suffix(".new"), tables).replace(host.config)
 
 
 def reload(host: Daemon, settings: Settings) -> dict[str, object]:

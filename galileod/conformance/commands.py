@@ -78,16 +78,7 @@ async def running(
 
     `errors`: whether standard error belongs to the output; it is dropped otherwise.
     """
-    try:
-        process = await trio.lowlevel.open_process(
-            list(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise KitError(f"cannot run {words[0]!r}: {error}") from None
+    process = await _start(words, subprocess.PIPE, errors=errors)
     if process.stdout is None:
         raise AssertionError("a pipe was asked for")
     program = Running(process, limit)
@@ -120,16 +111,7 @@ async def run_and_leave(words: Sequence[str], within: float) -> tuple[int, str]:
     seconds. The output goes into a file: the end of a pipe would stop a server that writes to it.
     """
     with tempfile.TemporaryFile() as output:
-        try:
-            process = await trio.lowlevel.open_process(
-                list(words),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise KitError(f"cannot run {words[0]!r}: {error}") from None
+        process = await _start(words, output.fileno(), errors=True)
         with trio.move_on_after(within) as scope:
             try:
                 status = await process.wait()
@@ -142,6 +124,20 @@ async def run_and_leave(words: Sequence[str], within: float) -> tuple[int, str]:
     if scope.cancelled_caught:
         raise KitError(f"{shlex.join(words)} has not ended within {within:g} s: {text}")
     return status, text
+
+
+async def _start(words: Sequence[str], output: int, *, errors: bool) -> trio.Process:
+    """Start a program in a process group of its own. Raises KitError."""
+    try:
+        return await trio.lowlevel.open_process(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise KitError(f"cannot run {words[0]!r}: {error}") from None
 
 
 def _kill_group(group: int) -> None:

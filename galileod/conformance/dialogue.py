@@ -24,10 +24,11 @@ from galileod.conformance.dialogue_state import (
     parse_signal,
     truthy,
 )
-from galileod.conformance.events import Message
+from galileod.conformance.events import Event, Message, Violation
 from galileod.conformance.many_client_rules import judge_many_client
 from galileod.conformance.many_server_rules import judge_first, judge_many_server
 from galileod.conformance.many_state import Many
+from galileod.conformance.requirements import CLIENT_FRAMING, SERVER_FRAMING
 from galileod.conformance.server_rules import judge_server
 
 Observed = Literal["server", "client", "both"]
@@ -53,6 +54,15 @@ class Dialogue:
     def state(self) -> State:
         """What was said until now; with `next`, about the first file."""
         return self._state
+
+    def said(self, event: Event, *, by_server: bool) -> Violations:
+        """A peer has sent what makes this event: a message, or what RFC 6455 forbids."""
+        match event:
+            case Message():
+                return self.server(event) if by_server else self.client(event)
+            case Violation(sentence):
+                return [(SERVER_FRAMING if by_server else CLIENT_FRAMING, sentence)]
+        return []
 
     def server(self, message: Message) -> Violations:
         """The server has sent `message`."""

@@ -1,7 +1,5 @@
 """A proxy that passes bytes on unchanged, and judges the dialogue of the two peers."""
 
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final, Literal
 
@@ -12,13 +10,14 @@ from galileod.conformance.address import Address, open_stream
 from galileod.conformance.case import Case
 from galileod.conformance.dialogue import Dialogue
 from galileod.conformance.dialogue_state import Keys, State
-from galileod.conformance.events import Close, Message, Violation
+from galileod.conformance.events import Close, Event, Violation
 from galileod.conformance.frames import Decoder
 from galileod.conformance.handshake import MAX_HEAD
 from galileod.conformance.judge import Judge, KitError
-from galileod.conformance.requirements import CLIENT_FRAMING, LEVELS, SERVER_FRAMING
+from galileod.conformance.requirements import LEVELS
 from galileod.conformance.transcript import Transcript, show
 from galileod.conformance.verdicts import Ending, Result
+from galileod.conformance.websocket import reset_on_close
 
 MAX_JUDGED: Final = 1000
 """WebSocket connections that are judged; further ones are passed on only."""
@@ -30,8 +29,6 @@ CONNECT_SECONDS: Final = 10.0
 """Seconds until the server has accepted a connection."""
 
 _READ: Final = 64 * 1024
-_RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, with 0 seconds: closing sends RST."""
 
 Speaker = Literal["client", "server"]
 Report = Callable[[Case, Result], None]
@@ -57,19 +54,11 @@ class Exchange:
         """The server has answered the request."""
         self.upgraded = head.split(b"\r\n", 1)[0].split(b" ")[1:2] == [b"101"]
 
-    def said(self, speaker: Speaker, event: object) -> None:
+    def said(self, speaker: Speaker, event: Event) -> None:
         """A message or control frame came."""
-        say = self.dialogue.client if speaker == "client" else self.dialogue.server
-        match event:
-            case Message():
-                found = say(event)
-            case Violation(sentence):
-                found = [(CLIENT_FRAMING if speaker == "client" else SERVER_FRAMING, sentence)]
-            case _:
-                found = []
         if isinstance(event, Close):
             self.closes.add(speaker)
-        for requirement, sentence in found:
+        for requirement, sentence in self.dialogue.said(event, by_server=speaker == "server"):
             self.judge.violation(requirement, sentence)
 
 
@@ -180,7 +169,8 @@ class Proxy:
                     if direction.speaker == "client" and self._is_cut(exchange, passed):
                         exchange.cut = True
                         exchange.transcript.note(f"cut after {passed} bytes from the client")
-                        await _reset(client)
+                        reset_on_close(client.socket)
+                        await trio.aclose_forcefully(client)
                         await trio.aclose_forcefully(server)
                         return
                     await sink.send_all(data)
@@ -216,14 +206,6 @@ def _title(state: State) -> str:
         name = f"{name[:MAX_NAME]}…"
     result = "stored" if state.closed else "failed" if state.failed else "no result"
     return f"{name}, {state.metadata.get('size')!r:.20} bytes: {result}"
-
-
-async def _reset(stream: trio.SocketStream) -> None:
-    try:
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    except OSError:
-        pass  # the other direction has closed it already
-    await trio.aclose_forcefully(stream)
 
 
 def _ending(exchange: Exchange, *, reset: bool) -> Ending:

@@ -7,9 +7,8 @@ import trio
 
 from galileod.conformance.dialogue import Dialogue, Observed
 from galileod.conformance.dialogue_state import Keys
-from galileod.conformance.events import Event, Message, Violation
+from galileod.conformance.events import Event
 from galileod.conformance.judge import Judge
-from galileod.conformance.requirements import CLIENT_FRAMING, SERVER_FRAMING
 from galileod.conformance.transcript import Transcript
 from galileod.conformance.verdicts import Ending
 from galileod.conformance.websocket import Side, WebSocket
@@ -74,13 +73,5 @@ class _Watcher:
 
     def __call__(self, side: Side, event: Event) -> None:
         by_server = (self.observed == "server") == (side == "received")
-        match event:
-            case Message():
-                say = self.dialogue.server if by_server else self.dialogue.client
-                found = say(event)
-            case Violation(sentence):
-                found = [(SERVER_FRAMING if by_server else CLIENT_FRAMING, sentence)]
-            case _:
-                found = []
-        for requirement, sentence in found:
+        for requirement, sentence in self.dialogue.said(event, by_server=by_server):
             self.judge.violation(requirement, sentence)

@@ -126,8 +126,8 @@ class WebSocket:
         self._cut = True
         self.transcript.sent(self.number, "reset")
         sock = self._socket()
-        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if sock is not None:
+            reset_on_close(sock)
         await self._forget()
 
     async def end(self) -> None:
@@ -292,6 +292,14 @@ class WebSocket:
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
         return stream.socket if isinstance(stream, trio.SocketStream) else None
+
+
+def reset_on_close(sock: trio.socket.SocketType) -> None:
+    """Let the close of a TCP socket reset its connection (RST)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    except OSError:
+        pass  # it is closed already
 
 
 def _is_reset(error: Exception) -> bool:

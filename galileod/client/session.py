@@ -6,7 +6,7 @@ from typing import Protocol
 
 import trio
 
-from galileod.protocol.errors import RemoteProtocolError
+from galileod.protocol.errors import LocalProtocolError, RemoteProtocolError
 from galileod.protocol.files_sender import FilesSender
 from galileod.protocol.messages import Close, Error, HashClaim, Last, Metadata, Ready
 from galileod.protocol.sender import UploadSender
@@ -40,36 +40,31 @@ class Session:
     def __init__(self, websocket: WebSocket, options: Options, nursery: trio.Nursery) -> None:
         self.websocket = websocket
         self.ended = False  # no signal comes any more
+        self.broken = False  # no Close frame is to be sent
+        self.closing, self.closed = trio.Event(), trio.Event()  # for who holds it
         self.got_on = False  # a further file was answered
         self._options = options
         self._nursery = nursery
-        self._core: FilesSender | None = None
-        self._first: UploadSender | None = None
+        self.core: FilesSender | None = None  # once file 0 was begun
         self._open: dict[int, Sending] = {}
         self._change: trio.Event | None = None
         self._receiving = trio.CancelScope()
         self._received = trio.Event()
 
     @property
-    def core(self) -> FilesSender:
-        """The sending role of the connection, once file 0 was begun."""
-        assert self._core is not None
-        return self._core
-
-    @property
-    def begun(self) -> bool:
-        """Whether file 0 was begun."""
-        return self._core is not None
-
-    @property
     def takes_more(self) -> bool:
         """Whether further files may begin on this connection, now or later."""
-        return not self.ended and self._core is not None and self._core.takes_more
+        return not self.ended and self.core is not None and self.core.takes_more
+
+    @property
+    def has_next(self) -> bool:
+        """Whether client and server agree that the connection may have more files."""
+        return self.core is not None and self.core.limits is not None
 
     @property
     def resumable(self) -> bool:
         """Whether files with a key can be resumed."""
-        return self._first is not None and self._first.resumable
+        return self.core is not None and self.core.resumable
 
     @property
     def waits(self) -> bool:
@@ -78,12 +73,12 @@ class Session:
 
     def begin(self, metadata: Metadata, sending: Sending) -> tuple[UploadSender, str]:
         """Begin a file: its sender, and its metadata, which is to be sent next."""
-        if self._core is None:
-            sender = self._first = UploadSender(metadata, self._options.chunksize)
-            self._core = FilesSender(sender)
-            self._nursery.start_soon(self._receive)
+        if self.core is None:
+            sender = UploadSender(metadata, self._options.chunksize)
+            self.core = FilesSender(sender)
+            self._nursery.start_soon(self._receive, self.core)
         else:
-            sender = self._core.begin(metadata)
+            sender = self.core.begin(metadata)
         self._add(sender.number, sending)
         return sender, sender.start()
 
@@ -91,6 +86,8 @@ class Session:
         self, metadata: Metadata, claim: HashClaim | None, data: bytes, sending: Sending
     ) -> list[bytes]:
         """Begin a whole further file: its frames, which are to be sent next."""
+        if self.core is None:
+            raise LocalProtocolError("file 0 has not begun")
         number, begin, finished = self.core.send_whole(metadata, claim)
         self._add(number, sending)
         content = binary_frame(data) if data else ()
@@ -126,34 +123,36 @@ class Session:
             self.websocket.idle.go_on()  # see `_answer`
         self._open[number] = sending
 
-    async def _receive(self) -> None:
+    async def _receive(self, core: FilesSender) -> None:
         """Receive signals up to the end of the connection."""
         try:
             with self._receiving:
                 while not self.ended:
-                    self._handle(await self.websocket.receive())
+                    self._handle(core, await self.websocket.receive())
         except (LostError, NonsenseError) as error:
+            self.broken = True
             self.lose(error)
         except RemoteProtocolError as error:
+            self.broken = True
             reason = f"The server violated the GalileoSend protocol. {error.reason}"
             self.lose(NonsenseError(reason))
         finally:
             self._received.set()
 
-    def _handle(self, text: str) -> None:
-        match signal := self.core.receive_text(text):
+    def _handle(self, core: FilesSender, text: str) -> None:
+        match signal := core.receive_text(text):
             case Close() | Error(fatal=True):
-                self._answer(signal)
+                self._answer(core, signal)
             case Ready() | Error():
                 if sending := self._open.get(signal.file):
                     sending.heard(signal)
             case Last():
                 self._tell()
 
-    def _answer(self, signal: Close | Error) -> None:
+    def _answer(self, core: FilesSender, signal: Close | Error) -> None:
         sending = self._open.pop(signal.file, None)
         self.got_on = self.got_on or bool(signal.file)
-        over = self.core.ended or self.core.limits is None
+        over = core.ended or core.limits is None
         if sending:
             sending.answered(signal, over=over)
         if over:
@@ -163,7 +162,7 @@ class Session:
         self._tell()
 
     def _tell(self) -> None:
-        if self._change:
+        if self._change is not None:
             self._change.set()
             self._change = None
 
@@ -180,3 +179,23 @@ async def open_session(address: Address, options: Options) -> AsyncIterator[Sess
     async with open_websocket(address, options) as websocket, trio.open_nursery() as nursery:
         yield Session(websocket, options, nursery)
         nursery.cancel_scope.cancel()
+
+
+async def hold_session(
+    address: Address, options: Options, task_status: trio.TaskStatus[Session]
+) -> None:
+    """A task for a session of others: up to its `closing`. Raises as `open_websocket` does."""
+    held: list[Session] = []
+    try:
+        async with open_session(address, options) as session:
+            held.append(session)
+            task_status.started(session)
+            await session.closing.wait()
+            if not session.broken:
+                await session.close()
+    except LostError as error:  # the server was silent
+        for one in held:
+            one.lose(error)
+    finally:
+        for one in held:
+            one.closed.set()

@@ -8,6 +8,7 @@ from typing import Final
 import trio
 from attrs import evolve, field, frozen
 
+from galileod.protocol.errors import LocalProtocolError
 from galileod.protocol.messages import (
     NEXT,
     Close,
@@ -157,7 +158,8 @@ class Upload:
 
     def outcome(self) -> Outcome:
         """What the server has answered. Raises RefusedError."""
-        assert self._end is not None
+        if self._end is None:
+            raise LocalProtocolError("the file has no answer")
         resumable = self._sender is not None and self._sender.resumable
         if isinstance(self._end, Error):
             raise RefusedError(self._end.details, resumable=resumable, kept=self._end.kept)
@@ -182,7 +184,7 @@ class Upload:
     async def _send(self, session: Session, ahead: ReadAhead) -> None:
         websocket, self._idle = session.websocket, session.websocket.idle
         try:
-            sender, text = session.begin(self._metadata(first=not session.begun), self)
+            sender, text = session.begin(self._metadata(first=session.core is None), self)
             self._sender = sender
             await websocket.send_text(text)
             if sender.next_due() is None:  # it is not sent whole
@@ -200,7 +202,7 @@ class Upload:
                         self._ready = trio.Event()
                         await self._ready.wait()
         except LostError:
-            # The server may have sent the reason before it stopped reading: let the session find it.
+            # The server may have sent the reason before it stopped reading: `receive` finds it.
             with trio.move_on_after(REASON_TIMEOUT):
                 await self._done.wait()
             if not self._done.is_set():

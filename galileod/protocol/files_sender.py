@@ -59,6 +59,11 @@ class FilesSender:
         return self.limits is not None and not self._last and not self.ended
 
     @property
+    def resumable(self) -> bool:
+        """Whether files with a key can be resumed on this connection."""
+        return self._first.resumable
+
+    @property
     def open(self) -> frozenset[int]:
         """The numbers of the files that were begun and have no answer, file 0 included."""
         return frozenset(self._open)

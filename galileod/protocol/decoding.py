@@ -45,10 +45,10 @@ def decode_client(text: str, agreed: frozenset[str] = frozenset()) -> ClientSign
     """Decode a signal from the client.
 
     `agreed` are the extensions that hold for a further file of the connection; the metadata of file
-    0 state their own. Raises RemoteProtocolError: `bad_message` if `text` is not a signal, `bad_metadata` if the
-    name is not a string, the size not an integer in range, or the key of a client that can resume
-    not 32 hex digits. The messages do not quote the client: `text` may contain a secret, and
-    faults are logged.
+    0 state their own. Raises RemoteProtocolError: `bad_message` if `text` is not a signal,
+    `bad_metadata` if the name is not a string, the size not an integer in range, or the key of a
+    client that can resume not 32 hex digits. The messages do not quote the client: `text` may
+    contain a secret, and faults are logged.
     """
     signal = _load(text, "The message")
     if _is_true(signal.get("finished")):

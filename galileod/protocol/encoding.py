@@ -64,7 +64,7 @@ def encode_close(name: str | None = None, agreement: Agreement | None = None, fi
     return json.dumps(signal | _agreed(agreement))
 
 
-def encode_error(  # noqa: PLR0913  one for each key
+def encode_error(
     reason: str,
     code: FaultCode,
     details: Mapping[str, Json],

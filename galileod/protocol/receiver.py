@@ -55,7 +55,8 @@ class UploadReceiver:
     server sends. The first signal to a client that states extensions names those that both
     support; no other client gets any of their keys.
 
-    It is file number `number` of its connection. `next` makes the one for the next file.
+    It is file number `number` of its connection; `next` makes the one for the next file.
+    `has_finished` says whether `finished` has come.
     """
 
     def __init__(self, can: frozenset[str] = frozenset()) -> None:
@@ -70,7 +71,7 @@ class UploadReceiver:
         self.metadata: Metadata | None = None
         self.window = CreditWindow(0)
         self._asked_finished = False
-        self._finished = False
+        self.has_finished = False
         self._empty_chunks = 0
 
     def next(self) -> "UploadReceiver":
@@ -84,7 +85,7 @@ class UploadReceiver:
         following = UploadReceiver()
         following.number = self.number + 1
         following._agreed, following._limits = self._common, self._limits
-        following._dropping = self.state is ReceiverState.FAILED and not self._finished
+        following._dropping = self.state is ReceiverState.FAILED and not self.has_finished
         following._asked_finished = True  # `finished` follows the last byte at once
         return following
 
@@ -109,6 +110,12 @@ class UploadReceiver:
         if not self.number or self.metadata is None or self._limits is None:
             return False
         return self.metadata.size <= self._limits.whole or not self.metadata.size
+
+    @property
+    def may_have_next(self) -> bool:
+        """Whether client and server both support further files on a connection."""
+        offered = self.metadata.can if self.metadata else None
+        return NEXT in self._can and offered is not None and NEXT in offered
 
     def offer(self, limits: Limits) -> None:
         """State in the first signal that the connection may have more files, within `limits`.
@@ -138,7 +145,7 @@ class UploadReceiver:
                 if self.state is ReceiverState.RECEIVING:
                     raise self._wrong_size(self.received)
                 self._step(ReceiverEvent.FINISHED)
-                self._finished = True
+                self.has_finished = True
             case Abandon(file):
                 # Without agreement the signal is unknown, and after an answer it came too late.
                 agreed = self.has_next or self.resumable

@@ -76,7 +76,7 @@ class Lane:
         while True:
             if entry := self._take_again():
                 return entry
-            if entry := self._work.take():
+            if entry := await self._work.take():
                 return entry
             if not (self._again or self._alone or (self._session and self._session.waits)):
                 return None

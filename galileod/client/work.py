@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
 from attrs import define
@@ -83,13 +83,15 @@ class Work:
         state: State,
         *,
         only_resumed: bool = False,
+        hold: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`only_resumed`: see `Transfer`."""
+        """`only_resumed`: see `Transfer`. Before an item is taken, `hold` is awaited."""
         self.address = address
         self.options = options
         self.policy = policy
         self.state = state
         self.only_resumed = only_resumed
+        self._hold = hold
         self.server_error: SendError | None = None
         self.progress = 0
         self._items = iter(items)
@@ -100,8 +102,13 @@ class Work:
         """Whether there are items that nobody has taken."""
         return self._following is not None
 
-    def take(self) -> Entry | None:
+    async def take(self) -> Entry | None:
         """The next item; None if there is none."""
+        if self._hold:
+            await self._hold()
+        return self._take()
+
+    def _take(self) -> Entry | None:
         if (item := self._following) is None:
             return None
         self._following = next(self._items, None)
@@ -109,7 +116,7 @@ class Work:
 
     def take_small(self, most: int) -> Entry | None:
         """The next item, if it is a file of at most `most` bytes."""
-        return self.take() if self._following and is_small(self._following, most) else None
+        return self._take() if self._following and is_small(self._following, most) else None
 
     def wait(self, error: SendError, failures: int, *, resumable: bool) -> float | None:
         """Seconds to wait before a whole file is sent again; None if it is not."""

@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+from client.next_server import Act, NextServer
 from helpers.daemon import Daemon
 from helpers.receivers import PerlReceiver
-from client.next_server import Act, NextServer
 
 from galileod.client import (
     File,
@@ -43,12 +44,15 @@ def made(folder: Path, *sizes: int) -> list[Path]:
 
 
 async def sent(
-    url: str, contents: object, *, connections: int = 1, **settings: object
+    url: str, contents: Iterable[Any], *, connections: int = 1, **settings: object
 ) -> list[FileResult]:
     """The results of all contents, by their index."""
     with trio.fail_after(DEADLINE):
         async with send_files(
-            url, contents, connections=connections, **settings  # type: ignore[arg-type]
+            url,
+            contents,
+            connections=connections,
+            **settings,  # type: ignore[arg-type]
         ) as results:
             found = [result async for result in results]
     return sorted(found, key=lambda result: result.index)
@@ -56,9 +60,8 @@ async def sent(
 
 def check_stored(server: NextServer, paths: list[Path]) -> None:
     """Each file is stored once."""
-    assert server.stored and sorted(server.stored) == sorted(
-        (path.name, path.read_bytes()) for path in paths
-    )
+    assert server.stored
+    assert sorted(server.stored) == sorted((path.name, path.read_bytes()) for path in paths)
 
 
 @pytest.mark.parametrize("connections", [1, 3])
@@ -89,7 +92,7 @@ async def test_all_files_go_on_one_connection_that_is_closed(tmp_path: Path) -> 
     assert [len(files) for files in server.files] == [len(paths)]
     assert server.closed == 1
     first, *further = server.files[0]
-    assert first.can == {"next", "resume"}
+    assert first.can == frozenset({"next", "resume"})
     assert {metadata.can for metadata in further} == {None}
     assert len({metadata.upload for metadata in server.files[0]}) == len(paths)
     stamps = {path.name: path.stat().st_mtime_ns // 1_000_000 for path in paths}
@@ -146,7 +149,7 @@ async def test_without_resume_what_may_be_stored_is_not_sent_again(
     for error in lost:
         assert isinstance(error, LostError)
         assert error.uncertain
-    assert server.files[0][0].can == {"next"}
+    assert server.files[0][0].can == frozenset({"next"})
     assert {file.upload for file in server.files[0]} == {None}
     assert len(server.names) == len(set(server.names))
 
@@ -264,30 +267,28 @@ async def test_where_there_is_no_server_it_is_found_out_once(tmp_path: Path) -> 
 
 async def test_contents_are_taken_when_their_turn_comes(tmp_path: Path) -> None:
     (path,) = made(tmp_path, 10)
-    taken = 0
+    taken, full = 0, trio.Event()
 
     def contents() -> Iterator[File]:
         nonlocal taken
         for number in range(10 * MAX_RESULTS):
             taken += 1
+            if taken == MAX_RESULTS:
+                full.set()
             yield File(path, f"{number}")
 
     with NextServer() as server, trio.fail_after(DEADLINE):
         async with send_files(server.url, contents(), connections=1) as results:
-            async for _ in results:
-                break
-            await trio.testing.wait_all_tasks_blocked(0.1)
-            while taken < MAX_RESULTS:
-                await trio.sleep(0.01)
-            await trio.testing.wait_all_tasks_blocked(0.1)
+            await anext(results)
+            await full.wait()
+            await trio.testing.wait_all_tasks_blocked(0.2)
     assert taken < 2 * MAX_RESULTS
 
 
 async def test_an_error_in_the_block_is_the_one_that_is_raised(tmp_path: Path) -> None:
-    with NextServer() as server, trio.fail_after(DEADLINE):
-        with pytest.raises(KeyError, match="mine"):
-            async with send_files(server.url, made(tmp_path, 10, 20)):
-                raise KeyError("mine")
+    with NextServer() as server, trio.fail_after(DEADLINE), pytest.raises(KeyError, match="mine"):
+        async with send_files(server.url, made(tmp_path, 10, 20)):
+            raise KeyError("mine")
 
 
 def test_without_trio_the_results_are_in_the_order_of_the_contents(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from client.next_server import Act, NextServer
-from helpers.daemon import DEADLINE, Daemon
+from helpers.daemon import DEADLINE, Daemon, poll
 from helpers.sending import GALILEO_SEND, Command, objects
-from helpers.watching import poll
 
 from galileod.protocol.errors import FaultCode
 

@@ -22,6 +22,7 @@ from galileod.net.http11 import (
 )
 from galileod.net.peer import Peer
 from galileod.net.proxyproto import ProxyHeaderError
+from galileod.net.sockets import DirectSocket
 from galileod.net.streams import close_in_order
 from galileod.uploads.context import Context
 
@@ -63,7 +64,7 @@ class Server:
         except OSError:
             await trio.aclose_forcefully(stream)  # closed by the peer already
         else:
-            await self.serve(stream, peer, proxy_protocol=proxy_protocol)
+            await self.serve(DirectSocket(stream), peer, proxy_protocol=proxy_protocol)
 
     async def serve(
         self, stream: trio.abc.HalfCloseableStream, peer: Peer, *, proxy_protocol: bool = False

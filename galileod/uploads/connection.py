@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.check import check_credential
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.config.model import Config
-from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.frames import TEXT_LIMIT, FrameTooLarge
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.peer import Peer
 from galileod.net.watch import MessageIncomplete, PeerSilent
 from galileod.net.websocket import FrameError, WebSocketTransport

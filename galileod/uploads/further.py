@@ -6,12 +6,13 @@ received when its `finished` has come.
 
 import secrets
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
-from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.encoding import encode_last
 from galileod.protocol.errors import Fault, FaultCode
@@ -25,6 +26,10 @@ from .ending import Failure, log_failed, log_stopped, refuse
 from .faults import shutting_down
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
+
+TEXTS: Final = 256
+"""Maximum TEXT messages that wait to be received, two for each small file: what has come while
+others are stored makes the next batch larger."""
 
 ServeFile = Callable[
     [Connection, UploadReceiver, Metadata, Callable[[], None]], Awaitable[Failure | None]
@@ -60,6 +65,7 @@ class Further:
         sent none since.
         """
         async with trio.open_nursery() as self._nursery:
+            self._connection.transport.allow_texts(TEXTS)
             self._batches = Batches(self._connection, self._limits, self._nursery, self._end)
             with trio.CancelScope() as self._reading:
                 await self._read()

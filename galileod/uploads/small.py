@@ -9,7 +9,7 @@ from functools import partial
 import trio
 
 from galileod.ledger.base import StoredUpload
-from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Abandon, Finished, Resumption

@@ -233,6 +233,7 @@ class FrameSplitter:
             self._in_text = opcode == _TEXT
             self._length = self._fragments = 0
             self._first_byte = now
+            self._gather()  # of a message whose end was not valid
         self._length += length
         self._fragments += 1
         if self._in_text:

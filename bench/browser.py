@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from clients import Part
+from connection import Part
 from measure import Run, Settings, Subject, alternate, row, spread, table
+from peers import find
 from processes import cpu_seconds, free_port, peak_memory, reset_peak_memory, running
-from servers import Running, find
+from servers import Running
 from source_file import Source, source
 from websockets.sync.client import ClientConnection, connect
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser.chromium import MISSING, find_browser
+from helpers.missing import leave_out
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 DEADLINE = 60.0
@@ -80,6 +82,17 @@ def test_every_benchmark_gives_its_table(
     if NEXT_IS_MISSING:
         void = {name: why for name, why in void.items() if why != NO_NEXT}
     assert not void
+
+
+def test_the_benchmarks_of_the_browser_give_their_tables(tmp_path: Path) -> None:
+    if find_browser() is None:
+        leave_out(MISSING)
+    run: list[str | Path] = [sys.executable, BENCH / "browser.py", "--quick", "--tmpfs", tmp_path]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    found = rows(done.stdout)
+    assert {"galileo.js with sha1, galileod", "the upload page, galileod"} <= found.keys()
+    assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
 
 
 def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:

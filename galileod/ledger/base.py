@@ -103,6 +103,30 @@ class StoredUpload:
 
 
 @frozen
+class WholeEntry:
+    """An upload whose file is complete: it is reserved and promised in one step.
+
+    The attributes are the arguments of `Ledger.reserve` and `Ledger.promise`. Without `identity`,
+    it is only reserved. If `reserved`, it has a reservation already, and is only promised.
+    """
+
+    upload: str
+    user: str
+    size: int
+    allow: Allow
+    ticket: SingleUse | None = None
+    resumable: Resumable | None = None
+    identity: str | None = None
+    receipt: str | None = None
+    reserved: bool = False
+
+
+Entered = KeptUpload | StoredUpload | Exception | None
+"""What became of a WholeEntry: None if it was entered; the upload that has its key already, or why
+it was refused. Then nothing of it was recorded."""
+
+
+@frozen
 class Recovery:
     """What the store has found of the uploads of an earlier process.
 
@@ -160,6 +184,29 @@ class Ledger(ABC):
     @abstractmethod
     async def release(self, upload: str) -> None:
         """Drop a reservation or a kept upload. Does nothing if it was committed, or never made."""
+
+    @abstractmethod
+    async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
+        """Reserve and promise many uploads in one transaction, in their order.
+
+        It is durable if one of them has an identity. Returns one result for each, as `find`,
+        `reserve` and `promise` return and raise it; what `allow` gets includes the entries before.
+        Raises LedgerError if the transaction fails: then nothing is recorded.
+        """
+
+    @abstractmethod
+    async def commit_whole(
+        self, commits: Sequence[tuple[str, str, float]]
+    ) -> Sequence[LedgerError | None]:
+        """`commit` for many uploads in one transaction; its arguments are those of each.
+
+        Returns one result for each, an error where there is no such reservation. Raises LedgerError
+        if the transaction fails.
+        """
+
+    @abstractmethod
+    async def release_whole(self, uploads: Sequence[str]) -> None:
+        """`release` for many uploads in one transaction."""
 
     @abstractmethod
     async def find(self, key: str) -> KeptUpload | StoredUpload | None:

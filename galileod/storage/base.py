@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Final, Self
 
+import trio
 from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
@@ -61,6 +62,35 @@ class Stored:
 
     name: str
     path: str
+
+
+@frozen
+class WholeFile:
+    """A complete file that is in memory: its `pieces`, in order.
+
+    `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
+    RUNNING_HASH, by their names of hashlib.
+    """
+
+    upload: str
+    path: str
+    pieces: Sequence[bytes]
+    kinds: tuple[str, ...]
+    on_conflict: OnConflict
+    durability: Durability
+
+
+@frozen(eq=False)
+class Written:
+    """A file that is complete, durable if that was asked for, and not published.
+
+    `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
+    final; `replaces` is as for a Sink.
+    """
+
+    digests: Mapping[str, str]
+    identity: str
+    replaces: bool
 
 
 @frozen
@@ -183,6 +213,13 @@ class Sink(ABC):
         await self.discard()
 
 
+@frozen(eq=False)
+class WrittenSink(Written):
+    """A file that was written by way of a sink."""
+
+    sink: Sink
+
+
 class Store(ABC):
     """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
 
@@ -194,15 +231,58 @@ class Store(ABC):
     part_size: int
 
     @abstractmethod
-    async def create(self, upload: str, path: str) -> Sink:
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> Sink:
         """Create the sink of a file that is to be published at `path`.
 
         `path` is a valid file name, after any valid folder names with slashes. `upload` is unique
-        among running uploads. A later `reconfigure` does not affect the file. What can be found out
+        among running uploads. `on_conflict` and `durability` are by default those of the settings;
+        a later `reconfigure` does not affect the file. What can be found out
         fails here, before any data is received: raises ConflictError if the name exists and must
         not be replaced or a folder cannot be one, BadNameError if the name is not accepted, and
         StorageError if no file can be stored at `path`.
         """
+
+    async def write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
+        """Write files that are complete, as `create`, `write`, `digest` and `prepare` do.
+
+        Returns one result for each file, in order; a failure affects no other file. The files are
+        to be given to `publish_whole` or to `discard_whole`. If this raises, nothing is left.
+        """
+        results: list[Written | StorageError] = []
+        try:
+            for file in files:
+                result = await self._write_one(file)
+                results.append(result)
+        except BaseException:
+            await self.discard_whole([one for one in results if isinstance(one, Written)])
+            raise
+        return results
+
+    async def publish_whole(self, written: Sequence[Written]) -> Sequence[Stored | StorageError]:
+        """Publish files of `write_whole`, as `Sink.commit` does; each once.
+
+        Returns one result for each file, in order. A file that fails affects no other, and is
+        discarded. Can be cancelled only before the first is published.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        results: list[Stored | StorageError] = []
+        with trio.CancelScope(shield=True):  # what was published must be reported
+            results += [await _publish_one(_sink(one)) for one in written]
+        return results
+
+    async def discard_whole(self, written: Sequence[Written]) -> None:
+        """Remove files of `write_whole` that were not published, within CLEANUP_SECONDS each.
+
+        Works in a cancelled scope too, and never raises StorageError. May be repeated.
+        """
+        for one in written:
+            await _sink(one).discard()
 
     @abstractmethod
     async def reopen(
@@ -248,6 +328,11 @@ class Store(ABC):
         free = await self.free()
         return None if free is None else Space(self.location, free)
 
+    async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
+        """`free_at`, and what can be found out of what `create` would raise; creates no file."""
+        del on_conflict  # a store that can tell at little cost overrides this
+        return await self.free_at(path)
+
     @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""
@@ -267,6 +352,37 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the store. Blocks; no sink may be used afterwards."""
+
+    async def _write_one(self, file: WholeFile) -> Written | StorageError:
+        try:
+            sink = await self.create(file.upload, file.path, file.on_conflict, file.durability)
+        except StorageError as error:
+            return error
+        try:
+            await sink.write(file.pieces)
+            digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *file.kinds}}
+            await sink.prepare()
+            return WrittenSink(digests, sink.identity, sink.replaces, sink)
+        except BaseException as error:
+            await sink.discard()
+            if isinstance(error, StorageError):
+                return error
+            raise
+
+
+async def _publish_one(sink: Sink) -> Stored | StorageError:
+    async with sink:
+        try:
+            return await sink.commit()
+        except StorageError as error:
+            return error
+
+
+def _sink(written: Written) -> Sink:
+    """The sink of a file that `Store.write_whole` has written."""
+    if not isinstance(written, WrittenSink):
+        raise TypeError("the file was written by another store")
+    return written.sink
 
 
 @contextmanager

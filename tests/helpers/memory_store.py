@@ -17,6 +17,7 @@ from galileod.storage.base import (
     Progress,
     Recovered,
     Sink,
+    Space,
     StorageError,
     Store,
     Stored,
@@ -65,10 +66,18 @@ class MemoryStore(Store):
         """Make the sink for `create` and `reopen`: a store with other sinks overrides this."""
         return MemorySink(self, path, upload)
 
-    async def create(self, upload: str, path: str) -> "MemorySink":
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> "MemorySink":
         await trio.lowlevel.checkpoint()
-        self._refuse_conflict(path, self.settings.on_conflict)
-        return self.make_sink(upload, path)
+        self._refuse_conflict(path, on_conflict or self.settings.on_conflict)
+        sink = self.make_sink(upload, path)
+        sink.settle(on_conflict, durability)
+        return sink
 
     async def reopen(
         self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
@@ -108,6 +117,10 @@ class MemoryStore(Store):
         await trio.lowlevel.checkpoint()
         return 2**62
 
+    async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
+        self._refuse_conflict(path, on_conflict)
+        return await self.free_at(path)
+
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -143,13 +156,18 @@ class MemorySink(Sink):
         self._open = True
         store.open_sinks += 1
 
+    def settle(self, on_conflict: OnConflict | None, durability: Durability | None) -> None:
+        """Use these instead of the store's settings."""
+        self._on_conflict = on_conflict or self._on_conflict
+        self._durability = durability or self._durability
+        self.replaces = self._on_conflict == "replace"
+
     def resume(
         self, unfinished: Unfinished, on_conflict: OnConflict, durability: Durability
     ) -> None:
         """Go on with a suspended file."""
         self._file = self._store.spool[self._upload] = unfinished
-        self._on_conflict, self._durability = on_conflict, durability
-        self.replaces = on_conflict == "replace"
+        self.settle(on_conflict, durability)
 
     @property
     def offset(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 from helpers.local_store import open_local
 from helpers.memory_store import MemoryStore
+from helpers.whole_store import WholeStore
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Store
@@ -66,16 +67,26 @@ KINDS: Final = {
 }
 
 
+def open_whole(kind: Kind, directory: Path, on_conflict: OnConflict) -> WholeStore:
+    """A store of this kind, of which each file is stored in one step."""
+    store = kind.open(directory, on_conflict)
+    assert isinstance(store, LocalStore | MemoryStore)
+    settings = store._settings if isinstance(store, LocalStore) else store.settings
+    return WholeStore(store, settings)
+
+
 def kind_of(store: Store) -> Kind:
     return next(kind for kind in KINDS.values() if isinstance(store, kind.type))
 
 
 def visible(store: Store) -> dict[str, bytes]:
-    return kind_of(store).visible(store)
+    inner = store.store if isinstance(store, WholeStore) else store
+    return kind_of(inner).visible(inner)
 
 
 def unfinished(store: Store) -> int:
-    return kind_of(store).unfinished(store)
+    inner = store.store if isinstance(store, WholeStore) else store
+    return kind_of(inner).unfinished(inner)
 
 
 async def put(store: Store, name: str, data: bytes, upload: str = "1") -> str:

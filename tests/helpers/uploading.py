@@ -14,6 +14,7 @@ from helpers.wire import (
     header,
 )
 
+from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import Stored
 
 DATA = bytes(range(256)) * 4
@@ -62,9 +63,15 @@ class StubbornStore(MemoryStore):
     def make_sink(self, upload: str, path: str) -> MemorySink:
         return StubbornSink(self, path, upload)
 
-    async def create(self, upload: str, path: str) -> MemorySink:
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> MemorySink:
         await self.step("create")
-        return await super().create(upload, path)
+        return await super().create(upload, path, on_conflict, durability)
 
     async def step(self, name: str) -> None:
         if name == self._at:

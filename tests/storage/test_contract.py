@@ -1,20 +1,47 @@
 """The contract of a store: each implementation passes these tests.
 
-A further one needs a `Kind` in helpers.store_kinds.
+A further one needs a `Kind` in helpers.store_kinds. Each runs for files that are stored by a sink,
+and for those that are stored in one step.
 """
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import trio
-from helpers.store_kinds import DATA, MakeStore, put, unfinished, visible
+from helpers.store_kinds import DATA, KINDS, MakeStore, open_whole, put, unfinished, visible
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, Store
 from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.fixture(params=["sink", "whole"])
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def make_store(request: pytest.FixtureRequest, tmp_path: Path, way: str) -> Iterator[MakeStore]:
+    kind = KINDS[request.param]
+    with ExitStack() as stores:
+
+        def make(on_conflict: OnConflict) -> Store:
+            directory = tmp_path / "files"
+            store = (
+                kind.open(directory, on_conflict)
+                if way == "sink"
+                else open_whole(kind, directory, on_conflict)
+            )
+            stores.callback(store.close)
+            return store
+
+        yield make
 
 
 @pytest.mark.parametrize(
@@ -219,6 +246,8 @@ async def test_a_published_file_is_found_by_the_identity_of_its_sink(
     store = make_store(on_conflict)
     await put(store, "other.bin", b"other")
     async with await store.create("1", "b/a.bin") as sink, await store.create("2", "c") as late:
+        await sink.prepare()
+        await late.prepare()
         identity, unpublished = sink.identity, late.identity
         assert identity != unpublished
         assert store.scan([identity, unpublished]).names == {}
@@ -233,6 +262,7 @@ async def test_a_file_that_was_replaced_is_found_no_more(make_store: MakeStore) 
     # Both are begun before either is published, so that no identity can be given twice.
     async with await store.create("1", "a") as first, await store.create("2", "a") as second:
         for sink in (first, second):
+            await sink.prepare()
             identities.append(sink.identity)
             await sink.commit()
     assert store.scan(identities).names == {identities[1]: "a"}
@@ -241,6 +271,7 @@ async def test_a_file_that_was_replaced_is_found_no_more(make_store: MakeStore) 
 async def test_a_renamed_file_is_found_under_the_name_that_it_got(store: Store) -> None:
     await put(store, "a", b"first")
     async with await store.create("1", "a") as sink:
+        await sink.prepare()
         identity = sink.identity
         await sink.commit()
     assert store.scan({identity}).names == {identity: "a (1)"}

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
+from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.settings import Quota
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
@@ -47,9 +48,15 @@ class SmallStore(MemoryStore):
         await trio.lowlevel.checkpoint()
         return 1000
 
-    async def create(self, upload: str, name: str) -> MemorySink:
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> MemorySink:
         self.created += 1
-        return await super().create(upload, name)
+        return await super().create(upload, path, on_conflict, durability)
 
 
 async def test_declared_sizes_of_running_uploads_count_against_the_free_disk(

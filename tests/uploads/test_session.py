@@ -44,7 +44,7 @@ async def test_close_is_sent_after_commit_and_never_before(autojump_clock: MockC
             return stored
 
     class SlowStore(MemoryStore):
-        async def create(self, upload: str, name: str) -> Sink:  # type: ignore[override]
+        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
             del upload
             return Slow(self, name)
 
@@ -263,7 +263,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
             return await super().commit()
 
     class RecordingStore(MemoryStore):
-        async def create(self, upload: str, name: str) -> Sink:  # type: ignore[override]
+        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
             del upload
             return Recording(self, name)
 
@@ -278,7 +278,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
 
 async def test_a_name_that_the_storage_refuses_is_a_bad_name(autojump_clock: MockClock) -> None:
     class Refusing(MemoryStore):
-        async def create(self, upload: str, name: str) -> MemorySink:
+        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
             del upload
             raise BadNameError(f"the filesystem does not accept the name {name}")
 

@@ -21,6 +21,7 @@ from galileod.ledger.base import LedgerError, Step, ignore_step
 from .connection import is_exclusive, open_connection, open_read_only
 from .errors import translated
 from .filenames import Identity, adopt_copy, copy_path, identify, remove
+from .grouping import Grouping
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,14 +29,18 @@ T = TypeVar("T")
 CLOSING_SECONDS: Final = 2.0
 """Maximum seconds that `close` waits for a step whose caller was cancelled."""
 
+FULL: Final = 2
+"""SQLite's number of the level at which each transaction ends with an fsync."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Database:
     """One connection to one file. `read` and `write` run a function, the step, in a thread.
 
-    Only one step runs at a time. The file at `path` is written again if it is lost; None if the
-    connection is only for reading.
+    Only one step runs at a time; those that write and wait at the same time share a transaction.
+    A step that has not begun can be cancelled. The file at `path` is written again if it is lost;
+    None if the connection is only for reading.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: str | None) -> None:
@@ -44,6 +49,9 @@ class Database:
         self._copied = False  # a complete copy is to be used; the connection is closed
         self._limiter = trio.CapacityLimiter(1)
         self._step = threading.Lock()
+        self._grouping = Grouping(
+            self.transaction, lambda run: self._run(run, abandon_on_cancel=False)
+        )
         self._use(connection)
 
     @classmethod
@@ -97,13 +105,10 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a step in a transaction: all of it takes effect, or nothing."""
-
-        def run() -> T:
-            with self.transaction() as connection:
-                return step(connection, *args, **kwargs)
-
-        return await self._run(run, abandon_on_cancel=False)
+        """Run a step in a transaction: all of it takes effect, or nothing. See `Grouping.run`."""
+        return await self._grouping.run(
+            lambda connection: step(connection, *args, **kwargs), durable=False
+        )
 
     async def write_durably(
         self,
@@ -112,19 +117,9 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """`write`, with an fsync: its effect survives a power failure."""
-
-        def run() -> T:
-            with translated():
-                (before,) = self.connection.execute("PRAGMA synchronous").fetchone()
-                self.connection.execute("PRAGMA synchronous = FULL")
-            try:
-                with self.transaction() as connection:
-                    return step(connection, *args, **kwargs)
-            finally:
-                with translated():
-                    self.connection.execute(f"PRAGMA synchronous = {before}")
-
-        return await self._run(run, abandon_on_cancel=False)
+        return await self._grouping.run(
+            lambda connection: step(connection, *args, **kwargs), durable=True
+        )
 
     async def check(self) -> None:
         """Begin a transaction that writes, and end it. May be cancelled while the disk hangs."""
@@ -136,8 +131,26 @@ class Database:
         await self._run(run, abandon_on_cancel=True)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction for the block, rolled back if it raises. Blocks; raises LedgerError."""
+    def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction for the block, rolled back if it raises; with an fsync if `durable`.
+
+        Blocks; raises LedgerError.
+        """
+        if not durable or self._synchronous == FULL:
+            with self._transaction() as connection:
+                yield connection
+            return
+        with translated():
+            self.connection.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._transaction() as connection:
+                yield connection
+        finally:
+            with translated():
+                self.connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with translated():
             self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -164,6 +177,7 @@ class Database:
         """Remember which files the connection has open; none if it is in memory."""
         self.connection = connection
         with translated():
+            (self._synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
             if self._path is not None:
                 # A process that used shared memory may have left a -shm, which is not in use.
                 shared = () if is_exclusive(connection) else ("-shm",)

@@ -11,20 +11,23 @@ from structlog.typing import FilteringBoundLogger
 from galileod.ledger.base import (
     Allow,
     Clock,
+    Entered,
     KeptUpload,
     Ledger,
+    LedgerError,
     Recovery,
     Resumable,
     SingleUse,
     Step,
     StoredUpload,
     UnknownUploadError,
+    WholeEntry,
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
 from galileod.policy.quota import Holding
 
-from . import files, kept, outbox, quota, restart, stored, tickets, transitions, uploads
+from . import files, kept, outbox, quota, restart, stored, transitions, uploads, whole
 from .connection import reporting
 from .database import Database
 from .errors import DamagedError, translated
@@ -89,7 +92,8 @@ class SqliteLedger(Ledger):
         resumable: Resumable | None = None,
     ) -> None:
         """See `Ledger.reserve`."""
-        await self.database.write(self._reserve, upload, user, size, allow, ticket, resumable)
+        entry = WholeEntry(upload, user, size, allow, ticket, resumable)
+        await self.database.write(self._reserve, entry)
 
     async def promise(self, upload: str, identity: str, receipt: str | None = None) -> None:
         """See `Ledger.promise`."""
@@ -104,6 +108,24 @@ class SqliteLedger(Ledger):
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
         await self.database.write(uploads.release, upload)
+
+    async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
+        """See `Ledger.enter_whole`."""
+        durable = any(entry.identity is not None for entry in entries)
+        write = self.database.write_durably if durable else self.database.write
+        return await write(self._enter_whole, entries)
+
+    async def commit_whole(
+        self, commits: Sequence[tuple[str, str, float]]
+    ) -> Sequence[LedgerError | None]:
+        """See `Ledger.commit_whole`."""
+        results = await self.database.write(self._commit_whole, commits)
+        self.outbox.notify()
+        return results
+
+    async def release_whole(self, uploads: Sequence[str]) -> None:
+        """See `Ledger.release_whole`."""
+        await self.database.write(whole.release, uploads)
 
     async def find(self, key: str) -> KeptUpload | StoredUpload | None:
         """See `Ledger.find`."""
@@ -197,24 +219,18 @@ class SqliteLedger(Ledger):
         """See `Ledger.close`."""
         self.database.close()
 
-    def _reserve(
-        self,
-        connection: sqlite3.Connection,
-        upload: str,
-        user: str,
-        size: int,
-        allow: Allow,
-        ticket: SingleUse | None,
-        resumable: Resumable | None,
-    ) -> None:
-        now = self._clock()
-        if ticket is not None:
-            tickets.use(connection, ticket, now, resumable.key if resumable else None)
-        allow(quota.total(connection), quota.of_user(connection, user))
-        if resumable is None:
-            uploads.reserve(connection, upload, user, size)
-        else:
-            transitions.reserve(connection, upload, user, size, resumable, now, self._boot)
+    def _reserve(self, connection: sqlite3.Connection, entry: WholeEntry) -> None:
+        whole.reserve(connection, entry, self._clock(), self._boot)
+
+    def _enter_whole(
+        self, connection: sqlite3.Connection, entries: Sequence[WholeEntry]
+    ) -> Sequence[Entered]:
+        return whole.enter(connection, entries, self._clock(), self._boot)
+
+    def _commit_whole(
+        self, connection: sqlite3.Connection, commits: Sequence[tuple[str, str, float]]
+    ) -> Sequence[LedgerError | None]:
+        return whole.commit(connection, commits, self._clock())
 
     def _commit(
         self, connection: sqlite3.Connection, upload: str, name: str, remember: float
@@ -223,7 +239,7 @@ class SqliteLedger(Ledger):
         uploads.commit(connection, upload, name, now, now + remember if remember else None)
 
     def _find(self, connection: sqlite3.Connection, key: str) -> KeptUpload | StoredUpload | None:
-        return kept.find(connection, key) or stored.find(connection, key, self._clock())
+        return whole.find(connection, key, self._clock())
 
     def _keep(
         self,

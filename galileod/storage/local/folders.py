@@ -82,33 +82,32 @@ class Folders:
             yield Folder(fd, here, self._observe)
 
     @contextmanager
-    def nearest(self, path: str) -> Iterator[int]:
-        """A descriptor of the folder at `path`, or of the deepest one above it that exists.
+    def nearest(self, path: str) -> Iterator[tuple[Folder, bool]]:
+        """The folder at `path`, or the deepest one above it that exists; and whether it is the one.
 
-        Blocks; creates nothing. Raises StorageError.
+        Blocks; creates nothing. Raises ConflictError and StorageError as `open` does.
         """
-        fd = self._root.fd
+        folder, exists = self._root, True
         with ExitStack() as opened:
             for name in path.split("/") if path else ():
-                try:
-                    fd = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-                except OSError:
-                    break  # `open` creates it, or says why it cannot be used
+                here = f"{folder.path}/{name}" if folder.path else name
+                with translated(f"cannot use the folder {here}"):
+                    try:
+                        fd = _open(folder.fd, name, here)
+                    except FileNotFoundError:
+                        exists = False
+                        break
                 opened.callback(os.close, fd)
-            yield fd
+                folder = Folder(fd, here, self._observe)
+            yield folder, exists
 
     def _enter(self, fd: int, name: str, path: str) -> int:
         made = False
         try:
-            try:
-                child = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-            except FileNotFoundError:
-                made = make_folder(fd, name, FOLDER_MODE)
-                child = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-        except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise ConflictError(f"{path} is not a folder") from None
-            raise
+            child = _open(fd, name, path)
+        except FileNotFoundError:
+            made = make_folder(fd, name, FOLDER_MODE)
+            child = _open(fd, name, path)
         try:
             # A folder that another thread made a moment ago may not be durable yet.
             if made or path not in self._durable:
@@ -121,3 +120,13 @@ class Folders:
             os.close(child)
             raise
         return child
+
+
+def _open(parent_fd: int, name: str, path: str) -> int:
+    """Open the folder `name`, which is at `path`. Raises ConflictError and OSError."""
+    try:
+        return os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            raise ConflictError(f"{path} is not a folder") from None
+        raise

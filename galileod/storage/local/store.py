@@ -22,7 +22,7 @@ from galileod.storage.settings import Storage
 
 from .directory import Directory
 from .filesync import FileSync
-from .folders import Folders
+from .folders import Folder, Folders
 from .hashing import RunningHash
 from .recovery import make_space, recover
 from .reopening import Opened, reopen
@@ -32,7 +32,15 @@ from .spool import Spool
 from .spoolfile import SpoolFile
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
-from .target import check_target, create_file, create_unnamed, fits
+from .target import (
+    check_existing,
+    check_folder,
+    check_name,
+    check_target,
+    create_file,
+    create_unnamed,
+    fits,
+)
 from .threads import Threads
 from .timing import Timings
 
@@ -80,13 +88,20 @@ class LocalStore(Store):
             store._opened = opened.pop_all()
         return store
 
-    async def create(self, upload: str, path: str) -> LocalSink:
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> LocalSink:
         """Open the folder, check what it may refuse, and create the file there or in the spool."""
-        settings = self._settings
+        on_conflict = on_conflict or self._settings.on_conflict
+        durability = durability or self._settings.durability
         opened = await trio.to_thread.run_sync(
-            self._create, upload, path, settings.on_conflict, limiter=self.threads.openers
+            self._create, upload, path, on_conflict, limiter=self.threads.openers
         )
-        return self._sink(upload, path, settings.on_conflict, settings.durability, opened)
+        return self._sink(upload, path, on_conflict, durability, opened)
 
     async def reopen(
         self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
@@ -131,6 +146,12 @@ class LocalStore(Store):
         """The free space of the filesystem on which the folder of `path` is, or will be."""
         return await trio.to_thread.run_sync(
             self._space, path, limiter=self.threads.openers, abandon_on_cancel=True
+        )
+
+    async def admit(self, path: str, on_conflict: OnConflict) -> Space:
+        """`free_at`, and the checks of `create`, in one thread call."""
+        return await trio.to_thread.run_sync(
+            self._admit, path, on_conflict, limiter=self.threads.openers, abandon_on_cancel=True
         )
 
     async def check(self) -> None:
@@ -225,7 +246,20 @@ class LocalStore(Store):
     def _space(self, path: str) -> Space:
         # The first step of an upload: if this fails, no quota and no single-use ticket is used up.
         self._make_ready()
-        folder, _, _ = path.rpartition("/")
-        with translated("cannot get the free space"), self._parts.folders.nearest(folder) as fd:
-            status = os.fstatvfs(fd)
-            return Space(os.fstat(fd).st_dev, status.f_bavail * status.f_frsize)
+        with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, _):
+            return _space_of(folder)
+
+    def _admit(self, path: str, on_conflict: OnConflict) -> Space:
+        self._make_ready()
+        folder_path, _, name = path.rpartition("/")
+        with self._parts.folders.nearest(folder_path) as (folder, exists):
+            check_name(self._spool, name, on_conflict, check_folder(folder))
+            if exists:
+                check_existing(folder, name, on_conflict)
+            return _space_of(folder)
+
+
+def _space_of(folder: Folder) -> Space:
+    with translated("cannot get the free space"):
+        status = os.fstatvfs(folder.fd)
+        return Space(os.fstat(folder.fd).st_dev, status.f_bavail * status.f_frsize)

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import stat
+from contextlib import AbstractContextManager
 from typing import Final
 
 from galileod.policy.publication import OnConflict
@@ -28,19 +29,59 @@ def check_target(spool: Spool, folder: Folder, name: str, on_conflict: OnConflic
     Creates nothing in the folder, since programs may watch it. Blocks. Raises ConflictError,
     BadNameError and StorageError.
     """
-    with translated(f"cannot use the folder {folder.path or '.'}"):
+    status = check_folder(folder)
+    check_name(spool, name, on_conflict, status)
+    check_existing(folder, name, on_conflict)
+
+
+def check_folder(folder: Folder) -> os.statvfs_result:
+    """Check that files can be created in the folder; returns the state of its filesystem.
+
+    Blocks. Raises StorageError.
+    """
+    with _using(folder):
         status = os.fstatvfs(folder.fd)
         if status.f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder.fd, effective_ids=True):
             raise OSError(errno.EACCES, "it is not writable")
-        number = _NUMBER_BYTES if on_conflict == "rename" else 0
-        if len(os.fsencode(name)) + number > status.f_namemax:
+    return status
+
+
+def check_name(spool: Spool, name: str, on_conflict: OnConflict, status: os.statvfs_result) -> None:
+    """Check that the filesystem accepts the name; `status` is from `check_folder`.
+
+    Blocks. Raises BadNameError and StorageError.
+    """
+    number = _NUMBER_BYTES if on_conflict == "rename" else 0
+    if len(os.fsencode(name)) + number > status.f_namemax:
+        raise refused_name(name)
+    if spool.any_name or _PLAIN.fullmatch(name):
+        return
+    with translated("cannot create a file of this name in the spool"):
+        if not spool.accepts(name):
             raise refused_name(name)
-        if on_conflict != "rename":
-            _check_existing(folder, name, on_conflict)
-        if not spool.any_name and not _PLAIN.fullmatch(name) and not spool.accepts(name):
-            raise refused_name(name)
+
+
+def check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:
+    """Check that no file of that name refuses the new one. Blocks.
+
+    Raises ConflictError and StorageError.
+    """
+    if on_conflict == "rename":
+        return
+    try:
+        state = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+    except OSError:
+        return  # most likely it does not exist; publication decides
+    if on_conflict == "reject":
+        raise already_exists(f"{folder.path}/{name}" if folder.path else name)
+    if stat.S_ISDIR(state.st_mode):
+        raise is_a_directory(name)
+    with _using(folder):
+        parent = os.fstat(folder.fd)
+    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in {0, state.st_uid, parent.st_uid}:
+        raise ConflictError(f"{name} is a file of another user, in a folder with the sticky bit")
 
 
 def same_filesystem(spool: Spool, folder: Folder) -> bool:
@@ -79,7 +120,7 @@ def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:
     that it inherits. Otherwise it is on the folder's filesystem, without a name. Blocks. Raises
     StorageError.
     """
-    with translated(f"cannot use the folder {folder.path or '.'}"):
+    with _using(folder):
         if same_filesystem(spool, folder):
             fd = spool.create(upload)
             try:
@@ -135,15 +176,5 @@ def _accepts(folder: Folder, spool: Spool, upload: str) -> bool:
     return True
 
 
-def _check_existing(folder: Folder, name: str, on_conflict: OnConflict) -> None:
-    try:
-        state = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
-    except OSError:
-        return  # most likely it does not exist; publication decides
-    if on_conflict == "reject":
-        raise already_exists(f"{folder.path}/{name}" if folder.path else name)
-    if stat.S_ISDIR(state.st_mode):
-        raise is_a_directory(name)
-    parent = os.fstat(folder.fd)
-    if parent.st_mode & stat.S_ISVTX and os.geteuid() not in {0, state.st_uid, parent.st_uid}:
-        raise ConflictError(f"{name} is a file of another user, in a folder with the sticky bit")
+def _using(folder: Folder) -> AbstractContextManager[None]:
+    return translated(f"cannot use the folder {folder.path or '.'}")

@@ -1,0 +1,161 @@
+"""Group commit: the steps that wait while a transaction runs share the next one, and its fsync.
+
+Many small files that are stored at once then need few thread calls and few writes of the log. A
+step that raises is rolled back alone, to its savepoint.
+"""
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
+
+import trio
+from attrs import define, field
+
+from galileod.ledger.base import LedgerError
+
+from .errors import translated
+
+T = TypeVar("T")
+
+MOST_STEPS: Final = 64
+"""Maximum steps of one transaction. The first of them waits until the last has run."""
+
+
+class Transact(Protocol):
+    """Begins a transaction; `durable` with an fsync at its end."""
+
+    def __call__(self, *, durable: bool) -> AbstractContextManager[sqlite3.Connection]:
+        """The transaction, for a block."""
+
+
+InThread = Callable[[Callable[[], T]], Awaitable[T]]
+"""Runs a function in a thread, one at a time. Until it has begun, the caller can be cancelled."""
+
+
+@define(eq=False)
+class _Waiting(Generic[T]):
+    """A step of one caller. `leads`: its caller runs the next transaction.
+
+    `awake` is set when the caller has to lead, or when the step has ended.
+    """
+
+    step: Callable[[sqlite3.Connection], T]
+    durable: bool
+    leads: bool = False
+    awake: trio.Event = field(init=False, factory=trio.Event)
+    value: T | None = field(init=False, default=None)
+    error: BaseException | None = field(init=False, default=None)
+
+    def result(self) -> T:
+        """What the step has returned, once it has ended; raises what it has raised."""
+        if self.error is not None:
+            raise self.error
+        return cast("T", self.value)
+
+
+class Grouping:
+    """Runs steps in transactions, in the order in which they come.
+
+    The caller of the first step that waits leads: its thread call runs all steps that wait by then.
+    The others wait for it. So if any step waits, the first one leads.
+    """
+
+    def __init__(self, transact: Transact, in_thread: InThread[Sequence[_Waiting[Any]]]) -> None:
+        self._transact = transact
+        self._in_thread = in_thread
+        self._waiting: deque[_Waiting[Any]] = deque()
+        self._changing = threading.Lock()  # `_waiting` is changed by the thread, too
+
+    async def run(self, step: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        """Run a step in a transaction, with others; returns and raises what it does.
+
+        Can be cancelled until the step has begun. Raises LedgerError if the transaction fails.
+        """
+        with self._changing:
+            waiting = _Waiting(step, durable, leads=not self._waiting)
+            self._waiting.append(waiting)
+        if not waiting.leads:
+            await self._follow(waiting)
+        if waiting.leads:
+            await self._lead(waiting)
+        return waiting.result()
+
+    async def _follow(self, waiting: _Waiting[T]) -> None:
+        """Wait until the step has ended, or leads."""
+        try:
+            await waiting.awake.wait()
+        except trio.Cancelled:
+            if self._withdraw(waiting):
+                raise
+            with trio.CancelScope(shield=True):  # it has begun
+                await waiting.awake.wait()
+
+    async def _lead(self, waiting: _Waiting[T]) -> None:
+        try:
+            ended = await self._in_thread(self._run_waiting)
+        except BaseException:  # cancelled, or failed before the transaction; nothing has begun
+            self._withdraw(waiting)
+            raise
+        for other in ended:
+            other.awake.set()
+        self._appoint()
+
+    def _withdraw(self, waiting: _Waiting[T]) -> bool:
+        """Take back a step; False if it has begun."""
+        with self._changing:
+            if waiting not in self._waiting:
+                return False
+            self._waiting.remove(waiting)
+        self._appoint()
+        return True
+
+    def _appoint(self) -> None:
+        """Let the first step that waits lead."""
+        with self._changing:
+            first = self._waiting[0] if self._waiting else None
+        if first is not None and not first.leads:
+            first.leads = True
+            first.awake.set()
+
+    def _run_waiting(self) -> Sequence[_Waiting[Any]]:
+        """Run the steps that wait, in one transaction; returns them. In a thread."""
+        with self._changing:
+            count = min(MOST_STEPS, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(count)]
+        try:
+            with self._transact(durable=any(one.durable for one in batch)) as connection:
+                if len(batch) == 1:  # the transaction itself is rolled back if it raises
+                    batch[0].value = batch[0].step(connection)
+                else:
+                    for one in batch:
+                        _run_apart(connection, one)
+        except BaseException as error:  # noqa: BLE001  handed to the callers
+            _fail(batch, error)
+        return batch
+
+
+def _run_apart(connection: sqlite3.Connection, waiting: _Waiting[Any]) -> None:
+    """Run a step in its own savepoint. Raises if SQLite has ended the whole transaction."""
+    connection.execute("SAVEPOINT step")
+    try:
+        with translated():
+            waiting.value = waiting.step(connection)
+    except BaseException as error:
+        waiting.error = error
+        if not connection.in_transaction:  # as SQLite does on some errors
+            raise
+        connection.execute("ROLLBACK TO step")
+    connection.execute("RELEASE step")
+
+
+def _fail(batch: Sequence[_Waiting[Any]], error: BaseException) -> None:
+    """Nothing of the batch has taken effect: each step ends with an error, if not its own."""
+    for waiting in batch:
+        if len(batch) == 1:
+            waiting.error = error
+        elif waiting.error is None:
+            waiting.error = LedgerError(str(error))
+            waiting.error.__cause__ = error

@@ -161,9 +161,7 @@ class Lane:
             left -= entry.item.size or 0
             entries.append(entry)
 
-    async def _read(
-        self, entries: Sequence[Entry], session: Session
-    ) -> Sequence[SmallFile | None]:
+    async def _read(self, entries: Sequence[Entry], session: Session) -> Sequence[SmallFile | None]:
         if not session.takes_more:
             return [None] * len(entries)
         paths = [entry.item.path or "" for entry in entries]
@@ -178,9 +176,7 @@ class Lane:
         if self._work.options.resume and not entry.key:
             entry.key, entry.stamp = os.urandom(KEY_BYTES).hex(), file.stamp
         modified = file.stamp.mtime_ns // NS_PER_MS if entry.key else None
-        metadata = Metadata(
-            entry.item.name, len(file.data), modified=modified, upload=entry.key
-        )
+        metadata = Metadata(entry.item.name, len(file.data), modified=modified, upload=entry.key)
         entry.attempts += 1
         entry.item.started_whole(entry.attempts)
         sending = Whole(self._work, self, session, entry, len(file.data), file.claim)

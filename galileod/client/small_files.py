@@ -21,9 +21,7 @@ class SmallFile:
     claim: HashClaim | None
 
 
-def read_small_files(
-    paths: Sequence[str], kind: str | None, most: int
-) -> list[SmallFile | None]:
+def read_small_files(paths: Sequence[str], kind: str | None, most: int) -> list[SmallFile | None]:
     """The files at these paths, hashed as `kind`. For a thread.
 
     None for what is not a regular file of at most `most` bytes that can be read and is not modified

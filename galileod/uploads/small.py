@@ -29,11 +29,18 @@ from .whole import Content, WholeUpload, store_whole
 
 
 def is_small(context: Context, upload: Upload) -> bool:
-    """Whether a file is received into memory: there is room, and nothing of it is to be kept."""
-    size, chunks = upload.metadata.size, upload.config.chunks
+    """Whether a file is received into memory: nothing of it is to be kept, and there is room.
+
+    It holds its memory until it is stored, also while `finished` is still to come. So half of the
+    memory must be free.
+    """
+    size, chunks, share = upload.metadata.size, upload.config.chunks, context.pool.share
     if upload.kept is not None or upload.keeps or size > min(chunks.whole, chunks.max):
         return False
-    return not size or size <= MemoryAccount(context.pool, upload.grant.user).room
+    if not size:
+        return True
+    room = MemoryAccount(context.pool, upload.grant.user).room
+    return size <= room and share.free >= share.total // 2
 
 
 async def receive_and_store(

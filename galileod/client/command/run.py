@@ -139,9 +139,7 @@ def _is_local(address: Address) -> bool:
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
     """Send all files; returns the number of the signal that interrupted it, or 0."""
     state = State(reporter.notice if plan.verbosity == "verbose" else lambda _: None)
-    batch = Batch(
-        plan.address, plan.options, plan.policy, state, _open, plan.parallel, reporter
-    )
+    batch = Batch(plan.address, plan.options, plan.policy, state, _open, plan.parallel, reporter)
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
     if batch.kept:

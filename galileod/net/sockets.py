@@ -10,11 +10,15 @@ from .streams import DISCARD, DirectStream
 
 
 class DirectSocket(DirectStream):
-    """A connected TCP or unix socket, which trio.SocketStream has set up (TCP_NODELAY)."""
+    """A connected TCP or unix socket."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._socket = stream.socket
-        self._descriptor = self._socket.fileno()
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        if connected.family != socket.AF_UNIX:
+            # Otherwise a signal could wait until the peer has acknowledged the one before.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected
+        self._descriptor = connected.fileno()
         self._unsent = memoryview(b"")
         # The request usually is there when the connection is accepted.
         self._may_have_data = True
@@ -82,7 +86,7 @@ class DirectSocket(DirectStream):
     def end_nowait(self) -> None:
         """See DirectStream."""
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self.socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise _stream_error(error) from error
 
@@ -93,8 +97,10 @@ class DirectSocket(DirectStream):
 
     def close(self) -> None:
         """See DirectStream."""
-        self._descriptor = -1  # the kernel may give the number to the next connection
-        self._socket.close()
+        if self._descriptor >= 0:
+            trio.lowlevel.notify_closing(self._descriptor)
+            self._descriptor = -1  # the kernel may give the number to the next connection
+            self.socket.close()
 
     async def _wait_readable(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,31 +20,18 @@ LARGE = 20_000_000
 
 
 @asynccontextmanager
-async def tcp() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """Both ends of a TCP connection."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        far = await trio.testing.open_stream_to_socket_listener(listener)
-        near = await listener.accept()
-        async with far, near:
-            yield near, far
-
-
-@asynccontextmanager
-async def unix() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """Both ends of a unix socket."""
-    near, far = map(trio.SocketStream, trio.socket.socketpair())
-    async with near, far:
-        yield near, far
-
-
-@asynccontextmanager
-async def connected(
-    kind: Callable[..., object] = tcp,
-) -> AsyncIterator[tuple[DirectSocket, RawPeer]]:
+async def connected(family: int = socket.AF_INET) -> AsyncIterator[tuple[DirectSocket, RawPeer]]:
+    """Both ends of a connection, over TCP or a unix socket."""
+    if family == socket.AF_INET:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            far = socket.create_connection(listening.getsockname())
+            near, _ = listening.accept()
+    else:
+        near, far = socket.socketpair()
+    ours = DirectSocket(near)
     with trio.fail_after(10):
-        async with (unix if kind is unix else tcp)() as (near, far):
-            yield DirectSocket(near), RawPeer(far)
+        async with ours, trio.SocketStream(trio.socket.from_stdlib_socket(far)) as theirs:
+            yield ours, RawPeer(theirs)
 
 
 async def reset(peer: RawPeer) -> None:
@@ -54,11 +41,11 @@ async def reset(peer: RawPeer) -> None:
     await peer.stream.aclose()
 
 
-@pytest.mark.parametrize("kind", [tcp, unix])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 async def test_bytes_come_in_order_and_end_with_the_end_of_the_stream(
-    kind: Callable[..., object],
+    family: int,
 ) -> None:
-    async with connected(kind) as (ours, peer):
+    async with connected(family) as (ours, peer):
         for size in (1, 10, 100, 10):
             await peer.send(bytes(range(100))[:size])
             assert await ours.receive_some(10) == bytes(range(10))[:size]
@@ -77,12 +64,12 @@ async def test_nothing_is_received_without_waiting_if_nothing_is_there() -> None
             assert await ours.receive_some(10) == b"later"
 
 
-@pytest.mark.parametrize("kind", [tcp, unix])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 async def test_what_the_kernel_does_not_take_at_once_is_sent_when_the_peer_reads(
-    kind: Callable[..., object],
+    family: int,
 ) -> None:
     data = bytes(range(256)) * (LARGE // 256)
-    async with connected(kind) as (ours, peer):
+    async with connected(family) as (ours, peer):
         assert not ours.send_nowait(data)
         received = list[bytes]()
 

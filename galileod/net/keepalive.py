@@ -15,12 +15,14 @@ class Keepalive:
 
     That is so while `peers_turn` is set, and while `data_due` returns true: a peer in the middle of
     a frame could not answer. Proxies close connections on which nothing is sent for a while.
+    While this side `owes` answers, the peer waits for them, whatever it may send.
     """
 
     def __init__(self, interval: float, data_due: Callable[[], bool]) -> None:
         self._interval = interval
         self._data_due = data_due
         self._peers_turn = False
+        self._owes = False
         self._since = trio.current_time()
         self._last_ping = -math.inf
 
@@ -32,13 +34,19 @@ class Keepalive:
         """From now on the peer has to wait."""
         self._peers_turn, self._since = False, trio.current_time()
 
+    def owe(self, owes: bool) -> None:
+        """Set whether answers are owed, from now on."""
+        if owes and not self._owes:
+            self._since = trio.current_time()
+        self._owes = owes
+
     def deadline(self) -> float:
         """When the next Ping is due if nothing changes until then, in seconds of trio's clock.
 
         If the peer has to wait later, it is due later. So the caller asks again at that time; most
         connections end before it.
         """
-        waits = not (self._peers_turn or self._data_due())
+        waits = self._owes or not (self._peers_turn or self._data_due())
         last = max(self._since, self._last_ping) if waits else trio.current_time()
         return last + self._interval
 

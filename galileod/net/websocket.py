@@ -94,6 +94,10 @@ class WebSocketTransport:
         """
         self._messages.allow_texts(count)
 
+    def owe(self, owes: bool) -> None:
+        """Set whether the peer waits for answers, also while messages of it are received."""
+        self._keepalive.owe(owes)
+
     async def receive(self, idle: float, at_most: float = math.inf) -> Message:
         """Receive the next message, or part of one. Both limits are in seconds.
 

@@ -61,7 +61,7 @@ class Batches:
 
     def add(self, whole: WholeUpload) -> None:
         """A file is complete. It is stored with the next batch."""
-        self.open += 1
+        self._count(1)
         if whole.older:  # it waits for them, which may be in the next batch
             self._begin([whole])
             return
@@ -89,7 +89,7 @@ class Batches:
 
         Waits while the connection's own files fill `quota.user_uploads`.
         """
-        self.open += 1
+        self._count(1)
         try:
             while self._storing >= self._most_at_once:
                 self._answered = trio.Event()
@@ -100,7 +100,7 @@ class Batches:
             finally:
                 self._storing -= 1
         finally:
-            self.open -= 1
+            self._count(-1)
             self._go_on()
 
     async def _store(self, batch: list[WholeUpload]) -> None:
@@ -115,7 +115,7 @@ class Batches:
         finally:
             self._running -= 1
             self._storing -= len(batch)
-            self.open -= len(batch)
+            self._count(-len(batch))
             self.came(-sum(whole.upload.metadata.size for whole in batch))
             for whole in batch:
                 whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
@@ -137,6 +137,10 @@ class Batches:
         log = whole.upload.log
         fault = log_fault(error, self._connection, whole.receiver, whole.claim, log)
         return whole.receiver.fail(fault, continues=True)
+
+    def _count(self, more: int) -> None:
+        self.open += more
+        self._connection.transport.owe(self.open > 0)
 
     def _go_on(self) -> None:
         self._answered.set()

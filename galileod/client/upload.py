@@ -14,6 +14,7 @@ from galileod.protocol.messages import (
     Error,
     HashClaim,
     Ignored,
+    Last,
     Ready,
     Resumption,
 )
@@ -139,7 +140,7 @@ class _Upload:
                     self._add_signal(signal.details)
                     if signal.fatal:
                         return signal
-                case Ignored():
+                case Ignored() | Last():
                     pass  # the protocol requires unknown signals to be ignored
                 case _:
                     assert_never(signal)

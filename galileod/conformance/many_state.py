@@ -1,5 +1,6 @@
 """What has been said on a connection with many files."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -100,7 +101,8 @@ class Many:
         file = self.current
         if message.opcode == Opcode.BINARY:
             credit = file.credits.popleft() if file.credits else None
-            file.exceeded = file.exceeded or (credit is not None and len(message.data) > credit)
+            most = credit if credit is not None else math.inf if self.is_whole(file) else 0
+            file.exceeded = file.exceeded or len(message.data) > most
             file.sent += len(message.data)
             self.note_answer()
             return

@@ -4,8 +4,9 @@
 class DataBudget:
     """Counts the bytes of BINARY messages against a limit, as their frame headers arrive.
 
-    The receiver of the messages sets the limit with `promise`. The bytes of a frame count as soon
-    as its header is parsed, and are undelivered until the receiver has the whole message.
+    The receiver of the messages sets the limit with `promise` and `permit`. The bytes of a frame
+    count as soon as its header is parsed, and are undelivered until the receiver has the whole
+    message.
     """
 
     def __init__(self) -> None:
@@ -15,6 +16,8 @@ class DataBudget:
         self.largest = 0
         """Maximum size of one message in bytes."""
         self._undelivered = 0
+        self._promised = (0, 0)
+        self._permitted = (0, 0)
 
     @property
     def promised(self) -> int:
@@ -26,8 +29,13 @@ class DataBudget:
 
         `promised` includes the undelivered bytes.
         """
-        self.left = promised - self._undelivered
-        self.largest = largest
+        self._promised = promised, largest
+        self._sum()
+
+    def permit(self, room: int, largest: int) -> None:
+        """Set the limits for whole files, which are sent without a promise: they are added."""
+        self._permitted = room, largest
+        self._sum()
 
     def begin(self, length: int) -> None:
         """A frame announces `length` bytes."""
@@ -37,3 +45,8 @@ class DataBudget:
     def delivered(self, length: int) -> None:
         """The receiver has taken a message of `length` bytes."""
         self._undelivered -= length
+
+    def _sum(self) -> None:
+        (promised, largest), (room, whole) = self._promised, self._permitted
+        self.left = promised + room - self._undelivered
+        self.largest = max(largest, whole)

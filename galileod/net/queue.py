@@ -59,6 +59,19 @@ class MessageQueue:
         self._taken.set()
         return item
 
+    def take_nowait(self) -> Message | None:
+        """Remove the first item; None if there is none, or the mark of the end is the first."""
+        try:
+            item = self._receive.receive_nowait()
+        except trio.WouldBlock:
+            return None
+        if item is None:
+            self.end()
+            return None
+        self._count(item, -1)
+        self._taken.set()
+        return item
+
     def _is_full(self, item: Message | None) -> bool:
         match item:
             case str():

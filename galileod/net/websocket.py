@@ -131,6 +131,13 @@ class WebSocketTransport:
             self.budget.delivered(message.length)
         return message
 
+    def receive_nowait(self) -> Message | None:
+        """The next message, or part of one, that was received already; None if there is none."""
+        message = None if self._ended else self._messages.take_nowait()
+        if isinstance(message, BinaryMessage):
+            self.budget.delivered(message.length)
+        return message
+
     async def take_rest(self) -> list[bytes]:
         """Stop receiving; returns the data that has arrived and was not received, in order.
 

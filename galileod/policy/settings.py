@@ -10,6 +10,8 @@ from galileod.units import Duration, Size, Violation, format_size
 MIN_CHUNK: Final = Size(1024)
 MAX_CHUNK: Final = Size(1 << 30)
 MAX_IN_FLIGHT: Final = 1024
+MAX_WHOLE: Final = Size(16 << 20)
+MAX_NEXT: Final = 65_536
 
 
 @frozen
@@ -33,12 +35,20 @@ class Quota:
 
 @frozen
 class Chunks:
-    """`[chunks]`: sizes of chunks, and how much may be granted at once."""
+    """`[chunks]`: sizes of chunks, and how much may be granted at once.
+
+    Of a connection with several files, at most `next` further ones may be open at once; 0: one file
+    a connection. Those of at most `whole` bytes come in one go; at most `room` bytes of them may be
+    under way.
+    """
 
     min: Size = Size(64 << 10)
     max: Size = Size(8 << 20)
     max_in_flight: int = 16
     memory: Size = Size(256 << 20)
+    whole: Size = Size(256 << 10)
+    next: int = 256
+    room: Size = Size(4 << 20)
 
 
 @frozen
@@ -89,3 +99,10 @@ def _chunk_violations(chunks: Chunks) -> Iterator[Violation]:
             chunks.memory,
             f"a size of at least chunks.min ({format_size(chunks.min)})",
         )
+    if chunks.whole > MAX_WHOLE:
+        yield "chunks.whole", chunks.whole, f"a size of at most {format_size(MAX_WHOLE)}"
+    if not 0 <= chunks.next <= MAX_NEXT:
+        yield "chunks.next", chunks.next, f"an integer from 0 to {MAX_NEXT}"
+    if chunks.room < chunks.whole:
+        at_least = f"chunks.whole ({format_size(chunks.whole)})"
+        yield "chunks.room", chunks.room, f"a size of at least {at_least}"

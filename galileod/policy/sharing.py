@@ -16,6 +16,9 @@ HEAD_START: Final = 16
 """A new upload gets a head start only while all uploads hold less than 1/HEAD_START of the
 memory."""
 
+ROOMS: Final = 2
+"""All rooms together are at most 1/ROOMS of the memory, so that large files always find some."""
+
 
 class MemoryShare(Generic[Entry]):
     """Bytes that all uploads hold: promised to clients, or received and not yet stored.
@@ -28,6 +31,9 @@ class MemoryShare(Generic[Entry]):
     uploads that hold nothing wait in a queue, and get `minimum` in order. The queue has at most one
     entry for each upload.
 
+    A *room* is held by a connection instead of an upload: bytes of whole files that its client may
+    send without a credit.
+
     Only `resize` changes `total` and `minimum`. If it lowers `total` below what is held, nothing is
     granted until enough is released.
     """
@@ -36,6 +42,7 @@ class MemoryShare(Generic[Entry]):
         self.total = total
         self.minimum = minimum
         self.held = 0
+        self.rooms = 0
         self._queue: deque[Entry] = deque()
 
     @property
@@ -51,7 +58,8 @@ class MemoryShare(Generic[Entry]):
     @property
     def head_start(self) -> int:
         """Bytes that a new upload may be granted at first. If they are few, `Pacer` grants more."""
-        return max(0, self.total // HEAD_START - self.held)
+        # Rooms do not count: a few connections that hold them must not slow down new uploads.
+        return max(0, self.total // HEAD_START - (self.held - self.rooms))
 
     def room(self, held: int, held_by_user: int) -> int:
         """Bytes that an upload which holds `held` may be promised: at least `minimum`, or 0.
@@ -68,6 +76,25 @@ class MemoryShare(Generic[Entry]):
         if share >= self.minimum:
             return share
         return self.minimum if held == 0 else 0
+
+    def take_room(self, wanted: int, least: int) -> int:
+        """Hold a room of at most `wanted` bytes; returns its size: at least `least`, or 0.
+
+        It has at most a quarter of what is left for rooms, and of the free bytes. While the queue
+        is not empty there is none.
+        """
+        left = min(self.total // ROOMS - self.rooms, self.free)
+        room = min(wanted, left // SHARE)
+        if self._queue or room < least or room < 0:
+            return 0
+        self.rooms += room
+        self.held += room
+        return room
+
+    def give_room_back(self, length: int) -> list[Entry]:
+        """Release `length` bytes that `take_room` has returned; otherwise as `give_back`."""
+        self.rooms -= length
+        return self.give_back(length)
 
     def take(self, length: int) -> None:
         """Hold `length` bytes, at most what `room` has just returned."""

@@ -11,6 +11,7 @@ from typing import Final
 from .errors import FaultCode, RemoteProtocolError
 from .messages import (
     MAX_SIZE,
+    NEXT,
     RESUME,
     Abandon,
     Agreement,
@@ -20,6 +21,8 @@ from .messages import (
     Finished,
     HashClaim,
     Ignored,
+    Last,
+    Limits,
     Metadata,
     Ready,
     Resumption,
@@ -38,22 +41,23 @@ def quote(text: str) -> str:
     return json.dumps(text if len(text) <= QUOTED else text[:QUOTED] + "...")
 
 
-def decode_client(text: str) -> ClientSignal:
+def decode_client(text: str, agreed: frozenset[str] = frozenset()) -> ClientSignal:
     """Decode a signal from the client.
 
-    Raises RemoteProtocolError: `bad_message` if `text` is not a signal, `bad_metadata` if the
-    name is not a string, the size not an integer in range, or the key of a client that can resume
-    not 32 hex digits. The messages do not quote the client: `text` may contain a secret, and
-    faults are logged.
+    `agreed` are the extensions that hold for a further file of the connection; the metadata of file
+    0 state their own. Raises RemoteProtocolError: `bad_message` if `text` is not a signal,
+    `bad_metadata` if the name is not a string, the size not an integer in range, or the key of a
+    client that can resume not 32 hex digits. The messages do not quote the client: `text` may
+    contain a secret, and faults are logged.
     """
     signal = _load(text, "The message")
     if _is_true(signal.get("finished")):
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
-        return _metadata(signal)
-    # The file of a connection is number 0.
-    if _is_true(signal.get("abandon")) and _is_zero(signal.get("file", 0)):
-        return Abandon()
+        return _metadata(signal, agreed)
+    file = signal.get("file", 0)
+    if _is_true(signal.get("abandon")) and type(file) is int:
+        return Abandon(file)
     return Ignored()
 
 
@@ -65,14 +69,18 @@ def decode_server(text: str) -> ServerSignal:
         reason = error if isinstance(error, str | int | float) else json.dumps(error)
         fatal = bool(signal.get("fatal"))
         kept = _seconds(signal.get("kept"))
-        return Error(reason, fatal, signal, _agreement(signal, ready=False), kept)
+        continues = fatal and bool(signal.get("next"))
+        agreement = _agreement(signal)
+        return Error(reason, fatal, signal, agreement, kept, _file(signal), continues)
     if _is_true(signal.get("ready")):
         size = signal.get("chunksize")
         chunksize = size if type(size) is int and size > 0 else None
-        return Ready(chunksize, _agreement(signal, ready=True))
+        resumption = _resumption(signal)
+        agreement = _agreement(signal, resumption)
+        return Ready(chunksize, agreement, _file(signal), None if agreement else resumption)
     if _is_true(signal.get("close")):
-        return Close(_string(signal.get("name")), _agreement(signal, ready=False))
-    return Ignored()
+        return Close(_string(signal.get("name")), _agreement(signal), _file(signal))
+    return Last() if _is_true(signal.get("last")) else Ignored()
 
 
 def _load(text: str, what: str) -> dict[str, object]:
@@ -110,13 +118,9 @@ def _is_true(value: object) -> bool:
     return value is True or (isinstance(value, int) and value == 1)
 
 
-def _is_zero(value: object) -> bool:
-    return type(value) is int and value == 0
-
-
-def _metadata(signal: Mapping[str, object]) -> Metadata:
+def _metadata(signal: Mapping[str, object], agreed: frozenset[str]) -> Metadata:
     can = _extensions(signal.get("can"))
-    upload = _key(signal) if can is not None and RESUME in can else None
+    upload = _key(signal) if RESUME in (agreed or can or ()) else None
     modified = signal.get("modified")
     return Metadata(
         _name(signal),
@@ -186,22 +190,40 @@ def _hash_claim(claim: object) -> HashClaim | None:
     return HashClaim(kind.lower(), value.lower())
 
 
-def _agreement(signal: Mapping[str, object], *, ready: bool) -> Agreement | None:
+def _agreement(
+    signal: Mapping[str, object], resumption: Resumption | None = None
+) -> Agreement | None:
     """What a signal of the server says about extensions; None if it says nothing.
 
     Values that are not valid are left out: only a client that uses the extension needs them.
     """
     can = _extensions(signal.get("can"))
-    if can is None:
-        return None
+    return None if can is None else Agreement(can, resumption, _limits(signal, can))
+
+
+def _resumption(signal: Mapping[str, object]) -> Resumption | None:
     offset, check = signal.get("offset"), signal.get("check")
-    if not ready or type(offset) is not int or offset < 0:
-        return Agreement(can)
+    if type(offset) is not int or offset < 0:
+        return None
     keep = _seconds(signal.get("keep")) or 0
     claim = None
     if isinstance(check, dict) and {type(check.get("type")), type(check.get("value"))} == {str}:
         claim = _hash_claim(check)
-    return Agreement(can, Resumption(offset, keep, claim))
+    return Resumption(offset, keep, claim)
+
+
+def _limits(signal: Mapping[str, object], can: frozenset[str]) -> Limits | None:
+    values = [signal.get(key) for key in ("next", "whole", "room")]
+    counts = [value for value in values if type(value) is int and value >= 0]
+    if NEXT not in can or len(counts) < len(values) or not counts[0]:
+        return None
+    return Limits(*counts)
+
+
+def _file(signal: Mapping[str, object]) -> int:
+    """The number of the file; -1, which no file has, for what is not a number."""
+    file = signal.get("file", 0)
+    return file if type(file) is int else -1
 
 
 def _seconds(value: object) -> int | None:

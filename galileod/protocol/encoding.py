@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from .errors import FaultCode, Json
-from .messages import Agreement, Finished, HashClaim, Metadata
+from .messages import Agreement, Finished, HashClaim, Metadata, Resumption
 
 
 def encode_metadata(metadata: Metadata) -> str:
@@ -30,23 +30,37 @@ def encode_finished(finished: Finished) -> str:
     return json.dumps(signal)
 
 
-def encode_abandon() -> str:
-    """`{"abandon": true}`: the client cancels the upload."""
-    return '{"abandon": true}'
+def encode_abandon(file: int = 0) -> str:
+    """`{"abandon": true}`: the client cancels file number `file` of the connection."""
+    return f'{{"abandon": true{_numbered(file)}}}'
 
 
-def encode_ready(chunksize: int | None, agreement: Agreement | None = None) -> str:
+def encode_ready(
+    chunksize: int | None,
+    agreement: Agreement | None = None,
+    file: int = 0,
+    resumption: Resumption | None = None,
+) -> str:
     """`{"ready": true}`, with the maximum size of the chunk unless that is None.
 
-    `agreement` is for the first signal to a client that supports extensions.
+    `agreement` is for the first signal to a client that supports extensions. `file` is the number
+    of the file on its connection, as in the other signals; 0 is left out. `resumption` is for the
+    first `ready` about a further file that may be resumed.
     """
     size = "" if chunksize is None else f', "chunksize": {chunksize}'
-    return f'{{"ready": true{size}{_appended(agreement)}}}'
+    if agreement is None and resumption is None:
+        return f'{{"ready": true{size}{_numbered(file)}}}'
+    keys = json.dumps(_agreed(agreement) | _resumed(resumption))[1:-1]
+    return f'{{"ready": true{size}{_numbered(file)}, {keys}}}'
 
 
-def encode_close(name: str | None = None, agreement: Agreement | None = None) -> str:
+def encode_close(name: str | None = None, agreement: Agreement | None = None, file: int = 0) -> str:
     """`{"close": true}`: the file is stored, under `name` unless that is None."""
+    if name is None and agreement is None:
+        return f'{{"close": true{_numbered(file)}}}'
     signal: dict[str, object] = {"close": True} if name is None else {"close": True, "name": name}
+    if file:
+        signal["file"] = file
     return json.dumps(signal | _agreed(agreement))
 
 
@@ -57,30 +71,48 @@ def encode_error(
     *,
     kept: int | None = None,
     agreement: Agreement | None = None,
+    file: int = 0,
+    continues: bool = False,
 ) -> str:
     """A fatal error signal. `details` are more keys, but never `error`, `fatal` or `code`.
 
-    `kept` is the number of seconds for which what arrived is kept, None if it is discarded.
+    `kept` is the number of seconds for which what arrived is kept, None if it is discarded. With
+    `continues`, only this file has failed, and the connection has more.
     """
     signal: dict[str, object] = {**details, "error": reason, "fatal": True, "code": code.value}
     if kept is not None:
         signal["kept"] = kept
+    if file:
+        signal["file"] = file
+    if continues:
+        signal["next"] = True
     return json.dumps(signal | _agreed(agreement))
 
 
-def _appended(agreement: Agreement | None) -> str:
-    keys = json.dumps(_agreed(agreement))[1:-1]
-    return f", {keys}" if keys else ""
+def encode_last() -> str:
+    """`{"last": true}`: the server takes no more files on this connection."""
+    return '{"last": true}'
+
+
+def _numbered(file: int) -> str:
+    return f', "file": {file}' if file else ""
 
 
 def _agreed(agreement: Agreement | None) -> dict[str, object]:
     if agreement is None:
         return {}
-    keys: dict[str, object] = {"can": sorted(agreement.can)}
-    if (resumption := agreement.resumption) is not None:
-        keys |= {"offset": resumption.offset, "keep": resumption.keep}
-        if resumption.check is not None:
-            keys["check"] = _hash_object(resumption.check)
+    keys: dict[str, object] = {"can": sorted(agreement.can), **_resumed(agreement.resumption)}
+    if (limits := agreement.limits) is not None:
+        keys |= {"next": limits.next, "whole": limits.whole, "room": limits.room}
+    return keys
+
+
+def _resumed(resumption: Resumption | None) -> dict[str, object]:
+    if resumption is None:
+        return {}
+    keys: dict[str, object] = {"offset": resumption.offset, "keep": resumption.keep}
+    if resumption.check is not None:
+        keys["check"] = _hash_object(resumption.check)
     return keys
 
 

@@ -13,6 +13,9 @@ MAX_SIZE: Final = 2**63 - 1
 RESUME: Final = "resume"
 """The extension by which an upload continues after its connection was lost, as named in `can`."""
 
+NEXT: Final = "next"
+"""The extension by which a connection has many files, as named in `can`."""
+
 
 @frozen
 class Metadata:
@@ -53,7 +56,25 @@ class Finished:
 
 @frozen
 class Abandon:
-    """The client cancels the upload: the server is to discard it."""
+    """The client cancels the upload: the server is to discard file number `file` of the connection.
+
+    Without `next`, there is only the number 0.
+    """
+
+    file: int = 0
+
+
+@frozen
+class Limits:
+    """What further files of a connection may use.
+
+    At most `next` of them may be open at once. One of at most `whole` bytes is sent whole, in one
+    go; at most `room` bytes of such files may be under way, that is sent and not answered.
+    """
+
+    next: int
+    whole: int
+    room: int
 
 
 @frozen
@@ -74,19 +95,27 @@ class Resumption:
 class Agreement:
     """The extensions that server and client support, in the server's first signal.
 
-    `resumption` is None unless the signal is a `ready`, and `can` includes RESUME.
+    `resumption` is None unless the signal is a `ready`, and `can` includes RESUME; `limits` is None
+    unless it includes NEXT, and the connection continues after the signal.
     """
 
     can: frozenset[str]
     resumption: Resumption | None = None
+    limits: Limits | None = None
 
 
 @frozen
 class Ready:
-    """The server accepts one chunk of at most `chunksize` bytes; None sets no maximum."""
+    """The server accepts one chunk of at most `chunksize` bytes; None sets no maximum.
+
+    `file` is the number of the file on its connection, as in the other signals. `resumption` is for
+    the first `ready` about a further file that may be resumed; that of file 0 is in `agreement`.
+    """
 
     chunksize: int | None = None
     agreement: Agreement | None = None
+    file: int = 0
+    resumption: Resumption | None = None
 
 
 @frozen
@@ -95,6 +124,7 @@ class Close:
 
     name: str | None = None
     agreement: Agreement | None = None
+    file: int = 0
 
 
 @frozen
@@ -102,7 +132,8 @@ class Error:
     """The server reports an error; a fatal error ends the upload.
 
     `kept` is the number of seconds for which the server keeps what it has; None if it keeps
-    nothing.
+    nothing. After a fatal error that `continues`, only this file has failed, and the connection
+    has more.
     """
 
     reason: Json
@@ -110,6 +141,13 @@ class Error:
     details: Mapping[str, object] = field(factory=dict)
     agreement: Agreement | None = None
     kept: int | None = None
+    file: int = 0
+    continues: bool = False
+
+
+@frozen
+class Last:
+    """The server takes no more files on this connection."""
 
 
 @frozen
@@ -118,4 +156,4 @@ class Ignored:
 
 
 ClientSignal = Metadata | Finished | Abandon | Ignored
-ServerSignal = Ready | Close | Error | Ignored
+ServerSignal = Ready | Close | Error | Last | Ignored

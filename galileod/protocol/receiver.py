@@ -8,7 +8,17 @@ from .credits import CreditWindow
 from .decoding import decode_client
 from .encoding import encode_close, encode_error, encode_ready
 from .errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
-from .messages import RESUME, Abandon, Agreement, Finished, Ignored, Metadata, Resumption
+from .messages import (
+    NEXT,
+    RESUME,
+    Abandon,
+    Agreement,
+    Finished,
+    Ignored,
+    Limits,
+    Metadata,
+    Resumption,
+)
 from .states import RECEIVER, ReceiverEvent, ReceiverState
 
 MAX_EMPTY_CHUNKS: Final = 64
@@ -44,17 +54,40 @@ class UploadReceiver:
     `can` are the extensions that the server supports; without any, it sends what the original
     server sends. The first signal to a client that states extensions names those that both
     support; no other client gets any of their keys.
+
+    It is file number `number` of its connection; `next` makes the one for the next file.
+    `has_finished` says whether `finished` has come.
     """
 
     def __init__(self, can: frozenset[str] = frozenset()) -> None:
         self.state = ReceiverState.EXPECT_METADATA
+        self.number = 0
         self._can = can
+        self._limits: Limits | None = None
+        self._agreed: frozenset[str] = frozenset()  # for the whole connection, by file 0
+        self._dropping = False  # data may come that belongs to the file before, which was refused
         self._resumption: Resumption | None = None
         self._begun = False
         self.metadata: Metadata | None = None
         self.window = CreditWindow(0)
         self._asked_finished = False
+        self.has_finished = False
         self._empty_chunks = 0
+
+    def next(self) -> "UploadReceiver":
+        """The receiver of the next file on the connection.
+
+        To be called when `finished` has come, or the file was answered. What still comes for a file
+        that was refused is dropped, up to the metadata of the next one.
+        """
+        if not self.has_next:
+            raise LocalProtocolError("the connection has one file only")
+        following = UploadReceiver()
+        following.number = self.number + 1
+        following._agreed, following._limits = self._common, self._limits
+        following._dropping = self.state is ReceiverState.FAILED and not self.has_finished
+        following._asked_finished = True  # `finished` follows the last byte at once
+        return following
 
     @property
     def received(self) -> int:
@@ -66,9 +99,36 @@ class UploadReceiver:
         """Whether client and server agree that the upload may be resumed."""
         return bool(self.metadata and self.metadata.upload is not None and RESUME in self._common)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether client and server agree that the connection may have more files."""
+        return NEXT in self._common
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file is sent in one go: without credits, and so without any `ready`."""
+        if not self.number or self.metadata is None or self._limits is None:
+            return False
+        return self.metadata.size <= self._limits.whole or not self.metadata.size
+
+    @property
+    def may_have_next(self) -> bool:
+        """Whether client and server both support further files on a connection."""
+        offered = self.metadata.can if self.metadata else None
+        return NEXT in self._can and offered is not None and NEXT in offered
+
+    def offer(self, limits: Limits) -> None:
+        """State in the first signal that the connection may have more files, within `limits`.
+
+        Has no effect for a client that cannot send them. Without it, `next` is not agreed.
+        """
+        if self._begun or self.number:
+            raise LocalProtocolError("the extensions have been agreed already")
+        self._limits = limits
+
     def receive_text(self, text: str) -> Metadata | Finished | Abandon | Ignored:
         """A TEXT message arrived."""
-        signal = decode_client(text)
+        signal = decode_client(text, self._agreed)
         match signal:
             case Metadata():
                 empty = signal.size == 0
@@ -77,13 +137,20 @@ class UploadReceiver:
                 )
                 self.metadata = signal
                 self.window = CreditWindow(signal.size)
+                if self.whole and not empty:
+                    self.window.grant(signal.size)
             case Finished():
+                if self.number and self.state is ReceiverState.EXPECT_METADATA:
+                    return Ignored()  # a further one of the file before
                 if self.state is ReceiverState.RECEIVING:
                     raise self._wrong_size(self.received)
                 self._step(ReceiverEvent.FINISHED)
-            case Abandon():
+                self.has_finished = True
+            case Abandon(file):
                 # Without agreement the signal is unknown, and after an answer it came too late.
-                if not self.resumable or ReceiverEvent.ABANDON not in RECEIVER[self.state]:
+                agreed = self.has_next or self.resumable
+                possible = ReceiverEvent.ABANDON in RECEIVER[self.state]
+                if file != self.number or not agreed or not possible:
                     return Ignored()
             case Ignored():
                 pass
@@ -101,9 +168,13 @@ class UploadReceiver:
         self.window = CreditWindow(size - resumption.offset)
         complete = not self.window.remaining
         self.state = ReceiverState.EXPECT_FINISHED if complete else ReceiverState.RECEIVING
+        if complete:
+            self._asked_finished = False
 
     def receive_binary(self, length: int) -> Chunk:
         """A BINARY message of `length` bytes arrived."""
+        if self.number and self.state is ReceiverState.EXPECT_METADATA:
+            return self._receive_between(length)
         if length == 0:
             return self._receive_empty()
         if length > self.window.limit:
@@ -139,6 +210,8 @@ class UploadReceiver:
         outstanding credits.
         """
         match self.state:
+            case ReceiverState.RECEIVING if self.whole:
+                return None
             case ReceiverState.RECEIVING if self.window.outstanding < in_flight:
                 length = self.window.next_credit(chunk)
                 if length == 0:
@@ -157,7 +230,10 @@ class UploadReceiver:
         if self.resumable and self._resumption is None:
             raise LocalProtocolError("the offset of a resumable upload must be known")
         length = granted.length if isinstance(granted, Credit) else None
-        return encode_ready(length, self._agreement(self._resumption))
+        first = not self._begun
+        agreement = self._agreement(self._resumption)
+        resumption = self._resumption if self.number and first else None
+        return encode_ready(length, agreement, self.number, resumption)
 
     def close(self, name: str | None = None) -> str:
         """The signal that the file is verified and stored.
@@ -175,48 +251,80 @@ class UploadReceiver:
         self._step(ReceiverEvent.SEND_CLOSE_OF_STORED)
         return self._close(name)
 
-    def fail(self, fault: Fault, kept: int | None = None) -> str:
+    def fail(self, fault: Fault, kept: int | None = None, *, continues: bool = False) -> str:
         """The fatal error signal for `fault`, which ends the upload.
 
         `kept` is the number of seconds for which what arrived is kept, None if it is discarded. A
-        client that cannot resume is not told.
+        client that cannot resume is not told. With `continues`, the connection has more files.
         """
         self._step(ReceiverEvent.SEND_FATAL)
         kept = kept if self.resumable else None
-        agreement = self._agreement(None)
-        return encode_error(fault.reason, fault.code, fault.details, kept=kept, agreement=agreement)
+        agreement = self._agreement(None, continues=continues)
+        return encode_error(
+            fault.reason,
+            fault.code,
+            fault.details,
+            kept=kept,
+            agreement=agreement,
+            file=self.number,
+            continues=continues,
+        )
 
     def _close(self, name: str | None) -> str:
         sent = self.metadata.name if self.metadata else None
-        return encode_close(None if name == sent else name, self._agreement(None))
+        agreement = self._agreement(None)
+        return encode_close(None if name == sent else name, agreement, self.number)
 
     @property
     def _common(self) -> frozenset[str]:
         """The extensions that client and server support."""
+        if self.number:
+            return self._agreed
         offered = self.metadata.can if self.metadata else None
-        return self._can & offered if offered is not None else frozenset()
+        if self.metadata is None or offered is None:
+            return frozenset()
+        missing = set[str]()
+        if self.metadata.upload is None:
+            missing.add(RESUME)
+        if self._limits is None:
+            missing.add(NEXT)
+        return (self._can & offered) - missing
 
-    def _agreement(self, resumption: Resumption | None) -> Agreement | None:
+    def _agreement(
+        self, resumption: Resumption | None, *, continues: bool = True
+    ) -> Agreement | None:
         """What the first signal says about extensions; None for a later one, or an old peer."""
         first, self._begun = not self._begun, True
         if not first or not self._can or self.metadata is None or self.metadata.can is None:
             return None
-        can = self._common if self.resumable else self._common - {RESUME}
-        return Agreement(can, resumption)
+        limits = self._limits if self.has_next and continues else None
+        return Agreement(self._common, resumption, limits)
+
+    def _receive_between(self, length: int) -> Chunk:
+        """Drop data between two files."""
+        if not length:
+            self._check_empty()
+            self._empty_chunks += 1
+        elif not self._dropping:
+            raise self.overrun(length)
+        return Chunk(0)
 
     def _receive_empty(self) -> Chunk:
-        if self._empty_chunks == MAX_EMPTY_CHUNKS:
-            raise RemoteProtocolError(
-                FaultCode.BAD_CHUNK, f"More than {MAX_EMPTY_CHUNKS} empty chunks came."
-            )
+        self._check_empty()
         if self.state is ReceiverState.RECEIVING and self.window.outstanding == 0:
             raise self.overrun(0)
         self._step(ReceiverEvent.EMPTY_CHUNK)
         self._empty_chunks += 1
-        self._asked_finished = False
+        self._asked_finished = self.number > 0
         if self.state is ReceiverState.RECEIVING:
             self.window.take(0)
         return Chunk(0)
+
+    def _check_empty(self) -> None:
+        if self._empty_chunks == MAX_EMPTY_CHUNKS:
+            raise RemoteProtocolError(
+                FaultCode.BAD_CHUNK, f"More than {MAX_EMPTY_CHUNKS} empty chunks came."
+            )
 
     def _wrong_size(self, received: int) -> RemoteProtocolError:
         expected = self.metadata.size if self.metadata else 0

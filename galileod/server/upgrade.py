@@ -15,8 +15,9 @@ from galileod.net.streams import drop_until_quiet
 from galileod.net.websocket import TransportClosed, open_transport
 from galileod.uploads.connection import Connection
 from galileod.uploads.context import Context
-from galileod.uploads.session import serve_upload
+from galileod.uploads.session import serve_files
 
+from .authorize import credential_of
 from .exchange import Exchange
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?#\\\s]*@)?([^/?#@\\\s]+)", re.IGNORECASE)
@@ -72,10 +73,15 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
             part_size=context.store.part_size,
         ) as transport:
             connection = Connection(
-                context, transport, exchange.client, exchange.log, exchange.grant
+                context,
+                transport,
+                exchange.client,
+                exchange.log,
+                exchange.grant,
+                credential_of(request) if exchange.grant else None,
             )
             try:
-                reason = await serve_upload(connection)
+                reason = await serve_files(connection)
             finally:
                 stored = connection.stored > 0
         if not transport.peer_ended:

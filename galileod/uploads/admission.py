@@ -1,6 +1,6 @@
 """Admission of uploads: quota, disk space and single-use tickets, held while an upload runs."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
@@ -9,14 +9,14 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.auth.grant import NOT_VALID
+from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
-from galileod.ledger.base import AlreadyUsedError, Ledger, LedgerError, SingleUse
+from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.quota import check_quota, find_used_up
 from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Space, StorageError, Store
 
 from .keeper import Keeper
 from .reservation import Reservation
@@ -60,7 +60,9 @@ class Admission:
         released, or turned into a kept upload: see `Reservation.keep`.
         """
         reservation = Reservation(self._ledger, self._keeper, upload, remaining)
-        await self._hold_space(reservation, remaining())
+        (refused,) = await self.hold_space([reservation])
+        if refused is not None:
+            raise refused
         try:
             await self._reserve(reservation)
             try:
@@ -69,7 +71,7 @@ class Admission:
                 await reservation.end()
                 raise
         finally:
-            self.running.discard(reservation)
+            self.release_space([reservation])
 
     async def find_exhausted(self) -> Exhausted | None:
         """The limit because of which every upload is refused, even if no other runs, or None.
@@ -93,21 +95,36 @@ class Admission:
         except (StorageError, LedgerError):
             pass  # the health check and each upload report it
 
-    async def _hold_space(self, reservation: Reservation, size: int) -> None:
+    async def hold_space(self, reservations: Sequence[Reservation]) -> list[Fault | None]:
+        """Reserve disk space for uploads into one folder, until `release_space`.
+
+        Returns a Fault for each that there is no space for, else None. Raises StorageError and
+        LedgerError.
+        """
         # Serialized, so that of two simultaneous uploads the second counts the first. If both were
         # added before the check, each would count the other and both could be refused.
         async with self._checking_space:
-            space = await self._store.free_at(reservation.upload.path)
-            if space is not None:
-                reservation.filesystem = space.filesystem
-                expected = sum(
-                    other.remaining()
-                    for other in self.running
-                    if other.filesystem == space.filesystem
-                )
-                free = space.free + await self._free_if_needed(reservation)
-                check_space(free, expected, size, self._config().storage.min_free)
-            self.running.add(reservation)
+            space = await self._store.free_at(reservations[0].upload.path)
+            return [await self._hold(each, space) for each in reservations]
+
+    def release_space(self, reservations: Collection[Reservation]) -> None:
+        """Release the disk space of uploads that are written, or have failed."""
+        self.running.difference_update(reservations)
+
+    async def _hold(self, reservation: Reservation, space: Space | None) -> Fault | None:
+        if space is not None:
+            reservation.filesystem = space.filesystem
+            expected = sum(
+                other.remaining() for other in self.running if other.filesystem == space.filesystem
+            )
+            free = space.free + await self._free_if_needed(reservation)
+            try:
+                min_free = self._config().storage.min_free
+                check_space(free, expected, reservation.remaining(), min_free)
+            except Fault as fault:
+                return fault
+        self.running.add(reservation)
+        return None
 
     async def _free_if_needed(self, reservation: Reservation) -> int:
         """Bytes of kept uploads that give way to this one, on the same filesystem."""
@@ -128,21 +145,35 @@ class Admission:
             return await self._ledger.kept_bytes(authenticated=False)
         return (await self._ledger.total()).kept  # without a look at each of them
 
-    async def _reserve(self, reservation: Reservation) -> None:
+    async def allow(self, reservation: Reservation) -> Allow:
+        """What checks the quota of an upload when it is reserved. Raises LedgerError."""
         upload = reservation.upload
         grant, quota = upload.grant, reservation.quota(self._config())
         pinned = 0
         if self._keeper.any and grant.anonymous and quota.total_bytes is not None:
             every = await self._giving_way(anonymous=False)
             pinned = every - await self._giving_way(anonymous=True)
-        allow = partial(check_quota, quota, upload.metadata.size, pinned=pinned)
+        return partial(check_quota, quota, upload.metadata.size, pinned=pinned)
+
+    async def _reserve(self, reservation: Reservation) -> None:
+        upload = reservation.upload
+        grant, allow = upload.grant, await self.allow(reservation)
         if upload.kept is not None:
             await self._ledger.resume(upload.id, allow)
             return
-        ticket = None if grant.once is None else SingleUse(grant.once, grant.until)
         try:
             await self._ledger.reserve(
-                upload.id, grant.user, upload.metadata.size, allow, ticket, upload.resumable
+                upload.id,
+                grant.user,
+                upload.metadata.size,
+                allow,
+                single_use(grant),
+                upload.resumable,
             )
         except AlreadyUsedError:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+
+def single_use(grant: Grant) -> SingleUse | None:
+    """The ticket that is valid for one upload; None if the credential is not one."""
+    return None if grant.once is None else SingleUse(grant.once, grant.until)

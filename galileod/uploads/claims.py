@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -80,23 +80,40 @@ class Claims:
         if claim.key is None:
             yield
             return
-        held = self._by_key.setdefault(claim.key, [])
-        older = list(held)
-        if any(each.metadata != claim.metadata for each in older):
-            raise other_metadata()
-        held.append(claim)
+        older = self.enter(claim)
         try:
             if older:
-                await unless_ended(partial(_wait_for, older, claim, seconds))
+                await unless_ended(partial(wait_for, older, claim, seconds))
             yield
         except Fault as fault:
             claim.verdict = fault
             raise
         finally:
-            held.remove(claim)
-            if not held:
-                del self._by_key[claim.key]
-            claim.release()
+            self.leave(claim)
+
+    def enter(self, claim: Claim) -> list[Claim]:
+        """Hold the claim until `leave`; returns older ones, for which `wait_for` is to be called.
+
+        Raises a Fault: `bad_metadata` as `hold`.
+        """
+        if claim.key is None:
+            return []
+        held = self._by_key.get(claim.key, [])
+        if any(each.metadata != claim.metadata for each in held):
+            raise other_metadata()
+        older = list(held)
+        self._by_key[claim.key] = [*held, claim]
+        return older
+
+    def leave(self, claim: Claim) -> None:
+        """Let the connections that wait for the claim go on."""
+        if claim.key is None:
+            return
+        held = self._by_key[claim.key]
+        held.remove(claim)
+        if not held:
+            del self._by_key[claim.key]
+        claim.release()
 
 
 def other_metadata() -> Fault:
@@ -108,8 +125,8 @@ def other_metadata() -> Fault:
     )
 
 
-async def _wait_for(older: list[Claim], claim: Claim, seconds: float) -> None:
-    """Wait until `older` are released. Raises a Fault: see `Claims.hold`."""
+async def wait_for(older: Sequence[Claim], claim: Claim, seconds: float) -> None:
+    """Stop `older` claims, and wait until they are released. Raises a Fault: see `Claims.hold`."""
     for each in older:
         if not each.finished:
             each.lost.fire()

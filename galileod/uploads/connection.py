@@ -16,13 +16,23 @@ from galileod.net.peer import Peer
 from galileod.net.watch import PeerSilent
 from galileod.net.websocket import FrameError, WebSocketTransport
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, Ignored, Metadata
+from galileod.protocol.messages import Abandon, Finished, Ignored, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .context import Context
 from .faults import interruptible
 
 T = TypeVar("T")
+
+ENDS_CONNECTION: Final = frozenset(
+    {
+        FaultCode.BAD_MESSAGE,
+        FaultCode.IDLE,
+        FaultCode.TOO_SLOW,
+        FaultCode.SHUTTING_DOWN,
+    }
+)
+"""The faults after which a connection has no further file. After all others it may have."""
 
 Incoming = Metadata | Finished | Abandon | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or data of a chunk."""
@@ -34,9 +44,10 @@ CREDENTIAL_NEEDED: Final = "A token or a ticket is needed to upload here."
 class Connection:
     """One upgraded connection.
 
-    `handshake_grant` is what the credential of the handshake allows, None if there was none.
+    `handshake_grant` is what the `credential` of the handshake allows, None if there was none.
     `config` is the configuration in force at the time `opened`. `stored` is the number of files
-    stored.
+    stored. `over`: no further file can be received, since a frame was refused, or a credential was
+    not valid. `limits` are those for further files, None unless they are offered.
     """
 
     context: Context
@@ -44,11 +55,40 @@ class Connection:
     peer: Peer
     log: FilteringBoundLogger
     handshake_grant: Grant | None = None
+    credential: str | None = field(default=None, repr=False)
     config: Config = field(
         init=False, default=Factory(lambda it: it.context.config, takes_self=True)
     )
     opened: float = field(init=False, factory=trio.current_time)
     stored: int = field(init=False, default=0)
+    over: bool = field(init=False, default=False)
+    limits: Limits | None = field(init=False, default=None)
+
+    def offer_next(self, receiver: UploadReceiver, grant: Grant) -> None:
+        """Offer the client further files on this connection, if it can send them.
+
+        The memory for whole files is held until `release`. A ticket that is valid once is for one
+        file.
+        """
+        if not receiver.may_have_next or grant.once is not None:
+            return
+        chunks = self.context.config.chunks
+        room = self.context.pool.take_room(chunks.room, chunks.whole)
+        self.limits = Limits(max(1, chunks.next), min(chunks.whole, room), room)
+        self.transport.budget.permit(room, self.limits.whole)
+        receiver.offer(self.limits)
+
+    def continues_after(self, error: BaseException, receiver: UploadReceiver) -> bool:
+        """Whether the connection may have further files after one failed with `error`."""
+        if not isinstance(error, Fault) or not receiver.has_next:
+            return False
+        return not self.over and error.code not in ENDS_CONNECTION
+
+    def release(self) -> None:
+        """Release the memory that is held for whole files."""
+        if self.limits is not None:
+            self.context.pool.give_room_back(self.limits.room)
+            self.limits = None
 
     async def expect_metadata(self, receiver: UploadReceiver) -> Metadata:
         """Return the metadata; other signals are ignored, and do not extend the timeout.
@@ -68,33 +108,57 @@ class Connection:
             raise Fault(FaultCode.IDLE, f"No metadata came within {timeout:g} seconds.")
 
     async def authorize(
-        self, metadata: Metadata, log: FilteringBoundLogger, *, allow_expired: bool
+        self, metadata: Metadata, receiver: UploadReceiver, log: FilteringBoundLogger
     ) -> Grant:
         """Return what the credential of the handshake or of the metadata allows.
 
-        With `allow_expired`, that of a ticket may be `expired`. Raises a Fault: `unauthorized`
-        without a valid credential, `shutting_down`.
+        That of a ticket may be `expired` if the upload can be resumed. For a further file, the
+        credential of the handshake is judged anew. Raises a Fault: `unauthorized` without a valid
+        credential, `shutting_down`.
         """
+        if receiver.number:
+            grant = await self._further_grant(metadata, log)
+        else:
+            grant = await self._first_grant(metadata, log, allow_expired=receiver.resumable)
+        if grant.expired and not receiver.resumable:
+            raise self.refuse_expired(log)
+        return grant
+
+    async def _first_grant(
+        self, metadata: Metadata, log: FilteringBoundLogger, *, allow_expired: bool
+    ) -> Grant:
         authenticator, grant = self.context.authenticator, self.handshake_grant
         if grant is not None and not (grant.expired and metadata.token):
-            if grant.expired and not allow_expired:
-                raise self.refuse_expired(log)
             return grant
         if authenticator.is_open:
             return Grant(self.peer.user, anonymous=True)
         if metadata.token is None:
             raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
+        return await self._check(metadata.token, log, allow_expired=allow_expired)
+
+    async def _further_grant(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
+        if self.context.authenticator.is_open:
+            return Grant(self.peer.user, anonymous=True)
+        credential = metadata.token or self.credential
+        if credential is None:
+            raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
+        return await self._check(credential, log, allow_expired=True)  # it ends this file alone
+
+    async def _check(
+        self, credential: str, log: FilteringBoundLogger, *, allow_expired: bool
+    ) -> Grant:
         try:
             with interruptible(self.context.shutdown.no_new_uploads):
                 return await check_credential(
-                    authenticator,
-                    metadata.token,
+                    self.context.authenticator,
+                    credential,
                     self.peer.network,
                     self.context.metrics,
                     log,
                     allow_expired=allow_expired,
                 )
         except Unauthorized:
+            self.over = True
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
 
     def refuse_expired(self, log: FilteringBoundLogger) -> Fault:
@@ -128,14 +192,27 @@ class Connection:
             message = await self.transport.receive(idle, at_most)
         except PeerSilent:
             raise Fault(FaultCode.IDLE, f"Nothing came for {idle:g} seconds.") from None
-        except FrameError as error:
-            raise Fault(FaultCode.BAD_MESSAGE, f"Not a WebSocket message: {error}.") from None
-        except FrameTooLarge as refused:
-            if refused.text:
-                raise Fault(
-                    FaultCode.BAD_MESSAGE,
-                    f"A signal has at most {TEXT_LIMIT} bytes.",
-                    limit=TEXT_LIMIT,
-                ) from None
-            raise receiver.overrun(refused.length) from None
+        except (FrameError, FrameTooLarge) as error:
+            raise self._refused(error, receiver) from None
         return receiver.receive_text(message) if isinstance(message, str) else message
+
+    def receive_nowait(self, receiver: UploadReceiver) -> Incoming | None:
+        """As `receive`, if a message has come already; else None."""
+        try:
+            message = self.transport.receive_nowait()
+        except (FrameError, FrameTooLarge) as error:
+            raise self._refused(error, receiver) from None
+        return receiver.receive_text(message) if isinstance(message, str) else message
+
+    def _refused(self, error: FrameError | FrameTooLarge, receiver: UploadReceiver) -> Fault:
+        """The fault for a frame behind which nothing can be received."""
+        self.over = True
+        if isinstance(error, FrameError):
+            return Fault(FaultCode.BAD_MESSAGE, f"Not a WebSocket message: {error}.")
+        if error.text:
+            return Fault(
+                FaultCode.BAD_MESSAGE,
+                f"A signal has at most {TEXT_LIMIT} bytes.",
+                limit=TEXT_LIMIT,
+            )
+        return receiver.overrun(error.length)

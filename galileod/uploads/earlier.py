@@ -1,26 +1,23 @@
 """What an earlier connection has left of an upload: nothing, a part of it, or the stored file."""
 
-from typing import Final
-
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, StoredUpload
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import RESUME, Metadata
+from galileod.protocol.messages import NEXT, RESUME, Metadata
 
 from .claims import Claim, other_metadata
 from .connection import Connection
 from .faults import storage_faults
 from .upload import Upload, begin, resume
 
-NO_EXTENSIONS: Final = frozenset[str]()
-
 
 def extensions(config: Config) -> frozenset[str]:
     """The extensions of the protocol that the server supports."""
-    return frozenset({RESUME}) if config.resume.keep else NO_EXTENSIONS
+    supported = {RESUME: config.resume.keep, NEXT: config.chunks.next}
+    return frozenset(name for name, enabled in supported.items() if enabled)
 
 
 async def find_upload(

@@ -1,9 +1,11 @@
 """The end of an upload: logs it, counts it in the metrics, and reports it to the client."""
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import trio
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.metrics import DISCONNECTED
@@ -12,11 +14,12 @@ from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
-from galileod.storage.base import Stored
+from galileod.storage.base import RUNNING_HASH, Stored
 
 from .claims import Claim
 from .connection import Connection
 from .transfer import Transfer
+from .upload import Upload
 
 NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
@@ -25,10 +28,23 @@ INTERNAL_ERROR: Final = 1011
 """Close codes of RFC 6455, section 7.4.1."""
 
 
+@frozen
+class Failure:
+    """A file was not stored, and its connection is to end.
+
+    `error` is the fault for the client, or says that the connection has ended. What has come is
+    kept for `kept` seconds, None if it is discarded.
+    """
+
+    receiver: UploadReceiver
+    error: Fault | TransportClosed
+    kept: int | None = None
+
+
 def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim | None) -> None:
     """Log and count a stored upload."""
     connection, upload, progress = transfer.connection, transfer.upload, transfer.progress
-    seconds = trio.current_time() - connection.opened
+    seconds = trio.current_time() - transfer.began
     connection.context.metrics.stored(seconds)
     upload.log.info(
         "upload.stored",
@@ -44,6 +60,29 @@ def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim |
     )
 
 
+def log_whole(
+    upload: Upload,
+    stored: Stored,
+    digests: Mapping[str, str],
+    claim: HashClaim | None,
+    began: float,
+) -> None:
+    """Log a stored file that was sent whole, one chunk since `began`."""
+    size, seconds = upload.metadata.size, trio.current_time() - began
+    upload.log.info(
+        "upload.stored",
+        path=stored.path,
+        sha1=digests[RUNNING_HASH],
+        hash_verified=claim is not None,
+        seconds=round(seconds, 6),
+        bytes_per_second=round(size / seconds) if seconds else 0,
+        chunks=min(1, size),
+        chunk_min=size,
+        chunk_max=size,
+        in_flight_max=0,
+    )
+
+
 def log_stopped(
     connection: Connection, receiver: UploadReceiver, claim: Claim, log: FilteringBoundLogger
 ) -> None:
@@ -53,39 +92,75 @@ def log_stopped(
         _log_ended(connection, receiver, claim, log, code, reason)
 
 
-async def end_failed(
+def log_failed(
     error: Exception,
     connection: Connection,
     receiver: UploadReceiver,
     claim: Claim,
     log: FilteringBoundLogger,
-) -> str:
-    """Log the error, send it to the client, and end the connection; returns how it ended."""
-    transport, wait = connection.transport, connection.config.timeouts.close
-    close_code = POLICY_VIOLATION
-    match error:
-        case TransportClosed():
-            if _is_unfinished(receiver):
-                _log_ended(connection, receiver, claim, log, DISCONNECTED, str(error))
-            return await transport.finish(NORMAL, "gone", wait)
-        case Fault():
-            fault = error
-        case _:
-            log.error("upload.error", exc_info=error)
-            fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
-            close_code = INTERNAL_ERROR
-    _log_ended(connection, receiver, claim, log, fault.code, fault.reason)
+) -> Failure:
+    """Log and count an upload that failed; returns what the client is to be told."""
+    if isinstance(error, TransportClosed):
+        if _is_unfinished(receiver):
+            _log_ended(connection, receiver, claim, log, DISCONNECTED, str(error))
+        return Failure(receiver, error)
+    fault = log_fault(error, connection, receiver, claim, log)
     kept = claim.kept.seconds if claim.kept else None
     if fault.code is FaultCode.TAKEN_OVER:
         kept = None  # another connection continues it, and this client is not to
+    return Failure(receiver, fault, kept)
+
+
+def log_fault(
+    error: Exception,
+    connection: Connection,
+    receiver: UploadReceiver,
+    claim: Claim,
+    log: FilteringBoundLogger,
+) -> Fault:
+    """`log_failed` for an upload whose connection is not lost."""
+    fault = error
+    if not isinstance(fault, Fault):
+        log.error("upload.error", exc_info=error)
+        fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
+    _log_ended(connection, receiver, claim, log, fault.code, fault.reason)
+    return fault
+
+
+async def refuse(
+    failure: Failure, connection: Connection, *, continues: bool = False
+) -> Failure | None:
+    """Tell the client that this file failed; a Failure if that ends the connection.
+
+    If it `continues`, it does so after any fault.
+    """
+    error, receiver = failure.error, failure.receiver
+    if isinstance(error, TransportClosed):
+        return failure
+    if not continues and not connection.continues_after(error, receiver):
+        return failure
+    signal = receiver.fail(error, failure.kept, continues=True)
     try:
-        await transport.send(receiver.fail(fault, kept), timeout=wait)
+        await connection.transport.send(signal, timeout=connection.config.timeouts.close)
+    except TransportClosed as closed:
+        return Failure(receiver, closed)
+    return None
+
+
+async def end_connection(failure: Failure, connection: Connection) -> str:
+    """Send the error, and end the connection; returns how it ended."""
+    transport, wait, error = connection.transport, connection.config.timeouts.close, failure.error
+    if isinstance(error, TransportClosed):
+        return await transport.finish(NORMAL, "gone", wait)
+    try:
+        await transport.send(failure.receiver.fail(error, failure.kept), timeout=wait)
     except TransportClosed as closed:
         return str(closed)
-    if fault.code is FaultCode.SHUTTING_DOWN:
+    if error.code is FaultCode.SHUTTING_DOWN:
         # There is no time to wait for the client to close.
-        return await transport.finish(GOING_AWAY, fault.code, 0)
-    return await transport.finish(close_code, fault.code, wait)
+        return await transport.finish(GOING_AWAY, error.code, 0)
+    close_code = INTERNAL_ERROR if error.code is FaultCode.INTERNAL else POLICY_VIOLATION
+    return await transport.finish(close_code, error.code, wait)
 
 
 def _is_unfinished(receiver: UploadReceiver) -> bool:

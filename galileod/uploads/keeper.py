@@ -1,6 +1,6 @@
 """The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -84,6 +84,20 @@ class Keeper:
         except LedgerError:
             self._delay(upload, lambda: self._ledger.commit(upload, name, remember))
             raise
+
+    async def commit_whole(
+        self, commits: Sequence[tuple[str, str, float]]
+    ) -> Sequence[LedgerError | None]:
+        """`commit` for many uploads: its arguments are those of each. Returns what each raises."""
+        try:
+            await self._record_delayed()
+            results = await self._ledger.commit_whole(commits)
+        except LedgerError as failed:
+            results = [failed] * len(commits)
+        for arguments, error in zip(commits, results, strict=True):
+            if error is not None:
+                self._delay(arguments[0], partial(self._ledger.commit, *arguments))
+        return results
 
     def _delay(self, upload: str, record: Callable[[], Awaitable[None]]) -> bool:
         if len(self._delayed) >= MOST_DELAYED:

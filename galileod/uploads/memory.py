@@ -28,6 +28,18 @@ class MemoryPool:
         """Release `length` bytes, and serve the queue."""
         self._wake(self.share.give_back(length))
 
+    def take_room(self, wanted: int, least: int) -> int:
+        """Hold bytes for whole files that the client of one connection may send without a credit.
+
+        Returns how many: at most `wanted`, and at least `least`, or 0. `give_room_back` releases
+        them.
+        """
+        return self.share.take_room(wanted, least)
+
+    def give_room_back(self, length: int) -> None:
+        """Release `length` bytes that `take_room` has returned, and serve the queue."""
+        self._wake(self.share.give_room_back(length))
+
     def resize(self, total: int, minimum: int) -> None:
         """Change the size. If uploads hold more than `total`, they release the excess over time."""
         self._wake(self.share.resize(total, minimum))

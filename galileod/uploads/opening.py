@@ -64,7 +64,7 @@ async def open_upload(
                             yield sink, reservation
                     except BaseException as error:
                         if upload.keeps and is_kept_after(error):
-                            await _suspend(sink, reservation, transfer)
+                            await _suspend(sink, reservation, transfer, error)
                         raise
             except MissingError as error:
                 reservation.discard()
@@ -88,7 +88,7 @@ def is_kept_after(error: BaseException) -> bool:
             return code in KEPT_AFTER
         case TransportClosed() | trio.Cancelled():
             return True
-    return isinstance(error, Exception)  # a failure of the storage, or a defect: see `end_failed`
+    return isinstance(error, Exception)  # a failure of the storage, or a defect: see `log_failed`
 
 
 async def _open(context: Context, upload: Upload) -> Sink:
@@ -103,12 +103,17 @@ async def _open(context: Context, upload: Upload) -> Sink:
     return sink
 
 
-async def _suspend(sink: Sink, reservation: Reservation, transfer: Transfer) -> None:
+async def _suspend(
+    sink: Sink, reservation: Reservation, transfer: Transfer, cause: BaseException
+) -> None:
     """Write what has come, and keep the file; if the storage fails, discard it."""
     with trio.CancelScope(shield=True):  # both steps are bounded in time
         try:
-            if pieces := await transfer.take_rest():
-                await sink.write(pieces)
+            # If the connection has further files, its client sends the rest again.
+            if not transfer.connection.continues_after(cause, transfer.receiver):
+                pieces = await transfer.take_rest()
+                if pieces:
+                    await sink.write(pieces)
         except StorageError:
             pass  # what came before is kept; `suspend` finds out whether it is sound
         try:

@@ -1,6 +1,6 @@
 """What one running upload has reserved, and how that ends."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 
 import trio
 from attrs import define, evolve, field
@@ -23,7 +23,7 @@ class Reservation:
     """
 
     _ledger: Ledger
-    _keeper: Keeper
+    keeper: Keeper
     upload: Upload
     remaining: Callable[[], int]
     filesystem: Hashable = None
@@ -68,13 +68,17 @@ class Reservation:
 
     async def commit(self, stored: Stored) -> None:
         """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
-        remember = self.upload.config.resume.keep if self.upload.resumable else 0
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
-                await self._keeper.commit(self.upload.id, stored.name, remember)
+                await self.keeper.commit(self.upload.id, stored.name, self.remember)
             except LedgerError as error:
                 # Until that is made up for, the reservation counts in place of the file.
                 self.upload.log.warning("ledger.behind", reason=str(error))
+
+    @property
+    def remember(self) -> float:
+        """For how many seconds it is remembered that the upload was stored."""
+        return self.upload.config.resume.keep if self.upload.resumable else 0
 
     async def end(self) -> None:
         """Release the reservation, or turn it into a kept upload. Never raises LedgerError."""
@@ -83,8 +87,22 @@ class Reservation:
                 if self._kept_as is None:
                     await self._ledger.release(self.upload.id)
                 else:
-                    await self._keeper.keep(self._kept_as)
+                    await self.keeper.keep(self._kept_as)
             except LedgerError as error:
                 # The reservation remains until the next start, which drops it or keeps the upload.
                 self.upload.log.warning("ledger.behind", reason=str(error))
                 self._kept_as = None
+
+
+async def commit_whole(published: Sequence[tuple[Reservation, Stored]]) -> None:
+    """`Reservation.commit` for files that were published together."""
+    if not published:
+        return
+    keeper = published[0][0].keeper
+    commits = [(each.upload.id, stored.name, each.remember) for each, stored in published]
+    with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+        for (reservation, _), error in zip(
+            published, await keeper.commit_whole(commits), strict=True
+        ):
+            if error is not None:
+                reservation.upload.log.warning("ledger.behind", reason=str(error))

@@ -1,39 +1,68 @@
-"""One upload on one connection, from the metadata to `close`: the steps, in order."""
+"""The files of one connection: each from its metadata to `close`, the steps in order."""
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 import trio
 
 from galileod.hooks.receipt import make_receipt
+from galileod.protocol.messages import Metadata
 from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import Stored
 
 from .claims import Claim, make_claim
 from .connection import Connection
 from .earlier import extensions, find_upload
-from .ending import NORMAL, end_failed, log_stopped, log_stored
+from .ending import NORMAL, Failure, end_connection, log_failed, log_stopped, log_stored, refuse
 from .faults import storage_faults
+from .further import Further
 from .opening import LostError, open_upload
 from .transfer import Transfer
 from .upload import Upload
 from .verify import verify
 
 
-async def serve_upload(connection: Connection) -> str:
-    """Receive and store one file, then end the connection; returns how the connection ended.
+async def serve_files(connection: Connection) -> str:
+    """Receive and store the files of one connection, then end it; returns how it ended.
 
     Every error is logged and sent to the client. Only cancellation is raised.
     """
-    config, transport = connection.context.config, connection.transport
-    receiver, log, claim = UploadReceiver(extensions(config)), connection.log, Claim()
+    receiver = UploadReceiver(extensions(connection.context.config))
     try:
         metadata = await connection.expect_metadata(receiver)
-        new_id = secrets.token_hex(8)
+        failure = await serve_file(connection, receiver, metadata)
+        if failure is None and connection.limits is not None:
+            failure = await Further(connection, connection.limits, receiver, serve_file).serve()
+    except Exception as error:  # noqa: BLE001  log_failed logs what is unexpected
+        failure = log_failed(error, connection, receiver, Claim(), connection.log)
+    finally:
+        connection.release()
+    if failure is not None:
+        return await end_connection(failure, connection)
+    return await connection.transport.finish(NORMAL, "stored", connection.config.timeouts.close)
+
+
+async def serve_file(
+    connection: Connection,
+    receiver: UploadReceiver,
+    metadata: Metadata,
+    received: Callable[[], None] = lambda: None,
+) -> Failure | None:
+    """Receive and store one file, and answer it; a Failure if the connection is to end.
+
+    `received` is called when `finished` has come, after which the connection's next file may be
+    received. Every error is logged. Only cancellation is raised.
+    """
+    config, transport = connection.context.config, connection.transport
+    log, claim, new_id = connection.log, Claim(), secrets.token_hex(8)
+    try:
         log = log.bind(upload=new_id, name=metadata.name, size=metadata.size)
-        grant = await connection.authorize(metadata, log, allow_expired=receiver.resumable)
+        grant = await connection.authorize(metadata, receiver, log)
         log = log.bind(user=grant.user)
+        if not receiver.number:
+            connection.offer_next(receiver, grant)
         if receiver.resumable:
             claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
         async with connection.context.claims.hold(
@@ -45,7 +74,7 @@ async def serve_upload(connection: Connection) -> str:
                 if isinstance(upload, Upload):
                     log = upload.log
                     with suppress(LostError):  # not known any more, so that the next one is new
-                        stored = await _receive(connection, receiver, upload, claim)
+                        stored = await _receive(connection, receiver, upload, claim, received)
                         close = receiver.close(stored.name.rpartition("/")[2])
                 else:
                     close = receiver.close_stored(upload.name.rpartition("/")[2])
@@ -53,13 +82,18 @@ async def serve_upload(connection: Connection) -> str:
     except trio.Cancelled:
         log_stopped(connection, receiver, claim, log)
         raise
-    except Exception as error:  # noqa: BLE001  end_failed logs what is unexpected
-        return await end_failed(error, connection, receiver, claim, log)
-    return await transport.finish(NORMAL, "stored", connection.config.timeouts.close)
+    except Exception as error:  # noqa: BLE001  log_failed logs what is unexpected
+        failure = log_failed(error, connection, receiver, claim, log)
+        return await refuse(failure, connection)
+    return None
 
 
 async def _receive(
-    connection: Connection, receiver: UploadReceiver, upload: Upload, claim: Claim
+    connection: Connection,
+    receiver: UploadReceiver,
+    upload: Upload,
+    claim: Claim,
+    received: Callable[[], None],
 ) -> Stored:
     """Receive the data, verify it, and publish the file.
 
@@ -71,6 +105,7 @@ async def _receive(
         async with open_upload(context, transfer, claim) as (sink, reservation):
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
+            received()
             sha1 = await verify(sink, claimed_hash, required=config.hash.required)
             receipt = None
             if config.hooks.stored:

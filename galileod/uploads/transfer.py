@@ -66,10 +66,15 @@ def _make_entry(transfer: "Transfer") -> Running:
         upload.path.rpartition("/")[2],
         upload.metadata.size,
         kept.began if kept else time.time(),
-        transfer.connection.opened,
+        transfer.began,
         kept.offset if kept else 0,
         lambda: receiver.received,
     )
+
+
+def _when_began(transfer: "Transfer") -> float:
+    further = transfer.receiver.number > 0
+    return trio.current_time() if further else transfer.connection.opened
 
 
 def _make_rate(transfer: "Transfer") -> RateMeter:
@@ -79,12 +84,16 @@ def _make_rate(transfer: "Transfer") -> RateMeter:
 
 @define(eq=False)
 class Transfer:
-    """The transfer of one upload's data over one connection."""
+    """The transfer of one upload's data over one connection.
+
+    `began` is trio's time: that of the connection, or of the metadata of a further file.
+    """
 
     connection: Connection
     upload: Upload
     receiver: UploadReceiver
     progress: Progress = field(init=False, factory=Progress)
+    began: float = field(init=False, default=Factory(_when_began, takes_self=True))
     _flow: Flow = field(init=False, default=Factory(_make_flow, takes_self=True))
     _rate: RateMeter = field(init=False, default=Factory(_make_rate, takes_self=True))
     _last_received: int = field(

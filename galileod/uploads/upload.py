@@ -55,12 +55,11 @@ def begin(
     claim: Claim,
     log: FilteringBoundLogger,
 ) -> Upload:
-    """The upload with the id `upload`, which begins with `metadata`.
+    """The upload with the id `upload`, which begins with `metadata`. `log` has its fields bound.
 
     Raises a Fault: `too_large`, `bad_name`, or `unauthorized` if the ticket is for another name.
     """
     path = path_for(metadata, grant, config)
-    log = log.bind(upload=upload, user=grant.user)
     resumable = None
     if claim.key is not None:
         settings = config.storage

@@ -367,7 +367,7 @@ def test_idle_and_a_missing_hash_keep_the_upload(daemon: Daemons) -> None:
     "more",
     [
         {},
-        {"can": ["next"]},
+        {"can": ["ask"]},
         {"upload": "ab" * 16},
         {"abandon": True},
         {"can": ["resume"], "abandon": True},
@@ -388,8 +388,8 @@ def test_a_client_that_cannot_resume_gets_the_classic_dialogue(
     poll("an empty spool", lambda: not host.spooled())
 
 
-def test_with_keep_0_the_server_offers_nothing(daemon: Daemons) -> None:
-    host = daemon({"resume": {"keep": 0}})
+def test_without_any_extension_the_server_offers_nothing(daemon: Daemons) -> None:
+    host = daemon({"resume": {"keep": 0}, "chunks": {"next": 0}})
     client = client_of(host)
     with client.attempt() as attempt:
         assert attempt.first.keys() == {"ready", "chunksize"}

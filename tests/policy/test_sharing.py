@@ -161,3 +161,65 @@ def test_however_the_memory_is_resized_no_promise_is_lost_and_none_goes_beyond_i
         # More than there is may be held, but nothing is added to that.
         assert share.held <= share.total or share.held == before - returned
         assert not waiting or share.free < share.minimum
+
+
+@given(
+    total=st.integers(64, 4096),
+    steps=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 2048), st.integers(0, 512)), max_size=100
+    ),
+)
+def test_rooms_are_as_large_as_asked_for_or_none_and_leave_half_of_the_memory(
+    total: int, steps: list[tuple[int, int, int]]
+) -> None:
+    """Each step takes a room, gives the first one back, or is an upload that takes what it may."""
+    share, rooms, uploads = share_of(total=total, minimum=16), list[int](), 0
+    for what, wanted, least in steps:
+        if what == 0:
+            left = min(total // 2 - sum(rooms), share.free)
+            room = share.take_room(wanted, min(least, wanted))
+            assert room == 0 or min(least, wanted) <= room <= wanted
+            assert 0 <= room <= left // 4
+            rooms.append(room)
+        elif what == 1 and rooms:
+            assert share.give_room_back(rooms.pop(0)) == []
+        else:
+            room = share.room(0, 0)
+            share.take(room)
+            uploads += room
+        assert share.rooms == sum(rooms) <= total // 2
+        assert share.held == sum(rooms) + uploads <= total
+
+
+def test_connections_get_smaller_rooms_the_more_of_them_there_are_and_then_none() -> None:
+    share = share_of(total=32 * 1024 * KIB)
+    rooms = [share.take_room(4096 * KIB, 256 * KIB) for _ in range(30)]
+    assert rooms[0] == 4096 * KIB
+    assert rooms == sorted(rooms, reverse=True)
+    assert rooms[-1] == 0
+    assert share.room(0, 0) >= 1024 * KIB
+
+
+def test_rooms_do_not_take_the_head_start_of_new_uploads() -> None:
+    share = share_of(total=32 * 1024 * KIB)
+    before = share.head_start
+    assert share.take_room(4096 * KIB, 0)
+    assert share.head_start == before
+
+
+def test_no_room_is_taken_while_uploads_wait_and_one_that_comes_back_is_theirs() -> None:
+    share = share_of(total=64 * KIB, minimum=32 * KIB)
+    room = share.take_room(8 * KIB, 8 * KIB)
+    share.take(32 * KIB)
+    share.wait(1)
+    assert share.take_room(1, 1) == 0
+    assert share.give_room_back(room) == [1]
+    assert share.held == 64 * KIB
+
+
+def test_no_room_is_taken_of_memory_that_became_less() -> None:
+    share = share_of(total=1024 * KIB)
+    assert share.take_room(100 * KIB, 0) == 100 * KIB
+    share.resize(128 * KIB, 16 * KIB)
+    assert share.take_room(100 * KIB, 0) == 0
+    assert share.rooms == 100 * KIB

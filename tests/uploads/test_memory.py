@@ -172,3 +172,20 @@ async def test_all_that_is_received_while_the_disk_stalls_is_accounted_for(
         for raw in peers:
             await raw.stream.aclose()
         await wire.all_ended()
+
+
+async def test_a_room_that_is_given_back_serves_the_upload_that_waits(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore(), small_memory(128 * KIB, 16 * KIB)) as wire:
+        pool = wire.context.pool
+        room = pool.take_room(16 * KIB, 16 * KIB)
+        assert room == pool.share.held == 16 * KIB
+        pool.share.take(112 * KIB)
+        client = await begin(wire, "waits", 16 * KIB)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pool.share.waiting == 1
+        pool.give_room_back(room)
+        assert (await client.receive())["ready"]
+        await client.close()
+        pool.give_back(112 * KIB)

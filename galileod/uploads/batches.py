@@ -1,0 +1,128 @@
+"""The files of one connection that are finished and not answered: stored in batches."""
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from galileod.net.websocket import TransportClosed
+from galileod.protocol.messages import Limits
+
+from .connection import Connection
+from .ending import Failure
+from .whole import WholeUpload, store_whole
+
+MOST_TOGETHER: Final = 64
+"""Maximum files in a batch: more would hardly save anything, and their answers would wait."""
+
+BATCHES: Final = 2
+"""Maximum batches of one connection that are stored at the same time: while one waits for the
+disk, the other is written. Files that come meanwhile make the next batch larger."""
+
+
+class Batches:
+    """Stores whole files, and answers them; counts what the client may still send.
+
+    `fail` is called with a Failure if the client cannot be answered any more. At the end of
+    `nursery`, all files that were added are answered.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Limits,
+        nursery: trio.Nursery,
+        fail: Callable[[Failure], None],
+    ) -> None:
+        self.open = 0
+        """Files that are finished and not answered."""
+        self._connection = connection
+        self._limits = limits
+        self._nursery = nursery
+        self._fail = fail
+        self._under_way = 0  # bytes of whole files that are not answered
+        self._waiting: list[WholeUpload] = []  # at most `limits.next`
+        self._running = 0  # batches
+        self._storing = 0  # files that count for quota.user_uploads
+        self._answered = trio.Event()
+
+    def came(self, length: int) -> None:
+        """Data of a whole file came; negative: it was dropped."""
+        self._under_way += length
+        self.permit()
+
+    def permit(self, dropped: int = 0) -> None:
+        """Set what the client may send; besides, `dropped` bytes of a file that was refused."""
+        room = self._limits.room - self._under_way + dropped
+        self._connection.transport.budget.permit(room, self._limits.whole)
+
+    def add(self, whole: WholeUpload) -> None:
+        """A file is complete. It is stored with the next batch."""
+        self.open += 1
+        if whole.older:  # it waits for them, which may be in the next batch
+            self._begin([whole])
+            return
+        self._waiting.append(whole)
+        if len(self._waiting) >= MOST_TOGETHER:
+            self.store()
+
+    def store(self) -> None:
+        """Begin to store what was added, unless enough batches are being stored."""
+        free = self._most_at_once - self._storing
+        while self._waiting and self._running < BATCHES and free > 0:
+            count = int(min(MOST_TOGETHER, free))
+            batch, self._waiting = self._waiting[:count], self._waiting[count:]
+            free -= len(batch)
+            self._begin(batch)
+
+    def _begin(self, batch: list[WholeUpload]) -> None:
+        self._running += 1
+        self._storing += len(batch)
+        self._nursery.start_soon(self._store, batch)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Count one file that is not sent whole, until it is answered.
+
+        Waits while the connection's own files fill `quota.user_uploads`.
+        """
+        self.open += 1
+        try:
+            while self._storing >= self._most_at_once:
+                self._answered = trio.Event()
+                await self._answered.wait()
+            self._storing += 1
+            try:
+                yield
+            finally:
+                self._storing -= 1
+        finally:
+            self.open -= 1
+            self._go_on()
+
+    async def _store(self, batch: list[WholeUpload]) -> None:
+        try:
+            answers = await store_whole(self._connection.context, batch)
+        finally:
+            self._running -= 1
+            self._storing -= len(batch)
+            self.open -= len(batch)
+            self.came(-sum(whole.upload.metadata.size for whole in batch))
+        self._go_on()
+        try:
+            # A client that does not read these is treated as silent.
+            timeout = self._connection.config.timeouts.idle
+            await self._connection.transport.send(*answers, timeout=timeout)
+        except TransportClosed as closed:
+            self._fail(Failure(batch[0].receiver, closed))
+
+    def _go_on(self) -> None:
+        self._answered.set()
+        self.store()
+
+    @property
+    def _most_at_once(self) -> float:
+        most = self._connection.context.config.quota.user_uploads
+        return math.inf if most is None else max(1, most)

@@ -1,0 +1,233 @@
+"""The further files of a connection, behind the first one, as they are received.
+
+Files that are sent whole are stored in batches. Each other one has a task, and the next file is
+received when its `finished` has come.
+"""
+
+import math
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.auth.grant import Grant
+from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.watch import MessageIncomplete
+from galileod.policy.rate import RateMeter
+from galileod.protocol.encoding import encode_last
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import Abandon, Finished, HashClaim, Limits, Metadata
+from galileod.protocol.receiver import UploadReceiver
+
+from .batches import Batches
+from .claims import Claim
+from .connection import Connection, Incoming
+from .ending import Failure, log_failed, log_stopped, refuse
+from .faults import shutting_down
+from .whole import begin_whole
+
+ServeFile = Callable[
+    [Connection, UploadReceiver, Metadata, Callable[[], None]], Awaitable[Failure | None]
+]
+"""Serves a file that is not sent whole; calls the function when its `finished` has come."""
+
+
+class Further:
+    """The further files of `connection`, within `limits`, behind that of `receiver`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        limits: Limits,
+        receiver: UploadReceiver,
+        serve_file: ServeFile,
+    ) -> None:
+        config = connection.context.config
+        self._connection = connection
+        self._limits = limits
+        self._receiver = receiver
+        self._serve_file = serve_file
+        self._timeouts = config.timeouts
+        self._rate = RateMeter(config.limits.min_rate, config.timeouts.idle)
+        self._judged: tuple[str | None, Grant] | None = None
+        self._said_last = False
+        self._failure: Failure | None = None
+
+    async def serve(self) -> Failure | None:
+        """Serve files until the connection is to end; each that was finished is answered then.
+
+        Returns how it is to end: None if the client was told that no more files are taken, and has
+        sent none since.
+        """
+        async with trio.open_nursery() as self._nursery:
+            self._batches = Batches(self._connection, self._limits, self._nursery, self._end)
+            with trio.CancelScope() as self._reading:
+                await self._read()
+            self._batches.store()
+        return self._failure
+
+    def _end(self, failure: Failure) -> None:
+        """Receive nothing more: the connection is to end."""
+        self._failure = self._failure or failure
+        self._reading.cancel()
+
+    async def _read(self) -> None:
+        while self._failure is None:
+            receiver = self._receiver = self._receiver.next()
+            try:
+                metadata = await self._next_metadata()
+            except Exception as error:  # noqa: BLE001  log_failed logs what is unexpected
+                await self._refuse(error, self._connection.log)
+                continue
+            if metadata is None:
+                return
+            self._batches.permit()
+            if receiver.whole:
+                await self._take_whole(metadata)
+            elif self._connection.context.shutdown.no_new_uploads.fired:
+                await self._refuse(shutting_down(), self._connection.log, continues=True)
+            else:
+                await self._nursery.start(self._take_large, receiver, metadata)
+
+    async def _next_metadata(self) -> Metadata | None:
+        """The next metadata; None if none have come for some time after `last` was said."""
+        while True:
+            match self._connection.receive_nowait(self._receiver) or await self._between():
+                case Metadata() as metadata:
+                    if self._batches.open < self._limits.next:
+                        return metadata
+                    raise Fault(
+                        FaultCode.BAD_MESSAGE,
+                        f"More than {self._limits.next} further files are open.",
+                        limit=self._limits.next,
+                    )
+                case BinaryMessage(length=length):
+                    self._receiver.receive_binary(length)  # drops it, or raises
+                case None:
+                    return None
+
+    async def _between(self) -> Incoming | None:
+        """Wait for a message between two files; None as for `_next_metadata`."""
+        self._pause()
+        draining = self._connection.context.shutdown.no_new_uploads
+        while True:
+            if draining.fired:
+                await self._say_last()
+            try:
+                if self._said_last:
+                    return await self._receive(self._timeouts.close)
+                with draining.guard():
+                    return await self._receive(self._timeouts.idle)
+            except Fault as fault:
+                if fault.code is not FaultCode.IDLE:
+                    raise
+            if self._batches.open:
+                continue  # the client waits for the server
+            if self._said_last:
+                return None
+            await self._say_last()
+
+    async def _say_last(self) -> None:
+        if not self._said_last:
+            self._said_last = True
+            await self._connection.transport.send(encode_last(), timeout=self._timeouts.close)
+
+    async def _take_whole(self, metadata: Metadata) -> None:
+        """Receive a file that is sent whole, and give it to the batches."""
+        connection, receiver, upload = self._connection, self._receiver, secrets.token_hex(8)
+        log = connection.log.bind(upload=upload, name=metadata.name, size=metadata.size)
+        try:
+            content = await self._take_content()
+            grant = await self._judge(metadata, log)
+            whole = begin_whole(connection, receiver, metadata, upload, grant, content, log)
+        except trio.Cancelled:
+            if self._failure is None:
+                log_stopped(connection, receiver, Claim(), log)
+            raise
+        except Exception as error:  # noqa: BLE001  log_failed logs what is unexpected
+            self._batches.came(-receiver.received)
+            await self._refuse(error, log)
+        else:
+            self._batches.add(whole)
+
+    async def _take_large(
+        self,
+        receiver: UploadReceiver,
+        metadata: Metadata,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve a file that is not sent whole; started when its `finished` has come."""
+        started = False
+
+        def start() -> None:
+            nonlocal started
+            started = True
+            task_status.started()
+
+        async with self._batches.one():
+            failure = await self._serve_file(self._connection, receiver, metadata, start)
+        if failure is not None:
+            self._end(failure)
+        if not started:
+            task_status.started()
+
+    async def _judge(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
+        """What the credential allows: judged once for the files that have come together."""
+        if self._judged is None or self._judged[0] != metadata.token:
+            grant = await self._connection.authorize(metadata, self._receiver, log)
+            if grant.expired:
+                raise self._connection.refuse_expired(log)
+            self._judged = metadata.token, grant
+        return self._judged[1]
+
+    async def _refuse(
+        self, error: Exception, log: FilteringBoundLogger, *, continues: bool = False
+    ) -> None:
+        """Log that a file failed, and tell the client; or that ends the connection.
+
+        It does not if it `continues`, whatever the error.
+        """
+        receiver = self._receiver
+        failure = log_failed(error, self._connection, receiver, Claim(), log)
+        self._failure = self._failure or await refuse(
+            failure, self._connection, continues=continues
+        )
+        if not receiver.has_finished:
+            self._batches.permit(dropped=self._limits.whole)
+
+    async def _take_content(self) -> tuple[list[bytes], HashClaim | None]:
+        """The data of a file that is sent whole, and the hash in its `finished`."""
+        pieces = list[bytes]()
+        while True:
+            match self._connection.receive_nowait(self._receiver) or await self._within():
+                case MessagePart(part):
+                    pieces += part
+                case BinaryMessage(part, length):
+                    self._receiver.receive_binary(length)
+                    pieces += part
+                    self._batches.came(length)
+                case Finished(claimed):
+                    return pieces, claimed
+                case Abandon():
+                    raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+
+    async def _within(self) -> Incoming:
+        """Wait for a message within a file that is sent whole."""
+        self._pause()
+        transport, message = self._connection.transport, None
+        while message is None:
+            began, before = trio.current_time(), transport.received
+            with suppress(MessageIncomplete):
+                message = await self._receive(self._timeouts.idle, self._rate.left)
+            self._rate.add(trio.current_time() - began, transport.received - before)
+        return message
+
+    async def _receive(self, idle: float, at_most: float = math.inf) -> Incoming:
+        return await self._connection.receive(self._receiver, idle, at_most)
+
+    def _pause(self) -> None:
+        """Nothing more has come yet."""
+        self._batches.store()
+        self._judged = None

@@ -1,0 +1,296 @@
+"""Files that were sent whole: verified and stored together, each step for all of them at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+import trio
+from attrs import define, field
+from structlog.typing import FilteringBoundLogger
+
+from galileod.auth.grant import NOT_VALID, Grant
+from galileod.hooks.receipt import make_receipt
+from galileod.ledger.base import (
+    AlreadyUsedError,
+    KeptUpload,
+    LedgerError,
+    StoredUpload,
+    WholeEntry,
+)
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.messages import HashClaim, Metadata
+from galileod.protocol.receiver import UploadReceiver
+from galileod.storage.base import RUNNING_HASH, Stored, WholeFile, Written
+
+from .admission import single_use
+from .claims import Claim, make_claim, other_metadata, wait_for
+from .connection import Connection
+from .context import Context
+from .ending import log_fault, log_stopped, log_whole
+from .faults import storage_faults
+from .reservation import Reservation, commit_whole
+from .upload import Upload, begin
+from .verify import compare, kinds_of
+
+T = TypeVar("T")
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+@define(eq=False)
+class WholeUpload:
+    """A file that was sent whole: its `pieces`, the hash that the client `claimed`, and its end.
+
+    `older` are the claims to the same upload whose end is to be waited for.
+    It came at `began`, trio's time. At the end it is `stored`, now or by an earlier attempt with
+    the same key, or there is an `error`.
+    """
+
+    connection: Connection
+    receiver: UploadReceiver
+    upload: Upload
+    claim: Claim
+    older: Sequence[Claim]
+    reservation: Reservation
+    claimed: HashClaim | None
+    kinds: tuple[str, ...]
+    pieces: Sequence[bytes]
+    began: float = field(init=False, factory=trio.current_time)
+    written: Written | None = field(init=False, default=None)
+    entered: bool = field(init=False, default=False)
+    stored: Stored | StoredUpload | None = field(init=False, default=None)
+    error: Exception | None = field(init=False, default=None)
+
+    @property
+    def size(self) -> int:
+        """The size of the file in bytes."""
+        return self.upload.metadata.size
+
+    def file(self) -> WholeFile:
+        """What the store is to write."""
+        upload, settings = self.upload, self.upload.config.storage
+        return WholeFile(
+            upload.id,
+            upload.path,
+            self.pieces,
+            self.kinds,
+            settings.on_conflict,
+            settings.durability,
+        )
+
+    async def entry(self, written: Written) -> WholeEntry:
+        """What is recorded before the file is published. Raises LedgerError."""
+        upload, receipt = self.upload, None
+        if upload.config.hooks.stored:
+            user, peer, sha1 = upload.grant.user, self.connection.peer.name, RUNNING_HASH
+            receipt = make_receipt(
+                upload.id, self.size, written.digests[sha1], self.claimed, user, peer
+            )
+        promised = receipt is not None or upload.resumable is not None
+        return WholeEntry(
+            upload.id,
+            upload.grant.user,
+            self.size,
+            await self.connection.context.admission.allow(self.reservation),
+            single_use(upload.grant),
+            upload.resumable,
+            written.identity if promised else None,
+            receipt,
+        )
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A step that may fail: the block's exception is the `error`."""
+        try:
+            with storage_faults():
+                yield
+        except Exception as error:  # noqa: BLE001  logged when it is answered
+            self.error = error
+
+    def answer(self) -> str:
+        """The signal for the client, after the end is logged."""
+        if self.stored is None:
+            error = self.error or RuntimeError("it was neither stored nor refused")
+            log = self.upload.log
+            fault = log_fault(error, self.connection, self.receiver, self.claim, log)
+            return self.receiver.fail(fault, continues=True)
+        if isinstance(self.stored, Stored) and self.written is not None:
+            log_whole(self.upload, self.stored, self.written.digests, self.claimed, self.began)
+            metrics = self.connection.context.metrics
+            metrics.stored(trio.current_time() - self.began)
+            metrics.upload_bytes.inc(self.size)
+            self.connection.stored += 1
+        return self.receiver.close(self.stored.name.rpartition("/")[2])
+
+
+def begin_whole(
+    connection: Connection,
+    receiver: UploadReceiver,
+    metadata: Metadata,
+    upload: str,
+    grant: Grant,
+    content: tuple[Sequence[bytes], HashClaim | None],
+    log: FilteringBoundLogger,
+) -> WholeUpload:
+    """The upload of a file whose `content` has come, with the hash that the client claimed.
+
+    Raises a Fault, as `begin` and `kinds_of` do.
+    """
+    context, (pieces, claimed) = connection.context, content
+    claim = Claim()
+    if receiver.resumable:
+        claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
+        claim.finished = True
+    begun = begin(upload, metadata, grant, context.config, claim, log.bind(user=grant.user))
+    kinds = kinds_of(claimed, required=begun.config.hash.required)
+    reservation = Reservation(context.ledger, context.keeper, begun, lambda: metadata.size)
+    older = context.claims.enter(claim)  # the last step: `store_whole` leaves it
+    return WholeUpload(
+        connection, receiver, begun, claim, older, reservation, claimed, kinds, pieces
+    )
+
+
+async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> list[str]:
+    """Store the files of a batch; returns the signals for the client. Every error is logged.
+
+    Waits for older claims. Raises nothing but Cancelled.
+    """
+    try:
+        for whole in batch:
+            if whole.older:
+                with whole.step():
+                    seconds = whole.upload.config.timeouts.idle
+                    await wait_for(whole.older, whole.claim, seconds)
+        await _admit(context, batch)
+        await _write(context, batch)
+        await _enter(context, batch)
+        replaces = any(whole.written.replaces for whole in batch if whole.written)
+        async with context.publication.hold(replaces=replaces):
+            await _publish(context, batch)
+    except trio.Cancelled:
+        for whole in _pending(batch):
+            log_stopped(whole.connection, whole.receiver, whole.claim, whole.upload.log)
+        raise
+    finally:
+        await _clean_up(context, batch)
+    return [whole.answer() for whole in batch]
+
+
+async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Reserve disk space."""
+    by_folder: dict[str, list[WholeUpload]] = {}
+    for whole in _pending(batch):
+        by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
+    for wholes in by_folder.values():
+        with _step(wholes):
+            reservations = [whole.reservation for whole in wholes]
+            for whole, fault in zip(
+                wholes, await context.admission.hold_space(reservations), strict=True
+            ):
+                whole.error = fault
+
+
+async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Write the files, and compare their hashes with those of the client."""
+    for whole in _pending(batch):
+        with whole.step():
+            await context.room.make(whole.reservation, whole.size)
+    wholes = _pending(batch)
+    with _step(wholes):
+        results = await context.store.write_whole([whole.file() for whole in wholes])
+        for whole, result in zip(wholes, results, strict=True):
+            whole.pieces = ()  # their memory is needed
+            with whole.step():
+                whole.written = _value(result)
+                compare(whole.claimed, whole.written.digests)
+
+
+async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Reserve the quota, and promise the files; find those that were stored already."""
+    wholes = _pending(batch)
+    with _step(wholes):
+        entries = [await whole.entry(whole.written) for whole in wholes if whole.written]
+        for whole, result in zip(wholes, await context.ledger.enter_whole(entries), strict=True):
+            with whole.step():
+                match result:
+                    case None:
+                        whole.entered = True
+                    case KeptUpload() | StoredUpload():
+                        await _use_earlier(context, whole, result)
+                    case AlreadyUsedError():
+                        raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID)
+                    case error:
+                        raise error
+
+
+async def _use_earlier(
+    context: Context, whole: WholeUpload, earlier: KeptUpload | StoredUpload
+) -> None:
+    """An earlier attempt with the same key was stored; or a part of it was kept, and is dropped."""
+    if isinstance(earlier, StoredUpload):
+        if earlier.metadata != whole.claim.metadata:
+            raise other_metadata()
+        whole.stored = earlier
+        return
+    if earlier.resumable.metadata != whole.claim.metadata:
+        raise other_metadata()
+    await context.keeper.discard(earlier.upload)
+    entries = [await whole.entry(whole.written)] if whole.written else []
+    (result,) = await context.ledger.enter_whole(entries)
+    if result is not None:
+        raise result if isinstance(result, Exception) else other_metadata()
+    whole.entered = True
+
+
+async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Publish the files, and replace their reservations by them."""
+    wholes = _pending(batch)
+    with _step(wholes):
+        written = [whole.written for whole in wholes if whole.written]
+        for whole, result in zip(wholes, await context.store.publish_whole(written), strict=True):
+            with whole.step():
+                whole.stored = _value(result)
+    published = [
+        (whole.reservation, whole.stored) for whole in wholes if isinstance(whole.stored, Stored)
+    ]
+    await commit_whole(published)
+
+
+async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Discard what was not published, and release what is not used."""
+    context.admission.release_space([whole.reservation for whole in batch])
+    failed = [whole for whole in batch if not isinstance(whole.stored, Stored)]
+    with trio.CancelScope(shield=True):  # both steps are bounded in time
+        if written := [whole.written for whole in failed if whole.written]:
+            await context.store.discard_whole(written)
+        if entered := [whole.upload.id for whole in failed if whole.entered]:
+            try:
+                await context.ledger.release_whole(entered)
+            except LedgerError as error:
+                # The reservations remain until the next start.
+                _log.warning("ledger.behind", reason=str(error))
+    for whole in batch:
+        whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
+        context.claims.leave(whole.claim)
+
+
+def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:
+    return [whole for whole in batch if whole.stored is None and whole.error is None]
+
+
+@contextmanager
+def _step(wholes: Sequence[WholeUpload]) -> Iterator[None]:
+    """A step of several files: the block's exception is the error of all that are pending."""
+    try:
+        with storage_faults():
+            yield
+    except Exception as error:  # noqa: BLE001  logged when they are answered
+        for whole in _pending(wholes):
+            whole.error = error
+
+
+def _value(result: T | Exception) -> T:
+    if isinstance(result, Exception):
+        raise result
+    return result

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from galileod.storage.local import (
+    batchpublish,
+    batchwrite,
     copying,
     directory,
     filesync,
@@ -70,6 +72,8 @@ def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
     """Let everything that does the store's work on the disk use `disk`."""
     for module in (
         store,
+        batchpublish,
+        batchwrite,
         directory,
         statedir,
         spool,

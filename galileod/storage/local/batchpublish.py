@@ -1,7 +1,7 @@
 """Publishes many complete files in one thread call, with one fsync for each folder."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import ExitStack
 from copy import copy
@@ -62,31 +62,31 @@ class BatchPublisher:
 
     def _publish_spooled(self, paths: Mapping[int, str]) -> None:
         """Publish the files in the spool; those that cannot be published are removed."""
+        groups = list[_Group]()
         with ExitStack() as opened:
             try:
                 self._parts.directory.check()
             except StorageError as error:
                 self._fail(paths, error)
             else:
-                groups = [
-                    self._give_names(opened, folder, {at: paths[at] for at in numbers})
-                    for folder, numbers in by_folder(paths).items()
-                ]
-                self._settle([group for group in groups if group is not None])
+                for folder, numbers in by_folder(paths).items():
+                    group = self._give_names(opened, folder, numbers)
+                    if group is not None:
+                        groups.append(group)
+                self._settle(groups)
+        named = {at for group in groups for at in group.names}
         for at in paths:
-            if isinstance(self._results[at], StorageError):
+            if at not in named:
                 self._parts.spool.remove(self._files[at].upload)
 
-    def _give_names(
-        self, opened: ExitStack, folder: str, paths: Mapping[int, str]
-    ) -> _Group | None:
+    def _give_names(self, opened: ExitStack, folder: str, numbers: Sequence[int]) -> _Group | None:
         """Give the files their names in the folder, which stays open. None if it cannot be used."""
         try:
             group = _Group(opened.enter_context(self._parts.folders.open(folder)))
         except StorageError as error:
-            self._fail(paths, error)
+            self._fail(numbers, error)
             return None
-        for at in paths:
+        for at in numbers:
             one = self._files[at]
             try:
                 group.names[at] = self._give_name(group.folder, one)

@@ -271,7 +271,7 @@ class Lane:
                 work = self._work
                 hold = partial(hold_session, work.address, work.options)
                 self._session = await self._nursery.start(hold)
-            elif session.core is None or session.core.fits(size):
+            elif session.fits(size):
                 return session
             elif session.takes_more:
                 await session.changed()

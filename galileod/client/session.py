@@ -71,6 +71,10 @@ class Session:
         """Whether files were begun and have no answer."""
         return bool(self._open)
 
+    def fits(self, size: int) -> bool:
+        """Whether a file of `size` bytes may begin now."""
+        return not self.ended and (self.core is None or self.core.fits(size))
+
     def begin(self, metadata: Metadata, sending: Sending) -> tuple[UploadSender, str]:
         """Begin a file: its sender, and its metadata, which is to be sent next."""
         if self.core is None:

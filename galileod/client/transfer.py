@@ -83,7 +83,7 @@ class Transfer:
     `attempts` were made before, with `key`, if the upload can be resumed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what differs between its users
         self,
         address: Address,
         source: Source,

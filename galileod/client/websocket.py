@@ -1,7 +1,7 @@
 """The client's end of one WebSocket: TEXT messages both ways, BINARY messages out (wsproto).
 
-wsproto parses the server's frames and makes the responses to Ping and Close. Its frames are masked in
-Python, so those of messages are made here, and masked in C.
+wsproto parses the server's frames and makes the responses to Ping and Close. It masks in Python, so
+the frames of messages are made here, and masked in C.
 """
 
 import os

@@ -1,5 +1,5 @@
-// The uploads of the page, without the DOM: those of the client, and the files that are too large
-// to be sent.
+// The uploads of the page, without the DOM: those of the client's `uploadAll`, and the credential
+// that they wait for.
 
 import { tooLargeText } from "./page_words.js";
 
@@ -23,7 +23,6 @@ export const mayRetry = ({ state, error }) =>
  * changes.
  */
 export class Queue {
-  uploads = []; // all that were ever added, in that order
   #sending;
   #largest;
   #onchange;
@@ -38,6 +37,7 @@ export class Queue {
     this.#credential = credential;
     this.#sending = uploadAll({
       url,
+      maxSize: largest,
       onfile: (upload) => this.#changed(upload),
       token: (file) => {
         const value = this.#credential();
@@ -45,6 +45,11 @@ export class Queue {
         return value || undefined;
       },
     });
+  }
+
+  /** All uploads that were ever added, in that order. */
+  get uploads() {
+    return this.#sending.files;
   }
 
   /** Start waiting uploads, if there is a credential. */
@@ -69,16 +74,7 @@ export class Queue {
   /** Add files; returns their uploads, each with its `state`. */
   add(files) {
     this.#steer();
-    const all = Array.from(files);
-    const fitting = this.#sending.add(all.filter(({ size }) => size <= this.#largest));
-    const added = all.map((file) =>
-      file.size <= this.#largest ? fitting.shift() : this.#tooLarge(file),
-    );
-    for (const upload of added) {
-      this.uploads.push(upload);
-      this.#onchange(upload);
-    }
-    return added;
+    return this.#sending.add(files);
   }
 
   /** Retry uploads that failed or were cancelled. They are sent before those that wait. */
@@ -90,14 +86,10 @@ export class Queue {
     this.#sending.abort(uploads);
   }
 
-  #tooLarge(file) {
-    const { name, size } = file;
-    const error = { code: "too_large", reason: tooLargeText(size, this.#largest) };
-    return { file, name, size, state: "failed", sent: 0, rate: 0, error, receipt: null };
-  }
-
   #changed(upload) {
-    if (upload.state === "failed" && upload.error.code === "unauthorized") this.#refused(upload);
+    const { state, error, size } = upload;
+    if (state === "failed" && error.code === "unauthorized") this.#refused(upload);
+    if (state === "failed" && size > this.#largest) error.reason = tooLargeText(size, this.#largest);
     this.#onchange(upload);
   }
 

@@ -240,6 +240,10 @@ export class ScriptedFile {
     Object.assign(this, { size, name, held });
   }
 
+  arrayBuffer() {
+    return this.slice(0, this.size).arrayBuffer();
+  }
+
   slice(start, end) {
     return {
       arrayBuffer: () =>

@@ -47,10 +47,9 @@ async function hasherFor(settings) {
 
 /** A reader that has read and hashed the whole file: for small files, with a Worker for none. */
 async function loadFile(settings) {
-  const { file } = settings;
-  // A deleted file has the size 0, and its empty slices can be read; the file itself cannot.
-  const data = await (file.size > 0 ? file.slice(0, file.size) : file).arrayBuffer();
-  if (data.byteLength !== file.size) throw new LengthError();
+  // Not a slice, for which the browser would look at the disk again.
+  const data = await settings.file.arrayBuffer();
+  if (data.byteLength !== settings.size) throw new LengthError();
   const hash = await hashOf(data, settings);
   return {
     read: (start, end) => new Uint8Array(data, start, end - start),

@@ -21,7 +21,7 @@ class Transfer {
   constructor(settings, on) {
     this.#settings = settings;
     this.#on = on;
-    this.#progress = new Progress(settings.file.size, this.#began);
+    this.#progress = new Progress(settings.size, this.#began);
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -30,7 +30,7 @@ class Transfer {
   }
 
   get size() {
-    return this.#settings.file.size;
+    return this.#settings.size;
   }
 
   get name() {

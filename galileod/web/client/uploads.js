@@ -13,11 +13,11 @@ class FileUpload {
   mayBeStored = false;
   #uploads;
 
-  constructor(uploads, { file, name }) {
+  constructor(uploads, { file, name, size }) {
     this.#uploads = uploads;
     this.file = file;
     this.name = name;
-    this.size = file.size;
+    this.size = size;
   }
 
   abort() {
@@ -149,9 +149,17 @@ class Uploads {
   }
 
   #enter(upload) {
-    this.#waiting.add(upload);
-    this.#total.size += upload.size;
+    const { size } = upload;
+    const { maxSize = Infinity } = this.#options;
     const fresh = { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null };
+    this.#total.size += size;
+    if (size > maxSize) {
+      const error = `The file is too large: ${size} bytes. At most ${maxSize} bytes are taken.`;
+      const signals = [{ error, fatal: true, code: "too_large", limit: maxSize, size }];
+      this.#end(upload, { ...fresh, state: "failed", error: new UploadError(signals) });
+      return;
+    }
+    this.#waiting.add(upload);
     this.#change(upload, { ...fresh, state: "waiting" });
   }
 

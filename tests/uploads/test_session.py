@@ -27,7 +27,6 @@ from helpers.wire import (
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, NoSpaceError, Sink, StorageError, Stored

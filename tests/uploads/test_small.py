@@ -121,7 +121,7 @@ async def test_a_name_that_is_taken_is_refused_before_the_data_comes(
     autojump_clock: MockClock,
 ) -> None:
     class Asking(MemoryStore):
-        async def admit(self, path: str, on_conflict: str) -> None:  # type: ignore[override]
+        async def admit(self, path: str, on_conflict: str) -> None:
             self._refuse_conflict(path, on_conflict)  # type: ignore[arg-type]
 
     store = Asking("reject")

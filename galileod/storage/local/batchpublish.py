@@ -9,7 +9,8 @@ from copy import copy
 from attrs import define, field
 
 from galileod.policy.publication import Durability
-from galileod.storage.base import StorageError, Stored, translated
+from galileod.storage.base import StorageError, Stored
+from galileod.storage.oserrors import translated
 
 from . import publish
 from .batchwrite import LocalWritten, by_folder

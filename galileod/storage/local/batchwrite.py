@@ -14,7 +14,8 @@ from copy import copy
 from attrs import define, field, frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import RUNNING_HASH, StorageError, WholeFile, Written, translated
+from galileod.storage.base import RUNNING_HASH, StorageError, WholeFile, Written
+from galileod.storage.oserrors import translated
 
 from .folders import Folder
 from .identity import identity_of

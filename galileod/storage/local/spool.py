@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import StorageError
+from galileod.storage.oserrors import translated
 
 from .groupsync import GroupSync
 from .inheritance import FILE_MODE, PRIVATE_MODE

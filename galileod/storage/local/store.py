@@ -21,8 +21,8 @@ from galileod.storage.base import (
     WholeFile,
     Written,
     ignore_progress,
-    translated,
 )
+from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 
 from .directory import Directory

@@ -10,7 +10,8 @@ from typing import Final, Self
 from attrs import frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, StorageError, translated
+from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.oserrors import translated
 
 from .folders import Folder
 from .inheritance import FILE_MODE, Inherited, complete, inherit

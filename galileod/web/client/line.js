@@ -93,8 +93,11 @@ class Line {
     this.#agree(signal);
     const number = this.agreed ? (signal.file ?? 0) : 0;
     const ends = Boolean(signal.error && signal.fatal) && !(this.agreed && signal.next);
-    if (this.hasAnswer(number)) return { type: ends ? "fatal" : "ignored", signal, number, ends };
-    const sender = this.senders[number];
+    const isKnown = Number.isInteger(number) && number >= 0 && number < this.senders.length;
+    if (isKnown && this.hasAnswer(number)) {
+      return { type: ends ? "fatal" : "ignored", signal, number, ends };
+    }
+    const sender = isKnown ? this.senders[number] : null;
     if (!sender) {
       if (ends) return { type: "fatal", signal, number: null, ends };
       return violation("bad_message", "The server sent a signal about a file that was not sent.");

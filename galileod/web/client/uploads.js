@@ -88,14 +88,16 @@ class Uploads {
 
   /** Cancel those of `uploads` that have not ended; all of them by default. */
   abort(uploads = this.files) {
-    // Waiting ones first: when a running one ends, the next waiting one is taken.
+    // Waiting ones first: when a running one ends, the next waiting one is taken. Handlers may add
+    // files meanwhile.
     const error = "The upload was cancelled.";
-    for (const upload of uploads) {
+    const chosen = [...uploads];
+    for (const upload of chosen) {
       if (!this.#waiting.delete(upload)) continue;
       const signals = [{ error, fatal: true, code: "aborted" }];
       this.#end(upload, { state: "cancelled", error: new UploadError(signals) });
     }
-    for (const upload of uploads) this.#transfers.get(upload)?.abort();
+    for (const upload of chosen) this.#transfers.get(upload)?.abort();
   }
 
   /** Begin no further file until `resume`. */

@@ -174,7 +174,7 @@ def javascript_in_node(workshop: Workshop) -> list[str]:
     if int(version.removeprefix("v").partition(".")[0]) <= NEWEST_OLD_NODE:
         raise Missing(f"Node.js {NEWEST_OLD_NODE + 1} or newer")
     script = HERE / "javascript" / "node.mjs"
-    return ["--command", f"{node} {script} {_served(workshop)} {{url}} {{file}}"]
+    return ["--command", f"{node} {script} {_served(workshop)} {{url}} {{files}}"]
 
 
 def _served(workshop: Workshop) -> Path:

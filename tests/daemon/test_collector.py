@@ -28,7 +28,9 @@ print(gc.get_threshold()[0], gc.get_freeze_count() > 0, alive[0])
 
 
 def test_cycles_are_still_collected_and_what_existed_is_left_alone() -> None:
-    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
     threshold, frozen, alive = run.stdout.split()
     assert (int(threshold), frozen) == (THRESHOLD, "True")
     assert int(alive) <= THRESHOLD

@@ -27,11 +27,14 @@ _CLIENT_PARTS: Final = (
     "client/errors.js",
     "client/options.js",
     "client/sender.js",
+    "client/line.js",
     "client/reader.js",
     "client/silence.js",
     "client/progress.js",
     "client/socket.js",
     "client/transfer.js",
+    "client/connection.js",
+    "client/uploads.js",
     "client/api.js",
 )
 

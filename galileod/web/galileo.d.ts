@@ -14,10 +14,8 @@ export interface ErrorSignal {
 
 export type HashType = "sha1" | "sha256" | "sha512" | "blake2b";
 
-/** What both `upload` and `GalileoSend` take. */
-export interface TransferOptions {
-  /** The URL of the server: ws:, wss:, http: or https:, or relative to the page. */
-  url: string | URL;
+/** What concerns one file. */
+export interface FileOptions {
   file: File | Blob;
   /** The name to store under; required for a Blob. Default: the name of the File. */
   name?: string;
@@ -28,10 +26,19 @@ export interface TransferOptions {
    * a hash that is set here, the upload fails with the code `hash_unavailable`.
    */
   hash?: HashType | "none";
-  /** A token or a ticket, if the server requires one. It is sent in the metadata as "token". */
-  token?: string;
+  /**
+   * A token or a ticket, if the server requires one. It is sent in the metadata as "token". A
+   * function is called for each file when its metadata is sent.
+   */
+  token?: string | ((file: File | Blob) => string | undefined);
   /** The same as `token`. */
-  ticket?: string;
+  ticket?: FileOptions["token"];
+}
+
+/** What concerns the connection to the server. */
+export interface ServerOptions {
+  /** The URL of the server: ws:, wss:, http: or https:, or relative to the page. */
+  url: string | URL;
   /** Cancels the upload. */
   signal?: AbortSignal;
   /** Milliseconds without any activity after which the upload fails. Default 60,000. */
@@ -41,6 +48,10 @@ export interface TransferOptions {
    * and hash on the page's thread.
    */
   worker?: string | URL | false;
+}
+
+/** What both `upload` and `GalileoSend` take. */
+export interface TransferOptions extends ServerOptions, FileOptions {
   /** Called for each error signal of the server. */
   onerror?: (signal: ErrorSignal) => void;
 }
@@ -94,6 +105,73 @@ export class UploadError extends Error {
 
 /** Upload one file. Throws TypeError for invalid options; other failures reject the promise. */
 export function upload(options: UploadOptions): Upload;
+
+export interface UploadAllOptions extends ServerOptions, Omit<FileOptions, "file" | "name"> {
+  /** Files, or objects with options for one file; more can be added later. */
+  files?: Iterable<File | FileOptions>;
+  /** Connections at once. Default 3, at most 16. */
+  connections?: number;
+  /** Bytes; a larger file fails with the code `too_large`, and is not sent. */
+  maxSize?: number;
+  /** Called after each change of a file, and five times a second for each that is being sent. */
+  onfile?: (file: FileUpload) => void;
+  /** Called for each error signal of the server about a file. */
+  onerror?: (signal: ErrorSignal, file: FileUpload) => void;
+}
+
+/** One file of `uploadAll`. The fields change until it has ended. */
+export interface FileUpload {
+  readonly file: File | Blob;
+  readonly name: string;
+  readonly size: number;
+  /**
+   * "sending": a connection has taken it. "checking": all bytes have left the browser. The other
+   * three are ends; "cancelled" is a failure with the code `aborted`.
+   */
+  readonly state: "waiting" | "sending" | "checking" | "stored" | "failed" | "cancelled";
+  /** Bytes that have left the browser. */
+  readonly sent: number;
+  /** Bytes a second, over the last three seconds. */
+  readonly rate: number;
+  /** Of a stored file. */
+  readonly receipt: Receipt | null;
+  /** Of a failed or cancelled file. */
+  readonly error: UploadError | null;
+  /** Whether the server may have stored a failed or cancelled file: its answer did not arrive. */
+  readonly mayBeStored: boolean;
+  /** Cancels this file; does nothing after its end. */
+  abort(): void;
+}
+
+/** An async iterator of the files, each once it has ended; it ends when all have. */
+export interface Uploads extends AsyncIterable<FileUpload> {
+  /** All files that were added, in this order. */
+  readonly files: readonly FileUpload[];
+  /**
+   * A promise of the result of each file, in the order of `files`, once all have ended. It is never
+   * rejected. After files were added or retried, it is another promise.
+   */
+  readonly done: Promise<(Receipt | UploadError)[]>;
+  /** Whether any file has not ended. */
+  readonly active: boolean;
+  /** Of all files that have not failed; the rate is over the last 15 times that it was read. */
+  readonly progress: Progress;
+  /** Adds files. Throws TypeError, and adds none, if one is invalid. */
+  add(files: Iterable<File | FileOptions>): FileUpload[];
+  /** Sends failed and cancelled files again, before those that wait. */
+  retry(files: Iterable<FileUpload>): void;
+  /** Cancels these files; by default all. */
+  abort(files?: Iterable<FileUpload>): void;
+  /** Begins no further file until `resume` is called. */
+  pause(): void;
+  resume(): void;
+}
+
+/**
+ * Upload many files, on a few connections: each sends one file after the other, if the server
+ * supports that (the extension `next`), else one. Throws TypeError for invalid options.
+ */
+export function uploadAll(options: UploadAllOptions): Uploads;
 
 export interface GalileoSendOptions extends TransferOptions {
   /** Called after each chunk with the ratio sent, 0 to 1. */

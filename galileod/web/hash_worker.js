@@ -5,13 +5,22 @@
 // Each request is a message; responses come in the order of the requests, as {value} or
 // {error: {name, message}}:
 //   {file, library, create}  the file, the script of the library, and its function that makes a hasher
-//   {start, end}             the bytes of the file from `start` to before `end`, an ArrayBuffer
+//   {start, end, buffer}     the bytes of the file from `start` to before `end`, a Uint8Array;
+//                            in `buffer`, an ArrayBuffer that the page gives back, if it is large enough
 //   {digest: true}           the hash of all bytes read, in hex
 // The page limits the slices in memory: there is one for each request without a response.
+
+// Bytes that are read with one stream. The browser notices that a file was changed when it opens
+// one, so that a change of a large file does not go unnoticed to its end.
+const STREAM = 64 * 2 ** 20;
 
 let file = null;
 let hasher = null;
 let last = Promise.resolve();
+// The open stream. It must be referenced from here while a read is pending: Chromium's garbage
+// collector frees a stream that is not, and the promise is never resolved.
+let stream = null; // {reader, at, end}: the bytes of the file that come next
+let canStream = true;
 
 async function open(request) {
   file = request.file;
@@ -19,17 +28,57 @@ async function open(request) {
   hasher = await globalThis.hashwasm[request.create]();
 }
 
-async function read({ start, end }, previous) {
+/** A stream at `start`; null if the browser has none that reads into a given buffer. */
+function streamAt(start) {
+  if (stream?.at === start && start < stream.end) return stream;
+  stream?.reader.cancel();
+  const end = Math.min(start + STREAM, file.size);
+  try {
+    const reader = file.slice(start, end).stream().getReader({ mode: "byob" });
+    stream = { reader, at: start, end };
+  } catch {
+    stream = null; // Safari's streams of files are no byte streams
+    canStream = false;
+  }
+  return stream;
+}
+
+/** Read and hash the bytes in pieces: the browser reads the next one while this one is hashed. */
+async function readStream({ start, end, buffer }) {
+  const length = end - start;
+  let target = buffer?.byteLength >= length ? buffer : new ArrayBuffer(length);
+  for (let got = 0; got < length; ) {
+    const { reader } = streamAt(start + got);
+    const view = new Uint8Array(target, got, Math.min(length, stream.end - start) - got);
+    const { value, done } = await reader.read(view);
+    if (done) throw new DOMException("The file has become shorter.", "NotReadableError");
+    hasher.update(value);
+    target = value.buffer;
+    got += value.byteLength;
+    stream.at += value.byteLength;
+  }
+  return new Uint8Array(target, 0, length);
+}
+
+async function read(request, previous) {
+  const { start, end } = request;
+  if (canStream && end > start) {
+    await previous;
+    if (streamAt(start)) return readStream(request);
+  }
   // Reading starts at once, so that it overlaps with hashing the previous slice. A deleted file
   // has the size 0, and its empty slices can be read; the file itself cannot.
   const reading = (end > start ? file.slice(start, end) : file).arrayBuffer();
   const [data] = await Promise.all([reading, previous]);
-  hasher.update(new Uint8Array(data));
-  return data;
+  const bytes = new Uint8Array(data);
+  hasher.update(bytes);
+  return bytes;
 }
 
 async function digest(previous) {
   await previous;
+  // It fails if the file was changed behind the stream.
+  if (stream) await file.slice(0, 1).arrayBuffer();
   return hasher.digest("hex");
 }
 
@@ -42,7 +91,7 @@ self.onmessage = ({ data: request }) => {
   // After a failure every later request fails too: the hash would miss bytes.
   last = handle(request, last);
   last.then(
-    (value) => self.postMessage({ value }, value instanceof ArrayBuffer ? [value] : []),
+    (value) => self.postMessage({ value }, value?.buffer ? [value.buffer] : []),
     ({ name, message }) => self.postMessage({ error: { name, message } }),
   );
 };

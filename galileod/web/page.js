@@ -1,7 +1,7 @@
 // The upload page: files that are chosen, dropped or pasted go into the queue, and the list shows
 // the state of each. The server puts its limits into the attributes of <body>.
 
-import { upload } from "./galileo.js";
+import { uploadAll } from "./galileo.js";
 import { Credential } from "./page_credential.js";
 import { filesOf } from "./page_drop.js";
 import { Queue, hasEnded, mayRetry } from "./page_queue.js";
@@ -12,7 +12,6 @@ const PAINT = 250; // ms between two updates of the page
 const ANNOUNCE = 1_000; // ms for which results are collected for one announcement
 const ROWS_AT_ONCE = 500; // made before the browser handles other events
 const SHOWN = 200; // rows at the top that are always visible; page.css has the same number
-const SMALL = 2 ** 20; // bytes that are hashed in a few milliseconds
 
 const byId = (id) => document.getElementById(id);
 const { dataset } = document.body;
@@ -21,25 +20,13 @@ const largest = Number(dataset.maxFileSize);
 const url = new URL(`./${dataset.path.slice(1)}`, document.baseURI);
 const title = document.title;
 
-/** Starting a Worker takes longer than hashing a small file on the page. */
-const workerFor = ({ size }) => (size > SMALL ? undefined : false);
-
-function send(file, onprogress) {
-  const { value } = credential;
-  const token = value ?? undefined;
-  const sending = upload({ url, file, onprogress, token, worker: workerFor(file) });
-  // Registered before the queue's handler, which then finds that the credential has changed.
-  sending.catch(({ code }) => {
-    if (code === "unauthorized") credential.refused(value);
-  });
-  return sending;
-}
-
 const required = dataset.auth !== "none";
 const queue = new Queue({
-  send,
+  uploadAll,
+  url,
   largest,
   onchange,
+  onrefused: (used) => credential.refused(used),
   credential: () => (required ? credential.value : ""),
 });
 const credential = new Credential(byId("credential"), { required, onchange: () => queue.start() });
@@ -77,18 +64,17 @@ function paint() {
 
 function paintTotal() {
   const count = { waiting: 0, sending: 0, checking: 0, stored: 0, failed: 0, cancelled: 0 };
-  const sum = { sent: 0, of: 0, rate: 0 };
+  const sum = { sent: 0, of: 0, rate: queue.rate };
   let unseen = 0;
   let retriable = 0;
   for (const [index, each] of queue.uploads.entries()) {
-    const { state, size, sent, rate } = each;
+    const { state, size, sent } = each;
     count[state] += 1;
     if (index >= SHOWN && (state === "waiting" || state === "stored")) unseen += 1;
     if (state === "failed" && mayRetry(each)) retriable += 1;
     if (state === "failed" || state === "cancelled") continue;
     sum.sent += sent;
     sum.of += size;
-    sum.rate += rate;
   }
   byId("summary").hidden = false;
   byId("count").textContent = countText(queue.uploads.length, count);

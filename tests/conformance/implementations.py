@@ -162,7 +162,7 @@ def go_client(_workshop: Workshop) -> list[str]:
 def galileo_send(workshop: Workshop) -> list[str]:
     """The command, with a state directory of its own."""
     os.environ["XDG_STATE_HOME"] = str(workshop.folder / "state")
-    return ["--command", f"{BIN / 'galileo-send'} {{url}} {{files}}"]
+    return ["--command", f"{BIN / 'galileo-send'} --parallel 1 {{url}} {{files}}"]
 
 
 def javascript_in_node(workshop: Workshop) -> list[str]:
@@ -174,7 +174,7 @@ def javascript_in_node(workshop: Workshop) -> list[str]:
     if int(version.removeprefix("v").partition(".")[0]) <= NEWEST_OLD_NODE:
         raise Missing(f"Node.js {NEWEST_OLD_NODE + 1} or newer")
     script = HERE / "javascript" / "node.mjs"
-    return ["--command", f"{node} {script} {_served(workshop)} {{url}} {{file}}"]
+    return ["--command", f"{node} {script} {_served(workshop)} {{url}} {{files}}"]
 
 
 def _served(workshop: Workshop) -> Path:

@@ -65,7 +65,7 @@ test("the module exports upload, GalileoSend and UploadError", async () => {
     const path = join(folder, "galileo.mjs");
     writeFileSync(path, joined("module"));
     const module = await import(pathToFileURL(path));
-    assert.deepEqual(Object.keys(module).sort(), ["GalileoSend", "UploadError", "upload"]);
+    assert.deepEqual(Object.keys(module).sort(), ["GalileoSend", "UploadError", "upload", "uploadAll"]);
     const error = new module.UploadError([{ error: "why", code: "c" }]);
     assert.deepEqual([error.message, error.code, error.name], ["why", "c", "UploadError"]);
   } finally {

@@ -232,6 +232,7 @@ test("two uploads at once do not mix their hashes", async () => {
 /** Let every Blob read in order of `delays`, counted in turns of the event loop. */
 async function withSlowReads(delays, body) {
   const real = Blob.prototype.arrayBuffer;
+  const restore = replace("stream", noStreams);
   Blob.prototype.arrayBuffer = async function () {
     for (let turns = delays.shift() ?? 0; turns > 0; turns--) await new Promise(setImmediate);
     return real.call(this);
@@ -240,6 +241,7 @@ async function withSlowReads(delays, body) {
     await body();
   } finally {
     Blob.prototype.arrayBuffer = real;
+    restore();
   }
 }
 
@@ -304,24 +306,78 @@ test("a Worker that dies in the middle ends the upload", async () => {
   assert.equal(run.log[1][1][0].code, "file_unreadable");
 });
 
-test("a Worker's read error reaches the page with its name", async () => {
-  const page = stage({ worker: "runs" });
-  const file = fileOf(pattern(100));
-  const run = page.send(file, { chunksize: 10 });
-  run.socket.open();
-  run.socket.say({ ready: true });
-  await until(() => run.socket.chunks.length === 1);
-  const real = Blob.prototype.arrayBuffer;
-  Blob.prototype.arrayBuffer = () => Promise.reject(new DOMException("gone", "NotFoundError"));
+const gone = () => new DOMException("gone", "NotFoundError");
+const noStreams = () => {
+  throw new TypeError("no byte streams");
+};
+
+for (const [how, stream] of [
+  ["by a stream", () => new ReadableStream({ type: "bytes", pull: () => Promise.reject(gone()) })],
+  ["without byte streams", noStreams],
+]) {
+  test(`a Worker's read error reaches the page with its name: ${how}`, async () => {
+    const restore = [replace("stream", stream), replace("arrayBuffer", () => Promise.reject(gone()))];
+    try {
+      const page = stage({ worker: "runs" });
+      const run = page.send(fileOf(pattern(100)), { chunksize: 10 });
+      run.socket.open();
+      run.socket.say({ ready: true });
+      await until(() => run.log.length === 1);
+      assert.match(run.log[0][1][0].error, /NotFoundError/);
+      assert.ok(page.workers[0].ended);
+    } finally {
+      for (const undo of restore) undo();
+    }
+  });
+}
+
+test("a file that gets shorter behind the stream's beginning is a failure", async () => {
+  const { stream } = Blob.prototype;
+  const short = () => stream.call(new Blob(["short"]));
+  const restore = replace("stream", short);
   try {
+    const run = stage({ worker: "runs" }).send(fileOf(pattern(100)), { chunksize: 10 });
+    run.socket.open();
     run.socket.say({ ready: true });
-    await until(() => run.log.length === 2);
+    await until(() => run.log.length === 1);
+    assert.equal(run.log[0][1][0].code, "file_unreadable");
+    assert.deepEqual(run.socket.chunks, []);
   } finally {
-    Blob.prototype.arrayBuffer = real;
+    restore();
   }
-  assert.match(run.log[1][1][0].error, /NotFoundError/);
-  assert.ok(page.workers[0].ended);
 });
+
+test("a file that was changed while a stream read it is a failure at its end", async () => {
+  const restore = replace("arrayBuffer", () => Promise.reject(gone()));
+  try {
+    const run = stage({ worker: "runs" }).send(fileOf(pattern(20)), { chunksize: 10 });
+    run.socket.open();
+    for (let i = 0; i < 3; i++) run.socket.say({ ready: true });
+    await until(() => run.log.at(-1)?.[0] === "onfailure");
+    assert.equal(run.log.at(-1)[1][0].code, "file_unreadable");
+    assert.deepEqual(run.socket.finished, []);
+  } finally {
+    restore();
+  }
+});
+
+test("buffers that were sent are read into again", async () => {
+  const page = stage({ worker: "runs" });
+  const bytes = pattern(50);
+  const run = page.send(fileOf(bytes), { chunksize: 10 });
+  await serve(run.socket);
+  assert.deepEqual(Buffer.concat(run.socket.chunks), bytes);
+  assert.ok(page.workers[0].received.some(({ buffer }) => buffer instanceof ArrayBuffer));
+});
+
+/** Replace a method of each Blob; returns a function that undoes it. */
+function replace(method, by) {
+  const real = Blob.prototype[method];
+  Blob.prototype[method] = by;
+  return () => {
+    Blob.prototype[method] = real;
+  };
+}
 
 test("abort while the Worker starts leaves nothing running", async () => {
   const page = stage({ worker: "runs" });

@@ -4,7 +4,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { text } from "./stage.mjs";
 
-const Sender = new Function(`"use strict";\n${text("client/sender.js")}\nreturn Sender;`)();
+const Untold = new Function(`"use strict";\n${text("client/sender.js")}\nreturn Sender;`)();
+
+/** A sender that is told the signals as text. */
+class Sender extends Untold {
+  receive(signal) {
+    return super.receive(JSON.parse(signal));
+  }
+}
 
 const MiB = 2 ** 20;
 const READY = '{"ready": true}';
@@ -210,14 +217,6 @@ test("at most a hundred errors are kept, and a fatal one always", () => {
   assert.equal(sender.errors[100].error, "enough");
 });
 
-test("a message that is not a JSON object is a violation that quotes its beginning", () => {
-  for (const message of ["{", "", "null", "7", '"ready"', "[1]", new ArrayBuffer(2)]) {
-    const event = started(10).receive(message);
-    assert.deepEqual([event.type, event.code], ["violation", "bad_message"]);
-  }
-  assert.match(started(10).receive("x".repeat(1000)).error, /"x{80}"\.$/);
-});
-
 test("unknown signals and falsy ones are ignored", () => {
   const sender = started(10);
   for (const signal of [{}, { hello: 1 }, { ready: false }, { error: "" }, { close: 0 }]) {
@@ -237,6 +236,54 @@ test("close without a usable name stores under the name that was sent", () => {
   for (const name of [undefined, null, "", 7]) {
     const event = IN_STATE.awaitingClose().receive(JSON.stringify({ close: true, name }));
     assert.deepEqual(event, { type: "stored", name: null });
+  }
+});
+
+test("the extensions are in the metadata", () => {
+  const sender = new Sender({ name: "a.txt", size: 0, can: ["next"] }, 10);
+  assert.equal(sender.start(), '{"name":"a.txt","size":0,"can":["next"]}');
+});
+
+/** A further file that has sent its metadata. */
+function further(size, whole) {
+  const sender = new Sender({ name: "a.txt", size }, 10, { further: true, whole });
+  sender.start();
+  return sender;
+}
+
+test("a whole file needs no ready: one chunk and finished", () => {
+  const sender = further(25, true);
+  assert.deepEqual(read(sender), [[0, 25]]);
+  assert.deepEqual(taken(sender), [25, '{"finished":true}']);
+  assert.ok(sender.isFinished);
+});
+
+test("an empty further file is finished without a chunk", () => {
+  const sender = further(0, true);
+  assert.deepEqual(read(sender), [[0, 0]]);
+  assert.deepEqual(taken(sender), ['{"finished":true}']);
+});
+
+test("a larger further file waits for its ready, and finished does not", () => {
+  const sender = further(15, false);
+  assert.equal(sender.nextSlice(), null);
+  sender.receive(ready(10));
+  sender.receive(ready(10));
+  assert.deepEqual(read(sender), [
+    [0, 10],
+    [10, 15],
+  ]);
+  assert.deepEqual(taken(sender), [10, 5, '{"finished":true}']);
+});
+
+test("a ready for a further file that needs none is not answered", () => {
+  for (const size of [0, 5]) {
+    const sender = further(size, true);
+    read(sender);
+    assert.deepEqual(sender.receive(READY), { type: "ignored" });
+    assert.equal(taken(sender).at(-1), '{"finished":true}');
+    assert.deepEqual(sender.receive(READY), { type: "ignored" });
+    assert.equal(sender.due(), null);
   }
 });
 

@@ -144,6 +144,7 @@ export function stage({ worker = null, script = true } = {}) {
       page.workers.push(this);
       this.url = url;
       this.ended = false;
+      this.received = [];
       if (worker === "fails") {
         setImmediate(() => this.onerror({ message: "not found", preventDefault() {} }));
         return;
@@ -159,8 +160,9 @@ export function stage({ worker = null, script = true } = {}) {
       new Function("self", "importScripts", atBase(url))(this.scope, importScripts);
     }
 
-    postMessage(message) {
-      const data = worker === "fails" ? null : structuredClone(message);
+    postMessage(message, transfer) {
+      const data = worker === "fails" ? null : structuredClone(message, { transfer });
+      this.received.push(data);
       setImmediate(() => this.ended || this.scope?.onmessage({ data }));
     }
 
@@ -196,7 +198,7 @@ export function stage({ worker = null, script = true } = {}) {
     reportError: (error) => page.reported.push(error),
     GALILEO_BASE: BASE,
   };
-  const body = `"use strict";\n${client}\nreturn { upload, GalileoSend, UploadError };`;
+  const body = `"use strict";\n${client}\nreturn { upload, uploadAll, GalileoSend, UploadError };`;
   Object.assign(page, new Function(...Object.keys(globals), body)(...Object.values(globals)));
 
   /** Start GalileoSend with every handler noted in `log`. */
@@ -236,6 +238,10 @@ export class ScriptedFile {
 
   constructor(size, { name = "file.bin", held = false } = {}) {
     Object.assign(this, { size, name, held });
+  }
+
+  arrayBuffer() {
+    return this.slice(0, this.size).arrayBuffer();
   }
 
   slice(start, end) {

@@ -1,10 +1,27 @@
-// The two functions that a page calls. galileo.d.ts describes them.
+// The functions that a page calls. galileo.d.ts describes them.
 
-/** Start an upload. Throws TypeError for invalid options; other failures go to handlers. */
+/**
+ * Start an upload of one file on a connection of its own; `on` are the handlers of Transfer, and
+ * optionally `close`. Throws TypeError for invalid options; other failures go to handlers.
+ */
 function transfer(options, on) {
-  const started = new Transfer(readOptions(options), on);
-  started.start();
-  return { abort: started.abort, done: started.done };
+  const settings = readOptions(options);
+  const one = new Transfer(settings, on);
+  const queue = [one];
+  if (settings.signal?.aborted) {
+    queueMicrotask(() => {
+      one.abortBySignal();
+      on.close?.();
+    });
+  } else {
+    new Connection(settings, {
+      peek: () => queue[0]?.size ?? null,
+      take: () => queue.shift(),
+      ended() {},
+      closed: on.close,
+    }).start();
+  }
+  return { abort: one.abort, done: one.done };
 }
 
 /**
@@ -63,4 +80,9 @@ function GalileoSend(options) {
     failure: (error) => callHandler(options.onfailure, error.signals),
     close: () => callHandler(options.onclose),
   });
+}
+
+/** Upload many files, on a few connections. */
+function uploadAll(options) {
+  return new Uploads(options);
 }

@@ -1,2 +1,2 @@
 
-export { upload, GalileoSend, UploadError };
+export { upload, uploadAll, GalileoSend, UploadError };

@@ -14,7 +14,8 @@ const HASHES = {
 /** The options with defaults. Throws TypeError for values that are never valid. */
 function readOptions(options) {
   const { file, hash, worker } = options;
-  if (typeof file?.slice !== "function" || !Number.isSafeInteger(file.size)) {
+  const size = file?.size; // read once: browsers look at the disk each time
+  if (typeof file?.slice !== "function" || !Number.isSafeInteger(size)) {
     throw new TypeError("file must be a File or a Blob.");
   }
   const name = options.name ?? file.name;
@@ -31,6 +32,7 @@ function readOptions(options) {
     url: options.url,
     signal: options.signal,
     file,
+    size,
     name,
     hashType,
     // If the default hash cannot be computed, the file is sent without a hash.

@@ -1,11 +1,25 @@
-// Readers of the file. Each has read(start, end), a promise of an ArrayBuffer, and digest(), a
-// promise of the hash of all bytes read, in hex, or of null. Slices are read in the order of the
-// file; several calls may be pending, and their promises are resolved in order.
+// Readers of the file. Each has read(start, end), which returns the bytes or a promise of them, and
+// digest(), which returns the hash of all bytes read, in hex, or null, or a promise of that. Slices
+// are read in the order of the file; several calls may be pending, and their promises are resolved
+// in order. recycle(bytes) takes back bytes that are not needed any more.
+
+const MAX_LOADED = 4 * 2 ** 20; // bytes of a file that is read at once; READ_AHEAD limits their sum
+const MAX_SPARE = 3; // buffers that are kept for the next slices
+
+/** The hash library cannot be loaded; `cause` says why. */
+class HashError extends Error {
+  constructor(cause) {
+    super(cause.message, { cause });
+  }
+}
+
+/** The file has another size than it said. */
+class LengthError extends Error {}
 
 /**
  * A reader for the file of `settings`. It hashes in a Worker if one can be started, else on the
  * page's thread. If the hash library cannot be loaded there and the hash is not required, it does
- * not hash. The AbortSignal `stopping` ends the Worker.
+ * not hash; if it is, HashError is thrown. The AbortSignal `stopping` ends the Worker.
  */
 async function openReader(settings, stopping) {
   const { file, hashType, worker } = settings;
@@ -18,13 +32,44 @@ async function openReader(settings, stopping) {
       if (stopping.aborted) throw stopping.reason;
     }
   }
-  let hasher = null;
+  return pageReader(file, await hasherFor(settings));
+}
+
+/** A hasher for the page's thread; null if there is none and none is required. */
+async function hasherFor(settings) {
   try {
-    hasher = await loadHasher(settings);
+    return await loadHasher(settings);
   } catch (error) {
-    if (settings.hashRequired) throw error;
+    if (settings.hashRequired) throw new HashError(error);
+    return null;
   }
-  return pageReader(file, hasher);
+}
+
+/** A reader that has read and hashed the whole file: for small files, with a Worker for none. */
+async function loadFile(settings) {
+  // Not a slice, for which the browser would look at the disk again.
+  const data = await settings.file.arrayBuffer();
+  if (data.byteLength !== settings.size) throw new LengthError();
+  const hash = await hashOf(data, settings);
+  return {
+    read: (start, end) => new Uint8Array(data, start, end - start),
+    digest: () => hash,
+  };
+}
+
+// The names of the browser's own hash functions, which are faster than the library's.
+const DIGESTS = { sha1: "SHA-1", sha256: "SHA-256", sha512: "SHA-512" };
+
+async function hashOf(data, settings) {
+  const { hashType } = settings;
+  if (hashType === "none") return null;
+  const subtle = globalThis.crypto?.subtle; // only on pages from https: and from this machine
+  if (subtle && DIGESTS[hashType]) {
+    const digest = await subtle.digest(DIGESTS[hashType], data);
+    return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+  const hasher = await hasherFor(settings);
+  return hasher ? hasher.update(new Uint8Array(data)).digest("hex") : null;
 }
 
 /** A reader in a Worker; the messages are described in hash_worker.js. */
@@ -33,12 +78,17 @@ function workerReader({ file, hashType, worker: url, library }, stopping) {
     const worker = new Worker(url);
     const waiting = []; // {resolve, reject} of each open request, oldest first
     let failure = null;
-    const ask = (request) =>
+    const spare = []; // buffers for the next slices: new ones cost more than the copy into them
+    const ask = (request, transfer = []) =>
       new Promise((resolve, reject) => {
         if (failure) return reject(failure);
         waiting.push({ resolve, reject });
-        worker.postMessage(request);
+        worker.postMessage(request, transfer);
       });
+    const read = (start, end) => {
+      const buffer = spare.pop();
+      return ask({ start, end, buffer }, buffer ? [buffer] : []);
+    };
     const fail = (error) => {
       failure ??= error;
       worker.terminate();
@@ -58,8 +108,11 @@ function workerReader({ file, hashType, worker: url, library }, stopping) {
     ask({ file, library, create: HASHES[hashType] }).then(
       () =>
         resolve({
-          read: (start, end) => ask({ start, end }),
+          read,
           digest: () => ask({ digest: true }),
+          recycle(bytes) {
+            if (spare.length < MAX_SPARE) spare.push(bytes.buffer);
+          },
         }),
       (error) => {
         fail(error);

@@ -1,5 +1,5 @@
-// The sending side of GalileoSend as a state machine without I/O and without a clock. The caller
-// passes in the messages of the server, and asks which slice to read and which message to send.
+// The sending side of one file as a state machine without I/O and without a clock. The caller
+// passes in the signals of the server, and asks which slice to read and which message to send.
 
 const MAX_CHUNK = 16 * 2 ** 20; // bytes; a server may ask for more, but a chunk is held in memory
 const MAX_CREDITS = 1024; // unanswered `ready` signals; a correct server never has as many
@@ -12,49 +12,54 @@ function chunkSize(value) {
 }
 
 /**
- * One upload, as the protocol sees it. `state` is "start", "sending" (metadata sent), "finishing"
+ * One file, as the protocol sees it. `state` is "start", "sending" (metadata sent), "finishing"
  * (all bytes sent), "awaitingClose" (`finished` sent), or "ended". A call that the state does not
  * allow throws and changes nothing.
+ *
+ * A further file of a connection (section 9 of the protocol) has `finished` behind its last byte,
+ * without a `ready`; one that is sent `whole` needs no `ready` at all.
  */
 class Sender {
   state = "start";
   sent = 0; // bytes that were returned as chunks
+  isFinished = false; // whether `finished` was returned; it stays so after the end
   hash = null; // {type, value} as sent in `finished`
   errors = []; // the server's error signals, at most MAX_ERRORS and a fatal one
   #file;
   #chunksize;
+  #further;
   #credits = []; // bytes that each unanswered `ready` allows, oldest first
   #slices = []; // {start, end, last, data}: read or being read, each for one credit
   #planned = 0; // the end of the last slice that was returned for reading
   #allPlanned = false;
   #finished = null; // the signal, once the hash is known
 
-  /** `file` has `name`, `size` and `token`; `chunksize` is for a `ready` that names none. */
-  constructor(file, chunksize) {
+  /**
+   * `file` has the keys of the metadata: `name`, `size`, and optionally `token` and `can`.
+   * `chunksize` is for a `ready` that names none.
+   */
+  constructor(file, chunksize, { further = false, whole = false } = {}) {
     this.#file = file;
     this.#chunksize = chunksize;
+    this.#further = further;
+    if (whole) this.#credits.push(Infinity);
   }
 
   /** The metadata, which is the first message. */
   start() {
     if (this.state !== "start") throw new Error(`The upload is ${this.state}.`);
     this.state = "sending";
-    const { name, size, token } = this.#file;
-    return JSON.stringify({ name, size, token }); // without a token the key is left out
+    const { name, size, token, can } = this.#file;
+    return JSON.stringify({ name, size, token, can }); // keys without a value are left out
   }
 
   /**
-   * Handle a message of the server. Returns an event, by `type`: "ready", "error" and
-   * "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
-   * "violation" with a `code` and a sentence `error`. The upload is over after "fatal", "stored"
-   * and "violation"; the caller then calls `end`.
+   * Handle a signal of the server about this file. Returns an event, by `type`: "ready", "error"
+   * and "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
+   * "violation" with a `code` and a sentence `error`. The file is over after "fatal", "stored" and
+   * "violation"; the caller then calls `end`.
    */
-  receive(text) {
-    const signal = parseSignal(text);
-    if (signal === null) {
-      const quoted = typeof text === "string" ? JSON.stringify(text.slice(0, 80)) : "binary data";
-      return violation("bad_message", `The server sent an invalid message: ${quoted}.`);
-    }
+  receive(signal) {
     if (signal.error) {
       if (this.errors.length < MAX_ERRORS || signal.fatal) this.errors.push(signal);
       return { type: signal.fatal ? "fatal" : "error", signal };
@@ -72,6 +77,8 @@ class Sender {
   }
 
   #receiveReady({ chunksize }) {
+    // Behind the last byte of a further file a `ready` has no answer.
+    if (this.#further && this.#allPlanned) return { type: "ignored" };
     if (this.#credits.length >= MAX_CREDITS) {
       const error = `The server sent more than ${MAX_CREDITS} ready signals at once.`;
       return violation("bad_message", error);
@@ -102,6 +109,7 @@ class Sender {
   sliceRead(slice, data) {
     if (data.byteLength !== slice.end - slice.start) return false;
     slice.data = data;
+    if (this.#further && this.#file.size === 0) this.take(); // its empty chunk is not sent
     return true;
   }
 
@@ -115,10 +123,15 @@ class Sender {
   due() {
     if (this.#slices.length > 0) return this.#slices[0].data === null ? null : "chunk";
     const allSent = this.state === "finishing" || this.state === "awaitingClose";
-    return allSent && this.#finished !== null && this.#credits.length > 0 ? "finished" : null;
+    if (!allSent || this.#finished === null) return null;
+    if (this.#further) return this.state === "finishing" ? "finished" : null;
+    return this.#credits.length > 0 ? "finished" : null;
   }
 
-  /** The message that is due. Each `ready` after the last chunk is answered with `finished`. */
+  /**
+   * The message that is due. Each `ready` after the last chunk of file 0 is answered with
+   * `finished`.
+   */
   take() {
     switch (this.due()) {
       case "chunk": {
@@ -130,6 +143,7 @@ class Sender {
       case "finished":
         this.#credits.shift();
         this.state = "awaitingClose";
+        this.isFinished = true;
         return this.#finished;
       default:
         throw new Error("Nothing is due.");
@@ -151,16 +165,6 @@ class Sender {
     this.state = "ended";
     this.#slices.length = 0;
     this.#credits.length = 0;
-  }
-}
-
-/** The object in a message, or null if it is not an object. */
-function parseSignal(text) {
-  try {
-    const signal = JSON.parse(text);
-    return typeof signal === "object" && !Array.isArray(signal) ? signal : null;
-  } catch {
-    return null;
   }
 }
 

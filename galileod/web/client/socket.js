@@ -3,7 +3,7 @@
 const MAX_BUFFERED = 8 * 2 ** 20; // bytes the WebSocket may hold before the next chunk waits
 const CLOSE_TIMEOUT = 5_000; // ms for the closing handshake; a dead network never answers
 const TICK = 200; // ms between two calls of `ontick`
-const POLL = 20; // ms between two checks of a full WebSocket: no event tells that it drained
+const POLL = 5; // ms between two checks of a full WebSocket: no event tells that it drained
 
 const OPEN = 1; // values of readyState
 const CLOSED = 3;

@@ -1,5 +1,5 @@
-// node node.mjs FOLDER URL FILE: sends a file with the JavaScript client. FOLDER has what a daemon
-// serves: galileo.js and vendor/. The WebSocket is that of the package ws, as long as it is
+// node node.mjs FOLDER URL FILE...: sends a file with the JavaScript client, or several ones on one
+// connection. FOLDER has what a daemon serves: galileo.js and vendor/. The WebSocket is that of the package ws, as long as it is
 // installed, so that the results are the same with each Node.js: it has one of its own from 22 on.
 
 import { existsSync } from "node:fs";
@@ -24,14 +24,17 @@ async function openFile(path) {
   return { name: basename(path), size, slice, ...slice(0, size) };
 }
 
-const [folder, url, path] = process.argv.slice(2);
+const [folder, url, ...paths] = process.argv.slice(2);
 if (existsSync(WS)) globalThis.WebSocket = createRequire(import.meta.url)(WS);
-const { upload } = await import(pathToFileURL(`${folder}/galileo.js`));
+const { upload, uploadAll } = await import(pathToFileURL(`${folder}/galileo.js`));
 
-try {
-  await upload({ url, file: await openFile(path) }).done;
-  process.exit(0);
-} catch (error) {
-  console.error(error.message);
-  process.exit(1);
+const files = await Promise.all(paths.map(openFile));
+let failures = [];
+if (files.length === 1) {
+  await upload({ url, file: files[0] }).done.catch((error) => failures.push(error));
+} else {
+  const results = await uploadAll({ url, files, connections: 1 }).done;
+  failures = results.filter((result) => result instanceof Error);
 }
+for (const { message } of failures) console.error(message);
+process.exit(failures.length > 0 ? 1 : 0);

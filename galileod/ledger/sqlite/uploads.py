@@ -9,7 +9,6 @@ from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, 
 
 from . import files, outbox, stored, tickets
 
-
 _RUNNING: Final = (
     "SELECT upload, user, bytes, receipt, key, metadata FROM uploads WHERE offset IS NULL"
 )

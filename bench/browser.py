@@ -1,34 +1,34 @@
-"""Measures uploads from a browser: to galileod, and with a `fetch` PUT to nginx. Prints tables.
+"""Measures uploads from a browser, and prints tables.
 
-    python bench/browser.py [--size MIB] [--runs N] [--memory MIB] [--tmpfs FOLDER]
+    python bench/browser.py [--size MIB] [--photos N] [--memory MIB] [--runs N] [--tmpfs FOLDER]
 
-The browser is a headless Chromium, on the same machine as the servers. Runs alternate, the stored
-file is verified after each run, and the page times only the upload. The browser is controlled with
-the DevTools protocol directly: Playwright, which the tests use, also receives every WebSocket
-message, which takes most of the time. The memory is the peak resident memory of the tab's process,
-minus its peak before the upload.
+One file is sent to galileod, and with a `fetch` PUT to nginx; many photos are sent by the upload
+page, and by galileo-send. The browser is a headless Chromium, on the same machine as the servers.
+Runs alternate, the stored files are verified after each run, and the page times only the upload.
+The browser is controlled with the DevTools protocol directly: Playwright, which the tests use, also
+receives every WebSocket message, which takes most of the time. The memory is the peak resident
+memory of the tab's process, minus its peak before the upload.
 """
 
 import argparse
 import json
-import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
-from clients import Part
-from measure import Run, Settings, Subject, alternate, row, spread, table
-from processes import cpu_seconds, free_port, peak_memory, reset_peak_memory, running
-from servers import Running, find
+from browser_photos import DIFFERENT, PHOTO, photos
+from browser_tab import Browser, Tab, chromium
+from connection import Part
+from measure import Run, Settings, Subject, alternate, at_least, row, spread, table
+from peers import find
+from processes import cpu_seconds, peak_memory, reset_peak_memory
+from servers import Running
 from source_file import Source, source
-from websockets.sync.client import ClientConnection, connect
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+RATE_TARGET = 0.85
+"""Minimum rate with sha1, relative to the PUT."""
 
 PREPARE = """document.body.innerHTML = '<input type="file" id="files">'"""
 
@@ -57,90 +57,18 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--size", type=int, default=500, help="MiB of the file whose rate is measured")
     add("--memory", type=int, default=2048, help="MiB of the file for the tab's memory; 0: skip")
+    add("--photos", type=int, default=3000, help="the number of photos of 1 MB; 0: skip")
     add("--runs", type=int, default=5, help="measured runs, after one warm-up run")
     add("--tmpfs", type=Path, default=Path("/dev/shm"), help="a directory on tmpfs")  # noqa: S108
+    add("--quick", action="store_true", help="test the benchmarks: one run with little data")
     return parser.parse_args()
 
 
-class Tab:
-    """A tab, controlled with the DevTools protocol."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self._numbers = count(1)
-
-    def call(self, method: str, **params: object) -> dict[str, Any]:
-        """Call a method; returns its result. Raises RuntimeError with the browser's error."""
-        number = next(self._numbers)
-        self._connection.send(json.dumps({"id": number, "method": method, "params": params}))
-        while (answer := json.loads(self._connection.recv())).get("id") != number:
-            pass  # an event
-        result = answer.get("result", {})
-        if error := answer.get("error") or result.get("exceptionDetails"):
-            raise RuntimeError(json.dumps(error))
-        return dict(result)
-
-    def evaluate(self, expression: str, *, by_value: bool = True) -> Any:  # noqa: ANN401
-        """Evaluate an expression, or wait for its promise; returns its value.
-
-        Without `by_value` returns the id of the object.
-        """
-        options = {"awaitPromise": True, "returnByValue": by_value}
-        result = self.call("Runtime.evaluate", expression=expression, **options)["result"]
-        return result.get("value") if by_value else result["objectId"]
-
-    def open(self, server: Running, path: Path) -> None:
-        """Open a page of the server's origin, and select the file in its input element."""
-        self.call("Page.enable")
-        self.call("Page.navigate", url=f"http://127.0.0.1:{server.port}/healthz")
-        while json.loads(self._connection.recv()).get("method") != "Page.loadEventFired":
-            pass
-        self.call("Page.disable")
-        self.evaluate(PREPARE)
-        handle = self.evaluate("document.querySelector('#files')", by_value=False)
-        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=handle)
-
-
-class Browser:
-    """A running browser, at its debugging port."""
-
-    def __init__(self, port: int, stack: ExitStack) -> None:
-        self._address = f"http://127.0.0.1:{port}/json"
-        self._stack = stack
-
-    def tab(self) -> Tab:
-        """The tab that is open at the start."""
-        with urlopen(f"{self._address}/list") as answer:  # noqa: S310  our own
-            pages = [each for each in json.load(answer) if each["type"] == "page"]
-        return self._connect(pages[0])
-
-    def renderers(self) -> list[int]:
-        """The process ids of all tabs, a spare process and perhaps the last page's included."""
-        with urlopen(f"{self._address}/version") as answer:  # noqa: S310  our own
-            whole = self._connect(json.load(answer))
-        processes = whole.call("SystemInfo.getProcessInfo")["processInfo"]
-        return [int(each["id"]) for each in processes if each["type"] == "renderer"]
-
-    def _connect(self, target: dict[str, str]) -> Tab:
-        connection = connect(target["webSocketDebuggerUrl"], max_size=None, compression=None)
-        return Tab(self._stack.enter_context(connection))
-
-
-@contextmanager
-def chromium(folder: Path) -> Iterator[Browser]:
-    """Start a headless browser with its profile in `folder`."""
-    program = next((path for path in map(shutil.which, PROGRAMS) if path), None)
-    if program is None:
-        sys.exit("needs a browser: install Debian's package chromium")
-    port = free_port()
-    flags = ["--headless", "--disable-gpu", "--no-first-run", f"--remote-debugging-port={port}"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")  # as root Chromium cannot run with its sandbox
-    command = [program, *flags, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    with ExitStack() as stack:
-        stack.enter_context(running(command, folder / "chromium.log", port))
-        with ExitStack() as connections:
-            yield Browser(port, connections)
+def open_with(tab: Tab, server: Running, path: Path) -> None:
+    """Open a page of the server's origin, and choose the file in an input element."""
+    tab.open(server, "/healthz")
+    tab.evaluate(PREPARE)
+    tab.choose([path])
 
 
 def upload(tab: Tab, server: Running, part: Part, script: str, kind: str) -> Run:
@@ -160,7 +88,7 @@ def rates(browser: Browser, servers: Sequence[Running], data: Source, settings: 
 
     def subject(name: str, server: Running, script: str, kind: str = "") -> Subject:
         def once() -> Run:
-            tab.open(server, data.path)
+            open_with(tab, server, data.path)
             return upload(tab, server, part, script, kind)
 
         return Subject(name, once)
@@ -172,17 +100,18 @@ def rates(browser: Browser, servers: Sequence[Running], data: Source, settings: 
         put,
     ]
     alternate("browser", subjects, settings)
-    rows = [
-        row(each, spread(each.ratios_to(put)), spread(each.values("rate"), ".0f"))
-        for each in subjects
-    ]
-    return table(["from the browser", "of the PUT's rate", "MB/s"], rows)
+    rows = []
+    for each in subjects:
+        ratios = each.ratios_to(put)
+        target = at_least(RATE_TARGET, ratios) if each is subjects[0] else "-"
+        rows.append(row(each, spread(ratios), target, spread(each.values("rate"), ".0f")))
+    return table(["from the browser", "of the PUT's rate", "target", "MB/s"], rows)
 
 
-def memory(browser: Browser, server: Running, data: Source) -> str:
+def memory(browser: Browser, servers: Sequence[Running], data: Source) -> str:
     """The table of the peak memory of the tab's process, before and during an upload."""
-    tab = browser.tab()
-    tab.open(server, data.path)
+    tab, server = browser.tab(), servers[0]
+    open_with(tab, server, data.path)
     (part,) = data.parts(1)
     before = {}
     for pid in browser.renderers():
@@ -199,20 +128,27 @@ def memory(browser: Browser, server: Running, data: Source) -> str:
 
 def main() -> None:
     options = arguments()
-    settings = Settings(options.size << 20, options.runs, options.tmpfs, options.tmpfs)
-    peers = find(["galileod", "nginx"], None, may_install=True)
+    if options.quick:
+        options.size, options.photos, options.memory = 4, 12, 0
+    runs = 1 if options.quick else options.runs
+    settings = Settings(options.size << 20, runs, options.tmpfs, options.tmpfs, options.quick)
+    peers = find(["galileod", "nginx"], None, may_install=not options.quick)
     for peer in peers:
         if peer.missing:
             sys.exit(f"{peer.name}: {peer.missing}")
     benchmarks: list[tuple[int, Callable[[Browser, Sequence[Running], Source], str]]] = [
-        (options.size, lambda browser, servers, data: rates(browser, servers, data, settings)),
-        (options.memory, lambda browser, servers, data: memory(browser, servers[0], data)),
+        (options.size << 20, partial(rates, settings=settings)),
+        (
+            min(options.photos, DIFFERENT) * PHOTO,
+            partial(photos, settings=settings, count=options.photos),
+        ),
+        (options.memory << 20, memory),
     ]
     for size, benchmark in benchmarks:
         if size == 0:
             continue
         with ExitStack() as stack:
-            data = stack.enter_context(source(options.tmpfs, size << 20))
+            data = stack.enter_context(source(options.tmpfs, size))
             servers = [stack.enter_context(peer.started(data.folder / peer.name)) for peer in peers]
             browser = stack.enter_context(chromium(data.folder))
             print(f"\n{benchmark(browser, servers, data)}", flush=True)

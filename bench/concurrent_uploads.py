@@ -1,53 +1,28 @@
-"""Benchmarks of concurrent uploads: large files, and many small files.
+"""Benchmark of concurrent uploads.
 
 The client has one thread, whatever the number of uploads.
 """
 
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
-from clients import (
-    Connection,
-    EventLoop,
-    Exchange,
-    Part,
-    run_blocking,
-    send_metadata,
-    send_part,
-    upgrade,
-)
-from measure import (
-    GIB,
-    Run,
-    Settings,
-    Subject,
-    alternate,
-    at_least,
-    at_most,
-    row,
-    spread,
-    subject_of,
-    table,
-    unavailable_rows,
-)
+from clients import send_metadata, send_part, upgrade
+from connection import EventLoop, Part, run_blocking
+from measure import Run, Settings, Subject, alternate, at_least, at_most, row, spread, table
 from processes import cpu_seconds, peak_memory, reset_peak_memory
 from servers import Peer, Running, available, galileod_builds
+from single_uploads import upload
 from source_file import source
 
 COUNTS = (1, 8, 64, 512)
 MIN_SIZE = 1 / 128
 """Minimum GiB of an upload of `many`: `small` measures the cost of a connection."""
+RATE_TARGETS = {64: 0.9, 512: 0.75}
+"""Minimum rate of so many uploads in total, relative to that of one."""
 MEMORY_TARGET = 256 + 100
 """Maximum memory of the daemon in MiB: `chunks.memory`, and 100 more."""
-
-FILES, FILE_SIZE = 5000, 10_000
-AT_ONCE = 16
-FILES_TARGET = 1000
-"""Files per second."""
 
 
 def many(settings: Settings, peers: Sequence[Peer]) -> str:
@@ -61,13 +36,20 @@ def many(settings: Settings, peers: Sequence[Peer]) -> str:
             for count in COUNTS:
                 name = f"{count}, {peer.name}"
                 subjects[peer.name, count] = Subject(name, partial(_together, server, parts[count]))
-        alternate("many", list(subjects.values()), settings)
+        nginx = []
+        for peer in available(peers):
+            if peer.name == "nginx":
+                server = stack.enter_context(peer.started(data.folder / peer.name))
+                nginx = [Subject("1, nginx", partial(upload, server, parts[1][0]))]
+        alternate("many", [*subjects.values(), *nginx], settings)
     rows = []
     for (name, count), subject in subjects.items():
-        alone = subject_of(list(subjects.values()), subjects[name, 1].name)
+        ratios = subject.ratios_to(subjects[name, 1]) if count > 1 else []
         memory = subject.values("memory")
         cells = (
-            spread(subject.ratios_to(alone)) if count > 1 else "-",
+            spread(ratios),
+            at_least(RATE_TARGETS[count], ratios) if count in RATE_TARGETS else "-",
+            spread(subject.ratios_to(nginx[0])) if nginx and count == 1 else "-",
             spread(subject.values("by_bytes"), ".3f") if count > 1 else "-",
             spread(subject.values("by_rates"), ".3f") if count > 1 else "-",
             spread(memory, ".0f"),
@@ -76,8 +58,22 @@ def many(settings: Settings, peers: Sequence[Peer]) -> str:
             spread(subject.values("cpu_per_gib")),
         )
         rows.append(row(subject, *cells))
-    head = ("uploads", "of one upload's rate", "Jain's index at the first end", "of their rates")
-    return table((*head, "peak memory, MiB", "target", "MB/s in total", "CPU s/GiB"), rows)
+    for subject in nginx:
+        figures = (spread(subject.values("rate"), ".0f"), spread(subject.values("cpu_per_gib")))
+        rows.append(row(subject, *"-------", *figures))
+    head = (
+        "uploads",
+        "of one upload's rate",
+        "target",
+        "of nginx's rate",
+        "Jain's index at the first end",
+        "of their rates",
+        "peak memory, MiB",
+        "target",
+        "MB/s in total",
+        "CPU s/GiB",
+    )
+    return table(head, rows)
 
 
 def _together(server: Running, parts: Sequence[Part]) -> Run:
@@ -87,8 +83,9 @@ def _together(server: Running, parts: Sequence[Part]) -> Run:
     that each upload has sent when the first one is stored (low if uploads are small compared with
     the data that they may send ahead), and from the rate of each upload until its own end.
     """
-    connections = [server.connect() for _ in parts]
-    for connection, part in zip(connections, parts, strict=True):
+    connections = []
+    for part in parts:
+        connections.append(connection := server.connect())
         run_blocking(upgrade(connection))
         run_blocking(send_metadata(connection, part))
     reset_peak_memory(server.pid)
@@ -113,66 +110,3 @@ def _together(server: Running, parts: Sequence[Part]) -> Run:
 def jain(shares: Sequence[float]) -> float:
     """Jain's index of fairness: 1 if all n shares are equal, 1/n if one share is everything."""
     return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
-
-
-def small(settings: Settings, peers: Sequence[Peer]) -> str:
-    """Files of 10 kB, 16 at once, each on a new connection; on tmpfs, except "durable on disk"."""
-    subjects, on_disk = [], []
-    count = max(AT_ONCE, settings.size * FILES // GIB)
-    with (
-        source(settings.tmpfs, count * FILE_SIZE) as data,
-        tempfile.TemporaryDirectory(prefix=".galileod-bench-", dir=settings.disk) as folder,
-        ExitStack() as stack,
-    ):
-        parts = data.parts(count, FILE_SIZE)
-        for peer in available(peers):
-            server = stack.enter_context(peer.started(data.folder / peer.name))
-            subjects.append(Subject(peer.name, partial(_upload_each, server, parts)))
-        for peer in galileod_builds(peers):
-            server = stack.enter_context(peer.started(Path(folder) / peer.name, "full"))
-            name = f"{peer.name}, durable on disk"
-            on_disk.append(Subject(name, partial(_upload_each, server, parts)))
-        alternate("small", [*subjects, *on_disk], settings)
-    galileod = subject_of(subjects, "galileod")
-    rows = []
-    for subject in [*subjects, *on_disk]:
-        files = subject.values("files")
-        ratios = galileod.ratios_to(subject) if galileod and galileod is not subject else []
-        target = at_least(FILES_TARGET, files, ".0f") if subject.name == "galileod" else "-"
-        ms = spread(subject.values("cpu_ms"))
-        rows.append(row(subject, spread(ratios), spread(files, ".0f"), target, ms))
-    head = (
-        f"{count} files",
-        "galileod relative to it",
-        "files per second",
-        "target",
-        "CPU ms per file",
-    )
-    return table(head, rows + unavailable_rows(peers, 4))
-
-
-def _upload_each(server: Running, parts: Sequence[Part]) -> Run:
-    """Run uploads, AT_ONCE at a time; the time ends when the last connection is closed."""
-
-    def whole_exchange(connection: Connection, part: Part) -> Exchange:
-        yield from server.peer.upload(connection, part)
-        yield from server.close(connection)
-
-    def begin() -> None:
-        for part in waiting:
-            connection = server.connect()
-            loop.add(connection, whole_exchange(connection, part))
-            return
-
-    loop, waiting = EventLoop(), iter(parts)
-    before, began = cpu_seconds(server.pid), time.perf_counter()
-    for _ in range(AT_ONCE):
-        begin()
-    for connection in loop.finished():
-        connection.socket.close()
-        begin()
-    seconds = time.perf_counter() - began
-    cpu = cpu_seconds(server.pid) - before
-    server.check_and_remove(parts)
-    files = {"files": len(parts) / seconds, "cpu_ms": cpu * 1000 / len(parts)}
-    return Run(len(parts) * FILE_SIZE, seconds, cpu, files)

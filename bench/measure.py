@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter, truediv
 from pathlib import Path
 
-from servers import Peer, Void
+from servers import Peer
+from stored import Void
 
 GIB = 1 << 30
 
@@ -133,9 +134,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def row(subject: Subject, *cells: str) -> list[str]:
-    """The row of a subject; with VOID instead of `cells` if the subject is void."""
+    """The row of a subject; with VOID and the reason instead of `cells` if the subject is void."""
     if subject.void:
-        return [subject.name, "VOID", *("-" for _ in cells[1:])]
+        reason = subject.void.splitlines()[0].replace("|", "/")
+        return [subject.name, f"VOID: {reason}", *("-" for _ in cells[1:])]
     return [subject.name, *cells]
 
 

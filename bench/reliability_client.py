@@ -9,16 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clients import (
-    Connection,
-    Part,
-    close_websocket,
-    header,
-    run_blocking,
-    send_part,
-    text,
-    upgrade,
-)
+from clients import close_websocket, header, send_part, text, upgrade
+from connection import Connection, Part, run_blocking
 
 GALILEOD = [Path(sys.executable).with_name("galileod")]
 TIMEOUT = 30

@@ -13,12 +13,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from clients import Connection, Exchange, Part, header, run_blocking, send_part, text, upgrade
+from clients import header, send_part, text, upgrade
+from connection import Connection, Exchange, Part, run_blocking
 from measure import Run, Settings, Subject, alternate, at_least, at_most, row, spread
 from measure import table as as_table
 from processes import cpu_seconds, free_port, running
-from servers import Peer, Running, Void, galileod_builds
+from servers import Peer, Running, Setup, galileod_builds
 from source_file import source
+from stored import Void
 
 MIB = 1 << 20
 
@@ -124,10 +126,11 @@ def _cut(peer: Peer, part: Part, place: Path) -> Run:
 
 def _start(peer: Peer, part: Part, place: Path) -> Run:
     """Keep KEPT_GIB of a sparse file over a restart; `first` begins when the daemon is started."""
-    offset, store, log, port = KEPT_GIB << 30, place / "store", place / "log", free_port()
+    setup = Setup(place, free_port(), "full")
+    offset, store, log, port = KEPT_GIB << 30, setup.store, place / "log", setup.port
     large = Part(part.name, part.source, part.offset, offset + (1 << 30), part.sha1)
     store.mkdir(parents=True)
-    key, command = secrets.token_hex(16), peer.command(place, port, "full")
+    key, command = secrets.token_hex(16), peer.command(setup)
     try:
         with running(command, log, port):
             connection = Connection(("127.0.0.1", port))

@@ -19,15 +19,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import install_servers
-from concurrent_uploads import many, small
+from concurrent_uploads import many
 from measure import GIB, Settings
+from next_elsewhere import next_far, next_on_disk
+from next_files import next_on_tmpfs
+from peers import NAMES, find
 from resuming import resume
 from send_command import send
-from servers import NAMES, OTHER, find
+from servers import OTHER
 from single_uploads import disk, far, one
+from small_files import small
+from tls_uploads import tls
 
 BENCHMARKS = {
-    benchmark.__name__: benchmark for benchmark in (one, many, far, disk, small, send, resume)
+    "one": one,
+    "tls": tls,
+    "many": many,
+    "far": far,
+    "disk": disk,
+    "small": small,
+    "next": next_on_tmpfs,
+    "next-disk": next_on_disk,
+    "next-far": next_far,
+    "send": send,
+    "resume": resume,
 }
 QUICK = 4 << 20
 """Bytes that replace 1 GiB with --quick."""

@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from clients import Part
+from connection import Part
 from measure import (
-    GIB,
     Run,
     Settings,
     Subject,
@@ -27,12 +26,16 @@ from measure import (
 )
 from measure import table as as_table
 from processes import cpu_seconds, peak_memory
-from servers import Command, Peer, Running, Void, available
+from servers import Command, Peer, Running, available
+from small_files import FILE_SIZE, count_of
 from source_file import source
+from stored import Void
 
 SEND = Path(sys.executable).with_name("galileo-send")
 
-FILES, FILE_SIZE, AT_ONCE = 2000, 10_000, 8
+FILES, AT_ONCE = 2000, 8
+FILES_TARGET = 1500
+"""Minimum files per second, the start of the command included."""
 LARGE = 5
 """GiB of the file that shows whether the memory depends on the size."""
 
@@ -49,11 +52,12 @@ MEMORY_TARGET = 80
 def send(settings: Settings, peers: Sequence[Peer]) -> str:
     """galileo-send to galileod, and curl to nginx, on tmpfs; the start of the command included."""
     subjects: list[Subject] = []
-    count = max(AT_ONCE, settings.size * FILES // GIB)
+    count = count_of(settings, AT_ONCE, FILES)
     with source(settings.tmpfs, settings.scaled(1)) as data, ExitStack() as stack:
         (whole,) = data.parts(1)
         many = data.parts(count, FILE_SIZE)
         folder, large = data.folder / "many", data.folder / "large"
+        files = f"{count} files of 10 kB"
         write_out(many, folder)
         large.touch()
         os.truncate(large, settings.scaled(LARGE))
@@ -75,8 +79,12 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
             subject("galileo-send", "galileod", [*start, url, data.path], [named], data.size)
             bare = [*start, "--hash", "none", url, data.path]
             subject("galileo-send --hash none", "galileod", bare, [named], data.size)
+            first = [*start, url, folder / many[0].name]
+            subject("1 file of 10 kB", "galileod", first, many[:1], FILE_SIZE)
+            small = [*start, "--recursive", url, folder]
+            subject(files, "galileod", small, many, count * FILE_SIZE)
             small = [*start, "--parallel", str(AT_ONCE), "--recursive", url, folder]
-            subject(f"{count} files, --parallel 8", "galileod", small, many, count * FILE_SIZE)
+            subject(f"{files}, --parallel {AT_ONCE}", "galileod", small, many, count * FILE_SIZE)
             size = settings.scaled(LARGE)
             subject(f"{LARGE} times the size", "galileod", [*start, url, large], [], size)
         if server := servers.get("nginx"):
@@ -91,23 +99,38 @@ def send(settings: Settings, peers: Sequence[Peer]) -> str:
             subject("curl -T to nginx", "nginx", put, [named], data.size)
         alternate("send", subjects, settings)
     curl = subject_of(subjects, "curl -T to nginx")
+    started = subject_of(subjects, "1 file of 10 kB")
     rows = []
     for one in subjects:
-        many_files = "files" in one.name
-        ratios = one.ratios_to(curl) if curl and curl is not one and not many_files else []
-        memory = one.values("memory")
+        many_files = one.name.startswith(files)
+        ratios = one.ratios_to(curl) if curl and curl is not one and "10 kB" not in one.name else []
+        of_start = started.ratios_to(one, "seconds") if started and many_files else []
+        per_second, memory = one.values("files"), one.values("memory")
         cells = (
             spread(ratios),
             at_least(RATE_TARGET, ratios) if one.name == "galileo-send" else "-",
             spread(one.values("rate"), ".0f"),
-            spread(one.values("files"), ".0f"),
+            spread(per_second, ".0f"),
+            at_least(FILES_TARGET, per_second, ".0f") if one.name == files else "-",
+            spread(of_start),
             spread(memory, ".0f"),
             at_most(MEMORY_TARGET, memory, ".0f") if "galileo-send" in one.name else "-",
             spread(one.values("client_cpu")),
         )
         rows.append(row(one, *cells))
-    head = ("command", "of curl's rate", "target", "MB/s", "files per second", "memory, MiB")
-    return as_table((*head, "target", "CPU s of the command"), rows)
+    head = (
+        "command",
+        "of curl's rate",
+        "target",
+        "MB/s",
+        "files per second",
+        "target",
+        "of its time for 1 file",
+        "memory, MiB",
+        "target",
+        "CPU s of the command",
+    )
+    return as_table(head, rows)
 
 
 def write_out(parts: Sequence[Part], folder: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from clients import Part, run_blocking
+from connection import Part, run_blocking
 from measure import (
     Run,
     Settings,
@@ -26,8 +26,9 @@ from measure import (
     table,
     unavailable_rows,
 )
+from peers import BENCH
 from processes import cpu_seconds, free_port, running
-from servers import BENCH, Command, Peer, Running, available, galileod_builds
+from servers import Command, Peer, Running, available, galileod_builds
 from source_file import source
 
 TARGETS = {"limit": 0.85, "tus": 2.0, "naive": 5.0, "nginx": 0.5}
@@ -95,7 +96,7 @@ def far(settings: Settings, peers: Sequence[Peer]) -> str:
             server = stack.enter_context(peer.started(data.folder / peer.name))
             for mbits, round_trip, gib, target in LINKS:
                 (part,) = data.parts(1, settings.scaled(gib))
-                port = stack.enter_context(_link(server, mbits, round_trip))
+                port = stack.enter_context(link(server, mbits, round_trip))
                 once = partial(_over, server, part, port, mbits * 1e6 / 8)
                 subjects.append(
                     (Subject(f"{peer.name}, {mbits} Mbit/s, {round_trip} ms", once), target)
@@ -119,7 +120,7 @@ def far(settings: Settings, peers: Sequence[Peer]) -> str:
 
 
 @contextmanager
-def _link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
+def link(server: Running, mbits: int, round_trip: int) -> Iterator[int]:
     """Run a proxy that simulates a slow link to the server; yields its port."""
     port = free_port()
     ends = (str(port), str(server.port))

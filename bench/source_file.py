@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients import Part
+from connection import Part
 
 BLOCK = 1 << 20
 

@@ -23,13 +23,21 @@ class Interrupt:
     def guard(self) -> Iterator[trio.CancelScope]:
         """Run a block that `fire` cancels; `cancelled_caught` of the scope says if it has."""
         with trio.CancelScope() as scope:
-            if self.fired:
-                scope.cancel()
-            self._scopes.add(scope)
+            self.add(scope)
             try:
                 yield scope
             finally:
-                self._scopes.discard(scope)
+                self.remove(scope)
+
+    def add(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when this fires, until `remove` is called."""
+        if self.fired:
+            scope.cancel()
+        self._scopes.add(scope)
+
+    def remove(self, scope: trio.CancelScope) -> None:
+        """Undo `add`."""
+        self._scopes.discard(scope)
 
 
 class Shutdown:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import websockets.speedups
-from helpers.splitting import PART
+from helpers.splitting import PART, messages_of
 from helpers.wire import BINARY, frame
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,7 +46,7 @@ def test_a_message_in_any_pieces_is_unmasked(payload: bytes, key: bytes, cuts: l
     data = frame(BINARY, payload, key=key)
     for start, end in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         splitter.feed(data[start:end], 0.0, 1)
-    (message,) = splitter.messages
+    (message,) = messages_of(splitter)
     assert b"".join(message.pieces) == payload
 
 

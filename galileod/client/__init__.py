@@ -5,6 +5,7 @@ else from it. The program `galileo-send` is in `command`, which the library neve
 """
 
 from .api import send_file, send_file_sync
+from .api_many import File, FileResult, send_files, send_files_sync
 from .errors import (
     AddressError,
     ConnectError,
@@ -22,6 +23,8 @@ from .rate_limit import SharedPace
 __all__ = [
     "AddressError",
     "ConnectError",
+    "File",
+    "FileResult",
     "LostError",
     "NonsenseError",
     "OptionError",
@@ -35,4 +38,6 @@ __all__ = [
     "UpgradeError",
     "send_file",
     "send_file_sync",
+    "send_files",
+    "send_files_sync",
 ]

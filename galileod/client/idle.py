@@ -24,20 +24,28 @@ class IdleTimeout:
             self.scope.deadline = trio.current_time() + self.limit
 
     def extend(self, seconds: float) -> None:
-        """Raise the limit, and restart the timeout."""
+        """Raise the limit, or lower it by a negative number, and restart the timeout."""
         self.limit += seconds
         self.activity()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Exclude the time of the block: the peer does not cause that delay."""
-        self._pauses += 1
-        self.scope.deadline = float("inf")
+        self.pause()
         try:
             yield
         finally:
-            self._pauses -= 1
-            self.activity()
+            self.go_on()
+
+    def pause(self) -> None:
+        """Exclude the time up to `go_on`, which is to be called as often as this."""
+        self._pauses += 1
+        self.scope.deadline = float("inf")
+
+    def go_on(self) -> None:
+        """Restart the timeout, if this was the last pause."""
+        self._pauses -= 1
+        self.activity()
 
 
 class WatchedStream(trio.abc.Stream):

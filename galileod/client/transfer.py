@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Final, Protocol
 
@@ -69,14 +70,20 @@ class Memory(Protocol):
         """The upload has ended for good."""
 
 
+SendAttempt = Callable[[Source, Options, Attempt], Awaitable[Outcome]]
+"""Sends a source once. Raises SendError."""
+
+
 class Transfer:
     """One file on its way to a server. `run` may be called once.
 
     An attempt is repeated as `policy` says; if `only_resumed`, not before server and client have
-    agreed that the upload can be resumed.
+    agreed that the upload can be resumed. Without `send_attempt`, each has a connection of its own.
+
+    `attempts` were made before, with `key`, if the upload can be resumed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what differs between its users
         self,
         address: Address,
         source: Source,
@@ -85,7 +92,10 @@ class Transfer:
         watcher: Watcher,
         memory: Memory | None = None,
         *,
+        send_attempt: SendAttempt | None = None,
         only_resumed: bool = False,
+        key: str | None = None,
+        attempts: int = 0,
     ) -> None:
         self._address = address
         self._source = source
@@ -93,12 +103,17 @@ class Transfer:
         self._policy = policy
         self._watcher = watcher
         self._memory = memory
+        self._send_attempt = send_attempt
         self._only_resumed = only_resumed
+        self._attempts = attempts
         self._resumes = options.resume and source.seekable
         self._failures = 0  # attempts since one got on
         self._old_servers = 0
         self._differed = False
+        self._key: str | None = None
         self._begin(None)
+        if key is not None:
+            self._key, self._agreed = key, True
 
     def _begin(self, key: str | None) -> None:
         """Begin an upload, or one that was begun in another process."""
@@ -130,7 +145,7 @@ class Transfer:
 
     async def _run(self) -> Receipt:
         await self._recall()
-        for number in count(1):
+        for number in count(self._attempts + 1):
             self._watcher.started(number)
             if not self._agreed:
                 self._began = trio.current_time()
@@ -157,7 +172,7 @@ class Transfer:
         self._watcher.retrying(number, wait, error)
         await trio.sleep(wait)
         if await self._source.refresh():
-            await self._begin_anew(_changed(self._source), begun)
+            await self._begin_anew(changed_sentence(self._source.label), begun)
 
     async def _attempt(self) -> Outcome:
         expected = (
@@ -173,6 +188,8 @@ class Transfer:
             on_agreed=self._on_agreed,
             on_sent=self._on_sent,
         )
+        if self._send_attempt:
+            return await self._send_attempt(self._source, self._options, attempt)
         return await upload(self._address, self._source, self._options, attempt)
 
     async def _on_agreed(self, resumption: Resumption) -> None:
@@ -230,7 +247,7 @@ class Transfer:
         key, changed = await self._memory.recall(self._source)
         if changed:
             self._agreed = True
-            await self._begin_anew(_changed(self._source), changed)
+            await self._begin_anew(changed_sentence(self._source.label), changed)
         if key:
             self._begin(key)
 
@@ -265,5 +282,6 @@ class Transfer:
         )
 
 
-def _changed(source: Source) -> str:
-    return f"{source.label} has changed since it was begun; it is sent anew."
+def changed_sentence(label: str) -> str:
+    """What is said of a file that has changed between two attempts."""
+    return f"{label} has changed since it was begun; it is sent anew."

@@ -1,26 +1,27 @@
-"""One attempt to send a file, on one connection. Each `ready` is answered in order."""
+"""One attempt to send a file. Each `ready` is answered in order."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 import trio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from galileod.protocol.errors import RemoteProtocolError
+from galileod.protocol.errors import LocalProtocolError
 from galileod.protocol.messages import (
+    NEXT,
     Close,
     Error,
     HashClaim,
-    Ignored,
-    Last,
+    Metadata,
     Ready,
     Resumption,
 )
 from galileod.protocol.sender import ChunkDue, FinishedDue, UploadSender
 from galileod.protocol.states import SenderState
 
+from .abandoning import MAX_WAIT
 from .address import Address
 from .errors import (
     MAX_QUOTED,
@@ -32,10 +33,12 @@ from .errors import (
     Signal,
 )
 from .hashing import FileHash
+from .idle import IdleTimeout
 from .options import Options
 from .read_ahead import ReadAhead, read_ahead
+from .session import Session, open_session
 from .sources import Source
-from .websocket import WebSocket, open_websocket
+from .websocket import WebSocket
 
 REASON_TIMEOUT: Final = 5.0
 """Seconds to wait for an error signal after sending has failed: the server may have stopped reading
@@ -83,96 +86,141 @@ class Outcome:
 
 
 async def upload(address: Address, source: Source, options: Options, attempt: Attempt) -> Outcome:
-    """Send `source`, and wait until the server confirms that it is stored. Raises SendError."""
-    one = _Upload(source, options, attempt)
+    """Send `source` on a connection of its own, and wait until the server has stored it.
+
+    Raises SendError.
+    """
+    one = Upload(source, options, attempt)
     with one.errors_translated():
-        async with (
-            open_websocket(address, options) as websocket,
-            # After the connection: if that fails, nothing has been read, and a source that can be
-            # read only once can still be sent at the next attempt.
-            read_ahead(source, attempt.hash) as ahead,
-        ):
-            if not attempt.begun:
-                await ahead.begin(0)  # without waiting for the server to say so
-            metadata = one.sender.start()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(one.send, metadata, websocket, ahead)
-                end = await one.receive(websocket)
-                nursery.cancel_scope.cancel()
-            await websocket.close()
-            resumable = one.sender.resumable
-            if isinstance(end, Error):
-                raise RefusedError(end.details, resumable=resumable, kept=end.kept)
-    return Outcome(end.name, resumable, one.chunks, tuple(one.signals))
+        async with open_session(address, options) as session:
+            await one.send(session)
+            await one.ended()
+            await session.close()
+        return one.outcome()
 
 
-class _Upload:
-    """The state that the two tasks of an upload share: one receives, one sends."""
+class Upload:
+    """One attempt to send a file on a session."""
 
-    def __init__(self, source: Source, options: Options, attempt: Attempt) -> None:
-        self.sender = UploadSender(source.metadata(attempt.key), options.chunksize)
-        self.signals: list[Signal] = []  # at most MAX_SIGNALS
-        self.chunks = 0
-        self._sent = 0
+    def __init__(
+        self, source: Source, options: Options, attempt: Attempt, *, with_next: bool = False
+    ) -> None:
+        """`with_next`: there are further files that the connection could have."""
         self._source = source
         self._options = options
         self._attempt = attempt
+        self._with_next = with_next
+        self._sender: UploadSender | None = None
+        self._idle: IdleTimeout | None = None
+        self._signals: list[Signal] = []  # at most MAX_SIGNALS
+        self._chunks = 0
+        self._sent = 0
+        self._verifying = 0.0  # seconds by which the idle timeout is extended
         self._ready = trio.Event()
+        self._done = trio.Event()
+        self._scope = trio.CancelScope()
+        self._end: Close | Error | None = None
+        self._error: SendError | None = None
 
-    @property
-    def _ended(self) -> bool:
-        """Whether `receive` has just heard the end, so that `send` is about to be cancelled."""
-        return self.sender.state in (SenderState.FAILED, SenderState.STORED)
+    def heard(self, signal: Ready | Error) -> None:
+        """See `Sending`."""
+        if isinstance(signal, Error):
+            self._add_signal(signal.details)
+        else:
+            self._ready.set()
 
-    async def receive(self, websocket: WebSocket) -> Close | Error:
-        """Handle the server's signals up to `close` or a fatal error, which is returned.
+    def answered(self, end: Close | Error, *, over: bool) -> None:
+        """See `Sending`."""
+        if isinstance(end, Error):
+            self._add_signal(end.details)
+        self._end = end
+        if self._idle:
+            self._idle.extend(-self._verifying)
+        self._finish(abort=over)
 
-        Raises LostError, NonsenseError and RemoteProtocolError.
+    def lost(self, error: LostError | NonsenseError) -> None:
+        """See `Sending`."""
+        self._error = error
+        self._finish(abort=True)
+
+    def _finish(self, *, abort: bool) -> None:
+        """Wake `send`. It ends its message, unless nothing follows on this connection."""
+        self._done.set()
+        self._ready.set()
+        if abort:
+            self._scope.cancel()
+
+    async def ended(self) -> None:
+        """Return when the server has answered. Raises LostError and NonsenseError."""
+        await self._done.wait()
+        if self._error:
+            raise self._error
+
+    def outcome(self) -> Outcome:
+        """What the server has answered. Raises RefusedError."""
+        if self._end is None:
+            raise LocalProtocolError("the file has no answer")
+        resumable = self._sender is not None and self._sender.resumable
+        if isinstance(self._end, Error):
+            raise RefusedError(self._end.details, resumable=resumable, kept=self._end.kept)
+        return Outcome(self._end.name, resumable, self._chunks, tuple(self._signals))
+
+    async def send(self, session: Session) -> None:
+        """Send the file up to its `finished`, or until it is answered; `ended` tells how.
+
+        Raises SendError, alone or in groups. If the session goes on, the file is abandoned then.
         """
-        while True:
-            signal = self.sender.receive_text(await websocket.receive())
-            match signal:
-                case Ready():
-                    self._ready.set()
-                case Close():
-                    return signal
-                case Error():
-                    self._add_signal(signal.details)
-                    if signal.fatal:
-                        return signal
-                case Ignored() | Last():
-                    pass  # the protocol requires unknown signals to be ignored
-                case _:
-                    assert_never(signal)
-
-    async def send(self, metadata: str, websocket: WebSocket, ahead: ReadAhead) -> None:
-        """Send the metadata, and answer each `ready`, until cancelled. Raises LostError."""
         try:
-            await websocket.send_text(metadata)
-            await self._ready.wait()
-            await self._begin(websocket, ahead)
-            while True:
-                match self.sender.next_due():
+            async with read_ahead(self._source, self._attempt.hash) as ahead:
+                if not self._attempt.begun:
+                    await ahead.begin(0)  # without waiting for the server to say so
+                with self._scope:
+                    await self._send(session, ahead)
+        except BaseException as raised:
+            if isinstance(_most_specific(raised), SendError):
+                await self._abandon(session)
+            raise
+
+    async def _send(self, session: Session, ahead: ReadAhead) -> None:
+        websocket, self._idle = session.websocket, session.websocket.idle
+        try:
+            sender, text = session.begin(self._metadata(first=session.core is None), self)
+            self._sender = sender
+            await websocket.send_text(text)
+            if sender.next_due() is None:  # it is not sent whole
+                await self._ready.wait()
+            await self._begin(sender, websocket, ahead)
+            while not self._done.is_set():
+                match sender.next_due():
                     case ChunkDue(_, length):
-                        await websocket.send_data(length, partial(self._part, websocket, ahead))
-                        if not self._ended:
-                            self.sender.chunk_sent(length)
-                            self.chunks += 1
+                        await self._send_chunk(length, sender, websocket, ahead)
                     case FinishedDue():
-                        await self._finish(websocket, ahead)
+                        await self._send_finished(sender, websocket, ahead)
+                    case None if sender.has_next and sender.state is SenderState.AWAIT_CLOSE:
+                        return
                     case None:
                         self._ready = trio.Event()
                         await self._ready.wait()
         except LostError:
-            # The server may have sent the reason before it stopped reading: let `receive` find it.
+            # The server may have sent the reason before it stopped reading: `receive` finds it.
             with trio.move_on_after(REASON_TIMEOUT):
-                await trio.sleep_forever()
-            raise
+                await self._done.wait()
+            if not self._done.is_set():
+                raise
 
-    async def _begin(self, websocket: WebSocket, ahead: ReadAhead) -> None:
+    def _metadata(self, *, first: bool) -> Metadata:
+        """The metadata. What the server can is asked with the first file of a connection."""
+        metadata = self._source.metadata(self._attempt.key)
+        can = set(metadata.can or ()) | ({NEXT} if self._with_next else set())
+        return evolve(metadata, can=frozenset(can) if first and can else None)
+
+    async def _begin(self, sender: UploadSender, websocket: WebSocket, ahead: ReadAhead) -> None:
         """The server is ready: read from where it says that the upload continues."""
-        agreement = self.sender.agreement
-        resumption = agreement.resumption if agreement and self.sender.resumable else None
+        if self._done.is_set():
+            return
+        resumption = sender.resumption
+        if resumption is None and sender.number and sender.resumable:
+            resumption = Resumption(0, 0)  # it is sent whole
         if resumption:
             with websocket.idle.paused():
                 await self._attempt.on_agreed(resumption)
@@ -181,6 +229,18 @@ class _Upload:
         self._sent = resumption.offset if resumption else 0
         if ahead.offset != self._sent:
             await ahead.begin(self._sent, resumption.check if resumption else None)
+
+    async def _send_chunk(
+        self, length: int, sender: UploadSender, websocket: WebSocket, ahead: ReadAhead
+    ) -> None:
+        part = partial(self._part, websocket, ahead)
+        if sender.has_next:
+            length = await websocket.send_fragments(length, part, self._done.is_set)
+        else:
+            await websocket.send_data(length, part)
+        if not self._done.is_set():
+            sender.chunk_sent(length)
+            self._chunks += 1
 
     async def _part(self, websocket: WebSocket, ahead: ReadAhead, at_most: int) -> memoryview:
         """Return the next bytes of the file when the rate limit allows it; report the progress."""
@@ -193,20 +253,37 @@ class _Upload:
         self._attempt.on_sent(self._sent)
         return part
 
-    async def _finish(self, websocket: WebSocket, ahead: ReadAhead) -> None:
+    async def _send_finished(
+        self, sender: UploadSender, websocket: WebSocket, ahead: ReadAhead
+    ) -> None:
         with websocket.idle.paused():
             await ahead.all_read.wait()
-        if self._ended:
+        if self._done.is_set():
             return
         claims = [HashClaim(*pair) for pair in ahead.hash.hashes().items()]
-        first = self.sender.state is SenderState.FINISHING
-        await websocket.send_text(self.sender.finish(claims[0] if claims else None))
+        first = sender.state is SenderState.FINISHING
+        text = sender.finish(claims[0] if claims else None)
         if first:
-            websocket.idle.extend(self._source.size / VERIFY_RATE)
+            self._verifying = self._source.size / VERIFY_RATE
+        await websocket.send_text(text)
+        if first and not self._done.is_set():
+            websocket.idle.extend(self._verifying)
+
+    async def _abandon(self, session: Session) -> None:
+        """Abandon the file, if the session goes on, and wait for the answer."""
+        sender = self._sender
+        if not (sender and sender.has_next) or session.ended or self._done.is_set():
+            return
+        with trio.move_on_after(MAX_WAIT):
+            try:
+                await session.websocket.send_text(sender.abandon())
+                await self._done.wait()
+            except LostError:
+                pass  # the session finds that out too
 
     def _add_signal(self, signal: Signal) -> None:
-        if len(self.signals) < MAX_SIGNALS:
-            self.signals.append(signal)
+        if len(self._signals) < MAX_SIGNALS:
+            self._signals.append(signal)
         if self._options.on_warning and not signal.get("fatal"):
             self._options.on_warning(signal)
 
@@ -217,15 +294,12 @@ class _Upload:
             yield
         except BaseException as raised:  # noqa: BLE001  it is always raised again
             error = _most_specific(raised)
-            if isinstance(error, RemoteProtocolError):
-                error = NonsenseError(
-                    f"The server violated the GalileoSend protocol. {error.reason}"
-                )
-            finished = self.sender.state is SenderState.AWAIT_CLOSE
-            if isinstance(error, LostError) and finished and not self.sender.resumable:
+            sender = self._sender
+            finished = sender is not None and sender.state is SenderState.AWAIT_CLOSE
+            if isinstance(error, LostError) and finished and not (sender and sender.resumable):
                 error = LostError(str(error), uncertain=True)
             if isinstance(error, SendError):
-                error.signals = tuple(self.signals)
+                error.signals = tuple(self._signals)
                 _append_last_warning(error)
             raise error from None
 
@@ -245,7 +319,7 @@ def _most_specific(error: BaseException) -> BaseException:
     for leaf in leaves:
         if isinstance(leaf, KeyboardInterrupt):
             return leaf
-    if all(isinstance(leaf, SendError | RemoteProtocolError) for leaf in leaves):
+    if all(isinstance(leaf, SendError) for leaf in leaves):
         return min(leaves, key=lambda leaf: isinstance(leaf, LostError))
     return error
 

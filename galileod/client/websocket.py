@@ -1,7 +1,7 @@
 """The client's end of one WebSocket: TEXT messages both ways, BINARY messages out (wsproto).
 
-wsproto parses the server's frames and makes the responses to Ping and Close. It masks in Python,
-which is fast enough for signals; frames with file data are made here and masked in C.
+wsproto parses the server's frames and makes the responses to Ping and Close. It masks in Python, so
+the frames of messages are made here, and masked in C.
 """
 
 import os
@@ -18,10 +18,10 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from galileod.masking import KEY, apply_mask, rotate_key
 
 from .address import Address
-from .errors import ConnectError, LostError, NonsenseError
+from .errors import ConnectError, LostError, NonsenseError, SendError
 from .handshake import tls_hint, upgrade
 from .idle import IdleTimeout
-from .options import Options
+from .options import Options, Pace
 from .stream import open_stream
 
 MAX_MESSAGE: Final = 64 * 1024
@@ -33,14 +33,17 @@ READ_SIZE: Final = 16 * 1024
 CLOSE_TIMEOUT: Final = 2.0
 """Maximum seconds for the closing handshake, which begins after the end of the upload."""
 
+Bytes = bytes | memoryview
+
 NextPart = Callable[[int], Awaitable[memoryview]]
 """Returns the next bytes of a message: at least one, at most the number passed."""
 
 _LOST: Final = "The connection to the server was lost."
 
-_BINARY: Final = 0x82
-"""FIN, and the opcode of a BINARY message."""
-
+_TEXT: Final = 0x1
+_BINARY: Final = 0x2
+_CONTINUATION: Final = 0x0
+_FIN: Final = 0x80
 _MASKED: Final = 0x80
 
 
@@ -85,9 +88,8 @@ class WebSocket:
 
     async def send_text(self, text: str) -> None:
         """Send a TEXT message. Raises LostError."""
-        if self._protocol.state is not ConnectionState.OPEN:
-            raise LostError(_LOST)
-        await self._send(self._protocol.send(TextMessage(text)))
+        async with self._send_lock:
+            await self._send_whole((text_frame(text),))
 
     async def send_data(self, length: int, next_part: NextPart) -> None:
         """Send a BINARY message of `length` bytes, part by part. Raises LostError.
@@ -102,7 +104,7 @@ class WebSocket:
             # may get only the end of the stream. It then reports a lost connection, and not that
             # the server closed it.
             self._incomplete = self._broken = True
-            head = _header(length, key)
+            head = _header(_FIN | _BINARY, length, key)
             while length:
                 part = await next_part(length)
                 length -= len(part)
@@ -112,6 +114,46 @@ class WebSocket:
                 head = b""
             await self._send_pong()
             self._incomplete = self._broken = False
+
+    async def send_fragments(
+        self, length: int, next_part: NextPart, stopped: Callable[[], bool]
+    ) -> int:
+        """Send a BINARY message of at most `length` bytes, each part in a fragment of its own.
+
+        If `next_part` raises SendError, or `stopped`, the message ends before, so that others can
+        follow. Returns its length; 0 if there was none. Raises LostError.
+        """
+        left = length
+        async with self._send_lock:
+            while left and not stopped():
+                try:
+                    part = await next_part(left)
+                except SendError:
+                    await self._end_fragments(left, length)
+                    raise
+                opcode = _BINARY if left == length else _CONTINUATION
+                left -= len(part)
+                await self._send_whole(frame(opcode if left else _FIN | opcode, part))
+            await self._end_fragments(left, length)
+        return length - left
+
+    async def _end_fragments(self, left: int, length: int) -> None:
+        if 0 < left < length:
+            await self._send_whole(frame(_FIN | _CONTINUATION, b""))
+
+    async def send_frames(self, frames: bytes, pace: Pace | None) -> None:
+        """Send frames that were made before, at the rate of `pace`. Raises LostError."""
+        view = memoryview(frames)
+        step = pace.part if pace else max(1, len(view))
+        async with self._send_lock:
+            self._begin_frame()
+            for at in range(0, len(view), step):
+                part = view[at : at + step]
+                if pace:
+                    with self.idle.paused():
+                        await pace.wait(len(part))
+                await self._send_all((part,))
+            await self._end_frame()
 
     async def close(self) -> None:
         """The closing handshake, for at most CLOSE_TIMEOUT; never raises."""
@@ -177,14 +219,28 @@ class WebSocket:
         # wsproto reports an invalid frame in this way.
         return NonsenseError(f"The server violated the WebSocket protocol: {event.reason}.")
 
-    async def _send(self, frame: bytes) -> None:
+    async def _send(self, control: bytes) -> None:
         async with self._send_lock:
             if self._incomplete:
                 raise LostError(_LOST)
             self._incomplete = True
-            await self._send_all((frame,))
-            await self._send_pong()
-            self._incomplete = False
+            await self._send_all((control,))
+            await self._end_frame()
+
+    async def _send_whole(self, parts: Iterable[Bytes]) -> None:
+        """Send a frame. To be called with the lock."""
+        self._begin_frame()
+        await self._send_all(parts)
+        await self._end_frame()
+
+    def _begin_frame(self) -> None:
+        if self._incomplete or self._protocol.state is not ConnectionState.OPEN:
+            raise LostError(_LOST)
+        self._incomplete = True
+
+    async def _end_frame(self) -> None:
+        await self._send_pong()
+        self._incomplete = False
 
     async def _send_pong(self) -> None:
         """The response to a Ping that came while a frame was being sent."""
@@ -192,7 +248,7 @@ class WebSocket:
             self._pong = b""
             await self._send_all((pong,))
 
-    async def _send_all(self, parts: Iterable[bytes]) -> None:
+    async def _send_all(self, parts: Iterable[Bytes]) -> None:
         try:
             for part in parts:
                 await self._stream.send_all(part)
@@ -201,13 +257,29 @@ class WebSocket:
             raise LostError(_LOST) from None
 
 
-def _header(length: int, key: bytes) -> bytes:
+def text_frame(text: str) -> bytes:
+    """A TEXT message, masked."""
+    return b"".join(frame(_FIN | _TEXT, text.encode()))
+
+
+def binary_frame(data: Bytes) -> tuple[bytes, bytes]:
+    """The header and the masked payload of a BINARY message."""
+    return frame(_FIN | _BINARY, data)
+
+
+def frame(opcode: int, data: Bytes) -> tuple[bytes, bytes]:
+    """The header and the masked payload of a frame; `opcode` has the bit FIN too."""
+    key = os.urandom(KEY)
+    return _header(opcode, len(data), key), apply_mask(data, key)
+
+
+def _header(opcode: int, length: int, key: bytes) -> bytes:
     """A frame's header with the shortest form of the length (RFC 6455, 5.2)."""
     if length < 126:  # noqa: PLR2004  the limit of the seven bits
-        return struct.pack("!BB4s", _BINARY, _MASKED | length, key)
+        return struct.pack("!BB4s", opcode, _MASKED | length, key)
     if length < 1 << 16:
-        return struct.pack("!BBH4s", _BINARY, _MASKED | 126, length, key)
-    return struct.pack("!BBQ4s", _BINARY, _MASKED | 127, length, key)
+        return struct.pack("!BBH4s", opcode, _MASKED | 126, length, key)
+    return struct.pack("!BBQ4s", opcode, _MASKED | 127, length, key)
 
 
 @asynccontextmanager

@@ -1,16 +1,32 @@
 """Accepts connections while the daemon runs, and while it drains."""
 
+import logging
+import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from errno import EBADF, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOTSOCK
+from typing import Final
 
 import trio
 from attrs import frozen
 
+from galileod.net.sockets import DirectSocket
 from galileod.shutdown import Interrupt, Shutdown
 
 from .listeners import Listener, Listeners
 
-Handler = Callable[[trio.SocketStream, bool], Awaitable[object]]
+AT_ONCE: Final = 16
+"""Maximum connections that are accepted on an address before other tasks run."""
+
+EXHAUSTED: Final = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
+"""Errors while the process or the machine can have no more connections."""
+
+EXHAUSTED_SECONDS: Final = 0.1
+"""Wait in seconds before the next attempt in that case."""
+
+UNUSABLE: Final = frozenset({EBADF, EINVAL, ENOTSOCK})
+"""Errors that say that the listening socket cannot be used."""
+
+Handler = Callable[[DirectSocket, bool], Awaitable[object]]
 """Serves a connection; the second argument is whether it begins with a PROXY protocol header."""
 
 
@@ -46,10 +62,16 @@ class _HandlerNursery:
     _before_drain: trio.Nursery
     _after_drain: trio.Nursery
 
-    def start_soon(self, handler: Callable[..., Awaitable[object]], *arguments: Any) -> None:  # noqa: ANN401  trio's signature
-        """Start a handler; trio.serve_listeners calls no other method of a nursery."""
+    def start_soon(self, handler: Handler, stream: DirectSocket, proxy_protocol: bool) -> None:
         nursery = self._after_drain if self._draining.fired else self._before_drain
-        nursery.start_soon(handler, *arguments)
+        nursery.start_soon(_serve, handler, stream, proxy_protocol)
+
+
+async def _serve(handler: Handler, stream: DirectSocket, proxy_protocol: bool) -> None:
+    try:
+        await handler(stream, proxy_protocol)
+    finally:
+        stream.close()
 
 
 async def _accept(
@@ -59,16 +81,46 @@ async def _accept(
 
     Also waits for `until` if the list is empty.
     """
-
-    async def serve(listener: Listener) -> None:
-        async def handle(stream: trio.SocketStream) -> None:
-            await handler(stream, listener.proxy_protocol)
-
-        # trio documents that any object with a start_soon method is accepted.
-        await trio.serve_listeners(handle, [listener.socket], handler_nursery=handlers)  # type: ignore[arg-type]
-
     with until.guard():
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                nursery.start_soon(serve, listener)
+                nursery.start_soon(_accept_on, listener, handler, handlers)
             await trio.sleep_forever()
+
+
+async def _accept_on(listener: Listener, handler: Handler, handlers: _HandlerNursery) -> None:
+    async with listener.socket:
+        # trio accepts one connection in an iteration of the event loop, and takes longer for each.
+        listening = socket.socket(fileno=listener.socket.socket.fileno())
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(listening)
+                if not _accept_waiting(listening, listener.proxy_protocol, handler, handlers):
+                    await trio.sleep(EXHAUSTED_SECONDS)
+        finally:
+            listening.detach()  # `listener.socket` closes the descriptor
+
+
+def _accept_waiting(
+    listening: socket.socket, proxy_protocol: bool, handler: Handler, handlers: _HandlerNursery
+) -> bool:
+    """Accept the connections that wait, at most AT_ONCE; returns False if there are too many."""
+    for _ in range(AT_ONCE):
+        try:
+            connected, _address = listening.accept()
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno in UNUSABLE:
+                raise
+            if error.errno in EXHAUSTED:
+                # The logger of trio.serve_listeners, which serves the control socket: `logs` limits
+                # the number of such lines.
+                logging.getLogger("trio.serve_listeners").exception(
+                    "accept failed (%s); retrying in %s seconds", error.strerror, EXHAUSTED_SECONDS
+                )
+                return False
+            # All other errors are those of a connection that was lost already (accept(2)).
+        else:
+            handlers.start_soon(handler, DirectSocket(connected), proxy_protocol)
+    return True

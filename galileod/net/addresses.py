@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -22,6 +23,9 @@ MAX_UNIX_PATH: Final = 107
 
 UNIX_PEER: Final = "unix"
 """Name and network of every peer on a unix socket, which has no IP address."""
+
+REMEMBERED: Final = 4096
+"""Hosts whose parsed address is remembered: each connection needs it several times."""
 
 _TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
 
@@ -97,6 +101,7 @@ def is_trusted(host: str, trusted: Collection[Network]) -> bool:
     return address is not None and any(address in network for network in trusted)
 
 
+@lru_cache(REMEMBERED)
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """`host` as an address without its zone, or None if it is not an address.
 
@@ -117,6 +122,7 @@ def unmapped(host: str) -> str:
     return str(address) if isinstance(address, ipaddress.IPv4Address) else host
 
 
+@lru_cache(REMEMBERED)
 def network_of(host: str) -> str:
     """The network whose hosts count as one client: an IPv4 address, or the /64 of an IPv6 one."""
     address = address_of(host)

@@ -10,6 +10,8 @@ import h11
 import trio
 from attrs import field, frozen
 
+from .streams import DirectStream
+
 MAX_HEAD: Final = 16 * 1024
 """Maximum size of a request head in bytes; a larger one is answered with status 431."""
 
@@ -122,38 +124,67 @@ class BadRequest(Refused):
         super().__init__(Response(status, text))
 
 
-async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Request:
-    """Read a request head within `timeout` seconds.
+class RequestReader:
+    """Reads the request head from a connection."""
 
-    Raises RequestTimeout; RequestAbandoned if the peer closed the connection before that; and
-    BadRequest if the head is too large or not HTTP/1.x.
-    """
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-    length = 0
-    try:
-        with trio.fail_after(timeout):
-            while True:
-                event = parser.next_event()
-                if isinstance(event, h11.Request):
-                    surplus = parser.trailing_data[0]
-                    if length - len(surplus) > MAX_HEAD:  # h11 limits only incomplete heads
-                        raise BadRequest(431, "The request head is too large.")
-                    return _request(event, surplus)
-                if event is not h11.NEED_DATA:
-                    raise RequestAbandoned("the peer sent no request")
-                data = await stream.receive_some(READ)
-                length += len(data)
-                if not data:
-                    raise RequestAbandoned("the peer closed the connection within its request")
-                parser.receive_data(bytes(data))
-    except trio.TooSlowError:
-        raise RequestTimeout(began=length > 0) from None
-    except trio.BrokenResourceError:
-        raise RequestAbandoned("the connection was lost") from None
-    except h11.RemoteProtocolError as error:
-        # After a colon the library quotes the malformed line, which may contain a secret.
-        what = str(error).partition(":")[0]
-        raise BadRequest(error.error_status_hint, f"The request cannot be read: {what}.") from None
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._length = 0
+
+    def read_nowait(self) -> Request | None:
+        """Read what has arrived; None if the head is not complete by then. Raises as `read`."""
+        if not isinstance(self._stream, DirectStream):
+            return None
+        try:
+            while (data := self._stream.receive_nowait(READ)) is not None:
+                if request := self._parse(data):
+                    return request
+        except trio.BrokenResourceError:
+            raise RequestAbandoned("the connection was lost") from None
+        return None
+
+    async def read(self, timeout: float) -> Request:
+        """Read the rest of the head within `timeout` seconds.
+
+        Raises RequestTimeout; RequestAbandoned if the peer closed the connection before that; and
+        BadRequest if the head is too large or not HTTP/1.x.
+        """
+        try:
+            with trio.fail_after(timeout):
+                while True:
+                    if request := self._parse(bytes(await self._stream.receive_some(READ))):
+                        return request
+        except trio.TooSlowError:
+            raise RequestTimeout(began=self._length > 0) from None
+        except trio.BrokenResourceError:
+            raise RequestAbandoned("the connection was lost") from None
+
+    def _parse(self, data: bytes) -> Request | None:
+        if not data:
+            raise RequestAbandoned("the peer closed the connection within its request")
+        self._length += len(data)
+        self._parser.receive_data(data)
+        try:
+            event = self._parser.next_event()
+        except h11.RemoteProtocolError as error:
+            # After a colon the library quotes the malformed line, which may contain a secret.
+            what = str(error).partition(":")[0]
+            text = f"The request cannot be read: {what}."
+            raise BadRequest(error.error_status_hint, text) from None
+        if isinstance(event, h11.Request):
+            surplus = self._parser.trailing_data[0]
+            if self._length - len(surplus) > MAX_HEAD:  # h11 limits only incomplete heads
+                raise BadRequest(431, "The request head is too large.")
+            return _request(event, surplus)
+        if event is not h11.NEED_DATA:
+            raise RequestAbandoned("the peer sent no request")
+        return None
+
+
+async def read_request(stream: trio.abc.ReceiveStream, timeout: float) -> Request:
+    """Read a request head within `timeout` seconds. Raises as `RequestReader.read`."""
+    return await RequestReader(stream).read(timeout)
 
 
 async def send_response(

@@ -1,6 +1,7 @@
 """The peer of a connection: its name in the log, and the network that limits apply to."""
 
-import trio
+import socket
+
 from attrs import frozen
 
 from .addresses import UNIX_PEER, TcpAddress, network_of, unmapped
@@ -19,9 +20,9 @@ class Peer:
     network: str
 
     @classmethod
-    def of(cls, stream: trio.SocketStream) -> "Peer":
+    def of(cls, connected: socket.socket) -> "Peer":
         """The peer of a socket. Raises OSError if the socket is no longer connected."""
-        address = stream.socket.getpeername()
+        address = connected.getpeername()
         if not isinstance(address, tuple):
             return cls(UNIX_PEER, UNIX_PEER, UNIX_PEER)
         return cls.at(TcpAddress(*address[:2]))

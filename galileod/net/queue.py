@@ -1,14 +1,16 @@
 """Received messages and parts, in order of arrival, until the upload takes them."""
 
-import math
+from collections import deque
 from typing import Final
 
-import trio
-
-from .frames import BinaryMessage, MessagePart
+from .messages import BinaryMessage, Message, MessagePart
+from .wakeup import Wakeup
 
 TEXTS: Final = 1
-"""Maximum TEXT messages in the queue."""
+"""Maximum TEXT messages in the queue, until `allow_texts` sets another number."""
+
+TEXT_CHARACTERS: Final = 256 * 1024
+"""Maximum characters of all TEXT messages in the queue, if there are several."""
 
 BINARIES: Final = 64
 """Maximum BINARY messages in the queue, plus one for each MIN_BINARY bytes in it. Each takes some
@@ -17,75 +19,74 @@ hundred bytes of memory, even if it is empty."""
 MIN_BINARY: Final = 4096
 """Bytes of data for each BINARY message beyond BINARIES."""
 
-Message = str | BinaryMessage | MessagePart
-"""A received item: a TEXT message, the end of a BINARY message, or an earlier part of one."""
-
 
 class MessageQueue:
     """Holds all data that the peer may send, so that it is read while the storage is busy.
 
     Otherwise a Ping, a Close frame or the end of the connection would be noticed only when the
     data before it is stored. The bytes of data are limited by `DataBudget`: memory is reserved for
-    all that was granted. The numbers of messages are limited here. None marks the end.
+    all that was granted. The numbers of messages are limited here.
+
+    One task adds, and one takes. `filled` wakes the one that takes, after an item was added, and at
+    the end; `taken` wakes the other, after one was taken.
     """
 
     def __init__(self) -> None:
-        self._send, self._receive = trio.open_memory_channel[Message | None](math.inf)
-        self._turn = trio.Lock()
-        self._taken = trio.Event()
-        self._texts = self._binaries = self._bytes = 0
+        self.filled = Wakeup()
+        self.taken = Wakeup()
+        self.ended = False
+        """Whether no item will be added any more."""
+        self._items: deque[Message] = deque()
+        self._max_texts = TEXTS
+        self._texts = self._characters = self._binaries = self._bytes = 0
 
-    async def put(self, item: Message) -> None:
-        """Add an item; wait while there are too many of its kind."""
-        if self._turn.locked() or self._is_full(item):
-            async with self._turn:  # keeps the order if both callers wait
-                while self._is_full(item):
-                    self._taken = trio.Event()
-                    await self._taken.wait()
-                self._count(item, 1)
-                self._send.send_nowait(item)
-        else:
-            self._count(item, 1)
-            await self._send.send(item)
+    def allow_texts(self, count: int) -> None:
+        """Let the queue hold `count` TEXT messages, as long as TEXT_CHARACTERS permits."""
+        self._max_texts = count
+        self.taken.wake()
+
+    def put(self, item: Message) -> bool:
+        """Add an item; returns False, and adds nothing, while there are too many of its kind."""
+        match item:
+            case BinaryMessage(pieces):
+                if self._binaries >= BINARIES + self._bytes // MIN_BINARY:
+                    return False
+                self._binaries += 1
+                self._bytes += sum(map(len, pieces))
+            case str():
+                characters = self._characters + len(item)
+                if self._texts and (self._texts >= self._max_texts or characters > TEXT_CHARACTERS):
+                    return False
+                self._texts += 1
+                self._characters = characters
+            case MessagePart(pieces):
+                self._bytes += sum(map(len, pieces))
+        self._items.append(item)
+        self.filled.wake()
+        return True
 
     def end(self) -> None:
-        """Add the mark of the end, behind all items that were added."""
-        self._send.send_nowait(None)
+        """Add nothing more. What was added can still be taken."""
+        self.ended = True
+        self.filled.wake()
 
-    async def take(self) -> Message | None:
-        """Remove the first item; wait for one if there is none."""
-        item = await self._receive.receive()
-        self._count(item, -1)
-        self._taken.set()
-        return item
-
-    def take_nowait(self) -> Message | None:
-        """Remove the first item; None if there is none, or the mark of the end is the first."""
-        try:
-            item = self._receive.receive_nowait()
-        except trio.WouldBlock:
+    def take(self) -> Message | None:
+        """Remove the first item; None if there is none."""
+        if not self._items:
             return None
-        if item is None:
-            self.end()
-            return None
-        self._count(item, -1)
-        self._taken.set()
-        return item
-
-    def _is_full(self, item: Message | None) -> bool:
+        item = self._items.popleft()
         match item:
-            case str():
-                return self._texts >= TEXTS
-            case BinaryMessage():
-                return self._binaries >= BINARIES + self._bytes // MIN_BINARY
-        return False
-
-    def _count(self, item: Message | None, sign: int) -> None:
-        match item:
-            case str():
-                self._texts += sign
             case BinaryMessage(pieces):
-                self._binaries += sign
-                self._bytes += sign * sum(map(len, pieces))
+                self._binaries -= 1
+                self._bytes -= sum(map(len, pieces))
+            case str():
+                self._texts -= 1
+                self._characters -= len(item)
             case MessagePart(pieces):
-                self._bytes += sign * sum(map(len, pieces))
+                self._bytes -= sum(map(len, pieces))
+        self.taken.wake()
+        return item
+
+    def __bool__(self) -> bool:
+        """Whether there is an item to take."""
+        return bool(self._items)

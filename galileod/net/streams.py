@@ -1,12 +1,42 @@
-"""Closes byte streams such that the peer receives the last data that was sent."""
+"""Byte streams: sending without a task switch, and closing such that the last data arrives."""
+
+from abc import abstractmethod
+from typing import Final
 
 import trio
 
-DISCARD = 64 * 1024
+DISCARD: Final = 64 * 1024
 """Maximum bytes that are read and discarded at a time."""
 
-QUIET = 0.5
+QUIET: Final = 0.5
 """Seconds without a byte after which the peer is assumed to have finished sending."""
+
+
+class DirectStream(trio.abc.HalfCloseableStream):
+    """A stream with methods that do not wait. They raise what the methods that wait raise."""
+
+    @abstractmethod
+    def send_nowait(self, data: bytes) -> bool:
+        """Send `data` as far as that is possible without waiting; returns whether all was sent.
+
+        If not, `flush` must be called before anything else is sent.
+        """
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Send the rest of the last `send_nowait`."""
+
+    @abstractmethod
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """Receive what is there; empty at the end of the stream, None if nothing is there."""
+
+    @abstractmethod
+    def end_nowait(self) -> None:
+        """Do what `send_eof` does, as far as that is possible without waiting."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the stream at once."""
 
 
 async def drop_until_quiet(stream: trio.abc.ReceiveStream, seconds: float) -> None:
@@ -30,6 +60,10 @@ async def close_in_order(stream: trio.abc.HalfCloseableStream, seconds: float) -
     last response because of it. Takes at most `seconds`.
     """
     try:
+        if isinstance(stream, DirectStream):
+            stream.end_nowait()
+            if stream.receive_nowait(DISCARD) == b"":
+                return  # most peers have closed already
         with trio.move_on_after(seconds):
             await stream.send_eof()
             while await stream.receive_some(DISCARD):
@@ -37,4 +71,7 @@ async def close_in_order(stream: trio.abc.HalfCloseableStream, seconds: float) -
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # the peer has closed already, or the connection is lost
     finally:
-        await trio.aclose_forcefully(stream)
+        if isinstance(stream, DirectStream):
+            stream.close()
+        else:
+            await trio.aclose_forcefully(stream)

@@ -1,10 +1,14 @@
 """Time limits on receiving: the idle time, and the time for a complete message."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 import trio
+
+from .queue import MessageQueue
+
+READ_ITERATIONS: Final = 3
+"""Iterations of the event loop in which data that is in the socket is read."""
 
 
 class PeerSilent(Exception):  # noqa: N818  a fault of the peer, not an error of the daemon
@@ -21,35 +25,56 @@ class ReceiveWatch:
     `received` is the number of bytes so far, `last_byte` trio's time when the last ones arrived.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, messages: MessageQueue) -> None:
         self.received = 0
         self.last_byte = -math.inf
-        self._idle = math.inf
+        self._messages = messages
         self._until = math.inf
-        self._scope = trio.CancelScope()
 
     def note(self, length: int) -> None:
         """`length` bytes have arrived now."""
         self.received += length
         self.last_byte = trio.current_time()
-        may_wait = self.last_byte < self._until
-        self._scope.deadline = self.last_byte + (self._idle if may_wait else 0)
+        if self.last_byte >= self._until:
+            self._messages.filled.wake()
 
-    @contextmanager
-    def limit(self, idle: float, at_most: float) -> Iterator[None]:
-        """Limit the block to `idle` seconds after the last byte, and to `at_most` seconds in total.
+    async def wait(self, idle: float, at_most: float) -> None:
+        """Wait until the queue has an item, or its end; for `idle` seconds after the last byte.
 
-        Raises PeerSilent at the first limit, and MessageIncomplete at the second. The second is
-        checked only when bytes arrive: a peer that sends nothing reaches the first limit. If bytes
-        arrive at the first limit itself, the block is cancelled, and nothing is raised.
+        Raises PeerSilent after that, and MessageIncomplete after `at_most` seconds. The second
+        limit is checked only when bytes arrive: a peer that sends nothing reaches the first one.
         """
         began = trio.current_time()
-        self._idle, self._until = idle, began + at_most
-        with trio.CancelScope(deadline=began + idle) as self._scope:
-            yield
-        if self._scope.cancelled_caught:
-            now = trio.current_time()
-            if now - max(began, self.last_byte) >= idle:
-                raise PeerSilent
-            if now >= self._until:
-                raise MessageIncomplete
+        self._until = began + at_most
+        try:
+            while not (self._messages or self._messages.ended):
+                await self._wait_until(max(began, self.last_byte) + idle)
+                if self.last_byte >= self._until:
+                    self._check(MessageIncomplete())
+                elif trio.current_time() >= max(began, self.last_byte) + idle:
+                    # The deadline may have passed while this process was busy. What is in the
+                    # socket counts: let the task that reads run before this one judges.
+                    before = self.received
+                    await let_others_read()
+                    if self.received == before:
+                        self._check(PeerSilent())
+        finally:
+            self._until = math.inf
+
+    async def _wait_until(self, deadline: float) -> None:
+        if deadline == math.inf:
+            await self._messages.filled.wait()
+        else:
+            with trio.CancelScope(deadline=deadline):
+                await self._messages.filled.wait()
+
+    def _check(self, reached: PeerSilent | MessageIncomplete) -> None:
+        """Raise `reached`, unless there is something to take by now."""
+        if not (self._messages or self._messages.ended):
+            raise reached
+
+
+async def let_others_read() -> None:
+    """Let the task that reads take what is in the socket."""
+    for _ in range(READ_ITERATIONS):
+        await trio.lowlevel.checkpoint()

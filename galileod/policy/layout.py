@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from galileod.protocol.errors import Fault
@@ -49,6 +50,7 @@ def check_layout(layout: str) -> None:
             raise ValueError(LAYOUT_EXPECTED)
 
 
+@lru_cache(maxsize=1024)
 def place(layout: str, user: str, date: str) -> tuple[str, ...]:
     """The directories for a file of `user` that is stored on `date` (YYYY-MM-DD).
 

@@ -34,12 +34,21 @@ _DEVICE: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
 )
 
+_USUAL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ ().,+@-]{0,198}[A-Za-z0-9_)])?")
+"""Most names, which no rule but the last one changes."""
+
 
 def safe_name(name: str) -> str:
     """The file name for a file that a client calls `name`.
 
     Raises a `bad_name` Fault if no visible character is left.
     """
+    if _USUAL.fullmatch(name) and not _DEVICE.match(name):
+        return name
+    return _made_safe(name)
+
+
+def _made_safe(name: str) -> str:
     # Cut first, to bound the cost of what follows.
     plain = re.split(r"[/\\]", name)[-1]
     plain = unicodedata.normalize("NFC", _cut_middle(plain, MAX_CHARACTERS))

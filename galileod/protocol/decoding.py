@@ -85,7 +85,7 @@ def decode_server(text: str) -> ServerSignal:
 
 def _load(text: str, what: str) -> dict[str, object]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = _JSON.decode(text)
     except RecursionError:
         raise RemoteProtocolError(
             FaultCode.BAD_MESSAGE, "The signal is nested too deeply. Expected one JSON object."
@@ -111,6 +111,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) != len(pairs):
         raise ValueError("an object has a duplicate key")
     return members
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
+"""Made once: that takes longer than decoding a signal."""
 
 
 def _is_true(value: object) -> bool:
@@ -217,7 +221,8 @@ def _limits(signal: Mapping[str, object], can: frozenset[str]) -> Limits | None:
     counts = [value for value in values if type(value) is int and value >= 0]
     if NEXT not in can or len(counts) < len(values) or not counts[0]:
         return None
-    return Limits(*counts)
+    limits = Limits(*counts)
+    return limits if limits.room >= limits.whole else None
 
 
 def _file(signal: Mapping[str, object]) -> int:

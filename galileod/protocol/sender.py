@@ -17,6 +17,7 @@ from .messages import (
     HashClaim,
     Metadata,
     Ready,
+    Resumption,
     ServerSignal,
 )
 from .states import SENDER, SenderEvent, SenderState
@@ -49,17 +50,40 @@ class UploadSender:
 
     `sent` is the number of bytes of the file that the server has, or that were sent to it.
     `agreement` is what the first signal of the server says about extensions: None before that
-    signal, and if the server states none.
+    signal, and if the server states none. `resumption` is where its first `ready` says that the
+    upload continues, None unless it is `resumable`.
+
+    It is file number `number` of its connection. `next` makes the sender of a further one.
     """
 
     def __init__(self, metadata: Metadata, default_chunk: int = DEFAULT_CHUNK) -> None:
         self.state = SenderState.START
         self.sent = 0
+        self.number = 0
         self.agreement: Agreement | None = None
+        self.resumption: Resumption | None = None
         self._metadata = metadata
         self._heard = False
         self._default_chunk = default_chunk
         self._credits: deque[int] = deque()
+
+    def next(self, metadata: Metadata, number: int, *, whole: bool) -> "UploadSender":
+        """The sender of a further file of the connection. `finished` follows its last byte.
+
+        One that is sent `whole` needs no `ready`.
+        """
+        if not self.has_next:
+            raise LocalProtocolError("the connection has one file only")
+        following = UploadSender(metadata, self._default_chunk)
+        following.number, following.agreement = number, self.agreement
+        if whole and metadata.size:
+            following._credits.append(metadata.size)
+        return following
+
+    @property
+    def has_next(self) -> bool:
+        """Whether client and server agree that the connection may have more files."""
+        return self.agreement is not None and self.agreement.limits is not None
 
     @property
     def resumable(self) -> bool:
@@ -82,58 +106,74 @@ class UploadSender:
         an upload that may be resumed: an earlier attempt has stored the file.
         """
         signal = decode_server(text)
+        self.receive(signal)
+        return signal
+
+    def receive(self, signal: ServerSignal) -> None:
+        """As `receive_text`, for a signal that is decoded."""
         match signal:
+            case Ready() if self.has_next and self.state is SenderState.AWAIT_CLOSE:
+                pass  # C9.6: the answer would be taken for one about the next file
             case Ready(chunksize, agreement):
                 if len(self._credits) == MAX_CREDITS:
                     raise RemoteProtocolError(
                         FaultCode.BAD_MESSAGE,
                         f"More than {MAX_CREDITS} ready signals are unanswered.",
                     )
-                offset = self._offset(agreement)
-                at_end = offset is not None and offset == self._metadata.size
+                resumption = self._resumption(signal)
+                at_end = resumption is not None and resumption.offset == self._metadata.size
                 self._step(SenderEvent.READY_AT_END if at_end else SenderEvent.READY)
-                self.sent = self.sent if offset is None else offset
+                if resumption is not None:
+                    self.resumption, self.sent = resumption, resumption.offset
                 self._credits.append(chunksize or self._default_chunk)
                 self._agree(agreement)
             case Close(agreement=agreement):
-                stored = not self._heard and agreement is not None and self._resumes(agreement)
+                agreed = self.agreement if self.number else agreement
+                first = not self._heard and self.state is not SenderState.AWAIT_CLOSE
+                stored = first and agreed is not None and self._resumes(agreed)
                 self._step(SenderEvent.CLOSE_OF_STORED if stored else SenderEvent.CLOSE)
                 self._agree(agreement)
             case Error(fatal=fatal, agreement=agreement):
                 self._step(SenderEvent.FATAL if fatal else SenderEvent.ERROR)
                 self._agree(agreement)
-        return signal
 
     def abandon(self) -> str:
-        """The signal that cancels an upload that may be resumed; the server discards it."""
-        if not self.resumable:
+        """The signal that cancels the upload, where an extension is agreed; it is discarded."""
+        if not (self.resumable or self.has_next):
             raise LocalProtocolError("the server does not know `abandon`")
         self._step(SenderEvent.SEND_ABANDON)
         self._credits.clear()
-        return encode_abandon()
+        return encode_abandon(self.number)
 
     def _resumes(self, agreement: Agreement) -> bool:
         return self._metadata.upload is not None and RESUME in agreement.can
 
-    def _offset(self, agreement: Agreement | None) -> int | None:
+    def _resumption(self, ready: Ready) -> Resumption | None:
         """Where the first `ready` of a server that can resume says that the upload continues."""
+        agreement = self.agreement if self.number else ready.agreement
         if self._heard or agreement is None or not self._resumes(agreement):
             return None
-        if agreement.resumption is None or agreement.resumption.offset > self._metadata.size:
+        resumption = ready.resumption if self.number else agreement.resumption
+        if resumption is None or resumption.offset > self._metadata.size:
             raise RemoteProtocolError(
                 FaultCode.BAD_MESSAGE,
                 f"The server's `offset` is not an integer from 0 to {self._metadata.size}.",
             )
-        return agreement.resumption.offset
+        return resumption
 
     def _agree(self, agreement: Agreement | None) -> None:
         """Only the first signal, and only to a client that states extensions, agrees on them."""
-        if not self._heard and self._metadata.can is not None:
+        if not self._heard and not self.number and self._metadata.can is not None:
             self.agreement = agreement
         self._heard = True
 
     def next_due(self) -> ChunkDue | FinishedDue | None:
-        """What the oldest unanswered `ready` asks for, or None if there is none."""
+        """What the oldest unanswered `ready` asks for, or None if there is none.
+
+        `finished` of a further file needs no `ready`.
+        """
+        if self.number and self.state is SenderState.FINISHING:
+            return FinishedDue()
         if not self._credits:
             return None
         if self.state is SenderState.SENDING:
@@ -158,7 +198,10 @@ class UploadSender:
         if not isinstance(due := self.next_due(), FinishedDue):
             raise LocalProtocolError(f"finished is not due: {due}")
         self._step(SenderEvent.SEND_FINISHED)
-        self._credits.popleft()
+        if self.has_next:
+            self._credits.clear()
+        else:
+            self._credits.popleft()
         return encode_finished(Finished(claim))
 
     def _step(self, event: SenderEvent) -> None:

@@ -16,12 +16,13 @@ from galileod.net.http11 import (
     Refused,
     Request,
     RequestAbandoned,
+    RequestReader,
     Response,
-    read_request,
     send_response,
 )
 from galileod.net.peer import Peer
 from galileod.net.proxyproto import ProxyHeaderError
+from galileod.net.sockets import DirectSocket
 from galileod.net.streams import close_in_order
 from galileod.uploads.context import Context
 
@@ -56,12 +57,12 @@ class Server:
         self._static, self._tls = static, tls
         self._routes = None
 
-    async def serve_socket(self, stream: trio.SocketStream, proxy_protocol: bool = False) -> None:
+    async def serve_socket(self, stream: DirectSocket, proxy_protocol: bool = False) -> None:
         """Serve an accepted socket; with `proxy_protocol` the peer sends a PROXY header first."""
         try:
-            peer = Peer.of(stream)
+            peer = Peer.of(stream.socket)
         except OSError:
-            await trio.aclose_forcefully(stream)  # closed by the peer already
+            stream.close()  # closed by the peer already
         else:
             await self.serve(stream, peer, proxy_protocol=proxy_protocol)
 
@@ -106,8 +107,10 @@ class Server:
                 request = await self._read_request(incoming)
                 peer = incoming.peer
                 client, request = client_behind(peer, request, config.server.trusted_proxies)
-                log = log.bind(peer=client.name, network=client.network)
-                named = None if client is peer else client.network
+                named = None
+                if client is not peer:
+                    log = log.bind(peer=client.name, network=client.network)
+                    named = client.network
                 with self._caps.count(named, config.server) as second:
                     reason = self._busy(full=full or not first or not second)
                     exchange = Exchange(request, incoming.stream, peer, client, log, reason)
@@ -123,11 +126,14 @@ class Server:
 
     async def _read_request(self, incoming: Incoming) -> Request:
         """Read the request head. Raises RequestAbandoned; Refused, also when the daemon stops."""
-        with self._context.shutdown.no_new_uploads.guard() as stopped:
-            request = await read_request(incoming.stream, incoming.seconds_left)
-        if stopped.cancelled_caught:
-            raise Refused(busy("The server is shutting down."))
-        return evolve(request, scheme=incoming.scheme)
+        reader, draining = RequestReader(incoming.stream), self._context.shutdown.no_new_uploads
+        request = None if draining.fired else reader.read_nowait()
+        if request is None:
+            with draining.guard() as stopped:
+                request = await reader.read(incoming.seconds_left)
+            if stopped.cancelled_caught or request is None:
+                raise Refused(busy("The server is shutting down."))
+        return request if incoming.scheme == "http" else evolve(request, scheme=incoming.scheme)
 
     async def _reply(
         self,

@@ -104,7 +104,7 @@ async def respond(routes: Routes, exchange: Exchange, context: Context) -> Respo
         grant = await authorize(route.access, exchange, context)
     except Refused as refused:
         return busy(exchange.busy) if exchange.busy else refused.response
-    return await route.handler(evolve(exchange, grant=grant))
+    return await route.handler(evolve(exchange, grant=grant) if grant else exchange)
 
 
 def _wrong_method(allowed: Collection[str]) -> Refused:

@@ -1,9 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
-import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -21,8 +19,6 @@ SUSPEND_SECONDS: Final = 30.0
 
 CLEANUP_SECONDS: Final = 5.0
 """Maximum seconds for `discard`; a file that it cannot remove is removed at the next start."""
-
-_NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class StorageError(Exception):
@@ -383,13 +379,3 @@ def _sink(written: Written) -> Sink:
     if not isinstance(written, WrittenSink):
         raise TypeError("the file was written by another store")
     return written.sink
-
-
-@contextmanager
-def translated(step: str) -> Iterator[None]:
-    """Turn an OSError into a StorageError that names the step."""
-    try:
-        yield
-    except OSError as error:
-        kind = NoSpaceError if error.errno in _NO_SPACE else StorageError
-        raise kind(f"{step}: {error.strerror or error}") from error

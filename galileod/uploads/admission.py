@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 import trio
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
@@ -14,6 +15,7 @@ from galileod.config.model import Config
 from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.quota import check_quota, find_used_up
+from galileod.policy.settings import Quota
 from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.storage.base import Space, StorageError, Store
@@ -25,7 +27,33 @@ from .upload import Upload
 EXHAUSTED_SECONDS: Final = 5.0
 """Time limit in seconds for `log_exhausted`: the disk may hang."""
 
+UNLIMITED: Final = Quota()
+
+SAMPLE_SECONDS: Final = 1.0
+"""Seconds for which the free space that was found serves for small files, if it is ample."""
+
+AMPLE: Final = 4 * 1024 * 1024 * 1024
+"""Bytes of free space, beyond what is needed, that nobody fills within SAMPLE_SECONDS."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
+
+
+@frozen
+class Sample:
+    """The `space` for files in one `folder`, found at the time `at`."""
+
+    folder: str
+    at: float
+    space: Space
+
+    def is_ample(
+        self, folder: str, now: float, config: Config, running: Collection[Reservation]
+    ) -> bool:
+        """Whether small files may be stored in the folder without another look."""
+        if folder != self.folder or now - self.at > SAMPLE_SECONDS:
+            return False
+        expected = sum(each.upload.metadata.size for each in running)
+        return self.space.free - expected >= config.storage.min_free + AMPLE
 
 
 class Admission:
@@ -46,7 +74,10 @@ class Admission:
         self._keeper = keeper
         self.running: set[Reservation] = set()
         self._config = config
+        # Of two simultaneous uploads the second is to count the first. If both were added before
+        # the check, each would count the other and both could be refused.
         self._checking_space = trio.Lock()
+        self._sample: Sample | None = None
 
     @asynccontextmanager
     async def admit(
@@ -60,11 +91,14 @@ class Admission:
         released, or turned into a kept upload: see `Reservation.keep`.
         """
         reservation = Reservation(self._ledger, self._keeper, upload, remaining)
-        (refused,) = await self.hold_space([reservation])
+        async with self._checking_space:
+            space = await self._store.free_at(upload.path)
+            refused = await self._hold(reservation, space)
         if refused is not None:
             raise refused
         try:
             await self._reserve(reservation)
+            reservation.reserved = True
             try:
                 yield reservation
             except BaseException:
@@ -95,16 +129,50 @@ class Admission:
         except (StorageError, LedgerError):
             pass  # the health check and each upload report it
 
+    @asynccontextmanager
+    async def admit_small(
+        self, upload: Upload, remaining: Callable[[], int]
+    ) -> AsyncIterator[Reservation]:
+        """As `admit`, for an upload that stores nothing before all of it has come.
+
+        Without any limit to check, nothing is reserved in the ledger.
+        """
+        if upload.config.storage.on_conflict != "rename":
+            await self._store.admit(upload.path, upload.config.storage.on_conflict)
+        if self._is_limited(upload):
+            async with self.admit(upload, remaining) as reservation:
+                yield reservation
+            return
+        reservation = Reservation(self._ledger, self._keeper, upload, remaining)
+        (refused,) = await self.hold_space([reservation])
+        if refused is not None:
+            raise refused
+        try:
+            yield reservation
+        finally:
+            self.release_space([reservation])
+
+    def _is_limited(self, upload: Upload) -> bool:
+        """Whether the reservation of an upload may be refused, or be that of another one."""
+        grant, quota = upload.grant, self._config().quota
+        return quota != UNLIMITED or grant.quota is not None or grant.once is not None
+
     async def hold_space(self, reservations: Sequence[Reservation]) -> list[Fault | None]:
-        """Reserve disk space for uploads into one folder, until `release_space`.
+        """Reserve disk space for small files in one folder, until `release_space`.
 
         Returns a Fault for each that there is no space for, else None. Raises StorageError and
         LedgerError.
         """
-        # Serialized, so that of two simultaneous uploads the second counts the first. If both were
-        # added before the check, each would count the other and both could be refused.
+        path = reservations[0].upload.path
+        folder, now = path.rpartition("/")[0], trio.current_time()
+        if self._sample and self._sample.is_ample(folder, now, self._config(), self.running):
+            for each in reservations:
+                each.filesystem = self._sample.space.filesystem
+            self.running.update(reservations)
+            return [None] * len(reservations)
         async with self._checking_space:
-            space = await self._store.free_at(reservations[0].upload.path)
+            space = await self._store.admit(path, "rename")
+            self._sample = Sample(folder, now, space) if space else None
             return [await self._hold(each, space) for each in reservations]
 
     def release_space(self, reservations: Collection[Reservation]) -> None:

@@ -8,10 +8,11 @@ from typing import Final
 import trio
 
 from galileod.net.websocket import TransportClosed
+from galileod.protocol.errors import Fault
 from galileod.protocol.messages import Limits
 
 from .connection import Connection
-from .ending import Failure
+from .ending import Failure, log_fault, log_stopped
 from .whole import WholeUpload, store_whole
 
 MOST_TOGETHER: Final = 64
@@ -60,7 +61,7 @@ class Batches:
 
     def add(self, whole: WholeUpload) -> None:
         """A file is complete. It is stored with the next batch."""
-        self.open += 1
+        self._count(1)
         if whole.older:  # it waits for them, which may be in the next batch
             self._begin([whole])
             return
@@ -88,7 +89,7 @@ class Batches:
 
         Waits while the connection's own files fill `quota.user_uploads`.
         """
-        self.open += 1
+        self._count(1)
         try:
             while self._storing >= self._most_at_once:
                 self._answered = trio.Event()
@@ -99,24 +100,47 @@ class Batches:
             finally:
                 self._storing -= 1
         finally:
-            self.open -= 1
+            self._count(-1)
             self._go_on()
 
     async def _store(self, batch: list[WholeUpload]) -> None:
+        context = self._connection.context
         try:
-            answers = await store_whole(self._connection.context, batch)
+            await store_whole(context, batch)
+        except trio.Cancelled:
+            for whole in batch:
+                if whole.stored is None:
+                    log_stopped(self._connection, whole.receiver, whole.claim, whole.upload.log)
+            raise
         finally:
             self._running -= 1
             self._storing -= len(batch)
-            self.open -= len(batch)
+            self._count(-len(batch))
             self.came(-sum(whole.upload.metadata.size for whole in batch))
+            for whole in batch:
+                whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
+                context.claims.leave(whole.claim)
         self._go_on()
+        answers = [self._answer(whole) for whole in batch]
         try:
             # A client that does not read these is treated as silent.
             timeout = self._connection.config.timeouts.idle
             await self._connection.transport.send(*answers, timeout=timeout)
         except TransportClosed as closed:
             self._fail(Failure(batch[0].receiver, closed))
+
+    def _answer(self, whole: WholeUpload) -> str:
+        """The signal about a file that is stored, or failed, which is logged."""
+        if whole.stored is not None:
+            return whole.receiver.close(whole.stored.name.rpartition("/")[2])
+        error = whole.error or RuntimeError("the file was neither stored nor refused")
+        log = whole.upload.log
+        fault = log_fault(error, self._connection, whole.receiver, whole.claim, log)
+        return whole.receiver.fail(fault, continues=True)
+
+    def _count(self, more: int) -> None:
+        self.open += more
+        self._connection.transport.owe(self.open > 0)
 
     def _go_on(self) -> None:
         self._answered.set()

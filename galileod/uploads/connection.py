@@ -11,10 +11,12 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.check import check_credential
 from galileod.auth.grant import NOT_VALID, Grant, Unauthorized
 from galileod.config.model import Config
-from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge, MessagePart
+from galileod.net.frames import TEXT_LIMIT, FrameTooLarge
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.peer import Peer
-from galileod.net.watch import PeerSilent
+from galileod.net.watch import MessageIncomplete, PeerSilent
 from galileod.net.websocket import FrameError, WebSocketTransport
+from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Abandon, Finished, Ignored, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
@@ -63,6 +65,11 @@ class Connection:
     stored: int = field(init=False, default=0)
     over: bool = field(init=False, default=False)
     limits: Limits | None = field(init=False, default=None)
+    _counted: int = field(init=False, default=0)  # received bytes, as of `next_message`
+
+    def when_began(self, receiver: UploadReceiver) -> float:
+        """When the file of `receiver` began: with the connection, or now if it is a further one."""
+        return trio.current_time() if receiver.number else self.opened
 
     def offer_next(self, receiver: UploadReceiver, grant: Grant) -> None:
         """Offer the client further files on this connection, if it can send them.
@@ -195,6 +202,25 @@ class Connection:
         except (FrameError, FrameTooLarge) as error:
             raise self._refused(error, receiver) from None
         return receiver.receive_text(message) if isinstance(message, str) else message
+
+    async def next_message(
+        self, receiver: UploadReceiver, idle: float, rate: RateMeter | None
+    ) -> Incoming:
+        """As `receive`; with a `rate`, data is due, and measured.
+
+        Raises a Fault, `too_slow`, if it comes at less than `limits.min_rate`.
+        """
+        while True:
+            began, message = trio.current_time(), None
+            try:
+                message = await self.receive(receiver, idle, rate.left if rate else math.inf)
+            except MessageIncomplete:
+                pass  # the rate meter decides whether that was too slow
+            before, self._counted = self._counted, self.transport.received
+            if rate:
+                rate.add(trio.current_time() - began, self._counted - before)
+            if message is not None:
+                return message
 
     def receive_nowait(self, receiver: UploadReceiver) -> Incoming | None:
         """As `receive`, if a message has come already; else None."""

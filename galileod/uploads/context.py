@@ -12,6 +12,7 @@ from galileod.storage.base import Store
 
 from .admission import Admission
 from .claims import Claims
+from .joint import Joint
 from .keeper import Keeper
 from .memory import MemoryPool
 from .publication import PublicationLock
@@ -48,6 +49,7 @@ class Context:
     shutdown: Shutdown = field(factory=Shutdown)
     publication: PublicationLock = field(factory=PublicationLock)
     claims: Claims = field(init=False, factory=Claims)
+    joint: Joint = field(init=False, factory=Joint)
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))

@@ -1,7 +1,6 @@
 """The end of an upload: logs it, counts it in the metrics, and reports it to the client."""
 
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -14,11 +13,11 @@ from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
-from galileod.storage.base import RUNNING_HASH, Stored
+from galileod.storage.base import Stored
 
 from .claims import Claim
 from .connection import Connection
-from .transfer import Transfer
+from .progress import Progress
 from .upload import Upload
 
 NORMAL: Final = 1000
@@ -41,10 +40,17 @@ class Failure:
     kept: int | None = None
 
 
-def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim | None) -> None:
+def log_stored(
+    connection: Connection,
+    upload: Upload,
+    stored: Stored,
+    sha1: str,
+    claim: HashClaim | None,
+    progress: Progress,
+) -> None:
     """Log and count a stored upload."""
-    connection, upload, progress = transfer.connection, transfer.upload, transfer.progress
-    seconds = trio.current_time() - transfer.began
+    seconds = trio.current_time() - progress.began
+    connection.stored += 1
     connection.context.metrics.stored(seconds)
     upload.log.info(
         "upload.stored",
@@ -52,34 +58,11 @@ def log_stored(transfer: Transfer, stored: Stored, sha1: str, claim: HashClaim |
         sha1=sha1,
         hash_verified=claim is not None,
         seconds=round(seconds, 6),
-        bytes_per_second=round(transfer.transferred / seconds) if seconds else 0,
+        bytes_per_second=round(progress.transferred / seconds) if seconds else 0,
         chunks=progress.chunks,
         chunk_min=progress.chunk_min or 0,
         chunk_max=progress.chunk_max,
         in_flight_max=progress.in_flight_max,
-    )
-
-
-def log_whole(
-    upload: Upload,
-    stored: Stored,
-    digests: Mapping[str, str],
-    claim: HashClaim | None,
-    began: float,
-) -> None:
-    """Log a stored file that was sent whole, one chunk since `began`."""
-    size, seconds = upload.metadata.size, trio.current_time() - began
-    upload.log.info(
-        "upload.stored",
-        path=stored.path,
-        sha1=digests[RUNNING_HASH],
-        hash_verified=claim is not None,
-        seconds=round(seconds, 6),
-        bytes_per_second=round(size / seconds) if seconds else 0,
-        chunks=min(1, size),
-        chunk_min=size,
-        chunk_max=size,
-        in_flight_max=0,
     )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import trio
+
 from galileod.ledger.base import LedgerError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
@@ -23,6 +25,25 @@ def interruptible(
         yield
     if scope.cancelled_caught:
         raise fault()
+
+
+@contextmanager
+def interruptible_by(
+    *causes: tuple[Interrupt, Callable[[], Fault]],
+) -> Iterator[trio.CancelScope]:
+    """`interruptible` by several: one scope for all. It may also have a deadline."""
+    with trio.CancelScope() as scope:
+        for interrupt, _ in causes:
+            interrupt.add(scope)
+        try:
+            yield scope
+        finally:
+            for interrupt, _ in causes:
+                interrupt.remove(scope)
+    if scope.cancelled_caught:
+        for interrupt, fault in causes:
+            if interrupt.fired:
+                raise fault()
 
 
 @contextmanager

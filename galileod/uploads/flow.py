@@ -3,7 +3,7 @@
 from typing import Self
 
 from galileod.net.budget import DataBudget
-from galileod.net.frames import BinaryMessage
+from galileod.net.messages import BinaryMessage
 from galileod.policy.pacing import Pacer, least_credit
 from galileod.policy.settings import Chunks
 from galileod.protocol.receiver import AskFinished, Credit, UploadReceiver

@@ -4,21 +4,19 @@ Files that are sent whole are stored in batches. Each other one has a task, and 
 received when its `finished` has come.
 """
 
-import math
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from typing import Final
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
-from galileod.net.frames import BinaryMessage, MessagePart
-from galileod.net.watch import MessageIncomplete
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.encoding import encode_last
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, HashClaim, Limits, Metadata
+from galileod.protocol.messages import Abandon, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .batches import Batches
@@ -26,7 +24,12 @@ from .claims import Claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
 from .faults import shutting_down
-from .whole import begin_whole
+from .progress import Progress, count_chunk
+from .whole import Content, begin_whole
+
+TEXTS: Final = 256
+"""Maximum TEXT messages that wait to be received, two for each small file: what has come while
+others are stored makes the next batch larger."""
 
 ServeFile = Callable[
     [Connection, UploadReceiver, Metadata, Callable[[], None]], Awaitable[Failure | None]
@@ -62,6 +65,7 @@ class Further:
         sent none since.
         """
         async with trio.open_nursery() as self._nursery:
+            self._connection.transport.allow_texts(TEXTS)
             self._batches = Batches(self._connection, self._limits, self._nursery, self._end)
             with trio.CancelScope() as self._reading:
                 await self._read()
@@ -197,9 +201,9 @@ class Further:
         if not receiver.has_finished:
             self._batches.permit(dropped=self._limits.whole)
 
-    async def _take_content(self) -> tuple[list[bytes], HashClaim | None]:
+    async def _take_content(self) -> Content:
         """The data of a file that is sent whole, and the hash in its `finished`."""
-        pieces = list[bytes]()
+        pieces, progress = list[bytes](), Progress(trio.current_time())
         while True:
             match self._connection.receive_nowait(self._receiver) or await self._within():
                 case MessagePart(part):
@@ -208,24 +212,19 @@ class Further:
                     self._receiver.receive_binary(length)
                     pieces += part
                     self._batches.came(length)
+                    count_chunk(self._connection.context.metrics, progress, length)
                 case Finished(claimed):
-                    return pieces, claimed
+                    return Content(pieces, claimed, progress)
                 case Abandon():
                     raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
 
     async def _within(self) -> Incoming:
         """Wait for a message within a file that is sent whole."""
         self._pause()
-        transport, message = self._connection.transport, None
-        while message is None:
-            began, before = trio.current_time(), transport.received
-            with suppress(MessageIncomplete):
-                message = await self._receive(self._timeouts.idle, self._rate.left)
-            self._rate.add(trio.current_time() - began, transport.received - before)
-        return message
+        return await self._connection.next_message(self._receiver, self._timeouts.idle, self._rate)
 
-    async def _receive(self, idle: float, at_most: float = math.inf) -> Incoming:
-        return await self._connection.receive(self._receiver, idle, at_most)
+    async def _receive(self, idle: float) -> Incoming:
+        return await self._connection.receive(self._receiver, idle)
 
     def _pause(self) -> None:
         """Nothing more has come yet."""

@@ -19,7 +19,7 @@ class Reservation:
     """What one running upload has reserved.
 
     `remaining` returns the bytes not received yet, which `filesystem` must have space for. `room`
-    are bytes for which `Room` has found space already.
+    are bytes for which `Room` has found space already. `reserved` says whether it is in the ledger.
     """
 
     _ledger: Ledger
@@ -28,6 +28,7 @@ class Reservation:
     remaining: Callable[[], int]
     filesystem: Hashable = None
     room: int = 0
+    reserved: bool = False
     _kept_as: Entry | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:

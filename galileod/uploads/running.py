@@ -1,11 +1,16 @@
 """The uploads that are running, for `galileod uploads`."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from attrs import define, field
 
+from galileod.protocol.errors import Fault, FaultCode
+from galileod.protocol.receiver import UploadReceiver
 from galileod.shutdown import Interrupt
+
+from .upload import Upload
 
 
 @define(eq=False)
@@ -37,3 +42,23 @@ def listed(entry: Running, running: dict[str, Running]) -> Iterator[Running]:
         yield entry
     finally:
         del running[entry.upload]
+
+
+def running_entry(upload: Upload, receiver: UploadReceiver, opened: float) -> Running:
+    """The entry of an upload, on a connection or a further file that began at `opened`."""
+    kept = upload.kept
+    return Running(
+        upload.id,
+        upload.grant.user,
+        upload.path.rpartition("/")[2],
+        upload.metadata.size,
+        kept.began if kept else time.time(),
+        opened,
+        kept.offset if kept else 0,
+        lambda: receiver.received,
+    )
+
+
+def discarded() -> Fault:
+    """The fault for an upload that the administrator has discarded."""
+    return Fault(FaultCode.ABANDONED, "The administrator of the server has discarded the upload.")

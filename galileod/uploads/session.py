@@ -19,6 +19,7 @@ from .ending import NORMAL, Failure, end_connection, log_failed, log_stopped, lo
 from .faults import storage_faults
 from .further import Further
 from .opening import LostError, open_upload
+from .small import is_small, receive_and_store
 from .transfer import Transfer
 from .upload import Upload
 from .verify import verify
@@ -55,7 +56,8 @@ async def serve_file(
     `received` is called when `finished` has come, after which the connection's next file may be
     received. Every error is logged. Only cancellation is raised.
     """
-    config, transport = connection.context.config, connection.transport
+    context, transport = connection.context, connection.transport
+    config = context.config
     log, claim, new_id = connection.log, Claim(), secrets.token_hex(8)
     try:
         log = log.bind(upload=new_id, name=metadata.name, size=metadata.size)
@@ -65,7 +67,7 @@ async def serve_file(
             connection.offer_next(receiver, grant)
         if receiver.resumable:
             claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
-        async with connection.context.claims.hold(
+        async with context.claims.hold(
             claim, config.timeouts.idle, partial(connection.unless_ended, receiver)
         ):
             close = None
@@ -73,8 +75,9 @@ async def serve_file(
                 upload = await find_upload(connection, metadata, grant, claim, new_id, log)
                 if isinstance(upload, Upload):
                     log = upload.log
+                    receive = receive_and_store if is_small(context, upload) else _receive
                     with suppress(LostError):  # not known any more, so that the next one is new
-                        stored = await _receive(connection, receiver, upload, claim, received)
+                        stored = await receive(connection, receiver, upload, claim, received)
                         close = receiver.close(stored.name.rpartition("/")[2])
                 else:
                     close = receiver.close_stored(upload.name.rpartition("/")[2])
@@ -120,6 +123,6 @@ async def _receive(
             async with context.publication.hold(replaces=sink.replaces):
                 stored = await sink.commit()
                 await reservation.commit(stored)
-    connection.stored += 1
-    log_stored(transfer, stored, sha1, claimed_hash)  # before `close` is sent
+    # Before `close` is sent.
+    log_stored(connection, upload, stored, sha1, claimed_hash, transfer.progress)
     return stored

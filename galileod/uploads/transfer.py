@@ -1,7 +1,5 @@
 """The data of one upload: from a connection into a sink."""
 
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -9,8 +7,7 @@ from functools import partial
 import trio
 from attrs import Factory, define, field
 
-from galileod.net.frames import BinaryMessage, MessagePart
-from galileod.net.watch import MessageIncomplete
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Abandon, Finished, HashClaim, Resumption
@@ -22,33 +19,14 @@ from galileod.storage.base import RUNNING_HASH, Sink
 from .beside import run_beside
 from .checkpoints import Checkpoints
 from .claims import taken_over
-from .connection import Connection, Incoming
-from .faults import interruptible
+from .connection import Connection
+from .faults import interruptible_by, shutting_down
 from .flow import Flow
 from .memory import MemoryAccount
+from .progress import Progress, count_chunk
 from .reservation import Reservation
-from .running import Running, listed
+from .running import Running, discarded, listed, running_entry
 from .upload import Upload
-
-
-@define
-class Progress:
-    """Statistics of an upload for the log. Sizes are bytes; empty chunks are not counted."""
-
-    chunks: int = 0
-    chunk_min: int | None = None
-    chunk_max: int = 0
-    in_flight_max: int = 0
-
-    def stored(self, length: int) -> None:
-        """A chunk of `length` bytes was stored."""
-        self.chunks += 1
-        self.chunk_min = length if self.chunk_min is None else min(self.chunk_min, length)
-        self.chunk_max = max(self.chunk_max, length)
-
-    def granted(self, outstanding: int) -> None:
-        """Credits were granted; `outstanding` have not been answered."""
-        self.in_flight_max = max(self.in_flight_max, outstanding)
 
 
 def _make_flow(transfer: "Transfer") -> Flow:
@@ -58,25 +36,6 @@ def _make_flow(transfer: "Transfer") -> Flow:
     return Flow(transfer.receiver, budget, account, upload.config.chunks)
 
 
-def _make_entry(transfer: "Transfer") -> Running:
-    upload, receiver, kept = transfer.upload, transfer.receiver, transfer.upload.kept
-    return Running(
-        upload.id,
-        upload.grant.user,
-        upload.path.rpartition("/")[2],
-        upload.metadata.size,
-        kept.began if kept else time.time(),
-        transfer.began,
-        kept.offset if kept else 0,
-        lambda: receiver.received,
-    )
-
-
-def _when_began(transfer: "Transfer") -> float:
-    further = transfer.receiver.number > 0
-    return trio.current_time() if further else transfer.connection.opened
-
-
 def _make_rate(transfer: "Transfer") -> RateMeter:
     config = transfer.upload.config
     return RateMeter(config.limits.min_rate, config.timeouts.idle)
@@ -84,22 +43,25 @@ def _make_rate(transfer: "Transfer") -> RateMeter:
 
 @define(eq=False)
 class Transfer:
-    """The transfer of one upload's data over one connection.
-
-    `began` is trio's time: that of the connection, or of the metadata of a further file.
-    """
+    """The transfer of one upload's data over one connection."""
 
     connection: Connection
     upload: Upload
     receiver: UploadReceiver
-    progress: Progress = field(init=False, factory=Progress)
-    began: float = field(init=False, default=Factory(_when_began, takes_self=True))
+    progress: Progress = field(
+        init=False,
+        default=Factory(
+            lambda it: Progress(it.connection.when_began(it.receiver)), takes_self=True
+        ),
+    )
     _flow: Flow = field(init=False, default=Factory(_make_flow, takes_self=True))
     _rate: RateMeter = field(init=False, default=Factory(_make_rate, takes_self=True))
-    _last_received: int = field(
-        init=False, default=Factory(lambda it: it.connection.transport.received, takes_self=True)
+    _entry: Running = field(
+        init=False,
+        default=Factory(
+            lambda it: running_entry(it.upload, it.receiver, it.progress.began), takes_self=True
+        ),
     )
-    _entry: Running = field(init=False, default=Factory(_make_entry, takes_self=True))
     _begun: bool = field(init=False, default=False)
     _writing: bool = field(init=False, default=False)
 
@@ -109,11 +71,6 @@ class Transfer:
         if not self._begun:  # of a kept upload, `receiver` does not know yet what there is
             return self.upload.metadata.size - self._entry.resumed_at
         return self.receiver.window.remaining
-
-    @property
-    def transferred(self) -> int:
-        """Bytes of the file that have come on this connection."""
-        return self.receiver.received - self._entry.resumed_at
 
     @contextmanager
     def begun(self, sink: Sink) -> Iterator[None]:
@@ -145,14 +102,14 @@ class Transfer:
         upload, and others.
         """
         context = self.connection.context
+        causes = (
+            (context.shutdown.no_uploads, shutting_down),
+            (lost, taken_over),
+            (self._entry.discard, discarded),
+        )
         checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
         receive = partial(self._receive, sink, reservation, checkpoints.written)
-        with (
-            interruptible(context.shutdown.no_uploads),
-            interruptible(lost, taken_over),
-            interruptible(self._entry.discard, _discarded),
-            self._flow,
-        ):
+        with interruptible_by(*causes), self._flow:
             if self.upload.keeps:
                 claim = await run_beside(receive, checkpoints.run, sink.catch_up)
             else:
@@ -177,7 +134,10 @@ class Transfer:
                 if self.receiver.state is ReceiverState.EXPECT_FINISHED:
                     # Only `finished` is due: other messages do not extend the time for it.
                     ending.deadline = min(ending.deadline, trio.current_time() + idle)
-                match await self._next_message():
+                receiving = self.receiver.state is ReceiverState.RECEIVING
+                match await self.connection.next_message(
+                    self.receiver, idle, self._rate if receiving else None
+                ):
                     case MessagePart(pieces):
                         await self._write(pieces, sink, reservation)
                     case BinaryMessage() as message:
@@ -212,28 +172,6 @@ class Transfer:
                 FaultCode.BUSY, "The server has too many uploads at once. Try again later."
             ) from None
 
-    async def _next_message(self) -> Incoming:
-        """Return the next message.
-
-        Raises a Fault: `idle` if the client is silent, `too_slow` if data is due and comes at less
-        than `limits.min_rate`; and what `Connection.receive` raises.
-        """
-        message = None
-        while message is None:
-            began = trio.current_time()
-            metered = self.receiver.state is ReceiverState.RECEIVING
-            at_most = self._rate.left if metered else math.inf
-            try:
-                message = await self.connection.receive(
-                    self.receiver, self.upload.config.timeouts.idle, at_most
-                )
-            except MessageIncomplete:
-                pass  # the rate meter decides whether that was too slow
-            before, self._last_received = self._last_received, self.connection.transport.received
-            if metered:
-                self._rate.add(trio.current_time() - began, self._last_received - before)
-        return message
-
     async def _write(self, pieces: Sequence[bytes], sink: Sink, reservation: Reservation) -> None:
         self._writing = True
         await self.connection.context.room.make(reservation, sum(map(len, pieces)))
@@ -245,14 +183,8 @@ class Transfer:
         waited = self._flow.arrived(message)
         if message.length:
             await self._write(message.pieces, sink, reservation)
-            self.progress.stored(message.length)
             metrics = self.connection.context.metrics
-            metrics.upload_bytes.inc(message.length)
-            metrics.chunk_bytes.observe(message.length)
+            count_chunk(metrics, self.progress, message.length)
             if waited is not None:
                 metrics.round_trip_seconds.observe(waited)
         self._flow.stored(trio.current_time())
-
-
-def _discarded() -> Fault:
-    return Fault(FaultCode.ABANDONED, "The administrator of the server has discarded the upload.")

@@ -27,8 +27,9 @@ from .admission import single_use
 from .claims import Claim, make_claim, other_metadata, wait_for
 from .connection import Connection
 from .context import Context
-from .ending import log_fault, log_stopped, log_whole
+from .ending import log_stored
 from .faults import storage_faults
+from .progress import Progress
 from .reservation import Reservation, commit_whole
 from .upload import Upload, begin
 from .verify import compare, kinds_of
@@ -39,28 +40,39 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @define(eq=False)
+class Content:
+    """The content of a file, the hash that the client `claimed`, and how it came."""
+
+    pieces: Sequence[bytes]
+    claimed: HashClaim | None
+    progress: Progress
+
+
+@define(eq=False)
 class WholeUpload:
-    """A file that was sent whole: its `pieces`, the hash that the client `claimed`, and its end.
+    """A file that is in memory, and what becomes of it. Raises a Fault, as `kinds_of` does.
 
     `older` are the claims to the same upload whose end is to be waited for.
-    It came at `began`, trio's time. At the end it is `stored`, now or by an earlier attempt with
+    At the end it is `stored`, now or by an earlier attempt with
     the same key, or there is an `error`.
     """
 
     connection: Connection
-    receiver: UploadReceiver
     upload: Upload
     claim: Claim
-    older: Sequence[Claim]
     reservation: Reservation
-    claimed: HashClaim | None
-    kinds: tuple[str, ...]
-    pieces: Sequence[bytes]
-    began: float = field(init=False, factory=trio.current_time)
+    receiver: UploadReceiver
+    content: Content
+    older: Sequence[Claim] = ()
+    kinds: tuple[str, ...] = field(init=False)
     written: Written | None = field(init=False, default=None)
     entered: bool = field(init=False, default=False)
     stored: Stored | StoredUpload | None = field(init=False, default=None)
     error: Exception | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        required = self.upload.config.hash.required
+        self.kinds = kinds_of(self.content.claimed, required=required)
 
     @property
     def size(self) -> int:
@@ -73,7 +85,7 @@ class WholeUpload:
         return WholeFile(
             upload.id,
             upload.path,
-            self.pieces,
+            self.content.pieces,
             self.kinds,
             settings.on_conflict,
             settings.durability,
@@ -85,7 +97,7 @@ class WholeUpload:
         if upload.config.hooks.stored:
             user, peer, sha1 = upload.grant.user, self.connection.peer.name, RUNNING_HASH
             receipt = make_receipt(
-                upload.id, self.size, written.digests[sha1], self.claimed, user, peer
+                upload.id, self.size, written.digests[sha1], self.content.claimed, user, peer
             )
         promised = receipt is not None or upload.resumable is not None
         return WholeEntry(
@@ -97,6 +109,7 @@ class WholeUpload:
             upload.resumable,
             written.identity if promised else None,
             receipt,
+            self.reservation.reserved,
         )
 
     @contextmanager
@@ -108,20 +121,12 @@ class WholeUpload:
         except Exception as error:  # noqa: BLE001  logged when it is answered
             self.error = error
 
-    def answer(self) -> str:
-        """The signal for the client, after the end is logged."""
-        if self.stored is None:
-            error = self.error or RuntimeError("it was neither stored nor refused")
-            log = self.upload.log
-            fault = log_fault(error, self.connection, self.receiver, self.claim, log)
-            return self.receiver.fail(fault, continues=True)
+    def log_stored(self) -> None:
+        """Log and count that it is stored, unless that was an earlier attempt."""
         if isinstance(self.stored, Stored) and self.written is not None:
-            log_whole(self.upload, self.stored, self.written.digests, self.claimed, self.began)
-            metrics = self.connection.context.metrics
-            metrics.stored(trio.current_time() - self.began)
-            metrics.upload_bytes.inc(self.size)
-            self.connection.stored += 1
-        return self.receiver.close(self.stored.name.rpartition("/")[2])
+            sha1 = self.written.digests[RUNNING_HASH]
+            claimed, progress = self.content.claimed, self.content.progress
+            log_stored(self.connection, self.upload, self.stored, sha1, claimed, progress)
 
 
 def begin_whole(
@@ -130,29 +135,23 @@ def begin_whole(
     metadata: Metadata,
     upload: str,
     grant: Grant,
-    content: tuple[Sequence[bytes], HashClaim | None],
+    content: Content,
     log: FilteringBoundLogger,
 ) -> WholeUpload:
-    """The upload of a file whose `content` has come, with the hash that the client claimed.
-
-    Raises a Fault, as `begin` and `kinds_of` do.
-    """
-    context, (pieces, claimed) = connection.context, content
-    claim = Claim()
+    """The upload of a further file whose content has come. Raises a Fault, as `begin` does."""
+    context, claim = connection.context, Claim()
     if receiver.resumable:
         claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
         claim.finished = True
     begun = begin(upload, metadata, grant, context.config, claim, log.bind(user=grant.user))
-    kinds = kinds_of(claimed, required=begun.config.hash.required)
     reservation = Reservation(context.ledger, context.keeper, begun, lambda: metadata.size)
-    older = context.claims.enter(claim)  # the last step: `store_whole` leaves it
-    return WholeUpload(
-        connection, receiver, begun, claim, older, reservation, claimed, kinds, pieces
-    )
+    whole = WholeUpload(connection, begun, claim, reservation, receiver, content)
+    whole.older = context.claims.enter(claim)  # the last step: `leave` must follow it
+    return whole
 
 
-async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> list[str]:
-    """Store the files of a batch; returns the signals for the client. Every error is logged.
+async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
+    """Store the files of a batch: each is stored then, or has an error.
 
     Waits for older claims. Raises nothing but Cancelled.
     """
@@ -168,19 +167,15 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> list[st
         replaces = any(whole.written.replaces for whole in batch if whole.written)
         async with context.publication.hold(replaces=replaces):
             await _publish(context, batch)
-    except trio.Cancelled:
-        for whole in _pending(batch):
-            log_stopped(whole.connection, whole.receiver, whole.claim, whole.upload.log)
-        raise
     finally:
         await _clean_up(context, batch)
-    return [whole.answer() for whole in batch]
 
 
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve disk space."""
     by_folder: dict[str, list[WholeUpload]] = {}
-    for whole in _pending(batch):
+    held = context.admission.running
+    for whole in (each for each in _pending(batch) if each.reservation not in held):
         by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
     for wholes in by_folder.values():
         with _step(wholes):
@@ -200,10 +195,11 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
     with _step(wholes):
         results = await context.store.write_whole([whole.file() for whole in wholes])
         for whole, result in zip(wholes, results, strict=True):
-            whole.pieces = ()  # their memory is needed
+            whole.content.pieces = ()  # their memory is needed
             with whole.step():
                 whole.written = _value(result)
-                compare(whole.claimed, whole.written.digests)
+                compare(whole.content.claimed, whole.written.digests)
+    context.admission.release_space([whole.reservation for whole in batch])
 
 
 async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
@@ -255,6 +251,8 @@ async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
         (whole.reservation, whole.stored) for whole in wholes if isinstance(whole.stored, Stored)
     ]
     await commit_whole(published)
+    for whole in wholes:
+        whole.log_stored()  # before `close` is sent
 
 
 async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
@@ -270,9 +268,6 @@ async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
             except LedgerError as error:
                 # The reservations remain until the next start.
                 _log.warning("ledger.behind", reason=str(error))
-    for whole in batch:
-        whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
-        context.claims.leave(whole.claim)
 
 
 def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:

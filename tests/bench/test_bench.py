@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser.chromium import MISSING, find_browser
+from helpers.missing import leave_out
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 DEADLINE = 60.0
@@ -60,7 +62,11 @@ def table(folder: Path, *arguments: str | Path) -> dict[str, list[str]]:
         ("disk", {"dd conv=fsync", "galileod"}),
         ("resume", {"resumable, tmpfs", "resumable, disk", "a cut line", "a start, 20 GiB kept"}),
         ("small", {"galileod", "naive", "galileod, durable on disk"}),
-        ("send", {"galileo-send", "galileo-send --hash none", "curl -T to nginx"}),
+        ("next", {"galileod, next, 1 connection", "galileod, next, 4 connections"}),
+        ("next-disk", {"galileod, next, 1 connection", "galileod, next, 4 connections"}),
+        ("next-far", {"galileod, next, 1 connection"}),
+        ("send", {"galileo-send", "galileo-send --hash none", "8 files of 10 kB"}),
+        ("tls", {"galileod", "galileod, TLS", "nginx"}),
     ],
 )
 def test_every_benchmark_gives_its_table(
@@ -68,7 +74,18 @@ def test_every_benchmark_gives_its_table(
 ) -> None:
     found = table(tmp_path, "--only", benchmark)
     assert expected <= found.keys()
-    assert not [name for name, cells in found.items() if "VOID" in cells]
+    assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
+
+
+def test_the_benchmarks_of_the_browser_give_their_tables(tmp_path: Path) -> None:
+    if find_browser() is None:
+        leave_out(MISSING)
+    run: list[str | Path] = [sys.executable, BENCH / "browser.py", "--quick", "--tmpfs", tmp_path]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    found = rows(done.stdout)
+    assert {"galileo.js with sha1, galileod", "the upload page, galileod"} <= found.keys()
+    assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
 
 
 def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:
@@ -78,7 +95,7 @@ def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:
     )
     forger.chmod(0o755)
     found = table(tmp_path, "--only", "one", "--peers", "galileod,limit", "--galileod", forger)
-    assert found["other galileod"][0] == "VOID"
+    assert found["other galileod"][0].startswith("VOID: the stored files differ")
     assert found["limit"][0] == "1.00"
 
 

@@ -79,7 +79,7 @@ async def test_the_reason_is_what_is_raised(monkeypatch: pytest.MonkeyPatch, emp
         ) -> AsyncIterator[Line]:
             yield Line(moment, steps, READY)
 
-        monkeypatch.setattr("galileod.client.upload.open_websocket", opened)
+        monkeypatch.setattr("galileod.client.session.open_websocket", opened)
         source = Slow(b"", moment) if empty else BytesSource(memoryview(b"data"), "a")
         attempt = Attempt(
             key=None, begun=False, expected=False, hash=FileHash(None), on_agreed=nothing,

@@ -162,7 +162,7 @@ def go_client(_workshop: Workshop) -> list[str]:
 def galileo_send(workshop: Workshop) -> list[str]:
     """The command, with a state directory of its own."""
     os.environ["XDG_STATE_HOME"] = str(workshop.folder / "state")
-    return ["--command", f"{BIN / 'galileo-send'} {{url}} {{files}}"]
+    return ["--command", f"{BIN / 'galileo-send'} --parallel 1 {{url}} {{files}}"]
 
 
 def javascript_in_node(workshop: Workshop) -> list[str]:

@@ -3,16 +3,29 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from errno import (
+    ECONNABORTED,
+    EINVAL,
+    EMFILE,
+    ENETDOWN,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    EPROTO,
+)
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 from attrs import define, field
 
+from galileod.daemon import accept
 from galileod.daemon.accept import accept_connections
 from galileod.daemon.listeners import Listeners, open_listeners
 from galileod.net.addresses import TcpAddress, UnixAddress
+from galileod.net.sockets import DirectSocket
 from galileod.shutdown import Shutdown
 
 pytestmark = pytest.mark.timeout(20)
@@ -28,9 +41,11 @@ class Context:
     shutdown: Shutdown = field(factory=Shutdown)
     closed: trio.Event = field(factory=trio.Event)
     marks: list[bool] = field(factory=list)
+    inside: list[DirectSocket] = field(factory=list)
 
-    async def greet(self, stream: trio.SocketStream, proxy_protocol: bool) -> None:
+    async def greet(self, stream: DirectSocket, proxy_protocol: bool) -> None:
         self.marks.append(proxy_protocol)
+        self.inside.append(stream)
         await stream.send_all(b"hello")
         await stream.receive_some()
 
@@ -130,3 +145,52 @@ async def test_at_once_waits_for_nobody(tmp_path: Path) -> None:
             assert await stream.receive_some() == b""
             await stream.aclose()
     assert not exists(path)
+
+
+async def test_a_connection_sends_at_once_though_the_one_before_is_not_acknowledged() -> None:
+    listeners = await open_listeners([LOCAL])
+    address = listeners.own[0].socket.socket.getsockname()
+    async with keeping(listeners) as context:
+        async with await enter(address):
+            (stream,) = context.inside
+            assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        context.shutdown.no_new_uploads.fire()
+
+
+class Listening:
+    """A listening socket whose `accept` fails with these errors, one after the other."""
+
+    def __init__(self, *errors: OSError) -> None:
+        self.errors = [*errors, BlockingIOError()]
+
+    def accept(self) -> object:
+        raise self.errors.pop(0)
+
+
+def accept_from(listening: Listening) -> bool:
+    async def handle(_stream: DirectSocket, _proxy_protocol: bool) -> None:
+        raise AssertionError("nobody has connected")
+
+    handlers = cast("accept._HandlerNursery", None)
+    return accept._accept_waiting(cast("socket.socket", listening), False, handle, handlers)
+
+
+def test_connections_that_were_lost_before_they_are_accepted_are_passed_over() -> None:
+    listening = Listening(*(OSError(code, "lost") for code in (ECONNABORTED, EPROTO, ENETDOWN)))
+    assert accept_from(listening)
+    assert not listening.errors
+
+
+@pytest.mark.parametrize("code", [EMFILE, ENFILE, ENOBUFS, ENOMEM])
+def test_without_descriptors_or_memory_accepting_pauses_and_says_so(
+    code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    listening = Listening(OSError(code, "too many"), OSError(code, "too many"))
+    assert not accept_from(listening)
+    assert "accept failed (too many)" in caplog.text
+    assert len(listening.errors) == 2, "the next attempt is later"
+
+
+def test_a_listening_socket_that_cannot_be_used_is_an_error() -> None:
+    with pytest.raises(OSError, match="bad"):
+        accept_from(Listening(OSError(EINVAL, "bad")))

@@ -253,8 +253,8 @@ def killed_at(step: str) -> str:
     [
         ("storage.local.publish.publish", "rename", False, 0),
         # Published, and not yet in the ledger.
-        ("ledger.sqlite.SqliteLedger.commit", "rename", True, 1),
-        ("ledger.sqlite.SqliteLedger.commit", "replace", True, 1),
+        ("ledger.sqlite.SqliteLedger.commit_whole", "rename", True, 1),
+        ("ledger.sqlite.SqliteLedger.commit_whole", "replace", True, 1),
         ("hooks.delivery.Delivery._attempt", "rename", True, 1),
         # The receiver has it, and the ledger does not know.
         ("ledger.sqlite.outbox.SqliteOutbox.delivered", "rename", True, 2),

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from galileod.storage.local import (
+    batchpublish,
+    batchwrite,
     copying,
     directory,
     filesync,
     groupsync,
     inheritance,
+    pending,
     publish,
     recovery,
     reopening,
@@ -69,11 +72,14 @@ def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
     """Let everything that does the store's work on the disk use `disk`."""
     for module in (
         store,
+        batchpublish,
+        batchwrite,
         directory,
         statedir,
         spool,
         spoolfile,
         inheritance,
+        pending,
         copying,
         publish,
         groupsync,

@@ -1,8 +1,9 @@
 """Kills an upload before each of its calls to the disk, and reports what the next start finds.
 
 A program: `kill_steps.py DIRECTORY ON_CONFLICT WAY`. WAY is how the file is published: `renamed`,
-`linked` or `unnamed`. Each upload is made by a forked process, which kills itself. For each kill
-one line of JSON is written, then `{"completed": true}` once an upload ended without a kill.
+`linked` or `unnamed` by a sink, or `whole`. Each upload is made by a forked process, which kills
+itself. For each kill one line of JSON is written, then `{"completed": true}` once an upload ended
+without a kill.
 """
 
 import json
@@ -21,8 +22,10 @@ import trio
 from helpers.disk import FaultyOs, put_into_place
 from helpers.ledgers import allow, owed
 
+from galileod.ledger.base import WholeEntry
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
+from galileod.storage.base import Stored, WholeFile, Written
 from galileod.storage.local import LocalStore, folders, target
 from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
@@ -78,6 +81,9 @@ class Scene:
         put_into_place(patch, killing)
         for module in (folders, target):
             patch.setattr(module, "os", killing)
+        if self._way == "whole":
+            await self._upload_whole(store, ledger)
+            return
         await ledger.reserve("1", "anna", len(NEW), allow)
         async with await store.create("1", "anna/a.bin") as file:
             await file.write([NEW])
@@ -85,6 +91,17 @@ class Scene:
             await ledger.promise("1", file.identity, RECEIPT)
             stored = await file.commit()
             await ledger.commit("1", stored.name)
+
+    async def _upload_whole(self, store: LocalStore, ledger: SqliteLedger) -> None:
+        on_conflict = self._settings.on_conflict
+        file = WholeFile("1", "anna/a.bin", [NEW], (), on_conflict, "full")
+        written = [one for one in await store.write_whole([file]) if isinstance(one, Written)]
+        identity = written[0].identity
+        entry = WholeEntry("1", "anna", len(NEW), allow, identity=identity, receipt=RECEIPT)
+        assert await ledger.enter_whole([entry]) == [None]
+        (stored,) = await store.publish_whole(written)
+        assert isinstance(stored, Stored)
+        assert await ledger.commit_whole([("1", stored.name, 0)]) == [None]
 
     async def report(self) -> dict[str, object]:
         store, ledger = self.open()

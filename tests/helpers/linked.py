@@ -18,7 +18,7 @@ from helpers.wire import (
 )
 from trio.testing import memory_stream_pair
 
-from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.websocket import WebSocketTransport, open_transport
 
 PATIENCE = 1000

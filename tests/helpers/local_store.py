@@ -21,10 +21,11 @@ def open_local(
     durability: Durability = "full",
     timings: Timings = Timings(),  # noqa: B008  it is frozen
     trusted: Mapping[str, int | None] | None = None,
+    kind: type[LocalStore] = LocalStore,
 ) -> LocalStore:
     """A store that the caller closes. `trusted` is given to `recover`."""
     settings = Storage(directory=str(directory), on_conflict=on_conflict, durability=durability)
-    store = LocalStore.open(settings, timings)
+    store = kind.open(settings, timings)
     try:
         store.recover(trusted or {})
     except BaseException:

@@ -6,11 +6,8 @@ from itertools import pairwise
 from hypothesis import strategies as st
 
 from galileod.net.budget import DataBudget
-from galileod.net.frames import (
-    FrameSplitter,
-    FrameTooLarge,
-    Unmask,
-)
+from galileod.net.frames import FrameSplitter, FrameTooLarge, Unmask
+from galileod.net.messages import BinaryMessage, MessagePart, Unjudged
 
 PART = 2 * 1024 * 1024
 """Bytes of a message that make a part, as the local store asks for."""
@@ -65,27 +62,21 @@ def payload_frame(
     return header(opcode, len(payload), final=final, key=key) + xor(payload, key)
 
 
-Verdict = tuple[bool, int, bytes]
-"""Of which kind, how long, and what the library saw of the frames before it."""
-
-
-def walk(splitter: FrameSplitter, pieces: Sequence[bytes]) -> tuple[bytes, FrameTooLarge | None]:
-    """What the library sees of the pieces, and the refusal that ended it."""
-    seen = b""
+def feed(splitter: FrameSplitter, pieces: Sequence[bytes]) -> FrameTooLarge | None:
+    """Let the splitter parse the pieces; gives the refusal that ended it."""
     for now, piece in enumerate(pieces):
         try:
-            passed, parsed = splitter.feed(piece, float(now), PLENTY)
+            assert splitter.feed(piece, float(now), PLENTY) == len(piece)
         except FrameTooLarge as refused:
-            return seen + refused.passed, refused
-        assert parsed == len(piece)
-        seen += passed
+            return refused
         assert len(splitter._header) <= HEADER_LIMIT
-    return seen, None
+    return None
 
 
-def judge(splitter: FrameSplitter, pieces: Sequence[bytes]) -> Verdict | None:
-    seen, refused = walk(splitter, pieces)
-    return (refused.text, refused.length, seen) if refused else None
+def judge(splitter: FrameSplitter, pieces: Sequence[bytes]) -> tuple[bool, int] | None:
+    """Of which kind and how long the message is that is refused."""
+    refused = feed(splitter, pieces)
+    return (refused.text, refused.length) if refused else None
 
 
 def splitter_allowing(*lengths: int, unmask: Unmask = xor) -> FrameSplitter:
@@ -94,11 +85,36 @@ def splitter_allowing(*lengths: int, unmask: Unmask = xor) -> FrameSplitter:
     return FrameSplitter(unmask, budget, PART)
 
 
+def parts_of(splitter: FrameSplitter) -> list[MessagePart]:
+    return [item for item in splitter.items if isinstance(item, MessagePart)]
+
+
+def messages_of(splitter: FrameSplitter) -> list[BinaryMessage]:
+    """The complete BINARY messages, the library's consent assumed."""
+    messages = list[BinaryMessage]()
+    for item in splitter.items:
+        if isinstance(item, Unjudged):
+            messages += [end for end in item.ends if end]
+        elif isinstance(item, BinaryMessage):
+            messages.append(item)
+    return messages
+
+
+def for_library(splitter: FrameSplitter) -> bytes:
+    """The frames that are not plain."""
+    return b"".join(item.frames for item in splitter.items if isinstance(item, Unjudged))
+
+
 def extracted(splitter: FrameSplitter) -> bytes:
-    """All that was taken out, of any message."""
-    pieces = [piece for part in splitter.parts for piece in part.pieces]
-    pieces += [piece for message in splitter.messages for piece in message.pieces]
-    return b"".join(pieces)
+    """All that was taken out of BINARY messages, in the order of arrival."""
+    data = b""
+    for item in splitter.items:
+        match item:
+            case Unjudged(_, ends):
+                data += b"".join(piece for end in ends if end for piece in end.pieces)
+            case BinaryMessage(pieces) | MessagePart(pieces):
+                data += b"".join(pieces)
+    return data
 
 
 ALLOWED = st.lists(st.integers(0, 2000) | st.just(80_000), max_size=4)

@@ -80,6 +80,9 @@ class StubbornStore(MemoryStore):
     def heal(self) -> None:
         self._at = "never"
 
+    def act_at(self, step: str) -> None:
+        self._at = step
+
 
 def raising(error: Exception) -> Callable[[], Awaitable[None]]:
     async def act() -> None:

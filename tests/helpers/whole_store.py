@@ -1,4 +1,4 @@
-"""A store that stores each file in one step, for tests that store it by a sink."""
+"""Stores that store each file in one step, for tests that store it by a sink."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
@@ -17,6 +17,7 @@ from galileod.storage.base import (
     Written,
     ignore_progress,
 )
+from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 
 KINDS: Final = ("sha256", "sha512", "blake2b")
@@ -149,6 +150,22 @@ class WholeSink(Sink):
             )
             self._written = only(await self._store.write_whole([file]))
         return self._written
+
+
+class WholeLocalStore(LocalStore):
+    """A local store whose sinks store each file in one step."""
+
+    async def create(  # type: ignore[override]
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+    ) -> WholeSink:
+        on_conflict = on_conflict or self._settings.on_conflict
+        durability = durability or self._settings.durability
+        await self.admit(path, on_conflict)
+        return WholeSink(self, upload, path, on_conflict, durability)
 
 
 def only(results: Sequence[T | StorageError]) -> T:

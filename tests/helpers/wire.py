@@ -325,6 +325,13 @@ async def serving(
 
 
 def with_chunks(size: int, in_flight: int, config: Config | None = None) -> Config:
-    """A configuration with chunks of exactly `size` bytes; smaller ones than a file may set."""
-    chunks = Chunks(min=Size(size), max=Size(size), max_in_flight=in_flight)
+    """A configuration with chunks of exactly `size` bytes; smaller ones than a file may set.
+
+    Small files are stored chunk by chunk, too.
+    """
+    chunks = Chunks(min=Size(size), max=Size(size), max_in_flight=in_flight, whole=Size(0))
     return evolve(config or Config(), chunks=chunks)
+
+
+STREAMED: Final = Config(chunks=Chunks(whole=Size(0)))
+"""A configuration with which small files are stored chunk by chunk, as large ones are."""

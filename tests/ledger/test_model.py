@@ -8,14 +8,21 @@ from typing import Any, Final
 
 import pytest
 import trio
-from attrs import define, evolve, field
+from attrs import astuple, define, evolve, field
 from helpers.clocks import FakeClock
 from helpers.ledgers import OPENERS, allow, names, resumable
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from galileod.ledger.base import KeptUpload, Ledger, LedgerError, Recovery, StoredUpload
+from galileod.ledger.base import (
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    Recovery,
+    StoredUpload,
+    WholeEntry,
+)
 from galileod.policy.quota import Holding
 
 UPLOADS: Final = st.sampled_from([f"u{number}" for number in range(5)])
@@ -81,6 +88,11 @@ class Model:
         return dict(sorted(sums.items()))
 
 
+def total(holdings: Iterable[Holding]) -> Holding:
+    numbers = [astuple(one) for one in holdings]
+    return Holding(*map(sum, zip(*numbers, strict=True))) if numbers else Holding()
+
+
 def authenticated(user: str) -> bool:
     return user.isalpha()
 
@@ -135,6 +147,62 @@ class Machine(RuleBasedStateMachine):
             for each in same:
                 del self.model.uploads[each]
             self.model.uploads[name] = Upload(user, key, self.model.boot)
+
+    @rule(
+        uploads=st.lists(
+            st.tuples(UPLOADS, USERS, st.none() | st.integers(0, 2), FLAGS), max_size=4
+        )
+    )
+    def enter_whole(self, uploads: list[tuple[str, str, int | None, bool]]) -> None:
+        entries, expected = list[WholeEntry](), list[str | None]()
+        seen, totals = list[tuple[Holding, Holding]](), list[tuple[Holding, Holding]]()
+
+        def see(everybody: Holding, mine: Holding) -> None:
+            seen.append((everybody, mine))
+
+        for name, user, number, promised in uploads:
+            key = None if number is None else f"key {number}"
+            about = resumable(key, authenticated=authenticated(user)) if key else None
+            identity = f"id {name}" if promised else None
+            entries.append(WholeEntry(name, user, SIZE, see, None, about, identity))
+            if key and (found := self.expected(key)):
+                expected.append(found)
+                continue
+            holdings = self.model.holdings()
+            totals.append((total(holdings.values()), holdings.get(user, Holding())))
+            same = [each for each, one in self.model.uploads.items() if key and one.key == key]
+            if name in set(self.model.uploads) - set(same):
+                expected.append("refused")
+                continue
+            self.model.drop(same)
+            durable = SIZE if promised else 0
+            self.model.uploads[name] = Upload(user, key, self.model.boot, durable=durable)
+            expected.append(None)
+        results = self.run(self.ledger.enter_whole, entries)
+        told = ["refused" if isinstance(one, LedgerError) else self.told(one) for one in results]
+        assert told == expected
+        assert seen == totals
+
+    @rule(commits=st.lists(st.tuples(UPLOADS, st.sampled_from(["a", "b"]), SECONDS), max_size=4))
+    def commit_whole(self, commits: list[tuple[str, str, float]]) -> None:
+        expected = list[bool]()
+        for name, file, remember in commits:
+            one = self.model.running(name)
+            expected.append(one is None)
+            if one is None:
+                continue
+            del self.model.uploads[name]
+            self.model.files[file] = one.user
+            if one.key and remember:
+                self.model.stored[one.key] = (file, self.clock.now + remember)
+        results = self.run(self.ledger.commit_whole, commits)
+        assert [isinstance(one, LedgerError) for one in results] == expected
+
+    @rule(uploads=st.lists(UPLOADS, max_size=3))
+    def release_whole(self, uploads: list[str]) -> None:
+        self.run(self.ledger.release_whole, uploads)
+        for name in uploads:
+            self.model.uploads.pop(name, None)
 
     @rule(name=UPLOADS, durable=OFFSETS)
     def checkpoint(self, name: str, durable: int) -> None:
@@ -261,6 +329,7 @@ class Machine(RuleBasedStateMachine):
     def agrees(self) -> None:
         kept, holdings = self.model.kept(), self.model.holdings()
         assert self.ledger.holdings() == holdings
+        assert self.run(self.ledger.total) == total(holdings.values())
         for others in (True, False):
             assert self.run(self.ledger.kept_bytes, authenticated=others) == sum(
                 one.offset or 0 for one in kept.values() if others or not authenticated(one.user)

@@ -1,7 +1,10 @@
 """The payload that is taken out of frames, and what the library gets of them."""
 
 import itertools
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import pytest
 from attrs import frozen
 from helpers.splitting import (
     KEYS,
@@ -9,17 +12,24 @@ from helpers.splitting import (
     PLENTY,
     cut,
     extracted,
+    feed,
+    for_library,
     frame,
     header,
+    messages_of,
+    parts_of,
     payload_frame,
     splitter_allowing,
-    walk,
 )
 from helpers.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from galileod.net import messages as net_messages
+from galileod.net.frames import TEXT_LIMIT, FrameSplitter
+from galileod.net.messages import BinaryMessage, Close, Unjudged
 
 
 @frozen
@@ -115,22 +125,60 @@ BROKEN = st.one_of(
 """Frames that break a rule anywhere, or where they come out of turn; and the end."""
 
 
-def events(data: bytes) -> tuple[list[Event], ConnectionState]:
-    """What the library makes of it; without a BINARY frame that has not come to its end."""
-    library = Connection(ConnectionType.SERVER)
-    library.receive_data(data)
-    shown = [
-        event
-        for event in library.events()
-        if not isinstance(event, BytesMessage) or event.frame_finished
-    ]
-    return shown, library.state
+Shown = tuple[str, object]
+"""What a peer has sent: a message, a Ping, a Close frame, or a violation and its close code."""
 
 
-def emptied(event: Event) -> Event:
-    if isinstance(event, BytesMessage):
-        return BytesMessage(b"", event.frame_finished, event.message_finished)
-    return event
+def shown_by_library(library: Connection) -> list[Shown]:
+    """What it makes of the frames that it has received since the last call."""
+    shown: list[Shown] = []
+    for event in library.events():
+        match event:
+            case TextMessage() | BytesMessage() if not event.message_finished:
+                PARTS.setdefault(library, []).append(event.data)
+            case TextMessage():
+                shown.append(("text", "".join([*PARTS.pop(library, []), event.data])))
+            case BytesMessage():
+                shown.append(("binary", b"".join([*PARTS.pop(library, []), event.data])))
+            case Ping():
+                shown.append(("ping", bytes(event.payload)))
+            case CloseConnection():
+                valid = library.state is ConnectionState.REMOTE_CLOSING
+                shown.append(("close" if valid else "violation", int(event.code)))
+    return shown
+
+
+PARTS = WeakKeyDictionary[Connection, list[Any]]()
+"""The parts of the message that is not complete."""
+
+
+def shown_by_splitter(splitter: FrameSplitter, library: Connection) -> list[Shown]:
+    """What the splitter, and the library for what is not plain, make of what was fed."""
+    shown: list[Shown] = []
+    while splitter.items:
+        match splitter.items.popleft():
+            case Unjudged(frames, ends):
+                library.receive_data(frames)
+                judged = shown_by_library(library)
+                messages = [each for each in judged if each[0] in {"text", "binary"}]
+                violations = judged[len(messages) :]
+                assert len(messages) <= len(ends)
+                assert violations or len(messages) == len(ends)
+                for message, end in zip(messages, ends, strict=False):
+                    assert message[0] == "text" if end is None else message == ("binary", b"")
+                    shown.append(message if end is None else ("binary", b"".join(end.pieces)))
+                shown += violations
+                if violations:
+                    break
+            case BinaryMessage(pieces):
+                shown.append(("binary", b"".join(pieces)))
+            case str(text):
+                shown.append(("text", text))
+            case net_messages.Ping(payload):
+                shown.append(("ping", payload))
+            case Close(_, code):
+                shown.append(("close", code))
+    return shown
 
 
 @given(st.lists(BINARIES | SOUND_TEXTS, max_size=5), PLACES)
@@ -139,22 +187,27 @@ def test_the_payload_of_binary_messages_is_taken_out_whole(
 ) -> None:
     splitter = splitter_allowing(PLENTY)
     data = b"".join(frame for message in sent for frame in message.frames)
-    _, refused = walk(splitter, cut(data, places))
-    assert refused is None
+    assert feed(splitter, cut(data, places)) is None
     binaries = [b"".join(each.payloads) for each in sent if each.opcode == BINARY]
-    assert not splitter.parts
-    assert [b"".join(message.pieces) for message in splitter.messages] == binaries
-    assert [message.length for message in splitter.messages] == [len(each) for each in binaries]
+    assert not parts_of(splitter)
+    found = messages_of(splitter)
+    assert [b"".join(message.pieces) for message in found] == binaries
+    assert [message.length for message in found] == [len(each) for each in binaries]
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
 @example([], header(BINARY, 3, masked=False) + b"abc", 0, [])
 @example([], header(BINARY, 3, reserved=4) + b"abc", 0, [])
 @example([], header(BINARY, 3, form=126) + b"abc", 0, [])
 @example([], header(BINARY, 3, form=127) + b"abc", 0, [])
+@example([], header(TEXT, 3, form=126) + b"abc", 0, [])
+@example([], header(PING, 3, form=126) + b"abc", 0, [])
+@example([], header(PING, 3, masked=False) + b"abc", 0, [])
+@example([], header(CLOSE, 3, reserved=1) + b"abc", 0, [])
 @example([], header(3, 3) + b"abc", 0, [])
 @example([], frame(CONTINUATION, 3), 0, [])
+@example([Sent(TEXT, [b"a"], [bytes(4)], [])], frame(CONTINUATION, 3), 1, [])
 @example([Sent(TEXT, [b"a", b"b"], [bytes(4)], [])], frame(BINARY, 3), 1, [])
 @example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], frame(BINARY, 3), 1, [])
 @example([Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], frame(TEXT, 3), 1, [])
@@ -163,53 +216,67 @@ def test_the_payload_of_binary_messages_is_taken_out_whole(
 @example(
     [Sent(BINARY, [b"a", b"b"], [bytes(4)], [])], header(CONTINUATION, 1, reserved=1) + b"b", 1, []
 )
-def test_the_library_sees_all_but_the_payload_of_binary_messages(
+def test_splitter_and_library_show_what_the_library_alone_shows(
     sent: list[Sent], broken: bytes | None, at: int, places: list[int]
 ) -> None:
     frames = [frame for message in sent for frame in message.frames]
     if broken is not None:
         frames.insert(at % (len(frames) + 1), broken)
     data = b"".join(frames)
-    splitter = splitter_allowing(PLENTY)
-    seen, refused = walk(splitter, cut(data, places))
-    # A frame out of turn may make too long a TEXT message of those behind it.
-    assert refused is None or broken is not None
-    shown, state = events(seen)
-    expected, expected_state = events(data)
-    assert shown == [emptied(event) for event in expected]
-    assert state is expected_state
-    finished = [
-        event for event in expected if isinstance(event, BytesMessage) and event.message_finished
-    ]
-    # What comes behind a broken frame is parsed all the same, and never shown.
-    assert len(splitter.messages) >= len(finished)
-    if broken is None and not any(isinstance(event, CloseConnection) for event in expected):
-        assert len(splitter.messages) == len(finished)
-
-
-@settings(max_examples=100)
-@given(st.lists(BINARIES | TEXTS, max_size=4), st.none() | BROKEN, st.integers(0, 20), PLACES)
-def test_each_message_is_there_when_the_library_shows_it(
-    sent: list[Sent], broken: bytes | None, at: int, places: list[int]
-) -> None:
-    frames = [frame for message in sent for frame in message.frames]
-    if broken is not None:
-        frames.insert(at % (len(frames) + 1), broken)
-    splitter, library = splitter_allowing(PLENTY), Connection(ConnectionType.SERVER)
-    data, got = b"".join(frames), b""
-    shown, _ = events(data)
-    expected = b"".join(event.data for event in shown if isinstance(event, BytesMessage))
+    alone, library = Connection(ConnectionType.SERVER), Connection(ConnectionType.SERVER)
+    alone.receive_data(data)
+    expected = shown_by_library(alone)
+    splitter, shown = splitter_allowing(PLENTY), list[Shown]()
     for piece in cut(data, places):
-        seen, refused = walk(splitter, [piece])
-        library.receive_data(seen)
-        for event in library.events():
-            if isinstance(event, BytesMessage) and event.message_finished:
-                got += b"".join(splitter.messages.popleft().pieces)
-        if refused or library.state is not ConnectionState.OPEN:
+        refused = feed(splitter, [piece])
+        shown += shown_by_splitter(splitter, library)
+        if refused or (shown and shown[-1][0] in {"close", "violation"}):
             break
-    assert expected.startswith(got)
-    if broken is None and not any(isinstance(event, CloseConnection) for event in shown):
-        assert not splitter.messages
+    else:
+        assert shown == expected
+    # A frame out of turn may make too long a TEXT message of those behind it.
+    assert shown == expected[: len(shown)]
+
+
+@given(
+    st.lists(
+        st.builds(payload_frame, st.just(BINARY), PAYLOADS, key=KEYS)
+        | st.builds(payload_frame, st.just(TEXT), SHORT_TEXT, key=KEYS)
+        | CONTROLS,
+        max_size=8,
+    ),
+    PLACES,
+)
+def test_what_is_plain_is_not_for_the_library(frames: list[bytes], places: list[int]) -> None:
+    splitter = splitter_allowing(PLENTY)
+    closing = payload_frame(CLOSE, b"\x03\xe8stored")
+    ignored = payload_frame(BINARY, b"x") + b"\xff" * 20
+    assert feed(splitter, cut(b"".join(frames) + closing + ignored, places)) is None
+    assert not for_library(splitter)
+    assert splitter.items[-1] == Close(b"\x03\xe8stored", 1000)
+
+
+@pytest.mark.parametrize("reason", [b"", b"why", b"\xc3\xbc", b"\xc3"])
+def test_a_close_frame_is_taken_if_the_library_would_take_it(reason: bytes) -> None:
+    for code in [*range(980, 5020), *range(0, 1 << 16, 997)]:
+        payload = payload_frame(CLOSE, code.to_bytes(2) + reason)
+        library = Connection(ConnectionType.SERVER)
+        library.receive_data(payload)
+        splitter = splitter_allowing()
+        assert feed(splitter, [payload]) is None
+        taken = isinstance(splitter.items[0], Close)
+        assert taken == (shown_by_library(library) == [("close", code)])
+
+
+@pytest.mark.parametrize("length", [3, 126, 1000, TEXT_LIMIT])
+def test_a_text_that_is_not_utf_8_is_passed_on_as_soon_as_that_is_certain(length: int) -> None:
+    text = payload_frame(TEXT, b"\xffx" + b"x" * (length - 2))
+    for end in range(len(text) - length + 2, len(text), 500):
+        splitter = splitter_allowing()
+        assert feed(splitter, [text[: end - 2], text[end - 2 : end]]) is None
+        assert for_library(splitter) == text[:end]
+        assert feed(splitter, [text[end:]]) is None
+        assert for_library(splitter) == text
 
 
 @given(st.lists(BINARIES, min_size=1, max_size=3), PLACES)
@@ -230,9 +297,9 @@ def test_times_are_those_of_the_first_header_and_of_the_last_byte(
         return float(next(now for now, end in enumerate(arrived) if end >= position))
 
     splitter = splitter_allowing(PLENTY)
-    assert walk(splitter, pieces)[1] is None
+    assert feed(splitter, pieces) is None
     begins = [0, *ends[:-1]]
-    assert [(each.first_byte, each.last_byte) for each in splitter.messages] == [
+    assert [(each.first_byte, each.last_byte) for each in messages_of(splitter)] == [
         (when(begin + start), when(end))
         for begin, start, end in zip(begins, starts, ends, strict=True)
     ]
@@ -242,5 +309,5 @@ def test_times_are_those_of_the_first_header_and_of_the_last_byte(
 @example(b"abcd", b"0123456789", [7, 8, 8, 9, 13])
 def test_masking_goes_on_across_any_cut(key: bytes, payload: bytes, places: list[int]) -> None:
     splitter = splitter_allowing(len(payload))
-    assert walk(splitter, cut(payload_frame(BINARY, payload, key=key), places))[1] is None
+    assert feed(splitter, cut(payload_frame(BINARY, payload, key=key), places)) is None
     assert extracted(splitter) == payload

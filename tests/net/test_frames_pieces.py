@@ -1,7 +1,16 @@
 """In how many pieces and parts a message is held."""
 
 import pytest
-from helpers.splitting import PART, PLENTY, frame, header, splitter_allowing, unmasked
+from helpers.splitting import (
+    PART,
+    PLENTY,
+    frame,
+    header,
+    messages_of,
+    parts_of,
+    splitter_allowing,
+    unmasked,
+)
 from helpers.wire import BINARY, CONTINUATION
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +26,7 @@ def test_a_message_that_trickles_in_is_held_in_few_pieces(length: int) -> None:
     data = header(BINARY, length, key=bytes(4)) + bytes(length)
     for byte in data:
         splitter.feed(bytes([byte]), 0.0, PLENTY)
-    (message,) = splitter.messages
+    (message,) = messages_of(splitter)
     assert len(message.pieces) <= length / SMALL_PIECE + 2
     assert sum(map(len, message.pieces)) == length
 
@@ -29,7 +38,7 @@ def test_pieces_of_any_size_are_joined_where_they_are_small(sizes: list[int]) ->
     splitter.feed(header(BINARY, length, key=bytes(4)), 0.0, PLENTY)
     for size in sizes:
         splitter.feed(bytes(size), 0.0, PLENTY)
-    (message,) = splitter.messages
+    (message,) = messages_of(splitter)
     assert len(message.pieces) <= length / SMALL_PIECE + 2
     assert sum(map(len, message.pieces)) == length
 
@@ -41,8 +50,8 @@ def test_a_long_message_comes_in_parts(step: int, length: int) -> None:
     data = header(BINARY, length, key=bytes(4)) + bytes(length)
     for start in range(0, len(data), step):
         splitter.feed(data[start : start + step], 0.0, PLENTY)
-    parts = [sum(map(len, part.pieces)) for part in splitter.parts]
-    (message,) = splitter.messages
+    parts = [sum(map(len, part.pieces)) for part in parts_of(splitter)]
+    (message,) = messages_of(splitter)
     rest = sum(map(len, message.pieces))
     assert sum(parts) + rest == message.length == length
     assert all(PART <= part < PART + step for part in parts)
@@ -52,12 +61,12 @@ def test_a_long_message_comes_in_parts(step: int, length: int) -> None:
 def test_a_part_is_there_as_soon_as_it_is_large_enough() -> None:
     splitter = splitter_allowing(2 * PART, unmask=unmasked)
     splitter.feed(header(BINARY, 2 * PART, key=bytes(4)) + bytes(PART - 1), 0.0, PLENTY)
-    assert not splitter.parts
+    assert not splitter.items
     splitter.feed(bytes(1), 0.0, PLENTY)
-    assert len(splitter.parts) == 1
+    assert len(parts_of(splitter)) == 1
     splitter.feed(bytes(PART), 0.0, PLENTY)
-    assert len(splitter.parts) == 1
-    assert len(splitter.messages) == 1
+    assert len(parts_of(splitter)) == 1
+    assert len(messages_of(splitter)) == 1
 
 
 def test_a_long_message_in_short_frames_comes_in_parts() -> None:
@@ -68,8 +77,8 @@ def test_a_long_message_in_short_frames_comes_in_parts() -> None:
         head = header(opcode, size, final=number == frames - 1, key=bytes(4))
         splitter.feed(head + bytes(size), 0.0, PLENTY)
         assert splitter._gathered < PART + size
-    assert len(splitter.parts) >= 3
-    assert splitter.messages[0].length == 4 * PART
+    assert len(parts_of(splitter)) >= 3
+    assert messages_of(splitter)[0].length == 4 * PART
 
 
 def test_a_large_message_may_come_in_small_frames() -> None:

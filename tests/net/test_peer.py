@@ -1,10 +1,10 @@
 """How a peer is named, and which network it is counted under."""
 
+import socket
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import trio
 
 from galileod.net.peer import Peer
 
@@ -12,8 +12,8 @@ from galileod.net.peer import Peer
 def peer(host: str) -> Peer:
     """The peer of a socket that is connected to `host`; a unix socket where it is empty."""
     address: object = (host, 4711, 0, 0) if host else ""
-    stream = SimpleNamespace(socket=SimpleNamespace(getpeername=lambda: address))
-    return Peer.of(cast("trio.SocketStream", stream))
+    connected = SimpleNamespace(getpeername=lambda: address)
+    return Peer.of(cast("socket.socket", connected))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from galileod.net.frames import BinaryMessage, MessagePart
+from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
 from galileod.net.websocket import FrameError, TransportClosed, WebSocketTransport
 

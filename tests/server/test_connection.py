@@ -1,5 +1,6 @@
 """Who is let in, what is said to those who are not, and the wall around each connection."""
 
+import socket
 from types import SimpleNamespace
 from typing import cast
 
@@ -27,6 +28,7 @@ from galileod.auth.tickets import TicketKey
 from galileod.config.model import Config
 from galileod.net.peer import Peer
 from galileod.net.settings import Server
+from galileod.net.sockets import DirectSocket
 from galileod.net.streams import QUIET
 from galileod.server import caps
 from galileod.storage.base import Sink, StorageError
@@ -39,8 +41,8 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 def peer(host: str) -> Peer:
     """The peer of a socket that is connected to `host`."""
     address: object = host if host in ("", "/run/x") else (host, 4711, 0, 0)
-    stream = SimpleNamespace(socket=SimpleNamespace(getpeername=lambda: address))
-    return Peer.of(cast("trio.SocketStream", stream))
+    connected = SimpleNamespace(getpeername=lambda: address)
+    return Peer.of(cast("socket.socket", connected))
 
 
 def capped(total: int = 100, per_address: int = 2) -> Config:
@@ -345,16 +347,15 @@ async def test_a_bug_below_is_told_to_the_client_as_internal_and_logged(
 async def test_a_socket_that_is_gone_before_it_was_looked_at_is_closed(
     autojump_clock: MockClock,
 ) -> None:
-    gone, other = trio.socket.socketpair()
-    stream = trio.SocketStream(gone)
+    gone, other = socket.socketpair()
     with pytest.MonkeyPatch.context() as patch:
 
-        def of(_stream: trio.SocketStream) -> Peer:
+        def of(_connected: socket.socket) -> Peer:
             raise OSError("not connected")
 
         patch.setattr(Peer, "of", of)
         async with serving(MemoryStore()) as wire:
-            await wire.server.serve_socket(stream)
+            await wire.server.serve_socket(DirectSocket(gone))
     assert gone.fileno() == -1
     other.close()
 

@@ -141,7 +141,7 @@ async def test_a_message_larger_than_the_room_ends_the_connection(
 
 
 async def test_more_open_files_than_agreed_end_the_connection(autojump_clock: MockClock) -> None:
-    store = StubbornStore("commit", sleeping(30))
+    store = StubbornStore("commit", sleeping(5))
     async with serving(store, limited(following=2)) as wire:
         raw = await begin(wire)
         await raw.send(whole("a", b"1") + whole("b", b"2") + whole("c", b"3"))
@@ -280,7 +280,7 @@ async def test_each_stored_file_has_its_line_in_the_log(autojump_clock: MockCloc
 async def test_files_wait_while_their_own_connection_fills_the_users_uploads(
     autojump_clock: MockClock, limit: int
 ) -> None:
-    store = StubbornStore("commit", sleeping(5))
+    store = StubbornStore("commit", sleeping(1))
     config = evolve(limited(whole=3), quota=Quota(user_uploads=limit))
     async with serving(store, config) as wire:
         raw = await begin(wire)
@@ -324,3 +324,15 @@ async def test_a_file_that_is_sent_again_by_its_key_is_stored_once(
             assert await answers(raw, 2) == {1: STORED, 2: STORED}
             await end(raw)
     assert store.contents == {"c": b"", "d": b"", "a": b"1", "b": b"2"}
+
+
+async def test_a_client_that_waits_for_answers_gets_pings(autojump_clock: MockClock) -> None:
+    store = StubbornStore("never", sleeping(70))
+    async with serving(store, limited()) as wire:
+        raw = await begin(wire)
+        store.act_at("commit")
+        await raw.send(whole("a", b"1"))
+        pings, signal = await raw.receive_after_pings()
+        assert (pings, signal) == (3, {"close": True, "file": 1})
+        pings, signal = await raw.receive_after_pings()
+        assert (pings, signal) == (0, {"last": True})

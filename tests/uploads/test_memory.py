@@ -16,7 +16,7 @@ KIB = 1024
 
 
 def small_memory(memory: int, chunk: int = 64 * KIB) -> Config:
-    chunks = Chunks(min=Size(chunk), max=Size(chunk), memory=Size(memory))
+    chunks = Chunks(min=Size(chunk), max=Size(chunk), memory=Size(memory), whole=Size(0))
     return Config(chunks=chunks, limits=Limits(min_rate=Size(0)))
 
 

@@ -8,7 +8,7 @@ from helpers.memory_store import MemorySink, MemoryStore
 from helpers.uploading import (
     begin,
 )
-from helpers.wire import serving
+from helpers.wire import STREAMED, serving
 from trio.testing import MockClock
 
 from galileod.config.model import Config
@@ -63,7 +63,7 @@ async def test_declared_sizes_of_running_uploads_count_against_the_free_disk(
     autojump_clock: MockClock,
 ) -> None:
     store = SmallStore()
-    async with serving(store) as wire:
+    async with serving(store, STREAMED) as wire:
         client = await begin(wire, "a", 600)
         assert (await client.receive())["ready"]
         refused = await begin(wire, "b", 401)
@@ -80,7 +80,7 @@ def broken(*_: object) -> None:
 async def test_a_ledger_that_fails_before_the_upload_refuses_it(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(MemoryStore()) as wire:
+    async with serving(MemoryStore(), STREAMED) as wire:
         with monkeypatch.context() as patch:
             patch.setattr("galileod.ledger.sqlite.SqliteLedger.reserve", broken)
             client = await begin(wire, "a", 1)

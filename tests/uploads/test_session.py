@@ -3,6 +3,7 @@
 import pytest
 import structlog
 import trio
+from attrs import evolve
 from helpers.memory_store import MemorySink, MemoryStore
 from helpers.uploading import (
     CHUNK,
@@ -18,6 +19,7 @@ from helpers.uploading import (
     the_end,
 )
 from helpers.wire import (
+    STREAMED,
     serving,
     text_frame,
     with_chunks,
@@ -25,7 +27,6 @@ from helpers.wire import (
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, NoSpaceError, Sink, StorageError, Stored
@@ -132,7 +133,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
     autojump_clock: MockClock, hook: tuple[str, ...]
 ) -> None:
     store = MemoryStore()
-    async with serving(store, Config(hooks=Hooks(stored=hook))) as wire:
+    async with serving(store, evolve(STREAMED, hooks=Hooks(stored=hook))) as wire:
         wire.ledger.database.connection.execute(
             "CREATE TRIGGER bad BEFORE UPDATE ON uploads BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
@@ -267,7 +268,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
             del upload
             return Recording(self, name)
 
-    config = Config(hooks=Hooks(stored=hook))
+    config = evolve(STREAMED, hooks=Hooks(stored=hook))
     async with serving(RecordingStore(on_conflict), config) as wire:
         client = await wire.open()
         assert await client.upload("a.bin", DATA) == {"close": True}
@@ -282,7 +283,7 @@ async def test_a_name_that_the_storage_refuses_is_a_bad_name(autojump_clock: Moc
             del upload
             raise BadNameError(f"the filesystem does not accept the name {name}")
 
-    async with serving(Refusing()) as wire:
+    async with serving(Refusing(), STREAMED) as wire:
         client = await wire.open()
         await client.send({"name": "a.bin", "size": 1})
         assert (await client.receive())["code"] == "bad_name"

@@ -1,20 +1,24 @@
-"""Runs uploads in parallel. A failure of one file does not affect the others."""
+"""Sends jobs. A failure of one file does not affect the others."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
-import trio
 from attrs import define, field, frozen
 
-from galileod.client.errors import ConnectError, SendError, Signal, UpgradeError
-from galileod.client.options import OnWarning, Progress, Receipt
-from galileod.client.transfer import Watcher
+from galileod.client.address import Address
+from galileod.client.errors import SendError, Signal
+from galileod.client.lane import send_all
+from galileod.client.options import Options, Progress, Receipt
+from galileod.client.retry import RetryPolicy
+from galileod.client.sources import Source
+from galileod.client.state_directory import State
+from galileod.client.work import Item, Work
 
 from .jobs import Job
 
-SendJob = Callable[[Job, Watcher, OnWarning], Awaitable[Receipt]]
-"""Sends a job, in as many attempts as it takes. Raises SendError."""
+OpenJob = Callable[[Job], AbstractAsyncContextManager[Source]]
+"""Opens the content of a job. Raises SendError."""
 
 MAX_WARNINGS: Final = 100
 """Maximum warnings about one file that are reported."""
@@ -41,8 +45,8 @@ class Tally:
 class Reporter(Protocol):
     """Called as the jobs proceed."""
 
-    def started(self, job: Job, attempt: int) -> None:
-        """The content was opened; an attempt begins."""
+    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:
+        """The content was opened; an attempt begins. `whole`: the file is sent in one go."""
 
     def resumed(self, job: Job, offset: int, size: int) -> None:
         """The server has the first `offset` of `size` bytes; what follows is sent."""
@@ -77,108 +81,98 @@ class Kept:
 
 @define
 class Batch:
-    """Sends jobs: at most `parallel` at once, each with `send`.
+    """Sends jobs on at most `parallel` connections.
 
     `kept` are those that were interrupted by a cancellation, and can be resumed.
     """
 
-    send: SendJob
+    address: Address
+    options: Options
+    policy: RetryPolicy
+    state: State
+    open: OpenJob
     parallel: int
     reporter: Reporter
-    kept: list[Kept] = field(init=False, factory=list)  # at most `parallel`
-    progress_count: int = field(init=False, default=0)
-    server_error: SendError | None = field(init=False, default=None)
+    kept: list[Kept] = field(init=False, factory=list)  # at most those that are sent at once
 
     async def run(self, jobs: Sequence[Job], tally: Tally) -> None:
         """Send all jobs. `tally` is correct at any time, also after a cancellation."""
-        waiting = iter(jobs)
-
-        async def work() -> None:
-            for job in waiting:
-                await self._do(job, tally)
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(min(self.parallel, len(jobs))):
-                nursery.start_soon(work)
-
-    def _warner(self, job: Job) -> OnWarning:
-        number = count(1)
-
-        def warn(signal: Signal) -> None:
-            if next(number) <= MAX_WARNINGS:
-                self.reporter.warned(job, str(signal.get("error")))
-
-        return warn
-
-    async def _do(self, job: Job, tally: Tally) -> None:
-        before = self.progress_count
-        watcher = _JobWatcher(self, job)
-        if self.server_error:
-            tally.failed += 1
-            self.reporter.dropped(job, self.server_error, 0)
-            return
-        try:
-            receipt = await self.send(job, watcher, self._warner(job))
-        except SendError as error:
-            tally.failed += 1
-            self._failed(watcher, error, before)
-        except BaseException:
-            if watcher.kept:
-                self.kept.append(watcher.kept)
-            raise
-        else:
-            tally.stored += 1
-            tally.size += receipt.size
-            self.reporter.stored(job, receipt, watcher.attempts)
-
-    def _failed(self, watcher: "_JobWatcher", error: SendError, before: int) -> None:
-        if self.server_error:
-            self.reporter.dropped(watcher.job, self.server_error, watcher.attempts)
-            return
-        # If another file made progress during this one, the server works.
-        if _concerns_server(error) and (not error.transient or self.progress_count == before):
-            self.server_error = error
-        if error.kept and watcher.kept:
-            error.args = (f"{error} {GO_ON}",)
-        self.reporter.failed(watcher.job, error, max(1, watcher.attempts))
+        items = (_JobItem(self, job, tally) for job in jobs)
+        work = Work(items, self.address, self.options, self.policy, self.state)
+        await send_all(work, max(1, min(self.parallel, len(jobs))))
 
 
-class _JobWatcher(Watcher):
-    """Passes on to the reporter what happens to a job."""
+class _JobItem(Item):
+    """A job on its way: what happens to it is passed on to the reporter."""
 
-    def __init__(self, batch: Batch, job: Job) -> None:
-        self.job = job
-        self.attempts = 0
-        self.kept: Kept | None = None
+    def __init__(self, batch: Batch, job: Job, tally: Tally) -> None:
+        self.name = job.name
+        self.path = job.path
+        self.size = job.size
+        self._job = job
+        self._attempts = 0
         self._batch = batch
+        self._reporter = batch.reporter
+        self._tally = tally
         self._keep = 0
+        self._kept: Kept | None = None
+        self._warnings = 0
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Source]:
+        async with self._batch.open(self._job) as source:
+            try:
+                yield source
+            except SendError as error:
+                if error.transient and not source.repeatable:
+                    sentence = f"{error} There is no retry: the input cannot be read again."
+                    error.args = (sentence,)
+                raise
 
     def started(self, attempt: int) -> None:
-        if self._batch.server_error:
-            raise self._batch.server_error
-        self.attempts = attempt
-        self._batch.reporter.started(self.job, attempt)
+        self._attempts = attempt
+        self._reporter.started(self._job, attempt, whole=False)
+
+    def started_whole(self, attempt: int) -> None:
+        self._attempts = attempt
+        self._reporter.started(self._job, attempt, whole=True)
 
     def resumable(self, offset: int, size: int, keep: int) -> None:
         self._keep = keep
         self._keeps(offset, size)
         if offset:
-            self._batch.reporter.resumed(self.job, offset, size)
+            self._reporter.resumed(self._job, offset, size)
 
     def moved(self, progress: Progress) -> None:
-        self._batch.progress_count += 1
         self._keeps(progress.sent, progress.size)
-        self._batch.reporter.moved(self.job, progress.sent, progress.size)
+        self._reporter.moved(self._job, progress.sent, progress.size)
 
     def retrying(self, attempt: int, wait: float, error: SendError) -> None:
-        self._batch.reporter.retrying(self.job, attempt, wait, error)
+        self._reporter.retrying(self._job, attempt, wait, error)
+
+    def warned(self, signal: Signal) -> None:
+        self._warnings += 1
+        if self._warnings <= MAX_WARNINGS:
+            self._reporter.warned(self._job, str(signal.get("error")))
+
+    def stored(self, receipt: Receipt) -> None:
+        self._tally.stored += 1
+        self._tally.size += receipt.size
+        self._reporter.stored(self._job, receipt, self._attempts)
+
+    def failed(self, error: SendError, *, dropped: bool) -> None:
+        self._tally.failed += 1
+        if dropped:
+            self._reporter.dropped(self._job, error, self._attempts)
+            return
+        if error.kept and self._kept:
+            error.args = (f"{error} {GO_ON}",)
+        self._reporter.failed(self._job, error, max(1, self._attempts))
+
+    def interrupted(self) -> None:
+        if self._kept:
+            self._batch.kept.append(self._kept)
 
     def _keeps(self, sent: int, size: int) -> None:
         if self._keep and sent:
-            self.kept = Kept(sent, size, self._keep)
-
-
-def _concerns_server(error: SendError) -> bool:
-    """Whether other files would fail in the same way: no connection, or no permission."""
-    busy = isinstance(error, UpgradeError) and error.transient
-    return isinstance(error, ConnectError) and not busy
+            self._kept = Kept(sent, size, self._keep)

@@ -15,7 +15,8 @@ class Job:
     """One file to send. `label` is the path that the user gave, `name` the name to store under.
 
     `open` returns the content. `size` in bytes is for the progress bars, None if it is not known.
-    `declared` is the size given by the user, for content whose size cannot be determined.
+    `declared` is the size given by the user, for content whose size cannot be determined. `path` is
+    that of a file, None for other content.
     """
 
     label: str
@@ -23,6 +24,7 @@ class Job:
     name: str
     size: int | None = None
     declared: int | None = None
+    path: str | None = None
 
 
 def file_job(path: str, name: str | None = None) -> Job:
@@ -32,7 +34,7 @@ def file_job(path: str, name: str | None = None) -> Job:
         _check(path)
         return path
 
-    return Job(path, the_path, name or base_name(path), _size(path))
+    return Job(path, the_path, name or base_name(path), _size(path), path=path)
 
 
 def _check(path: str) -> None:

@@ -54,7 +54,7 @@ Examples:
 @click.option("--size", type=SIZE, help="The size of standard input, which is then streamed.")
 @click.option(
     "-p", "--parallel", default=3, show_default=True, metavar="N", type=PARALLEL,
-    help="The number of parallel uploads.",
+    help="The number of connections.",
 )  # fmt: skip
 @click.option(
     "--hash", "kind", default="sha1", show_default=True, metavar="KIND",

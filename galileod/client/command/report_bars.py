@@ -162,10 +162,10 @@ class BarReporter(TextReporter):
         table.width = size.width - MARGIN
         return table
 
-    def started(self, job: Job, attempt: int) -> None:
-        """Add the bar; at a further attempt it stays as it is."""
-        super().started(job, attempt)
-        if id(job) not in self._bars:
+    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:
+        """Add the bar; at a further attempt it stays as it is. A `whole` file has none."""
+        super().started(job, attempt, whole=whole)
+        if not whole and id(job) not in self._bars:
             name = printable(os.path.basename(job.label))[-_LONGEST:]
             self._bars[id(job)] = _Bar(name, job.size)
 

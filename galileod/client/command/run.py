@@ -7,24 +7,21 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 from typing import Final, NoReturn
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from galileod.client.address import Address, Proxy
 from galileod.client.content import open_source
-from galileod.client.errors import SendError
 from galileod.client.formatting import format_period, format_size, plural, printable
-from galileod.client.options import OnWarning, Options, Receipt
-from galileod.client.remembered import remembered
+from galileod.client.options import Options
 from galileod.client.retry import RetryPolicy
+from galileod.client.sources import Source
 from galileod.client.state_directory import State
-from galileod.client.transfer import Transfer, Watcher
 from galileod.clock import ProcessClock
 
 from .batch import GO_ON, Batch, Kept, Tally
@@ -142,7 +139,7 @@ def _is_local(address: Address) -> bool:
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
     """Send all files; returns the number of the signal that interrupted it, or 0."""
     state = State(reporter.notice if plan.verbosity == "verbose" else lambda _: None)
-    batch = Batch(partial(_send, plan, state), plan.parallel, reporter)
+    batch = Batch(plan.address, plan.options, plan.policy, state, _open, plan.parallel, reporter)
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
     if batch.kept:
@@ -193,18 +190,8 @@ def _exit_at_once(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
-async def _send(
-    plan: Plan, state: State, job: Job, watcher: Watcher, on_warning: OnWarning
-) -> Receipt:
-    options = evolve(plan.options, on_warning=on_warning)
+@asynccontextmanager
+async def _open(job: Job) -> AsyncIterator[Source]:
     label = "Standard input" if job.label == STDIN else None
     async with open_source(await job.open(), job.name, job.declared, label) as source:
-        with remembered(state, plan.address, source, options) as memory:
-            transfer = Transfer(plan.address, source, options, plan.policy, watcher, memory)
-            try:
-                return await transfer.run()
-            except SendError as error:
-                if error.transient and not source.repeatable:
-                    sentence = f"{error} There is no retry: the input cannot be read again."
-                    error.args = (sentence,)
-                raise
+        yield source

@@ -37,16 +37,19 @@ def translated() -> Iterator[None]:
     """Turn an error of SQLite into a LedgerError."""
     try:
         yield
-    except sqlite3.Error as error:
-        code = result_code(error)
-        if is_damage(error):
-            raise DamagedError(str(error)) from error
-        advice = _ADVICE.get(code) or _ADVICE.get(code & 0xFF)
-        raise LedgerError(
-            f"the ledger cannot be used: {error}{'; ' if advice else ''}{advice or ''}"
-        ) from error
-    except OSError as error:
-        raise LedgerError(f"the ledger cannot be used: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise as_ledger_error(error) from error
+
+
+def as_ledger_error(error: sqlite3.Error | OSError) -> LedgerError:
+    """The error that says the same, and what to do."""
+    if isinstance(error, OSError):
+        return LedgerError(f"the ledger cannot be used: {error}")
+    if is_damage(error):
+        return DamagedError(str(error))
+    code = result_code(error)
+    advice = _ADVICE.get(code) or _ADVICE.get(code & 0xFF)
+    return LedgerError(f"the ledger cannot be used: {error}{'; ' if advice else ''}{advice or ''}")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

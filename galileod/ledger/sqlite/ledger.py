@@ -33,6 +33,7 @@ from .database import Database
 from .errors import DamagedError, translated
 from .filenames import adopt_copy
 from .rebuild import rebuild
+from .uploads import release
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -107,7 +108,7 @@ class SqliteLedger(Ledger):
 
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
-        await self.database.write(uploads.release, upload)
+        await self.database.write(release, [upload])
 
     async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         """See `Ledger.enter_whole`."""
@@ -125,7 +126,7 @@ class SqliteLedger(Ledger):
 
     async def release_whole(self, uploads: Sequence[str]) -> None:
         """See `Ledger.release_whole`."""
-        await self.database.write(whole.release, uploads)
+        await self.database.write(release, uploads)
 
     async def find(self, key: str) -> KeptUpload | StoredUpload | None:
         """See `Ledger.find`."""
@@ -230,13 +231,22 @@ class SqliteLedger(Ledger):
     def _commit_whole(
         self, connection: sqlite3.Connection, commits: Sequence[tuple[str, str, float]]
     ) -> Sequence[LedgerError | None]:
-        return whole.commit(connection, commits, self._clock())
+        now = self._clock()
+        return uploads.commit(
+            connection,
+            [
+                (upload, name, now + remember if remember else None)
+                for upload, name, remember in commits
+            ],
+            now,
+        )
 
     def _commit(
         self, connection: sqlite3.Connection, upload: str, name: str, remember: float
     ) -> None:
-        now = self._clock()
-        uploads.commit(connection, upload, name, now, now + remember if remember else None)
+        (error,) = self._commit_whole(connection, [(upload, name, remember)])
+        if error is not None:
+            raise error
 
     def _find(self, connection: sqlite3.Connection, key: str) -> KeptUpload | StoredUpload | None:
         return whole.find(connection, key, self._clock())

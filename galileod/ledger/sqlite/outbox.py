@@ -10,10 +10,11 @@ from galileod.policy.backoff import LONGEST
 from .database import Database
 
 
-def add(connection: sqlite3.Connection, name: str, receipt: str, due: float) -> None:
-    """Add a receipt that is due at the time `due` (seconds since the epoch)."""
-    connection.execute(
-        "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)", (name, receipt, due)
+def add(connection: sqlite3.Connection, receipts: Sequence[tuple[str, str]], due: float) -> None:
+    """Add receipts, each with the name of its file, which are due at `due` (since the epoch)."""
+    connection.executemany(
+        "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)",
+        [(name, receipt, due) for name, receipt in receipts],
     )
 
 

@@ -1,15 +1,13 @@
-"""The sums for the quota: what each user holds. Triggers in the schema update them."""
+"""The sums for the quota: what each user holds, and all. Triggers in the schema update them."""
 
 import sqlite3
 from typing import Final
 
 from galileod.policy.quota import Holding
 
-_TOTAL: Final = (
-    "SELECT coalesce(sum(bytes), 0), coalesce(sum(files), 0),"
-    " coalesce(sum(reserved), 0), coalesce(sum(uploads), 0),"
-    " coalesce(sum(kept), 0), coalesce(sum(kept_uploads), 0) FROM holdings"
-)
+from .schema import SUM_OF_HOLDINGS
+
+_TOTAL: Final = "SELECT bytes, files, reserved, uploads, kept, kept_uploads FROM totals"
 _OF_USER: Final = (
     "SELECT bytes, files, reserved, uploads, kept, kept_uploads FROM holdings WHERE user = ?"
 )
@@ -33,6 +31,18 @@ def of_user(connection: sqlite3.Connection, user: str) -> Holding:
     return Holding(*row) if row else Holding()
 
 
+def with_upload(held: Holding, size: int) -> Holding:
+    """What is held with a further upload that runs, of `size` bytes."""
+    return Holding(
+        held.bytes,
+        held.files,
+        held.reserved + size,
+        held.uploads + 1,
+        held.kept,
+        held.kept_uploads,
+    )
+
+
 def by_user(
     connection: sqlite3.Connection, first: str = "", count: int = _ALL
 ) -> dict[str, Holding]:
@@ -53,3 +63,5 @@ def rebuild(connection: sqlite3.Connection) -> None:
         " WHERE offset IS NOT NULL GROUP BY user ON CONFLICT (user) DO"
         " UPDATE SET kept = excluded.kept, kept_uploads = excluded.kept_uploads"
     )
+    connection.execute("DELETE FROM totals")
+    connection.execute(f"INSERT INTO totals {SUM_OF_HOLDINGS}")

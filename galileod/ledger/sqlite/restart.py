@@ -25,12 +25,12 @@ def settle(
         name = published.get(identity)
         # The filesystem may have given the identity to another file since.
         if name is not None and on_disk.get(name) == size:
-            uploads.commit(connection, upload, name, 0, until)
+            uploads.commit(connection, [(upload, name, until)], 0)
     for upload, name in recovery.names.items():
         # A power failure may have removed the promise, and that the upload was not kept any more.
         if on_disk.get(name, -1) == uploads.size(connection, upload):
             transitions.resume(connection, upload)
-            uploads.commit(connection, upload, name, 0, until)
+            uploads.commit(connection, [(upload, name, until)], 0)
     transitions.recover(connection, recovery.offsets if seconds else {}, now, seconds)
     connection.execute("DELETE FROM uploads WHERE key IS NULL")
     stored.restart(connection, now, seconds)

@@ -1,6 +1,8 @@
 """Single-use tickets that were used, kept until they expire."""
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 from galileod.ledger.base import AlreadyUsedError, SingleUse
 
@@ -29,6 +31,10 @@ def use(
         raise AlreadyUsedError
 
 
-def end_use(connection: sqlite3.Connection, key: str) -> None:
-    """The upload with this key is stored: its ticket must not begin another one."""
-    connection.execute("UPDATE tickets SET key = NULL WHERE key = ?", (key,))
+def end_use(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+    """The uploads with these keys are stored: their tickets must not begin others."""
+    if keys:
+        connection.execute(
+            "UPDATE tickets SET key = NULL WHERE key IN (SELECT value FROM json_each(?))",
+            (json.dumps(keys),),
+        )

@@ -9,42 +9,7 @@ there was a checkpoint since, or it has more than the durable bytes.
 import sqlite3
 from collections.abc import Mapping
 
-from galileod.ledger.base import Resumable, UnknownUploadError
-
-
-def reserve(
-    connection: sqlite3.Connection,
-    upload: str,
-    user: str,
-    size: int,
-    resumable: Resumable,
-    now: float,
-    boot: str,
-) -> None:
-    """Add the reservation of an upload that begins now.
-
-    It replaces an earlier one with the same key, which could not be released when it failed.
-    """
-    connection.execute("DELETE FROM uploads WHERE key = ? AND offset IS NULL", (resumable.key,))
-    connection.execute(
-        "INSERT INTO uploads (upload, user, bytes, key, metadata, name, path, on_conflict,"
-        " durability, authenticated, began, durable, boot)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
-        (
-            upload,
-            user,
-            size,
-            resumable.key,
-            resumable.metadata,
-            resumable.name,
-            resumable.path,
-            resumable.on_conflict,
-            resumable.durability,
-            resumable.authenticated,
-            now,
-            boot,
-        ),
-    )
+from galileod.ledger.base import UnknownUploadError
 
 
 def checkpoint(connection: sqlite3.Connection, upload: str, durable: int, boot: str) -> None:

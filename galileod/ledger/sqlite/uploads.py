@@ -1,17 +1,51 @@
 """The reservations of running uploads, and the receipts promised with them."""
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
-from galileod.ledger.base import StoredUpload, UnknownUploadError
+from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, WholeEntry
 
 from . import files, outbox, stored, tickets
 
 
-def reserve(connection: sqlite3.Connection, upload: str, user: str, size: int) -> None:
-    """Add a reservation."""
+def add(connection: sqlite3.Connection, entry: WholeEntry, now: float, boot: str) -> None:
+    """Add the reservation of an upload that begins now; with what is promised, if it is."""
+    about, identity = entry.resumable, entry.identity
+    if about is None:
+        connection.execute(
+            "INSERT INTO uploads (upload, user, bytes, inode, receipt) VALUES (?, ?, ?, ?, ?)",
+            (entry.upload, entry.user, entry.size, _blob(identity), entry.receipt),
+        )
+        return
+    durable = entry.size if identity is not None and about.durability == "full" else 0
     connection.execute(
-        "INSERT INTO uploads (upload, user, bytes) VALUES (?, ?, ?)", (upload, user, size)
+        "INSERT INTO uploads (upload, user, bytes, inode, receipt, key, metadata, name, path,"
+        " on_conflict, durability, authenticated, began, durable, boot)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            entry.upload,
+            entry.user,
+            entry.size,
+            _blob(identity),
+            entry.receipt,
+            about.key,
+            about.metadata,
+            about.name,
+            about.path,
+            about.on_conflict,
+            about.durability,
+            about.authenticated,
+            now,
+            durable,
+            boot,
+        ),
     )
+
+
+def drop_unreleased(connection: sqlite3.Connection, key: str) -> None:
+    """Drop the reservation with this key, which could not be released when its upload failed."""
+    connection.execute("DELETE FROM uploads WHERE key = ? AND offset IS NULL", (key,))
 
 
 def promise(
@@ -19,44 +53,58 @@ def promise(
 ) -> None:
     """Record the receipt and the file's identity with the reservation."""
     connection.execute(
-        # The data was made durable before. The identity is a BLOB because the column's type,
-        # INTEGER, would turn the text "007" into 7.
+        # The data was made durable before.
         "UPDATE uploads SET inode = ?, receipt = ?,"
         " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = ?",
-        (identity.encode(), receipt, upload),
+        (_blob(identity), receipt, upload),
     )
 
 
 def commit(
-    connection: sqlite3.Connection, upload: str, name: str, due: float, until: float | None
-) -> None:
-    """Replace a reservation with a file; its promised receipt is due at `due`.
+    connection: sqlite3.Connection, commits: Sequence[tuple[str, str, float | None]], due: float
+) -> list[LedgerError | None]:
+    """Replace reservations with files; their promised receipts are due at `due`.
 
-    A resumable upload is remembered until `until`, unless that is None. Raises UnknownUploadError
-    if there is no such reservation.
+    `commits` has the upload of each, its name, and until when it is remembered if it is resumable
+    (None: not at all). Returns an UnknownUploadError for each that has no reservation.
     """
-    row = connection.execute(
-        "SELECT user, bytes, receipt, key, metadata FROM uploads"
-        " WHERE upload = ? AND offset IS NULL",
-        (upload,),
-    ).fetchone()
-    if row is None:
-        raise UnknownUploadError("the upload is not in the ledger")
-    user, size, receipt, key, metadata = row
-    release(connection, upload)
-    files.enter(connection, name, user, size)
-    if receipt is not None:
-        outbox.add(connection, name, receipt, due)
-    if key is None:
-        return
-    tickets.end_use(connection, key)
-    if until is not None:
-        stored.remember(connection, key, StoredUpload(metadata, name), until)
+    rows = {
+        upload: row
+        for upload, *row in connection.execute(
+            "SELECT upload, user, bytes, receipt, key, metadata FROM uploads"
+            " WHERE upload IN (SELECT value FROM json_each(?)) AND offset IS NULL",
+            (json.dumps([upload for upload, _, _ in commits]),),
+        )
+    }
+    results = list[LedgerError | None]()
+    released, entered, keys = list[str](), list[tuple[str, str, int]](), list[str]()
+    receipts, remembered = list[tuple[str, str]](), list[tuple[str, StoredUpload, float]]()
+    for upload, name, until in commits:
+        row = rows.pop(upload, None)
+        if row is None:
+            results.append(UnknownUploadError("the upload is not in the ledger"))
+            continue
+        user, size, receipt, key, metadata = row
+        results.append(None)
+        released.append(upload)
+        entered.append((name, user, size))
+        if receipt is not None:
+            receipts.append((name, receipt))
+        if key is not None:
+            keys.append(key)
+            if until is not None:
+                remembered.append((key, StoredUpload(metadata, name), until))
+    release(connection, released)
+    files.enter(connection, entered)
+    outbox.add(connection, receipts, due)
+    tickets.end_use(connection, keys)
+    stored.remember(connection, remembered)
+    return results
 
 
-def release(connection: sqlite3.Connection, upload: str) -> None:
-    """Drop a reservation or a kept upload, if there is one."""
-    connection.execute("DELETE FROM uploads WHERE upload = ?", (upload,))
+def release(connection: sqlite3.Connection, uploads: Sequence[str]) -> None:
+    """Drop reservations or kept uploads, if there are any."""
+    connection.executemany("DELETE FROM uploads WHERE upload = ?", [(one,) for one in uploads])
 
 
 def promised(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:
@@ -72,3 +120,8 @@ def size(connection: sqlite3.Connection, upload: str) -> int | None:
     """The declared size of an upload, if there is one."""
     row = connection.execute("SELECT bytes FROM uploads WHERE upload = ?", (upload,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _blob(identity: str | None) -> bytes | None:
+    # The column's type, INTEGER, would turn the text "007" into 7.
+    return None if identity is None else identity.encode()

@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import StorageError
+from galileod.storage.oserrors import translated
 
 PIECE: Final = 8 * 1024 * 1024
 """Bytes that are copied at a time; a cancellation waits for one piece."""

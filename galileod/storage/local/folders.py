@@ -8,7 +8,8 @@ from typing import Final
 
 from attrs import frozen
 
-from galileod.storage.base import ConflictError, translated
+from galileod.storage.base import ConflictError
+from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY
 from .diskname import name_on_disk

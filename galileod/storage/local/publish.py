@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, Protocol
 
 import structlog
@@ -12,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.names import numbered
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError, translated
+from galileod.storage.base import BadNameError, ConflictError, StorageError
+from galileod.storage.oserrors import as_storage_error
 
 from .leftovers import temporary_name
 from .renaming import rename_noreplace
@@ -96,18 +96,20 @@ def publish(source: Source, folder_fd: int, name: str, on_conflict: OnConflict) 
     Blocks. Raises OtherFilesystemError, ConflictError, BadNameError and StorageError.
     """
     if on_conflict == "replace":
-        with _explained(name):
-            try:
-                source.replace(folder_fd, name)
-            except IsADirectoryError:
-                raise is_a_directory(name) from None
+        try:
+            source.replace(folder_fd, name)
+        except IsADirectoryError:
+            raise is_a_directory(name) from None
+        except OSError as error:
+            raise _explain(error, name) from error
         return name
     for candidate in _candidates(name, on_conflict):
-        with _explained(candidate):
-            try:
-                source.put(folder_fd, candidate)
-            except FileExistsError:
-                continue
+        try:
+            source.put(folder_fd, candidate)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _explain(error, candidate) from error
         return candidate
     raise already_exists(name)
 
@@ -152,19 +154,12 @@ def refused_name(name: str) -> BadNameError:
     return BadNameError(f"the filesystem does not accept the name {name}")
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    with translated("cannot publish the file"):
-        try:
-            yield
-        except OSError as error:
-            if error.errno == errno.EXDEV:
-                raise OtherFilesystemError(
-                    "cannot publish the file: its folder is on another filesystem"
-                ) from error
-            if error.errno in REFUSED_NAME:
-                raise refused_name(name) from error
-            raise
+def _explain(error: OSError, name: str) -> StorageError:
+    if error.errno == errno.EXDEV:
+        return OtherFilesystemError("cannot publish the file: its folder is on another filesystem")
+    if error.errno in REFUSED_NAME:
+        return refused_name(name)
+    return as_storage_error(error, "cannot publish the file")
 
 
 def _candidates(name: str, on_conflict: OnConflict) -> Iterator[str]:

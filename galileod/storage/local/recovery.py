@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import Recovered, translated
+from galileod.storage.base import Recovered
+from galileod.storage.oserrors import translated
 
 from .identity import identity_of
 from .reopening import usable

@@ -7,7 +7,8 @@ from typing import Final
 
 from attrs import frozen
 
-from galileod.storage.base import MissingError, translated
+from galileod.storage.base import MissingError
+from galileod.storage.oserrors import translated
 
 from .spool import Spool
 from .suspended import Suspended

@@ -4,7 +4,8 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from galileod.storage.base import Found, Progress, translated
+from galileod.storage.base import Found, Progress
+from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY
 from .identity import identities_of

@@ -1,13 +1,9 @@
 """The sink of the local store: runs the steps of one file in threads, in order."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-import structlog
 import trio
-from attrs import frozen
-from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import (
@@ -17,36 +13,16 @@ from galileod.storage.base import (
     Sink,
     StorageError,
     Stored,
-    translated,
 )
 
-from . import publish
-from .directory import Directory
-from .diskname import name_on_disk
-from .folders import Folder, Folders
-from .inheritance import complete
-from .spool import Spool
+from .parts import StoreParts
+from .pending import PendingFile
 from .spoolfile import SpoolFile
-from .suspended import Suspended, SuspendedFiles
-from .target import create_unnamed, fits
-from .threads import Threads
+from .suspended import Suspended
 
 WRITE_SLICE: Final = 1024 * 1024
 """Bytes that an upload writes in one thread call while others wait. The closer this is to the usual
 chunk size, the more evenly uploads share a busy disk."""
-
-_log: FilteringBoundLogger = structlog.get_logger()
-
-
-@frozen
-class StoreParts:
-    """What the sinks of a store share."""
-
-    directory: Directory
-    folders: Folders
-    spool: Spool
-    suspended: SuspendedFiles
-    threads: Threads
 
 
 class LocalSink(Sink):
@@ -64,11 +40,8 @@ class LocalSink(Sink):
     ) -> None:
         self.replaces = on_conflict == "replace"
         self._parts = parts
-        self._folder, _, self._name = path.rpartition("/")
         self._file = file
-        self._on_conflict = on_conflict
-        self._prepared = False
-        self._published = False
+        self._pending = PendingFile(parts, file, path, on_conflict)
         self._open = True
         self._reading = trio.Lock()
 
@@ -104,7 +77,7 @@ class LocalSink(Sink):
         Such a file (its folder is on another filesystem) is lost when the process ends.
         """
         self._check_open()
-        if self._published:
+        if self._pending.published:
             raise StorageError("cannot suspend the file: it was published")
         # After the deadline the thread is abandoned; `discard` closes the file when its fsync ends.
         with trio.CancelScope(shield=True, deadline=trio.current_time() + SUSPEND_SECONDS):
@@ -142,7 +115,11 @@ class LocalSink(Sink):
 
     async def prepare(self) -> None:
         """Move the file to the filesystem of its folder, if necessary; permissions and fsync."""
-        await trio.to_thread.run_sync(self._prepare, limiter=self._parts.threads.committers)
+        await trio.to_thread.run_sync(
+            self._pending.prepare,
+            trio.from_thread.check_cancelled,
+            limiter=self._parts.threads.committers,
+        )
 
     async def commit(self) -> Stored:
         """Publish, fsync of the directory; in that order, each once."""
@@ -159,82 +136,10 @@ class LocalSink(Sink):
                 self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
-    def _prepare(self) -> None:
-        with self._parts.folders.open(self._folder) as folder:
-            self._finish(folder, trio.from_thread.check_cancelled)
-        self._prepared = True
-
-    def _finish(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
-        """Make the file complete and durable on the filesystem of `folder`."""
-        with translated("cannot set the permissions of the file"):
-            # Usually it is where it belongs; but since it was created, something may have been
-            # mounted, or the folder may have got another group or ACL.
-            file = self._file
-            if not fits(self._parts.spool, folder, file.fd, unnamed=file.unnamed, final=True):
-                self._move(folder, checkpoint)
-        self._file.sync()
-
-    def _move(self, folder: Folder, checkpoint: Callable[[], None]) -> None:
-        """Continue with a copy that was created in `folder`, without a name."""
-        named = not self._file.unnamed
-        self._file.move(create_unnamed(folder), checkpoint)
-        if named:
-            self._parts.spool.remove(self._file.name)
-        complete(self._file.fd, folder.fd)
-
     def _commit(self) -> Stored:
-        if not self._prepared:
-            self._prepare()
-        parts = self._parts
-        parts.directory.check()
-        if not self._file.unnamed:
-            parts.spool.check(self._file.name)
-        with parts.folders.open(self._folder) as folder:
-            name = self._publish(folder)
-            try:
-                if self._file.durable:
-                    with translated("cannot make the file's name durable"):
-                        folder.sync()
-                parts.directory.check()
-            except StorageError:
-                publish.withdraw(folder.fd, name, self._on_conflict)
-                raise
-            if parts.spool.maps_names:
-                name = self._name_on_disk(folder, name)
-            path = f"{folder.path}/{name}" if folder.path else name
-        self._discard()
-        return Stored(path, os.path.join(parts.directory.path, path))
-
-    def _publish(self, folder: Folder) -> str:
-        try:
-            return self._publish_once(folder)
-        except publish.OtherFilesystemError:
-            # Something was mounted since `prepare`. The identity that the ledger may have recorded
-            # is then not that of the copy; that matters only if there is a crash as well.
-            with translated("cannot set the permissions of the file"):
-                self._move(folder, lambda: None)
-            self._file.sync()
-            return self._publish_once(folder)
-
-    def _publish_once(self, folder: Folder) -> str:
-        spool, file = self._parts.spool, self._file
-        if file.unnamed:
-            source: publish.Source = publish.Unnamed(file.fd, file.name)
-        else:
-            source = publish.Spooled(spool, file.name)
-        name = publish.publish(source, folder.fd, self._name, self._on_conflict)
-        self._published = True
-        if self.replaces or spool.renames or not spool.counts_links:
-            file.unnamed = True  # it has no name in the spool
-        return name
-
-    def _name_on_disk(self, folder: Folder, name: str) -> str:
-        try:
-            return name_on_disk(folder.fd, name)
-        except OSError as error:
-            # The file is stored; until the next start the ledger has another name for it.
-            _log.warning("storage.name_unknown", path=name, reason=str(error))
-            return name
+        stored = self._pending.commit(trio.from_thread.check_cancelled)
+        self._open = False
+        return stored
 
     def _check_open(self) -> None:
         if not self._open:
@@ -252,9 +157,7 @@ class LocalSink(Sink):
 
     def _discard(self) -> None:
         self._open = False
-        if not self._file.unnamed:
-            self._parts.spool.remove(self._file.name)
-        self._file.close()
+        self._pending.discard()
 
 
 def slices(pieces: Sequence[bytes], most: int) -> Iterator[list[bytes]]:

@@ -11,10 +11,11 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import StorageError
+from galileod.storage.oserrors import translated
 
 from .groupsync import GroupSync
-from .inheritance import FILE_MODE
+from .inheritance import FILE_MODE, PRIVATE_MODE
 from .listing import entries_of
 from .renaming import UNSUPPORTED, rename_noreplace
 from .timing import Observe, ignore
@@ -61,10 +62,10 @@ class Spool:
         self.any_name = True
         self.unnamed_files = True
 
-    def create(self, name: str) -> int:
-        """Create a private file; returns its descriptor. Raises StorageError."""
+    def create(self, name: str, mode: int = PRIVATE_MODE) -> int:
+        """Create a file; returns its descriptor. Raises StorageError."""
         with translated("cannot create a spool file"):
-            return os.open(name, _NEW_FILE, 0o600, dir_fd=self.fd)
+            return os.open(name, _NEW_FILE, mode, dir_fd=self.fd)
 
     def open(self, name: str) -> int:
         """Open a file again; returns its descriptor. Raises OSError."""

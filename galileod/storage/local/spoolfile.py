@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -11,7 +11,8 @@ import trio
 from attrs import Factory, define, field
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError, translated
+from galileod.storage.base import StorageError
+from galileod.storage.oserrors import translated
 
 from .copying import copy
 from .filesync import FileSync
@@ -135,13 +136,8 @@ class SpoolFile:
         """Close the descriptor, if it is still open."""
         with self._using:
             fd, self.fd = self.fd, _CLOSED
-            if fd == _CLOSED:
-                return
-            try:
-                os.close(fd)
-            except OSError as error:
-                # Linux frees the descriptor anyway, and fsync has already reported write errors.
-                _log.warning("storage.close_failed", path=self.name, reason=str(error))
+            if fd != _CLOSED:
+                close_file(fd, self.name)
 
     def _reopen_for_reading(self) -> None:
         """Keep the complete file open only for reading.
@@ -164,17 +160,31 @@ class SpoolFile:
         return data
 
     def _write(self, pieces: Sequence[bytes]) -> None:
-        rest = [memoryview(piece) for piece in pieces]
-        with translated("cannot write"):
-            while rest:
-                with timed(self._observe):
-                    written = os.writev(self.fd, rest[:MOST_PIECES])
-                self._written += written
-                while rest and written >= len(rest[0]):
-                    written -= len(rest.pop(0))
-                if written:
-                    rest[0] = rest[0][written:]
+        for written in write_all(self.fd, pieces, self._observe):
+            self._written += written
         pending = self._written - self._writeback_until
         if self.durable and pending >= WRITEBACK_STEP:
             start_writeback(self.fd, self._writeback_until, pending)
             self._writeback_until = self._written
+
+
+def write_all(fd: int, pieces: Sequence[bytes], observe: Observe) -> Iterator[int]:
+    """Write the pieces; yields the number of bytes after each call. Raises StorageError."""
+    rest = [memoryview(piece) for piece in pieces]
+    while rest:
+        with translated("cannot write"), timed(observe):
+            written = os.writev(fd, rest[:MOST_PIECES])
+        yield written
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def close_file(fd: int, name: str) -> None:
+    """Close the descriptor of the file `name`. Never raises OSError."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        # Linux frees the descriptor anyway, and fsync has already reported write errors.
+        _log.warning("storage.close_failed", path=name, reason=str(error))

@@ -11,7 +11,7 @@ from typing import Final, Self
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import translated
+from galileod.storage.oserrors import translated
 from galileod.storage.state import STATE_DIRECTORY
 
 from .acl import DEFAULT, remove_acl

@@ -1,8 +1,9 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from typing import Final
 
 import trio
@@ -14,22 +15,24 @@ from galileod.storage.base import (
     Progress,
     Recovered,
     Space,
+    StorageError,
     Store,
+    Stored,
+    WholeFile,
+    Written,
     ignore_progress,
-    translated,
 )
+from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 
 from .directory import Directory
-from .filesync import FileSync
 from .folders import Folder, Folders
-from .hashing import RunningHash
+from .parts import StoreParts
 from .recovery import make_space, recover
 from .reopening import Opened, reopen
 from .scan import scan
-from .sink import LocalSink, StoreParts
+from .sink import LocalSink
 from .spool import Spool
-from .spoolfile import SpoolFile
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
 from .target import (
@@ -43,6 +46,7 @@ from .target import (
 )
 from .threads import Threads
 from .timing import Timings
+from .whole import WholeFiles
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
@@ -59,13 +63,15 @@ class LocalStore(Store):
         self.part_size = PART_SIZE
         self.threads = Threads()
         self._settings = settings
-        self._timings = timings
         self._directory = directory
         self._state = state
         self._spool = Spool(state.spool_fd, timings.fsync_directory)
         self._suspended = SuspendedFiles()
         folders = Folders(directory.fd, timings.fsync_directory, lambda: self._spool.maps_names)
-        self._parts = StoreParts(directory, folders, self._spool, self._suspended, self.threads)
+        self._parts = StoreParts(
+            directory, folders, self._spool, self._suspended, self.threads, timings
+        )
+        self._whole = WholeFiles(self._parts)
         self._opened = ExitStack()
 
     @classmethod
@@ -102,6 +108,27 @@ class LocalStore(Store):
             self._create, upload, path, on_conflict, limiter=self.threads.openers
         )
         return self._sink(upload, path, on_conflict, durability, opened)
+
+    async def write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
+        """Write, hash and sync all of them in one thread call."""
+        return await trio.to_thread.run_sync(self._write_whole, files, limiter=self.threads.batches)
+
+    async def publish_whole(self, written: Sequence[Written]) -> Sequence[Stored | StorageError]:
+        """Publish all of them in one thread call, with one fsync for each folder."""
+        return await trio.to_thread.run_sync(
+            self._whole.publish, written, limiter=self.threads.committers
+        )
+
+    async def discard_whole(self, written: Sequence[Written]) -> None:
+        """Remove them from the spool in one thread call."""
+        if not self._whole.unpublished(written):
+            return
+        # As for `LocalSink.discard`.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEANUP_SECONDS):
+            await trio.to_thread.run_sync(
+                self._whole.discard, written,
+                abandon_on_cancel=True, limiter=trio.CapacityLimiter(1),
+            )  # fmt: skip
 
     async def reopen(
         self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
@@ -171,7 +198,7 @@ class LocalStore(Store):
     def close(self) -> None:
         """Release the directory for another daemon."""
         self._suspended.close()
-        self.threads.hashers.shutdown()
+        self.threads.close()
         self._opened.close()
 
     def _make_ready(self) -> None:
@@ -187,23 +214,7 @@ class LocalStore(Store):
         durability: Durability,
         opened: Opened,
     ) -> LocalSink:
-        durable, known = durability == "full", opened.known
-        file_sync = FileSync(
-            self._spool.sync,
-            self._timings.fsync_file,
-            enabled=durable,
-            durable=known.durable if known else 0,
-        )
-        file = SpoolFile(
-            upload,
-            opened.fd,
-            opened.unnamed,
-            durable,
-            known.running_hash if known else RunningHash(self.threads.hashers),
-            file_sync,
-            self._timings.write,
-            opened.offset,
-        )
+        file = self._parts.spool_file(upload, opened, durability)
         return LocalSink(self._parts, file, path, on_conflict)
 
     def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
@@ -212,6 +223,13 @@ class LocalStore(Store):
         with self._parts.folders.open(folder_path) as folder:
             check_target(self._spool, folder, name, on_conflict)
             return Opened(*create_file(self._spool, folder, upload))
+
+    def _write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
+        try:
+            self._make_ready()
+        except StorageError as error:
+            return [copy(error) for _ in files]
+        return self._whole.write(files)
 
     def _reopen(
         self, upload: str, path: str, on_conflict: OnConflict, suspended: Suspended | None

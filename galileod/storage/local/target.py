@@ -5,13 +5,16 @@ import os
 import re
 import stat
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, Self
+
+from attrs import frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, StorageError, translated
+from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.oserrors import translated
 
 from .folders import Folder
-from .inheritance import FILE_MODE, complete, inherit
+from .inheritance import FILE_MODE, Inherited, complete, inherit
 from .leftovers import temporary_name
 from .projects import inherited_project
 from .publish import MAX_NUMBER, already_exists, is_a_directory, refused_name
@@ -111,6 +114,28 @@ def fits(spool: Spool, folder: Folder, fd: int, *, unnamed: bool, final: bool) -
     if final:
         complete(fd, folder.fd)
     return True
+
+
+@frozen
+class Destination:
+    """What holds for the files in a folder, found out once for many.
+
+    `status` is from `check_folder`. A file can be created in the spool and renamed from there; then
+    it gets what is `inherited`. If that is None, it takes the way of `create_file`.
+    """
+
+    status: os.statvfs_result
+    inherited: Inherited | None
+
+    @classmethod
+    def of(cls, spool: Spool, folder: Folder) -> Self:
+        """Find it out; raises what `check_folder` raises, and StorageError."""
+        status = check_folder(folder)
+        with _using(folder):
+            usual = spool.renames and (spool.unnamed_files or not folder.path)
+            if not usual or not same_filesystem(spool, folder):
+                return cls(status, None)
+            return cls(status, Inherited.of(folder.fd))
 
 
 def create_file(spool: Spool, folder: Folder, upload: str) -> tuple[int, bool]:

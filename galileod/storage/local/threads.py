@@ -18,7 +18,6 @@ OPENERS: Final = 4
 COMMITTERS: Final = 16
 """Threads that commit. They wait for fsync, and writes must not wait for them."""
 
-
 READERS: Final = 2
 """Threads that read back what the running hash of a continued upload does not cover."""
 
@@ -27,15 +26,31 @@ SYNCERS: Final = 8
 Writes do not wait for them."""
 
 
+BATCHES: Final = 4
+"""Threads that write batches of small files, and wait for their fsyncs."""
+
+FSYNCS: Final = 8
+"""Threads in which the files of all batches are synced. One commit of a filesystem's journal covers
+all fsyncs that wait for it: on ext4, 64 files of 10 kB took 206 ms one after the other, 19 ms in 4
+threads, 11 ms in 8, and 9 ms in 16."""
+
+
 @frozen
 class Threads:
-    """The limits, and the pool of threads that hash beside a writer."""
+    """The limits, and the pools of threads that hash beside a writer, and that sync files."""
 
     writers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
     committers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(COMMITTERS))
     readers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(READERS))
     syncers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(SYNCERS))
+    batches: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(BATCHES))
     # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))
     hashers: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(HASHERS, "hash"))
+    fsyncs: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(FSYNCS, "fsync"))
+
+    def close(self) -> None:
+        """End the threads of the pools. Blocks until what runs in them has ended."""
+        self.hashers.shutdown()
+        self.fsyncs.shutdown()

@@ -1,6 +1,7 @@
 """Several uploads side by side, on a clock that jumps."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import trio
@@ -10,50 +11,55 @@ from galileod.client import (
     ConnectError,
     LostError,
     Options,
-    Progress,
-    Receipt,
     RefusedError,
     SendError,
     SourceError,
     UpgradeError,
 )
-from galileod.client.address import Address, parse_url
-from galileod.client.command.batch import GO_ON, Batch, Kept, SendJob, Tally
+from galileod.client.address import parse_url
+from galileod.client.command.batch import GO_ON, Batch, Kept, Tally
 from galileod.client.command.jobs import Job
-from galileod.client.options import OnWarning
+from galileod.client.lane import Lane
 from galileod.client.retry import RetryPolicy
 from galileod.client.sources import BytesSource, Source
-from galileod.client.transfer import Transfer, Watcher
+from galileod.client.state_directory import State
+from galileod.client.transfer import Memory
 from galileod.client.upload import Attempt, Outcome
+from galileod.protocol.messages import Metadata, Resumption
 
 OneAttempt = Callable[[str, Attempt, Options], Awaitable[None]]
 """Sends the job of this name, once."""
 
-Sending = Callable[..., SendJob]
+MakeBatch = Callable[..., Batch]
 
 
 @pytest.fixture
-def sending(monkeypatch: pytest.MonkeyPatch) -> Sending:
-    """Makes of attempts what a batch does with a job."""
+def batch(monkeypatch: pytest.MonkeyPatch) -> MakeBatch:
+    """Makes a batch of which a test plays the attempts."""
 
-    def make(one_attempt: OneAttempt, policy: RetryPolicy | None = None) -> SendJob:
-        async def upload(
-            address: Address, source: Source, options: Options, attempt: Attempt
+    def make(
+        one_attempt: OneAttempt,
+        parallel: int,
+        reporter: "Heard",
+        policy: RetryPolicy | None = None,
+    ) -> Batch:
+        async def attempt(
+            _lane: Lane, _release: object, source: Source, options: Options, attempt: Attempt
         ) -> Outcome:
             await one_attempt(source.name, attempt, options)
             return Outcome(None, resumable=False, chunks=1, warnings=())
 
-        monkeypatch.setattr("galileod.client.transfer.upload", upload)
-
-        async def send(job: Job, watcher: Watcher, on_warning: OnWarning) -> Receipt:
-            source = BytesSource(memoryview(bytes(10)), job.name)
-            options = Options(on_warning=on_warning)
-            address = parse_url("ws://h/")
-            return await Transfer(address, source, options, policy or RetryPolicy(), watcher).run()
-
-        return send
+        monkeypatch.setattr(Lane, "_attempt", attempt)
+        address, state = parse_url("ws://h/"), State()
+        policy = policy or RetryPolicy()
+        return Batch(address, Options(), policy, state, ten_bytes, parallel, reporter)
 
     return make
+
+
+@asynccontextmanager
+async def ten_bytes(job: Job) -> AsyncIterator[Source]:
+    yield BytesSource(memoryview(bytes(10)), job.name)
 
 
 async def nothing() -> bytes:
@@ -67,7 +73,7 @@ class Heard:
         self.told: list[tuple[object, ...]] = []
 
     def __getattr__(self, event: str) -> Callable[..., None]:
-        return lambda job, *rest: self.told.append((event, job.name, *rest))
+        return lambda job, *rest, **_: self.told.append((event, job.name, *rest))
 
     def events(self, name: str) -> list[object]:
         return [told[0] for told in self.told if told[1] == name]
@@ -79,7 +85,7 @@ def jobs(*names: str) -> list[Job]:
 
 async def test_failures_of_the_transport_are_tried_again_and_others_are_not(
     autojump_clock: MockClock,
-    sending: Sending,
+    batch: MakeBatch,
 ) -> None:
     left: dict[str, list[SendError]] = {
         "good": [],
@@ -98,7 +104,7 @@ async def test_failures_of_the_transport_are_tried_again_and_others_are_not(
 
     heard, tally = Heard(), Tally(4)
     policy = RetryPolicy(retries=2, delay=10)
-    await Batch(sending(attempt, policy), parallel=2, reporter=heard).run(jobs(*left), tally)
+    await batch(attempt, 2, heard, policy).run(jobs(*left), tally)
     assert (tally.stored, tally.failed, tally.left, tally.size) == (2, 2, 0, 20)
     once = ["started", "moved", "warned"]
     assert heard.events("good") == [*once, "stored"]
@@ -115,7 +121,7 @@ async def test_failures_of_the_transport_are_tried_again_and_others_are_not(
 
 @pytest.mark.parametrize("parallel", [1, 3, 100])
 async def test_as_many_run_at_once_as_asked_and_in_their_order(
-    autojump_clock: MockClock, sending: Sending, parallel: int
+    autojump_clock: MockClock, batch: MakeBatch, parallel: int
 ) -> None:
     running, most, begun = 0, 0, list[str]()
 
@@ -129,30 +135,35 @@ async def test_as_many_run_at_once_as_asked_and_in_their_order(
 
     names = [str(number) for number in range(10)]
     tally = Tally(10)
-    await Batch(sending(attempt), parallel, Heard()).run(jobs(*names), tally)
+    await batch(attempt, parallel, Heard()).run(jobs(*names), tally)
     assert most == min(parallel, 10)
     assert sorted(begun) == names
     assert tally.stored == 10
 
 
 async def test_the_tally_is_right_when_it_is_broken_off(
-    autojump_clock: MockClock, sending: Sending
+    autojump_clock: MockClock, batch: MakeBatch
 ) -> None:
     async def attempt(name: str, one: Attempt, options: Options) -> None:
         await trio.sleep(int(name))
 
     tally = Tally(3)
     with trio.move_on_after(15):
-        await Batch(sending(attempt), 1, Heard()).run(jobs("5", "5", "10"), tally)
+        await batch(attempt, 1, Heard()).run(jobs("5", "5", "10"), tally)
     assert (tally.stored, tally.failed, tally.left) == (2, 0, 1)
 
 
 async def test_a_file_that_cannot_be_had_is_not_begun(autojump_clock: MockClock) -> None:
-    async def send(job: Job, watcher: Watcher, on_warning: OnWarning) -> Receipt:
-        raise SourceError("a is a folder.")
+    @asynccontextmanager
+    async def fail(job: Job) -> AsyncIterator[Source]:
+        if job.name == "a":
+            raise SourceError("a is a folder.")
+        yield BytesSource(memoryview(b""), job.name)
 
     heard = Heard()
-    await Batch(send, 1, heard).run(jobs("a"), Tally(1))
+    address = parse_url("ws://h/")
+    one = Batch(address, Options(), RetryPolicy(), State(), fail, 1, heard)
+    await one.run(jobs("a"), Tally(1))
     assert heard.events("a") == ["failed"]
 
 
@@ -167,7 +178,7 @@ async def test_a_file_that_cannot_be_had_is_not_begun(autojump_clock: MockClock)
     ids=str,
 )
 async def test_where_there_is_no_server_it_is_found_out_once(
-    autojump_clock: MockClock, sending: Sending, parallel: int, error: SendError, attempts: int
+    autojump_clock: MockClock, batch: MakeBatch, parallel: int, error: SendError, attempts: int
 ) -> None:
     tried: list[str] = []
 
@@ -177,7 +188,7 @@ async def test_where_there_is_no_server_it_is_found_out_once(
 
     names = [str(number) for number in range(20)]
     heard, tally = Heard(), Tally(20)
-    await Batch(sending(attempt), parallel, heard).run(jobs(*names), tally)
+    await batch(attempt, parallel, heard).run(jobs(*names), tally)
     assert tally.failed == 20
     assert len(tried) <= attempts * parallel
     ends = [told[0] for told in heard.told if told[0] in ("failed", "dropped")]
@@ -186,20 +197,20 @@ async def test_where_there_is_no_server_it_is_found_out_once(
 
 @pytest.mark.parametrize("error", [UpgradeError("HTTP 503.", 503), RefusedError({"error": "No."})])
 async def test_a_server_that_is_there_is_asked_for_each_file(
-    autojump_clock: MockClock, sending: Sending, error: SendError
+    autojump_clock: MockClock, batch: MakeBatch, error: SendError
 ) -> None:
     async def attempt(name: str, one: Attempt, options: Options) -> None:
         raise error
 
     heard, tally = Heard(), Tally(3)
-    await Batch(sending(attempt, RetryPolicy(retries=1)), 1, heard).run(jobs("a", "b", "c"), tally)
+    await batch(attempt, 1, heard, RetryPolicy(retries=1)).run(jobs("a", "b", "c"), tally)
     ends = [told[0] for told in heard.told if told[0] not in ("started", "retrying")]
     assert ends == ["failed"] * 3
 
 
 async def test_one_that_is_being_sent_shows_that_there_is_a_server(
     autojump_clock: MockClock,
-    sending: Sending,
+    batch: MakeBatch,
 ) -> None:
     async def attempt(name: str, one: Attempt, options: Options) -> None:
         if name != "good":
@@ -209,36 +220,78 @@ async def test_one_that_is_being_sent_shows_that_there_is_a_server(
             await trio.sleep(1)
 
     heard = Heard()
-    batch = Batch(sending(attempt, RetryPolicy(retries=1, delay=5)), 2, heard)
-    await batch.run(jobs("good", "a", "b"), Tally(3))
+    one = batch(attempt, 2, heard, RetryPolicy(retries=1, delay=5))
+    await one.run(jobs("good", "a", "b"), Tally(3))
     assert not [told for told in heard.told if told[0] == "dropped"]
 
 
-async def test_what_is_kept_of_the_interrupted_is_told(autojump_clock: MockClock) -> None:
-    async def send(job: Job, watcher: Watcher, on_warning: OnWarning) -> Receipt:
-        keep = {"kept": 3600, "small": 3600}.get(job.name, 0)
-        watcher.started(1)
-        watcher.resumable(0, 10, keep)
-        if job.name != "small":
-            watcher.moved(Progress(4, 10, 1.0))
+class Remembering:
+    """Remembers what was begun, unless a test says no."""
+
+    def __init__(self, remembers: Callable[[str], bool]) -> None:
+        self._remembers = remembers
+
+    async def recall(self, _source: Source) -> tuple[str | None, Metadata | None]:
+        return None, None
+
+    async def remember(self, source: Source, _key: str) -> bool:
+        return self._remembers(source.name)
+
+    async def forget(self) -> None:
+        pass
+
+
+@pytest.fixture
+def remembers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], bool]], None]:
+    """Sets which names are remembered."""
+
+    def set_to(which: Callable[[str], bool]) -> None:
+        @contextmanager
+        def remembered(*_: object) -> Iterator[Memory]:
+            yield Remembering(which)
+
+        monkeypatch.setattr("galileod.client.lane.remembered", remembered)
+
+    return set_to
+
+
+async def test_what_is_kept_of_the_interrupted_is_told(
+    autojump_clock: MockClock,
+    batch: MakeBatch,
+    remembers: Callable[[Callable[[str], bool]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def attempt(name: str, one: Attempt, options: Options) -> None:
+        await one.on_agreed(Resumption(0, 3600))
+        if name != "small":
+            one.on_sent(4)
         await trio.sleep_forever()
-        raise AssertionError
 
-    batch = Batch(send, 3, Heard())
+    async def nothing_abandoned(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("galileod.client.transfer.abandon_cancelled", nothing_abandoned)
+    remembers(lambda name: name != "unkept")
+    one = batch(attempt, 3, Heard())
     with trio.move_on_after(1):
-        await batch.run(jobs("kept", "small", "unkept"), Tally(3))
-    assert batch.kept == [Kept(4, 10, 3600)]
+        await one.run(jobs("kept", "small", "unkept"), Tally(3))
+    assert one.kept == [Kept(4, 10, 3600)]
 
 
-@pytest.mark.parametrize("keep", [0, 60])
-async def test_how_to_go_on_after_a_failure_is_told_if_one_can(keep: int) -> None:
-    async def send(job: Job, watcher: Watcher, on_warning: OnWarning) -> Receipt:
-        watcher.resumable(4, 10, keep)
-        error = LostError("Lost.")
-        error.kept = 60
-        raise error
+@pytest.mark.parametrize("kept", [False, True])
+async def test_how_to_go_on_after_a_failure_is_told_if_one_can(
+    autojump_clock: MockClock,
+    batch: MakeBatch,
+    remembers: Callable[[Callable[[str], bool]], None],
+    kept: bool,
+) -> None:
+    async def attempt(name: str, one: Attempt, options: Options) -> None:
+        await one.on_agreed(Resumption(4, 60))
+        raise LostError("Lost.")
 
+    remembers(lambda _: kept)
     heard = Heard()
-    await Batch(send, 1, heard).run(jobs("a"), Tally(1))
-    assert heard.events("a") == ["resumed", "failed"]
-    assert str(heard.told[-1][2]) == ("Lost." if keep == 0 else f"Lost. {GO_ON}")
+    await batch(attempt, 1, heard, RetryPolicy(retries=0)).run(jobs("a"), Tally(1))
+    assert heard.events("a") == ["started", "resumed", "failed"]
+    sentence = "Lost. The server keeps what it has for 60 seconds."
+    assert str(heard.told[-1][2]) == (f"{sentence} {GO_ON}" if kept else sentence)

@@ -46,8 +46,10 @@ async def test_the_start_makes_sums_anew_that_went_wrong(path: str) -> None:
     await ledger.reserve("u1", "anna", 100, allow)
     await ledger.commit("u1", "a.txt")
     ledger.database.connection.execute("UPDATE holdings SET reserved = -5, bytes = 1.5")
+    ledger.database.connection.execute("UPDATE totals SET reserved = -5, bytes = 1.5")
     ledger.reconcile({"a.txt": 100}, {})
     assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
+    assert await ledger.total() == Holding(bytes=100, files=1)
     ledger.close()
 
 

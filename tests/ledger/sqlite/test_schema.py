@@ -9,7 +9,7 @@ import pytest
 from helpers.ledgers import allow, keep
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger
+from galileod.ledger.sqlite import SqliteLedger, quota
 from galileod.policy.quota import Holding
 
 RECEIPT = '{"id": "1"}'
@@ -49,6 +49,8 @@ def test_whoever_only_looks_leaves_a_ledger_of_an_older_schema_as_it_is(
         ledger = SqliteLedger.open_read_only(path)
         anna = Holding(bytes=100, files=1, reserved=reserved, uploads=1 if reserved else 0)
         assert ledger.holdings() == {"anna": anna, "bert": Holding(reserved=30, uploads=1)}
+        total = Holding(bytes=100, files=1, reserved=30 + reserved, uploads=1 + anna.uploads)
+        assert quota.total(ledger.database.connection) == total
         with (
             pytest.raises(LedgerError, match="readonly"),
             ledger.database.transaction() as connection,
@@ -85,8 +87,10 @@ async def test_a_ledger_of_the_first_schema_is_brought_up_to_date(path: str) -> 
         "anna": Holding(bytes=100, files=1),
         "bert": Holding(reserved=30, uploads=1),
     }
+    assert await ledger.total() == Holding(bytes=100, files=1, reserved=30, uploads=1)
     await ledger.promise("u2", "7", RECEIPT)
     await ledger.commit("u2", "b.txt")
+    assert await ledger.total() == Holding(bytes=130, files=2)
     assert await owed(ledger) == [("b.txt", RECEIPT, 0)]
     assert ledger.holdings() == {
         "anna": Holding(bytes=100, files=1),

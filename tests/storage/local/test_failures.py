@@ -17,7 +17,7 @@ from galileod.policy.publication import OnConflict
 from galileod.storage.base import NoSpaceError, StorageError
 from galileod.storage.local import LocalStore
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = [pytest.mark.timeout(20), pytest.mark.by_sink]
 
 OpenStore = Callable[..., LocalStore]
 

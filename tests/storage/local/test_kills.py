@@ -16,7 +16,7 @@ LEAST_KILLS = 10
 
 
 @pytest.mark.parametrize("on_conflict", ["rename", "replace"])
-@pytest.mark.parametrize("way", ["renamed", "linked", "unnamed"])
+@pytest.mark.parametrize("way", ["renamed", "linked", "unnamed", "whole"])
 def test_a_kill_before_any_call_leaves_a_whole_file_with_its_owner_and_receipt_or_none(
     tmp_path: Path, on_conflict: str, way: str
 ) -> None:

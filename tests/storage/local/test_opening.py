@@ -43,6 +43,7 @@ def test_a_state_directory_that_others_could_read_is_closed_to_them(
     assert stat.S_IMODE((directory / ".galileod").stat().st_mode) == 0o700
 
 
+@pytest.mark.by_sink
 async def test_the_spool_file_is_private_until_commit(
     open_store: OpenStore, directory: Path
 ) -> None:

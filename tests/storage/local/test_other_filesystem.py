@@ -72,6 +72,7 @@ async def test_a_file_there_is_replaced_in_one_step(
     assert spool(directory) == []
 
 
+@pytest.mark.by_sink
 async def test_the_free_space_for_a_file_is_that_of_the_filesystem_of_its_folder(
     open_store: OpenStore, directory: Path
 ) -> None:
@@ -89,6 +90,7 @@ async def test_the_free_space_for_a_file_is_that_of_the_filesystem_of_its_folder
         assert os.listdir(directory / "anna") == []
 
 
+@pytest.mark.by_sink
 async def test_a_filesystem_without_unnamed_files_is_refused_before_the_data(
     open_store: OpenStore, directory: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ async def test_a_filesystem_mounted_during_an_upload_gets_a_copy(
     assert os.listdir(directory / "anna") == []
 
 
+@pytest.mark.by_sink
 async def test_a_copy_that_fails_or_is_cancelled_leaves_nothing(
     open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +190,7 @@ async def test_a_project_quota_counts_as_another_filesystem(
     assert (directory / "a.bin").read_bytes() == DATA
 
 
+@pytest.mark.by_sink
 async def test_a_file_there_goes_on_as_long_as_the_process_lives(
     open_store: OpenStore, directory: Path, other: Path
 ) -> None:
@@ -211,6 +215,7 @@ async def test_a_file_there_goes_on_as_long_as_the_process_lives(
     assert descriptors() == before
 
 
+@pytest.mark.by_sink
 async def test_a_file_there_that_is_dropped_or_not_continued_is_gone(
     open_store: OpenStore, directory: Path, other: Path
 ) -> None:
@@ -242,6 +247,7 @@ async def test_a_file_there_that_is_dropped_or_not_continued_is_gone(
     store.close()
 
 
+@pytest.mark.by_sink
 async def test_no_more_files_without_a_name_are_suspended_than_descriptors_are_to_spare(
     open_store: OpenStore, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +265,7 @@ async def test_no_more_files_without_a_name_are_suspended_than_descriptors_are_t
         await file.suspend()
 
 
+@pytest.mark.by_sink
 @pytest.mark.parametrize("moment", ["before it goes on", "when it is complete"])
 async def test_a_suspended_file_goes_to_a_filesystem_mounted_since(
     open_store: OpenStore, directory: Path, moment: str
@@ -281,6 +288,7 @@ async def test_a_suspended_file_goes_to_a_filesystem_mounted_since(
     assert spool(directory) == []
 
 
+@pytest.mark.by_sink
 async def test_a_folder_that_cannot_take_a_suspended_file_any_more_is_refused_before_the_data(
     open_store: OpenStore, directory: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -215,6 +215,7 @@ async def test_where_links_are_not_counted_a_published_file_is_no_kept_one(
     assert spool(directory) == []
 
 
+@pytest.mark.by_sink
 async def test_where_links_are_not_counted_a_file_that_could_not_be_published_is_kept(
     open_store: OpenStore, directory: Path
 ) -> None:

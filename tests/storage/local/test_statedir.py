@@ -67,6 +67,7 @@ async def test_what_was_removed_is_made_anew_and_told(
     open_store()
 
 
+@pytest.mark.by_sink
 @pytest.mark.parametrize("removed", [".galileod", ".galileod/spool", ".galileod/spool/1"])
 async def test_an_upload_whose_file_was_removed_fails_and_the_next_is_stored(
     open_store: OpenStore, directory: Path, removed: str

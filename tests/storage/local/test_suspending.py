@@ -21,7 +21,7 @@ from galileod.storage.local import LocalStore, spoolfile, suspended
 from galileod.storage.local.sink import LocalSink
 from galileod.storage.local.timing import Timings
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.by_sink]
 
 OpenStore = Callable[..., LocalStore]
 

@@ -69,10 +69,14 @@ async def test_a_name_too_long_for_the_filesystem(
 ) -> None:
     store = open_store()
     real = os.fstatvfs
+
     # As of eCryptfs.
-    monkeypatch.setattr(
-        os, "fstatvfs", lambda fd: SimpleNamespace(f_flag=real(fd).f_flag, f_namemax=143)
-    )
+    def short(fd: int) -> SimpleNamespace:
+        state = real(fd)
+        free = {"f_bavail": state.f_bavail, "f_frsize": state.f_frsize}
+        return SimpleNamespace(f_flag=state.f_flag, f_namemax=143, **free)
+
+    monkeypatch.setattr(os, "fstatvfs", short)
     longest = "n" * (143 - len(" (9999)"))
     assert await put(store, longest) == longest
     assert await put(store, longest) == f"{longest} (1)"

@@ -81,6 +81,7 @@ async def test_the_kernel_is_given_no_more_pieces_at_once_than_it_takes(
     assert len(disk.given) == -(-count // min(most, spoolfile.MOST_PIECES))
 
 
+@pytest.mark.by_sink
 @pytest.mark.parametrize(("durability", "asked"), [("full", DATA[:5000]), ("none", b"")])
 async def test_the_kernel_is_asked_to_write_out_each_byte_once_while_data_comes(
     open_store: OpenStore,
@@ -146,6 +147,7 @@ def test_turns_have_all_pieces_in_order_and_no_more_than_their_share(
     )
 
 
+@pytest.mark.by_sink
 async def test_an_upload_that_finds_all_writers_busy_takes_turns_with_others(
     open_store: OpenStore, directory: Path
 ) -> None:

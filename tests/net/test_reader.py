@@ -15,7 +15,7 @@ from helpers.wire import (
 )
 from trio.testing import MockClock
 
-from galileod.net import guarded
+from galileod.net import reader
 from galileod.net.frames import TEXT_LIMIT, BinaryMessage, FrameTooLarge
 from galileod.net.websocket import FrameError
 
@@ -102,15 +102,15 @@ async def test_a_peer_that_was_granted_nothing_can_make_us_hold_little(
     async with linked() as (link, peer, watched):
         await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
         await trio.testing.wait_all_tasks_blocked()
-        assert max(size or 0 for size in watched.read_sizes) == guarded.READ_UNGRANTED
+        assert max(size or 0 for size in watched.read_sizes) == reader.READ_UNGRANTED
         # One message on its way to us, one that waits, one in the making.
-        assert watched.read < 4 * (20_000 + guarded.READ_UNGRANTED)
+        assert watched.read < 4 * (20_000 + reader.READ_UNGRANTED)
         for _ in range(50):
             assert await link.receive(5) == "x" * 20_000
-        allow(link, guarded.READ)
+        allow(link, reader.READ)
         await peer.send(frame(PING))
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read_sizes[-1] == guarded.READ
+        assert watched.read_sizes[-1] == reader.READ
 
 
 async def test_what_was_granted_and_came_lets_a_peer_make_us_hold_no_more_than_before(
@@ -123,7 +123,7 @@ async def test_what_was_granted_and_came_lets_a_peer_make_us_hold_no_more_than_b
         before = watched.read
         await peer.send(frame(TEXT, b"x" * 20_000, key=bytes(4)) * 50)
         await trio.testing.wait_all_tasks_blocked()
-        assert watched.read - before < 4 * (20_000 + guarded.READ_UNGRANTED)
+        assert watched.read - before < 4 * (20_000 + reader.READ_UNGRANTED)
 
 
 async def test_what_messages_left_over_may_not_come_once_that_is_settled(

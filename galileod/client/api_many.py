@@ -1,0 +1,202 @@
+"""The functions that programs call for many files: `send_files` and `send_files_sync`."""
+
+import math
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Final, Unpack
+
+import trio
+from attrs import frozen
+
+from galileod.clock import ProcessClock
+
+from .address import parse_url
+from .content import Content, base_name, open_source
+from .errors import OptionError, SendError, Signal
+from .lane import send_all
+from .options import Options, Receipt, Settings, Unchecked
+from .retry import RetryPolicy
+from .sources import Source
+from .state_directory import State
+from .work import Item, Work
+
+MAX_CONNECTIONS: Final = 256
+"""Maximum of `connections`; each needs up to three descriptors."""
+
+MAX_RESULTS: Final = 1000
+"""Maximum results that wait to be read; at this number no further file is begun."""
+
+
+@frozen
+class File:
+    """A content with a name or a size that cannot be determined: see `send_file`."""
+
+    content: Content
+    name: str | None = None
+    size: int | None = None
+
+
+@frozen
+class FileResult:
+    """What became of the content number `index`: a receipt, or an error; the other one is None."""
+
+    index: int
+    content: Content
+    receipt: Receipt | None = None
+    error: SendError | None = None
+
+
+@asynccontextmanager
+async def send_files(
+    url: str,
+    contents: Iterable[Content | File],
+    *,
+    connections: int = 3,
+    **settings: Unpack[Settings],
+) -> AsyncGenerator[AsyncIterator[FileResult]]:
+    """Send many files to the GalileoSend server at `url`, on as many `connections`.
+
+        async with send_files(url, paths) as results:
+            async for result in results:
+                print(result.content, result.error or "is stored")
+
+    There is one result for each content, in the order in which they are known. A failure of one
+    file does not affect the others. A content is taken from `contents`, and opened, when its turn
+    comes; at most MAX_RESULTS results wait to be read. Contents and settings are those of
+    `send_file`. If the server supports it, a connection has many files, and small files at paths
+    are sent without waiting for the server. `seconds` in a receipt run from the beginning of the
+    file.
+
+    Each file is sent again as `send_file` does it. If there is no server, or no permission, the
+    files that are left fail with the same error.
+
+    Raises OptionError for invalid arguments. Must be called in trio. At the end of the `async with`
+    block the sending is cancelled if it is not complete.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise OptionError("send_files must be called in trio. Elsewhere call send_files_sync.")
+    options, address = Options(**settings), parse_url(url)
+    _check_connections(connections)
+    results = _Results()
+    items = _items(contents, options, results.add)
+    try:
+        async with trio.open_nursery() as nursery:
+            work = Work(
+                items, address, options, RetryPolicy(), State(), only_resumed=True,
+                hold=results.wait,
+            )  # fmt: skip
+            nursery.start_soon(_run, work, connections, results)
+            yield results
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        error = group.exceptions[0]
+        raise error from error.__cause__
+
+
+def send_files_sync(
+    url: str,
+    contents: Iterable[Content | File],
+    *,
+    connections: int = 3,
+    **settings: Unpack[Settings],
+) -> list[FileResult]:
+    """As `send_files`, for programs without trio: the results in the order of `contents`."""
+    if trio.lowlevel.in_trio_run():
+        raise OptionError("send_files_sync would block trio. Use send_files(...).")
+
+    async def run() -> list[FileResult]:
+        async with send_files(url, contents, connections=connections, **settings) as results:
+            return sorted([one async for one in results], key=lambda one: one.index)
+
+    return trio.run(run, clock=ProcessClock())
+
+
+async def _run(work: Work, connections: int, results: "_Results") -> None:
+    await send_all(work, connections)
+    results.end()
+
+
+class _Results(AsyncIterator[FileResult]):
+    """The results that were not read."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[FileResult](math.inf)
+        self._read = trio.Event()
+
+    def add(self, result: FileResult) -> None:
+        self._send.send_nowait(result)
+
+    def end(self) -> None:
+        self._send.close()
+
+    async def wait(self) -> None:
+        """Wait while there are too many."""
+        while self._receive.statistics().current_buffer_used >= MAX_RESULTS:
+            await self._read.wait()
+
+    async def __anext__(self) -> FileResult:
+        try:
+            result = await self._receive.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        self._read.set()
+        self._read = trio.Event()
+        return result
+
+
+class _ContentItem(Item):
+    """A content on its way."""
+
+    def __init__(
+        self, index: int, file: File, options: Options, add: Callable[[FileResult], None]
+    ) -> None:
+        self._file = file
+        self._options = options
+        self._result = partial(FileResult, index, file.content)
+        self._add = add
+        if isinstance(file.content, str | os.PathLike) and file.size is None:
+            path: Unchecked = os.fspath(file.content)
+            named = file.name is None or isinstance(file.name, str)
+            if isinstance(path, str) and named:
+                self.path, self.name = path, file.name or base_name(path)
+                self.size = _size(path)
+
+    def opened(self) -> AbstractAsyncContextManager[Source]:
+        return open_source(self._file.content, self._file.name, self._file.size)
+
+    def warned(self, signal: Signal) -> None:
+        if self._options.on_warning:
+            self._options.on_warning(signal)
+
+    def stored(self, receipt: Receipt) -> None:
+        self._add(self._result(receipt=receipt))
+
+    def failed(self, error: SendError, *, dropped: bool) -> None:
+        del dropped
+        self._add(self._result(error=error))
+
+
+def _items(
+    contents: Iterable[Content | File], options: Options, add: Callable[[FileResult], None]
+) -> Iterator[_ContentItem]:
+    for index, content in enumerate(contents):
+        file = content if isinstance(content, File) else File(content)
+        yield _ContentItem(index, file, options, add)
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return None  # opening it raises the error
+
+
+def _check_connections(connections: Unchecked) -> None:
+    if not isinstance(connections, int) or isinstance(connections, bool):
+        raise OptionError(f"connections must be a number, not {connections!r}.")
+    if not 0 < connections <= MAX_CONNECTIONS:
+        raise OptionError(f"connections must be from 1 to {MAX_CONNECTIONS}, not {connections}.")

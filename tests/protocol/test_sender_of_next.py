@@ -16,11 +16,11 @@ KEY = "0123456789abcdef" * 2
 LIMITS = {"next": 2, "whole": 100, "room": 150}
 
 
-def signal(**keys: Any) -> str:
+def signal(**keys: object) -> str:
     return json.dumps(keys)
 
 
-def agreed(**more: Any) -> FilesSender:
+def agreed(**more: object) -> FilesSender:
     """A connection on which file 0 is finished."""
     first = UploadSender(Metadata("0", 5, can=CAN, upload=KEY))
     core = FilesSender(first)

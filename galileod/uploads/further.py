@@ -13,6 +13,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
+from galileod.ledger.base import StoredUpload
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
@@ -22,10 +23,10 @@ from galileod.protocol.messages import Abandon, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .batches import Batches
-from .claims import Claim
+from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
-from .faults import interruptible, shutting_down
+from .faults import interruptible, shutting_down, storage_faults
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -131,9 +132,12 @@ class Further:
             stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
             # Other messages, and Pings, do not extend the time.
             limit = self._since + (timeouts.close if self._said_last else timeouts.idle)
+            received = list[Incoming]()
             with stop.guard() as waiting:
                 waiting.deadline = limit
-                return await self._receive(math.inf)
+                received.append(await self._receive(math.inf))
+            if received:
+                return received[0]
             if trio.current_time() < limit:
                 continue
             try:
@@ -200,9 +204,21 @@ class Further:
         if self._judged is None or self._judged[0] != metadata.token:
             grant = await self._connection.authorize(metadata, self._receiver, log)
             if grant.expired:
-                raise self._connection.refuse_expired(log)
+                await self._require_stored(metadata, grant, log)
+                return grant  # for this file only
             self._judged = metadata.token, grant
         return self._judged[1]
+
+    async def _require_stored(
+        self, metadata: Metadata, grant: Grant, log: FilteringBoundLogger
+    ) -> None:
+        """Refuse a file whose ticket has expired, unless an earlier attempt has stored it."""
+        claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
+        with storage_faults():
+            keeper = self._connection.context.keeper
+            earlier = await keeper.find(claim.key) if claim.key else None
+        if not isinstance(earlier, StoredUpload):
+            raise self._connection.refuse_expired(log)
 
     async def _refuse(
         self, error: Exception, log: FilteringBoundLogger, *, continues: bool = False

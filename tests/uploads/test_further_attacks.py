@@ -174,6 +174,29 @@ async def test_whole_files_are_stored_while_the_daemon_stops_whatever_their_cred
         assert {"close": True, "file": 2} in signals
 
 
+async def test_a_ticket_that_has_expired_is_accepted_for_a_small_file_that_is_stored(
+    autojump_clock: MockClock,
+) -> None:
+    class Expiring(Doorkeeper):
+        async def check(
+            self, credential: str, client: str, *, allow_expired: bool = False
+        ) -> Grant:
+            grant = await super().check("anna", client)
+            return evolve(grant, expired=credential == "old")
+
+    store = MemoryStore()
+    async with serving(store, limited()) as wire:
+        wire.context.authenticator = Expiring()
+        raw = await begin(wire, RESUMES, upload=f"{KEY}0", token="new")
+        await raw.send(whole("a", b"1", upload=f"{KEY}1", token="new"))
+        assert await answers(raw, 1) == {1: STORED}
+        for token, key in (("old", "1"), ("old", "2"), ("new", "3")):
+            await raw.send(whole("a", b"1", upload=f"{KEY}{key}", token=token))
+        found = await answers(raw, 3)
+    assert (found[2], found[3]["code"]) == (STORED, "unauthorized")
+    assert found[4] == {"close": True, "name": "a (1)"}
+
+
 async def test_a_client_that_reads_no_answers_is_not_served_without_end(
     autojump_clock: MockClock,
 ) -> None:

@@ -124,36 +124,42 @@ class Further:
         """Wait for a message between two files; None as for `_next_metadata`."""
         self._pause()
         shutdown, timeouts = self._connection.context.shutdown, self._timeouts
-        while True:
-            if shutdown.no_uploads.fired:
-                return None
+        while not shutdown.no_uploads.fired:
             if shutdown.no_new_uploads.fired:
                 await self._say_last()
-            stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
-            # Other messages, and Pings, do not extend the time.
+            # Signals that mean nothing, and Pings, do not extend the time.
             limit = self._since + (timeouts.close if self._said_last else timeouts.idle)
-            received = list[Incoming]()
-            with stop.guard() as waiting:
-                waiting.deadline = limit
-                received.append(await self._receive(math.inf))
-            if received:
-                return received[0]
+            message = await self._receive_until(limit)
+            if message is not None:
+                return message
             if trio.current_time() < limit:
-                continue
-            try:
-                # This process may have been busy: what is in the socket counts.
-                return await self._receive(0, 0)
-            except MessageIncomplete:
-                pass
-            except Fault as fault:
-                if fault.code is not FaultCode.IDLE:
-                    raise
+                continue  # the daemon stops
             self._since = trio.current_time()
             if self._batches.open:
                 continue  # the client waits for the server
             if self._said_last:
                 return None
             await self._say_last()
+        return None
+
+    async def _receive_until(self, limit: float) -> Incoming | None:
+        """The next message; None if none has come by the time `limit`, or the daemon stops."""
+        shutdown, received = self._connection.context.shutdown, list[Incoming]()
+        stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
+        with stop.guard() as waiting:
+            waiting.deadline = limit
+            received.append(await self._receive(math.inf))
+        if received or trio.current_time() < limit:
+            return received[0] if received else None
+        try:
+            # This process may have been busy: what is in the socket counts.
+            return await self._receive(0, 0)
+        except MessageIncomplete:
+            return None
+        except Fault as fault:
+            if fault.code is not FaultCode.IDLE:
+                raise
+            return None
 
     async def _say_last(self) -> None:
         if not self._said_last:

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_daemon_that_ends_in_the_middle_of_a_burst_has_what_it_confirmed(
     moments = random.Random(seed)
     host = daemon(start=False)
     senders = [Sender(host, worker) for worker in range(2)]
-    cut = 0
+    cut = count = 0
     for at in range(rounds(4, 100)):
         host.start()
         count = 150 * (at + 1)
@@ -135,7 +136,7 @@ def test_a_daemon_that_ends_in_the_middle_of_a_burst_has_what_it_confirmed(
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     timeouts = {"metadata": "700ms", "idle": "1s", "close": "200ms"}
     chunks = {"whole": "64KiB", "room": "256KiB", "memory": "16MiB"}
     with Daemon(
@@ -245,9 +246,8 @@ def test_a_disk_that_fills_up_in_a_burst_refuses_what_does_not_fit(
         names = host.visible()
         assert all(names[name].read_bytes() in (data, b"") for name in names)
         assert not host.spooled()
-        host.send_signal(15)
-        host.wait()
-    
+        host.stop()
+
 
 def test_a_token_that_is_revoked_uploads_no_further_file(tmp_path: Path) -> None:
     office = Office(tmp_path / "office", "token")

@@ -2,6 +2,9 @@
 
 import json
 import random
+import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ from helpers.clients import check_serves, some_bytes
 from helpers.credentials import Office
 from helpers.daemon import Daemon, Daemons, poll, run_galileod
 from helpers.frames import BINARY, TEXT, frame, frame_header, signal_frame
+from helpers.hooks import HookReceiver
 from helpers.mounts import tmpfs
 from helpers.reloading import reload
 from helpers.rounds import report, rounds
@@ -97,7 +101,7 @@ class Sender:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize("how", ["kill", "stop", "stop at once"])
 def test_a_daemon_that_ends_in_the_middle_of_a_burst_has_what_it_confirmed(
     daemon: Daemons, how: str, seed: int
 ) -> None:
@@ -107,14 +111,20 @@ def test_a_daemon_that_ends_in_the_middle_of_a_burst_has_what_it_confirmed(
     cut = count = 0
     for at in range(rounds(4, 100)):
         host.start()
-        count = 150 * (at + 1)
+        count = 300 * (at + 1)
         with ThreadPoolExecutor(len(senders)) as threads:
             jobs = [threads.submit(sender.run, count) for sender in senders]
-            time.sleep(moments.uniform(0.01, 0.3))  # the moment of the end is what is tested
+            host.wait_for("upload.stored")
+            time.sleep(moments.uniform(0, 0.2))  # the moment of the end is what is tested
             if how == "kill":
                 host.kill()
             else:
-                assert host.stop() == 0
+                host.send_signal(signal.SIGTERM)
+                if how == "stop at once":
+                    host.wait_for("server.draining")
+                    host.send_signal(signal.SIGTERM)
+                assert host.wait() == 0
+                host.check_log()
         for job in jobs:
             job.result()
         if how == "stop":
@@ -287,3 +297,55 @@ def test_a_reload_in_the_middle_of_a_connection_applies_to_further_files(daemon:
     assert codes == [None] + ["quota_exceeded"] * 4
     burst.close()
     check_usage(host)
+
+
+def test_the_hook_is_told_once_of_each_file_of_a_burst(daemon: Daemons) -> None:
+    with HookReceiver() as receiver:
+        host = daemon({"hooks": {"stored": receiver.origin}})
+        burst = Burst(host, "first", can=("next",))
+        assert burst.begin()
+        names = [f"{number}" for number in range(60)]
+        numbers = [burst.send_whole(name, b"1") for name in names]
+        numbers.append(burst.send_whole("..", b"1"))
+        burst.hear_all(numbers)
+        burst.close()
+        poll("receipts", lambda: len(receiver.posted) > len(names), host.text)
+        assert host.stop() == 0
+    told = [posted.receipt for posted in receiver.posted]
+    assert sorted(each["name"] for each in told) == sorted([*names, "first"])
+    assert len({each["id"] for each in told}) == len(told)
+
+
+def test_a_folder_that_is_removed_during_bursts_comes_again_with_the_next_file(
+    daemon: Daemons,
+) -> None:
+    host = daemon({"storage": {"layout": "{date}/{name}"}})
+    burst = Burst(host, "first")
+    assert burst.begin()
+    over = threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            for folder in host.visible().values():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    try:
+        for at in range(20):
+            burst.hear_all([burst.send_whole(f"{at}-{n}", b"12") for n in range(20)])
+    finally:
+        over.set()
+        remover.join()
+    codes = {each.get("code") for each in burst.answers.values()} - {None}
+    assert codes <= {"storage_failed"}
+    burst.hear_all([number := burst.send_whole("last", b"12")])
+    assert burst.answers[number].get("close")
+    (folder,) = host.visible().values()
+    assert (folder / "last").read_bytes() == b"12"
+    assert not host.spooled()
+    burst.close()
+    assert host.stop() == 0
+    wrong = {line["code"] for line in host.log() if line["level"] == "error"}
+    assert wrong <= {"storage_failed"}
+    host.stderr.write_text("")  # looked at

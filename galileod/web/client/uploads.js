@@ -51,7 +51,7 @@ class Uploads {
     this.#limit = Math.min(Math.max(1, Math.floor(connections) || 1), MAX_CONNECTIONS);
     this.add(options.files ?? []);
     if (signal?.aborted) queueMicrotask(() => this.abort());
-    else signal?.addEventListener("abort", () => this.abort());
+    else signal?.addEventListener("abort", () => this.abort(), { once: true });
   }
 
   /**

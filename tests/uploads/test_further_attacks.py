@@ -263,6 +263,24 @@ async def test_a_whole_file_that_is_coming_is_ended_with_the_drain(
         assert trio.current_time() == began
 
 
+async def test_what_a_failed_file_was_granted_is_held_until_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore(), limited(whole=10, room=10)) as wire:
+        share = wire.context.pool.share
+        raw = await begin(wire)
+        assert share.held == 10
+        await raw.send(metadata("a", 5000))
+        assert (await raw.receive())["ready"]
+        await raw.send(text_frame({"abandon": True, "file": 1}))
+        assert (await raw.receive())["code"] == "abandoned"
+        await wait_all_tasks_blocked()
+        assert share.held == 5010  # the client may have sent it before it read the error
+        await raw.send(metadata("b", 5))
+        await wait_all_tasks_blocked()
+        assert share.held == 10
+
+
 async def test_what_a_failed_file_was_granted_is_no_room(autojump_clock: MockClock) -> None:
     async with serving(MemoryStore(), limited(whole=10, room=10)) as wire:
         raw = await begin(wire)

@@ -55,6 +55,7 @@ class Batches:
     def begin(self) -> None:
         """Metadata came: from now on, nothing comes for the file before."""
         self._dropped = 0
+        self._connection.forget_rest()
         self._connection.transport.budget.promise(0, 0)  # which that file may have left
         self._permit()
 

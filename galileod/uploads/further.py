@@ -13,6 +13,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
+from galileod.ledger.base import StoredUpload
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
@@ -22,10 +23,10 @@ from galileod.protocol.messages import Abandon, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .batches import Batches
-from .claims import Claim
+from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
-from .faults import interruptible, shutting_down
+from .faults import interruptible, shutting_down, storage_faults
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -123,33 +124,42 @@ class Further:
         """Wait for a message between two files; None as for `_next_metadata`."""
         self._pause()
         shutdown, timeouts = self._connection.context.shutdown, self._timeouts
-        while True:
-            if shutdown.no_uploads.fired:
-                return None
+        while not shutdown.no_uploads.fired:
             if shutdown.no_new_uploads.fired:
                 await self._say_last()
-            stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
-            # Other messages, and Pings, do not extend the time.
+            # Signals that mean nothing, and Pings, do not extend the time.
             limit = self._since + (timeouts.close if self._said_last else timeouts.idle)
-            with stop.guard() as waiting:
-                waiting.deadline = limit
-                return await self._receive(math.inf)
+            message = await self._receive_until(limit)
+            if message is not None:
+                return message
             if trio.current_time() < limit:
-                continue
-            try:
-                # This process may have been busy: what is in the socket counts.
-                return await self._receive(0, 0)
-            except MessageIncomplete:
-                pass
-            except Fault as fault:
-                if fault.code is not FaultCode.IDLE:
-                    raise
+                continue  # the daemon stops
             self._since = trio.current_time()
             if self._batches.open:
                 continue  # the client waits for the server
             if self._said_last:
                 return None
             await self._say_last()
+        return None
+
+    async def _receive_until(self, limit: float) -> Incoming | None:
+        """The next message; None if none has come by the time `limit`, or the daemon stops."""
+        shutdown, received = self._connection.context.shutdown, list[Incoming]()
+        stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
+        with stop.guard() as waiting:
+            waiting.deadline = limit
+            received.append(await self._receive(math.inf))
+        if received or trio.current_time() < limit:
+            return received[0] if received else None
+        try:
+            # This process may have been busy: what is in the socket counts.
+            return await self._receive(0, 0)
+        except MessageIncomplete:
+            return None
+        except Fault as fault:
+            if fault.code is not FaultCode.IDLE:
+                raise
+            return None
 
     async def _say_last(self) -> None:
         if not self._said_last:
@@ -200,9 +210,21 @@ class Further:
         if self._judged is None or self._judged[0] != metadata.token:
             grant = await self._connection.authorize(metadata, self._receiver, log)
             if grant.expired:
-                raise self._connection.refuse_expired(log)
+                await self._require_stored(metadata, grant, log)
+                return grant  # for this file only
             self._judged = metadata.token, grant
         return self._judged[1]
+
+    async def _require_stored(
+        self, metadata: Metadata, grant: Grant, log: FilteringBoundLogger
+    ) -> None:
+        """Refuse a file whose ticket has expired, unless an earlier attempt has stored it."""
+        claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
+        with storage_faults():
+            keeper = self._connection.context.keeper
+            earlier = await keeper.find(claim.key) if claim.key else None
+        if not isinstance(earlier, StoredUpload):
+            raise self._connection.refuse_expired(log)
 
     async def _refuse(
         self, error: Exception, log: FilteringBoundLogger, *, continues: bool = False

@@ -185,6 +185,7 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
     for whole in _pending(batch):
         with whole.step():
             await context.room.make(whole.reservation, whole.size)
+            whole.reservation.remaining = _nothing  # for the next one, it has come
     wholes = _pending(batch)
     with _step(wholes):
         results = await context.store.write_whole([whole.file() for whole in wholes])
@@ -262,6 +263,10 @@ async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
             except LedgerError as error:
                 # The reservations remain until the next start.
                 _log.warning("ledger.behind", reason=str(error))
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:

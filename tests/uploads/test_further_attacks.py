@@ -1,33 +1,33 @@
 """Further files of clients that keep to no order, and of servers in trouble."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
 from attrs import evolve
 from helpers.furthering import (
-    Signal,
     answers,
     begin,
     chunk,
-    end,
     finished,
     limited,
     metadata,
     whole,
 )
 from helpers.memory_store import MemoryStore
-from helpers.uploading import StubbornStore, of_event, sleeping
-from helpers.wire import PING, RawPeer, Wire, frame, header, serving, text_frame, BINARY
-from structlog.testing import capture_logs
+from helpers.uploading import StubbornStore, sleeping
+from helpers.wire import BINARY, PING, RawPeer, Wire, frame, header, serving, text_frame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.auth.authenticator import Authenticator
 from galileod.auth.grant import Grant
 from galileod.ledger.base import LedgerError
 from galileod.policy.settings import Quota, Resume
-from galileod.storage.base import Stored, StorageError, Written
 from galileod.units import Size
+
+ANNA: dict[str, Any] = {"token": "anna"}
+NEW: dict[str, Any] = {"token": "new"}
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -155,6 +155,7 @@ class Doorkeeper(Authenticator):
         return False
 
     async def check(self, credential: str, client: str, *, allow_expired: bool = False) -> Grant:
+        del client, allow_expired
         await trio.lowlevel.checkpoint()
         return Grant(credential)
 
@@ -165,13 +166,36 @@ async def test_whole_files_are_stored_while_the_daemon_stops_whatever_their_cred
     store = MemoryStore()
     async with serving(store, limited()) as wire:
         wire.context.authenticator = Doorkeeper()
-        raw = await begin(wire, token="anna")
-        await raw.send(whole("a", b"1", token="anna") + whole("b", b"2", token="anna"))
+        raw = await begin(wire, **ANNA)
+        await raw.send(whole("a", b"1", **ANNA) + whole("b", b"2", **ANNA))
         wire.shutdown.no_new_uploads.fire()
         signals = [await raw.receive() for _ in range(3)]
         assert {"last": True} in signals
         assert {"close": True, "file": 1} in signals
         assert {"close": True, "file": 2} in signals
+
+
+async def test_a_ticket_that_has_expired_is_accepted_for_a_small_file_that_is_stored(
+    autojump_clock: MockClock,
+) -> None:
+    class Expiring(Doorkeeper):
+        async def check(
+            self, credential: str, client: str, *, allow_expired: bool = False
+        ) -> Grant:
+            grant = await super().check("anna", client, allow_expired=allow_expired)
+            return evolve(grant, expired=credential == "old")
+
+    store = MemoryStore()
+    async with serving(store, limited()) as wire:
+        wire.context.authenticator = Expiring()
+        raw = await begin(wire, RESUMES, upload=f"{KEY}0", **NEW)
+        await raw.send(whole("a", b"1", upload=f"{KEY}1", **NEW))
+        assert await answers(raw, 1) == {1: STORED}
+        for token, key in (("old", "1"), ("old", "2"), ("new", "3")):
+            await raw.send(whole("a", b"1", upload=f"{KEY}{key}", token=token))
+        found = await answers(raw, 3)
+    assert (found[2], found[3]["code"]) == (STORED, "unauthorized")
+    assert found[4] == {"close": True, "name": "a (1)"}
 
 
 async def test_a_client_that_reads_no_answers_is_not_served_without_end(
@@ -239,6 +263,24 @@ async def test_a_whole_file_that_is_coming_is_ended_with_the_drain(
         assert trio.current_time() == began
 
 
+async def test_what_a_failed_file_was_granted_is_held_until_the_next_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with serving(MemoryStore(), limited(whole=10, room=10)) as wire:
+        share = wire.context.pool.share
+        raw = await begin(wire)
+        assert share.held == 10
+        await raw.send(metadata("a", 5000))
+        assert (await raw.receive())["ready"]
+        await raw.send(text_frame({"abandon": True, "file": 1}))
+        assert (await raw.receive())["code"] == "abandoned"
+        await wait_all_tasks_blocked()
+        assert share.held == 5010  # the client may have sent it before it read the error
+        await raw.send(metadata("b", 5))
+        await wait_all_tasks_blocked()
+        assert share.held == 10
+
+
 async def test_what_a_failed_file_was_granted_is_no_room(autojump_clock: MockClock) -> None:
     async with serving(MemoryStore(), limited(whole=10, room=10)) as wire:
         raw = await begin(wire)
@@ -251,3 +293,54 @@ async def test_what_a_failed_file_was_granted_is_no_room(autojump_clock: MockClo
         await raw.send(header(BINARY, 11))
         signal = await raw.receive()
     assert (signal["code"], signal["file"], "next" in signal) == ("size_mismatch", 2, False)
+
+
+async def test_a_ticket_that_is_valid_once_is_for_one_file_of_a_burst(
+    autojump_clock: MockClock,
+) -> None:
+    class Once(Doorkeeper):
+        async def check(
+            self, credential: str, client: str, *, allow_expired: bool = False
+        ) -> Grant:
+            grant = await super().check("anna", client, allow_expired=allow_expired)
+            return evolve(grant, once=None if credential == "new" else credential, until=2e10)
+
+    store = MemoryStore()
+    async with serving(store, limited()) as wire:
+        wire.context.authenticator = Once()
+        raw = await begin(wire, RESUMES, upload=f"{KEY}0", **NEW)
+        for number, ticket in ((1, "t1"), (2, "t1"), (3, "t2"), (1, "t1")):
+            await raw.send(whole("a", b"1", upload=f"{KEY}{number}", token=ticket))
+        await raw.send(whole("b", b"1", **NEW))
+        found = await answers(raw, 5)
+    assert [found[number].get("code") for number in range(1, 6)] == [
+        None,
+        "unauthorized",
+        None,
+        None,
+        None,
+    ]
+    assert store.contents.keys() == {"0", "a", "a (1)", "b"}
+
+
+async def test_kept_uploads_give_way_to_all_files_of_a_burst_together(
+    autojump_clock: MockClock,
+) -> None:
+    config = limited(whole=200, room=2000)
+    config = evolve(config, resume=Resume(min_size=Size(1)), quota=Quota(user_bytes=Size(1000)))
+    store = MemoryStore()
+    async with serving(store, config) as wire:
+        raw = await keyed(wire)
+        await raw.send(metadata("kept", 700, upload=f"{KEY}1"))
+        assert (await raw.receive())["ready"]
+        await raw.send(chunk(bytes(600)))
+        assert (await raw.receive())["ready"]
+        await raw.stream.aclose()
+        await wire.all_ended()
+        assert (await wire.ledger.total()).kept == 600
+        raw = await keyed(wire, f"{KEY}2", "1")
+        await raw.send(b"".join(whole(f"{number}", bytes(150)) for number in range(2, 7)))
+        found = await answers(raw, 5)
+        assert found == dict.fromkeys(range(1, 6), STORED)
+        total = await wire.ledger.total()
+        assert (total.bytes, total.kept) == (750, 0)

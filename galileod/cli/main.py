@@ -17,6 +17,7 @@ from galileod.config import file as config
 from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
+from galileod.daemon.collector import collect_seldom
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
@@ -76,6 +77,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
     log = prepared.config.log
     logs.set_up(log.level, log.format, sys.stderr)
     keep_freed_memory()
+    collect_seldom()
     try:
         trio.run(daemon.run, prepared, read, clock=ProcessClock())
     except StartError as error:

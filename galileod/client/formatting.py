@@ -19,6 +19,8 @@ def printable(text: str) -> str:
     Control characters and invisible ones are escaped, except the two joiners that emoji and some
     scripts need.
     """
+    if text.isascii() and text.isprintable():
+        return text  # most are
     return "".join(
         char.encode("unicode_escape").decode()
         if unicodedata.category(char) in _INVISIBLE and char not in _JOINERS

@@ -62,7 +62,7 @@ def control_routes(context: Context, reload: Reload) -> Routes:
     row = partial(Route, access=Access.OWNER, when_full=True)
     return Routes(
         row("/reload", partial(answer_reload, reload), ("POST",)),
-        row("/usage", partial(answer_usage, context.ledger)),
+        row("/usage", partial(answer_usage, context)),
         row("/uploads", partial(answer_uploads, context)),
         row("/uploads/discard", partial(answer_discard, context), ("POST",)),
     )

@@ -83,7 +83,6 @@ class Connection:
         room = self.context.pool.take_room(chunks.room, chunks.whole)
         self.limits = Limits(max(1, chunks.next), min(chunks.whole, room), room)
         self.transport.budget.permit(room, self.limits.whole)
-        self.transport.allow_texts(2 * self.limits.next)  # metadata and `finished` of each
         receiver.offer(self.limits)
 
     def continues_after(self, error: BaseException, receiver: UploadReceiver) -> bool:

@@ -174,7 +174,8 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve disk space."""
     by_folder: dict[str, list[WholeUpload]] = {}
-    for whole in _pending(batch):
+    held = context.admission.running
+    for whole in (each for each in _pending(batch) if each.reservation not in held):
         by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
     for wholes in by_folder.values():
         with _step(wholes):

@@ -18,8 +18,10 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
 
 
 def check_refused(host: Daemon) -> None:
-    """No upload begins, and the health tells why none does."""
-    outcome = send(host, "refused", b"refused")
+    """No upload begins, unless it is small, and the health tells why none does."""
+    outcome = send(host, "small", b"refused")
+    assert outcome.code == "storage_failed", outcome
+    outcome = send(host, "refused", bytes(300_000))
     assert outcome.code == "storage_failed", outcome
     assert "chunk" not in {kind for kind, _ in outcome.trace}
     assert not healthy(host)

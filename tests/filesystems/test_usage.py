@@ -26,7 +26,8 @@ def test_it_is_told_by_the_daemon_and_by_the_file(make_host: MakeHost) -> None:
     host = make_host().start()
     stored(host, unique_name(), b"first")
     with open_websocket(host.url) as websocket:
-        say(websocket, name=unique_name(), size=1000)
+        # Larger than `chunks.whole`: smaller ones are reserved in memory only.
+        say(websocket, name=unique_name(), size=300_000)
         expect_ready(websocket)
         assert usage(host) == {USER: (1, 1)}
         host.kill()

@@ -76,21 +76,32 @@ class QueuedLines(Lines):
 
     def __init__(self, lines: Lines) -> None:
         self._queue: Queue[str | None] = Queue(MAX_LINES)
+        self._writing = 0  # lines that the thread has taken; at most BEHIND
         self._thread = threading.Thread(target=self._write_queued, args=(lines,), daemon=True)
         self._thread.start()
 
     @property
     def behind(self) -> bool:
-        """Whether at least BEHIND lines wait."""
-        return self._queue.qsize() >= BEHIND
+        """Whether at least BEHIND lines wait behind the one that is being written."""
+        return self._queue.qsize() + self._writing > BEHIND
 
     def write(self, line: str) -> None:
         """Add one line; waits if there are MAX_LINES."""
         self._queue.put(line)
 
     def _write_queued(self, lines: Lines) -> None:
-        for line in iter(self._queue.get, None):
-            lines.write(line)
+        line: str | None = ""
+        while line is not None and (line := self._queue.get()) is not None:
+            self._writing = 1
+            waiting = [line]
+            # Only this thread takes lines, so one that is there stays there.
+            while len(waiting) < BEHIND and not self._queue.empty():
+                if (line := self._queue.get()) is None:
+                    break
+                waiting.append(line)
+                self._writing += 1
+            lines.write("\n".join(waiting))
+            self._writing = 0
 
     def __enter__(self) -> Self:
         return self

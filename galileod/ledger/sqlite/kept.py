@@ -1,6 +1,5 @@
 """Interrupted uploads that are kept: found, listed and dropped."""
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,21 +12,13 @@ _SELECT: Final = (
     " FROM uploads WHERE offset IS NOT NULL"
 )
 
-_OF_KEYS: Final = " AND key IN (SELECT value FROM json_each(?))"
-
 _ALL: Final = -1
 """SQLite's LIMIT for all rows."""
 
 
 def find(connection: sqlite3.Connection, key: str) -> KeptUpload | None:
     """The kept upload with this key."""
-    return find_many(connection, [key]).get(key)
-
-
-def find_many(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, KeptUpload]:
-    """The kept uploads with these keys."""
-    rows = connection.execute(_SELECT + _OF_KEYS, (json.dumps(keys),))
-    return {one.resumable.key: one for one in _all(rows)}
+    return _first(connection.execute(f"{_SELECT} AND key = ?", (key,)))
 
 
 def get(connection: sqlite3.Connection, upload: str) -> KeptUpload | None:

@@ -31,7 +31,10 @@ def remember(
 
 def find(connection: sqlite3.Connection, key: str, now: float) -> StoredUpload | None:
     """The upload that was stored with this key, unless its time is over."""
-    return find_many(connection, [key], now).get(key)
+    row = connection.execute(
+        "SELECT metadata, name FROM stored_uploads WHERE key = ? AND until > ?", (key, now)
+    ).fetchone()
+    return StoredUpload(*row) if row else None
 
 
 def find_many(

@@ -1,6 +1,5 @@
 """Single-use tickets that were used, kept until they expire."""
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
@@ -33,8 +32,4 @@ def use(
 
 def end_use(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     """The uploads with these keys are stored: their tickets must not begin others."""
-    if keys:
-        connection.execute(
-            "UPDATE tickets SET key = NULL WHERE key IN (SELECT value FROM json_each(?))",
-            (json.dumps(keys),),
-        )
+    connection.executemany("UPDATE tickets SET key = NULL WHERE key = ?", [(key,) for key in keys])

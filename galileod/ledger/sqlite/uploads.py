@@ -3,10 +3,15 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any, Final
 
 from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, WholeEntry
 
 from . import files, outbox, stored, tickets
+
+_RUNNING: Final = (
+    "SELECT upload, user, bytes, receipt, key, metadata FROM uploads WHERE offset IS NULL"
+)
 
 
 def add(connection: sqlite3.Connection, entry: WholeEntry, now: float, boot: str) -> None:
@@ -68,14 +73,7 @@ def commit(
     `commits` has the upload of each, its name, and until when it is remembered if it is resumable
     (None: not at all). Returns an UnknownUploadError for each that has no reservation.
     """
-    rows = {
-        upload: row
-        for upload, *row in connection.execute(
-            "SELECT upload, user, bytes, receipt, key, metadata FROM uploads"
-            " WHERE upload IN (SELECT value FROM json_each(?)) AND offset IS NULL",
-            (json.dumps([upload for upload, _, _ in commits]),),
-        )
-    }
+    rows = _running(connection, [upload for upload, _, _ in commits])
     results = list[LedgerError | None]()
     released, entered, keys = list[str](), list[tuple[str, str, int]](), list[str]()
     receipts, remembered = list[tuple[str, str]](), list[tuple[str, StoredUpload, float]]()
@@ -120,6 +118,16 @@ def size(connection: sqlite3.Connection, upload: str) -> int | None:
     """The declared size of an upload, if there is one."""
     row = connection.execute("SELECT bytes FROM uploads WHERE upload = ?", (upload,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _running(connection: sqlite3.Connection, uploads: Sequence[str]) -> dict[str, list[Any]]:
+    """User, size, receipt, key and metadata of those of the uploads that have a reservation."""
+    if len(uploads) == 1:  # takes half as long
+        rows = connection.execute(_RUNNING + " AND upload = ?", uploads)
+    else:
+        among = " AND upload IN (SELECT value FROM json_each(?))"
+        rows = connection.execute(_RUNNING + among, (json.dumps(uploads),))
+    return {upload: row for upload, *row in rows}
 
 
 def _blob(identity: str | None) -> bytes | None:

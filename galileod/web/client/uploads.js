@@ -40,17 +40,18 @@ class Uploads {
   #ended = []; // in the order in which they ended, for the iterator
   #total = { sent: 0, size: 0 }; // of those that have ended as stored, and of those that may be
   #gone = 0; // bytes that have left the browser, also those of failed files: for the rate
-  #progress = new Progress(Infinity, performance.now());
+  #progress; // begun anew when files are added after the end of all others
   #idle = null; // {promise, resolve}: of `done`
   #changed = null; // {promise, resolve}: of the iterator
 
   constructor(options) {
     this.#options = options;
     const { connections = CONNECTIONS, signal } = options;
+    this.#beginProgress();
     this.#limit = Math.min(Math.max(1, Math.floor(connections) || 1), MAX_CONNECTIONS);
     this.add(options.files ?? []);
     if (signal?.aborted) queueMicrotask(() => this.abort());
-    else signal?.addEventListener("abort", () => this.abort());
+    else signal?.addEventListener("abort", () => this.abort(), { once: true });
   }
 
   /**
@@ -161,8 +162,14 @@ class Uploads {
       this.#end(upload, { ...fresh, state: "failed", error: new UploadError(signals) });
       return;
     }
+    if (!this.active) this.#beginProgress();
     this.#waiting.add(upload);
     this.#change(upload, { ...fresh, state: "waiting" });
+  }
+
+  #beginProgress() {
+    this.#gone = 0;
+    this.#progress = new Progress(Infinity, performance.now());
   }
 
   /** Make connections while there are files for them. */

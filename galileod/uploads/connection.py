@@ -154,8 +154,11 @@ class Connection:
     async def _check(
         self, credential: str, log: FilteringBoundLogger, *, allow_expired: bool
     ) -> Grant:
+        shutdown = self.context.shutdown
+        # Further files that are sent whole are stored while the daemon stops.
+        stop = shutdown.no_uploads if self.limits is not None else shutdown.no_new_uploads
         try:
-            with interruptible(self.context.shutdown.no_new_uploads):
+            with interruptible(stop):
                 return await check_credential(
                     self.context.authenticator,
                     credential,

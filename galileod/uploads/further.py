@@ -4,6 +4,7 @@ Files that are sent whole are stored in batches. Each other one has a task, and 
 received when its `finished` has come.
 """
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -13,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
 from galileod.net.messages import BinaryMessage, MessagePart
+from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
 from galileod.protocol.encoding import encode_last
 from galileod.protocol.errors import Fault, FaultCode
@@ -23,7 +25,7 @@ from .batches import Batches
 from .claims import Claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
-from .faults import shutting_down
+from .faults import interruptible, shutting_down
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -56,6 +58,7 @@ class Further:
         self._rate = RateMeter(config.limits.min_rate, config.timeouts.idle)
         self._judged: tuple[str | None, Grant] | None = None
         self._said_last = False
+        self._since = 0.0  # when a file was begun or answered, or the client was told that it ends
         self._failure: Failure | None = None
 
     async def serve(self) -> Failure | None:
@@ -67,9 +70,11 @@ class Further:
         async with trio.open_nursery() as self._nursery:
             self._connection.transport.allow_texts(TEXTS)
             self._batches = Batches(self._connection, self._limits, self._nursery, self._end)
-            with trio.CancelScope() as self._reading:
-                await self._read()
-            self._batches.store()
+            try:
+                with trio.CancelScope() as self._reading:
+                    await self._read()
+            finally:
+                self._batches.store()
         return self._failure
 
     def _end(self, failure: Failure) -> None:
@@ -87,16 +92,18 @@ class Further:
                 continue
             if metadata is None:
                 return
-            self._batches.permit()
-            if receiver.whole:
+            self._batches.begin()
+            if receiver.whole and not metadata.abandon:
                 await self._take_whole(metadata)
             elif self._connection.context.shutdown.no_new_uploads.fired:
                 await self._refuse(shutting_down(), self._connection.log, continues=True)
             else:
+                self._pause()
                 await self._nursery.start(self._take_large, receiver, metadata)
 
     async def _next_metadata(self) -> Metadata | None:
         """The next metadata; None if none have come for some time after `last` was said."""
+        self._since = trio.current_time()
         while True:
             match self._connection.receive_nowait(self._receiver) or await self._between():
                 case Metadata() as metadata:
@@ -115,18 +122,29 @@ class Further:
     async def _between(self) -> Incoming | None:
         """Wait for a message between two files; None as for `_next_metadata`."""
         self._pause()
-        draining = self._connection.context.shutdown.no_new_uploads
+        shutdown, timeouts = self._connection.context.shutdown, self._timeouts
         while True:
-            if draining.fired:
+            if shutdown.no_uploads.fired:
+                return None
+            if shutdown.no_new_uploads.fired:
                 await self._say_last()
+            stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
+            # Other messages, and Pings, do not extend the time.
+            limit = self._since + (timeouts.close if self._said_last else timeouts.idle)
+            with stop.guard() as waiting:
+                waiting.deadline = limit
+                return await self._receive(math.inf)
+            if trio.current_time() < limit:
+                continue
             try:
-                if self._said_last:
-                    return await self._receive(self._timeouts.close)
-                with draining.guard():
-                    return await self._receive(self._timeouts.idle)
+                # This process may have been busy: what is in the socket counts.
+                return await self._receive(0, 0)
+            except MessageIncomplete:
+                pass
             except Fault as fault:
                 if fault.code is not FaultCode.IDLE:
                     raise
+            self._since = trio.current_time()
             if self._batches.open:
                 continue  # the client waits for the server
             if self._said_last:
@@ -135,7 +153,7 @@ class Further:
 
     async def _say_last(self) -> None:
         if not self._said_last:
-            self._said_last = True
+            self._said_last, self._since = True, trio.current_time()
             await self._connection.transport.send(encode_last(), timeout=self._timeouts.close)
 
     async def _take_whole(self, metadata: Metadata) -> None:
@@ -195,11 +213,11 @@ class Further:
         """
         receiver = self._receiver
         failure = log_failed(error, self._connection, receiver, Claim(), log)
+        if not receiver.has_finished:
+            self._batches.drop()  # before the client can know
         self._failure = self._failure or await refuse(
             failure, self._connection, continues=continues
         )
-        if not receiver.has_finished:
-            self._batches.permit(dropped=self._limits.whole)
 
     async def _take_content(self) -> Content:
         """The data of a file that is sent whole, and the hash in its `finished`."""
@@ -221,10 +239,13 @@ class Further:
     async def _within(self) -> Incoming:
         """Wait for a message within a file that is sent whole."""
         self._pause()
-        return await self._connection.next_message(self._receiver, self._timeouts.idle, self._rate)
+        with interruptible(self._connection.context.shutdown.no_uploads):
+            return await self._connection.next_message(
+                self._receiver, self._timeouts.idle, self._rate
+            )
 
-    async def _receive(self, idle: float) -> Incoming:
-        return await self._connection.receive(self._receiver, idle)
+    async def _receive(self, idle: float, at_most: float = math.inf) -> Incoming:
+        return await self._connection.receive(self._receiver, idle, at_most)
 
     def _pause(self) -> None:
         """Nothing more has come yet."""

@@ -75,19 +75,29 @@ class Records:
         An end without close_notify is an end, too: WebSocket detects a truncation itself. Raises
         ssl.SSLError, when the data before has been returned.
         """
-        parts = list[bytes]()
-        left = max_bytes
+        if self._failure:
+            raise self._failure
+        parts, left = list[bytes](), max_bytes
         for _ in range(RECORDS_AT_ONCE):
-            if (part := self._read(min(left, RECORD), first=not parts)) is None:
+            try:
+                part = self._tls.read(min(left, RECORD))
+            except ssl.SSLWantReadError:
                 if self.owes or not self._feed_slice():
                     break
-            elif part:
-                parts.append(part)
-                left -= len(part)
-                if not left:
-                    break
-            else:
+                continue
+            except ssl.SSLEOFError:
+                part = b""
+            except ssl.SSLError as failure:
+                self._failure = failure
+                if not parts:
+                    raise
+                break
+            if not part:
                 return b"".join(parts)
+            parts.append(part)
+            left -= len(part)
+            if not left:
+                break
         return b"".join(parts) if parts else None
 
     def end(self) -> None:
@@ -97,25 +107,10 @@ class Records:
         except ssl.SSLError:
             pass  # most often: the peer's own has not come yet, and nothing waits for it
 
-    def _read(self, length: int, *, first: bool) -> bytes | None:
-        """The next data, at most that of one record; empty at the end, None if there is none."""
-        try:
-            if self._failure:
-                raise self._failure
-            return self._tls.read(length)
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLEOFError:
-            return b""
-        except ssl.SSLError as failure:
-            self._failure = failure
-            if first:
-                raise
-            return b""
-
     def _feed_slice(self) -> bool:
         """Let OpenSSL have the next SLICE bytes; returns whether there were any."""
         part, self._fed = self._fed[:SLICE], self._fed[SLICE:]
-        self._incoming.write(part)
+        if part:
+            self._incoming.write(part)
         self.drained = not part
         return not self.drained

@@ -117,11 +117,13 @@ class TlsStream(DirectStream):
 
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """See DirectStream; after the end of sending, encrypted bytes as the peer sends them."""
-        if self._ended or self._records.drained:
-            received = self._socket.receive_nowait(max_bytes)
-            if self._ended or received is None:
-                return received
-            self._records.feed(received)
+        while not (self._ended or self._records.drained):
+            if (data := self._decrypt(max_bytes)) is not None:
+                return data
+        received = self._socket.receive_nowait(max_bytes)
+        if self._ended or received is None:
+            return received
+        self._records.feed(received)
         return self._decrypt(max_bytes)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

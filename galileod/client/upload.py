@@ -1,7 +1,7 @@
 """One attempt to send a file. Each `ready` is answered in order."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -38,7 +38,7 @@ from .options import Options
 from .read_ahead import ReadAhead, read_ahead
 from .session import Session, open_session
 from .sources import Source
-from .websocket import WebSocket
+from .websocket import WebSocket, shielded
 
 REASON_TIMEOUT: Final = 5.0
 """Seconds to wait for an error signal after sending has failed: the server may have stopped reading
@@ -118,7 +118,8 @@ class Upload:
         self._verifying = 0.0  # seconds by which the idle timeout is extended
         self._ready = trio.Event()
         self._done = trio.Event()
-        self._scope = trio.CancelScope()
+        self._stop = trio.CancelScope()  # of `_send`, but not within a frame if others may follow
+        self._scope = trio.CancelScope()  # of `_send`, at once
         self._end: Close | Error | None = None
         self._error: SendError | None = None
 
@@ -144,9 +145,9 @@ class Upload:
         self._finish(abort=True)
 
     def _finish(self, *, abort: bool) -> None:
-        """Wake `send`. It ends its message, unless nothing follows on this connection."""
+        """End `send`: behind a whole message, unless nothing follows on this connection."""
         self._done.set()
-        self._ready.set()
+        self._stop.cancel()
         if abort:
             self._scope.cancel()
 
@@ -174,8 +175,10 @@ class Upload:
             async with read_ahead(self._source, self._attempt.hash) as ahead:
                 if not self._attempt.begun:
                     await ahead.begin(0)  # without waiting for the server to say so
-                with self._scope:
+                with self._stop, self._scope:
                     await self._send(session, ahead)
+            if session.has_next and not session.ended:
+                await session.websocket.end_message()
         except BaseException as raised:
             if isinstance(_most_specific(raised), SendError):
                 await self._abandon(session)
@@ -184,9 +187,10 @@ class Upload:
     async def _send(self, session: Session, ahead: ReadAhead) -> None:
         websocket, self._idle = session.websocket, session.websocket.idle
         try:
-            sender, text = session.begin(self._metadata(first=session.core is None), self)
-            self._sender = sender
-            await websocket.send_text(text)
+            with self._whole_frames(session.has_next):
+                sender, text = session.begin(self._metadata(first=session.core is None), self)
+                self._sender = sender
+                await websocket.send_text(text)
             if sender.next_due() is None:  # it is not sent whole
                 await self._ready.wait()
             await self._begin(sender, websocket, ahead)
@@ -207,6 +211,10 @@ class Upload:
                 await self._done.wait()
             if not self._done.is_set():
                 raise
+
+    def _whole_frames(self, has_next: bool) -> AbstractContextManager[None]:
+        """With `has_next`, the frames of the block are sent whole even if the file has failed."""
+        return shielded(self._scope) if has_next else nullcontext()
 
     def _metadata(self, *, first: bool) -> Metadata:
         """The metadata. What the server can is asked with the first file of a connection."""
@@ -235,7 +243,8 @@ class Upload:
     ) -> None:
         part = partial(self._part, websocket, ahead)
         if sender.has_next:
-            length = await websocket.send_fragments(length, part, self._done.is_set)
+            stopped = self._done.is_set
+            length = await websocket.send_fragments(length, part, stopped, self._scope)
         else:
             await websocket.send_data(length, part)
         if not self._done.is_set():
@@ -265,21 +274,32 @@ class Upload:
         text = sender.finish(claims[0] if claims else None)
         if first:
             self._verifying = self._source.size / VERIFY_RATE
-        await websocket.send_text(text)
+        with self._whole_frames(sender.has_next):
+            await websocket.send_text(text)
         if first and not self._done.is_set():
             websocket.idle.extend(self._verifying)
 
     async def _abandon(self, session: Session) -> None:
-        """Abandon the file, if the session goes on, and wait for the answer."""
+        """Abandon the file, if the session goes on, and wait for the answer.
+
+        Others can follow then: a session on which they could not is given up.
+        """
         sender = self._sender
-        if not (sender and sender.has_next) or session.ended or self._done.is_set():
+        if not (sender and sender.has_next) or session.ended:
             return
+        clear = False
         with trio.move_on_after(MAX_WAIT):
             try:
-                await session.websocket.send_text(sender.abandon())
+                await session.websocket.end_message()
+                if not self._done.is_set():
+                    await session.websocket.send_text(sender.abandon())
+                clear = True
                 await self._done.wait()
             except LostError:
-                pass  # the session finds that out too
+                pass  # see below
+        if not clear:
+            session.broken = True
+            session.lose(LostError("The connection was lost."))
 
     def _add_signal(self, signal: Signal) -> None:
         if len(self._signals) < MAX_SIGNALS:

@@ -7,8 +7,8 @@ the frames of messages are made here, and masked in C.
 import os
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import trio
@@ -18,7 +18,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from galileod.masking import KEY, apply_mask, rotate_key
 
 from .address import Address
-from .errors import ConnectError, LostError, NonsenseError, SendError
+from .errors import ConnectError, LostError, NonsenseError
 from .handshake import tls_hint, upgrade
 from .idle import IdleTimeout
 from .options import Options, Pace
@@ -57,6 +57,7 @@ class WebSocket:
         self._protocol = Connection(ConnectionType.CLIENT, trailing_data=surplus)
         self._send_lock = trio.Lock()
         self._incomplete = False  # a frame was begun and not sent to its end
+        self._in_message = False  # a fragment was sent, and not the last one of its message
         self._broken = False  # sending has failed
         self._pong = b""  # the latest; RFC 6455, 5.5.3: earlier ones may be left out
         self._fragments: list[str] = []
@@ -116,30 +117,40 @@ class WebSocket:
             self._incomplete = self._broken = False
 
     async def send_fragments(
-        self, length: int, next_part: NextPart, stopped: Callable[[], bool]
+        self,
+        length: int,
+        next_part: NextPart,
+        stopped: Callable[[], bool],
+        scope: trio.CancelScope,
     ) -> int:
         """Send a BINARY message of at most `length` bytes, each part in a fragment of its own.
 
-        If `next_part` raises SendError, or `stopped`, the message ends before, so that others can
-        follow. Returns its length; 0 if there was none. Raises LostError.
+        If `stopped`, the message ends before, so that others can follow. Returns its length; 0 if
+        there was none. Raises LostError.
+
+        Within a fragment only `scope` can cancel this: it is shielded meanwhile. If this is
+        cancelled otherwise, or `next_part` fails, `end_message` is to be called before others
+        follow.
         """
         left = length
         async with self._send_lock:
             while left and not stopped():
-                try:
-                    part = await next_part(left)
-                except SendError:
-                    await self._end_fragments(left, length)
-                    raise
-                opcode = _BINARY if left == length else _CONTINUATION
+                part = await next_part(left)
+                opcode = _CONTINUATION if self._in_message else _BINARY
                 left -= len(part)
-                await self._send_whole(frame(opcode if left else _FIN | opcode, part))
-            await self._end_fragments(left, length)
+                with shielded(scope):
+                    await self._send_whole(frame(opcode if left else _FIN | opcode, part))
+                self._in_message = left > 0
+        if self._in_message:
+            await self.end_message()
         return length - left
 
-    async def _end_fragments(self, left: int, length: int) -> None:
-        if 0 < left < length:
-            await self._send_whole(frame(_FIN | _CONTINUATION, b""))
+    async def end_message(self) -> None:
+        """End the message of `send_fragments`, if it is not ended. Raises LostError."""
+        async with self._send_lock:
+            if self._in_message:
+                await self._send_whole(frame(_FIN | _CONTINUATION, b""))
+                self._in_message = False
 
     async def send_frames(self, frames: bytes, pace: Pace | None) -> None:
         """Send frames that were made before, at the rate of `pace`. Raises LostError."""
@@ -255,6 +266,16 @@ class WebSocket:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._broken = True
             raise LostError(_LOST) from None
+
+
+@contextmanager
+def shielded(scope: trio.CancelScope) -> Iterator[None]:
+    """In the block, the scopes around `scope` cannot cancel; it can itself."""
+    scope.shield = True
+    try:
+        yield
+    finally:
+        scope.shield = False
 
 
 def text_frame(text: str) -> bytes:

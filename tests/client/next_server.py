@@ -19,6 +19,7 @@ from galileod.protocol.states import ReceiverState
 
 LIMITS: Final = Limits(next=100, whole=1000, room=50_000)
 CAN: Final = frozenset({"next", "resume"})
+CONTINUATION: Final = 0x0
 ENDED: Final = (ReceiverState.VERIFYING, ReceiverState.CLOSED, ReceiverState.FAILED)
 
 
@@ -175,12 +176,13 @@ class _Connection:
 
     def _message(self) -> str | bytes | None:
         """The client's next message; None for a Close frame."""
-        data, text = b"", False
+        data, text, begun = b"", False, False
         while True:
             first, payload = self._frame()
             if first & 0x0F == CLOSE:
                 return None
-            text = text or first & 0x0F == TEXT
+            assert begun == (first & 0x0F == CONTINUATION)
+            text, begun = text or first & 0x0F == TEXT, True
             data += payload
             if first & 0x80:
                 return data.decode() if text else data

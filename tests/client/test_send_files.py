@@ -18,6 +18,7 @@ from galileod.client import (
     LostError,
     OptionError,
     RefusedError,
+    SharedPace,
     SourceError,
     send_files,
     send_files_sync,
@@ -240,6 +241,47 @@ async def test_a_file_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
     assert [result.index for result in results if result.error] == [1, 2]
     assert {type(result.error) for result in results if result.error} == {SourceError}
     check_stored(server, paths)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("parts", [3, 5])
+@pytest.mark.parametrize("limited", [False, True])
+async def test_content_of_another_length_fails_alone_and_ends_its_message(
+    tmp_path: Path, first: bool, parts: int, limited: bool
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            yield bytes(100)
+
+    pace = SharedPace(100_000) if limited else None
+    paths = made(tmp_path, 10, 2000, 30)
+    contents: list[Any] = list(paths)
+    wrong = 0 if first else 1
+    contents.insert(wrong, File(chunks(), "wrong", size=400))
+    with NextServer() as server:
+        results = await sent(server.url, contents, pace=pace)
+    assert [result.index for result in results if result.error] == [wrong]
+    assert isinstance(results[wrong].error, SourceError)
+    check_stored(server, paths)
+    assert (len(server.files), server.closed) == (1, 1)
+    assert server.abandoned == ["wrong"]
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_a_refusal_ends_the_message_of_a_slow_content(tmp_path: Path, parts: int) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            yield bytes(100)
+        await trio.sleep_forever()
+
+    paths = made(tmp_path, 10, 2000, 30)
+    contents = [paths[0], File(chunks(), "slow", size=400), *paths[1:]]
+    with NextServer(Act(refuses={"slow": FaultCode.CONFLICT})) as server:
+        results = await sent(server.url, contents)
+    assert [result.index for result in results if result.error] == [1]
+    assert isinstance(results[1].error, RefusedError)
+    check_stored(server, paths)
+    assert (len(server.files), server.closed) == (1, 1)
 
 
 async def test_a_file_that_changed_before_it_is_sent_again_has_another_key(tmp_path: Path) -> None:

@@ -137,6 +137,29 @@ async def test_nothing_follows_a_frame_that_was_cut_off() -> None:
     await theirs.send_all(b"")
 
 
+async def test_a_message_that_was_cancelled_between_fragments_is_ended_before_others() -> None:
+    connection, theirs = opened()
+    parts = [memoryview(b"data")]
+
+    async def part(_: int) -> memoryview:
+        if not parts:
+            await trio.sleep_forever()
+        return parts.pop()
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(connection.send_fragments, 9, part, lambda: False, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    await connection.end_message()
+    await connection.end_message()
+    await connection.send_text("{}")
+    sent = bytes(await theirs.receive_some(100))
+    assert unmasked(sent[:10]) == (0x02, b"data")
+    assert unmasked(sent[10:16]) == (0x80, b"")
+    assert unmasked(sent[16:]) == (0x81, b"{}")
+
+
 async def test_a_server_that_does_not_close_is_left(autojump_clock: MockClock) -> None:
     connection, theirs = opened()
     await connection.close()

@@ -18,7 +18,7 @@ from .errors import OptionError, SendError, Signal
 from .lane import send_all
 from .options import Options, Receipt, Settings, Unchecked
 from .retry import RetryPolicy
-from .sources import Source
+from .sources import Source, type_name
 from .state_directory import State
 from .work import Item, Work
 
@@ -79,6 +79,7 @@ async def send_files(
         raise OptionError("send_files must be called in trio. Elsewhere call send_files_sync.")
     options, address = Options(**settings), parse_url(url)
     _check_connections(connections)
+    _check_contents(contents)
     results = _Results()
     items = _items(contents, options, results.add)
     try:
@@ -193,6 +194,14 @@ def _size(path: str) -> int | None:
         return os.stat(path).st_size
     except (OSError, ValueError):
         return None  # opening it raises the error
+
+
+def _check_contents(contents: Unchecked) -> None:
+    # Each letter would be taken for a path, each byte for a content.
+    if isinstance(contents, str | bytes | bytearray | memoryview):
+        raise OptionError(f"contents must be a list of contents, not {type_name(contents)}.")
+    if not isinstance(contents, Iterable):
+        raise OptionError(f"contents must be an iterable, not {type_name(contents)}.")
 
 
 def _check_connections(connections: Unchecked) -> None:

@@ -15,6 +15,11 @@ BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
 RESUMABLE_CODES: Final = frozenset({"idle", "too_slow", "storage_failed"})
 """Fault codes after which an upload that can be resumed goes on."""
 
+UNAUTHORIZED: Final = "unauthorized"
+"""The fault code for a token that is missing, or that the server does not accept."""
+
+CREDENTIAL_HINT: Final = "Put a token into $GALILEO_TOKEN or into the file of --token-file."
+
 TAKEN_OVER: Final = "taken_over"
 """The fault code that tells that another client continues the upload."""
 
@@ -138,6 +143,8 @@ class RefusedError(SendError):
             if isinstance(reason, str)
             else f"{what} without a reason."
         )
+        if self.code == UNAUTHORIZED:
+            self.args = (f"{self} {CREDENTIAL_HINT}",)
         self.signal = signal
         self.kept = kept
         self.discarded = resumable and kept is None and self.code != TAKEN_OVER

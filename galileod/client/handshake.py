@@ -13,7 +13,7 @@ from attrs import frozen
 from galileod import __version__
 
 from .address import Address, Proxy
-from .errors import ConnectError, UpgradeError
+from .errors import CREDENTIAL_HINT, ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
 """Maximum bytes of a response's head."""
@@ -38,7 +38,7 @@ _TLS_ALERT: Final = b"\x15\x03"
 _PROXY_AUTHENTICATION: Final = 407
 _REDIRECTS: Final = range(300, 400)
 _HINTS: Final = {
-    401: "Put a token into $GALILEO_TOKEN or into the file of --token-file.",
+    401: CREDENTIAL_HINT,
     403: "Check the URL and the token.",
     404: "Check the path in the URL.",
     426: "The server does not support this version of WebSocket.",

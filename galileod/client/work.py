@@ -8,7 +8,14 @@ from contextlib import AbstractAsyncContextManager
 from attrs import define
 
 from .address import Address
-from .errors import ConnectError, SendError, Signal, UpgradeError
+from .errors import (
+    UNAUTHORIZED,
+    ConnectError,
+    RefusedError,
+    SendError,
+    Signal,
+    UpgradeError,
+)
 from .options import Options, Progress, Receipt
 from .retry import RetryPolicy
 from .sources import FileStamp, Source
@@ -140,17 +147,21 @@ class Work:
             entry.item.failed(self.server_error, dropped=True)
             return
         # If something got through since this one was taken, the server works.
-        if _concerns_server(error) and (not error.transient or self.progress == entry.progress):
+        if self._concerns_server(error) and (
+            not error.transient or self.progress == entry.progress
+        ):
             self.server_error = error
         entry.item.failed(error, dropped=False)
+
+    def _concerns_server(self, error: SendError) -> bool:
+        """Whether other files would fail in the same way: no connection, or no permission."""
+        if isinstance(error, RefusedError):
+            # With a token, it may be a ticket: that is for one file, and another one may be it.
+            return error.code == UNAUTHORIZED and self.options.token is None
+        busy = isinstance(error, UpgradeError) and error.transient
+        return isinstance(error, ConnectError) and not busy
 
 
 def is_small(item: Item, most: int) -> bool:
     """Whether the item is a path, and its file had at most `most` bytes when it was looked for."""
     return item.path is not None and item.size is not None and item.size <= most
-
-
-def _concerns_server(error: SendError) -> bool:
-    """Whether other files would fail in the same way: no connection, or no permission."""
-    busy = isinstance(error, UpgradeError) and error.transient
-    return isinstance(error, ConnectError) and not busy

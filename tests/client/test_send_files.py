@@ -307,6 +307,30 @@ async def test_where_there_is_no_server_it_is_found_out_once(tmp_path: Path) -> 
     assert "connection refused" in str(results[0].error)
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_that_a_token_is_missing_is_found_out_once(tmp_path: Path, first: bool) -> None:
+    paths = made(tmp_path, 10, *[2000] * 20)
+    name = paths[0].name if first else paths[1].name
+    act = Act(refuses={name: FaultCode.UNAUTHORIZED}, ending=frozenset({name}))
+    with NextServer(act) as server:
+        results = await sent(server.url, paths)
+        assert len(server.files) == 1
+    failed = results if first else results[1:]
+    assert len({id(result.error) for result in failed}) == 1
+    assert isinstance(failed[0].error, RefusedError)
+    assert "Put a token into $GALILEO_TOKEN" in str(failed[0].error)
+
+
+async def test_a_ticket_for_one_file_is_not_the_matter_of_the_others(tmp_path: Path) -> None:
+    paths = made(tmp_path, 10, 20, 30)
+    name = paths[0].name
+    act = Act(refuses={name: FaultCode.UNAUTHORIZED}, ending=frozenset({name}))
+    with NextServer(act) as server:
+        results = await sent(server.url, paths, token="ticket")  # noqa: S106
+    assert [result.index for result in results if result.error] == [0]
+    check_stored(server, paths[1:])
+
+
 async def test_contents_are_taken_when_their_turn_comes(tmp_path: Path) -> None:
     (path,) = made(tmp_path, 10)
     taken, full = 0, trio.Event()
@@ -346,6 +370,12 @@ def test_without_trio_the_results_are_in_the_order_of_the_contents(tmp_path: Pat
 def test_connections_are_a_number(connections: object) -> None:
     with pytest.raises(OptionError, match="connections must be"):
         send_files_sync("ws://h/", [], connections=connections)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("contents", ["file.bin", b"data", bytearray(b"data"), None, 5])
+def test_the_contents_are_a_list(contents: object) -> None:
+    with pytest.raises(OptionError, match="contents must be"):
+        send_files_sync("ws://127.0.0.1:1/", contents)  # type: ignore[arg-type]
 
 
 def test_outside_of_trio_there_is_a_hint() -> None:

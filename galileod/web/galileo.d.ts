@@ -109,7 +109,7 @@ export function upload(options: UploadOptions): Upload;
 export interface UploadAllOptions extends ServerOptions, Omit<FileOptions, "file" | "name"> {
   /** Files, or objects with options for one file; more can be added later. */
   files?: Iterable<File | FileOptions>;
-  /** Connections at once. Default 3, at most 16. */
+  /** Connections at once: an integer from 1 to 16. Default 3. */
   connections?: number;
   /** Bytes; a larger file fails with the code `too_large`, and is not sent. */
   maxSize?: number;

@@ -291,6 +291,47 @@ test("the token of each file is asked for when it begins", async () => {
   assert.deepEqual(tokens, ["f0-1", "f1-2"]);
 });
 
+for (const token of ["wrong", undefined]) {
+  test(`one refusal of the token ${token} is that of all files that wait with it`, async () => {
+    const page = stage();
+    const chosen = [...files(1, 2, 3), { file: new ScriptedFile(4, { name: "own" }), token: "own" }];
+    const uploads = page.uploadAll({ ...OPTIONS, files: chosen, token });
+    page.sockets[0].open();
+    page.sockets[0].say({ error: "No.", fatal: true, code: "unauthorized" });
+    await until(() => page.sockets.length === 2);
+    assert.equal(states(uploads), "failed failed failed sending");
+    await agree(page.sockets[1]);
+    const results = await uploads.done;
+    assert.deepEqual(metadata(page.sockets[1]), ["own"]);
+    assert.ok(results.slice(0, 3).every((each) => each === results[0]));
+    assert.deepEqual([results[0].code, page.sockets.length], ["unauthorized", 2]);
+    uploads.retry(uploads.files.slice(0, 1));
+    await agree(page.sockets[2]);
+    assert.equal((await uploads.done)[0].size, 1);
+  });
+}
+
+test("a function is asked for another token after a refusal", async () => {
+  const page = stage();
+  const tokens = ["wrong", "right"];
+  const uploads = page.uploadAll({ ...OPTIONS, files: files(1, 2), token: () => tokens.shift() });
+  page.sockets[0].open();
+  page.sockets[0].say({ error: "No.", fatal: true, code: "unauthorized" });
+  await until(() => page.sockets.length === 2);
+  await agree(page.sockets[1]);
+  await uploads.done;
+  assert.equal(states(uploads), "failed stored");
+});
+
+test("connections are an integer from 1 to 16", () => {
+  const page = stage();
+  for (const connections of [0, 17, 99, 1.5, "3", null, NaN]) {
+    assert.throws(() => page.uploadAll({ ...OPTIONS, files: files(1), connections }), TypeError);
+  }
+  assert.equal(page.sockets.length, 0);
+  for (const connections of [1, 16]) page.uploadAll({ ...OPTIONS, connections });
+});
+
 test("files above maxSize fail and are not sent", async () => {
   const page = stage();
   const uploads = page.uploadAll({ ...OPTIONS, files: files(1, 11), maxSize: 10 });

@@ -48,7 +48,10 @@ class Uploads {
     this.#options = options;
     const { connections = CONNECTIONS, signal } = options;
     this.#beginProgress();
-    this.#limit = Math.min(Math.max(1, Math.floor(connections) || 1), MAX_CONNECTIONS);
+    if (!Number.isInteger(connections) || connections < 1 || connections > MAX_CONNECTIONS) {
+      throw new TypeError(`connections must be an integer from 1 to ${MAX_CONNECTIONS}.`);
+    }
+    this.#limit = connections;
     this.add(options.files ?? []);
     if (signal?.aborted) queueMicrotask(() => this.abort());
     else signal?.addEventListener("abort", () => this.abort(), { once: true });
@@ -230,8 +233,18 @@ class Uploads {
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
         this.#end(upload, { state, error, mayBeStored });
+        if (error.code === "unauthorized") this.#failWith(settings.token, error);
       },
     });
+  }
+
+  /** The server has refused `token`: what waits with the same one fails too, without being tried. */
+  #failWith(token, error) {
+    if (typeof token === "function") return; // it is asked again for each file
+    for (const upload of [...this.#waiting]) {
+      if (this.#settings.get(upload).token !== token || !this.#waiting.delete(upload)) continue;
+      this.#end(upload, { state: "failed", error });
+    }
   }
 
   #forget(upload) {

@@ -24,7 +24,10 @@ MAX_WARNINGS: Final = 100
 """Maximum warnings about one file that are reported."""
 
 GO_ON: Final = "Run the same command again to go on."
-"""What continues an upload that the server keeps."""
+"""What continues an upload that the server keeps, if it was the only file."""
+
+GO_ON_OF_MANY: Final = "Run the same command again with the files that are not stored to go on."
+"""The same if there were others: the same command would send again those that are stored."""
 
 
 @define
@@ -102,6 +105,11 @@ class Batch:
         await send_all(work, max(1, min(self.parallel, len(jobs))))
 
 
+def how_to_go_on(files: int) -> str:
+    """The sentence for a command with so many files."""
+    return GO_ON if files == 1 else GO_ON_OF_MANY
+
+
 class _JobItem(Item):
     """A job on its way: what happens to it is passed on to the reporter."""
 
@@ -166,7 +174,7 @@ class _JobItem(Item):
             self._reporter.dropped(self._job, error, self._attempts)
             return
         if error.kept and self._kept:
-            error.args = (f"{error} {GO_ON}",)
+            error.args = (f"{error} {how_to_go_on(self._tally.total)}",)
         self._reporter.failed(self._job, error, max(1, self._attempts))
 
     def interrupted(self) -> None:

@@ -24,7 +24,7 @@ from galileod.client.sources import Source
 from galileod.client.state_directory import State
 from galileod.clock import ProcessClock
 
-from .batch import GO_ON, Batch, Kept, Tally
+from .batch import Batch, Kept, Tally, how_to_go_on
 from .jobs import Job, Skipped, collect, duplicate_names
 from .output import Lines, QueuedLines, is_terminal, standard
 from .report_json import JsonReporter
@@ -143,18 +143,18 @@ async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyRepo
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
     if batch.kept:
-        reporter.notice(_how_to_go_on(batch.kept))
+        reporter.notice(_what_is_kept(batch.kept, tally.total))
     return stopped[0] if stopped else 0
 
 
-def _how_to_go_on(kept: Sequence[Kept]) -> str:
-    """What the server keeps of the files that were interrupted."""
+def _what_is_kept(kept: Sequence[Kept], total: int) -> str:
+    """What the server keeps of the files that were interrupted, of `total`; how to go on."""
     sent, size = (sum(getattr(one, key) for one in kept) for key in ("sent", "size"))
     files = f" of {plural(len(kept), 'file')}" if len(kept) > 1 else ""
     period = format_period(min(one.seconds for one in kept))
     return (
         f"about {format_size(sent)} of {format_size(size)}{files} are kept by the server for "
-        f"{period}. {GO_ON}"
+        f"{period}. {how_to_go_on(total)}"
     )
 
 

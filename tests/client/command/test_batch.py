@@ -17,7 +17,7 @@ from galileod.client import (
     UpgradeError,
 )
 from galileod.client.address import parse_url
-from galileod.client.command.batch import GO_ON, Batch, Kept, Tally
+from galileod.client.command.batch import GO_ON, GO_ON_OF_MANY, Batch, Kept, Tally
 from galileod.client.command.jobs import Job
 from galileod.client.lane import Lane
 from galileod.client.retry import RetryPolicy
@@ -278,20 +278,26 @@ async def test_what_is_kept_of_the_interrupted_is_told(
     assert one.kept == [Kept(4, 10, 3600)]
 
 
+@pytest.mark.parametrize("others", [0, 1])
 @pytest.mark.parametrize("kept", [False, True])
 async def test_how_to_go_on_after_a_failure_is_told_if_one_can(
     autojump_clock: MockClock,
     batch: MakeBatch,
     remembers: Callable[[Callable[[str], bool]], None],
     kept: bool,
+    others: int,
 ) -> None:
     async def attempt(name: str, one: Attempt, options: Options) -> None:
+        if name == "other":
+            return
         await one.on_agreed(Resumption(4, 60))
         raise LostError("Lost.")
 
     remembers(lambda _: kept)
     heard = Heard()
-    await batch(attempt, 1, heard, RetryPolicy(retries=0)).run(jobs("a"), Tally(1))
+    given = jobs(*["other"] * others, "a")
+    await batch(attempt, 1, heard, RetryPolicy(retries=0)).run(given, Tally(len(given)))
     assert heard.events("a") == ["started", "resumed", "failed"]
+    go_on = GO_ON_OF_MANY if others else GO_ON
     sentence = "Lost. The server keeps what it has for 60 seconds."
-    assert str(heard.told[-1][2]) == (f"{sentence} {GO_ON}" if kept else sentence)
+    assert str(heard.told[-1][2]) == (f"{sentence} {go_on}" if kept else sentence)

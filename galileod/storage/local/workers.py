@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 
 import trio
@@ -65,7 +66,8 @@ class Workers:
             except BaseException as error:  # noqa: BLE001  the task that waits raises it
                 job.error = error
             self._ended.append(job)
-            job.loop.run_sync_soon(self._wake, idempotent=True)
+            with suppress(trio.RunFinishedError):  # then another thread's `_wake` took this job too
+                job.loop.run_sync_soon(self._wake, idempotent=True)
             del job  # while this thread waits, the data that was written must not stay in memory
 
     def _wake(self) -> None:

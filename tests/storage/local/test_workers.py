@@ -1,6 +1,7 @@
 """The threads for short calls: their order, their limit, their errors, and their end."""
 
 import threading
+from collections import deque
 from functools import partial
 
 import pytest
@@ -108,6 +109,40 @@ async def test_the_threads_end_when_it_is_closed() -> None:
         workers.close()
         await trio.to_thread.run_sync(threads[1].join)
     assert threads[0] is not threads[1]
+
+
+def test_a_thread_outlives_an_event_loop_that_another_thread_has_told_of_its_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers, threads, over = Workers(2), list[threading.Thread](), threading.Event()
+    appended = threading.Event()
+
+    class Ended(deque[object]):
+        """The first thread is stopped between the end of its call and telling of it."""
+
+        def append(self, job: object) -> None:
+            super().append(job)
+            if threading.current_thread() is threads[0]:
+                appended.set()
+                _pass(over)
+
+    monkeypatch.setattr(workers, "_ended", Ended())
+
+    def call() -> None:
+        threads.append(threading.current_thread())
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(workers.run, call)
+            await trio.to_thread.run_sync(partial(_pass, appended))
+            nursery.start_soon(workers.run, call)
+
+    trio.run(main)
+    over.set()
+    workers.close()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def _pass(gate: threading.Event) -> None:

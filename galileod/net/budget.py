@@ -24,6 +24,11 @@ class DataBudget:
         """Bytes that may still be delivered: the undelivered ones, and `left`."""
         return self.left + self._undelivered
 
+    @property
+    def promise_left(self) -> int:
+        """What `promise` was last called with: of these bytes, some may still arrive."""
+        return self._promised[0]
+
     def promise(self, promised: int, largest: int) -> None:
         """Set the limits: `promised` bytes may still be delivered, `largest` in one message.
 

@@ -32,11 +32,13 @@ class Keepalive:
 
     def end_peers_turn(self) -> None:
         """From now on the peer has to wait."""
-        self._peers_turn, self._since = False, trio.current_time()
+        self._peers_turn = False
+        if not self._owes:  # else it has waited all the time
+            self._since = trio.current_time()
 
     def owe(self, owes: bool) -> None:
         """Set whether answers are owed, from now on."""
-        if owes and not self._owes:
+        if owes is not self._owes:
             self._since = trio.current_time()
         self._owes = owes
 

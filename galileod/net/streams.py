@@ -16,7 +16,7 @@ class DirectStream(trio.abc.HalfCloseableStream):
     """A stream with methods that do not wait. They raise what the methods that wait raise."""
 
     @abstractmethod
-    def send_nowait(self, data: bytes) -> bool:
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> bool:
         """Send `data` as far as that is possible without waiting; returns whether all was sent.
 
         If not, `flush` must be called before anything else is sent.

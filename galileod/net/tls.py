@@ -6,14 +6,16 @@ from typing import Final
 import trio
 
 from .http11 import Refused, RequestAbandoned, Response
+from .records import RECORD, Records
 from .settings import Tls
+from .streams import DirectStream
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Cipher suites of TLS 1.2, all with forward secrecy and AEAD (RFC 9325). Those of TLS 1.3 are
 OpenSSL's defaults."""
 
 READ: Final = 64 * 1024
-"""Maximum bytes of a read from the socket, and therefore of buffered encrypted data."""
+"""Maximum bytes of a read without a limit of its own."""
 
 _PLAIN_TEXT: Final = "HTTP_REQUEST"
 """OpenSSL's reason code if the peer sent plain HTTP."""
@@ -66,87 +68,148 @@ def load_context(settings: Tls) -> ssl.SSLContext | None:
     return context
 
 
-class TlsStream(trio.abc.HalfCloseableStream):
+class TlsStream(DirectStream):
     """The server's side of TLS over a socket. `accept_tls` creates it and does the handshake."""
 
-    def __init__(self, socket: trio.abc.HalfCloseableStream, context: ssl.SSLContext) -> None:
+    def __init__(self, socket: DirectStream, context: ssl.SSLContext) -> None:
         self._socket = socket
-        self.tls = trio.SSLStream(_HalfClosingStream(socket), context, server_side=True)
+        self._records = Records(context)
+        self._sending = False  # whether the socket has not taken all at once
         self._ended = False
+
+    async def shake_hands(self) -> None:
+        """Do the handshake. Raises ssl.SSLError, and trio.BrokenResourceError."""
+        while True:
+            done = self._records.shake_hands()
+            # The session tickets of TLS 1.3 wait for the first answer. A peer that leaves without
+            # reading them would reset the connection, and its last data could be lost.
+            if not (done and self._records.version == "TLSv1.3"):
+                self._send_records()
+                await self.flush()
+            if done:
+                return
+            self._records.feed(bytes(await self._socket.receive_some(RECORD)))
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> bool:
+        """See DirectStream."""
+        try:
+            self._records.encrypt(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError from error
+        return self._send_records()
+
+    async def flush(self) -> None:
+        """See DirectStream."""
+        while self._sending:
+            await self._socket.flush()
+            self._sending = False
+            self._send_records()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See trio.abc.SendStream."""
-        await self.tls.send_all(data)
+        await trio.lowlevel.checkpoint()
+        if not self.send_nowait(data):
+            await self.flush()
 
     async def wait_send_all_might_not_block(self) -> None:
         """See trio.abc.SendStream."""
-        await self.tls.wait_send_all_might_not_block()
+        await self._socket.wait_send_all_might_not_block()
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """See DirectStream; after the end of sending, encrypted bytes as the peer sends them."""
+        while not (self._ended or self._records.drained):
+            if (data := self._decrypt(max_bytes)) is not None:
+                return data
+        received = self._socket.receive_nowait(max_bytes)
+        if self._ended or received is None:
+            return received
+        self._records.feed(received)
+        return self._decrypt(max_bytes)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive decrypted bytes; after `send_eof`, the encrypted bytes as the peer sends them."""
-        if self._ended:
-            return bytes(await self._socket.receive_some(max_bytes))
-        try:
-            return bytes(await self.tls.receive_some(max_bytes))
-        except trio.BrokenResourceError as error:
-            if isinstance(error.__cause__, ssl.SSLEOFError):
-                return b""  # the peer sent no close_notify; WebSocket detects a truncation itself
-            raise
+        """See trio.abc.ReceiveStream and `receive_nowait`."""
+        max_bytes = max_bytes or READ
+        while True:
+            if self._ended or self._records.drained:
+                received = bytes(await self._socket.receive_some(max_bytes))
+                if self._ended:
+                    return received
+                self._records.feed(received)
+            else:
+                await trio.lowlevel.checkpoint()
+            if (data := self._decrypt(max_bytes)) is not None:
+                return data
 
     async def send_eof(self) -> None:
         """Send close_notify and half-close the socket."""
-        self._ended = True
-        await self.tls.aclose()
+        self._end()
+        await self.flush()
+        await self._socket.send_eof()
+
+    def end_nowait(self) -> None:
+        """See DirectStream."""
+        self._end()
+        if not self._sending:
+            self._socket.end_nowait()
 
     async def aclose(self) -> None:
         """Close the socket."""
         await self._socket.aclose()
 
+    def close(self) -> None:
+        """See DirectStream."""
+        self._socket.close()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._records.end()
+            self._send_records()
+
+    def _send_records(self) -> bool:
+        """Send what is encrypted without waiting; returns whether `flush` has nothing to send."""
+        if not self._sending and (data := self._records.take_unsent()):
+            self._sending = not self._socket.send_nowait(data)
+        return not self._sending
+
+    def _decrypt(self, max_bytes: int) -> bytes | None:
+        try:
+            data = self._records.decrypt(max_bytes)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError from error
+        if self._records.owes:
+            self._send_records()
+            if self._records.owes:
+                raise trio.BrokenResourceError("the peer does not read")
+        return data
+
 
 async def accept_tls(
     socket: trio.abc.HalfCloseableStream, context: ssl.SSLContext, timeout: float
 ) -> TlsStream:
-    """Do the TLS handshake within `timeout` seconds.
+    """Do the TLS handshake within `timeout` seconds. `socket` must be a DirectStream.
 
     Raises HandshakeError if it fails or takes longer, and RequestAbandoned if the peer closed the
     connection.
     """
+    if not isinstance(socket, DirectStream):
+        raise TypeError("TLS requires a stream that can send without waiting")
     stream = TlsStream(socket, context)
     try:
         with trio.fail_after(timeout):
-            await stream.tls.do_handshake()
+            await stream.shake_hands()
     except trio.TooSlowError:
         raise HandshakeError(None, "the TLS handshake was not completed in time") from None
-    except trio.BrokenResourceError as error:
-        cause = error.__cause__
-        if not isinstance(cause, ssl.SSLError) or isinstance(cause, ssl.SSLEOFError):
-            reason = "the peer closed the connection within the TLS handshake"
-            raise RequestAbandoned(reason) from None
-        if cause.reason == _PLAIN_TEXT:
+    except (trio.BrokenResourceError, ssl.SSLEOFError):
+        reason = "the peer closed the connection within the TLS handshake"
+        raise RequestAbandoned(reason) from None
+    except ssl.SSLError as error:
+        if error.reason == _PLAIN_TEXT:
             response = Response(400, "This port requires TLS: use https or wss.")
             raise HandshakeError(response) from None
-        reason = (cause.reason or "not TLS").replace("_", " ").lower()
+        reason = (error.reason or "not TLS").replace("_", " ").lower()
         raise HandshakeError(None, f"the TLS handshake failed: {reason}") from None
     return stream
-
-
-class _HalfClosingStream(trio.abc.Stream):
-    """A socket whose `aclose` only half-closes it, so that it can still be read."""
-
-    def __init__(self, socket: trio.abc.HalfCloseableStream) -> None:
-        self._socket = socket
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._socket.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._socket.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._socket.receive_some(max_bytes or READ))
-
-    async def aclose(self) -> None:
-        await self._socket.send_eof()
 
 
 class _EncryptedKeyError(Exception):

@@ -302,11 +302,16 @@ class UploadReceiver:
 
     def _receive_between(self, length: int) -> Chunk:
         """Drop data between two files."""
-        if not length:
-            self._check_empty()
-            self._empty_chunks += 1
-        elif not self._dropping:
+        if length and not self._dropping:
             raise self.overrun(length)
+        if not length:
+            if self._empty_chunks == MAX_EMPTY_CHUNKS:
+                # Of no file, so that no file can be refused because of it.
+                raise RemoteProtocolError(
+                    FaultCode.BAD_MESSAGE,
+                    f"More than {MAX_EMPTY_CHUNKS} empty chunks came between two files.",
+                )
+            self._empty_chunks += 1
         return Chunk(0)
 
     def _receive_empty(self) -> Chunk:

@@ -11,6 +11,7 @@ from galileod.net.websocket import TransportClosed
 from galileod.protocol.errors import Fault
 from galileod.protocol.messages import Limits
 
+from .claims import wait_for
 from .connection import Connection
 from .ending import Failure, log_fault, log_stopped
 from .whole import WholeUpload, store_whole
@@ -19,8 +20,9 @@ MOST_TOGETHER: Final = 64
 """Maximum files in a batch: more would hardly save anything, and their answers would wait."""
 
 BATCHES: Final = 2
-"""Maximum batches of one connection that are stored at the same time: while one waits for the
-disk, the other is written. Files that come meanwhile make the next batch larger."""
+"""Maximum batches of one connection that are stored or answered at the same time: while one waits
+for the disk, the other is written. Files that come meanwhile make the next batch larger. So if the
+client does not read answers, nothing more is stored."""
 
 
 class Batches:
@@ -44,26 +46,40 @@ class Batches:
         self._nursery = nursery
         self._fail = fail
         self._under_way = 0  # bytes of whole files that are not answered
+        self._dropped = 0  # bytes that may still come for a file that was refused
         self._waiting: list[WholeUpload] = []  # at most `limits.next`
         self._running = 0  # batches
         self._storing = 0  # files that count for quota.user_uploads
         self._answered = trio.Event()
 
+    def begin(self) -> None:
+        """Metadata came: from now on, nothing comes for the file before."""
+        self._dropped = 0
+        self._connection.forget_rest()
+        self._connection.transport.budget.promise(0, 0)  # which that file may have left
+        self._permit()
+
+    def drop(self) -> None:
+        """The file that was begun is refused: its data may still come, and does not count."""
+        self._dropped = self._limits.whole
+        self._permit()
+
     def came(self, length: int) -> None:
         """Data of a whole file came; negative: it was dropped."""
         self._under_way += length
-        self.permit()
+        self._permit()
 
-    def permit(self, dropped: int = 0) -> None:
-        """Set what the client may send; besides, `dropped` bytes of a file that was refused."""
-        room = self._limits.room - self._under_way + dropped
+    def _permit(self) -> None:
+        """Set what the client may send."""
+        room = self._limits.room - self._under_way + self._dropped
         self._connection.transport.budget.permit(room, self._limits.whole)
 
     def add(self, whole: WholeUpload) -> None:
         """A file is complete. It is stored with the next batch."""
         self._count(1)
-        if whole.older:  # it waits for them, which may be in the next batch
-            self._begin([whole])
+        if whole.older:
+            # It holds up no batch: that of an older one may be next.
+            self._nursery.start_soon(self._add_after_older, whole)
             return
         self._waiting.append(whole)
         if len(self._waiting) >= MOST_TOGETHER:
@@ -77,6 +93,15 @@ class Batches:
             batch, self._waiting = self._waiting[:count], self._waiting[count:]
             free -= len(batch)
             self._begin(batch)
+
+    async def _add_after_older(self, whole: WholeUpload) -> None:
+        try:
+            with whole.step():
+                seconds = whole.upload.config.timeouts.idle
+                await wait_for(whole.older, whole.claim, seconds)
+        finally:
+            self._waiting.append(whole)  # also if that failed: it is answered then
+            self.store()
 
     def _begin(self, batch: list[WholeUpload]) -> None:
         self._running += 1
@@ -104,6 +129,20 @@ class Batches:
             self._go_on()
 
     async def _store(self, batch: list[WholeUpload]) -> None:
+        try:
+            await self._store_all(batch)
+            self._go_on()
+            answers = [self._answer(whole) for whole in batch]
+            # A client that does not read these is treated as silent.
+            timeout = self._connection.config.timeouts.idle
+            await self._connection.transport.send(*answers, timeout=timeout)
+        except TransportClosed as closed:
+            self._fail(Failure(batch[0].receiver, closed))
+        finally:
+            self._running -= 1
+            self._go_on()
+
+    async def _store_all(self, batch: list[WholeUpload]) -> None:
         context = self._connection.context
         try:
             await store_whole(context, batch)
@@ -113,21 +152,13 @@ class Batches:
                     log_stopped(self._connection, whole.receiver, whole.claim, whole.upload.log)
             raise
         finally:
-            self._running -= 1
             self._storing -= len(batch)
+            # Before the answers are sent: once the client has read them, it may send more.
             self._count(-len(batch))
             self.came(-sum(whole.upload.metadata.size for whole in batch))
             for whole in batch:
                 whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
                 context.claims.leave(whole.claim)
-        self._go_on()
-        answers = [self._answer(whole) for whole in batch]
-        try:
-            # A client that does not read these is treated as silent.
-            timeout = self._connection.config.timeouts.idle
-            await self._connection.transport.send(*answers, timeout=timeout)
-        except TransportClosed as closed:
-            self._fail(Failure(batch[0].receiver, closed))
 
     def _answer(self, whole: WholeUpload) -> str:
         """The signal about a file that is stored, or failed, which is logged."""

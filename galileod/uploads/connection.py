@@ -65,6 +65,7 @@ class Connection:
     stored: int = field(init=False, default=0)
     over: bool = field(init=False, default=False)
     limits: Limits | None = field(init=False, default=None)
+    _rest: int = field(init=False, default=0)  # bytes that are held for a file that failed
     _counted: int = field(init=False, default=0)  # received bytes, as of `next_message`
 
     def when_began(self, receiver: UploadReceiver) -> float:
@@ -91,8 +92,21 @@ class Connection:
             return False
         return not self.over and error.code not in ENDS_CONNECTION
 
+    def await_rest(self) -> None:
+        """Hold the memory for what may still come of a file that failed, until `forget_rest`."""
+        self.forget_rest()
+        self._rest = self.transport.budget.promise_left
+        self.context.pool.share.take(self._rest)
+
+    def forget_rest(self) -> None:
+        """Nothing more comes for the file before: its client has begun the next one."""
+        if self._rest:
+            self.context.pool.give_back(self._rest)
+            self._rest = 0
+
     def release(self) -> None:
-        """Release the memory that is held for whole files."""
+        """Release the memory that is held for whole files, and for a file that failed."""
+        self.forget_rest()
         if self.limits is not None:
             self.context.pool.give_room_back(self.limits.room)
             self.limits = None
@@ -154,8 +168,11 @@ class Connection:
     async def _check(
         self, credential: str, log: FilteringBoundLogger, *, allow_expired: bool
     ) -> Grant:
+        shutdown = self.context.shutdown
+        # Further files that are sent whole are stored while the daemon stops.
+        stop = shutdown.no_uploads if self.limits is not None else shutdown.no_new_uploads
         try:
-            with interruptible(self.context.shutdown.no_new_uploads):
+            with interruptible(stop):
                 return await check_credential(
                     self.context.authenticator,
                     credential,

@@ -122,6 +122,7 @@ async def refuse(
         return failure
     if not continues and not connection.continues_after(error, receiver):
         return failure
+    connection.await_rest()
     signal = receiver.fail(error, failure.kept, continues=True)
     try:
         await connection.transport.send(signal, timeout=connection.config.timeouts.close)

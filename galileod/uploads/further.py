@@ -4,6 +4,7 @@ Files that are sent whole are stored in batches. Each other one has a task, and 
 received when its `finished` has come.
 """
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,7 +13,9 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
+from galileod.ledger.base import StoredUpload
 from galileod.net.messages import BinaryMessage, MessagePart
+from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
 from galileod.protocol.encoding import encode_last
 from galileod.protocol.errors import Fault, FaultCode
@@ -20,10 +23,10 @@ from galileod.protocol.messages import Abandon, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .batches import Batches
-from .claims import Claim
+from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
-from .faults import shutting_down
+from .faults import interruptible, shutting_down, storage_faults
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -56,6 +59,7 @@ class Further:
         self._rate = RateMeter(config.limits.min_rate, config.timeouts.idle)
         self._judged: tuple[str | None, Grant] | None = None
         self._said_last = False
+        self._since = 0.0  # when a file was begun or answered, or the client was told that it ends
         self._failure: Failure | None = None
 
     async def serve(self) -> Failure | None:
@@ -67,9 +71,11 @@ class Further:
         async with trio.open_nursery() as self._nursery:
             self._connection.transport.allow_texts(TEXTS)
             self._batches = Batches(self._connection, self._limits, self._nursery, self._end)
-            with trio.CancelScope() as self._reading:
-                await self._read()
-            self._batches.store()
+            try:
+                with trio.CancelScope() as self._reading:
+                    await self._read()
+            finally:
+                self._batches.store()
         return self._failure
 
     def _end(self, failure: Failure) -> None:
@@ -87,16 +93,18 @@ class Further:
                 continue
             if metadata is None:
                 return
-            self._batches.permit()
-            if receiver.whole:
+            self._batches.begin()
+            if receiver.whole and not metadata.abandon:
                 await self._take_whole(metadata)
             elif self._connection.context.shutdown.no_new_uploads.fired:
                 await self._refuse(shutting_down(), self._connection.log, continues=True)
             else:
+                self._pause()
                 await self._nursery.start(self._take_large, receiver, metadata)
 
     async def _next_metadata(self) -> Metadata | None:
         """The next metadata; None if none have come for some time after `last` was said."""
+        self._since = trio.current_time()
         while True:
             match self._connection.receive_nowait(self._receiver) or await self._between():
                 case Metadata() as metadata:
@@ -115,27 +123,47 @@ class Further:
     async def _between(self) -> Incoming | None:
         """Wait for a message between two files; None as for `_next_metadata`."""
         self._pause()
-        draining = self._connection.context.shutdown.no_new_uploads
-        while True:
-            if draining.fired:
+        shutdown, timeouts = self._connection.context.shutdown, self._timeouts
+        while not shutdown.no_uploads.fired:
+            if shutdown.no_new_uploads.fired:
                 await self._say_last()
-            try:
-                if self._said_last:
-                    return await self._receive(self._timeouts.close)
-                with draining.guard():
-                    return await self._receive(self._timeouts.idle)
-            except Fault as fault:
-                if fault.code is not FaultCode.IDLE:
-                    raise
+            # Signals that mean nothing, and Pings, do not extend the time.
+            limit = self._since + (timeouts.close if self._said_last else timeouts.idle)
+            message = await self._receive_until(limit)
+            if message is not None:
+                return message
+            if trio.current_time() < limit:
+                continue  # the daemon stops
+            self._since = trio.current_time()
             if self._batches.open:
                 continue  # the client waits for the server
             if self._said_last:
                 return None
             await self._say_last()
+        return None
+
+    async def _receive_until(self, limit: float) -> Incoming | None:
+        """The next message; None if none has come by the time `limit`, or the daemon stops."""
+        shutdown, received = self._connection.context.shutdown, list[Incoming]()
+        stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
+        with stop.guard() as waiting:
+            waiting.deadline = limit
+            received.append(await self._receive(math.inf))
+        if received or trio.current_time() < limit:
+            return received[0] if received else None
+        try:
+            # This process may have been busy: what is in the socket counts.
+            return await self._receive(0, 0)
+        except MessageIncomplete:
+            return None
+        except Fault as fault:
+            if fault.code is not FaultCode.IDLE:
+                raise
+            return None
 
     async def _say_last(self) -> None:
         if not self._said_last:
-            self._said_last = True
+            self._said_last, self._since = True, trio.current_time()
             await self._connection.transport.send(encode_last(), timeout=self._timeouts.close)
 
     async def _take_whole(self, metadata: Metadata) -> None:
@@ -182,9 +210,21 @@ class Further:
         if self._judged is None or self._judged[0] != metadata.token:
             grant = await self._connection.authorize(metadata, self._receiver, log)
             if grant.expired:
-                raise self._connection.refuse_expired(log)
+                await self._require_stored(metadata, grant, log)
+                return grant  # for this file only
             self._judged = metadata.token, grant
         return self._judged[1]
+
+    async def _require_stored(
+        self, metadata: Metadata, grant: Grant, log: FilteringBoundLogger
+    ) -> None:
+        """Refuse a file whose ticket has expired, unless an earlier attempt has stored it."""
+        claim = make_claim(metadata, grant.user, authenticated=not grant.anonymous)
+        with storage_faults():
+            keeper = self._connection.context.keeper
+            earlier = await keeper.find(claim.key) if claim.key else None
+        if not isinstance(earlier, StoredUpload):
+            raise self._connection.refuse_expired(log)
 
     async def _refuse(
         self, error: Exception, log: FilteringBoundLogger, *, continues: bool = False
@@ -195,11 +235,11 @@ class Further:
         """
         receiver = self._receiver
         failure = log_failed(error, self._connection, receiver, Claim(), log)
+        if not receiver.has_finished:
+            self._batches.drop()  # before the client can know
         self._failure = self._failure or await refuse(
             failure, self._connection, continues=continues
         )
-        if not receiver.has_finished:
-            self._batches.permit(dropped=self._limits.whole)
 
     async def _take_content(self) -> Content:
         """The data of a file that is sent whole, and the hash in its `finished`."""
@@ -221,10 +261,13 @@ class Further:
     async def _within(self) -> Incoming:
         """Wait for a message within a file that is sent whole."""
         self._pause()
-        return await self._connection.next_message(self._receiver, self._timeouts.idle, self._rate)
+        with interruptible(self._connection.context.shutdown.no_uploads):
+            return await self._connection.next_message(
+                self._receiver, self._timeouts.idle, self._rate
+            )
 
-    async def _receive(self, idle: float) -> Incoming:
-        return await self._connection.receive(self._receiver, idle)
+    async def _receive(self, idle: float, at_most: float = math.inf) -> Incoming:
+        return await self._connection.receive(self._receiver, idle, at_most)
 
     def _pause(self) -> None:
         """Nothing more has come yet."""

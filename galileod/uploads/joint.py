@@ -32,9 +32,10 @@ class Joint:
     async def do(self, item: T, work: Callable[[Sequence[T]], Awaitable[None]]) -> None:
         """Have `item` worked on: `work` is called with the items of a batch.
 
-        All items must be for the same work. What it raises is raised in one task only. Cancellation
-        waits for the end of the batch.
+        All items must be for the same work. What it raises is raised in one task only. A task that
+        is cancelled already works on nothing; later, cancellation waits for the end of the batch.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         own = _Entry(item)
         self._waiting.append(own)
         while not own.done:

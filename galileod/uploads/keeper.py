@@ -9,7 +9,15 @@ import trio
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import KeptUpload, Ledger, LedgerError, StoredUpload, UnknownUploadError
+from galileod.ledger.base import (
+    Entered,
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    StoredUpload,
+    UnknownUploadError,
+    WholeEntry,
+)
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
 from galileod.storage.base import Store
@@ -70,6 +78,14 @@ class Keeper:
         except LedgerError:
             if not self._delay(entry.upload, partial(self._record, entry)):
                 raise
+
+    async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
+        """`Ledger.enter_whole`, after what could not be recorded before. Raises LedgerError.
+
+        Otherwise a file that is stored, but not recorded, would be stored again by its key.
+        """
+        await self._record_delayed()
+        return await self._ledger.enter_whole(entries)
 
     async def commit(self, upload: str, name: str, remember: float) -> None:
         """Replace the reservation of a stored upload, after those that have failed before.

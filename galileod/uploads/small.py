@@ -111,6 +111,7 @@ async def _receive(
                     pieces += message.pieces
                     count_chunk(connection.context.metrics, progress, message.length)
                 case Finished(claimed):
+                    connection.transport.budget.promise(0, 0)
                     return Content(pieces, claimed, progress)
                 case Abandon():
                     raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")

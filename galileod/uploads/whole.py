@@ -24,7 +24,7 @@ from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import RUNNING_HASH, Stored, WholeFile, Written
 
 from .admission import single_use
-from .claims import Claim, make_claim, other_metadata, wait_for
+from .claims import Claim, make_claim, other_metadata
 from .connection import Connection
 from .context import Context
 from .ending import log_stored
@@ -52,9 +52,8 @@ class Content:
 class WholeUpload:
     """A file that is in memory, and what becomes of it. Raises a Fault, as `kinds_of` does.
 
-    `older` are the claims to the same upload whose end is to be waited for.
-    At the end it is `stored`, now or by an earlier attempt with
-    the same key, or there is an `error`.
+    `older` are the claims to the same upload whose end is to be waited for before it is stored. At
+    the end it is `stored`, now or by an earlier attempt with the same key, or there is an `error`.
     """
 
     connection: Connection
@@ -153,14 +152,9 @@ def begin_whole(
 async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Store the files of a batch: each is stored then, or has an error.
 
-    Waits for older claims. Raises nothing but Cancelled.
+    Raises nothing but Cancelled.
     """
     try:
-        for whole in batch:
-            if whole.older:
-                with whole.step():
-                    seconds = whole.upload.config.timeouts.idle
-                    await wait_for(whole.older, whole.claim, seconds)
         await _admit(context, batch)
         await _write(context, batch)
         await _enter(context, batch)
@@ -191,6 +185,7 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
     for whole in _pending(batch):
         with whole.step():
             await context.room.make(whole.reservation, whole.size)
+            whole.reservation.remaining = _nothing  # for the next one, it has come
     wholes = _pending(batch)
     with _step(wholes):
         results = await context.store.write_whole([whole.file() for whole in wholes])
@@ -207,7 +202,7 @@ async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
     wholes = _pending(batch)
     with _step(wholes):
         entries = [await whole.entry(whole.written) for whole in wholes if whole.written]
-        for whole, result in zip(wholes, await context.ledger.enter_whole(entries), strict=True):
+        for whole, result in zip(wholes, await context.keeper.enter_whole(entries), strict=True):
             with whole.step():
                 match result:
                     case None:
@@ -268,6 +263,10 @@ async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
             except LedgerError as error:
                 # The reservations remain until the next start.
                 _log.warning("ledger.behind", reason=str(error))
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:

@@ -13,10 +13,13 @@ GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 
 LOOP = """
 import resource, sys
+from galileod.cli.send import _load
 from galileod.daemon.malloc import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
+elif sys.argv[1] == "send":
+    _load()
 
 
 def fill_and_free():
@@ -44,8 +47,9 @@ def faults(how: str) -> int:
 
 
 @pytest.mark.skipif(not GLIBC, reason="the C library has no mallopt")
-def test_buffers_that_were_freed_are_used_again_without_page_faults() -> None:
-    with_call, without = faults("keep"), faults("leave")
+@pytest.mark.parametrize("how", ["keep", "send"])
+def test_buffers_that_were_freed_are_used_again_without_page_faults(how: str) -> None:
+    with_call, without = faults(how), faults("leave")
     assert without > 1000
     assert with_call < without / 10
 

@@ -146,6 +146,17 @@ def drained(host: Daemon) -> int:
     return host.wait()
 
 
+def limits(key: str) -> Callable[[Daemon], int]:
+    """The value of `key` for further files of a connection."""
+
+    def look(host: Daemon) -> int:
+        with open_websocket(host.url) as websocket:
+            say(websocket, name="a", size=1, can=["next"])
+            return int(hear(websocket)[key])
+
+    return look
+
+
 def kept_for(host: Daemon) -> int:
     with ResumingClient(host.url, some_bytes(CHUNK)).attempt() as attempt:
         return int(attempt.first["keep"])
@@ -263,6 +274,9 @@ EFFECTS: Mapping[str, Effect] = {
     "chunks.max": Effect(300_000, first_credit, 640 << 10, 300_000),
     "chunks.max_in_flight": Effect(1, in_flight, True, False),
     "chunks.memory": Effect(100_000, first_credit, 640 << 10, 100_000),
+    "chunks.whole": Effect("1KiB", limits("whole"), 256 << 10, 1024),
+    "chunks.next": Effect(5, limits("next"), 256, 5),
+    "chunks.room": Effect("1MiB", limits("room"), 4 << 20, 1 << 20),
     "resume.keep": Effect("1h", kept_for, 86400, 3600),
     "resume.min_size": Effect("1KiB", interrupted, "upload.failed", "upload.kept"),
     "resume.user_uploads": Effect(1, kept_of_two, 2, 1, {"resume": {"min_size": 1}}),

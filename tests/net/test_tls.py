@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from galileod.net.http11 import RequestAbandoned
 from galileod.net.settings import Tls
+from galileod.net.sockets import DirectSocket
 from galileod.net.streams import close_in_order
 from galileod.net.tls import CertificateError, HandshakeError, TlsStream, accept_tls, load_context
 
@@ -48,10 +49,10 @@ def client_context() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def sockets() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+async def sockets() -> AsyncIterator[tuple[DirectSocket, trio.SocketStream]]:
     """Two ends of one connection."""
     near, far = socket.socketpair()
-    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in (near, far))
+    ours, theirs = DirectSocket(near), trio.SocketStream(trio.socket.from_stdlib_socket(far))
     async with ours, theirs:
         with trio.fail_after(20):
             yield ours, theirs

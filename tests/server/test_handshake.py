@@ -17,6 +17,7 @@ from galileod.net.http11 import RequestAbandoned
 from galileod.net.peer import Peer
 from galileod.net.proxyproto import SIGNATURE, ProxyHeaderError
 from galileod.net.settings import Server, Timeouts
+from galileod.net.sockets import DirectSocket
 from galileod.server.handshake import Incoming
 from galileod.units import Duration
 
@@ -126,12 +127,13 @@ async def test_header_and_request_share_one_deadline(autojump_clock: MockClock) 
 
 
 async def test_tls_shares_it_too(autojump_clock: MockClock) -> None:
-    async with serving(MemoryStore(), behind_proxies()) as wire:
+    near, far = socket.socketpair()
+    ours, theirs = DirectSocket(near), trio.SocketStream(trio.socket.from_stdlib_socket(far))
+    async with serving(MemoryStore(), behind_proxies()) as wire, theirs:
         wire.server._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ours, theirs = memory_stream_pair()
-        raw, began = RawPeer(ours), trio.current_time()
+        raw, began = RawPeer(theirs), trio.current_time()
         with capture_logs() as logs:
-            wire.nursery.start_soon(lambda: wire.server.serve(theirs, PROXY, proxy_protocol=True))
+            wire.nursery.start_soon(lambda: wire.server.serve(ours, PROXY, proxy_protocol=True))
             await trio.sleep(6)
             await raw.send(announcing("192.0.2.7"))
             assert await raw.receive_all() == b""

@@ -135,17 +135,19 @@ class Transfer:
                     # Only `finished` is due: other messages do not extend the time for it.
                     ending.deadline = min(ending.deadline, trio.current_time() + idle)
                 receiving = self.receiver.state is ReceiverState.RECEIVING
-                match await self.connection.next_message(
+                message = await self.connection.next_message(
                     self.receiver, idle, self._rate if receiving else None
-                ):
-                    case MessagePart(pieces):
-                        await self._write(pieces, sink, reservation)
-                    case BinaryMessage() as message:
+                )
+                match message:
+                    case MessagePart():
+                        await self._write(message.pieces, sink, reservation)
+                    case BinaryMessage():
                         await self._store(message, sink, reservation)
                     case Finished(claim):
                         return claim
                     case Abandon():
                         raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+                del message  # its data is stored: the next wait must not keep it in memory
                 written()
         raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
 

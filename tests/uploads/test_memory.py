@@ -1,5 +1,7 @@
 """Uploads that wait for memory, and share it."""
 
+import gc
+
 import trio
 from attrs import evolve
 from helpers.memory_store import MemoryStore
@@ -8,6 +10,7 @@ from helpers.wire import PING, PONG, Frame, frame, serving, text_frame
 from trio.testing import MockClock
 
 from galileod.config.model import Config
+from galileod.net.messages import BinaryMessage
 from galileod.net.settings import Timeouts
 from galileod.policy.settings import Chunks, Limits
 from galileod.units import Duration, Size
@@ -189,3 +192,21 @@ async def test_a_room_that_is_given_back_serves_the_upload_that_waits(
         assert (await client.receive())["ready"]
         await client.close()
         pool.give_back(112 * KIB)
+
+
+async def test_an_upload_that_waits_for_memory_keeps_nothing_of_what_is_stored(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with serving(store, small_memory(64 * KIB)) as wire:
+        first = await begin(wire, "first", 128 * KIB)
+        await first.receive()
+        second = await begin(wire, "second", 128 * KIB)
+        await first.send_bytes(bytes(64 * KIB))
+        await second.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.context.pool.share.waiting == 1
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, BinaryMessage)]
+        await first.close()
+        await second.close()

@@ -32,13 +32,15 @@ class RunningHash:
         self._extending = threading.Lock()
 
     @contextmanager
-    def beside(self, pieces: Sequence[bytes], start: int) -> Iterator[None]:
+    def beside(
+        self, pieces: Sequence[bytes], start: int, *, parallel: bool = True
+    ) -> Iterator[None]:
         """Hash the pieces, which belong at `start` in the file, while the block writes them there.
 
         First blocks until the pieces of the previous call are hashed. After the block, a thread of
         `hashers` that has begun to hash the pieces continues; if none has begun, they are hashed
         here. So the number of files with pieces that are not hashed yet is at most the number of
-        threads.
+        threads. Without `parallel`, the pieces are hashed here before the block.
 
         If the hash was behind, the pieces are hashed only if it has come to `start` at the end of
         the block. If the block raises, the hash is that of the bytes before `start`.
@@ -51,7 +53,7 @@ class RunningHash:
         self.wait()
         before = self._hash.copy()
         try:
-            with self._parallel(pieces):
+            with self._hashed(pieces, parallel=parallel):
                 yield
         except BaseException:
             # Some of the pieces do not stand in the file. A thread may still hash them, for nobody.
@@ -83,8 +85,8 @@ class RunningHash:
         return self._hash.hexdigest()
 
     @contextmanager
-    def _parallel(self, pieces: Sequence[bytes]) -> Iterator[None]:
-        if sum(map(len, pieces)) < THREAD_THRESHOLD:
+    def _hashed(self, pieces: Sequence[bytes], *, parallel: bool) -> Iterator[None]:
+        if not parallel or sum(map(len, pieces)) < THREAD_THRESHOLD:
             _feed(self._hash, pieces)
             yield
             return

@@ -1,6 +1,8 @@
 """The sink of the local store: runs the steps of one file in threads, in order."""
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -23,6 +25,9 @@ from .suspended import Suspended
 WRITE_SLICE: Final = 1024 * 1024
 """Bytes that an upload writes in one thread call while others wait. The closer this is to the usual
 chunk size, the more evenly uploads share a busy disk."""
+
+PARALLEL: Final = max(1, len(os.sched_getaffinity(0)) // 2)
+"""Uploads that are hashed in one thread while another writes them. It takes two cores for each."""
 
 
 class LocalSink(Sink):
@@ -94,8 +99,11 @@ class LocalSink(Sink):
         """Hash and write in one thread call, or in several if other uploads wait to write."""
         self._check_open()
         writers = self._parts.threads.writers
-        for part in [pieces] if writers.available_tokens else slices(pieces, WRITE_SLICE):
-            await trio.to_thread.run_sync(self._file.append, part, limiter=writers)
+        whole = writers.running < writers.most
+        for part in [pieces] if whole else slices(pieces, WRITE_SLICE):
+            # While others write, all cores are busy, and another thread would only cost more.
+            beside = writers.running < PARALLEL
+            await writers.run(partial(self._file.append, part, hash_beside=beside))
 
     async def digest(self, kind: str) -> str:
         """Return the running hash; compute any other by reading the spool file back."""
@@ -104,7 +112,7 @@ class LocalSink(Sink):
             await self.catch_up()
             running = self._file.running_hash
             if running.pending:
-                await trio.to_thread.run_sync(running.wait, limiter=threads.writers)
+                await threads.writers.run(running.wait)
             return running.hexdigest()
         return await trio.to_thread.run_sync(self._file.read_back, kind, limiter=threads.committers)
 

@@ -69,10 +69,13 @@ class SpoolFile:
         with translated("cannot stat the file"):
             return os.fstat(self.fd).st_mtime_ns
 
-    def append(self, pieces: Sequence[bytes]) -> None:
-        """Write the pieces, and hash them; hashing may continue after this. Raises StorageError."""
+    def append(self, pieces: Sequence[bytes], *, hash_beside: bool = True) -> None:
+        """Write the pieces, and hash them. Raises StorageError.
+
+        With `hash_beside`, another thread may hash them meanwhile, and go on after this.
+        """
         try:
-            with self.running_hash.beside(pieces, self.offset):
+            with self.running_hash.beside(pieces, self.offset, parallel=hash_beside):
                 self._write(pieces)
         finally:
             self.offset = self._written

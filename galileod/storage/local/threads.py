@@ -7,6 +7,7 @@ import trio
 from attrs import Factory, frozen
 
 from .hashing import HASHERS
+from .workers import Workers
 
 WRITERS: Final = 4
 """Threads that write and hash. Two cores need fewer, but a slow disk is faster with several; with
@@ -39,7 +40,7 @@ threads, 11 ms in 8, and 9 ms in 16."""
 class Threads:
     """The limits, and the pools of threads that hash beside a writer, and that sync files."""
 
-    writers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(WRITERS))
+    writers: Workers = Factory(lambda: Workers(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
     committers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(COMMITTERS))
     readers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(READERS))
@@ -51,6 +52,7 @@ class Threads:
     fsyncs: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(FSYNCS, "fsync"))
 
     def close(self) -> None:
-        """End the threads of the pools. Blocks until what runs in them has ended."""
+        """End the threads of the pools. Blocks until what runs in them has ended, except writes."""
+        self.writers.close()
         self.hashers.shutdown()
         self.fsyncs.shutdown()

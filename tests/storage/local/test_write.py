@@ -4,7 +4,9 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from helpers.disk import CountingOs, FaultyOs, faulty, nth, put_into_place, shor
 from helpers.local_store import DATA, open_local, put, visible
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from galileod.policy.publication import Durability
 from galileod.storage.base import StorageError
@@ -154,6 +157,9 @@ async def test_an_upload_that_finds_all_writers_busy_takes_turns_with_others(
     store = open_store()
     order = []
 
+    def hang(over: Event) -> None:
+        over.wait(20)
+
     async def write(name: str, pieces: list[bytes]) -> None:
         async with await store.create(name, name) as sink:
             with faulty("writev", nth(1 << 30)) as disk:
@@ -164,13 +170,14 @@ async def test_an_upload_that_finds_all_writers_busy_takes_turns_with_others(
     large = [bytes(WRITE_SLICE), b"1" * WRITE_SLICE, b"2" * WRITE_SLICE]
     with trio.fail_after(15):
         async with trio.open_nursery() as nursery:
-            for writer in range(WRITERS):
-                await store.threads.writers.acquire_on_behalf_of(writer)
+            over = Event()
+            for _ in range(WRITERS):
+                nursery.start_soon(store.threads.writers.run, partial(hang, over))
+            await wait_all_tasks_blocked()
             nursery.start_soon(write, "large", large)
-            while not store.threads.writers.statistics().tasks_waiting:
+            while store.threads.writers.running <= WRITERS:
                 await trio.lowlevel.checkpoint()
-            for writer in range(WRITERS):
-                store.threads.writers.release_on_behalf_of(writer)
+            over.set()
         await write("alone", large)
     assert order == [("large", 3), ("alone", 1)]
     assert visible(directory) == {"large": b"".join(large), "alone": b"".join(large)}

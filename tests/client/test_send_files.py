@@ -267,6 +267,21 @@ async def test_content_of_another_length_fails_alone_and_ends_its_message(
     assert server.abandoned == ["wrong"]
 
 
+@pytest.mark.parametrize(("part", "parts"), [(100, 3), (100, 5), (1 << 20, 3), (1 << 20, 5)])
+async def test_galileod_goes_on_behind_content_of_another_length(
+    server: Daemon, tmp_path: Path, part: int, parts: int
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(parts):
+            yield bytes(part)
+
+    paths = made(tmp_path, 10, 2_000_000, 30)
+    contents = [File(chunks(), "wrong", size=4 * part), *paths]
+    results = await sent(server.url, contents)
+    assert [result.index for result in results if result.error] == [0]
+    assert isinstance(results[0].error, SourceError)
+
+
 @pytest.mark.parametrize("parts", [0, 1])
 async def test_a_refusal_ends_the_message_of_a_slow_content(tmp_path: Path, parts: int) -> None:
     async def chunks() -> AsyncIterator[bytes]:

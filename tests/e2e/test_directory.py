@@ -25,7 +25,7 @@ from helpers.daemon import Daemon, poll, run_galileod
 from helpers.mounts import tmpfs, unmount
 from websockets.sync.client import ClientConnection
 
-SIZE: Final = 1000
+SIZE: Final = 600_000
 WEEKS: Final = 30 * 86400
 OPERATIONS: Final = Path(__file__).parents[2] / "docs/operations.md"
 

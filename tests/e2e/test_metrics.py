@@ -4,6 +4,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import pytest
 from helpers.clients import (
@@ -38,21 +39,25 @@ def ask_from(daemon: Daemon, host: str) -> Reply:
     return ask(daemon, get(), sock=sock)
 
 
+LARGE: Final = 300_000
+"""Bytes of a file that is larger than `chunks.whole`, and so has a reservation in the ledger."""
+
+
 def test_uploads_of_every_end_are_counted_with_the_time_of_the_disk(daemon: Daemons) -> None:
     host = daemon({"limits": {"max_file_size": "2MB"}})
     for size in (1_500_000, 0):
         assert JavaScriptClient(host.url, some_bytes(size)).run().ending == "stored"
     assert JavaScriptClient(host.url, some_bytes(2_000_001)).run().code == "too_large"
     with open_websocket(host.url) as websocket:
-        say(websocket, name=unique_name(), size=100)
+        say(websocket, name=unique_name(), size=LARGE)
         expect_ready(websocket)
         running = scraped(host)
     host.wait_for("upload.failed", code="disconnected")
     after = scraped(host)
     assert running("galileod_uploads_running") == 1
     assert running("galileod_connections") == 2
-    assert running("galileod_granted_bytes") == 100
-    assert running("galileod_quota_used_bytes") == 1_500_100
+    assert running("galileod_granted_bytes") == LARGE
+    assert running("galileod_quota_used_bytes") == 1_500_000 + LARGE
     assert after("galileod_uploads_running") == after("galileod_granted_bytes") == 0
     assert after("galileod_uploads_total", outcome="stored", code="") == 2
     assert after("galileod_uploads_total", outcome="failed", code="too_large") == 1

@@ -13,6 +13,7 @@ from .library import Library
 from .messages import Close, Message, Ping, Unjudged
 from .queue import MessageQueue
 from .sending import CLOSE, PONG, FrameSender, encode_frame
+from .streams import DirectStream
 from .watch import ReceiveWatch
 
 READ_UNGRANTED: Final = 16 * 1024
@@ -50,6 +51,7 @@ class Reader:
         self.peer_ended = False
         """Whether the peer sends nothing more: it has closed, or the connection is lost."""
         self._stream = stream
+        self._direct = stream if isinstance(stream, DirectStream) else None
         self._splitter = splitter
         self._messages = messages
         self._sender = sender
@@ -69,7 +71,8 @@ class Reader:
     async def run(self, surplus: bytes, library: Library) -> None:
         """Read until there is an `ending`; `surplus` are bytes that were read before."""
         try:
-            self._take(surplus)
+            if surplus:
+                self._take(surplus)
             while self.ending is None:
                 # One scope serves for all reads up to the next Ping, or until something must wait.
                 with trio.CancelScope(deadline=self._keepalive.deadline()) as self._scope:
@@ -93,17 +96,29 @@ class Reader:
             elif self._halted:
                 self.ending = TransportClosed("nothing more is received")
             else:
-                length = min(READ_UNGRANTED + self._splitter.due, READ)
-                data = await self._stream.receive_some(length)
-                if data:
-                    self._take(bytes(data))
-                else:
-                    self._lose()
+                self._take(await self._receive())
             if self.ending:
                 return
 
+    async def _receive(self) -> bytes:
+        if self._direct is None:
+            return bytes(await self._stream.receive_some(self._most))
+        while True:
+            await self._direct.wait_received()
+            # Only now is it known how much: credits were granted meanwhile.
+            if (data := self._direct.receive_nowait(self._most)) is not None:
+                return data
+
+    @property
+    def _most(self) -> int:
+        """Maximum bytes of a read that is done now."""
+        return min(READ_UNGRANTED + self._splitter.due, READ)
+
     def _take(self, data: bytes) -> None:
-        """Bytes of the peer have arrived."""
+        """Bytes of the peer have arrived; none mean the end of the stream."""
+        if not data:
+            self._lose()
+            return
         self.watch.note(len(data))
         self._read, self._parsed = data, 0
         self._split()
@@ -116,6 +131,9 @@ class Reader:
             )
         except FrameTooLarge as refused:
             self._judge(refused)
+            return
+        if self._parsed == len(self._read):
+            self._read, self._parsed = b"", 0  # or it would stay in memory until the next read
 
     def _judge(self, verdict: FrameTooLarge | FrameError) -> None:
         """Process nothing that came after what the verdict is about."""

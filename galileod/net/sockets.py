@@ -56,6 +56,13 @@ class DirectSocket(DirectStream):
         except OSError as error:
             raise _stream_error(error) from error
 
+    async def wait_received(self) -> None:
+        """See DirectStream."""
+        if self._may_have_data:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._wait_readable()
+
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """See DirectStream."""
         try:
@@ -70,13 +77,10 @@ class DirectSocket(DirectStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See trio.abc.ReceiveStream."""
-        if self._may_have_data:
-            await trio.lowlevel.checkpoint()
-        else:
-            await self._wait_readable()
-        while (data := self.receive_nowait(max_bytes or DISCARD)) is None:
-            await self._wait_readable()
-        return data
+        while True:
+            await self.wait_received()
+            if (data := self.receive_nowait(max_bytes or DISCARD)) is not None:
+                return data
 
     async def send_eof(self) -> None:
         """See trio.abc.HalfCloseableStream."""

@@ -27,6 +27,10 @@ class DirectStream(trio.abc.HalfCloseableStream):
         """Send the rest of the last `send_nowait`."""
 
     @abstractmethod
+    async def wait_received(self) -> None:
+        """Wait until `receive_nowait` may have something to return. It may return None even so."""
+
+    @abstractmethod
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """Receive what is there; empty at the end of the stream, None if nothing is there."""
 

@@ -115,6 +115,13 @@ class TlsStream(DirectStream):
         """See trio.abc.SendStream."""
         await self._socket.wait_send_all_might_not_block()
 
+    async def wait_received(self) -> None:
+        """See DirectStream."""
+        if self._ended or self._records.drained:
+            await self._socket.wait_received()
+        else:
+            await trio.lowlevel.checkpoint()
+
     def receive_nowait(self, max_bytes: int) -> bytes | None:
         """See DirectStream; after the end of sending, encrypted bytes as the peer sends them."""
         while not (self._ended or self._records.drained):

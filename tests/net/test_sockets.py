@@ -2,16 +2,22 @@
 
 import socket
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from helpers.wire import TEXT, Frame, RawPeer
+import trio.testing
+from helpers.splitting import PART
+from helpers.wire import BINARY, KEY, TEXT, Frame, RawPeer, frame
 
+from galileod.net.messages import BinaryMessage
+from galileod.net.reader import READ_UNGRANTED
 from galileod.net.sending import FrameSender, encode_frame
 from galileod.net.sockets import DirectSocket
 from galileod.net.streams import close_in_order
+from galileod.net.websocket import WebSocketTransport, open_transport
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -159,3 +165,55 @@ async def test_a_frame_that_the_peer_does_not_read_in_time_is_the_last() -> None
             await sender.send(b"x")
         await ours.send_eof()
         assert 0 < len(await peer.receive_all()) < LARGE
+
+
+@asynccontextmanager
+async def upgraded() -> AsyncIterator[tuple[WebSocketTransport, RawPeer]]:
+    """A WebSocket transport over TCP, which has sent its response, and the peer."""
+    async with (
+        connected() as (ours, peer),
+        open_transport(ours, KEY, b"", timeout=5, ping=60, part_size=PART) as transport,
+    ):
+        await peer.stream.receive_some(10_000)
+        yield transport, peer
+
+
+async def test_data_that_was_granted_while_the_reader_waited_is_not_read_as_if_it_was_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads, data = list[int](), bytes(range(250)) * 400
+    receive = DirectSocket.receive_nowait
+
+    def noting(self: DirectSocket, most: int) -> bytes | None:
+        received = receive(self, most)
+        reads.append(len(received or b""))
+        return received
+
+    async with upgraded() as (transport, peer):
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(DirectSocket, "receive_nowait", noting)
+        transport.budget.promise(len(data), len(data))
+        await peer.send(frame(BINARY, data))
+        message = await transport.receive(5)
+    assert isinstance(message, BinaryMessage)
+    assert b"".join(message.pieces) == data
+    assert reads[0] > READ_UNGRANTED
+
+
+async def test_the_reader_keeps_nothing_of_what_was_received() -> None:
+    length = 15_000  # one segment
+    async with upgraded() as (transport, peer):
+        transport.budget.promise(length, length)
+        await peer.send(frame(BINARY, bytes(length)))
+        await transport.receive(5)
+        await trio.testing.wait_all_tasks_blocked()
+        tracemalloc.start()
+        try:
+            transport.budget.promise(length, length)
+            await peer.send(frame(BINARY, bytes(length)))
+            await transport.receive(5)
+            await trio.testing.wait_all_tasks_blocked()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < length // 2

@@ -85,7 +85,7 @@ class _FedStream(trio.abc.Stream):
         self._fed.set()
         await self._processed.wait()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  of Stream
         if not self._unread:
             self._fed = trio.Event()
             self._processed.set()

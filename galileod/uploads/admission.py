@@ -14,6 +14,7 @@ from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
 from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
 from galileod.policy.exhausted import Exhausted
+from galileod.policy.publication import OnConflict
 from galileod.policy.quota import check_quota, find_used_up
 from galileod.policy.settings import Quota
 from galileod.policy.space import check_space, find_no_space
@@ -137,14 +138,15 @@ class Admission:
 
         Without any limit to check, nothing is reserved in the ledger.
         """
-        if upload.config.storage.on_conflict != "rename":
-            await self._store.admit(upload.path, upload.config.storage.on_conflict)
+        on_conflict = upload.config.storage.on_conflict
         if self._is_limited(upload):
+            if on_conflict != "rename":
+                await self._store.admit(upload.path, on_conflict)
             async with self.admit(upload, remaining) as reservation:
                 yield reservation
             return
         reservation = Reservation(self._ledger, self._keeper, upload, remaining)
-        (refused,) = await self.hold_space([reservation])
+        (refused,) = await self.hold_space([reservation], on_conflict)
         if refused is not None:
             raise refused
         try:
@@ -157,21 +159,24 @@ class Admission:
         grant, quota = upload.grant, self._config().quota
         return quota != UNLIMITED or grant.quota is not None or grant.once is not None
 
-    async def hold_space(self, reservations: Sequence[Reservation]) -> list[Fault | None]:
+    async def hold_space(
+        self, reservations: Sequence[Reservation], on_conflict: OnConflict = "rename"
+    ) -> list[Fault | None]:
         """Reserve disk space for small files in one folder, until `release_space`.
 
-        Returns a Fault for each that there is no space for, else None. Raises StorageError and
-        LedgerError.
+        With another `on_conflict`, the name of the first one is checked. Returns a Fault for
+        each that there is no space for, else None. Raises StorageError and LedgerError.
         """
         path = reservations[0].upload.path
         folder, now = path.rpartition("/")[0], trio.current_time()
-        if self._sample and self._sample.is_ample(folder, now, self._config(), self.running):
+        known = on_conflict == "rename" and self._sample
+        if known and known.is_ample(folder, now, self._config(), self.running):
             for each in reservations:
-                each.filesystem = self._sample.space.filesystem
+                each.filesystem = known.space.filesystem
             self.running.update(reservations)
             return [None] * len(reservations)
         async with self._checking_space:
-            space = await self._store.admit(path, "rename")
+            space = await self._store.admit(path, on_conflict)
             self._sample = Sample(folder, now, space) if space else None
             return [await self._hold(each, space) for each in reservations]
 

@@ -14,10 +14,8 @@ from galileod.protocol.messages import Limits
 from .claims import wait_for
 from .connection import Connection
 from .ending import Failure, log_fault, log_stopped
-from .whole import WholeUpload, store_whole
-
-MOST_TOGETHER: Final = 64
-"""Maximum files in a batch: more would hardly save anything, and their answers would wait."""
+from .joint import MOST_TOGETHER
+from .whole import WholeUpload, step_of, store_whole
 
 BATCHES: Final = 2
 """Maximum batches of one connection that are stored or answered at the same time: while one waits
@@ -96,7 +94,7 @@ class Batches:
 
     async def _add_after_older(self, whole: WholeUpload) -> None:
         try:
-            with whole.step():
+            with step_of([whole]):
                 seconds = whole.upload.config.timeouts.idle
                 await wait_for(whole.older, whole.claim, seconds)
         finally:

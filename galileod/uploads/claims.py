@@ -41,6 +41,16 @@ class Claim:
     kept: Kept | None = field(init=False, default=None)
     _released: trio.Event = field(init=False, factory=trio.Event)
 
+    def check(self, metadata: str) -> None:
+        """Raise a Fault, `bad_metadata`, if the key is known with other metadata."""
+        if metadata != self.metadata:
+            raise Fault(
+                FaultCode.BAD_METADATA,
+                "The key `upload` belongs to a file with another name, size, folder or modification"
+                " time.",
+                key="upload",
+            )
+
     def release(self) -> None:
         """Let the connection that waits for this claim go on."""
         self._released.set()
@@ -99,8 +109,8 @@ class Claims:
         if claim.key is None:
             return []
         held = self._by_key.get(claim.key, [])
-        if any(each.metadata != claim.metadata for each in held):
-            raise other_metadata()
+        for each in held:
+            claim.check(each.metadata)
         older = list(held)
         self._by_key[claim.key] = [*held, claim]
         return older
@@ -114,15 +124,6 @@ class Claims:
         if not held:
             del self._by_key[claim.key]
         claim.release()
-
-
-def other_metadata() -> Fault:
-    """The fault for a key that is known with another size, name, folder or modification time."""
-    return Fault(
-        FaultCode.BAD_METADATA,
-        "The key `upload` belongs to a file with another name, size, folder or modification time.",
-        key="upload",
-    )
 
 
 async def wait_for(older: Sequence[Claim], claim: Claim, seconds: float) -> None:

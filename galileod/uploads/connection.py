@@ -22,7 +22,7 @@ from galileod.protocol.messages import Abandon, Finished, Ignored, Limits, Metad
 from galileod.protocol.receiver import UploadReceiver
 
 from .context import Context
-from .faults import interruptible
+from .faults import interruptible, shutting_down
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Connection:
         `shutting_down`.
         """
         timeout = self.config.timeouts.metadata
-        with interruptible(self.context.shutdown.no_new_uploads):
+        with interruptible((self.context.shutdown.no_new_uploads, shutting_down)):
             with trio.move_on_after(timeout):
                 while True:
                     match await self.receive(receiver, math.inf):
@@ -172,7 +172,7 @@ class Connection:
         # Further files that are sent whole are stored while the daemon stops.
         stop = shutdown.no_uploads if self.limits is not None else shutdown.no_new_uploads
         try:
-            with interruptible(stop):
+            with interruptible((stop, shutting_down)):
                 return await check_credential(
                     self.context.authenticator,
                     credential,

@@ -5,12 +5,11 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, StoredUpload
-from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import NEXT, RESUME, Metadata
 
-from .claims import Claim, other_metadata
+from .claims import Claim
 from .connection import Connection
-from .faults import storage_faults
+from .faults import abandoned, storage_faults
 from .upload import Upload, begin, resume
 
 
@@ -42,18 +41,13 @@ async def find_upload(
         if earlier is None and grant.expired:
             raise connection.refuse_expired(log)
         if isinstance(earlier, KeptUpload):
-            _check(earlier.resumable.metadata, claim)
+            claim.check(earlier.resumable.metadata)
             if not metadata.abandon:
                 return resume(metadata, grant, context.config, earlier, log)
             await context.keeper.discard(earlier.upload)
         elif earlier is not None:
-            _check(earlier.metadata, claim)
+            claim.check(earlier.metadata)
             return earlier
     if metadata.abandon and claim.key is not None:
-        raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+        raise abandoned()
     return begin(new_id, metadata, grant, context.config, claim, log)
-
-
-def _check(known: str, claim: Claim) -> None:
-    if known != claim.metadata:
-        raise other_metadata()

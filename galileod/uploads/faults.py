@@ -16,22 +16,24 @@ def shutting_down() -> Fault:
     return Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")
 
 
+def abandoned() -> Fault:
+    """The fault for an upload that its client has cancelled."""
+    return Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+
+
+def unfinished(seconds: float) -> Fault:
+    """The fault for an upload whose `finished` has not come in time after its last byte."""
+    return Fault(FaultCode.IDLE, f"The upload was not finished within {seconds:g} seconds.")
+
+
 @contextmanager
 def interruptible(
-    interrupt: Interrupt, fault: Callable[[], Fault] = shutting_down
-) -> Iterator[None]:
-    """Cancel the block as soon as `interrupt` has fired, and raise what `fault` returns."""
-    with interrupt.guard() as scope:
-        yield
-    if scope.cancelled_caught:
-        raise fault()
-
-
-@contextmanager
-def interruptible_by(
     *causes: tuple[Interrupt, Callable[[], Fault]],
 ) -> Iterator[trio.CancelScope]:
-    """`interruptible` by several: one scope for all. It may also have a deadline."""
+    """Cancel the block as soon as one of the interrupts has fired, and raise what it stands for.
+
+    The scope may be given a deadline too; nothing is raised when that ends the block.
+    """
     with trio.CancelScope() as scope:
         for interrupt, _ in causes:
             interrupt.add(scope)

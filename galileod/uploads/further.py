@@ -26,7 +26,7 @@ from .batches import Batches
 from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
-from .faults import interruptible, shutting_down, storage_faults
+from .faults import abandoned, interruptible, shutting_down, storage_faults
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -144,16 +144,17 @@ class Further:
 
     async def _receive_until(self, limit: float) -> Incoming | None:
         """The next message; None if none has come by the time `limit`, or the daemon stops."""
-        shutdown, received = self._connection.context.shutdown, list[Incoming]()
+        connection, received = self._connection, list[Incoming]()
+        shutdown = connection.context.shutdown
         stop = shutdown.no_uploads if self._said_last else shutdown.no_new_uploads
         with stop.guard() as waiting:
             waiting.deadline = limit
-            received.append(await self._receive(math.inf))
+            received.append(await connection.receive(self._receiver, math.inf))
         if received or trio.current_time() < limit:
             return received[0] if received else None
         try:
             # This process may have been busy: what is in the socket counts.
-            return await self._receive(0, 0)
+            return await connection.receive(self._receiver, 0, 0)
         except MessageIncomplete:
             return None
         except Fault as fault:
@@ -256,18 +257,15 @@ class Further:
                 case Finished(claimed):
                     return Content(pieces, claimed, progress)
                 case Abandon():
-                    raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+                    raise abandoned()
 
     async def _within(self) -> Incoming:
         """Wait for a message within a file that is sent whole."""
         self._pause()
-        with interruptible(self._connection.context.shutdown.no_uploads):
+        with interruptible((self._connection.context.shutdown.no_uploads, shutting_down)):
             return await self._connection.next_message(
                 self._receiver, self._timeouts.idle, self._rate
             )
-
-    async def _receive(self, idle: float, at_most: float = math.inf) -> Incoming:
-        return await self._connection.receive(self._receiver, idle, at_most)
 
     def _pause(self) -> None:
         """Nothing more has come yet."""

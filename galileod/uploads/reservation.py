@@ -23,7 +23,7 @@ class Reservation:
     """
 
     _ledger: Ledger
-    keeper: Keeper
+    _keeper: Keeper
     upload: Upload
     remaining: Callable[[], int]
     filesystem: Hashable = None
@@ -71,7 +71,7 @@ class Reservation:
         """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
-                await self.keeper.commit(self.upload.id, stored.name, self.remember)
+                await self._keeper.commit(self.upload.id, stored.name, self.remember)
             except LedgerError as error:
                 # Until that is made up for, the reservation counts in place of the file.
                 self.upload.log.warning("ledger.behind", reason=str(error))
@@ -88,18 +88,17 @@ class Reservation:
                 if self._kept_as is None:
                     await self._ledger.release(self.upload.id)
                 else:
-                    await self.keeper.keep(self._kept_as)
+                    await self._keeper.keep(self._kept_as)
             except LedgerError as error:
                 # The reservation remains until the next start, which drops it or keeps the upload.
                 self.upload.log.warning("ledger.behind", reason=str(error))
                 self._kept_as = None
 
 
-async def commit_whole(published: Sequence[tuple[Reservation, Stored]]) -> None:
+async def commit_whole(keeper: Keeper, published: Sequence[tuple[Reservation, Stored]]) -> None:
     """`Reservation.commit` for files that were published together."""
     if not published:
         return
-    keeper = published[0][0].keeper
     commits = [(each.upload.id, stored.name, each.remember) for each, stored in published]
     with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
         for (reservation, _), error in zip(

@@ -7,7 +7,6 @@ from functools import partial
 
 import trio
 
-from galileod.hooks.receipt import make_receipt
 from galileod.protocol.messages import Metadata
 from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import Stored
@@ -102,7 +101,7 @@ async def _receive(
 
     If a step before the two commits fails, the file is discarded, or kept to be resumed.
     """
-    context, config, metadata = connection.context, upload.config, upload.metadata
+    context, config = connection.context, upload.config
     transfer = Transfer(connection, upload, receiver)
     with storage_faults():
         async with open_upload(context, transfer, claim) as (sink, reservation):
@@ -110,10 +109,7 @@ async def _receive(
             claim.finished = True
             received()
             sha1 = await verify(sink, claimed_hash, required=config.hash.required)
-            receipt = None
-            if config.hooks.stored:
-                user, peer = upload.grant.user, connection.peer.name
-                receipt = make_receipt(upload.id, metadata.size, sha1, claimed_hash, user, peer)
+            receipt = upload.receipt(connection.peer, sha1, claimed_hash)
             if sink.replaces or receipt or upload.resumable:
                 # The identity of the file must be final, and an fsync must not hold the lock
                 # exclusively. Otherwise `commit` does this too, with one thread call less.

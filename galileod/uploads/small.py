@@ -11,7 +11,6 @@ import trio
 from galileod.ledger.base import StoredUpload
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
-from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Abandon, Finished, Resumption
 from galileod.protocol.receiver import Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
@@ -20,7 +19,7 @@ from galileod.storage.base import Stored
 from .claims import Claim, taken_over
 from .connection import Connection
 from .context import Context
-from .faults import interruptible_by, shutting_down, storage_faults
+from .faults import abandoned, interruptible, shutting_down, storage_faults, unfinished
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .running import Running, discarded, listed, running_entry
@@ -88,7 +87,7 @@ async def _receive(
     upload.log.info("upload.started")
     if upload.resumable:
         receiver.resume(Resumption(0, upload.keep_seconds))
-    with interruptible_by(
+    with interruptible(
         (context.shutdown.no_uploads, shutting_down),
         (claim.lost, taken_over),
         (entry.discard, discarded),
@@ -114,5 +113,5 @@ async def _receive(
                     connection.transport.budget.promise(0, 0)
                     return Content(pieces, claimed, progress)
                 case Abandon():
-                    raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
-    raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
+                    raise abandoned()
+    raise unfinished(idle)

@@ -20,7 +20,7 @@ from .beside import run_beside
 from .checkpoints import Checkpoints
 from .claims import taken_over
 from .connection import Connection
-from .faults import interruptible_by, shutting_down
+from .faults import abandoned, interruptible, shutting_down, unfinished
 from .flow import Flow
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
@@ -109,7 +109,7 @@ class Transfer:
         )
         checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
         receive = partial(self._receive, sink, reservation, checkpoints.written)
-        with interruptible_by(*causes), self._flow:
+        with interruptible(*causes), self._flow:
             if self.upload.keeps:
                 claim = await run_beside(receive, checkpoints.run, sink.catch_up)
             else:
@@ -146,10 +146,10 @@ class Transfer:
                     case Finished(claim):
                         return claim
                     case Abandon():
-                        raise Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+                        raise abandoned()
                 del message  # its data is stored: the next wait must not keep it in memory
                 written()
-        raise Fault(FaultCode.IDLE, f"The upload was not finished within {idle:g} seconds.")
+        raise unfinished(idle)
 
     async def _grant(self) -> None:
         """Send every `ready` that may be sent now; wait for memory if no credit is outstanding."""

@@ -7,12 +7,14 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant, largest
 from galileod.config.model import Config
+from galileod.hooks.receipt import make_receipt
 from galileod.ledger.base import KeptUpload, Resumable
+from galileod.net.peer import Peer
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
 from galileod.policy.names import safe_name
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Metadata
+from galileod.protocol.messages import HashClaim, Metadata
 
 from .claims import Claim
 
@@ -45,6 +47,13 @@ class Upload:
     def keeps(self) -> bool:
         """Whether what has come of the file is kept if the upload is interrupted."""
         return self.resumable is not None and self.metadata.size >= self.config.resume.min_size
+
+    def receipt(self, peer: Peer, sha1: str, claim: HashClaim | None) -> str | None:
+        """The receipt for the hook, as `make_receipt` returns it; None without a hook."""
+        if not self.config.hooks.stored:
+            return None
+        size, user = self.metadata.size, self.grant.user
+        return make_receipt(self.id, size, sha1, claim, user, peer.name)
 
 
 def begin(

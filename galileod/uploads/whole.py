@@ -10,7 +10,6 @@ from attrs import define, field
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
-from galileod.hooks.receipt import make_receipt
 from galileod.ledger.base import (
     AlreadyUsedError,
     KeptUpload,
@@ -24,7 +23,7 @@ from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import RUNNING_HASH, Stored, WholeFile, Written
 
 from .admission import single_use
-from .claims import Claim, make_claim, other_metadata
+from .claims import Claim, make_claim
 from .connection import Connection
 from .context import Context
 from .ending import log_stored
@@ -92,12 +91,8 @@ class WholeUpload:
 
     async def entry(self, written: Written) -> WholeEntry:
         """What is recorded before the file is published. Raises LedgerError."""
-        upload, receipt = self.upload, None
-        if upload.config.hooks.stored:
-            user, peer, sha1 = upload.grant.user, self.connection.peer.name, RUNNING_HASH
-            receipt = make_receipt(
-                upload.id, self.size, written.digests[sha1], self.content.claimed, user, peer
-            )
+        upload, sha1 = self.upload, written.digests[RUNNING_HASH]
+        receipt = upload.receipt(self.connection.peer, sha1, self.content.claimed)
         promised = receipt is not None or upload.resumable is not None
         return WholeEntry(
             upload.id,
@@ -110,15 +105,6 @@ class WholeUpload:
             receipt,
             self.reservation.reserved,
         )
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """A step that may fail: the block's exception is the `error`."""
-        try:
-            with storage_faults():
-                yield
-        except Exception as error:  # noqa: BLE001  logged when it is answered
-            self.error = error
 
     def log_stored(self) -> None:
         """Log and count that it is stored, unless that was an earlier attempt."""
@@ -172,7 +158,7 @@ async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     for whole in (each for each in _pending(batch) if each.reservation not in held):
         by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
     for wholes in by_folder.values():
-        with _step(wholes):
+        with step_of(wholes):
             reservations = [whole.reservation for whole in wholes]
             for whole, fault in zip(
                 wholes, await context.admission.hold_space(reservations), strict=True
@@ -183,15 +169,15 @@ async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
 async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Write the files, and compare their hashes with those of the client."""
     for whole in _pending(batch):
-        with whole.step():
+        with step_of([whole]):
             await context.room.make(whole.reservation, whole.size)
             whole.reservation.remaining = _nothing  # for the next one, it has come
     wholes = _pending(batch)
-    with _step(wholes):
+    with step_of(wholes):
         results = await context.store.write_whole([whole.file() for whole in wholes])
         for whole, result in zip(wholes, results, strict=True):
             whole.content.pieces = ()  # their memory is needed
-            with whole.step():
+            with step_of([whole]):
                 whole.written = _value(result)
                 compare(whole.content.claimed, whole.written.digests)
     context.admission.release_space([whole.reservation for whole in batch])
@@ -200,10 +186,10 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
 async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve the quota, and promise the files; find those that were stored already."""
     wholes = _pending(batch)
-    with _step(wholes):
+    with step_of(wholes):
         entries = [await whole.entry(whole.written) for whole in wholes if whole.written]
         for whole, result in zip(wholes, await context.keeper.enter_whole(entries), strict=True):
-            with whole.step():
+            with step_of([whole]):
                 match result:
                     case None:
                         whole.entered = True
@@ -220,32 +206,26 @@ async def _use_earlier(
 ) -> None:
     """An earlier attempt with the same key was stored; or a part of it was kept, and is dropped."""
     if isinstance(earlier, StoredUpload):
-        if earlier.metadata != whole.claim.metadata:
-            raise other_metadata()
+        whole.claim.check(earlier.metadata)
         whole.stored = earlier
         return
-    if earlier.resumable.metadata != whole.claim.metadata:
-        raise other_metadata()
+    whole.claim.check(earlier.resumable.metadata)
     await context.keeper.discard(earlier.upload)
-    entries = [await whole.entry(whole.written)] if whole.written else []
-    (result,) = await context.ledger.enter_whole(entries)
-    if result is not None:
-        raise result if isinstance(result, Exception) else other_metadata()
-    whole.entered = True
+    await _enter(context, [whole])
 
 
 async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Publish the files, and replace their reservations by them."""
     wholes = _pending(batch)
-    with _step(wholes):
+    with step_of(wholes):
         written = [whole.written for whole in wholes if whole.written]
         for whole, result in zip(wholes, await context.store.publish_whole(written), strict=True):
-            with whole.step():
+            with step_of([whole]):
                 whole.stored = _value(result)
     published = [
         (whole.reservation, whole.stored) for whole in wholes if isinstance(whole.stored, Stored)
     ]
-    await commit_whole(published)
+    await commit_whole(context.keeper, published)
     for whole in wholes:
         whole.log_stored()  # before `close` is sent
 
@@ -274,8 +254,8 @@ def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:
 
 
 @contextmanager
-def _step(wholes: Sequence[WholeUpload]) -> Iterator[None]:
-    """A step of several files: the block's exception is the error of all that are pending."""
+def step_of(wholes: Sequence[WholeUpload]) -> Iterator[None]:
+    """A step of these files: the block's exception is the error of all that are pending."""
     try:
         with storage_faults():
             yield

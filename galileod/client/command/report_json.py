@@ -29,7 +29,7 @@ class JsonReporter:
         about = {} if job is None else {"file": job.label, "name": job.name}
         self.out.write(json.dumps({"event": event, **about, **fields}))
 
-    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002
+    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002  of Reporter
         """`started`."""
         self._write("started", job, size=job.size, attempt=attempt)
 

@@ -33,7 +33,7 @@ class TextReporter:
         self._quiet = verbosity == "quiet"
         self._verbose = verbosity == "verbose"
 
-    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002
+    def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002  of Reporter
         """A line with --verbose."""
         if self._verbose:
             self.err.write(f"sending {printable(job.label)} (attempt {attempt})")

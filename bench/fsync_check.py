@@ -7,6 +7,7 @@ on two connections. The status is 1 if a file was confirmed before it was durabl
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -58,7 +59,8 @@ def traced(peer: Peer, trace: Path) -> Peer:
 def ended(trace: Path, pid: int) -> str:
     """Wait until strace has noted the end of the process; return the trace."""
     deadline = time.monotonic() + SECONDS
-    while f"{pid} +++ exited" not in (text := trace.read_text()):
+    end = re.compile(rf"^{pid} +\+\+\+ ", re.MULTILINE)  # short numbers are padded
+    while not end.search(text := trace.read_text()):
         if time.monotonic() > deadline:
             raise RuntimeError("strace did not end")
         time.sleep(0.05)

@@ -185,12 +185,16 @@ class Transfer:
             begun=self._agreed,
             expected=expected,
             hash=self._hash,
+            on_begun=self._on_begun,
             on_agreed=self._on_agreed,
             on_sent=self._on_sent,
         )
         if self._send_attempt:
             return await self._send_attempt(self._source, self._options, attempt)
         return await upload(self._address, self._source, self._options, attempt)
+
+    def _on_begun(self) -> None:
+        self._agreed = True
 
     async def _on_agreed(self, resumption: Resumption) -> None:
         offset, hashed = resumption.offset, self._hash.position

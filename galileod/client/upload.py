@@ -55,6 +55,9 @@ MAX_SIGNALS: Final = 100
 OnAgreed = Callable[[Resumption], Awaitable[None]]
 """Called before the first byte is sent, if the upload can be resumed."""
 
+OnBegun = Callable[[], None]
+"""Called when the file is begun on a connection whose uploads can be resumed."""
+
 OnSent = Callable[[int], None]
 """Called with the position in the file up to which it was passed to the network."""
 
@@ -71,6 +74,7 @@ class Attempt:
     begun: bool
     expected: bool
     hash: FileHash
+    on_begun: OnBegun
     on_agreed: OnAgreed
     on_sent: OnSent
 
@@ -190,6 +194,8 @@ class Upload:
             with self._whole_frames(session.has_next):
                 sender, text = session.begin(self._metadata(first=session.core is None), self)
                 self._sender = sender
+                if sender.number and self._attempt.key and session.resumable:
+                    self._attempt.on_begun()
                 await websocket.send_text(text)
             if sender.next_due() is None:  # it is not sent whole
                 await self._ready.wait()

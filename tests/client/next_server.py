@@ -28,13 +28,14 @@ class Act:
     """How one connection goes; without anything it goes well.
 
     It is lost when file number `lost` is finished: before it is stored, or with `stored` after
-    that. With `silent`, further files have no answer before. `refuses` are the codes of the errors
-    about files of some names; those in `ending` end the connection. `last` is said before the
-    answer to that file. `can` are the extensions.
+    that; or before the `ready` of file number `begun`. With `silent`, further files have no answer
+    before. `refuses` are the codes of the errors about files of some names; those in `ending` end
+    the connection. `last` is said before the answer to that file. `can` are the extensions.
     """
 
     lost: int | None = None
     stored: bool = False
+    begun: int | None = None
     silent: bool = False
     refuses: Mapping[str, FaultCode] = field(factory=dict)
     ending: frozenset[str] = frozenset()
@@ -134,6 +135,9 @@ class _Connection:
         return False
 
     def _begin(self, metadata: Metadata) -> bool:
+        if self.receiver.number == self.act.begun:
+            self.peer.reset()
+            return True
         if metadata.name in self.act.refuses:
             ends = metadata.name in self.act.ending
             self._fail(self.act.refuses[metadata.name], ends=ends)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from client.next_server import Act, NextServer
+from client.next_server import LIMITS, Act, NextServer
 from helpers.daemon import Daemon
 from helpers.receivers import PerlReceiver
 
@@ -138,6 +138,17 @@ async def test_a_lost_connection_costs_no_file_and_stores_none_twice(
     assert len(keys) == len(paths)
 
 
+async def test_a_file_without_its_ready_is_sent_again_where_uploads_can_be_resumed(
+    tmp_path: Path,
+) -> None:
+    paths = made(tmp_path, 10, 3000, 20)
+    with NextServer(Act(begun=1)) as server:
+        results = await sent(server.url, paths)
+    assert not [result.error for result in results if result.error]
+    check_stored(server, paths)
+    assert len({file.upload for files in server.files for file in files}) == len(paths)
+
+
 @pytest.mark.parametrize("silent", [False, True])
 async def test_without_resume_what_may_be_stored_is_not_sent_again(
     tmp_path: Path, silent: bool
@@ -194,13 +205,14 @@ async def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
 
 
 async def test_behind_last_the_files_go_on_another_connection(tmp_path: Path) -> None:
-    paths = made(tmp_path, *[100] * 200)
+    paths = made(tmp_path, *[100] * 400)
     with NextServer(Act(last=0), Act(last=2)) as server:
         results = await sent(server.url, paths)
     assert not [result.error for result in results if result.error]
     check_stored(server, paths)
-    assert len(server.files[0]) == 1
     assert len(server.files) == 3
+    for files in server.files[:2]:
+        assert len(files) <= 1 + LIMITS.next  # what was sent before `last` was read
 
 
 @pytest.mark.parametrize("can", [frozenset[str](), frozenset({"resume"})])

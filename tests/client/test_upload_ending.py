@@ -82,7 +82,8 @@ async def test_the_reason_is_what_is_raised(monkeypatch: pytest.MonkeyPatch, emp
         monkeypatch.setattr("galileod.client.session.open_websocket", opened)
         source = Slow(b"", moment) if empty else BytesSource(memoryview(b"data"), "a")
         attempt = Attempt(
-            key=None, begun=False, expected=False, hash=FileHash(None), on_agreed=nothing,
+            key=None, begun=False, expected=False, hash=FileHash(None),
+            on_begun=lambda: None, on_agreed=nothing,
             on_sent=lambda _: None,
         )  # fmt: skip
         async with trio.open_nursery() as nursery:

@@ -33,6 +33,7 @@ HERE: Final = Path(__file__).parent
 OUTPUT: Final = ROOT / "conformance-report"
 PAGE: Final = ROOT / "docs" / "conformance.md"
 BIN: Final = Path(sys.executable).parent
+SHOWN: Final = ("NON-STRICT", "FAIL", "HARNESS-ERROR")
 VERDICTS: Final = ("PASS", "INFO", "NON-STRICT", "FAIL", "UNSUPPORTED", "SKIPPED", "HARNESS-ERROR")
 AT_ONCE: Final = 3
 """Implementations that are judged at the same time."""
@@ -252,6 +253,15 @@ def judge(implementation: Implementation) -> tuple[bool, Mapping[str, int]]:
     return passed, json.loads((output / "index.json").read_text())["counts"]
 
 
+def violations(implementation: Implementation) -> Iterator[str]:
+    """What the last run has found, a line each."""
+    report = json.loads((OUTPUT / implementation.slug / "index.json").read_text())
+    for case in report["cases"]:
+        for found in case["findings"]:
+            if found["verdict"] in SHOWN:
+                yield f"{implementation.name}: {case['case']}: {found['sentence']}"
+
+
 def attempt(implementation: Implementation) -> tuple[bool, str | None]:
     """Judge one; return whether that is as it should be, and its row of the table."""
     start = time.monotonic()
@@ -262,6 +272,8 @@ def attempt(implementation: Implementation) -> tuple[bool, str | None]:
         return os.environ.get("CI") != "true", None
     seconds = time.monotonic() - start
     say(f"{implementation.name}: {dict(counts)}, {seconds:.0f} s")
+    for line in violations(implementation):
+        say(line)
     numbers = [str(counts.get(verdict, 0)) for verdict in VERDICTS]
     return passed, f"| {implementation.name} | {' | '.join(numbers)} |"
 

@@ -157,6 +157,7 @@ async def error_before_reset(client: Client, judge: Judge) -> None:
         await connection.ready(LARGE)
         await trio.sleep(UNDER_WAY)
         await connection.error(sentence, fatal=True, code="no_space")
+        await trio.sleep(UNDER_WAY)  # for a client that reads while it writes
         await connection.websocket.abort()
         outcome = await run.outcome()
         shown = sentence in " ".join(outcome.output.split())

@@ -191,6 +191,7 @@ class Ledger(ABC):
 
         It is durable if one of them has an identity. Returns one result for each, as `find`,
         `reserve` and `promise` return and raise it; what `allow` gets includes the entries before.
+        With a ticket, what is kept is returned only if the ticket can be used for it.
         Raises LedgerError if the transaction fails: then nothing is recorded.
         """
 

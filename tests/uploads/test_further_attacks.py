@@ -295,16 +295,43 @@ async def test_what_a_failed_file_was_granted_is_no_room(autojump_clock: MockClo
     assert (signal["code"], signal["file"], "next" in signal) == ("size_mismatch", 2, False)
 
 
+class Once(Doorkeeper):
+    """Each credential but "new" is a ticket that is valid once."""
+
+    async def check(self, credential: str, client: str, *, allow_expired: bool = False) -> Grant:
+        grant = await super().check("anna", client, allow_expired=allow_expired)
+        return evolve(grant, once=None if credential == "new" else credential, until=2e10)
+
+
+async def test_a_ticket_that_was_used_drops_no_kept_upload(autojump_clock: MockClock) -> None:
+    config = evolve(limited(whole=200), resume=Resume(min_size=Size(1)))
+    store = MemoryStore()
+    async with serving(store, config) as wire:
+        wire.context.authenticator = Once()
+        raw = await begin(wire, RESUMES, upload=f"{KEY}0", **NEW)
+        await raw.send(metadata("kept", 700, upload=f"{KEY}1", token="t1"))
+        assert (await raw.receive())["ready"]
+        await raw.send(chunk(bytes(600)))
+        assert (await raw.receive())["ready"]
+        await raw.stream.aclose()
+        await wire.all_ended()
+        wire.context.config = evolve(config, chunks=evolve(config.chunks, whole=Size(1000)))
+        raw = await begin(wire, RESUMES, upload=f"{KEY}2", name="1", **NEW)
+        for key, name, ticket, code, kept in (
+            ("3", "other", "t2", None, 600),
+            ("1", "kept", "t2", "unauthorized", 600),
+            ("1", "kept", "t1", None, 0),
+        ):
+            await raw.send(whole(name, bytes(700), upload=f"{KEY}{key}", token=ticket))
+            (found,) = (await answers(raw, 1)).values()
+            assert found.get("code") == code
+            assert (await wire.ledger.total()).kept == kept
+    assert store.contents.keys() == {"0", "1", "other", "kept"}
+
+
 async def test_a_ticket_that_is_valid_once_is_for_one_file_of_a_burst(
     autojump_clock: MockClock,
 ) -> None:
-    class Once(Doorkeeper):
-        async def check(
-            self, credential: str, client: str, *, allow_expired: bool = False
-        ) -> Grant:
-            grant = await super().check("anna", client, allow_expired=allow_expired)
-            return evolve(grant, once=None if credential == "new" else credential, until=2e10)
-
     store = MemoryStore()
     async with serving(store, limited()) as wire:
         wire.context.authenticator = Once()

@@ -81,6 +81,8 @@ class _Entering:
             self._count(entry)
         else:
             if key is not None and (found := kept.find(connection, key)) is not None:
+                if entry.ticket is not None:  # what is kept is dropped only for one that is valid
+                    tickets.use(connection, entry.ticket, self._now, key)
                 return found
             self._total = None
             self._by_user.clear()

@@ -309,7 +309,7 @@ async def test_a_ticket_that_was_used_drops_no_kept_upload(autojump_clock: MockC
     async with serving(store, config) as wire:
         wire.context.authenticator = Once()
         raw = await begin(wire, RESUMES, upload=f"{KEY}0", **NEW)
-        await raw.send(metadata("kept", 700, upload=f"{KEY}1", token="t1"))
+        await raw.send(metadata("kept", 700, upload=f"{KEY}1", **{**NEW, "token": "t1"}))
         assert (await raw.receive())["ready"]
         await raw.send(chunk(bytes(600)))
         assert (await raw.receive())["ready"]

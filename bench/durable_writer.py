@@ -28,15 +28,17 @@ def compile_writer(program: Path) -> None:
         raise Void(f"no C compiler: {error}") from None
 
 
-def write_durably(program: Path, source: Path, parts: Sequence[Part], target: Path) -> Run:
-    """Store the parts, which begin at the start of `source`, in `target`; then verify them."""
+def write_durably(
+    program: Path, source: Path, parts: Sequence[Part], target: Path, aside: Path
+) -> Run:
+    """Store the parts, which begin at the start of `source`, in `target`; verify them, move them `aside`."""
     size = parts[0].size
     numbers = map(str, (size, len(parts)))
     command: list[str | Path] = [program, source, *numbers, target, str(THREADS)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, check=True, timeout=SECONDS, stdout=subprocess.PIPE, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    check_and_remove(target, parts)
+    check_and_remove(target, parts, aside)
     seconds = float(done.stdout)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     files = {"files": len(parts) / seconds, "cpu_ms": cpu * 1000 / len(parts)}

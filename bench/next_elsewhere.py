@@ -32,16 +32,18 @@ def next_on_disk(settings: Settings, peers: Sequence[Peer]) -> str:
         place = Path(folder)
         files = [prepare(part) for part in parts]
         (place / "store").mkdir()
+        aside = place / "aside"
+        aside.mkdir()
 
         def write() -> Run:
             program = place / "durable_writer"
             if not program.exists():
                 compile_writer(program)
-            return write_durably(program, data.path, parts, place / "store")
+            return write_durably(program, data.path, parts, place / "store", aside)
 
         writer = Subject(f"write, fsync, link, fsync in {THREADS} threads", write)
         for peer in galileod_builds(peers):
-            server = stack.enter_context(peer.started(place / peer.name, "full"))
+            server = stack.enter_context(peer.started(place / peer.name, "full", aside=aside))
             subjects += [by_next(server, files, count) for count in CONNECTIONS]
         alternate("next-disk", [writer, *subjects], settings)
     rows = []

@@ -31,6 +31,8 @@ class Setup:
     durability: str = "none"
     certificate: Path | None = None
     """With TLS: the certificate and its key. Only galileod and nginx support it."""
+    aside: Path | None = None
+    """Where stored files go that were verified; None: they are removed. See `check_and_remove`."""
 
     @property
     def store(self) -> Path:
@@ -55,13 +57,17 @@ class Peer:
 
     @contextmanager
     def started(
-        self, place: Path, durability: str = "none", certificate: Path | None = None
+        self,
+        place: Path,
+        durability: str = "none",
+        certificate: Path | None = None,
+        aside: Path | None = None,
     ) -> Iterator["Running"]:
         """Start the server on a free port, in the directory `place`, which is removed at the end.
 
         If the server does not start, `failure` of the result has the reason.
         """
-        setup = Setup(place, free_port(), durability, certificate)
+        setup = Setup(place, free_port(), durability, certificate, aside)
         setup.store.mkdir(parents=True)
         log, pid, failure = place / "log", 0, ""
         try:
@@ -117,8 +123,8 @@ class Running:
         return whole
 
     def check_and_remove(self, parts: Sequence[Part]) -> None:
-        """Verify and remove the stored files. Raises Void unless they are what was sent."""
-        check_and_remove(self.store, parts)
+        """See `check_and_remove` for the stored files. Raises Void."""
+        check_and_remove(self.store, parts, self.setup.aside)
 
 
 def available(peers: Sequence[Peer]) -> list[Peer]:

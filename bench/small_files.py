@@ -46,11 +46,13 @@ def small(settings: Settings, peers: Sequence[Peer]) -> str:
         ExitStack() as stack,
     ):
         parts = data.parts(count, FILE_SIZE)
+        place, aside = Path(folder), Path(folder) / "aside"
+        aside.mkdir()
         for peer in available(peers):
             server = stack.enter_context(peer.started(data.folder / peer.name))
             subjects.append(Subject(peer.name, partial(send_each, server, parts)))
         for peer in galileod_builds(peers):
-            server = stack.enter_context(peer.started(Path(folder) / peer.name, "full"))
+            server = stack.enter_context(peer.started(place / peer.name, "full", aside=aside))
             name = f"{peer.name}, durable on disk"
             on_disk.append(Subject(name, partial(send_each, server, parts)))
         alternate("small", [*subjects, *on_disk], settings)

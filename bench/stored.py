@@ -1,6 +1,7 @@
 """Verifies what a server has stored."""
 
 import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +13,22 @@ class Void(Exception):  # noqa: N818  the result of a run, not an error of the b
     """A run is void: a server or command failed, or the stored files differ from those sent."""
 
 
-def check_and_remove(folder: Path, parts: Sequence[Part]) -> None:
-    """Verify and remove the files in `folder`. Raises Void unless they are what was sent."""
+def check_and_remove(folder: Path, parts: Sequence[Part], aside: Path | None = None) -> None:
+    """Verify and remove the files in `folder`. Raises Void unless they are what was sent.
+
+    If there is a directory `aside`, on the same filesystem, the files are moved into it instead:
+    while ext4 creates a file, it looks at each inode that was freed in the last minutes. After the
+    removal of 2,000 files this takes most of the time of the next ones.
+    """
     files = [path for path in folder.iterdir() if path.is_file()]
     # tus chooses the name of each file, and stores a description in a .json file next to it.
     stored = Counter(_sha1(path) for path in files if path.suffix != ".json")
+    place = None if aside is None else Path(tempfile.mkdtemp(dir=aside))
     for path in files:
-        path.unlink()
+        if place is None:
+            path.unlink()
+        else:
+            path.rename(place / path.name)
     if stored != Counter(part.sha1 for part in parts):
         raise Void("the stored files differ from those that were sent")
 

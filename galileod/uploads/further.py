@@ -5,7 +5,6 @@ received when its `finished` has come.
 """
 
 import math
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -169,7 +168,8 @@ class Further:
 
     async def _take_whole(self, metadata: Metadata) -> None:
         """Receive a file that is sent whole, and give it to the batches."""
-        connection, receiver, upload = self._connection, self._receiver, secrets.token_hex(8)
+        connection, receiver = self._connection, self._receiver
+        upload = connection.context.new_id()
         log = connection.log.bind(upload=upload, name=metadata.name, size=metadata.size)
         try:
             content = await self._take_content()

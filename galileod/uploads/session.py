@@ -1,6 +1,5 @@
 """The files of one connection: each from its metadata to `close`, the steps in order."""
 
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -57,7 +56,7 @@ async def serve_file(
     """
     context, transport = connection.context, connection.transport
     config = context.config
-    log, claim, new_id = connection.log, Claim(), secrets.token_hex(8)
+    log, claim, new_id = connection.log, Claim(), context.new_id()
     try:
         log = log.bind(upload=new_id, name=metadata.name, size=metadata.size)
         grant = await connection.authorize(metadata, receiver, log)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -155,21 +156,22 @@ class Machine(RuleBasedStateMachine):
     )
     def enter_whole(self, uploads: list[tuple[str, str, int | None, bool]]) -> None:
         entries, expected = list[WholeEntry](), list[str | None]()
-        seen, totals = list[tuple[Holding, Holding]](), list[tuple[Holding, Holding]]()
+        # If one cannot be added, those before it are asked again: the last answer counts.
+        seen, totals = dict[int, tuple[Holding, Holding]](), dict[int, tuple[Holding, Holding]]()
 
-        def see(everybody: Holding, mine: Holding) -> None:
-            seen.append((everybody, mine))
+        def see(at: int, everybody: Holding, mine: Holding) -> None:
+            seen[at] = (everybody, mine)
 
-        for name, user, number, promised in uploads:
+        for at, (name, user, number, promised) in enumerate(uploads):
             key = None if number is None else f"key {number}"
             about = resumable(key, authenticated=authenticated(user)) if key else None
             identity = f"id {name}" if promised else None
-            entries.append(WholeEntry(name, user, SIZE, see, None, about, identity))
+            entries.append(WholeEntry(name, user, SIZE, partial(see, at), None, about, identity))
             if key and (found := self.expected(key)):
                 expected.append(found)
                 continue
             holdings = self.model.holdings()
-            totals.append((total(holdings.values()), holdings.get(user, Holding())))
+            totals[at] = (total(holdings.values()), holdings.get(user, Holding()))
             same = [each for each, one in self.model.uploads.items() if key and one.key == key]
             if name in set(self.model.uploads) - set(same):
                 expected.append("refused")

@@ -13,38 +13,51 @@ _RUNNING: Final = (
     "SELECT upload, user, bytes, receipt, key, metadata FROM uploads WHERE offset IS NULL"
 )
 
+_ADD: Final = (
+    "INSERT INTO uploads (upload, user, bytes, inode, receipt, key, metadata, name, path,"
+    " on_conflict, durability, authenticated, began, durable, boot) SELECT"
+    # The type of the column `inode`, INTEGER, would turn the text "007" into 7.
+    " json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]'), CAST(json_extract(value, '$[3]') AS BLOB),"
+    " json_extract(value, '$[4]'), json_extract(value, '$[5]'),"
+    " json_extract(value, '$[6]'), json_extract(value, '$[7]'),"
+    " json_extract(value, '$[8]'), json_extract(value, '$[9]'),"
+    " json_extract(value, '$[10]'), json_extract(value, '$[11]'),"
+    " json_extract(value, '$[12]'), json_extract(value, '$[13]'),"
+    " json_extract(value, '$[14]')"
+    " FROM json_each(?)"
+)
 
-def add(connection: sqlite3.Connection, entry: WholeEntry, now: float, boot: str) -> None:
-    """Add the reservation of an upload that begins now; with what is promised, if it is."""
+
+def add(
+    connection: sqlite3.Connection, entries: Sequence[WholeEntry], now: float, boot: str
+) -> None:
+    """Add the reservations of uploads that begin now; with what is promised, if it is.
+
+    This is one statement: nothing of it remains if it fails, and other threads wait once for it.
+    """
+    rows = [_row(entry, now, boot) for entry in entries]
+    connection.execute(_ADD, (json.dumps(rows),))
+
+
+def _row(entry: WholeEntry, now: float, boot: str) -> Sequence[object]:
     about, identity = entry.resumable, entry.identity
+    common = entry.upload, entry.user, entry.size, identity, entry.receipt
     if about is None:
-        connection.execute(
-            "INSERT INTO uploads (upload, user, bytes, inode, receipt) VALUES (?, ?, ?, ?, ?)",
-            (entry.upload, entry.user, entry.size, _blob(identity), entry.receipt),
-        )
-        return
+        return common
     durable = entry.size if identity is not None and about.durability == "full" else 0
-    connection.execute(
-        "INSERT INTO uploads (upload, user, bytes, inode, receipt, key, metadata, name, path,"
-        " on_conflict, durability, authenticated, began, durable, boot)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.upload,
-            entry.user,
-            entry.size,
-            _blob(identity),
-            entry.receipt,
-            about.key,
-            about.metadata,
-            about.name,
-            about.path,
-            about.on_conflict,
-            about.durability,
-            about.authenticated,
-            now,
-            durable,
-            boot,
-        ),
+    return (
+        *common,
+        about.key,
+        about.metadata,
+        about.name,
+        about.path,
+        about.on_conflict,
+        about.durability,
+        about.authenticated,
+        now,
+        durable,
+        boot,
     )
 
 
@@ -102,7 +115,10 @@ def commit(
 
 def release(connection: sqlite3.Connection, uploads: Sequence[str]) -> None:
     """Drop reservations or kept uploads, if there are any."""
-    connection.executemany("DELETE FROM uploads WHERE upload = ?", [(one,) for one in uploads])
+    connection.execute(
+        "DELETE FROM uploads WHERE upload IN (SELECT value FROM json_each(?))",
+        (json.dumps(uploads),),
+    )
 
 
 def promised(connection: sqlite3.Connection) -> list[tuple[str, int, str]]:

@@ -27,7 +27,7 @@ def reserve(connection: sqlite3.Connection, entry: WholeEntry, now: float, boot:
     entry.allow(quota.total(connection), quota.of_user(connection, entry.user))
     if key is not None:
         uploads.drop_unreleased(connection, key)
-    uploads.add(connection, entry, now, boot)
+    uploads.add(connection, [entry], now, boot)
 
 
 def find(connection: sqlite3.Connection, key: str, now: float) -> KeptUpload | StoredUpload | None:
@@ -45,6 +45,8 @@ class _Entering:
         self._entries = entries
         self._now = now
         self._boot = boot
+        self._results = list[Entered]()
+        self._allowed: list[int] = []  # numbers of entries that are to be added in one statement
         self._total: Holding | None = None
         self._by_user: dict[str, Holding] = {}
         keys = [one.resumable.key for one in entries if one.resumable and not one.reserved]
@@ -53,19 +55,51 @@ class _Entering:
 
     def enter(self) -> list[Entered]:
         """The result of each entry."""
-        results = list[Entered]()
-        for entry in self._entries:
+        for number, entry in enumerate(self._entries):
             try:
-                results.append(self._enter(entry))
-            except Exception as error:
-                if not self._connection.in_transaction:  # SQLite itself has ended all of it
-                    raise
-                results.append(
-                    as_ledger_error(error) if isinstance(error, sqlite3.Error) else error
-                )
-        return results
+                self._results.append(self._enter(number, entry))
+            except Exception as error:  # noqa: BLE001  it is the result of this entry
+                self._results.append(self._failure(error))
+        self._add_allowed()
+        return self._results
 
-    def _enter(self, entry: WholeEntry) -> Entered:
+    def _add_allowed(self) -> None:
+        """Add the entries that are allowed: together, or if that fails each alone."""
+        numbers, self._allowed = self._allowed, []
+        if not numbers:
+            return
+        try:
+            self._add(numbers)
+        except sqlite3.Error as error:
+            self._failure(error)
+            self._forget_counts()
+            for number in numbers:
+                self._results[number] = self._add_alone(number)
+
+    def _add_alone(self, number: int) -> Entered:
+        try:
+            self._allow(self._entries[number])
+            self._add([number])
+        except Exception as error:  # noqa: BLE001  it is the result of this entry
+            return self._failure(error)
+        self._count(self._entries[number])
+        return None
+
+    def _add(self, numbers: Sequence[int]) -> None:
+        entries = [self._entries[number] for number in numbers]
+        uploads.add(self._connection, entries, self._now, self._boot)
+
+    def _forget_counts(self) -> None:
+        self._total = None
+        self._by_user.clear()
+
+    def _failure(self, error: Exception) -> Exception:
+        """The result of an entry that has failed."""
+        if not self._connection.in_transaction:  # SQLite itself has ended all of it
+            raise error
+        return as_ledger_error(error) if isinstance(error, sqlite3.Error) else error
+
+    def _enter(self, number: int, entry: WholeEntry) -> Entered:
         connection, identity = self._connection, entry.identity
         if entry.reserved:
             if identity is not None:
@@ -76,16 +110,15 @@ class _Entering:
             return self._stored[key]
         if entry.ticket is None and key not in self._known:
             self._allow(entry)
-            # One statement, so that nothing of it remains if it fails.
-            uploads.add(connection, entry, self._now, self._boot)
+            self._allowed.append(number)
             self._count(entry)
         else:
+            self._add_allowed()  # they count, and one may have this key
             if key is not None and (found := kept.find(connection, key)) is not None:
                 if entry.ticket is not None:  # what is kept is dropped only for one that is valid
                     tickets.use(connection, entry.ticket, self._now, key)
                 return found
-            self._total = None
-            self._by_user.clear()
+            self._forget_counts()
             with _apart(connection):
                 reserve(connection, entry, self._now, self._boot)
         if key is not None:

@@ -70,10 +70,11 @@ class BatchPublisher:
             except StorageError as error:
                 self._fail(paths, error)
             else:
-                for folder, numbers in by_folder(paths).items():
-                    group = self._give_names(opened, folder, numbers)
-                    if group is not None:
-                        groups.append(group)
+                with self._parts.threads.creating:
+                    for folder, numbers in by_folder(paths).items():
+                        group = self._give_names(opened, folder, numbers)
+                        if group is not None:
+                            groups.append(group)
                 self._settle(groups)
         named = {at for group in groups for at in group.names}
         for at in paths:

@@ -73,8 +73,9 @@ class BatchWriter:
         """See `Store.write_whole`; called once."""
         try:
             paths = {at: file.path for at, file in enumerate(files)}
-            for folder, numbers in by_folder(paths).items():
-                self._write_to(folder, {at: files[at] for at in numbers})
+            with self._parts.threads.creating:
+                for folder, numbers in by_folder(paths).items():
+                    self._write_to(folder, {at: files[at] for at in numbers})
             syncing = self._start_syncing()
             try:
                 digests = [_digests(one.file) for one in self._created]  # while the disk is busy

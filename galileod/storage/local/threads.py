@@ -1,6 +1,7 @@
 """The threads of a store. Each kind of work has its own limit, so that none waits for another."""
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Final
 
 import trio
@@ -38,7 +39,12 @@ threads, 11 ms in 8, and 9 ms in 16."""
 
 @frozen
 class Threads:
-    """The limits, and the pools of threads that hash beside a writer, and that sync files."""
+    """The limits, and the pools of threads that hash beside a writer, and that sync files.
+
+    A batch is written, and gets its names, with `creating` held: several that do this at the same
+    time wait for the same directories and for the interpreter, and take a fifth more of the
+    processor. They wait for the disk without it.
+    """
 
     writers: Workers = Factory(lambda: Workers(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
@@ -48,6 +54,7 @@ class Threads:
     batches: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(BATCHES))
     # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))
+    creating: Lock = Factory(Lock)
     hashers: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(HASHERS, "hash"))
     fsyncs: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(FSYNCS, "fsync"))
 

@@ -31,7 +31,7 @@ def compile_writer(program: Path) -> None:
 def write_durably(
     program: Path, source: Path, parts: Sequence[Part], target: Path, aside: Path
 ) -> Run:
-    """Store the parts, which begin at the start of `source`, in `target`; verify them, move them `aside`."""
+    """Store the parts, which begin at the start of `source`; verify them, and move them `aside`."""
     size = parts[0].size
     numbers = map(str, (size, len(parts)))
     command: list[str | Path] = [program, source, *numbers, target, str(THREADS)]

@@ -141,7 +141,10 @@ class Recovery:
 
 
 class Ledger(ABC):
-    """The ledger of one store. All methods raise LedgerError."""
+    """The ledger of one store. All methods raise LedgerError.
+
+    Texts can be encoded as UTF-8 and are without NUL; sizes are below 2**63.
+    """
 
     outbox: Outbox
 

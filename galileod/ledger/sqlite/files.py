@@ -16,7 +16,7 @@ def enter(connection: sqlite3.Connection, files: Sequence[tuple[str, str, int]])
     connection.execute(
         "INSERT OR REPLACE INTO files SELECT json_extract(value, '$[0]'),"
         " json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)",
-        (json.dumps(files),),
+        (json.dumps(files, ensure_ascii=False),),
     )
 
 

@@ -37,7 +37,7 @@ def add(
     This is one statement: nothing of it remains if it fails, and other threads wait once for it.
     """
     rows = [_row(entry, now, boot) for entry in entries]
-    connection.execute(_ADD, (json.dumps(rows),))
+    connection.execute(_ADD, (json.dumps(rows, ensure_ascii=False),))
 
 
 def _row(entry: WholeEntry, now: float, boot: str) -> Sequence[object]:

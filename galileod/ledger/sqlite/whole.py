@@ -70,7 +70,7 @@ class _Entering:
             return
         try:
             self._add(numbers)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  it is the result of one of them
             self._failure(error)
             self._forget_counts()
             for number in numbers:

@@ -70,7 +70,7 @@ class BatchPublisher:
             except StorageError as error:
                 self._fail(paths, error)
             else:
-                with self._parts.threads.creating:
+                with self._parts.threads.in_turn():
                     for folder, numbers in by_folder(paths).items():
                         group = self._give_names(opened, folder, numbers)
                         if group is not None:

@@ -73,7 +73,7 @@ class BatchWriter:
         """See `Store.write_whole`; called once."""
         try:
             paths = {at: file.path for at, file in enumerate(files)}
-            with self._parts.threads.creating:
+            with self._parts.threads.in_turn():
                 for folder, numbers in by_folder(paths).items():
                     self._write_to(folder, {at: files[at] for at in numbers})
             syncing = self._start_syncing()

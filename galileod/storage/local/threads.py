@@ -1,6 +1,8 @@
 """The threads of a store. Each kind of work has its own limit, so that none waits for another."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import Final
 
@@ -37,14 +39,13 @@ all fsyncs that wait for it: on ext4, 64 files of 10 kB took 206 ms one after th
 threads, 11 ms in 8, and 9 ms in 16."""
 
 
+TURN_SECONDS: Final = 0.05
+"""Maximum seconds that a batch waits for the one before; on tmpfs, one of 64 files takes 5 ms."""
+
+
 @frozen
 class Threads:
-    """The limits, and the pools of threads that hash beside a writer, and that sync files.
-
-    A batch is written, and gets its names, with `creating` held: several that do this at the same
-    time wait for the same directories and for the interpreter, and take a fifth more of the
-    processor. They wait for the disk without it.
-    """
+    """The limits, and the pools of threads that hash beside a writer, and that sync files."""
 
     writers: Workers = Factory(lambda: Workers(WRITERS))
     openers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(OPENERS))
@@ -54,9 +55,24 @@ class Threads:
     batches: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(BATCHES))
     # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))
-    creating: Lock = Factory(Lock)
+    creating: Lock = Factory(Lock)  # see `in_turn`
     hashers: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(HASHERS, "hash"))
     fsyncs: ThreadPoolExecutor = Factory(lambda: ThreadPoolExecutor(FSYNCS, "fsync"))
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Create files, or give them their names, one batch after the other. Blocks.
+
+        Several at the same time wait for the same directories and for the interpreter, and take a
+        fifth more of the processor. But if a filesystem hangs, the others do not wait for it: after
+        TURN_SECONDS, the batch goes on beside the one before.
+        """
+        held = self.creating.acquire(timeout=TURN_SECONDS)
+        try:
+            yield
+        finally:
+            if held:
+                self.creating.release()
 
     def close(self) -> None:
         """End the threads of the pools. Blocks until what runs in them has ended, except writes."""

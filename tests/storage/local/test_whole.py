@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from galileod.storage.base import (
     Written,
 )
 from galileod.storage.local import LocalStore, folders
+from galileod.storage.local.target import check_existing
 from galileod.storage.local.timing import Timings
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.by_sink]
@@ -464,3 +466,25 @@ async def test_many_batches_at_once_store_all(open_store: OpenStore, directory: 
         data(turn * 100 + number) for turn in range(8) for number in range(20)
     )
     assert spool(directory) == []
+
+
+async def test_a_batch_that_hangs_does_not_hold_up_the_others(
+    open_store: OpenStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, begun, end = open_store(), threading.Event(), threading.Event()
+
+    def hang(folder: folders.Folder, name: str, on_conflict: OnConflict) -> None:
+        if name == "hangs.bin":
+            begun.set()
+            end.wait()
+        check_existing(folder, name, on_conflict)
+
+    monkeypatch.setattr("galileod.storage.local.batchwrite.check_existing", hang)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stored, store, [file(0, "hangs.bin")])
+        try:
+            await trio.to_thread.run_sync(begun.wait)
+            assert await stored(store, [file(1), file(2)]) == ["1.bin", "2.bin"]
+        finally:
+            end.set()
+    assert visible(directory).keys() == {"hangs.bin", "1.bin", "2.bin"}

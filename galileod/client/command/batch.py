@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from attrs import define, field, frozen
 
 from galileod.client.address import Address
-from galileod.client.errors import SendError, Signal
+from galileod.client.errors import RefusedError, SendError, Signal
 from galileod.client.lane import send_all
 from galileod.client.options import Options, Progress, Receipt
 from galileod.client.retry import RetryPolicy
@@ -32,17 +32,21 @@ GO_ON_OF_MANY: Final = "Run the same command again with the files that are not s
 
 @define
 class Tally:
-    """The counts of a batch. `size` is the number of bytes stored."""
+    """The counts of a batch. `size` is the number of bytes stored.
+
+    `unconfirmed` are the files that were sent whole, and have no answer yet: they may be stored.
+    """
 
     total: int
     stored: int = 0
     failed: int = 0
     size: int = 0
+    unconfirmed: int = 0
 
     @property
     def left(self) -> int:
-        """Files that were not started, or were interrupted."""
-        return self.total - self.stored - self.failed
+        """Files that were not started, or were interrupted before their end."""
+        return self.total - self.stored - self.failed - self.unconfirmed
 
 
 class Reporter(Protocol):
@@ -125,6 +129,7 @@ class _JobItem(Item):
         self._keep = 0
         self._kept: Kept | None = None
         self._warnings = 0
+        self._unconfirmed = False
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Source]:
@@ -139,10 +144,12 @@ class _JobItem(Item):
 
     def started(self, attempt: int) -> None:
         self._attempts = attempt
+        self._is_unconfirmed(False)
         self._reporter.started(self._job, attempt, whole=False)
 
     def started_whole(self, attempt: int) -> None:
         self._attempts = attempt
+        self._is_unconfirmed(True)
         self._reporter.started(self._job, attempt, whole=True)
 
     def resumable(self, offset: int, size: int, keep: int) -> None:
@@ -153,9 +160,12 @@ class _JobItem(Item):
 
     def moved(self, progress: Progress) -> None:
         self._keeps(progress.sent, progress.size)
+        self._is_unconfirmed(progress.sent == progress.size)
         self._reporter.moved(self._job, progress.sent, progress.size)
 
     def retrying(self, attempt: int, wait: float, error: SendError) -> None:
+        if isinstance(error, RefusedError):
+            self._is_unconfirmed(False)
         self._reporter.retrying(self._job, attempt, wait, error)
 
     def warned(self, signal: Signal) -> None:
@@ -164,11 +174,13 @@ class _JobItem(Item):
             self._reporter.warned(self._job, str(signal.get("error")))
 
     def stored(self, receipt: Receipt) -> None:
+        self._is_unconfirmed(False)
         self._tally.stored += 1
         self._tally.size += receipt.size
         self._reporter.stored(self._job, receipt, self._attempts)
 
     def failed(self, error: SendError, *, dropped: bool) -> None:
+        self._is_unconfirmed(False)
         self._tally.failed += 1
         if dropped:
             self._reporter.dropped(self._job, error, self._attempts)
@@ -180,6 +192,10 @@ class _JobItem(Item):
     def interrupted(self) -> None:
         if self._kept:
             self._batch.kept.append(self._kept)
+
+    def _is_unconfirmed(self, now: bool) -> None:
+        self._tally.unconfirmed += now - self._unconfirmed
+        self._unconfirmed = now
 
     def _keeps(self, sent: int, size: int) -> None:
         if self._keep and sent:

@@ -95,6 +95,7 @@ class JsonReporter:
             stored=tally.stored,
             failed=tally.failed,
             not_sent=tally.left,
+            unconfirmed=tally.unconfirmed,
             bytes=tally.size,
             seconds=seconds,
             interrupted=interrupted,

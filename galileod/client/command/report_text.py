@@ -110,6 +110,8 @@ def summary(tally: Tally, seconds: float, *, interrupted: bool = False) -> str:
     text += f" ({format_size(tally.size)} in {format_duration(seconds)})"
     if tally.failed:
         text += f", {tally.failed} failed"
+    if tally.unconfirmed:
+        text += f", {tally.unconfirmed} without an answer, which may be stored"
     if tally.left:
         text += f", {tally.left} not sent"
     return f"Interrupted: {text}." if interrupted else f"{text}."

@@ -106,6 +106,14 @@ def test_another_attempt_is_told_unless_quiet() -> None:
     [
         (Tally(1, 1, 0, 2048), False, "1 of 1 file stored (2.0 KiB in 3.0 s)."),
         (Tally(5, 2, 1, 0), False, "2 of 5 files stored (0 B in 3.0 s), 1 failed, 2 not sent."),
+        (
+            Tally(5, 2, 0, 0, unconfirmed=2),
+            True,
+            (
+                "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 2 without an answer, which may"
+                " be stored, 1 not sent."
+            ),
+        ),
         (Tally(5, 2, 0, 0), True, "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 3 not sent."),
     ],
 )

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from client.next_server import Act, NextServer
 from helpers.clients import unique_name
 from helpers.daemon import DEADLINE, Daemon, poll
 from helpers.sending import GALILEO_SEND, Process, files_in, objects, shell, slow_sending
@@ -101,6 +102,25 @@ def test_an_interruption_is_told_in_json_too(server: Daemon, tmp_path: Path) -> 
     assert (sending.returncode, err) == (130, b"")
     summary = objects(out)[-1]
     assert (summary["interrupted"], summary["not_sent"]) == (True, 1)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_files_without_an_answer_are_not_said_to_be_not_sent(tmp_path: Path, as_json: bool) -> None:
+    paths = files_in(tmp_path, *(unique_name() for _ in range(10)))
+    with NextServer(Act(silent=True)) as server:
+        run = [str(GALILEO_SEND), "--parallel", "1", *["--json"] * as_json]
+        run += [server.url, *map(str, paths)]
+        with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
+            poll("all files", lambda: len(server.stored) == len(paths))
+            sending.send_signal(signal.SIGINT)
+            out, err = sending.communicate(timeout=DEADLINE)
+    assert sending.returncode == 130
+    if as_json:
+        summary = objects(out)[-1]
+        assert (summary["stored"], summary["unconfirmed"], summary["not_sent"]) == (1, 9, 0)
+    else:
+        assert b"Interrupted: 1 of 10 files stored (" in err
+        assert b"), 9 without an answer, which may be stored." in err
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_sending(server: Daemon, tmp_path: Path) -> None:

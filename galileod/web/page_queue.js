@@ -38,6 +38,8 @@ export class Queue {
     this.#sending = uploadAll({
       url,
       maxSize: largest,
+      retries: Infinity, // the server was there: the page is from it
+      resume: true,
       onfile: (upload) => this.#changed(upload),
       token: (file) => {
         const value = this.#credential();
@@ -58,8 +60,8 @@ export class Queue {
   }
 
   #steer() {
-    if (this.#credential() === null) this.#sending.pause();
-    else this.#sending.resume();
+    if (this.#credential() === null) this.#sending.hold();
+    else this.#sending.release();
   }
 
   get active() {

@@ -65,6 +65,10 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
       return "Waiting";
     case "sending":
       return paceText(rate, size - sent) || (sent ? "Sending" : "Connecting");
+    case "interrupted":
+      return "Interrupted, continues by itself";
+    case "paused":
+      return "Paused";
     case "checking":
       return "Sent, being verified and stored";
     case "stored": {

@@ -135,7 +135,7 @@ def test_a_signal_cancels_an_upload_and_nothing_of_it_stays(
     tab.page.evaluate("controller.abort()")
     assert outcome(tab)["code"] == "aborted"
     line.release()
-    host.wait_for("upload.failed", name=chosen.name)
+    host.wait_for("upload.abandoned", name=chosen.name)
     poll("an empty spool", lambda: not host.spooled())
     assert chosen.name not in host.visible()
 
@@ -242,7 +242,7 @@ def test_a_server_that_is_gone_ends_the_upload_with_a_reason(
         tab = blank(http(host, line.port))
         choose(tab, chosen)
         line.hold(1_000_000)
-        tab.page.evaluate("start()")
+        tab.page.evaluate("start", {"retries": 0})
         line.wait_until_held()
         host.kill()
         ending = outcome(tab)
@@ -268,7 +268,7 @@ def test_a_file_that_changes_while_it_is_sent_ends_the_upload_with_a_reason(
     assert path.name not in host.visible()
 
 
-def test_a_page_that_is_left_leaves_nothing_behind(
+def test_an_upload_whose_page_is_left_is_kept(
     host: Daemon, line: Line, blank: BlankPage, chosen: Path
 ) -> None:
     tab = blank(http(host, line.port))
@@ -278,6 +278,6 @@ def test_a_page_that_is_left_leaves_nothing_behind(
     line.wait_until_held()
     tab.page.goto("about:blank")
     line.release()
-    host.wait_for("upload.failed", name=chosen.name)
+    host.wait_for("upload.kept", name=chosen.name)
     assert chosen.name not in host.visible()
     expect(tab.page).to_have_url("about:blank")

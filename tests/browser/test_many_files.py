@@ -101,5 +101,5 @@ def test_a_file_is_cancelled_in_the_middle_and_the_others_are_stored(
     codes = [each.get("code") for each in results(tab)]
     assert codes == [None, "aborted", None, None]
     check_stored(host, [paths[0], *paths[2:]])
-    host.wait_for("upload.failed", name=paths[1].name)
+    host.wait_for("upload.abandoned", name=paths[1].name)
     assert paths[1].name not in host.visible()

@@ -80,7 +80,7 @@ class Reader(HTMLParser):
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("/galileo.js", "export { upload, uploadAll, GalileoSend, UploadError };"),
+        ("/galileo.js", "export { upload, uploadAll, unfinished, GalileoSend, UploadError };"),
         ("/galileo_send.js", "globalThis.GalileoSend = GalileoSend;"),
         ("/hash_worker.js", "importScripts"),
         ("/vendor/hash-wasm/sha1.umd.min.js", "hash-wasm"),

@@ -38,6 +38,7 @@ test("the classic script looks for its Worker where it came from itself", async 
     },
     URL,
     AbortController,
+    crypto,
     performance,
     setInterval: () => 0,
     clearInterval() {},
@@ -65,7 +66,9 @@ test("the module exports upload, GalileoSend and UploadError", async () => {
     const path = join(folder, "galileo.mjs");
     writeFileSync(path, joined("module"));
     const module = await import(pathToFileURL(path));
-    assert.deepEqual(Object.keys(module).sort(), ["GalileoSend", "UploadError", "upload", "uploadAll"]);
+    assert.deepEqual(Object.keys(module).sort(), [
+      ...["GalileoSend", "UploadError", "unfinished", "upload", "uploadAll"],
+    ]);
     const error = new module.UploadError([{ error: "why", code: "c" }]);
     assert.deepEqual([error.message, error.code, error.name], ["why", "c", "UploadError"]);
   } finally {

@@ -31,7 +31,7 @@ function finish(sender) {
 
 /** A line whose file 0 is stored. */
 function agreed(first = FIRST) {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   const sender = begin(line, 10);
   say(line, first);
   say(line, { ready: true });
@@ -42,7 +42,7 @@ function agreed(first = FIRST) {
 }
 
 test("file 0 may begin at once, and nothing beside it before the first signal", () => {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   assert.deepEqual(line.can, ["next"]);
   assert.ok(line.mayBegin(2 ** 40));
   begin(line, 10);
@@ -51,7 +51,7 @@ test("file 0 may begin at once, and nothing beside it before the first signal", 
 });
 
 test("a line that does not offer next takes one file, whatever the server states", () => {
-  const line = new Line(false);
+  const line = new Line([]);
   assert.equal(line.can, undefined);
   begin(line, 10);
   say(line, FIRST);
@@ -66,7 +66,7 @@ for (const signal of [
   { ready: true, can: ["next"] },
 ]) {
   test(`next is not agreed by ${JSON.stringify(signal)}`, () => {
-    const line = new Line(true);
+    const line = new Line(["next"]);
     begin(line, 10);
     say(line, signal);
     say(line, FIRST); // only the first signal counts
@@ -75,7 +75,7 @@ for (const signal of [
 }
 
 test("a signal that is neither ready, close nor error is not the first one", () => {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   begin(line, 10);
   say(line, { hello: 1 });
   say(line, FIRST);
@@ -83,7 +83,7 @@ test("a signal that is neither ready, close nor error is not the first one", () 
 });
 
 test("an error about file 0 can be the first signal, and the connection continues", () => {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   begin(line, 10);
   const { ready, ...limits } = FIRST;
   const event = say(line, { error: "no", fatal: ready, ...limits });
@@ -93,7 +93,7 @@ test("an error about file 0 can be the first signal, and the connection continue
 });
 
 test("a further file waits until the one before is finished", () => {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   const first = begin(line, 10);
   say(line, FIRST);
   assert.equal(line.mayBegin(10), false);
@@ -103,7 +103,7 @@ test("a further file waits until the one before is finished", () => {
 });
 
 test("small and empty further files are whole, and file 0 never is", () => {
-  const line = new Line(true);
+  const line = new Line(["next"]);
   assert.equal(line.isWhole(0), false);
   const later = agreed({ ...FIRST, whole: 0, room: 0 });
   assert.deepEqual([later.isWhole(0), later.isWhole(1)], [true, false]);

@@ -14,12 +14,15 @@ export const text = (name) => readFileSync(WEB + name, "utf8");
 
 /** The parts of the client, joined in the order in which the daemon serves them. */
 const served = readFileSync(`${WEB}../server/static.py`, "utf8");
-const parts = [...served.matchAll(/"(client\/\w+\.js)"/g)].map(([, name]) => text(name));
+const [, listed] = /_CLIENT_PARTS: Final = \(([^)]*)\)/.exec(served);
+const parts = [...listed.matchAll(/"(client\/\w+\.js)"/g)].map(([, name]) => text(name));
 export const client = parts.join("");
 
 const atBase = (url) => {
   assert.ok(url.startsWith(BASE), `outside of the base: ${url}`);
-  return text(url.slice(BASE.length));
+  const name = url.slice(BASE.length);
+  const hash = name === "hash_worker.js" ? text("client/resumable_hash.js") : "";
+  return hash + text(name);
 };
 
 class Clock {
@@ -280,4 +283,10 @@ export function failure(run, earlier) {
   assert.ok(Array.isArray(signals) && signals.length > 0);
   for (const { error } of signals) assert.equal(typeof error, "string");
   return signals;
+}
+
+/** The metadata without what is for resuming; the key is checked. */
+export function bare({ upload, modified, can, ...rest }) {
+  if (upload !== undefined) assert.match(upload, /^[0-9a-f]{32}$/);
+  return rest;
 }

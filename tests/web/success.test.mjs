@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { fileOf, names, pattern, quiet, serve, stage, until } from "./stage.mjs";
+import { bare, fileOf, names, pattern, quiet, serve, stage, until } from "./stage.mjs";
 
 const sha1 = (bytes) => createHash("sha1").update(bytes).digest("hex");
 
@@ -23,7 +23,9 @@ test("success: chunks, then onsuccess without arguments, then onclose", async ()
     ["onclose"],
   ]);
   const hash = { type: "sha1", value: sha1(bytes) };
-  assert.deepEqual(run.socket.sent, [
+  const [metadata, ...rest] = run.socket.sent;
+  assert.deepEqual(metadata.can, ["resume"]);
+  assert.deepEqual([bare(metadata), ...rest], [
     { name: "a.txt", size: 25 },
     bytes.subarray(0, 10),
     bytes.subarray(10, 20),

@@ -1,27 +1,70 @@
 // The functions that a page calls. galileo.d.ts describes them.
 
 /**
- * Start an upload of one file on a connection of its own; `on` are the handlers of Transfer, and
- * optionally `close`. Throws TypeError for invalid options; other failures go to handlers.
+ * Start an upload of one file on connections of its own; `on` are the handlers of Transfer, and
+ * optionally `close` and `retry`. Throws TypeError for invalid options; other failures go to
+ * handlers.
  */
 function transfer(options, on) {
   const settings = readOptions(options);
-  const one = new Transfer(settings, on);
-  const queue = [one];
-  if (settings.signal?.aborted) {
-    queueMicrotask(() => {
-      one.abortBySignal();
-      on.close?.();
-    });
-  } else {
-    new Connection(settings, {
-      peek: () => queue[0]?.size ?? null,
-      take: () => queue.shift(),
-      ended() {},
-      closed: on.close,
-    }).start();
-  }
-  return { abort: one.abort, done: one.done };
+  let waiting = true; // for a connection
+  let connection = null;
+  let last = null; // the newest connection
+  let isPaused = false;
+  let isClosed = false;
+  const close = () => {
+    if (!isClosed) on.close?.();
+    isClosed = true;
+  };
+  const ended = (handler) => (value) => {
+    handler(value);
+    if (connection === null) queueMicrotask(close); // it is closed, or there was none
+  };
+  const one = new Transfer(settings, {
+    ...on,
+    success: ended(on.success),
+    failure: ended(on.failure),
+  });
+  const putBack = () => {
+    connection = null;
+    waiting = true;
+    if (isPaused) one.rest();
+  };
+  const queue = {
+    peek: () => (waiting && !one.isOver && !isPaused ? settings : null),
+    take: (by) => {
+      connection = last = by;
+      waiting = false;
+      return one;
+    },
+    putBack: () => {
+      one.interrupt();
+      putBack();
+    },
+    interrupted: putBack,
+    left: putBack,
+    giveUp: (failure) => one.failWith(failure),
+    closed: (by) => by === last && one.isOver && close(),
+  };
+  const { retries, restarts } = settings;
+  const pool = new Pool({ limit: 1, retries, restarts, many: false, onretry: on.retry }, queue);
+  if (settings.signal?.aborted) queueMicrotask(() => one.abortBySignal());
+  else pool.fill();
+  return {
+    done: one.done,
+    abort: one.abort,
+    pause() {
+      if (isPaused || one.isOver) return;
+      isPaused = true;
+      if (connection === null) one.rest();
+      else isPaused = connection.leave(one);
+    },
+    resume() {
+      if (!isPaused) return;
+      isPaused = false;
+      if (!connection?.stay(one)) pool.fill();
+    },
+  };
 }
 
 /**
@@ -44,7 +87,7 @@ function upload(options) {
     over = true;
     notify();
   };
-  const { abort, done } = transfer(options, {
+  const { abort, pause, resume, done } = transfer(options, {
     progress(event) {
       latest = event;
       notify();
@@ -53,9 +96,12 @@ function upload(options) {
     error: (signal) => callHandler(options.onerror, signal),
     success: end,
     failure: end,
+    retry: (attempt) => callHandler(options.onretry, attempt),
   });
   return {
     abort,
+    pause,
+    resume,
     done,
     then: (...handlers) => done.then(...handlers),
     catch: (handler) => done.catch(handler),
@@ -71,15 +117,22 @@ function upload(options) {
   };
 }
 
-/** The interface of the original client: handlers. Its further options are those of `upload`. */
+/**
+ * The interface of the original client: handlers. Its further options are those of `upload`, but for
+ * `retries`, `onretry` and `resume`: the upload goes on after a lost connection only where the server
+ * continues it, and calls no handler for that.
+ */
 function GalileoSend(options) {
-  return transfer(options, {
+  const { url, file, name, hash, token, ticket, chunksize, signal, timeout, worker } = options;
+  const one = { url, file, name, hash, token, ticket, chunksize, signal, timeout, worker };
+  const { abort, done } = transfer({ ...one, restarts: false }, {
     chunk: (ratio) => callHandler(options.onchunk, ratio),
     error: (signal) => callHandler(options.onerror, signal),
     success: () => callHandler(options.onsuccess),
     failure: (error) => callHandler(options.onfailure, error.signals),
     close: () => callHandler(options.onclose),
   });
+  return { abort, done };
 }
 
 /** Upload many files, on a few connections. */

@@ -4,11 +4,13 @@
 // Bytes per ms. The timeout is extended by the time to hash a file at this rate: after `finished`
 // some servers read the whole file back to verify the hash, and send nothing meanwhile.
 const VERIFY_RATE = 20_000;
+const GOT_ON = 1_000; // ms between the first message and the last one of a server that works
+const MAX_GAP = 5_000; // ms between two ticks of a machine that is awake, and of a tab that is shown
 const MAX_CLAIMED = 64; // files that are read ahead of their turn; in bytes, READ_AHEAD
 
 class Connection {
   #settings;
-  #queue;
+  #host;
   #line;
   #silence;
   #socket = null;
@@ -16,19 +18,39 @@ class Connection {
   #isOver = false;
   #transfers = new Map(); // by number: those that have begun and have no answer
   #claimed = []; // taken from the queue, and not begun
+  #verifying = 0; // ms that the server may need to verify what is finished
+  #refusal = null; // {code, error}: the server takes nothing now, and no further file begins
+  #leaving = null; // a Transfer that is to stop, as soon as the others are answered
   #buffered = 0; // as the last tick saw it
+  #ticked; // when that was
+  #firstHeard = null; // when the first message came
+  #lastHeard = null;
 
   /**
-   * `settings`: `url`, `timeout`, `many`: whether to offer `next`. `queue` has the Transfers to
-   * send: `peek()`, the size of the next one, or null; `take()`, that one; `putBack(transfer)`
-   * for one that was released; `ended()` once this connection sends no more files, and optionally
-   * `closed()` once it is closed.
+   * `settings`: `url`, `timeout`; `many`: whether to offer `next`; `restarts`: whether a file may be
+   * sent again by a new connection although the server cannot resume it. `host` is the Pool: it has
+   * the Transfers to send (`peek()`, the size of the next one, or null; `take(connection)`, that one;
+   * `putBack(transfer)` for one that has not begun), and is told what happens: `opened(connection)`;
+   * `gotThrough()` when the server has answered a file or has more of one than before;
+   * `lost(transfer, failure)` for one that has begun and ends without an answer, or was refused for
+   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once this sends no more files, `failure` null unless it ended
+   * by one; optionally `closed(connection)`. A failure is {code, error, cause}.
    */
-  constructor(settings, queue) {
+  constructor(settings, host) {
     this.#settings = settings;
-    this.#queue = queue;
-    this.#line = new Line(settings.many);
-    this.#silence = new Silence(settings.timeout, performance.now());
+    this.#host = host;
+    this.#line = new Line(settings.many ? ["resume", "next"] : ["resume"]);
+    this.#ticked = performance.now();
+    this.#silence = new Silence(this.#ticked);
+  }
+
+  get timeout() {
+    return this.#settings.timeout;
+  }
+
+  /** Whether the server went on to answer after its first signals. */
+  get gotOn() {
+    return this.#lastHeard - this.#firstHeard >= GOT_ON;
   }
 
   /** Connect, with the next file of the queue. No handler is called before this returns. */
@@ -39,15 +61,18 @@ class Connection {
       this.#claimFirst();
     } catch (error) {
       const reason = `Cannot connect to ${url}: ${error.message}`;
-      this.#claimed.push(this.#queue.take());
-      queueMicrotask(() => this.#lose("connection_failed", reason, error));
+      this.#claimed.push(this.#host.take(this));
+      queueMicrotask(() => {
+        this.#claimed.shift()?.fail("connection_failed", reason, error); // for ever
+        this.#end(null);
+      });
     }
   }
 
   /** Take a file before the connection is open; returns false if there is none. */
   #claimFirst() {
-    if (this.#queue.peek() === null) return false;
-    const first = this.#queue.take();
+    if (this.#host.peek() === null) return false;
+    const first = this.#host.take(this);
     this.#claimed.push(first);
     first.open(this, this.#settings.many && first.size <= MAX_LOADED);
     return true;
@@ -58,9 +83,11 @@ class Connection {
       onopen: () => {
         this.#isOpened = true;
         this.activity();
+        this.#host.opened(this);
         this.pump();
       },
       onmessage: (data) => this.#receive(data),
+      onping: () => this.activity(),
       onerror: () => {
         if (this.#isOpened) {
           this.#lose("connection_lost", "The connection to the server was lost.");
@@ -83,8 +110,16 @@ class Connection {
     this.#silence.activity(performance.now());
   }
 
+  /** The connection may be lost without a sign of it. */
+  doubt() {
+    this.#silence.doubt(performance.now());
+  }
+
   #receive(data) {
     this.activity();
+    this.#lastHeard = performance.now();
+    this.#firstHeard ??= this.#lastHeard;
+    const wasHeard = this.#line.heard;
     const event = this.#line.receive(data);
     if (event.type === "violation") {
       this.#lose(event.code, event.error);
@@ -92,7 +127,11 @@ class Connection {
     }
     const { number, signal } = event;
     const transfer = this.#transfers.get(number);
+    if (!wasHeard && this.#line.heard && this.#isOld(transfer, signal)) return;
     switch (event.type) {
+      case "resume":
+        if (transfer.resume(event)) this.#host.gotThrough();
+        break;
       case "error":
         transfer.warn(signal);
         break;
@@ -104,18 +143,46 @@ class Connection {
         this.#answered(number);
         break;
       case "fatal":
-        if (transfer) this.#answered(number);
-        transfer?.refuse(signal);
+        if (transfer) this.#refused(number, signal, event.ends);
     }
     if (event.ends) this.#endByError(signal);
     else this.pump();
   }
 
-  #answered(number) {
+  /**
+   * Whether the server cannot resume an upload that was begun with one that can: one of two
+   * versions behind a balancer. The connection has ended then; after some, the file begins anew.
+   */
+  #isOld(transfer, signal) {
+    if (this.#line.resumable || !transfer?.isResumable || signal.error) return false;
+    if (!transfer.meetsOld()) return transfer.isOver;
+    this.#lose("connection_lost", "The server cannot resume the upload.");
+    return true;
+  }
+
+  /** The server has refused a file: for now, or for ever. */
+  #refused(number, signal, ends) {
     const transfer = this.#transfers.get(number);
+    this.#answered(number, !GOES_ON.has(signal.code));
+    if (!GOES_ON.has(signal.code)) {
+      transfer.refuse(signal);
+      return;
+    }
+    const failure = { code: signal.code, error: signal.error, signal };
+    this.#refusal ??= failure;
+    transfer.sender.end();
+    this.#host.lost(transfer, failure);
+    if (!ends) this.#putBackClaimed();
+  }
+
+  #answered(number, isProgress = true) {
+    const transfer = this.#transfers.get(number); // none if it begins anew
+    if (transfer && this.#line.senders[number].isFinished) {
+      this.#verifying -= transfer.size / VERIFY_RATE;
+    }
     this.#transfers.delete(number);
     this.#line.answered(number);
-    if (transfer.sender.isFinished) this.#silence.extend(-transfer.size / VERIFY_RATE);
+    if (isProgress) this.#host.gotThrough();
   }
 
   /** Send all that is due. Called after each change of what may be due. */
@@ -124,7 +191,9 @@ class Connection {
     while (this.#sendCurrent() && this.#beginNext());
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
-    if (this.#claimed.length === 0 && this.#line.isIdle) this.#end();
+    const isIdle = this.#claimed.length === 0 && this.#line.isIdle;
+    const leaves = this.#leaving && this.#transfers.size === 1;
+    if (isIdle || leaves) this.#end(this.#refusal);
   }
 
   get #current() {
@@ -135,6 +204,7 @@ class Connection {
   #sendCurrent() {
     const transfer = this.#current;
     if (!transfer) return true;
+    if (transfer === this.#leaving) return false;
     const { sender } = transfer;
     transfer.readAhead();
     for (let due = sender.due(); due !== null; due = sender.due()) {
@@ -143,7 +213,7 @@ class Connection {
         return false;
       }
       // The first `finished`: from now on the server may be reading the file back.
-      if (sender.state === "finishing") this.#silence.extend(transfer.size / VERIFY_RATE);
+      if (sender.state === "finishing") this.#verifying += transfer.size / VERIFY_RATE;
       const message = sender.take();
       this.#socket.send(message);
       this.activity();
@@ -156,17 +226,24 @@ class Connection {
     return this.#line.isBetween;
   }
 
+  get #takesMore() {
+    return this.#line.takesMore && !this.#refusal && !this.#leaving;
+  }
+
   /** Send the metadata of the next file, if it may begin; returns whether it has begun. */
   #beginNext() {
-    if (this.#isOver) return false;
+    if (this.#isOver || this.#refusal) return false;
     const [next] = this.#claimed;
-    if (!next || !this.#line.mayBegin(next.size)) return false;
+    if (!next || !this.#line.mayBegin(next.size) || !next.isRecalled) return false;
     const isFirst = this.#line.senders.length === 0;
     const whole = this.#line.isWhole(next.size);
     if (whole && !next.isOpen) return false; // a file that cannot be read must not begin
     this.#claimed.shift();
-    const metadata = next.begin(isFirst ? this.#line.can : undefined, { further: !isFirst, whole });
+    const can = isFirst ? this.#line.can : undefined;
+    const hasKey = isFirst || this.#line.resumable;
+    const metadata = next.begin({ can, hasKey }, { further: !isFirst, whole });
     this.#transfers.set(this.#line.begin(next.sender, next.size), next);
+    if (whole && hasKey) next.isResumable = true; // agreed for the whole connection
     this.#socket.send(metadata);
     this.activity();
     return true;
@@ -174,16 +251,16 @@ class Connection {
 
   /** Take the next files, so that they are read while the one before is sent. */
   #claim() {
-    if (!this.#line.takesMore) this.#putBackClaimed();
-    if (!this.#line.agreed || !this.#line.takesMore) return;
+    if (!this.#takesMore) this.#putBackClaimed();
+    if (!this.#line.agreed || !this.#takesMore) return;
     const left = this.#current && !this.#line.isBetween ? this.#current.left : 0;
     let bytes = this.#claimed.reduce((sum, { size }) => sum + size, left);
     while (this.#claimed.length < MAX_CLAIMED) {
-      const size = this.#queue.peek();
+      const size = this.#host.peek();
       if (size === null) return;
       // A large one is left to the connection that can begin it first.
       if (bytes + size > READ_AHEAD && (bytes > 0 || !this.#line.isBetween)) return;
-      const transfer = this.#queue.take();
+      const transfer = this.#host.take(this);
       this.#claimed.push(transfer);
       bytes += size;
       transfer.open(this, size <= MAX_LOADED);
@@ -191,9 +268,36 @@ class Connection {
   }
 
   /** Give back the files that have not begun. */
-  pause() {
+  hold() {
     this.#putBackClaimed();
-    if (this.#line.isIdle) this.#end();
+    if (this.#line.isIdle) this.#end(null);
+  }
+
+  /**
+   * Stop sending a file, which the server keeps. Returns false if all of it is sent: then its answer
+   * comes.
+   */
+  leave(transfer) {
+    if (this.#claimed.includes(transfer)) {
+      this.#claimed = this.#claimed.filter((each) => each !== transfer);
+      transfer.interrupt();
+      this.#host.left(transfer);
+      this.#goOn();
+      return true;
+    }
+    if (transfer !== this.#current || transfer.sender.isFinished) return false;
+    this.#leaving = transfer;
+    this.#putBackClaimed();
+    this.pump();
+    return true;
+  }
+
+  /** Go on with a file that was to stop, if it has not; returns whether it goes on. */
+  stay(transfer) {
+    if (this.#isOver || this.#leaving !== transfer) return false;
+    this.#leaving = null;
+    this.pump();
+    return true;
   }
 
   /** A Transfer has ended by itself, by its answer, or by its page. */
@@ -203,34 +307,73 @@ class Connection {
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
     const isWaiting = sender !== null && number >= 0 && !sender.isFinished;
-    if (isWaiting) {
-      const others = [...this.#transfers.values()].some((each) => !each.isOver);
-      if (!this.#line.agreed || (!others && this.#claimed.length === 0)) {
-        this.#end();
-        return;
-      }
+    if (isWaiting && !this.#abandon(number)) return;
+    this.#goOn();
+  }
+
+  /** The server has other bytes of the file than the file: it begins anew, with another key. */
+  restart(transfer) {
+    const { sender } = transfer;
+    const number = this.#line.senders.indexOf(sender);
+    sender.end();
+    this.#transfers.delete(number);
+    transfer.renew();
+    this.#host.putBack(transfer);
+    if (this.#abandon(number)) this.#goOn();
+  }
+
+  /** Abandon a file that is not finished. Returns whether the connection goes on. */
+  #abandon(number) {
+    const { agreed, resumable } = this.#line;
+    const others = [...this.#transfers].some(([each, { isOver }]) => each !== number && !isOver);
+    const isNeeded = agreed && (others || this.#claimed.length > 0);
+    // Without an answer the server would take the end of the connection for its loss, and keep what
+    // it has.
+    if (isNeeded || resumable) {
       this.#socket.send(JSON.stringify({ abandon: true, file: number || undefined }));
+      return true;
     }
+    this.#end(null);
+    return false;
+  }
+
+  #goOn() {
     if (this.#isOpened) this.pump();
-    else if (this.#claimed.length === 0 && !this.#claimFirst()) this.#end();
+    else if (this.#claimed.length === 0 && !this.#claimFirst()) this.#end(null);
   }
 
   #tick() {
+    const now = performance.now();
     const { buffered } = this.#socket;
-    if (buffered < this.#buffered) this.activity();
+    if (buffered < this.#buffered || this.#current?.isSeeking) this.activity();
+    else if (now - this.#ticked > MAX_GAP) this.doubt(); // the machine may have slept
     this.#buffered = buffered;
+    this.#ticked = now;
     if (this.#isOpened) this.#reportProgress();
-    if (this.#isOver || !this.#silence.exceeded(performance.now())) return;
-    const seconds = Math.round(this.#silence.limit / 100) / 10;
-    this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
+    if (this.#isOver) return;
+    const unread = this.#unread;
+    const limit = unread ? this.timeout : this.#patience;
+    if (!this.#silence.exceeded(now, limit)) return;
+    const seconds = Math.round(limit / 100) / 10;
+    if (unread) {
+      unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
+    } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
+  }
+
+  /** ms of silence after which the connection is given up: few where nothing is lost by that. */
+  get #patience() {
+    const isCheap = this.#isOpened ? this.#line.resumable : this.#settings.restarts;
+    const patience = isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
+    return patience + this.#verifying;
   }
 
   /** What has left the browser of each file: what has not is the end of what was sent. */
   #reportProgress() {
     let { buffered } = this.#socket;
     for (const transfer of [...this.#transfers.values()].reverse()) {
+      if (transfer.isOver) continue;
       const { sent } = transfer.sender;
-      if (!transfer.isOver) transfer.sample(sent - Math.min(sent, buffered));
+      transfer.sample(sent - Math.min(sent, buffered));
       buffered -= Math.min(sent, buffered);
     }
   }
@@ -238,63 +381,57 @@ class Connection {
   /** What did not happen, as the beginning of a sentence. */
   #awaited() {
     if (!this.#isOpened) return `The server at ${this.#socket.url} has not answered`;
-    if (this.#buffered > 0) return "No data could be sent";
-    const current = this.#current?.sender.hasPending ? this.#current : this.#unread;
-    if (current) return `No data could be read from "${current.name}"`;
-    return "The server has been silent";
+    return this.#buffered > 0 ? "No data could be sent" : "The server has been silent";
   }
 
-  /** The file whose bytes are waited for before it can begin, if nothing else is. */
+  /** The file whose bytes are waited for, if nothing else is. */
   get #unread() {
-    return this.#transfers.size === 0 && this.#isOpened ? this.#claimed[0] : undefined;
+    if (!this.#isOpened || this.#buffered > 0) return undefined;
+    if (this.#current) return this.#current.sender.hasPending ? this.#current : undefined;
+    return this.#transfers.size === 0 ? this.#claimed[0] : undefined;
   }
 
   /** The server has ended the connection by an error about one file, or about none. */
   #endByError(signal) {
-    this.#end((transfer) => {
-      const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
-      const error = `The server ended the connection: ${reason}.`;
-      transfer.fail("connection_lost", error + transfer.mayBeStoredText("It"));
-    });
+    const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
+    this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}.` });
   }
 
   #lose(code, error, cause) {
-    const isSilent = code === "timeout";
-    const isFirst = !this.#isOpened || (isSilent && this.#unread);
-    if (isFirst) this.#claimed.shift()?.fail(code, error, cause);
-    this.#end((transfer) => {
-      const more = isSilent ? transfer.mayBeStoredText("It") : "";
-      transfer.fail(code, error + more, cause);
-    }, !isSilent);
+    this.#end({ code, error, cause });
   }
 
   /**
-   * Close the connection. A file that was not finished is sent again on another one, if this one
-   * has stored or refused a file; the others are passed to `fail`.
+   * Close the connection. Without a `failure` what has no answer, and was not left, is no more
+   * wanted.
    */
-  #end(fail, again = true) {
+  #end(failure) {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#socket?.close();
+    const first = this.#isOpened ? null : this.#claimed.shift();
     this.#putBackClaimed();
+    if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
-      const isSafe = again && this.#line.hasProgress && !transfer.sender.isFinished;
-      if (isSafe) this.#putBack(transfer);
-      else fail(transfer);
+      if (transfer === this.#leaving) {
+        transfer.interrupt();
+        this.#host.left(transfer);
+      } else this.#host.lost(transfer, this.#failureOf(transfer, failure));
     }
-    this.#queue.ended(this);
-    if (!this.#queue.closed) return;
-    if (this.#socket) this.#socket.whenClosed(() => this.#queue.closed());
-    else this.#queue.closed();
+    this.#host.ended(this, failure);
+    if (!this.#host.closed) return;
+    if (this.#socket) this.#socket.whenClosed(() => this.#host.closed(this));
+    else this.#host.closed(this);
+  }
+
+  /** A violation is the fault of the file that was being sent; the others have lost the connection. */
+  #failureOf(transfer, failure) {
+    if (GOES_ON.has(failure.code) || transfer === this.#current) return failure;
+    return { code: "connection_lost", error: failure.error };
   }
 
   #putBackClaimed() {
-    for (const transfer of this.#claimed.splice(0).reverse()) this.#putBack(transfer);
-  }
-
-  #putBack(transfer) {
-    transfer.release();
-    this.#queue.putBack(transfer);
+    for (const transfer of this.#claimed.splice(0).reverse()) this.#host.putBack(transfer);
   }
 }

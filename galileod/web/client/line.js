@@ -1,5 +1,6 @@
-// The sending side of one connection as a state machine without I/O: which file may begin, and
-// which file a message of the server is about. Section 9 of the protocol: many files, by `next`.
+// The sending side of one connection as a state machine without I/O: which extensions are agreed,
+// which file may begin, and which file a message of the server is about. Sections 8 and 9 of the
+// protocol: `resume`, and many files, by `next`.
 
 const LIMITS = ["next", "whole", "room"];
 
@@ -7,8 +8,9 @@ const LIMITS = ["next", "whole", "room"];
 class Line {
   senders = [];
   agreed = false; // whether the server takes further files
+  resumable = false; // whether its uploads can be resumed
+  heard = false; // whether the first signal has come
   #offers;
-  #heard = false; // whether the first signal has come
   #last = false; // the server takes no more files here
   #limits = { next: 0, whole: 0, room: 0 };
   #open = new Map(); // number of each further file without an answer → its bytes if sent whole
@@ -16,14 +18,14 @@ class Line {
   #allBelow = 0; // every file with a lower number has an answer
   #underWay = 0; // bytes of the whole files in #open
 
-  /** `offers`: whether the metadata of file 0 offer `next`. */
+  /** `offers`: the extensions that the metadata of file 0 offer. */
   constructor(offers) {
     this.#offers = offers;
   }
 
   /** The extensions for the metadata of file 0. */
   get can() {
-    return this.#offers ? ["next"] : undefined;
+    return this.#offers.length > 0 ? this.#offers : undefined;
   }
 
   /** Whether a file could begin here, now or later. */
@@ -107,14 +109,16 @@ class Line {
       const over = signal.error ? signal.fatal : !signal.ready && signal.close;
       return { type: over ? "over" : "ignored", signal, number, ends };
     }
-    return { ...sender.receive(signal), number, ends };
+    return { ...sender.receive(signal, this.resumable), number, ends };
   }
 
   #agree(signal) {
     const { error, ready, close, can } = signal;
-    if (!this.#heard && (error || ready || close)) {
-      this.#heard = true;
-      this.agreed = this.#offers && Array.isArray(can) && can.includes("next") && signal.next > 0;
+    if (!this.heard && (error || ready || close)) {
+      this.heard = true;
+      const both = this.#offers.filter((each) => Array.isArray(can) && can.includes(each));
+      this.resumable = both.includes("resume");
+      this.agreed = both.includes("next") && signal.next > 0;
       if (this.agreed) this.#raise(signal);
     } else if (this.agreed && !error) this.#raise(signal); // in an error `next` is no limit
     if (this.agreed && signal.last) this.#last = true;

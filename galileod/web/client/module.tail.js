@@ -1,2 +1,2 @@
 
-export { upload, uploadAll, GalileoSend, UploadError };
+export { upload, uploadAll, unfinished, GalileoSend, UploadError };

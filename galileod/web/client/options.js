@@ -18,6 +18,10 @@ function readOptions(options) {
   if (typeof file?.slice !== "function" || !Number.isSafeInteger(size)) {
     throw new TypeError("file must be a File or a Blob.");
   }
+  const { retries, handle = null } = options;
+  if (retries !== undefined && retries !== Infinity && !(Number.isInteger(retries) && retries >= 0)) {
+    throw new TypeError("retries must be an integer of at least 0, or Infinity.");
+  }
   const name = options.name ?? file.name;
   if (typeof name !== "string") {
     throw new TypeError("name must be a string; it is required for a Blob.");
@@ -34,6 +38,11 @@ function readOptions(options) {
     file,
     size,
     name,
+    modified: Number.isInteger(file.lastModified) ? file.lastModified : undefined,
+    retries,
+    restarts: options.restarts ?? true,
+    resume: Boolean(options.resume) && file.lastModified !== undefined,
+    handle,
     hashType,
     // If the default hash cannot be computed, the file is sent without a hash.
     hashRequired: hash !== undefined && hash !== null,

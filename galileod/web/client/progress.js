@@ -11,6 +11,11 @@ class Progress {
     this.#samples = [{ at: now, sent: 0 }];
   }
 
+  /** The upload continues at `sent` bytes. */
+  restart(sent, now) {
+    this.#samples = [{ at: now, sent }];
+  }
+
   /** The event for `sent` bytes at the time `now` (ms); `stored`: the upload has succeeded. */
   sample(sent, now, stored) {
     const last = this.#samples[this.#samples.length - 1].sent;

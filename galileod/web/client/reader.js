@@ -1,10 +1,15 @@
 // Readers of the file. Each has read(start, end), which returns the bytes or a promise of them, and
-// digest(), which returns the hash of all bytes read, in hex, or null, or a promise of that. Slices
+// digest(), which returns the hash of the whole file, in hex, or null, or a promise of that. Slices
 // are read in the order of the file; several calls may be pending, and their promises are resolved
-// in order. recycle(bytes) takes back bytes that are not needed any more.
+// in order. seek(offset) goes to another place of the file, from where the next slice is read; its
+// promise is that of the hash of the bytes below, or of null. states() is a promise of places where
+// the hash can begin ({at, state}, for a later reader). recycle(bytes) takes back bytes that are
+// not needed any more.
 
 const MAX_LOADED = 4 * 2 ** 20; // bytes of a file that is read at once; READ_AHEAD limits their sum
 const MAX_SPARE = 3; // buffers that are kept for the next slices
+const SEEK_SLICE = 4 * 2 ** 20; // bytes that are read and hashed at once on the way to a place
+const SAVED_STATES = 32; // the newest ones, as states() gives them
 
 /** The hash library cannot be loaded; `cause` says why. */
 class HashError extends Error {
@@ -19,20 +24,22 @@ class LengthError extends Error {}
 /**
  * A reader for the file of `settings`. It hashes in a Worker if one can be started, else on the
  * page's thread. If the hash library cannot be loaded there and the hash is not required, it does
- * not hash; if it is, HashError is thrown. The AbortSignal `stopping` ends the Worker.
+ * not hash; if it is, HashError is thrown. The AbortSignal `stopping` ends the Worker. `states` are
+ * what another reader of this file gave.
  */
-async function openReader(settings, stopping) {
+async function openReader(settings, stopping, states) {
   const { file, hashType, worker } = settings;
   if (hashType === "none") return pageReader(file, null);
   if (worker && typeof Worker === "function") {
     try {
-      return await workerReader(settings, stopping);
+      return await workerReader(settings, stopping, states);
     } catch {
       // The script has another origin, or the page's policy forbids Workers: read on the page.
       if (stopping.aborted) throw stopping.reason;
     }
   }
-  return pageReader(file, await hasherFor(settings));
+  const hasher = await hasherFor(settings);
+  return pageReader(file, hasher && new ResumableHash(hasher, states));
 }
 
 /** A hasher for the page's thread; null if there is none and none is required. */
@@ -54,6 +61,8 @@ async function loadFile(settings) {
   return {
     read: (start, end) => new Uint8Array(data, start, end - start),
     digest: () => hash,
+    seek: async () => null, // not worth another hash: there is no part of so small a file, or little
+    states: async () => [],
   };
 }
 
@@ -73,7 +82,7 @@ async function hashOf(data, settings) {
 }
 
 /** A reader in a Worker; the messages are described in hash_worker.js. */
-function workerReader({ file, hashType, worker: url, library }, stopping) {
+function workerReader({ file, hashType, worker: url, library }, stopping, states) {
   return new Promise((resolve, reject) => {
     const worker = new Worker(url);
     const waiting = []; // {resolve, reject} of each open request, oldest first
@@ -105,11 +114,13 @@ function workerReader({ file, hashType, worker: url, library }, stopping) {
     };
     worker.onmessageerror = () => fail(new Error("A message of the Worker could not be read."));
     stopping.addEventListener("abort", () => fail(stopping.reason), { once: true });
-    ask({ file, library, create: HASHES[hashType] }).then(
+    ask({ file, library, create: HASHES[hashType], states }).then(
       () =>
         resolve({
           read,
           digest: () => ask({ digest: true }),
+          seek: (offset) => ask({ seek: offset }),
+          states: () => ask({ states: SAVED_STATES }),
           recycle(bytes) {
             if (spare.length < MAX_SPARE) spare.push(bytes.buffer);
           },
@@ -122,20 +133,33 @@ function workerReader({ file, hashType, worker: url, library }, stopping) {
   });
 }
 
-/** A reader on the page's own thread; `hasher` null: without a hash. */
-function pageReader(file, hasher) {
+/** A reader on the page's own thread; `hash`, a ResumableHash, is null: without a hash. */
+function pageReader(file, hash) {
   let previous = Promise.resolve();
+  const goTo = async (offset) => {
+    for (let at = hash.back(offset); at < offset; at = hash.at) {
+      const end = Math.min(at + SEEK_SLICE, offset);
+      hash.update(new Uint8Array(await file.slice(at, end).arrayBuffer()));
+    }
+    return hash.digest();
+  };
   return {
     read(start, end) {
       // A deleted file has the size 0, and its empty slices can be read; the file itself cannot.
       const reading = (end > start ? file.slice(start, end) : file).arrayBuffer();
       previous = Promise.all([reading, previous]).then(([data]) => {
-        hasher?.update(new Uint8Array(data));
+        hash?.update(new Uint8Array(data));
         return data;
       });
       return previous;
     },
-    digest: () => previous.then(() => (hasher ? hasher.digest("hex") : null)),
+    digest: () => previous.then(() => hash?.digest() ?? null),
+    seek(offset) {
+      const last = previous;
+      previous = last.then(() => (hash ? goTo(offset) : null));
+      return previous;
+    },
+    states: () => previous.then(() => hash?.states(SAVED_STATES) ?? []),
   };
 }
 

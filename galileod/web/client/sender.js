@@ -12,22 +12,28 @@ function chunkSize(value) {
 }
 
 /**
- * One file, as the protocol sees it. `state` is "start", "sending" (metadata sent), "finishing"
- * (all bytes sent), "awaitingClose" (`finished` sent), or "ended". A call that the state does not
- * allow throws and changes nothing.
+ * One attempt to send a file, as the protocol sees it. `state` is "start", "sending" (metadata
+ * sent), "finishing" (all bytes sent), "awaitingClose" (`finished` sent), or "ended". A call that
+ * the state does not allow throws and changes nothing.
  *
  * A further file of a connection (section 9 of the protocol) has `finished` behind its last byte,
  * without a `ready`; one that is sent `whole` needs no `ready` at all.
+ *
+ * If the upload can be resumed (section 8), the first `ready` is the event "resume", and nothing
+ * is due before `resumeAt`.
  */
 class Sender {
   state = "start";
-  sent = 0; // bytes that were returned as chunks
+  sent = 0; // bytes of the file that the server has, or that were returned as chunks
   isFinished = false; // whether `finished` was returned; it stays so after the end
   hash = null; // {type, value} as sent in `finished`
   errors = []; // the server's error signals, at most MAX_ERRORS and a fatal one
   #file;
   #chunksize;
   #further;
+  #whole;
+  #heard = false; // whether the first `ready`, `close` or error has come
+  #isPlaced = true; // whether it is known where the upload continues
   #credits = []; // bytes that each unanswered `ready` allows, oldest first
   #slices = []; // {start, end, last, data}: read or being read, each for one credit
   #planned = 0; // the end of the last slice that was returned for reading
@@ -35,13 +41,14 @@ class Sender {
   #finished = null; // the signal, once the hash is known
 
   /**
-   * `file` has the keys of the metadata: `name`, `size`, and optionally `token` and `can`.
-   * `chunksize` is for a `ready` that names none.
+   * `file` has the keys of the metadata: `name`, `size`, and optionally `modified`, `token`,
+   * `upload` and `can`. `chunksize` is for a `ready` that names none.
    */
   constructor(file, chunksize, { further = false, whole = false } = {}) {
     this.#file = file;
     this.#chunksize = chunksize;
     this.#further = further;
+    this.#whole = whole;
     if (whole) this.#credits.push(Infinity);
   }
 
@@ -49,42 +56,72 @@ class Sender {
   start() {
     if (this.state !== "start") throw new Error(`The upload is ${this.state}.`);
     this.state = "sending";
-    const { name, size, token, can } = this.#file;
-    return JSON.stringify({ name, size, token, can }); // keys without a value are left out
+    const { name, size, modified, token, upload, can } = this.#file;
+    // Keys without a value are left out.
+    return JSON.stringify({ name, size, modified, token, upload, can });
+  }
+
+  /** Whether the metadata have a key by which the upload can be resumed. */
+  get hasKey() {
+    return this.#file.upload !== undefined;
   }
 
   /**
-   * Handle a signal of the server about this file. Returns an event, by `type`: "ready", "error"
-   * and "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
+   * Handle a signal of the server about this file. `resumable`: client and server agree on the
+   * extension `resume`. Returns an event, by `type`: "ready", "resume" with the `offset`, for how
+   * many seconds the upload is kept (`keep`), and the hash of the bytes below (`check`, or null),
+   * "error" and "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
    * "violation" with a `code` and a sentence `error`. The file is over after "fatal", "stored" and
    * "violation"; the caller then calls `end`.
    */
-  receive(signal) {
+  receive(signal, resumable = false) {
+    const isFirst = !this.#heard;
+    this.#heard ||= Boolean(signal.error || signal.ready || signal.close);
+    const mayResume = isFirst && resumable && this.hasKey;
     if (signal.error) {
       if (this.errors.length < MAX_ERRORS || signal.fatal) this.errors.push(signal);
       return { type: signal.fatal ? "fatal" : "error", signal };
     }
-    if (signal.ready) return this.#receiveReady(signal);
-    return signal.close ? this.#receiveClose(signal) : { type: "ignored" };
+    if (signal.ready) return this.#receiveReady(signal, mayResume && !this.#whole);
+    return signal.close ? this.#receiveClose(signal, mayResume) : { type: "ignored" };
   }
 
-  #receiveClose({ name }) {
-    if (this.state !== "awaitingClose") {
+  /** `mayBeStored`: an earlier attempt may have stored the file. */
+  #receiveClose({ name }, mayBeStored) {
+    if (this.state !== "awaitingClose" && !mayBeStored) {
       const error = "The server ended the upload before it was complete.";
       return violation("closed_early", error);
     }
     return { type: "stored", name: typeof name === "string" && name ? name : null };
   }
 
-  #receiveReady({ chunksize }) {
+  #receiveReady({ chunksize, offset, keep, check }, mayResume) {
     // Behind the last byte of a further file a `ready` has no answer.
     if (this.#further && this.#allPlanned) return { type: "ignored" };
     if (this.#credits.length >= MAX_CREDITS) {
       const error = `The server sent more than ${MAX_CREDITS} ready signals at once.`;
       return violation("bad_message", error);
     }
+    const { size } = this.#file;
+    if (mayResume && !(Number.isInteger(offset) && offset >= 0 && offset <= size)) {
+      const error = `The server did not send an offset from 0 to ${size}.`;
+      return violation("bad_message", error);
+    }
     this.#credits.push(chunkSize(chunksize) || this.#chunksize);
-    return { type: "ready" };
+    if (!mayResume) return { type: "ready" };
+    this.#isPlaced = false;
+    const seconds = keep > 0 ? Number(keep) : 0;
+    return { type: "resume", offset, keep: seconds, check: check ?? null };
+  }
+
+  /** The upload continues at this offset, that of the event "resume". */
+  resumeAt(offset) {
+    if (this.#isPlaced) throw new Error("The upload has its place.");
+    this.#isPlaced = true;
+    this.sent = this.#planned = offset;
+    if (offset < this.#file.size) return;
+    this.#allPlanned = true;
+    this.state = "finishing";
   }
 
   /**
@@ -93,7 +130,7 @@ class Sender {
    * is one empty slice.
    */
   nextSlice() {
-    if (this.#allPlanned || this.#credits.length === 0) return null;
+    if (!this.#isPlaced || this.#allPlanned || this.#credits.length === 0) return null;
     const start = this.#planned;
     const end = Math.min(start + this.#credits[0], this.#file.size);
     if (this.#slices.length >= 2 && end - this.sent > READ_AHEAD) return null;
@@ -121,6 +158,7 @@ class Sender {
 
   /** What can be sent now: "chunk", "finished", or null. */
   due() {
+    if (!this.#isPlaced) return null;
     if (this.#slices.length > 0) return this.#slices[0].data === null ? null : "chunk";
     const allSent = this.state === "finishing" || this.state === "awaitingClose";
     if (!allSent || this.#finished === null) return null;
@@ -150,7 +188,12 @@ class Sender {
     }
   }
 
-  /** The part of the file that was returned as chunks, from 0 to 1. */
+  /** Whether no slice is left to read: the hash is next. */
+  get isPlanned() {
+    return this.#allPlanned;
+  }
+
+  /** The part of the file that the server has, or that was returned as chunks, from 0 to 1. */
   get ratio() {
     return this.#file.size > 0 ? this.sent / this.#file.size : 1;
   }

@@ -8,18 +8,19 @@ const POLL = 5; // ms between two checks of a full WebSocket: no event tells tha
 const OPEN = 1; // values of readyState
 const CLOSED = 3;
 
-/** Handlers are `onopen`, `onmessage(data)`, `onerror`, `onclose(event)` and `ontick`. */
+/** Handlers are `onopen`, `onmessage(data)`, `onping`, `onerror`, `onclose(event)`, `ontick`. */
 class Socket {
   #socket;
   #ticking;
   #polling = null;
 
   /** Throws what the WebSocket constructor throws: SyntaxError for an unusable URL. */
-  constructor(url, { onopen, onmessage, onerror, onclose, ontick }) {
+  constructor(url, { onopen, onmessage, onping, onerror, onclose, ontick }) {
     this.#socket = new WebSocket(url);
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = onopen;
     this.#socket.onmessage = ({ data }) => onmessage(data);
+    this.#socket.on?.("ping", onping); // the package ws in Node.js; browsers do not tell
     this.#socket.onerror = onerror;
     this.#socket.onclose = onclose;
     this.#ticking = setInterval(ontick, TICK);

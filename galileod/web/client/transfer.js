@@ -1,16 +1,36 @@
-// One file on its way: its reader, its Sender while it is on a connection, and its handlers.
+// One file on its way, over all connections that it takes: its reader, its Sender while it is on a
+// connection, and its handlers.
+
+const MAX_MEETINGS = 3; // with servers that cannot resume, before the file begins anew at one
 
 class Transfer {
   done; // a promise of the receipt
-  sender = null; // from `begin` on
+  sender = null; // of the attempt that runs
   isOver = false;
+  isRecalled; // whether it is known what an earlier page has begun
+  isResumable = false; // whether the server has agreed to that
+  isSeeking = false; // whether the reader is on its way to where the upload continues
+  losses = 0; // connections in a row that were lost, and brought nothing
   mayBeStored = false; // whether the server may have stored the file although this has failed
   #settings;
   #on;
   #progress;
   #began = performance.now();
-  #stopping = new AbortController(); // ends the reader
+  key;
+  isKept = false; // whether the server keeps a part of it although this has failed
+  #begun = null; // the upload as it is remembered over reloads, if it is
+  #offset = 0; // bytes that the server had, as it last said
+  #most = 0; // bytes of the longest part that was sent
+  #meetings = 0; // with servers that cannot resume what another one has begun
+  #hash = null; // that was sent on a connection that was lost
+  #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
+  #opening = null; // a promise, from `open` to the end of the reader
+  #resting = null; // a promise, after `rest`
+  #stopping = null; // an AbortController that ends the reader
   #reader = null;
+  #isLoaded = false; // whether the reader has all bytes in memory
+  #hasRead = false; // whether the reader may have left the beginning of the file
+  #states = []; // of the hash, of a reader that has ended
   #host = null; // the Connection
   #settle;
 
@@ -21,7 +41,10 @@ class Transfer {
   constructor(settings, on) {
     this.#settings = settings;
     this.#on = on;
+    this.key = settings.key ?? newKey();
+    this.isResumable = settings.key !== undefined;
     this.#progress = new Progress(settings.size, this.#began);
+    this.isRecalled = !settings.resume;
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -47,45 +70,160 @@ class Transfer {
     return this.size - (this.sender?.sent ?? 0);
   }
 
+  /** Whether the file may be sent on another connection after this one was lost. */
+  get mayGoOn() {
+    if (this.isResumable) return true; // by the key the server knows what became of it
+    return this.#settings.restarts && !this.sender?.isFinished;
+  }
+
   abort = () => this.#cancel();
 
   abortBySignal = () => this.#cancel(this.#settings.signal.reason);
 
   #cancel(cause) {
+    const isKept = this.#host === null && this.isResumable && !this.isOver;
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
     this.fail("aborted", error, cause);
+    if (isKept) abandonUpload(this.#settings.url, this.#metadata(["resume"], true));
   }
 
   /**
-   * Open the file for `host`, which has `activity()`, `pump()` for when something may be due, and
-   * `drop(transfer)` for when the transfer ends by itself. `load`: read and hash it whole.
+   * Open the file for `host`, which has `activity()`, `pump()` for when something may be due,
+   * `restart(transfer)` for when the server has other bytes, and `drop(transfer)` for when the
+   * transfer ends by itself. `load`: read and hash it whole.
    */
   open(host, load) {
     this.#host = host;
-    const { signal } = this.#stopping;
-    const opening = load ? loadFile(this.#settings, signal) : openReader(this.#settings, signal);
-    opening.then(
-      (reader) => {
-        if (this.isOver) return;
-        this.#reader = reader;
-        host.activity();
-        host.pump();
-      },
-      (error) => {
-        if (error instanceof HashError) this.#hashUnavailable(error.cause);
-        else if (error instanceof LengthError) this.#changed();
-        else this.#unreadable(error);
-      },
-    );
+    this.#opening ??= this.#open(load);
   }
 
-  /** The metadata. `can` are the extensions to offer; `options` are those of Sender. */
-  begin(can, options) {
-    const { file, name, token, chunksize } = this.#settings;
-    const secret = typeof token === "function" ? token(file) : token;
-    const metadata = { name, size: this.size, token: secret ?? undefined, can };
-    this.sender = new Sender(metadata, chunksize, options);
+  async #open(load) {
+    const stopping = new AbortController();
+    this.#stopping = stopping;
+    const { signal } = stopping;
+    try {
+      if (this.#resting) await this.#resting;
+      if (!this.isRecalled) await this.#recall();
+      if (signal.aborted) return;
+      const opening = load
+        ? loadFile(this.#settings)
+        : openReader(this.#settings, signal, this.#states);
+      const reader = await opening;
+      if (signal.aborted) return;
+      this.#isLoaded = load;
+      this.#reader = reader;
+      this.#tell();
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof HashError) this.#hashUnavailable(error.cause);
+      else if (error instanceof LengthError) this.#changed();
+      else this.#unreadable(error);
+    }
+  }
+
+  #tell() {
+    this.#host?.activity();
+    this.#host?.pump();
+  }
+
+  /** Look for an upload of this file that another page has begun. */
+  async #recall() {
+    this.#begun = await recallUpload(this.#settings);
+    this.isRecalled = true;
+    if (this.#begun) {
+      this.key = this.#begun.key;
+      this.#states = this.#begun.states;
+      this.isResumable = true;
+    }
+    this.#tell();
+  }
+
+  /**
+   * The metadata, for a new attempt. `can` are the extensions to offer, `hasKey` tells whether the
+   * upload can be resumed; `options` are those of Sender.
+   */
+  begin({ can, hasKey }, options) {
+    const metadata = this.#metadata(can);
+    if (!hasKey) delete metadata.upload;
+    this.sender = new Sender(metadata, this.#settings.chunksize, options);
     return this.sender.start();
+  }
+
+  #metadata(can, abandon) {
+    const { file, name, modified, token } = this.#settings;
+    const secret = typeof token === "function" ? token(file) : token;
+    const upload = this.key;
+    return { name, size: this.size, modified, token: secret ?? undefined, upload, can, abandon };
+  }
+
+  /**
+   * The server has said where the upload continues: the event "resume" of Sender. Returns whether
+   * it has more of the file than before.
+   */
+  resume({ offset, keep, check }) {
+    const hasMore = offset > this.#offset;
+    if (hasMore) this.losses = 0;
+    this.#offset = offset;
+    this.isResumable = true;
+    this.#mayBeFinished = false;
+    this.#progress.restart(offset, performance.now());
+    this.#remember(keep);
+    if (offset === 0 && this.size > 0 && !this.#hasRead) this.#place(0);
+    else this.#seek(offset, check);
+    return hasMore;
+  }
+
+  #place(offset) {
+    this.sender.resumeAt(offset);
+    if (!this.sender.isPlanned) return;
+    if (this.size === 0) this.chunkSent(); // no chunk of it is sent
+    this.#readHash();
+  }
+
+  async #seek(offset, check) {
+    const { sender } = this;
+    this.isSeeking = true;
+    await this.#opening;
+    const reader = this.#reader;
+    if (!reader) return; // it has failed, or the connection is lost
+    this.#hasRead = true;
+    try {
+      const hash = await reader.seek(offset);
+      if (this.sender !== sender) return;
+      this.isSeeking = false;
+      const isSame = hash === null || check?.type !== this.#settings.hashType || hash === check.value;
+      if (!isSame) this.#host.restart(this);
+      else {
+        this.#place(offset);
+        this.#tell();
+      }
+    } catch (error) {
+      if (this.sender === sender) this.#unreadable(error);
+    }
+  }
+
+  /** Begin anew: with another key, at the first byte. */
+  renew() {
+    this.interrupt();
+    this.#forget();
+    this.key = newKey();
+    this.#offset = 0;
+    this.#states = [];
+    this.isResumable = false;
+    this.#mayBeFinished = false;
+  }
+
+  /**
+   * The server cannot resume the upload, which another one has begun. Returns whether to try again;
+   * else the file begins anew at this server, or has failed.
+   */
+  meetsOld() {
+    this.#meetings += 1;
+    if (this.#meetings <= MAX_MEETINGS) return true;
+    this.isResumable = false;
+    if (!this.#mayBeFinished) return false;
+    this.fail("connection_lost", "The server cannot tell whether the file is stored.");
+    return false;
   }
 
   /** Read what the Sender permits. */
@@ -99,38 +237,46 @@ class Transfer {
   }
 
   #readSlice(slice) {
+    const { sender } = this;
     const store = (data) => {
-      if (this.sender.sliceRead(slice, data)) return true;
+      if (sender.sliceRead(slice, data)) return true;
       this.#changed();
       return false;
     };
+    this.#hasRead = true;
     const reading = this.#reader.read(slice.start, slice.end);
     if (!(reading instanceof Promise)) {
       store(reading); // it was loaded; the caller sends it
       return;
     }
-    reading.then((data) => {
-      if (this.isOver) return;
-      this.#host.activity();
-      if (store(data)) this.#host.pump();
-    }, this.#unreadable);
+    reading.then(
+      (data) => {
+        if (this.sender !== sender || this.isOver) return;
+        this.#host.activity();
+        if (store(data)) this.#host.pump();
+      },
+      (error) => this.sender === sender && this.#unreadable(error),
+    );
   }
 
   #readHash() {
+    const { sender } = this;
     const known = (value) => {
-      this.sender.hashKnown(value === null ? null : { type: this.#settings.hashType, value });
+      sender.hashKnown(value === null ? null : { type: this.#settings.hashType, value });
     };
     const reading = this.#reader.digest();
     if (!(reading instanceof Promise)) {
       known(reading);
       return;
     }
-    reading.then((value) => {
-      if (this.isOver) return;
-      this.#host.activity();
-      known(value);
-      this.#host.pump();
-    }, this.#unreadable);
+    reading.then(
+      (value) => {
+        if (this.sender !== sender || this.isOver) return;
+        known(value);
+        this.#tell();
+      },
+      (error) => this.sender === sender && this.#unreadable(error),
+    );
   }
 
   /** The buffer of a chunk that was sent may be used again. */
@@ -138,8 +284,12 @@ class Transfer {
     this.#reader?.recycle?.(data);
   }
 
+  /** Each part of the file is reported once. */
   chunkSent() {
-    this.#on.chunk?.(this.sender.ratio);
+    const { sent, ratio } = this.sender;
+    if (sent <= this.#most && sent > 0) return;
+    this.#most = sent;
+    this.#on.chunk?.(ratio);
   }
 
   /** `sent` bytes have left the browser. */
@@ -154,48 +304,89 @@ class Transfer {
 
   /** The server has answered with a fatal error. */
   refuse(signal) {
-    const error = new UploadError(this.sender.errors);
+    const error = new UploadError(this.sender?.errors ?? [signal]);
     this.#on.error(signal);
-    this.#finish(error);
+    this.#finish(error, null, signal.kept > 0);
   }
 
   succeed(storedName) {
     const receipt = {
       name: storedName ?? this.name,
       size: this.size,
-      hash: this.sender.hash,
+      hash: this.sender.hash ?? this.#hash,
       seconds: (performance.now() - this.#began) / 1000,
     };
     this.#finish(null, receipt);
   }
 
-  fail(code, error, cause) {
+  fail(code, error, cause, isKept) {
     if (this.isOver) return;
     const signals = [...(this.sender?.errors ?? []), { error, fatal: true, code }];
-    this.mayBeStored = this.sender?.state === "awaitingClose";
-    this.#finish(new UploadError(signals, cause === undefined ? undefined : { cause }));
+    this.mayBeStored = this.#isFinished;
+    const options = cause === undefined ? undefined : { cause };
+    this.#finish(new UploadError(signals, options), null, isKept);
   }
 
-  /** End without calling a handler: the file is sent again by another Transfer. */
-  release() {
-    this.isOver = true;
-    this.#settings.signal?.removeEventListener("abort", this.abortBySignal);
+  /** Fail by the end of a connection: {code, error, cause}, or with the `signal` of the server. */
+  failWith({ code, error, cause, signal }) {
+    if (signal) this.refuse(signal);
+    else this.fail(code, error + this.mayBeStoredText("The server"), cause, this.isResumable);
+  }
+
+  /**
+   * The connection is lost, or given up: the file is sent on another one. `isAnswered`: the server
+   * has said that the file is not stored.
+   */
+  interrupt(isAnswered = false) {
+    this.#mayBeFinished = this.#isFinished && !isAnswered;
+    this.#hash = this.sender?.hash ?? this.#hash;
     this.sender?.end();
-    this.#stopping.abort();
+    this.sender = null;
+    this.#host = null;
+    this.isSeeking = false;
+    if (this.#isLoaded || !this.#reader) this.#close(); // it is read again
+    if (!this.isResumable) this.#progress.restart(0, performance.now());
+  }
+
+  /** End the reader, which is in the way while the upload does not go on. */
+  rest() {
+    if (!this.#reader) return;
+    const [reader, stopping] = [this.#reader, this.#stopping];
     this.#reader = null;
+    this.#opening = null;
+    this.#hasRead = false;
+    this.#resting = reader.states().then(
+      (states) => {
+        this.#states = states;
+        stopping.abort();
+      },
+      () => stopping.abort(), // the states only save time
+    );
+  }
+
+  #close() {
+    this.#stopping?.abort();
+    this.#stopping = null;
+    this.#reader = null;
+    this.#opening = null;
+    this.#hasRead = false;
+  }
+
+  get #isFinished() {
+    return this.#mayBeFinished || (this.sender?.isFinished ?? false);
   }
 
   /** A sentence for failures after `finished`, after a space; else an empty string. */
   mayBeStoredText(subject) {
-    if (this.sender?.state !== "awaitingClose") return "";
+    if (!this.#isFinished) return "";
     return ` ${subject} may have stored the file nevertheless.`;
   }
 
-  #unreadable = (error) => {
+  #unreadable(error) {
     const lead = `"${this.name}" cannot be read.`;
     const guess = "It may have been changed, moved or deleted since it was chosen";
     this.fail("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
-  };
+  }
 
   #changed() {
     this.fail("file_changed", `The size of "${this.name}" changed while it was being read.`);
@@ -206,9 +397,16 @@ class Transfer {
     this.fail("hash_unavailable", reason, error);
   }
 
-  #finish(error, receipt) {
+  /** `isKept`: the server has a part of the file, which may be continued later. */
+  #finish(error, receipt, isKept = false) {
     if (this.isOver) return; // ended by the page's handler for the error
-    this.release();
+    this.isOver = true;
+    this.isKept = isKept;
+    this.#settings.signal?.removeEventListener("abort", this.abortBySignal);
+    this.sender?.end();
+    this.#close();
+    if (isKept) this.#begun?.release();
+    else this.#forget();
     if (error) {
       this.#settle.reject(error);
       this.#on.failure(error);
@@ -219,4 +417,28 @@ class Transfer {
     }
     this.#host?.drop(this);
   }
+
+  /** The upload can be resumed for `keep` seconds: remember it for a later page. */
+  #remember(keep) {
+    if (!this.#settings.resume || this.size < MIN_REMEMBERED || keep === 0) return;
+    this.#begun ??= new BegunUpload(this.#settings, this.key);
+    this.#begun.save(keep, this.#offset, this.#states);
+  }
+
+  /** Note how far the upload is, if it is remembered. */
+  async note() {
+    const [begun, reader] = [this.#begun, this.#reader];
+    if (begun && reader && this.sender) await begun.note(this.sender.sent, () => reader.states());
+  }
+
+  #forget() {
+    this.#begun?.forget();
+    this.#begun = null;
+  }
+}
+
+/** A key of an upload, as C8.2 of the protocol has it. */
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

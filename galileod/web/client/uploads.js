@@ -23,35 +23,46 @@ class FileUpload {
   abort() {
     this.#uploads.abort([this]);
   }
+
+  pause() {
+    this.#uploads.pause([this]);
+  }
+
+  resume() {
+    this.#uploads.resume([this]);
+  }
 }
 
-const hasEnded = ({ state }) => state === "stored" || state === "failed" || state === "cancelled";
+const ENDS = new Set(["stored", "failed", "cancelled"]);
+const isWaiting = ({ state }) => state === "waiting" || state === "interrupted";
 
 class Uploads {
-  files = []; // each FileUpload that was added, in that order
+  files = []; // each FileUpload that was added and not cleared, in that order
   #options;
-  #limit; // connections at once
+  #pool;
+  #first = new Set(); // those that wait, and are sent before the others
   #waiting = new Set(); // in the order in which they are sent
   #settings = new Map(); // FileUpload → its settings
-  #transfers = new Map(); // FileUpload → Transfer: those that a connection has taken
+  #transfers = new Map(); // FileUpload → Transfer: those that have begun, or may have
   #uploads = new Map(); // the same the other way round
-  #connections = new Set();
-  #isPaused = false;
+  #connections = new Map(); // Transfer → Connection, by `take`
+  #isHeld = false;
+  #open = 0; // files that have not ended
   #ended = []; // in the order in which they ended, for the iterator
-  #total = { sent: 0, size: 0 }; // of those that have ended as stored, and of those that may be
-  #gone = 0; // bytes that have left the browser, also those of failed files: for the rate
-  #progress; // begun anew when files are added after the end of all others
+  #sum = { sent: 0, size: 0, files: 0, filesEnded: 0 }; // without failed and cancelled files
+  #gone = { bytes: 0, files: 0 }; // has left the browser, and was answered, failed files included
+  #total = new Total(performance.now()); // begun anew when files are added after the end of others
   #idle = null; // {promise, resolve}: of `done`
   #changed = null; // {promise, resolve}: of the iterator
 
   constructor(options) {
     this.#options = options;
-    const { connections = CONNECTIONS, signal } = options;
-    this.#beginProgress();
+    const { connections = CONNECTIONS, signal, retries, onretry } = options;
     if (!Number.isInteger(connections) || connections < 1 || connections > MAX_CONNECTIONS) {
       throw new TypeError(`connections must be an integer from 1 to ${MAX_CONNECTIONS}.`);
     }
-    this.#limit = connections;
+    const settings = { limit: connections, retries, many: true, restarts: true, onretry };
+    this.#pool = new Pool(settings, this.#queue);
     this.add(options.files ?? []);
     if (signal?.aborted) queueMicrotask(() => this.abort());
     else signal?.addEventListener("abort", () => this.abort(), { once: true });
@@ -73,60 +84,123 @@ class Uploads {
     });
     for (const upload of added) {
       this.files.push(upload);
-      this.#enter(upload);
+      this.#enter(upload, this.#waiting);
     }
-    this.#fill();
+    this.#pool.fill();
     return added;
   }
 
   /** Send again those of `uploads` that have failed or were cancelled, before those that wait. */
   retry(uploads) {
-    const others = [...this.#waiting];
-    this.#waiting.clear();
     for (const upload of uploads) {
-      if (upload.state === "failed" || upload.state === "cancelled") this.#enter(upload);
+      const { state } = upload;
+      if (state === "failed" || state === "cancelled") this.#enter(upload, this.#first);
     }
-    for (const upload of others) this.#waiting.add(upload);
-    this.#fill();
+    this.#pool.fill();
   }
 
   /** Cancel those of `uploads` that have not ended; all of them by default. */
   abort(uploads = this.files) {
     // Waiting ones first: when a running one ends, the next waiting one is taken. Handlers may add
     // files meanwhile.
-    const error = "The upload was cancelled.";
     const chosen = [...uploads];
+    const running = chosen.filter((upload) => this.#transfers.has(upload));
+    const error = "The upload was cancelled.";
     for (const upload of chosen) {
-      if (!this.#waiting.delete(upload)) continue;
+      if (ENDS.has(upload.state) || this.#transfers.has(upload)) continue;
+      this.#leaveQueue(upload);
       const signals = [{ error, fatal: true, code: "aborted" }];
       this.#end(upload, { state: "cancelled", error: new UploadError(signals) });
     }
-    for (const upload of chosen) this.#transfers.get(upload)?.abort();
+    for (const upload of running) this.#transfers.get(upload)?.abort();
   }
 
-  /** Begin no further file until `resume`. */
-  pause() {
-    this.#isPaused = true;
-    for (const connection of this.#connections) connection.pause();
+  /**
+   * Stop sending `uploads`, all by default; the server keeps what it has. A file that is sent to its
+   * last byte is not stopped.
+   */
+  pause(uploads = this.files) {
+    const chosen = [...uploads];
+    for (const upload of chosen) {
+      if (!isWaiting(upload)) continue;
+      this.#leaveQueue(upload);
+      this.#transfers.get(upload)?.rest();
+      this.#change(upload, { state: "paused", rate: 0 });
+    }
+    for (const upload of chosen) {
+      const transfer = this.#transfers.get(upload);
+      if (upload.state !== "sending" || !this.#connections.get(transfer)?.leave(transfer)) continue;
+      if (!this.#connections.has(transfer)) transfer.rest();
+      this.#change(upload, { state: "paused", rate: 0 });
+    }
+    this.#total.reset(performance.now());
+    this.#pool.fill();
   }
 
-  resume() {
-    this.#isPaused = false;
-    this.#fill();
+  /** Go on with those of `uploads` that are paused. */
+  resume(uploads = this.files) {
+    for (const upload of [...uploads]) {
+      if (upload.state !== "paused") continue;
+      const transfer = this.#transfers.get(upload);
+      if (this.#connections.get(transfer)?.stay(transfer)) {
+        this.#change(upload, { state: "sending" });
+      } else this.#wait(upload, this.#first);
+    }
+    this.#total.reset(performance.now());
+    this.#pool.fill();
+  }
+
+  /** Begin no further file until `release`. */
+  hold() {
+    this.#isHeld = true;
+    this.#pool.hold();
+  }
+
+  release() {
+    this.#isHeld = false;
+    this.#pool.fill();
+  }
+
+  /** Forget those of `uploads` that have ended; all of them by default. */
+  clear(uploads = this.files) {
+    const cleared = new Set([...uploads].filter(({ state }) => ENDS.has(state)));
+    this.files = this.files.filter((upload) => !cleared.has(upload));
+    for (const upload of cleared) {
+      if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
+      this.#count(upload, -1);
+      this.#sum.filesEnded -= 1;
+    }
   }
 
   /** Whether any file has not ended. */
   get active() {
-    return this.#waiting.size + this.#transfers.size > 0;
+    return this.#open > 0;
   }
 
-  /** Of all files that have not failed: `sent`, `size`, `ratio`, and the `rate` of all together. */
+  /** The failure after which no connection could be made yet: {attempt, at, error}, or null. */
+  get outage() {
+    return this.#pool.outage;
+  }
+
+  /** Of all files that have not failed or been cancelled. */
   get progress() {
-    let { sent } = this.#total;
-    for (const upload of this.#transfers.keys()) sent += upload.sent;
-    const { size } = this.#total;
-    const { rate } = this.#progress.sample(this.#gone, performance.now(), false);
-    return { sent, size, ratio: size > 0 ? sent / size : 1, rate };
+    const { sent, size, files, filesEnded } = this.#sum;
+    this.#measure();
+    const all = workOf(size, files);
+    const left = this.outage ? null : this.#total.secondsLeft(size - sent, files - filesEnded);
+    return {
+      sent,
+      size,
+      ratio: all > 0 ? workOf(sent, filesEnded) / all : 1,
+      rate: this.#total.rate,
+      files,
+      filesEnded,
+      secondsLeft: left,
+    };
+  }
+
+  #measure() {
+    this.#total.sample(performance.now(), this.#gone.bytes, this.#gone.files);
   }
 
   /** A promise of the result of each file, once all have ended: a Receipt or an UploadError. */
@@ -154,106 +228,142 @@ class Uploads {
     }
   }
 
-  #enter(upload) {
+  /** A file is new, or is tried again. */
+  #enter(upload, queue) {
     const { size } = upload;
     const { maxSize = Infinity } = this.#options;
-    const fresh = { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null };
-    this.#total.size += size;
+    if (!this.active) this.#total.reset(performance.now());
+    this.#open += 1;
+    this.#count(upload, 1);
+    Object.assign(upload, { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null });
     if (size > maxSize) {
       const error = `The file is too large: ${size} bytes. At most ${maxSize} bytes are taken.`;
       const signals = [{ error, fatal: true, code: "too_large", limit: maxSize, size }];
-      this.#end(upload, { ...fresh, state: "failed", error: new UploadError(signals) });
-      return;
-    }
-    if (!this.active) this.#beginProgress();
-    this.#waiting.add(upload);
-    this.#change(upload, { ...fresh, state: "waiting" });
+      this.#end(upload, { state: "failed", error: new UploadError(signals) });
+    } else this.#wait(upload, queue);
   }
 
-  #beginProgress() {
-    this.#gone = 0;
-    this.#progress = new Progress(Infinity, performance.now());
+  #wait(upload, queue) {
+    queue.add(upload);
+    this.#change(upload, { state: "waiting", rate: 0 });
   }
 
-  /** Make connections while there are files for them. */
-  #fill() {
-    while (!this.#isPaused && this.#waiting.size > 0 && this.#connections.size < this.#limit) {
-      const { url, timeout } = this.#settings.get(this.#next);
-      const connection = new Connection({ url, timeout, many: true }, this.#queue);
-      this.#connections.add(connection);
-      connection.start();
-    }
+  #leaveQueue(upload) {
+    this.#first.delete(upload);
+    this.#waiting.delete(upload);
+  }
+
+  #count(upload, sign) {
+    this.#sum.files += sign;
+    this.#sum.size += sign * upload.size;
+    this.#sum.sent += sign * upload.sent;
   }
 
   get #next() {
-    return this.#waiting.values().next().value;
+    const queue = this.#first.size > 0 ? this.#first : this.#waiting;
+    return this.#isHeld ? undefined : queue.values().next().value;
   }
 
-  /** What a Connection sees of this. */
+  /** What the Pool sees of this. */
   #queue = {
-    peek: () => (this.#isPaused || this.#waiting.size === 0 ? null : this.#next.size),
-    take: () => {
+    peek: () => {
+      const next = this.#next;
+      return next ? this.#settings.get(next) : null;
+    },
+    take: (connection) => {
       const upload = this.#next;
-      this.#waiting.delete(upload);
-      const transfer = this.#transferOf(upload);
-      this.#transfers.set(upload, transfer);
-      this.#uploads.set(transfer, upload);
+      this.#leaveQueue(upload);
+      const transfer = this.#transfers.get(upload) ?? this.#transferOf(upload);
+      this.#connections.set(transfer, connection);
       this.#change(upload, { state: "sending" });
       return transfer;
     },
     putBack: (transfer) => {
-      const upload = this.#uploads.get(transfer);
-      this.#forget(upload);
-      this.#waiting = new Set([upload, ...this.#waiting]);
-      this.#change(upload, { state: "waiting", sent: 0, rate: 0 });
+      transfer.interrupt();
+      this.#putFirst(transfer, "waiting");
     },
-    ended: (connection) => {
-      this.#connections.delete(connection);
-      // Later: the file whose answer has ended the connection is still to be told.
-      queueMicrotask(() => this.#fill());
+    interrupted: (transfer) => this.#putFirst(transfer, "interrupted"),
+    left: (transfer) => {
+      this.#connections.delete(transfer);
+      if (this.#uploads.get(transfer).state === "paused") transfer.rest();
+    },
+    giveUp: (failure) => {
+      for (const upload of [...this.#first, ...this.#waiting]) {
+        if (!isWaiting(upload)) continue; // a handler has taken it out
+        this.#leaveQueue(upload);
+        (this.#transfers.get(upload) ?? this.#transferOf(upload)).failWith(failure);
+      }
     },
   };
 
+  /** A file has left its connection, and is the next one, unless it is paused. */
+  #putFirst(transfer, state) {
+    const upload = this.#uploads.get(transfer);
+    this.#connections.delete(transfer);
+    if (upload.state === "paused") {
+      transfer.rest();
+      return;
+    }
+    this.#first = new Set([upload, ...this.#first]);
+    const sent = transfer.isResumable ? upload.sent : 0; // else it begins anew
+    this.#sum.sent += sent - upload.sent;
+    this.#change(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
+  }
+
   #transferOf(upload) {
     const settings = this.#settings.get(upload);
-    return new Transfer(settings, {
+    const transfer = new Transfer(settings, {
       error: (signal) => callHandler(this.#options.onerror, signal, upload),
       progress: ({ sent, rate }) => {
-        this.#gone += sent - upload.sent;
+        this.#gone.bytes += Math.max(0, sent - upload.sent); // less if it was sent in vain
+        this.#sum.sent += sent - upload.sent;
+        this.#measure();
         const state = sent === upload.size ? "checking" : "sending";
-        this.#change(upload, { state, sent, rate });
+        const isPaused = upload.state === "paused";
+        this.#change(upload, isPaused ? { sent } : { state, sent, rate });
       },
       success: (receipt) => {
         this.#forget(upload);
-        this.#total.sent += upload.size;
         this.#end(upload, { state: "stored", receipt });
       },
       failure: (error) => {
-        const { mayBeStored } = this.#transfers.get(upload);
+        const { mayBeStored } = transfer;
+        settings.key = transfer.isKept ? transfer.key : undefined; // for `retry`
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
         this.#end(upload, { state, error, mayBeStored });
         if (error.code === "unauthorized") this.#failWith(settings.token, error);
       },
     });
+    this.#transfers.set(upload, transfer);
+    this.#uploads.set(transfer, upload);
+    return transfer;
   }
 
   /** The server has refused `token`: what waits with the same one fails too, without being tried. */
   #failWith(token, error) {
     if (typeof token === "function") return; // it is asked again for each file
-    for (const upload of [...this.#waiting]) {
-      if (this.#settings.get(upload).token !== token || !this.#waiting.delete(upload)) continue;
+    for (const upload of [...this.#first, ...this.#waiting]) {
+      if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
+      this.#leaveQueue(upload);
+      this.#forget(upload);
       this.#end(upload, { state: "failed", error });
     }
   }
 
   #forget(upload) {
-    this.#uploads.delete(this.#transfers.get(upload));
+    const transfer = this.#transfers.get(upload);
+    this.#uploads.delete(transfer);
+    this.#connections.delete(transfer);
     this.#transfers.delete(upload);
+    this.#leaveQueue(upload);
   }
 
   #end(upload, how) {
-    if (how.error) this.#total.size -= upload.size;
+    this.#open -= 1;
+    if (how.error) this.#count(upload, -1);
+    else this.#sum.filesEnded += 1;
+    if (how.state !== "cancelled") this.#gone.files += 1;
     this.#ended.push(upload);
     this.#change(upload, { rate: 0, ...how });
     this.#changed?.resolve();

@@ -1,0 +1,156 @@
+// The connections to a server: makes as many as are needed for the files of a queue, and makes them
+// again after failures.
+
+const PATIENCE = 10_000; // ms of silence after which a connection is lost, where that costs nothing
+
+class Pool {
+  #settings;
+  #queue;
+  #random;
+  #connections = new Set();
+  #opened = new Set(); // those of them that the server has accepted
+  #everOpened = false;
+  #failures = 0; // in a row, without anything that got through
+  #outage = null; // {attempt, at, error}: no connection is made before `at`, then one
+  #timer = null;
+  #probe = null; // the connection that is to show whether the server is back
+  #patience = PATIENCE;
+
+  /**
+   * `settings`: `limit`, connections at once; `retries`, undefined for the default; `many`: whether
+   * to offer `next`; `onretry`. `queue` has the Transfers to send: `peek()`, {size, url, timeout}
+   * of the next one, or null; `take(connection)`, that one; `putBack(transfer)` for one that did
+   * not begin;
+   * `interrupted(transfer)` for one that goes on; `giveUp(failure)` for all that wait, when there
+   * is no further attempt; and optionally `closed()` once a connection is closed.
+   */
+  constructor(settings, queue, random = Math.random) {
+    this.#settings = settings;
+    this.#queue = queue;
+    this.#random = random;
+    this.#host.closed = queue.closed;
+  }
+
+  /** Make connections while there are files for them. */
+  fill() {
+    while (this.#mayConnect && this.#queue.peek() !== null) this.#connect();
+    if (this.#queue.peek() !== null || this.#connections.size > 0) return;
+    this.#endOutage();
+    globalThis.removeEventListener?.("online", this.#wake);
+  }
+
+  get #mayConnect() {
+    if (this.#timer !== null || this.#probe !== null) return false;
+    return this.#connections.size < this.#settings.limit;
+  }
+
+  #connect() {
+    const { url, timeout } = this.#queue.peek();
+    const { many, restarts } = this.#settings;
+    const connection = new Connection({ url, timeout, many, restarts }, this.#host);
+    this.#connections.add(connection);
+    globalThis.addEventListener?.("online", this.#wake);
+    if (this.#outage) this.#probe = connection;
+    connection.start();
+  }
+
+  /** While no connection can be made: {attempt, at, error}; `at` is null during an attempt. */
+  get outage() {
+    return this.#opened.size > 0 ? null : this.#outage;
+  }
+
+  /** Give back the files that have not begun. */
+  hold() {
+    for (const connection of [...this.#connections]) connection.hold();
+  }
+
+  /** The network is back: connections may be lost, and a server that was not reachable may be. */
+  #wake = () => {
+    for (const connection of this.#connections) connection.doubt();
+    if (this.#timer !== null) this.#tryAgain();
+  };
+
+  /** What a Connection sees of this. */
+  #host = {
+    peek: () => this.#queue.peek()?.size ?? null,
+    take: (connection) => this.#queue.take(connection),
+    putBack: (transfer) => this.#queue.putBack(transfer),
+    patience: () => this.#patience,
+    opened: (connection) => {
+      this.#everOpened = true;
+      this.#opened.add(connection);
+      // While another failure is waited for, it stays: a server may accept connections and lose them.
+      if (this.#timer === null) this.#endOutage();
+      this.fill();
+    },
+    gotThrough: () => {
+      this.#failures = 0;
+    },
+    left: (transfer) => this.#queue.left(transfer),
+    lost: (transfer, failure) => this.#lost(transfer, failure),
+    ended: (connection, failure) => this.#ended(connection, failure),
+  };
+
+  /** A file has lost its connection, or was refused for now. */
+  #lost(transfer, failure) {
+    if (!failure.isAway && !AWAY.has(failure.code)) transfer.losses += 1;
+    const most = Math.min(this.#retries, MAX_LOSSES);
+    if (GOES_ON.has(failure.code) && transfer.mayGoOn && transfer.losses <= most) {
+      transfer.interrupt(failure.signal !== undefined);
+      this.#queue.interrupted(transfer);
+    } else transfer.failWith(failure);
+  }
+
+  #ended(connection, failure) {
+    this.#connections.delete(connection);
+    const wasOpened = this.#opened.delete(connection);
+    if (this.#probe === connection) this.#probe = null;
+    if (failure?.code === "timeout" && wasOpened && !connection.gotOn) {
+      // The server may be slow, and not gone.
+      this.#patience = Math.min(this.#patience * 2, connection.timeout);
+    } else if (failure && !wasOpened) this.#patience = PATIENCE;
+    if (failure) this.#wait(failure);
+    // Later: the file whose answer has ended the connection is still to be told.
+    queueMicrotask(() => this.fill());
+  }
+
+  get #retries() {
+    return this.#settings.retries ?? (this.#everOpened ? RETRIES : FIRST_RETRIES);
+  }
+
+  /** Wait before the next attempt. Several connections that are lost at once are one failure. */
+  #wait(failure) {
+    if (this.#timer !== null) return;
+    this.#failures += 1;
+    if (this.#opened.size === 0 && this.#failures > this.#retries) {
+      this.#endOutage();
+      this.#failures = 0;
+      this.#queue.giveUp(failure);
+      return;
+    }
+    const ms = retryWait(this.#failures, this.#random());
+    const error = { code: failure.code, reason: failure.error };
+    this.#outage = { attempt: this.#failures, at: performance.now() + ms, error };
+    this.#timer = setTimeout(() => this.#tryAgain(), ms);
+    // Later: files that the failure concerns are told first, and none may be left.
+    queueMicrotask(() => {
+      if (this.#timer === null || this.#queue.peek() === null) return;
+      callHandler(this.#settings.onretry, { attempt: this.#failures, seconds: ms / 1000, error });
+    });
+  }
+
+  #tryAgain() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#outage.at = null;
+    if (this.#queue.peek() === null) this.#endOutage();
+    else this.fill();
+  }
+
+  #endOutage() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#probe = null;
+    this.#outage = null;
+  }
+}

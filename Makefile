@@ -13,12 +13,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
+PUPPETEER := tests/browser/puppeteer
+# What npm writes last. Installed only where tests can use it.
+INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
+	$(PUPPETEER)/node_modules/.package-lock.json)
 
 .PHONY: run test check bench fuzz conformance soak screenshots install install-tests format clean
 
 install: $(INSTALLED)
 
-install-tests: $(INSTALLED_TESTS)
+install-tests: $(INSTALLED_TESTS) $(INSTALLED_PUPPETEER)
 
 # The package is installed in editable mode, so that only changes of these two files require pip.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -29,6 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(INSTALLED_TESTS): $(INSTALLED)
 	$(PIP) -e '.[test]'
+	touch $@
+
+$(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package.json $(PUPPETEER)/package-lock.json
+	cd $(PUPPETEER) && npm ci --loglevel=error
 	touch $@
 
 run: install
@@ -69,4 +77,4 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 clean:
-	rm -rf $(VENV) conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -31,6 +31,7 @@ _CLIENT_PARTS: Final = (
     "client/reader.js",
     "client/silence.js",
     "client/progress.js",
+    "client/total.js",
     "client/socket.js",
     "client/transfer.js",
     "client/connection.js",

@@ -345,7 +345,8 @@ test("the progress counts what has left the browser, and the handler is told of 
   const told = [];
   const onfile = ({ name, state }) => told.push(`${name} ${state}`);
   const uploads = page.uploadAll({ ...OPTIONS, files: files(10, 500), onfile });
-  assert.deepEqual(uploads.progress, { sent: 0, size: 510, ratio: 0, rate: 0 });
+  const none = { sent: 0, size: 510, ratio: 0, rate: 0, files: 2, filesEnded: 0, secondsLeft: null };
+  assert.deepEqual(uploads.progress, none);
   const [socket] = page.sockets;
   await agree(socket);
   assert.equal(uploads.progress.sent, 10);
@@ -355,7 +356,10 @@ test("the progress counts what has left the browser, and the handler is told of 
   socket.bufferedAmount = 100;
   page.clock.advance(1_000);
   assert.equal(uploads.files[1].sent, 300);
-  assert.deepEqual([uploads.progress.sent, uploads.progress.rate], [310, 310]);
+  const { sent, rate, secondsLeft } = uploads.progress;
+  assert.deepEqual([sent, rate], [310, 310]);
+  const file = 131_072; // it takes as long as so many bytes
+  assert.equal(secondsLeft, (200 + file) / (310 + file));
   socket.bufferedAmount = 0;
   socket.say({ ready: true, chunksize: 100, file: 1 });
   await quiet();

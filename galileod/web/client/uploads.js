@@ -38,16 +38,15 @@ class Uploads {
   #connections = new Set();
   #isPaused = false;
   #ended = []; // in the order in which they ended, for the iterator
-  #total = { sent: 0, size: 0 }; // of those that have ended as stored, and of those that may be
-  #gone = 0; // bytes that have left the browser, also those of failed files: for the rate
-  #progress; // begun anew when files are added after the end of all others
+  #sum = { sent: 0, size: 0, files: 0, filesEnded: 0 }; // stored, and of those not failed
+  #gone = { bytes: 0, files: 0 }; // has left the browser, and was answered, failed files included
+  #total = new Total(performance.now()); // begun anew when files are added after the end of others
   #idle = null; // {promise, resolve}: of `done`
   #changed = null; // {promise, resolve}: of the iterator
 
   constructor(options) {
     this.#options = options;
     const { connections = CONNECTIONS, signal } = options;
-    this.#beginProgress();
     if (!Number.isInteger(connections) || connections < 1 || connections > MAX_CONNECTIONS) {
       throw new TypeError(`connections must be an integer from 1 to ${MAX_CONNECTIONS}.`);
     }
@@ -120,13 +119,26 @@ class Uploads {
     return this.#waiting.size + this.#transfers.size > 0;
   }
 
-  /** Of all files that have not failed: `sent`, `size`, `ratio`, and the `rate` of all together. */
+  /** Of all files that have not failed or been cancelled. */
   get progress() {
-    let { sent } = this.#total;
+    const { size, files, filesEnded } = this.#sum;
+    let { sent } = this.#sum;
     for (const upload of this.#transfers.keys()) sent += upload.sent;
-    const { size } = this.#total;
-    const { rate } = this.#progress.sample(this.#gone, performance.now(), false);
-    return { sent, size, ratio: size > 0 ? sent / size : 1, rate };
+    this.#measure();
+    const all = workOf(size, files);
+    return {
+      sent,
+      size,
+      ratio: all > 0 ? workOf(sent, filesEnded) / all : 1,
+      rate: this.#total.rate,
+      files,
+      filesEnded,
+      secondsLeft: this.#total.secondsLeft(size - sent, files - filesEnded),
+    };
+  }
+
+  #measure() {
+    this.#total.sample(performance.now(), this.#gone.bytes, this.#gone.files);
   }
 
   /** A promise of the result of each file, once all have ended: a Receipt or an UploadError. */
@@ -158,21 +170,17 @@ class Uploads {
     const { size } = upload;
     const { maxSize = Infinity } = this.#options;
     const fresh = { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null };
-    this.#total.size += size;
+    this.#sum.size += size;
+    this.#sum.files += 1;
     if (size > maxSize) {
       const error = `The file is too large: ${size} bytes. At most ${maxSize} bytes are taken.`;
       const signals = [{ error, fatal: true, code: "too_large", limit: maxSize, size }];
       this.#end(upload, { ...fresh, state: "failed", error: new UploadError(signals) });
       return;
     }
-    if (!this.active) this.#beginProgress();
+    if (!this.active) this.#total.reset(performance.now());
     this.#waiting.add(upload);
     this.#change(upload, { ...fresh, state: "waiting" });
-  }
-
-  #beginProgress() {
-    this.#gone = 0;
-    this.#progress = new Progress(Infinity, performance.now());
   }
 
   /** Make connections while there are files for them. */
@@ -219,19 +227,23 @@ class Uploads {
     return new Transfer(settings, {
       error: (signal) => callHandler(this.#options.onerror, signal, upload),
       progress: ({ sent, rate }) => {
-        this.#gone += sent - upload.sent;
+        this.#gone.bytes += sent - upload.sent;
+        this.#measure();
         const state = sent === upload.size ? "checking" : "sending";
         this.#change(upload, { state, sent, rate });
       },
       success: (receipt) => {
         this.#forget(upload);
-        this.#total.sent += upload.size;
+        this.#gone.files += 1;
+        this.#sum.sent += upload.size;
+        this.#sum.filesEnded += 1;
         this.#end(upload, { state: "stored", receipt });
       },
       failure: (error) => {
         const { mayBeStored } = this.#transfers.get(upload);
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
+        if (state === "failed") this.#gone.files += 1;
         this.#end(upload, { state, error, mayBeStored });
         if (error.code === "unauthorized") this.#failWith(settings.token, error);
       },
@@ -253,7 +265,10 @@ class Uploads {
   }
 
   #end(upload, how) {
-    if (how.error) this.#total.size -= upload.size;
+    if (how.error) {
+      this.#sum.size -= upload.size;
+      this.#sum.files -= 1;
+    }
     this.#ended.push(upload);
     this.#change(upload, { rate: 0, ...how });
     this.#changed?.resolve();

@@ -177,6 +177,8 @@ export interface Uploads extends AsyncIterable<FileUpload> {
   retry(files: Iterable<FileUpload>): void;
   /** Cancels these files; by default all. */
   abort(files?: Iterable<FileUpload>): void;
+  /** Removes those that have ended from `files` and the total; by default all of them. */
+  clear(files?: Iterable<FileUpload>): void;
   /** Begins no further file until `resume` is called. */
   pause(): void;
   resume(): void;

@@ -103,6 +103,20 @@ class Uploads {
     for (const upload of chosen) this.#transfers.get(upload)?.abort();
   }
 
+  /** Remove those of `uploads` that have ended from `files` and from the total. */
+  clear(uploads = this.files) {
+    const cleared = new Set([...uploads].filter(hasEnded));
+    this.files = this.files.filter((each) => !cleared.has(each));
+    for (const upload of cleared) {
+      this.#settings.delete(upload);
+      if (upload.state !== "stored") continue;
+      this.#sum.sent -= upload.size;
+      this.#sum.size -= upload.size;
+      this.#sum.files -= 1;
+      this.#sum.filesEnded -= 1;
+    }
+  }
+
   /** Begin no further file until `resume`. */
   pause() {
     this.#isPaused = true;

@@ -2,11 +2,12 @@
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Sentences by failure code: for failures that the client detects, and for `hash_mismatch`, where
- * the server's sentence is too technical. For other codes the server's sentence is shown. */
+/** Sentences by failure code: for failures that the client detects, and for others where the server's
+ * sentence is too technical. For other codes the server's sentence is shown. */
 const REASONS = {
   connection_lost: "The connection was lost before the server confirmed the file.",
   connection_failed: "The server cannot be reached, or does not accept uploads from this page.",
+  taken_over: "Another tab or device is sending this file now.",
   hash_mismatch: "The file was damaged during the transfer and was not stored.",
   file_changed: "The file was changed while it was being sent. Choose it again to send it.",
   file_unreadable:

@@ -103,6 +103,7 @@ test("a failure is told in the server's words, and in our own where it said noth
   assert.equal(said({ code: "no_space", reason: "No room." }), "No room.");
   assert.match(said({ code: "connection_lost", reason: "1006" }), /^The connection was lost/);
   assert.match(said({ code: "connection_failed", reason: "x" }), /cannot be reached/);
+  assert.match(said({ code: "taken_over", reason: "x" }), /^Another tab or device/);
   assert.match(said({ code: "file_changed", reason: "x" }), /Choose it again/);
   assert.equal(said({ code: "constructor", reason: "Odd." }), "Odd.");
 });

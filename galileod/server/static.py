@@ -65,10 +65,15 @@ _CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 _PAGE_SCRIPTS: Final = (
     "page",
+    "page_announce",
+    "page_choose",
     "page_credential",
     "page_drop",
+    "page_list",
+    "page_order",
     "page_queue",
     "page_row",
+    "page_total",
     "page_words",
 )
 

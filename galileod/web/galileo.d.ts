@@ -143,6 +143,22 @@ export interface FileUpload {
   abort(): void;
 }
 
+/** Of all files that have not failed or been cancelled. */
+export interface TotalProgress {
+  /** Bytes that have left the browser. */
+  sent: number;
+  size: number;
+  /** 0 to 1, of bytes and files: a file counts like 128 KiB more than it has. */
+  ratio: number;
+  /** Bytes a second, over the last half minute. */
+  rate: number;
+  files: number;
+  /** How many are stored. */
+  filesEnded: number;
+  /** From the bytes and files of the last half minute; null where it is not known. */
+  secondsLeft: number | null;
+}
+
 /** An async iterator of the files, each once it has ended; it ends when all have. */
 export interface Uploads extends AsyncIterable<FileUpload> {
   /** All files that were added, in this order. */
@@ -154,14 +170,15 @@ export interface Uploads extends AsyncIterable<FileUpload> {
   readonly done: Promise<(Receipt | UploadError)[]>;
   /** Whether any file has not ended. */
   readonly active: boolean;
-  /** Of all files that have not failed; the rate is over the last 15 times that it was read. */
-  readonly progress: Progress;
+  readonly progress: TotalProgress;
   /** Adds files. Throws TypeError, and adds none, if one is invalid. */
   add(files: Iterable<File | FileOptions>): FileUpload[];
   /** Sends failed and cancelled files again, before those that wait. */
   retry(files: Iterable<FileUpload>): void;
   /** Cancels these files; by default all. */
   abort(files?: Iterable<FileUpload>): void;
+  /** Removes those that have ended from `files` and the total; by default all of them. */
+  clear(files?: Iterable<FileUpload>): void;
   /** Begins no further file until `resume` is called. */
   pause(): void;
   resume(): void;

@@ -1,8 +1,9 @@
-// The files in a drop or a paste, including those in folders.
+// The files in a drop or a paste, including those in folders, and those that are picked.
 
 /**
- * The files in a DataTransfer, in order, and how many items in it could not be read. Must be called
- * while the event is handled: afterwards the DataTransfer is empty.
+ * The files in a DataTransfer, in order, and how many items in it could not be read. Where the
+ * browser has handles of files, an object {file, handle} stands for a file. Must be called while the
+ * event is handled: afterwards the DataTransfer is empty.
  */
 export async function filesOf(transfer) {
   const found = { files: [], unreadable: 0 };
@@ -10,12 +11,37 @@ export async function filesOf(transfer) {
   for (const item of transfer.items) {
     if (item.kind !== "file") continue;
     const entry = item.webkitGetAsEntry?.();
-    items.push(entry?.isDirectory ? entry : item.getAsFile());
+    if (entry?.isDirectory) items.push({ folder: entry });
+    else items.push({ file: item.getAsFile(), handle: handleOf(item) });
   }
-  for (const item of items) {
-    if (item instanceof File) found.files.push(item);
-    else if (item) await walk(item, found);
+  for (const { folder, file, handle } of items) {
+    if (folder) await walk(folder, found);
+    else if (file) found.files.push(withHandle(file, await handle));
     else found.unreadable += 1;
+  }
+  return found;
+}
+
+/** A promise of the handle of a file, or of null where there is none. */
+async function handleOf(item) {
+  try {
+    return (await item.getAsFileSystemHandle?.()) ?? null;
+  } catch {
+    return null; // such as for a file that was made by a script
+  }
+}
+
+const withHandle = (file, handle) => (handle ? { file, handle } : file);
+
+/** The files that the user chooses in the browser's dialog, and how many could not be read. */
+export async function pick() {
+  const found = { files: [], unreadable: 0 };
+  for (const handle of await showOpenFilePicker({ multiple: true })) {
+    try {
+      found.files.push({ file: await handle.getFile(), handle });
+    } catch {
+      found.unreadable += 1;
+    }
   }
   return found;
 }

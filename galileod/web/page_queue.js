@@ -10,6 +10,8 @@ export const hasEnded = ({ state }) => ENDED.has(state);
 /** Failures after which a retry would fail too: the file is too large, or has changed. */
 const PERMANENT = new Set(["too_large", "file_changed", "file_unreadable"]);
 
+const NONE = { waiting: 0, sending: 0, checking: 0, stored: 0, failed: 0, cancelled: 0, retriable: 0 };
+
 /** Whether a retry may succeed. */
 export const mayRetry = ({ state, error }) =>
   state === "cancelled" || (state === "failed" && !PERMANENT.has(error.code));
@@ -49,7 +51,7 @@ export class Queue {
     });
   }
 
-  /** All uploads that were ever added, in that order. */
+  /** The uploads in the order in which they were added. */
   get uploads() {
     return this.#sending.files;
   }
@@ -68,9 +70,19 @@ export class Queue {
     return this.#sending.active;
   }
 
-  /** Bytes a second of all uploads together. */
-  get rate() {
-    return this.#sending.progress.rate;
+  /** Of all uploads together; galileo.d.ts describes it. */
+  get progress() {
+    return this.#sending.progress;
+  }
+
+  /** How many uploads there are in each state, and `retriable` of those that failed. */
+  get count() {
+    const count = { ...NONE };
+    for (const each of this.uploads) {
+      count[each.state] += 1;
+      if (each.state === "failed" && mayRetry(each)) count.retriable += 1;
+    }
+    return count;
   }
 
   /** Add files; returns their uploads, each with its `state`. */
@@ -84,8 +96,19 @@ export class Queue {
     this.#sending.retry(uploads.filter(mayRetry));
   }
 
+  retryFailed() {
+    this.retry(this.uploads.filter(({ state }) => state === "failed"));
+  }
+
   cancel(uploads) {
     this.#sending.abort(uploads);
+  }
+
+  /** Forget the uploads that are stored or cancelled; returns them. */
+  clear() {
+    const cleared = this.uploads.filter(({ state }) => state === "stored" || state === "cancelled");
+    this.#sending.clear(cleared);
+    return cleared;
   }
 
   #changed(upload) {

@@ -2,11 +2,12 @@
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Sentences by failure code: for failures that the client detects, and for `hash_mismatch`, where
- * the server's sentence is too technical. For other codes the server's sentence is shown. */
+/** Sentences by failure code: for failures that the client detects, and for others where the server's
+ * sentence is too technical. For other codes the server's sentence is shown. */
 const REASONS = {
   connection_lost: "The connection was lost before the server confirmed the file.",
   connection_failed: "The server cannot be reached, or does not accept uploads from this page.",
+  taken_over: "Another tab or device is sending this file now.",
   hash_mismatch: "The file was damaged during the transfer and was not stored.",
   file_changed: "The file was changed while it was being sent. Choose it again to send it.",
   file_unreadable:
@@ -38,18 +39,39 @@ export function timeText(seconds) {
   return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ""}`;
 }
 
-/** A rate, and the time for `left` bytes: "3.2 MiB/s, 12 s left". Empty below 1 B/s. */
-export function paceText(rate, left) {
-  if (!(rate >= 1)) return "";
-  const time = timeText(left / rate);
-  return `${sizeText(rate)}/s${time && left > 0 ? `, ${time} left` : ""}`;
+/** A rate and the time left, where each is known: "3.2 MiB/s, 12 s left". */
+export function paceText(rate, seconds) {
+  const time = seconds > 0 && timeText(seconds);
+  return joined(rate >= 1 && `${sizeText(rate)}/s`, time && `${time} left`);
+}
+
+const joined = (...parts) => parts.filter(Boolean).join(", ");
+
+const numberText = (number) => number.toLocaleString("en");
+
+/** A number of things: "1 file", "1,200 files". */
+export function someText(number, one) {
+  return `${numberText(number)} ${one}${number === 1 ? "" : "s"}`;
+}
+
+const MOST = 56; // characters of a folder's path
+
+/** The path of a folder, with "…" for folders in the middle where it is too long for a line. */
+export function folderText(path) {
+  const names = path.split("/");
+  if (path.length <= MOST || names.length < 3) return path;
+  const first = names.shift();
+  const last = [names.pop()];
+  const length = () => first.length + last.join("/").length;
+  while (names.length > 0 && length() + names.at(-1).length < MOST - 3) last.unshift(names.pop());
+  return [first, ...(names.length > 0 ? ["…"] : []), ...last].join("/");
 }
 
 /** Why a file above the limit is not sent. */
 export function tooLargeText(size, largest) {
   const [has, most] = [sizeText(size), sizeText(largest)];
   if (has !== most) return `Too large: the file is ${has}, the limit is ${most}.`;
-  const exact = (bytes) => `${bytes.toLocaleString("en")} bytes`;
+  const exact = (bytes) => `${numberText(bytes)} bytes`;
   return `Too large: the file is ${exact(size)}, the limit is ${exact(largest)}.`;
 }
 
@@ -64,7 +86,7 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
     case "waiting":
       return "Waiting";
     case "sending":
-      return paceText(rate, size - sent) || (sent ? "Sending" : "Connecting");
+      return paceText(rate, (size - sent) / rate) || (sent ? "Sending" : "Connecting");
     case "interrupted":
       return "Interrupted, continues by itself";
     case "paused":
@@ -86,27 +108,29 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
 
 /** How many of `all` uploads are stored, failed, cancelled; `count` is by state. */
 export function countText(all, count) {
-  const parts = [`${count.stored} of ${all} stored`];
-  for (const state of ["failed", "cancelled"]) {
-    if (count[state] > 0) parts.push(`${count[state]} ${state}`);
-  }
-  return parts.join(", ");
+  const some = (state) => count[state] > 0 && `${numberText(count[state])} ${state}`;
+  const stored = `${numberText(count.stored)} of ${numberText(all)} stored`;
+  return joined(stored, some("failed"), some("cancelled"));
 }
 
-/** Bytes sent `of` all, and the rate while uploads are active; then the bytes stored. */
-export function amountText({ sent, of, rate, active }) {
+/** Bytes sent of all, the rate and the time left while uploads are `active`; then what is stored. */
+export function amountText({ sent, size, rate, secondsLeft }, active) {
   if (!active) return sent > 0 ? `${sizeText(sent)} stored` : "";
-  const pace = paceText(rate, of - sent);
-  return `${sizeText(sent)} of ${sizeText(of)}${pace && `, ${pace}`}`;
+  return joined(`${sizeText(sent)} of ${sizeText(size)}`, paceText(rate, secondsLeft));
+}
+
+/** How many files the list does not show. */
+export function moreText(number) {
+  return `${someText(number, "more file")}.`;
 }
 
 /** What a screen reader announces when uploads have ended. */
 export function endText(uploads) {
   if (uploads.length === 1) return `${uploads[0].name}: ${statusText(uploads[0])}`;
-  const parts = [];
-  for (const state of ["stored", "failed", "cancelled"]) {
-    const number = uploads.filter((upload) => upload.state === state).length;
-    if (number) parts.push(`${number} ${state}`);
-  }
-  return `${uploads.length} files finished: ${parts.join(", ")}`;
+  const some = (state) => {
+    const { length } = uploads.filter((upload) => upload.state === state);
+    return length > 0 && `${numberText(length)} ${state}`;
+  };
+  const ends = joined(some("stored"), some("failed"), some("cancelled"));
+  return `${someText(uploads.length, "file")} finished: ${ends}`;
 }

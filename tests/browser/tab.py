@@ -22,6 +22,10 @@ addEventListener("securitypolicyviolation", (event) => {
 """
 
 
+NO_PICKER: Final = "delete globalThis.showOpenFilePicker"
+"""Makes the browser one without handles of files: it has the dialogs of inputs only."""
+
+
 def http(daemon: Daemon, port: int | None = None) -> str:
     """The address of its page; `port` is that of something that forwards to it."""
     host, own = daemon.address

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from browser.line import Line
 from browser.scenes import SCENES, play
-from browser.tab import OpenPage, Tab, UploadPage, http
+from browser.tab import NO_PICKER, OpenPage, Tab, UploadPage, http
 from helpers.clients import some_bytes, unique_name
 from helpers.daemon import Daemon, poll
 from playwright.sync_api import FileChooser, expect
@@ -72,11 +72,13 @@ def focus(page: UploadPage) -> str:
 
 
 def test_all_can_be_done_with_the_keyboard(
-    host: Daemon, line: Line, upload_page: OpenPage, tmp_path: Path
+    host: Daemon, line: Line, new_tab: Callable[..., Tab], tmp_path: Path
 ) -> None:
     path = tmp_path / unique_name()
     path.write_bytes(some_bytes(20_000_000))
-    page = upload_page(host, port=line.port)
+    tab = new_tab()
+    tab.context.add_init_script(NO_PICKER)
+    page = UploadPage(tab, http(host, line.port))
     keyboard = page.page.keyboard
     line.hold(1_000_000)
 

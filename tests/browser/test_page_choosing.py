@@ -1,11 +1,11 @@
 """Files that are dropped or pasted onto the upload page, and folders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from browser.files import Write, check_stored
-from browser.tab import UploadPage
+from browser.tab import Tab, UploadPage, http
 from helpers.clients import unique_name
 from helpers.daemon import Daemon
 from playwright.sync_api import expect
@@ -59,6 +59,79 @@ def test_a_chosen_folder_is_stored(
     page.page.set_input_files("#folder", tmp_path / "chosen")
     page.expect_states(["stored", "stored"])
     check_stored(host, paths)
+
+
+PICKER: Final = """\
+globalThis.picked = 0;
+globalThis.showOpenFilePicker = async ({ multiple }) => {
+  picked += 1;
+  if (picked === 1) throw new DOMException("The user cancelled it.", "AbortError");
+  const folder = await navigator.storage.getDirectory();
+  const handles = [];
+  for (const name of NAMES) {
+    const handle = await folder.getFileHandle(name, { create: true });
+    const stream = await handle.createWritable();
+    await stream.write(new Uint8Array(1000).fill(7));
+    await stream.close();
+    handles.push(handle);
+  }
+  await folder.removeEntry(NAMES[0]);
+  return multiple ? handles : [];
+};
+"""
+
+
+def test_files_are_picked_where_the_browser_gives_handles(
+    host: Daemon, new_tab: Callable[..., Tab]
+) -> None:
+    names = [unique_name() for _ in range(3)]
+    tab = new_tab()
+    tab.context.add_init_script(f"const NAMES = {names};{PICKER}")
+    page = UploadPage(tab, http(host))
+    choose = page.page.get_by_text("Choose files")
+    notice = page.page.locator("#notice")
+    choose.click()
+    page.page.wait_for_function("() => picked === 1")
+    choose.click()
+    page.expect_states(["stored", "stored"])
+    expect(notice).to_have_text("1 item could not be read and will not be sent.")
+    for name in names[1:]:
+        assert (host.directory / name).read_bytes() == bytes([7]) * 1000
+
+
+def test_where_the_picker_is_not_permitted_the_input_is_used(
+    host: Daemon, new_tab: Callable[..., Tab], write: Write
+) -> None:
+    tab = new_tab()
+    refuse = "throw new DOMException('No.', 'SecurityError')"
+    tab.context.add_init_script(f"globalThis.showOpenFilePicker = async () => {{ {refuse}; }}")
+    page = UploadPage(tab, http(host))
+    paths = [write(1000, seed=seed) for seed in range(2)]
+    for number, path in enumerate(paths):
+        with page.page.expect_file_chooser() as opened:
+            page.page.get_by_text("Choose files").click()
+        opened.value.set_files(path)
+        page.expect_state("stored", number)
+    check_stored(host, paths)
+
+
+def test_a_dropped_file_has_a_handle(page: UploadPage, write: Write) -> None:
+    page.page.evaluate(
+        """() => {
+          const { getAsFileSystemHandle } = DataTransferItem.prototype;
+          DataTransferItem.prototype.getAsFileSystemHandle = function () {
+            globalThis.handle = getAsFileSystemHandle.call(this);
+            return globalThis.handle;
+          };
+        }"""
+    )
+    path = write(1000)
+    drag(page, ["dragEnter", "dragOver", "drop"], [path])
+    page.expect_states(["stored"])
+    assert page.page.evaluate("handle.then(({ kind, name }) => [kind, name])") == [
+        "file",
+        path.name,
+    ]
 
 
 PASTE: Final = """\

@@ -117,3 +117,27 @@ def test_a_browser_that_is_offline_sends_the_file_when_it_is_online(
     page.tab.context.set_offline(False)
     page.expect_states(["stored"])
     check_stored(host, [path])
+
+
+def test_what_failed_can_be_retried_while_others_are_sent(
+    host: Daemon, line: Line, upload_page: OpenPage, write: Write
+) -> None:
+    damaged, large = write(1_000_000), write(20_000_000)
+    page = upload_page(host, port=line.port)
+    retry = page.page.get_by_role("button", name="Retry failed")
+    line.flip(200_000)
+    page.choose(damaged)
+    page.expect_states(["failed"])
+    line.flip(None)
+    line.hold(2_000_000)
+    page.choose(large)
+    line.wait_until_held()
+    page.expect_states(["failed", "sending"])
+    retry.click()
+    page.expect_states(["stored", "sending"])
+    expect(retry).to_be_hidden()
+    expect(page.page.get_by_role("progressbar", name="Progress of all files")).to_be_visible()
+    line.release()
+    page.expect_states(["stored", "stored"])
+    expect(page.page.locator("#overall")).to_be_hidden()
+    check_stored(host, [damaged, large])

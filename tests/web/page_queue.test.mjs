@@ -178,3 +178,29 @@ test("where it is not known what else to show, a refusal is a failure", async ()
   assert.equal(states(queue), "failed");
   assert.equal(queue.uploads[0].error.reason, "Not you.");
 });
+
+test("the states are counted, and which of the failed may be retried", async () => {
+  const { page, queue } = scripted();
+  queue.add([...files(4), new ScriptedFile(101, { name: "large" })]);
+  await refuse(page.sockets[0], "no_space");
+  await store(page.sockets[1]);
+  queue.cancel([queue.uploads[2]]);
+  const none = { waiting: 0, checking: 0 };
+  const some = { sending: 1, stored: 1, failed: 2, cancelled: 1, retriable: 1 };
+  assert.deepEqual(queue.count, { ...none, ...some });
+  queue.retryFailed();
+  assert.equal(states(queue), "sending stored cancelled sending failed");
+});
+
+test("what is stored or cancelled can be cleared, what failed stays", async () => {
+  const { page, queue } = scripted();
+  queue.add(files(4));
+  const [failed, stored, cancelled, running] = queue.uploads;
+  await refuse(page.sockets[0], "no_space");
+  await store(page.sockets[1]);
+  queue.cancel([cancelled]);
+  assert.deepEqual(queue.clear(), [stored, cancelled]);
+  assert.deepEqual(queue.uploads, [failed, running]);
+  assert.deepEqual([queue.progress.files, queue.progress.size], [1, 10]);
+  assert.deepEqual(queue.clear(), []);
+});

@@ -48,11 +48,27 @@ test("a time is short, and nothing where nobody can tell", () => {
   for (const [seconds, text] of expected) assert.equal(words.timeText(seconds), text);
 });
 
-test("the pace is a rate, with the time left while there is more", () => {
-  assert.equal(words.paceText(2 ** 20, 12 * 2 ** 20), "1 MiB/s, 12 s left");
+test("the pace is a rate and the time left, as far as they are known", () => {
+  assert.equal(words.paceText(2 ** 20, 12), "1 MiB/s, 12 s left");
   assert.equal(words.paceText(2 ** 20, 0), "1 MiB/s");
+  assert.equal(words.paceText(2 ** 20, null), "1 MiB/s");
   assert.equal(words.paceText(1, 2 ** 40), "1 B/s");
-  assert.equal(words.paceText(0, 5), "");
+  assert.equal(words.paceText(0, 5), "5 s left");
+  assert.equal(words.paceText(0, Infinity), "");
+});
+
+test("a folder is shortened in the middle where its path is too long", () => {
+  const long = "a".repeat(25);
+  const expected = [
+    ["a", "a"],
+    ["a/b/c", "a/b/c"],
+    [`photos/${long}/${long}/2026`, `photos/…/${long}/2026`],
+    [`${long}/${long}/b/c/d/e`, `${long}/…/b/c/d/e`],
+    [`${long}/${long}${long}`, `${long}/${long}${long}`], // what does not fit is cut by the style
+    [`${long}${long}${long}`, `${long}${long}${long}`],
+    [`a/b/${long}${long}${long}`, `a/…/${long}${long}${long}`],
+  ];
+  for (const [path, text] of expected) assert.equal(words.folderText(path), text);
 });
 
 test("a file above the limit is told with sizes that differ", () => {
@@ -87,6 +103,7 @@ test("a failure is told in the server's words, and in our own where it said noth
   assert.equal(said({ code: "no_space", reason: "No room." }), "No room.");
   assert.match(said({ code: "connection_lost", reason: "1006" }), /^The connection was lost/);
   assert.match(said({ code: "connection_failed", reason: "x" }), /cannot be reached/);
+  assert.match(said({ code: "taken_over", reason: "x" }), /^Another tab or device/);
   assert.match(said({ code: "file_changed", reason: "x" }), /Choose it again/);
   assert.equal(said({ code: "constructor", reason: "Odd." }), "Odd.");
 });
@@ -94,13 +111,18 @@ test("a failure is told in the server's words, and in our own where it said noth
 test("the total counts, and says how far it is", () => {
   const none = { stored: 0, failed: 0, cancelled: 0 };
   assert.equal(words.countText(3, none), "0 of 3 stored");
-  const count = { stored: 1, failed: 2, cancelled: 3 };
-  assert.equal(words.countText(6, count), "1 of 6 stored, 2 failed, 3 cancelled");
-  const sum = { sent: 1024, of: 2048, rate: 512, active: true };
-  assert.equal(words.amountText(sum), "1 KiB of 2 KiB, 512 B/s, 2 s left");
-  assert.equal(words.amountText({ ...sum, rate: 0 }), "1 KiB of 2 KiB");
-  assert.equal(words.amountText({ ...sum, active: false }), "1 KiB stored");
-  assert.equal(words.amountText({ ...sum, sent: 0, active: false }), "");
+  const count = { stored: 1_000, failed: 2, cancelled: 3 };
+  assert.equal(words.countText(1_006, count), "1,000 of 1,006 stored, 2 failed, 3 cancelled");
+  const sum = { sent: 1024, size: 2048, rate: 512, secondsLeft: 7 };
+  assert.equal(words.amountText(sum, true), "1 KiB of 2 KiB, 512 B/s, 7 s left");
+  assert.equal(words.amountText({ ...sum, rate: 0, secondsLeft: null }, true), "1 KiB of 2 KiB");
+  assert.equal(words.amountText(sum, false), "1 KiB stored");
+  assert.equal(words.amountText({ ...sum, sent: 0 }, false), "");
+});
+
+test("how many files are not shown", () => {
+  assert.equal(words.moreText(1), "1 more file.");
+  assert.equal(words.moreText(9_800), "9,800 more files.");
 });
 
 test("ends that come together are told in one sentence", () => {

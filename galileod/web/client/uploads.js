@@ -323,6 +323,7 @@ class Uploads {
         this.#change(upload, isPaused ? { sent } : { state, sent, rate });
       },
       success: (receipt) => {
+        this.#gone.files += 1;
         this.#forget(upload);
         this.#end(upload, { state: "stored", receipt });
       },
@@ -331,6 +332,7 @@ class Uploads {
         settings.key = transfer.isKept ? transfer.key : undefined; // for `retry`
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
+        if (state === "failed") this.#gone.files += 1;
         this.#end(upload, { state, error, mayBeStored });
         if (error.code === "unauthorized") this.#failWith(settings.token, error);
       },
@@ -363,7 +365,6 @@ class Uploads {
     this.#open -= 1;
     if (how.error) this.#count(upload, -1);
     else this.#sum.filesEnded += 1;
-    if (how.state !== "cancelled") this.#gone.files += 1;
     this.#ended.push(upload);
     this.#change(upload, { rate: 0, ...how });
     this.#changed?.resolve();

@@ -109,22 +109,27 @@ class Authenticator:
         raise Unauthorized("credentials are not accepted")
 
 
-def open_authenticator(auth: Auth) -> Authenticator:
-    """The authenticator for `auth`. Reads its files, which blocks.
+def open_tokens(auth: Auth) -> TokenFile | None:
+    """The tokens, if `auth` accepts them. Reads the file, which blocks.
 
     Raises SecretFileError, whose message begins with the key of the configuration.
     """
-    tokens = ticket_key = None
-    if auth.accepts("token"):
-        tokens = TokenFile(auth.tokens_file)
-        with _key_in_errors("auth.tokens_file"):
-            tokens.read()
+    if not auth.accepts("token"):
+        return None
+    tokens = TokenFile(auth.tokens_file)
+    with _key_in_errors("auth.tokens_file"):
+        tokens.read()
+    return tokens
+
+
+def open_ticket_key(auth: Auth) -> TicketKey | None:
+    """The key of tickets, if `auth` accepts them. Blocks and raises as `open_tokens` does."""
     ticket = auth.ticket
     # A checked configuration that accepts tickets has all three.
     if auth.accepts("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
         with _key_in_errors("auth.ticket.key_file"):
-            ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
-    return Authenticator(tokens, ticket_key)
+            return load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
+    return None
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import click
 
 from galileod.config import file as config
+from galileod.config.file import Reading
 from galileod.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,5 +48,5 @@ def daemon_options(command: F) -> F:
 def daemon_directory(path: str | None, directory: str | None) -> str:
     """The storage directory of the daemon that is meant. Raises ConfigError."""
     named = directory is not None
-    settings = Config() if named else config.load(config.find_file(path, os.environ))
-    return config.with_flags(settings, (), directory).storage.directory
+    reading = Reading(Config()) if named else config.read(config.find_file(path, os.environ))
+    return config.with_flags(reading, (), directory).checked().storage.directory

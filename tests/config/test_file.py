@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from helpers.configs import complaint
 
-from galileod.config.file import find_file, load, with_flags
+from galileod.config.file import Reading, find_file, load, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.net.addresses import ADDRESS_EXPECTED, TcpAddress, UnixAddress
 from galileod.net.settings import Server
@@ -93,7 +93,8 @@ FILE_CONFIG = Config(
 
 
 def test_flags_win_over_the_file() -> None:
-    config = with_flags(FILE_CONFIG, ("[::1]:2", "unix:/x"), "from-flag")
+    reading = with_flags(Reading(FILE_CONFIG), ("[::1]:2", "unix:/x"), "from-flag")
+    config = reading.checked()
     assert config.server.listen == (TcpAddress("::1", 2), UnixAddress("/x"))
     assert config.storage.directory == "from-flag"
     assert config.server.max_connections == 7
@@ -101,10 +102,10 @@ def test_flags_win_over_the_file() -> None:
 
 
 def test_without_flags_the_file_stands() -> None:
-    assert with_flags(FILE_CONFIG, (), None) == FILE_CONFIG
+    assert with_flags(Reading(FILE_CONFIG), (), None).checked() == FILE_CONFIG
 
 
 def test_a_wrong_flag_is_named_with_what_was_expected() -> None:
     with pytest.raises(ConfigError) as caught:
-        with_flags(Config(), ("nowhere",), None)
+        with_flags(Reading(Config()), ("nowhere",), None).checked()
     assert str(caught.value) == f"--listen: 'nowhere': expected {ADDRESS_EXPECTED}"

@@ -18,7 +18,8 @@ from galileod.secretfile import SecretFileError, read_secret_file
 from .grant import MAX_CREDENTIAL, Grant, Unauthorized
 from .settings import Auth
 from .tickets import TicketKey, check_ticket, load_ticket_key
-from .tokens import Tokens, check_token, read_tokens
+from .tokens import Tokens, check_token, id_of, read_tokens
+from .uses import TokenUses
 
 _TOKEN_PREFIX: Final = "gal_"  # noqa: S105  not a secret
 
@@ -75,6 +76,7 @@ class Authenticator:
     tokens: TokenFile | None = None
     ticket_key: TicketKey | None = None
     slowdown: Slowdown = field(factory=Slowdown)
+    uses: TokenUses = field(factory=TokenUses)
 
     @property
     def is_open(self) -> bool:
@@ -101,11 +103,14 @@ class Authenticator:
         if not credential.isascii():  # JSON can contain lone surrogates, which cannot be encoded
             raise Unauthorized("the credential is not ASCII")
         if self.tokens and (credential.startswith(_TOKEN_PREFIX) or not self.ticket_key):
-            tokens = await self.tokens.current()
-            return check_token(tokens, credential, datetime.now(UTC))
+            tokens, now = await self.tokens.current(), datetime.now(UTC)
+            grant = check_token(tokens, credential, now)
+            self.uses.note(id_of(credential), now)
+            return grant
         if self.ticket_key:
-            now = time.time()
-            return check_ticket(self.ticket_key, credential, now, allow_expired=allow_expired)
+            return check_ticket(
+                self.ticket_key, credential, time.time(), allow_expired=allow_expired
+            )
         raise Unauthorized("credentials are not accepted")
 
 

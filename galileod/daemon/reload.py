@@ -105,9 +105,9 @@ class Reloader:
     def _put_in_force(self, prepared: Prepared) -> None:
         """Replace the configuration: without a checkpoint, and without anything that can fail."""
         context, config = self._context, prepared.config
-        # The delays that failures of clients have caused are kept.
-        slowdown = context.authenticator.slowdown
-        context.authenticator = evolve(prepared.authenticator, slowdown=slowdown)
+        # The delays that failures of clients have caused, and the uses of tokens, are kept.
+        old = context.authenticator
+        context.authenticator = evolve(prepared.authenticator, slowdown=old.slowdown, uses=old.uses)
         context.adopt(config)
         self._server.adopt(prepared.static, prepared.tls)
         set_level(config.log.level)

@@ -77,7 +77,7 @@ def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> N
 
     prepared = prepare(read())
     log = prepared.config.log
-    logs.set_up(log.level, log.format, sys.stderr)
+    logs.set_up(log.level, log.format, sys.stderr, "https" if prepared.tls else "http")
     keep_freed_memory()
     collect_seldom()
     try:

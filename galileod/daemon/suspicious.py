@@ -19,7 +19,7 @@ from galileod.config.file import Reading
 from galileod.config.model import Config
 from galileod.net.addresses import TcpAddress, is_loopback
 from galileod.net.settings import Server
-from galileod.units import Size, format_size
+from galileod.units import Size, format_size, human_size
 
 from .paths import nearest_existing
 from .prepare import Prepared
@@ -62,7 +62,7 @@ def _limits(config: Config) -> Iterator[Suspicion]:
         yield "resume.min_size", f"is more than {than}, so no interrupted upload is kept"
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if config.chunks.memory > memory:
-        yield "chunks.memory", f"is more than the memory of this machine ({_in_gib(memory)})"
+        yield "chunks.memory", f"is more than the memory of this machine ({human_size(memory)})"
 
 
 def _access(config: Config) -> Iterator[Suspicion]:
@@ -117,7 +117,9 @@ def _storage(config: Config) -> Iterator[Suspicion]:
     disk = os.statvfs(existing)
     total = disk.f_blocks * disk.f_frsize
     if config.storage.min_free > total:
-        reason = f"is more than the size of the disk ({_in_gib(total)}), so no file can be stored"
+        reason = (
+            f"is more than the size of the disk ({human_size(total)}), so no file can be stored"
+        )
         yield "storage.min_free", reason
 
 
@@ -142,10 +144,6 @@ def _mode(path: str) -> int:
     """The permissions of a regular file; 0 for others, such as a pipe."""
     mode = os.stat(path).st_mode
     return stat.S_IMODE(mode) if stat.S_ISREG(mode) else 0
-
-
-def _in_gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
 
 
 def _in_file(config: Config, key: str) -> object:

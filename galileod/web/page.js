@@ -18,16 +18,16 @@ const largest = Number(dataset.maxFileSize);
 // Relative to the page, so that a proxy may serve all of it below a path prefix.
 const url = new URL(`./${dataset.path.slice(1)}`, document.baseURI);
 
-const required = dataset.auth !== "none";
+const auth = dataset.auth.split(" ");
 const queue = new Queue({
   uploadAll,
   url,
   largest,
   onchange,
   onrefused: (used) => credential.refused(used),
-  credential: () => (required ? credential.value : ""),
+  credential: () => (auth.includes("none") ? "" : credential.value),
 });
-const credential = new Credential(byId("credential"), { required, onchange: () => queue.start() });
+const credential = new Credential(byId("credential"), { auth, onchange: () => queue.start() });
 const list = new List(byId("uploads"), byId("row"), (upload) => ({
   oncancel: () => act(() => queue.cancel([upload])),
   onretry: () => act(() => queue.retry([upload])),

@@ -87,17 +87,26 @@ export function amountText({ sent, size, rate, secondsLeft }, { active, isPaused
   return joined(`${sizeText(sent)} of ${sizeText(size)}`, isPaused ? "paused" : pace);
 }
 
-/** Why no connection can be made, without a full stop. */
+const LOSSES = {
+  connection_failed: "The server cannot be reached",
+  busy: "The server is busy",
+  shutting_down: "The server is being restarted",
+};
+
+/** Why there is no connection, without a full stop. */
 export function lossText({ error }) {
-  if (error.code === "busy") return "The server is busy";
-  return error.code === "shutting_down" ? "The server is being restarted" : "Connection lost";
+  return Object.hasOwn(LOSSES, error.code) ? LOSSES[error.code] : "Connection lost";
 }
+
+const MANY = 5; // attempts after which it is likely that waiting does not help
 
 /** An outage, and when the next connection is tried: `at`, by the clock of `now`. */
 export function outageText(outage, now) {
-  const { at } = outage;
+  const { at, attempt, error } = outage;
   const next = at === null ? "Connecting again…" : `Trying again in ${timeText((at - now) / 1000)}.`;
-  return `${lossText(outage)}. ${next}`;
+  const isRefused = error.code === "connection_failed" && attempt >= MANY;
+  const why = isRefused ? " It may not accept uploads from this page." : "";
+  return `${lossText(outage)}. ${next}${why}`;
 }
 
 /** How many files the list does not show. */

@@ -73,9 +73,13 @@ test("the total counts, and says how far it is", () => {
 });
 
 test("an outage says when the next connection is tried, and why there is none", () => {
-  const said = (code, at) => words.outageText({ error: { code }, at }, 1_000);
+  const said = (code, at, attempt = 1) =>
+    words.outageText({ error: { code }, at, attempt }, 1_000);
   assert.equal(said("connection_lost", 3_900), "Connection lost. Trying again in 3 s.");
-  assert.equal(said("connection_failed", 1_000), "Connection lost. Trying again in 1 s.");
+  const unreachable = "The server cannot be reached. Trying again in 1 s.";
+  assert.equal(said("connection_failed", 1_000), unreachable);
+  const hint = "It may not accept uploads from this page.";
+  assert.equal(said("connection_failed", 1_000, 5), `${unreachable} ${hint}`);
   assert.equal(said("connection_lost", null), "Connection lost. Connecting again…");
   assert.equal(said("busy", 2_000), "The server is busy. Trying again in 1 s.");
   assert.equal(said("shutting_down", null), "The server is being restarted. Connecting again…");

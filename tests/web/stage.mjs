@@ -25,7 +25,7 @@ const atBase = (url) => {
   return hash + text(name);
 };
 
-class Clock {
+export class Clock {
   now = 0;
   #timers = new Map();
   #last = 0;
@@ -75,7 +75,7 @@ class Clock {
 }
 
 /** The global object with listeners of its own: Node's has none. */
-function globalWith(listeners) {
+export function globalWith(listeners) {
   const own = {
     addEventListener: (type, listener) => listeners.add(listener),
     removeEventListener: (type, listener) => listeners.delete(listener),

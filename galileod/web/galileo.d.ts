@@ -6,7 +6,7 @@ export interface ErrorSignal {
   /**
    * The kind of error. Those of the client are `aborted`, `bad_message`, `closed_early`,
    * `connection_failed`, `connection_lost`, `file_changed`, `file_unreadable`,
-   * `hash_unavailable` and `timeout`.
+   * `hash_unavailable` and `timeout`. The server has more: see its documentation.
    */
   code?: string;
   [key: string]: unknown;
@@ -33,6 +33,35 @@ export interface FileOptions {
   token?: string | ((file: File | Blob) => string | undefined);
   /** The same as `token`. */
   ticket?: FileOptions["token"];
+  /** The handle of the file, which is remembered with `resume`: see `unfinished`. */
+  handle?: FileSystemFileHandle | null;
+}
+
+/** An attempt that has failed, before the next one. */
+export interface Retry {
+  /** How many attempts in a row have failed without anything getting through, from 1. */
+  attempt: number;
+  /** Until the next attempt; it comes at once if the browser says that it is online again. */
+  seconds: number;
+  error: { code: string; reason: unknown };
+}
+
+/** When and how an upload goes on after its connection was lost. */
+export interface RetryOptions {
+  /**
+   * Attempts in a row that may fail without anything getting through: an integer of at least 0, or
+   * Infinity. Default 7, which takes 20 to 45 seconds; 3 while the server has never accepted a
+   * connection.
+   */
+  retries?: number;
+  /** Called before each wait. */
+  onretry?: (retry: Retry) => void;
+  /**
+   * Remember the upload in IndexedDB, so that a page that is loaded later goes on with it if the
+   * same file is given again: same name, size, and time of modification. Only for Files of at least
+   * 1 MiB. Default false.
+   */
+  resume?: boolean;
 }
 
 /** What concerns the connection to the server. */
@@ -41,7 +70,10 @@ export interface ServerOptions {
   url: string | URL;
   /** Cancels the upload. */
   signal?: AbortSignal;
-  /** Milliseconds without any activity after which the upload fails. Default 60,000. */
+  /**
+   * Milliseconds without any activity after which the connection is given up. Default 60,000. If the
+   * server continues uploads, 10 to 60 seconds of it are enough.
+   */
   timeout?: number;
   /**
    * The URL of hash_worker.js, with vendor/ beside it; default: beside this script. `false`: read
@@ -75,7 +107,7 @@ export interface Receipt {
   seconds: number;
 }
 
-export interface UploadOptions extends TransferOptions {
+export interface UploadOptions extends TransferOptions, RetryOptions {
   /** Called five times a second, and at the end of a successful upload. */
   onprogress?: (progress: Progress) => void;
 }
@@ -86,8 +118,17 @@ export interface UploadOptions extends TransferOptions {
  * loop early does not cancel the upload.
  */
 export interface Upload extends PromiseLike<Receipt>, AsyncIterable<Progress> {
-  /** Ends the upload with the error code `aborted`; does nothing after its end. */
+  /**
+   * Ends the upload with the error code `aborted`, and lets the server discard what it has; does
+   * nothing after its end.
+   */
   abort(): void;
+  /**
+   * Stops sending. A server that continues uploads keeps what it has; at another one the file begins
+   * anew with `resume`. A file that is sent to its last byte is not stopped.
+   */
+  pause(): void;
+  resume(): void;
   readonly done: Promise<Receipt>;
   catch: Promise<Receipt>["catch"];
   finally: Promise<Receipt>["finally"];
@@ -106,7 +147,8 @@ export class UploadError extends Error {
 /** Upload one file. Throws TypeError for invalid options; other failures reject the promise. */
 export function upload(options: UploadOptions): Upload;
 
-export interface UploadAllOptions extends ServerOptions, Omit<FileOptions, "file" | "name"> {
+export interface UploadAllOptions
+  extends ServerOptions, RetryOptions, Omit<FileOptions, "file" | "name" | "handle"> {
   /** Files, or objects with options for one file; more can be added later. */
   files?: Iterable<File | FileOptions>;
   /** Connections at once: an integer from 1 to 16. Default 3. */
@@ -125,10 +167,19 @@ export interface FileUpload {
   readonly name: string;
   readonly size: number;
   /**
-   * "sending": a connection has taken it. "checking": all bytes have left the browser. The other
-   * three are ends; "cancelled" is a failure with the code `aborted`.
+   * "sending": a connection has taken it. "checking": all bytes have left the browser.
+   * "interrupted": its connection was lost, and it goes on by itself; "paused": by `pause`. The
+   * other three are ends; "cancelled" is a failure with the code `aborted`.
    */
-  readonly state: "waiting" | "sending" | "checking" | "stored" | "failed" | "cancelled";
+  readonly state:
+    | "waiting"
+    | "sending"
+    | "checking"
+    | "interrupted"
+    | "paused"
+    | "stored"
+    | "failed"
+    | "cancelled";
   /** Bytes that have left the browser. */
   readonly sent: number;
   /** Bytes a second, over the last three seconds. */
@@ -139,8 +190,10 @@ export interface FileUpload {
   readonly error: UploadError | null;
   /** Whether the server may have stored a failed or cancelled file: its answer did not arrive. */
   readonly mayBeStored: boolean;
-  /** Cancels this file; does nothing after its end. */
+  /** Cancels this file, of which the server discards what it has; does nothing after its end. */
   abort(): void;
+  pause(): void;
+  resume(): void;
 }
 
 /** Of all files that have not failed or been cancelled. */
@@ -168,8 +221,13 @@ export interface Uploads extends AsyncIterable<FileUpload> {
    * rejected. After files were added or retried, it is another promise.
    */
   readonly done: Promise<(Receipt | UploadError)[]>;
-  /** Whether any file has not ended. */
+  /** Whether any file has not ended; paused ones have not. */
   readonly active: boolean;
+  /**
+   * Null, or the failure after which no connection could be made: `attempt` as of Retry; `at`, when
+   * the next one comes, as of `performance.now()`, null while it is being made.
+   */
+  readonly outage: { attempt: number; at: number | null; error: Retry["error"] } | null;
   readonly progress: TotalProgress;
   /** Adds files. Throws TypeError, and adds none, if one is invalid. */
   add(files: Iterable<File | FileOptions>): FileUpload[];
@@ -179,10 +237,40 @@ export interface Uploads extends AsyncIterable<FileUpload> {
   abort(files?: Iterable<FileUpload>): void;
   /** Removes those that have ended from `files` and the total; by default all of them. */
   clear(files?: Iterable<FileUpload>): void;
-  /** Begins no further file until `resume` is called. */
-  pause(): void;
-  resume(): void;
+  /**
+   * Stops sending these files; by default all that were added. A server that continues uploads keeps
+   * what it has. A file that is sent to its last byte is not stopped.
+   */
+  pause(files?: Iterable<FileUpload>): void;
+  /** Goes on with those of these files that are paused; by default all. */
+  resume(files?: Iterable<FileUpload>): void;
+  /** Begins no further file until `release` is called; what is being sent goes on. */
+  hold(): void;
+  release(): void;
 }
+
+/** An upload that an earlier page has begun with `resume`, and that has not ended. */
+export interface Unfinished {
+  readonly name: string;
+  readonly size: number;
+  /** As File.lastModified. */
+  readonly modified: number;
+  /** Bytes; about as many as the server has. */
+  readonly sent: number;
+  /** When it began: milliseconds since 1970. */
+  readonly begun: number;
+  /** The webkitRelativePath of the File; "" if it had none. */
+  readonly path: string;
+  /** The handle that was given with the file, or null. */
+  readonly handle: FileSystemFileHandle | null;
+  /** Whether this is its file: then a new upload of it, with `resume`, goes on with this one. */
+  matches(file: File): boolean;
+  /** Lets the server discard what it has, and forgets the upload. */
+  discard(options?: { token?: string }): Promise<void>;
+}
+
+/** The unfinished uploads to this server that no page is sending now. */
+export function unfinished(options: { url: string | URL }): Promise<Unfinished[]>;
 
 /**
  * Upload many files, on a few connections: each sends one file after the other, if the server

@@ -163,8 +163,9 @@ class Connection {
   /** The server has refused a file: for now, or for ever. */
   #refused(number, signal, ends) {
     const transfer = this.#transfers.get(number);
-    this.#answered(number, !GOES_ON.has(signal.code));
-    if (!GOES_ON.has(signal.code)) {
+    const isForNow = this.#line.resumable && GOES_ON.has(signal.code);
+    this.#answered(number, !isForNow);
+    if (!isForNow) {
       transfer.refuse(signal);
       return;
     }
@@ -351,6 +352,7 @@ class Connection {
     this.#ticked = now;
     if (this.#isOpened) this.#reportProgress();
     if (this.#isOver) return;
+    this.#current?.note();
     const unread = this.#unread;
     const limit = unread ? this.timeout : this.#patience;
     if (!this.#silence.exceeded(now, limit)) return;

@@ -109,7 +109,7 @@ class Line {
       const over = signal.error ? signal.fatal : !signal.ready && signal.close;
       return { type: over ? "over" : "ignored", signal, number, ends };
     }
-    return { ...sender.receive(signal, this.resumable), number, ends };
+    return { signal, ...sender.receive(signal, this.resumable), number, ends };
   }
 
   #agree(signal) {

@@ -145,7 +145,9 @@ class Connection {
       case "fatal":
         if (transfer) this.#refused(number, signal, event.ends);
     }
-    if (event.ends) this.#endByError(signal);
+    // Where one file ends the connection, its answer to `abandon` does so too.
+    if (event.ends && event.type === "over" && this.#line.isIdle) this.#end(null);
+    else if (event.ends) this.#endByError(signal);
     else this.pump();
   }
 
@@ -395,8 +397,10 @@ class Connection {
 
   /** The server has ended the connection by an error about one file, or about none. */
   #endByError(signal) {
+    const { code } = signal;
     const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
-    this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}.` });
+    if (GOES_ON.has(code)) this.#end({ code, error: reason });
+    else this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}` });
   }
 
   #lose(code, error, cause) {

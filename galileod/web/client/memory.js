@@ -136,7 +136,7 @@ class BegunUpload {
     const now = performance.now();
     if (now - this.#noted < NOTE_EVERY) return;
     this.#noted = now;
-    const saved = await states().catch(() => []); // the file cannot be read, which is told elsewhere
+    const saved = await states();
     if (!this.#isForgotten) this.#put(sent, saved);
   }
 

@@ -66,7 +66,7 @@ class Pool {
 
   /** The network is back: connections may be lost, and a server that was not reachable may be. */
   #wake = () => {
-    for (const connection of this.#connections) connection.doubt();
+    for (const connection of this.#connections) connection.watch.doubt();
     if (this.#timer !== null) this.#tryAgain();
   };
 
@@ -105,7 +105,7 @@ class Pool {
     this.#connections.delete(connection);
     const wasOpened = this.#opened.delete(connection);
     if (this.#probe === connection) this.#probe = null;
-    if (failure?.code === "timeout" && wasOpened && !connection.gotOn) {
+    if (failure?.code === "timeout" && wasOpened && !connection.watch.gotOn) {
       // The server may be slow, and not gone.
       this.#patience = Math.min(this.#patience * 2, connection.timeout);
     } else if (failure && !wasOpened) this.#patience = PATIENCE;

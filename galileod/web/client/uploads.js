@@ -315,7 +315,7 @@ class Uploads {
     const transfer = new Transfer(settings, {
       error: (signal) => callHandler(this.#options.onerror, signal, upload),
       progress: ({ sent, rate }) => {
-        this.#gone.bytes += Math.max(0, sent - upload.sent); // less if it was sent in vain
+        this.#gone.bytes += Math.max(0, sent - upload.sent); // less: it is sent again
         this.#sum.sent += sent - upload.sent;
         this.#measure();
         const state = sent === upload.size ? "checking" : "sending";

@@ -11,7 +11,9 @@ const TICK = 200;
 
 /** When the limit is exceeded by a clock that ticks from `from` on; null: not up to `until`. */
 function exceededAt(silence, { from = 0, until = 60_000, limit = LIMIT } = {}) {
-  for (let now = from; now <= until; now += TICK) if (silence.exceeded(now, limit)) return now;
+  for (let now = from; now <= until; now += TICK) {
+    if (silence.exceeded(now, limit, 3_000)) return now;
+  }
   return null;
 }
 
@@ -40,11 +42,14 @@ test("a limit that grows meanwhile counts", () => {
   assert.equal(silence.exceeded(LIMIT + TICK, 2 * LIMIT), false);
 });
 
-test("in doubt the limit is 3 s from then on, until the next activity", () => {
+test("in doubt the other limit counts from then on, until the next activity", () => {
   const silence = new Silence(0);
+  assert.equal(silence.isDoubted, false);
   silence.doubt(5_000);
+  assert.equal(silence.isDoubted, true);
   assert.equal(exceededAt(silence, { from: 5_000 }), 8_200);
   silence.activity(9_000);
+  assert.equal(silence.isDoubted, false);
   assert.equal(exceededAt(silence, { from: 9_000 }), 19_200);
 });
 

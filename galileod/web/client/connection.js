@@ -311,17 +311,21 @@ class Connection {
     this.#current?.note();
     const unread = this.#unread;
     const limit = unread ? this.timeout : this.#patience;
-    if (!this.watch.isSilent(limit)) return;
+    if (!this.watch.isSilent(limit, !unread && this.#isCheap)) return;
     const seconds = Math.round(limit / 100) / 10;
     if (unread) {
       unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
   }
 
-  /** ms of silence after which the connection is given up: few where nothing is lost by that. */
+  /** Whether little is lost if the connection is given up. */
+  get #isCheap() {
+    return this.#isOpened ? this.#line.resumable : this.#settings.restarts;
+  }
+
+  /** ms of silence after which the connection is given up. */
   get #patience() {
-    const isCheap = this.#isOpened ? this.#line.resumable : this.#settings.restarts;
-    const patience = isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
+    const patience = this.#isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
     return this.watch.patience(patience);
   }
 

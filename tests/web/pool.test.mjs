@@ -41,8 +41,8 @@ function make({ files = 1, ...settings } = {}) {
 
   class Connection {
     timeout = 60_000;
-    gotOn = false;
     doubts = 0;
+    watch = { gotOn: false, doubt: () => (this.doubts += 1) };
     holds = 0;
     transfer = null;
 
@@ -53,10 +53,6 @@ function make({ files = 1, ...settings } = {}) {
     start() {
       made.push(this);
       this.transfer = this.host.take(this);
-    }
-
-    doubt() {
-      this.doubts += 1;
     }
 
     hold() {
@@ -423,7 +419,7 @@ test("patience: 10 s, twice as long for a server that was only slow, up to the t
   const patience = () => all.made.at(-1).host.patience();
   const step = async (isOpened, gotOn, failure = silent) => {
     const connection = all.made.at(-1);
-    connection.gotOn = gotOn;
+    connection.watch.gotOn = gotOn;
     if (isOpened) connection.open();
     connection.end(failure);
     await quiet();

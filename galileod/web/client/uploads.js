@@ -48,7 +48,7 @@ class Uploads {
   #connections = new Map(); // Transfer → Connection, by `take`
   #isHeld = false;
   #open = 0; // files that have not ended
-  #ended = []; // in the order in which they ended, for the iterator
+  #ended = []; // in the order in which they ended, for the iterator; null for each that was cleared
   #sum = { sent: 0, size: 0, files: 0, filesEnded: 0 }; // without failed and cancelled files
   #gone = { bytes: 0, files: 0 }; // has left the browser, and was answered, failed files included
   #total = new Total(performance.now()); // begun anew when files are added after the end of others
@@ -93,6 +93,7 @@ class Uploads {
   /** Send again those of `uploads` that have failed or were cancelled, before those that wait. */
   retry(uploads) {
     for (const upload of uploads) {
+      if (!this.#settings.has(upload)) continue; // it was cleared
       const { state } = upload;
       if (state === "failed" || state === "cancelled") this.#enter(upload, this.#first);
     }
@@ -165,6 +166,7 @@ class Uploads {
   clear(uploads = this.files) {
     const cleared = new Set([...uploads].filter(({ state }) => ENDS.has(state)));
     this.files = this.files.filter((upload) => !cleared.has(upload));
+    this.#ended = this.#ended.map((upload) => (cleared.has(upload) ? null : upload));
     for (const upload of cleared) {
       if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
       this.#count(upload, -1);
@@ -219,8 +221,10 @@ class Uploads {
   /** The files, each once it has ended, until all have. */
   async *[Symbol.asyncIterator]() {
     for (let next = 0; ; ) {
-      if (next < this.#ended.length) yield this.#ended[next++];
-      else if (!this.active) return;
+      if (next < this.#ended.length) {
+        const upload = this.#ended[next++];
+        if (upload) yield upload;
+      } else if (!this.active) return;
       else {
         this.#changed ??= signalled();
         await this.#changed.promise;

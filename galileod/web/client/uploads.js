@@ -114,6 +114,7 @@ class Uploads {
       this.#end(upload, { state: "cancelled", error: new UploadError(signals) });
     }
     for (const upload of running) this.#transfers.get(upload)?.abort();
+    this.#pool.fill(); // nothing may be left to wait for
   }
 
   /**

@@ -353,8 +353,10 @@ class Uploads {
     for (const upload of [...this.#first, ...this.#waiting]) {
       if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
       this.#leaveQueue(upload);
-      this.#forget(upload);
-      this.#end(upload, { state: "failed", error });
+      const { code, reason } = error;
+      const transfer = this.#transfers.get(upload); // of an interrupted file
+      if (transfer) transfer.fail(code, reason, error, transfer.isResumable);
+      else this.#end(upload, { state: "failed", error });
     }
   }
 

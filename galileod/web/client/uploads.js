@@ -280,7 +280,7 @@ class Uploads {
       this.#leaveQueue(upload);
       const transfer = this.#transfers.get(upload) ?? this.#transferOf(upload);
       this.#connections.set(transfer, connection);
-      this.#change(upload, { state: "sending" });
+      this.#changeInside(upload, { state: "sending" });
       return transfer;
     },
     putBack: (transfer) => {
@@ -312,7 +312,7 @@ class Uploads {
     this.#first = new Set([upload, ...this.#first]);
     const sent = transfer.isResumable ? upload.sent : 0; // else it begins anew
     this.#sum.sent += sent - upload.sent;
-    this.#change(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
+    this.#changeInside(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
   }
 
   #transferOf(upload) {
@@ -384,6 +384,13 @@ class Uploads {
   #change(upload, what) {
     Object.assign(upload, what);
     callHandler(this.#options.onfile, upload);
+  }
+
+  /** The same in the middle of something that the handler must not disturb: it is called later. */
+  #changeInside(upload, what) {
+    Object.assign(upload, what);
+    const { state } = upload;
+    queueMicrotask(() => upload.state === state && callHandler(this.#options.onfile, upload));
   }
 }
 

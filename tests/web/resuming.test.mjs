@@ -328,6 +328,27 @@ test("finished, and an old server after a new one: the file may be stored", asyn
   assertOver(page);
 });
 
+for (const [what, signal] of [
+  ["warns", { error: "slow" }],
+  ["takes further files", { error: "slow", can: ["next"], next: true }],
+]) {
+  test(`an old server that ${what} first is tried again all the same`, async () => {
+    const page = stage();
+    const uploads = page.uploadAll({ url, files: [fileOf(BYTES)], connections: 1 });
+    await begin(page.sockets[0], { bytes: 200_000 });
+    page.sockets[0].drop();
+    const socket = await next(page);
+    socket.open();
+    socket.say(signal, { ready: true, chunksize: 10 });
+    await quiet();
+    assert.deepEqual([socket.chunks.length, socket.closes], [0, [1000]]);
+    await complete(await next(page), SIZE, 200_000);
+    page.sockets[2].say({ close: true });
+    await uploads.done;
+    assertOver(page);
+  });
+}
+
 test("finished, and given up while the server is away: the file may be stored", async () => {
   const page = stage();
   const uploads = page.uploadAll({ url, files: [fileOf(BYTES)], retries: 1 });

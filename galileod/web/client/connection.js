@@ -89,7 +89,6 @@ class Connection {
 
   #receive(data) {
     this.watch.heard();
-    const wasHeard = this.#line.heard;
     const event = this.#line.receive(data);
     if (event.type === "violation") {
       this.#lose(event.code, event.error);
@@ -97,7 +96,7 @@ class Connection {
     }
     const { number, signal } = event;
     const transfer = this.#transfers.get(number);
-    if (!wasHeard && this.#line.heard && this.#isOld(transfer, signal)) return;
+    if (event.type === "ready" && this.#isOld(transfer)) return;
     switch (event.type) {
       case "resume":
         if (transfer.resume(event)) this.#host.gotThrough();
@@ -125,8 +124,8 @@ class Connection {
    * Whether the server cannot resume an upload that was begun with one that can: one of two
    * versions behind a balancer. The connection has ended then; after some, the file begins anew.
    */
-  #isOld(transfer, signal) {
-    if (this.#line.resumable || !transfer?.isResumable || signal.error) return false;
+  #isOld(transfer) {
+    if (this.#line.resumable || !transfer.isResumable) return false;
     if (!transfer.meetsOld()) return transfer.isOver;
     this.#lose("connection_lost", "The server cannot resume the upload.");
     return true;

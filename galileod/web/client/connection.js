@@ -298,7 +298,7 @@ class Connection {
   }
 
   #goOn() {
-    if (this.#isOpened) this.pump();
+    if (this.#isOpened || this.#isOver) this.pump();
     else if (this.#claims.size === 0 && !this.#claimFirst()) this.#end(null);
   }
 
@@ -375,6 +375,7 @@ class Connection {
     const first = this.#isOpened ? null : this.#claims.shift();
     this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
+    else if (first) this.#host.putBack(first);
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
       if (transfer === this.#leaving) {

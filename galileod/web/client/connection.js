@@ -150,9 +150,14 @@ class Connection {
   #answered(number, isProgress = true) {
     const transfer = this.#transfers.get(number); // none if it begins anew
     if (transfer && this.#line.senders[number].isFinished) this.watch.verify(-transfer.size);
-    this.#transfers.delete(number);
+    this.#remove(number);
     this.#line.answered(number);
     if (isProgress) this.#host.gotThrough();
+  }
+
+  #remove(number) {
+    if (this.#leaving && this.#leaving === this.#transfers.get(number)) this.#leaving = null;
+    this.#transfers.delete(number);
   }
 
   /** Send all that is due. Called after each change of what may be due. */
@@ -162,7 +167,7 @@ class Connection {
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
     const isIdle = this.#claims.size === 0 && this.#line.isIdle;
-    const leaves = this.#leaving && this.#transfers.size === 1;
+    const leaves = this.#leaving && !this.#leaving.isOver && this.#transfers.size === 1;
     if (isIdle || leaves) this.#end(this.#refusal);
   }
 

@@ -276,12 +276,17 @@ class Connection {
     this.#goOn();
   }
 
+  /** Whether the server learns here that a transfer has ended: it has begun, and can be abandoned. */
+  tells({ sender }) {
+    return !this.#isOver && sender !== null && this.#line.resumable;
+  }
+
   /** The server has other bytes of the file than the file: it begins anew, with another key. */
   restart(transfer) {
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
     sender.end();
-    this.#transfers.delete(number);
+    this.#remove(number);
     transfer.renew();
     this.#host.putBack(transfer);
     if (this.#abandon(number)) this.#goOn();

@@ -149,10 +149,22 @@ class Transfer {
   }
 
   #metadata(can, abandon) {
-    const { file, name, modified, token } = this.#settings;
-    const secret = typeof token === "function" ? token(file) : token;
+    const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: secret ?? undefined, upload, can, abandon };
+    return { name, size: this.size, modified, token: this.#token, upload, can, abandon };
+  }
+
+  /** The credential; none if the page's function throws, and the server decides. */
+  get #token() {
+    const { file, token } = this.#settings;
+    let given = token;
+    if (typeof token === "function") {
+      given = undefined;
+      callHandler(() => {
+        given = token(file);
+      });
+    }
+    return given ?? undefined;
   }
 
   /**

@@ -77,7 +77,10 @@ _PAGE_SCRIPTS: Final = (
     "page_order",
     "page_queue",
     "page_row",
+    "page_states",
     "page_total",
+    "page_unfinished",
+    "page_units",
     "page_words",
 )
 

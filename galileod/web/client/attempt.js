@@ -37,12 +37,18 @@ class Attempt {
       const hash = await this.#source.seek(offset);
       if (hash === undefined || this.#isOver) return;
       this.isSeeking = false;
-      const isKnown = hash !== null && check?.type === this.#source.hashType;
-      if (isKnown && hash !== check.value) this.#on.differs();
+      if (this.#isOther(hash, check)) this.#on.differs();
       else this.place(offset);
     } catch (error) {
       if (!this.#isOver) this.#on.failed(error);
     }
+  }
+
+  /** Whether both hashes are known, and differ; also hexadecimal digits in capitals are known. */
+  #isOther(hash, check) {
+    const { type, value } = check ?? {};
+    if (hash === null || typeof type !== "string" || typeof value !== "string") return false;
+    return type.toLowerCase() === this.#source.hashType && value.toLowerCase() !== hash;
   }
 
   /** The source is at `offset`, where the upload continues. */

@@ -89,7 +89,6 @@ class Connection {
 
   #receive(data) {
     this.watch.heard();
-    const wasHeard = this.#line.heard;
     const event = this.#line.receive(data);
     if (event.type === "violation") {
       this.#lose(event.code, event.error);
@@ -97,7 +96,7 @@ class Connection {
     }
     const { number, signal } = event;
     const transfer = this.#transfers.get(number);
-    if (!wasHeard && this.#line.heard && this.#isOld(transfer, signal)) return;
+    if (event.type === "ready" && this.#isOld(transfer)) return;
     switch (event.type) {
       case "resume":
         if (transfer.resume(event)) this.#host.gotThrough();
@@ -115,7 +114,9 @@ class Connection {
       case "fatal":
         if (transfer) this.#refused(number, signal, event.ends);
     }
-    if (event.ends) this.#endByError(signal);
+    // Where one file ends the connection, its answer to `abandon` does so too.
+    if (event.ends && event.type === "over" && this.#line.isIdle) this.#end(null);
+    else if (event.ends) this.#endByError(signal);
     else this.pump();
   }
 
@@ -123,8 +124,8 @@ class Connection {
    * Whether the server cannot resume an upload that was begun with one that can: one of two
    * versions behind a balancer. The connection has ended then; after some, the file begins anew.
    */
-  #isOld(transfer, signal) {
-    if (this.#line.resumable || !transfer?.isResumable || signal.error) return false;
+  #isOld(transfer) {
+    if (this.#line.resumable || !transfer.isResumable) return false;
     if (!transfer.meetsOld()) return transfer.isOver;
     this.#lose("connection_lost", "The server cannot resume the upload.");
     return true;
@@ -149,9 +150,14 @@ class Connection {
   #answered(number, isProgress = true) {
     const transfer = this.#transfers.get(number); // none if it begins anew
     if (transfer && this.#line.senders[number].isFinished) this.watch.verify(-transfer.size);
-    this.#transfers.delete(number);
+    this.#remove(number);
     this.#line.answered(number);
     if (isProgress) this.#host.gotThrough();
+  }
+
+  #remove(number) {
+    if (this.#leaving && this.#leaving === this.#transfers.get(number)) this.#leaving = null;
+    this.#transfers.delete(number);
   }
 
   /** Send all that is due. Called after each change of what may be due. */
@@ -161,7 +167,7 @@ class Connection {
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
     const isIdle = this.#claims.size === 0 && this.#line.isIdle;
-    const leaves = this.#leaving && this.#transfers.size === 1;
+    const leaves = this.#leaving && !this.#leaving.isOver && this.#transfers.size === 1;
     if (isIdle || leaves) this.#end(this.#refusal);
   }
 
@@ -270,12 +276,17 @@ class Connection {
     this.#goOn();
   }
 
+  /** Whether the server learns here that a transfer has ended: it has begun, and can be abandoned. */
+  tells({ sender }) {
+    return !this.#isOver && sender !== null && this.#line.resumable;
+  }
+
   /** The server has other bytes of the file than the file: it begins anew, with another key. */
   restart(transfer) {
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
     sender.end();
-    this.#transfers.delete(number);
+    this.#remove(number);
     transfer.renew();
     this.#host.putBack(transfer);
     if (this.#abandon(number)) this.#goOn();
@@ -297,7 +308,7 @@ class Connection {
   }
 
   #goOn() {
-    if (this.#isOpened) this.pump();
+    if (this.#isOpened || this.#isOver) this.pump();
     else if (this.#claims.size === 0 && !this.#claimFirst()) this.#end(null);
   }
 
@@ -309,17 +320,21 @@ class Connection {
     this.#current?.note();
     const unread = this.#unread;
     const limit = unread ? this.timeout : this.#patience;
-    if (!this.watch.isSilent(limit)) return;
+    if (!this.watch.isSilent(limit, !unread && this.#isCheap)) return;
     const seconds = Math.round(limit / 100) / 10;
     if (unread) {
       unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
   }
 
-  /** ms of silence after which the connection is given up: few where nothing is lost by that. */
+  /** Whether little is lost if the connection is given up. */
+  get #isCheap() {
+    return this.#isOpened ? this.#line.resumable : this.#settings.restarts;
+  }
+
+  /** ms of silence after which the connection is given up. */
   get #patience() {
-    const isCheap = this.#isOpened ? this.#line.resumable : this.#settings.restarts;
-    const patience = isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
+    const patience = this.#isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
     return this.watch.patience(patience);
   }
 
@@ -349,8 +364,10 @@ class Connection {
 
   /** The server has ended the connection by an error about one file, or about none. */
   #endByError(signal) {
+    const { code } = signal;
     const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
-    this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}.` });
+    if (GOES_ON.has(code)) this.#end({ code, error: reason });
+    else this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}` });
   }
 
   #lose(code, error, cause) {
@@ -368,6 +385,7 @@ class Connection {
     const first = this.#isOpened ? null : this.#claims.shift();
     this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
+    else if (first) this.#host.putBack(first);
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
       if (transfer === this.#leaving) {

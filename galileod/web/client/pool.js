@@ -109,7 +109,7 @@ class Pool {
       // The server may be slow, and not gone.
       this.#patience = Math.min(this.#patience * 2, connection.timeout);
     } else if (failure && !wasOpened) this.#patience = PATIENCE;
-    if (failure) this.#wait(failure);
+    if (failure && this.#probe === null) this.#wait(failure); // else the probe tells what is next
     // Later: the file whose answer has ended the connection is still to be told.
     queueMicrotask(() => this.fill());
   }
@@ -144,7 +144,7 @@ class Pool {
     this.#timer = null;
     this.#outage.at = null;
     if (this.#queue.peek() === null) this.#endOutage();
-    else this.fill();
+    this.fill();
   }
 
   #endOutage() {

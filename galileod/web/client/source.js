@@ -75,7 +75,9 @@ class Source {
    * undefined if the reader has ended meanwhile.
    */
   async seek(offset) {
-    await this.#opening;
+    const opening = this.#opening;
+    await opening;
+    if (this.#opening !== opening) return undefined;
     this.#hasRead = true;
     return this.#reader?.seek(offset);
   }

@@ -89,7 +89,7 @@ class Transfer {
   abortBySignal = () => this.#cancel(this.#settings.signal.reason);
 
   #cancel(cause) {
-    const isKept = this.#host === null && this.isResumable && !this.isOver;
+    const isKept = this.isResumable && !this.isOver && !this.#host?.tells(this);
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
     this.fail("aborted", error, cause);
     if (isKept) abandonUpload(this.#settings.url, this.#metadata(["resume"], true));
@@ -97,8 +97,8 @@ class Transfer {
 
   /**
    * Open the file for `host`, which has a `watch`, `pump()` for when something may be due,
-   * `restart(transfer)` for when the server has other bytes, and `drop(transfer)` for when the
-   * transfer ends by itself. `load`: read and hash it whole.
+   * `restart(transfer)` for when the server has other bytes, `drop(transfer)` for when the transfer
+   * ends by itself, and `tells(transfer)`, whether the server learns of that. `load`: read and hash it whole.
    */
   open(host, load) {
     this.#host = host;
@@ -149,10 +149,22 @@ class Transfer {
   }
 
   #metadata(can, abandon) {
-    const { file, name, modified, token } = this.#settings;
-    const secret = typeof token === "function" ? token(file) : token;
+    const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: secret ?? undefined, upload, can, abandon };
+    return { name, size: this.size, modified, token: this.#token, upload, can, abandon };
+  }
+
+  /** The credential; none if the page's function throws, and the server decides. */
+  get #token() {
+    const { file, token } = this.#settings;
+    let given = token;
+    if (typeof token === "function") {
+      given = undefined;
+      callHandler(() => {
+        given = token(file);
+      });
+    }
+    return given ?? undefined;
   }
 
   /**

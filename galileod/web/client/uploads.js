@@ -48,7 +48,7 @@ class Uploads {
   #connections = new Map(); // Transfer → Connection, by `take`
   #isHeld = false;
   #open = 0; // files that have not ended
-  #ended = []; // in the order in which they ended, for the iterator
+  #ended = []; // in the order in which they ended, for the iterator; null for each that was cleared
   #sum = { sent: 0, size: 0, files: 0, filesEnded: 0 }; // without failed and cancelled files
   #gone = { bytes: 0, files: 0 }; // has left the browser, and was answered, failed files included
   #total = new Total(performance.now()); // begun anew when files are added after the end of others
@@ -93,6 +93,7 @@ class Uploads {
   /** Send again those of `uploads` that have failed or were cancelled, before those that wait. */
   retry(uploads) {
     for (const upload of uploads) {
+      if (!this.#settings.has(upload)) continue; // it was cleared
       const { state } = upload;
       if (state === "failed" || state === "cancelled") this.#enter(upload, this.#first);
     }
@@ -113,6 +114,7 @@ class Uploads {
       this.#end(upload, { state: "cancelled", error: new UploadError(signals) });
     }
     for (const upload of running) this.#transfers.get(upload)?.abort();
+    this.#pool.fill(); // nothing may be left to wait for
   }
 
   /**
@@ -165,6 +167,7 @@ class Uploads {
   clear(uploads = this.files) {
     const cleared = new Set([...uploads].filter(({ state }) => ENDS.has(state)));
     this.files = this.files.filter((upload) => !cleared.has(upload));
+    this.#ended = this.#ended.map((upload) => (cleared.has(upload) ? null : upload));
     for (const upload of cleared) {
       if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
       this.#count(upload, -1);
@@ -219,8 +222,10 @@ class Uploads {
   /** The files, each once it has ended, until all have. */
   async *[Symbol.asyncIterator]() {
     for (let next = 0; ; ) {
-      if (next < this.#ended.length) yield this.#ended[next++];
-      else if (!this.active) return;
+      if (next < this.#ended.length) {
+        const upload = this.#ended[next++];
+        if (upload) yield upload;
+      } else if (!this.active) return;
       else {
         this.#changed ??= signalled();
         await this.#changed.promise;
@@ -275,7 +280,7 @@ class Uploads {
       this.#leaveQueue(upload);
       const transfer = this.#transfers.get(upload) ?? this.#transferOf(upload);
       this.#connections.set(transfer, connection);
-      this.#change(upload, { state: "sending" });
+      this.#changeInside(upload, { state: "sending" });
       return transfer;
     },
     putBack: (transfer) => {
@@ -307,7 +312,7 @@ class Uploads {
     this.#first = new Set([upload, ...this.#first]);
     const sent = transfer.isResumable ? upload.sent : 0; // else it begins anew
     this.#sum.sent += sent - upload.sent;
-    this.#change(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
+    this.#changeInside(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
   }
 
   #transferOf(upload) {
@@ -348,8 +353,10 @@ class Uploads {
     for (const upload of [...this.#first, ...this.#waiting]) {
       if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
       this.#leaveQueue(upload);
-      this.#forget(upload);
-      this.#end(upload, { state: "failed", error });
+      const { code, reason } = error;
+      const transfer = this.#transfers.get(upload); // of an interrupted file
+      if (transfer) transfer.fail(code, reason, error, transfer.isResumable);
+      else this.#end(upload, { state: "failed", error });
     }
   }
 
@@ -377,6 +384,13 @@ class Uploads {
   #change(upload, what) {
     Object.assign(upload, what);
     callHandler(this.#options.onfile, upload);
+  }
+
+  /** The same in the middle of something that the handler must not disturb: it is called later. */
+  #changeInside(upload, what) {
+    Object.assign(upload, what);
+    const { state } = upload;
+    queueMicrotask(() => upload.state === state && callHandler(this.#options.onfile, upload));
   }
 }
 

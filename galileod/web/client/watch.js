@@ -3,6 +3,7 @@
 // Bytes per ms. There is more time for as long as it takes to hash the files that are finished: some
 // servers read the whole file back to verify the hash, and send nothing that a page could see.
 const VERIFY_RATE = 20_000;
+const DOUBTED = 3_000; // ms for a sign of the server after the network or the machine came back
 const MAX_GAP = 5_000; // ms between two ticks of a machine that is awake, and of a tab that is shown
 const GOT_ON = 1_000; // ms between the first message and the last one of a server that works
 
@@ -50,7 +51,9 @@ class Watch {
   tick(buffered) {
     const now = performance.now();
     if (buffered < this.#buffered) this.activity();
-    else if (now - this.#ticked > MAX_GAP) this.doubt(); // the machine may have slept
+    else if (now - this.#ticked > MAX_GAP && !this.#silence.isDoubted) {
+      this.doubt(); // the machine may have slept; in a hidden tab each tick is so late
+    }
     this.#buffered = buffered;
     this.#ticked = now;
   }
@@ -60,8 +63,9 @@ class Watch {
     return ms + this.#verifying / VERIFY_RATE;
   }
 
-  /** Whether nothing has happened for `limit` ms. */
-  isSilent(limit) {
-    return this.#silence.exceeded(performance.now(), limit);
+  /** Whether nothing has happened for `limit` ms; `isCheap`: in doubt for less, since no harm is done. */
+  isSilent(limit, isCheap) {
+    const doubted = isCheap ? this.patience(DOUBTED) : limit;
+    return this.#silence.exceeded(performance.now(), limit, doubted);
   }
 }

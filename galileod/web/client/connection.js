@@ -21,8 +21,9 @@ class Connection {
    * `putBack(transfer)` for one that has not begun), and is told what happens: `opened(connection)`;
    * `gotThrough()` when the server has answered a file or has more of one than before;
    * `lost(transfer, failure)` for one that has begun and ends without an answer, or was refused for
-   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once this sends no more files, `failure` null unless it ended
-   * by one; optionally `closed(connection)`. A failure is {code, error, cause}.
+   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once
+   * this sends no more files, `failure` null unless it ended by one; optionally `closed(connection)`.
+   * A failure is {code, error, cause}.
    */
   constructor(settings, host) {
     this.#settings = settings;
@@ -150,14 +151,9 @@ class Connection {
   #answered(number, isProgress = true) {
     const transfer = this.#transfers.get(number); // none if it begins anew
     if (transfer && this.#line.senders[number].isFinished) this.watch.verify(-transfer.size);
-    this.#remove(number);
+    this.#transfers.delete(number);
     this.#line.answered(number);
     if (isProgress) this.#host.gotThrough();
-  }
-
-  #remove(number) {
-    if (this.#leaving && this.#leaving === this.#transfers.get(number)) this.#leaving = null;
-    this.#transfers.delete(number);
   }
 
   /** Send all that is due. Called after each change of what may be due. */
@@ -167,8 +163,8 @@ class Connection {
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
     const isIdle = this.#claims.size === 0 && this.#line.isIdle;
-    const leaves = this.#leaving && !this.#leaving.isOver && this.#transfers.size === 1;
-    if (isIdle || leaves) this.#end(this.#refusal);
+    const isLeaving = this.#current === this.#leaving && !this.#leaving.isOver; // without an answer
+    if (isIdle || (isLeaving && this.#transfers.size === 1)) this.#end(this.#refusal);
   }
 
   get #current() {
@@ -239,10 +235,7 @@ class Connection {
     if (this.#line.isIdle) this.#end(null);
   }
 
-  /**
-   * Stop sending a file, which the server keeps. Returns false if all of it is sent: then its answer
-   * comes.
-   */
+  /** Stop sending a file, which the server keeps; returns false if all of it is sent. */
   leave(transfer) {
     if (this.#claims.remove(transfer)) {
       transfer.interrupt();
@@ -286,7 +279,7 @@ class Connection {
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
     sender.end();
-    this.#remove(number);
+    this.#transfers.delete(number);
     transfer.renew();
     this.#host.putBack(transfer);
     if (this.#abandon(number)) this.#goOn();

@@ -117,10 +117,7 @@ class Uploads {
     this.#pool.fill(); // nothing may be left to wait for
   }
 
-  /**
-   * Stop sending `uploads`, all by default; the server keeps what it has. A file that is sent to its
-   * last byte is not stopped.
-   */
+  /** Stop sending `uploads`, all by default; not those that are sent to their last byte. */
   pause(uploads = this.files) {
     const chosen = [...uploads];
     for (const upload of chosen) {
@@ -353,9 +350,8 @@ class Uploads {
     for (const upload of [...this.#first, ...this.#waiting]) {
       if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
       this.#leaveQueue(upload);
-      const { code, reason } = error;
       const transfer = this.#transfers.get(upload); // of an interrupted file
-      if (transfer) transfer.fail(code, reason, error, transfer.isResumable);
+      if (transfer) transfer.fail(error.code, error.reason, error, transfer.isResumable);
       else this.#end(upload, { state: "failed", error });
     }
   }

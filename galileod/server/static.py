@@ -44,6 +44,9 @@ _CLIENT_PARTS: Final = (
     "client/claims.js",
     "client/connection.js",
     "client/pool.js",
+    "client/tally.js",
+    "client/file_upload.js",
+    "client/waiting.js",
     "client/uploads.js",
     "client/api.js",
 )

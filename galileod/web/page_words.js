@@ -1,7 +1,6 @@
 // The sentences that the page shows: states, results and totals.
 
 import {
-  folderOf,
   joined,
   numberText,
   paceText,
@@ -64,9 +63,8 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
 }
 
 /** An upload that was begun and not ended, and how it can be continued. */
-export function begunText({ sent, size, handle, path }) {
-  const what = folderOf(path) ? "its folder" : "this file";
-  const hint = handle ? "" : `. Choose or drop ${what} again to continue.`;
+export function begunText({ sent, size, handle }) {
+  const hint = handle ? "" : ". Choose or drop this file again to continue.";
   return `${percentText(sent / size)} sent${hint}`;
 }
 

@@ -379,12 +379,13 @@ class Connection {
     this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
     else if (first) this.#host.putBack(first);
+    const isAway = this.#line.hasProgress; // others were answered: it is hardly the file's fault
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
       if (transfer === this.#leaving) {
         transfer.interrupt();
         this.#host.left(transfer);
-      } else this.#host.lost(transfer, this.#failureOf(transfer, failure));
+      } else this.#host.lost(transfer, { ...this.#failureOf(transfer, failure), isAway });
     }
     this.#host.ended(this, failure);
     if (!this.#host.closed) return;

@@ -290,8 +290,7 @@ class Connection {
     const { agreed, resumable } = this.#line;
     const others = [...this.#transfers].some(([each, { isOver }]) => each !== number && !isOver);
     const isNeeded = agreed && (others || this.#claims.size > 0);
-    // Without an answer the server would take the end of the connection for its loss, and keep what
-    // it has.
+    // By the end of the connection alone the server would keep what it has.
     if (isNeeded || resumable) {
       this.#socket.send(JSON.stringify({ abandon: true, file: number || undefined }));
       return true;

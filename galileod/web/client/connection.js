@@ -290,8 +290,7 @@ class Connection {
     const { agreed, resumable } = this.#line;
     const others = [...this.#transfers].some(([each, { isOver }]) => each !== number && !isOver);
     const isNeeded = agreed && (others || this.#claims.size > 0);
-    // Without an answer the server would take the end of the connection for its loss, and keep what
-    // it has.
+    // By the end of the connection alone the server would keep what it has.
     if (isNeeded || resumable) {
       this.#socket.send(JSON.stringify({ abandon: true, file: number || undefined }));
       return true;
@@ -379,12 +378,13 @@ class Connection {
     this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
     else if (first) this.#host.putBack(first);
+    const isAway = this.#line.hasProgress; // others were answered: it is hardly the file's fault
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
       if (transfer === this.#leaving) {
         transfer.interrupt();
         this.#host.left(transfer);
-      } else this.#host.lost(transfer, this.#failureOf(transfer, failure));
+      } else this.#host.lost(transfer, { ...this.#failureOf(transfer, failure), isAway });
     }
     this.#host.ended(this, failure);
     if (!this.#host.closed) return;

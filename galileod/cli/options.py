@@ -48,4 +48,4 @@ def daemon_directory(path: str | None, directory: str | None) -> str:
     """The storage directory of the daemon that is meant. Raises ConfigError."""
     named = directory is not None
     settings = Config() if named else config.load(config.find_file(path, os.environ))
-    return config.with_flags(settings, (), directory).storage.directory
+    return config.with_flags(settings, config.Flags(directory=directory)).storage.directory

@@ -2,17 +2,20 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 import tomli_w
-from attrs import evolve
+from attrs import evolve, frozen
 
 from galileod.net.addresses import parse_address
-from galileod.units import Size, format_size
+from galileod.net.settings import ORIGIN_EXPECTED, is_origin
+from galileod.units import Size, format_size, parse_size
 
 from .convert import message, structure, unstructure
 from .model import Config, ConfigError, exposed, violations
+
+T = TypeVar("T")
 
 DEFAULT_FILE: Final = "/etc/galileod.toml"
 """Read if it exists and neither `--config` nor `$GALILEOD_CONFIG` names another file."""
@@ -53,21 +56,47 @@ def load(path: str | None) -> Config:
     return config
 
 
-def with_flags(config: Config, listen: tuple[str, ...], directory: str | None) -> Config:
-    """Apply the flags `--listen` and `--directory` to a configuration. Raises ConfigError."""
-    if listen:
-        try:
-            addresses = tuple(map(parse_address, listen))
-        except ValueError as expected:
-            raise ConfigError(message("--listen", " ".join(listen), str(expected))) from None
-        config = evolve(config, server=evolve(config.server, listen=addresses))
+@frozen
+class Flags:
+    """The flags of `galileod serve` that replace values of the file, as they were given.
+
+    None, or an empty tuple for a flag that may be repeated, is a flag that was not given.
+    """
+
+    listen: tuple[str, ...] = ()
+    directory: str | None = None
+    allow_origin: tuple[str, ...] = ()
+    max_file_size: str | None = None
+
+
+def with_flags(config: Config, flags: Flags) -> Config:
+    """Apply flags to a configuration. Raises ConfigError, whose message names the flag."""
+    server, storage, limits = config.server, config.storage, config.limits
+    if flags.listen:
+        addresses = tuple(_parsed("--listen", text, parse_address) for text in flags.listen)
+        server = evolve(server, listen=addresses)
         for _, value, instead in exposed(config.auth, addresses):
             raise ConfigError(message("--listen", value, instead))
-    if directory is not None:
-        if not directory or "\0" in directory:
-            raise ConfigError(message("--directory", directory, "the path of a directory"))
-        config = evolve(config, storage=evolve(config.storage, directory=directory))
-    return config
+    if flags.allow_origin:
+        for origin in flags.allow_origin:
+            if origin != "*" and not is_origin(origin):
+                raise ConfigError(message("--allow-origin", origin, ORIGIN_EXPECTED))
+        server = evolve(server, allowed_origins=flags.allow_origin)
+    if flags.directory is not None:
+        if not flags.directory or "\0" in flags.directory:
+            raise ConfigError(message("--directory", flags.directory, "the path of a directory"))
+        storage = evolve(storage, directory=flags.directory)
+    if flags.max_file_size is not None:
+        size = _parsed("--max-file-size", flags.max_file_size, parse_size)
+        limits = evolve(limits, max_file_size=size)
+    return evolve(config, server=server, storage=storage, limits=limits)
+
+
+def _parsed(flag: str, text: str, parse: Callable[[object], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as expected:
+        raise ConfigError(message(flag, text, str(expected))) from None
 
 
 def dump(config: Config) -> str:

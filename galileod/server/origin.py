@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from galileod.net.http11 import Refused, Request, Response
 from galileod.net.settings import is_origin
@@ -34,7 +34,8 @@ def check_origin(
 def is_same_origin(origin: str, scheme: str, host: str) -> bool:
     """Whether `origin`, an Origin header, equals that of `scheme` and `host` (with a port, if any).
 
-    A missing port is the default port of the scheme.
+    A missing port is the default port of the scheme. The zone of an IPv6 address does not count: it
+    has a meaning only on the machine of the client.
     """
     try:
         ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
@@ -42,8 +43,13 @@ def is_same_origin(origin: str, scheme: str, host: str) -> bool:
         same_port = (ours.port or default) == (theirs.port or default)
     except ValueError:
         return False
-    same_host = ours.hostname is not None and ours.hostname == theirs.hostname
-    return theirs.scheme == scheme and same_host and same_port
+    host = _without_zone(ours)
+    return theirs.scheme == scheme and same_port and host != "" and host == _without_zone(theirs)
+
+
+def _without_zone(url: SplitResult) -> str:
+    host = url.hostname or ""
+    return host.partition("%")[0] if ":" in host else host
 
 
 def origin_for_log(request: Request) -> str:

@@ -15,6 +15,7 @@ from galileod import __version__
 from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
@@ -64,16 +65,29 @@ def cli(ctx: click.Context) -> None:
     help="host:port, [v6]:port or unix:/path; repeatable.",
 )
 @click.option("--directory", metavar="DIR", help="Directory for stored files.")
-def serve(path: str | None, listen: tuple[str, ...], directory: str | None) -> None:
+@click.option(
+    "--allow-origin",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Origin whose pages may upload, such as http://localhost:3000; * for all; repeatable.",
+)
+@click.option("--max-file-size", metavar="SIZE", help="Largest file, such as 500MB or 10GiB.")
+def serve(
+    path: str | None,
+    listen: tuple[str, ...],
+    directory: str | None,
+    allow_origin: tuple[str, ...],
+    max_file_size: str | None,
+) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
+    flags = Flags(listen, directory, allow_origin, max_file_size)
     # SIGHUP must not end the process before the daemon handles it; SIGINT ends it at once.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def read() -> Reading:
-        reading = config.read(config.find_file(path, os.environ))
-        return config.with_flags(reading, listen, directory)
+        return with_flags(config.read(config.find_file(path, os.environ)), flags)
 
     prepared = prepare(read())
     log = prepared.config.log

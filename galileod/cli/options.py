@@ -8,6 +8,7 @@ import click
 
 from galileod.config import file as config
 from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,4 +50,4 @@ def daemon_directory(path: str | None, directory: str | None) -> str:
     """The storage directory of the daemon that is meant. Raises ConfigError."""
     named = directory is not None
     reading = Reading(Config()) if named else config.read(config.find_file(path, os.environ))
-    return config.with_flags(reading, (), directory).checked().storage.directory
+    return with_flags(reading, Flags(directory=directory)).checked().storage.directory

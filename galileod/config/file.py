@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import tomli_w
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from galileod.net.addresses import parse_address
 from galileod.units import Size, format_size
 
 from .convert import message, structure, unstructure
-from .model import Config, ConfigError, exposed, violations
+from .model import Config, ConfigError, violations
 
 DEFAULT_FILE: Final = "/etc/galileod.toml"
 """Read if it exists and neither `--config` nor `$GALILEOD_CONFIG` names another file."""
@@ -94,34 +93,6 @@ def _parse(path: str) -> dict[str, Any]:
 
 def _names(text: str, key: str) -> bool:
     return re.search(rf"\b{re.escape(key)}\b", text) is not None
-
-
-def with_flags(reading: Reading, listen: tuple[str, ...], directory: str | None) -> Reading:
-    """Apply the flags `--listen` and `--directory`; their mistakes are added."""
-    config, mistakes, wrong = reading.config, [*reading.mistakes], {*reading.wrong}
-    flags = {}
-    if listen:
-        addresses = []
-        for value in listen:
-            try:
-                addresses.append(parse_address(value))
-            except ValueError as expected:
-                mistakes.append(message("--listen", value, str(expected)))
-        config = evolve(config, server=evolve(config.server, listen=tuple(addresses)))
-        flags["server.listen"] = "--listen"
-        if "auth.mode" not in wrong:
-            mistakes += [
-                message("--listen", value, instead)
-                for _, value, instead in exposed(config.auth, config.server.listen)
-            ]
-    if directory is not None:
-        config = evolve(config, storage=evolve(config.storage, directory=directory))
-        flags["storage.directory"] = "--directory"
-        wrong.discard("storage.directory")
-        if not directory or "\0" in directory:
-            mistakes.append(message("--directory", directory, "the path of a directory"))
-            wrong.add("storage.directory")
-    return evolve(reading, config=config, mistakes=mistakes, wrong=frozenset(wrong), flags=flags)
 
 
 def dump(config: Config) -> str:

@@ -145,8 +145,8 @@ def _shown(value: object) -> str:
 
 def _clickable(listen: str, scheme: str) -> str:
     """A listening address as a URL for a browser on this machine, if it has one."""
-    if listen.startswith("unix:") or " " in listen:  # proxy_protocol
-        return listen
+    if listen.startswith("unix:") or " " in listen or "%" in listen:
+        return listen  # browsers know neither the PROXY protocol nor zones of IPv6 addresses
     host, _, port = listen.rpartition(":")
     local = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104  any address
     return f"{scheme}://{local}:{port}/"

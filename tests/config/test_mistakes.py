@@ -7,7 +7,8 @@ from helpers.configs import written
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.config.file import Reading, load, read, with_flags
+from galileod.config.file import Reading, load, read
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, MAX_MISTAKES, MORE_MISTAKES, ConfigError
 
 WRONG = {
@@ -101,15 +102,20 @@ def test_tables_without_end_in_the_place_of_a_value_are_refused(tmp_path: Path) 
 
 def test_the_mistakes_of_flags_are_added(tmp_path: Path) -> None:
     path = written(tmp_path, '[log]\nlevel = "loud"\n')
-    reading = with_flags(read(path), ("nowhere", "127.0.0.1:1", "0.0.0.0:1"), "")
+    reading = with_flags(
+        read(path),
+        Flags(("nowhere", "127.0.0.1:1", "0.0.0.0:1"), "", ("*", "here"), "huge"),
+    )
     keys = [mistake.split(": ")[0] for mistake in reading.mistakes]
-    assert keys == [path, "--listen", "--listen", "--directory"]
+    assert keys == [
+        path, "--listen", "--listen", "--allow-origin", "--directory", "--max-file-size",
+    ]  # fmt: skip
     assert reading.mistakes[2] == f"--listen: '0.0.0.0:1': expected {EXPOSED}"
 
 
 def test_a_value_of_a_flag_is_named_by_the_flag(tmp_path: Path) -> None:
     path = written(tmp_path, '[storage]\ndirectory = ""\n')
-    reading = with_flags(read(path), (), "elsewhere")
+    reading = with_flags(read(path), Flags(directory="elsewhere"))
     assert reading.where("storage.directory") == "--directory"
     assert reading.where("log.level") == f"{path}: log.level"
     assert Reading(reading.config).where("log.level") == "log.level"

@@ -12,7 +12,8 @@ from helpers.certificates import make_certificate
 
 from galileod.auth.settings import Auth, Modes, TicketSettings
 from galileod.auth.tokens import make_token, write_tokens
-from galileod.config.file import Reading, with_flags
+from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.daemon.prepare import prepare
 from galileod.hooks.settings import Hooks
@@ -145,5 +146,5 @@ def test_a_value_that_is_known_to_be_wrong_is_not_used(config: Config) -> None:
 def test_a_mistake_in_a_flag_names_the_flag(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError) as error:
-        prepare(with_flags(Reading(Config()), (), str(tmp_path / "file")))
+        prepare(with_flags(Reading(Config()), Flags(directory=str(tmp_path / "file"))))
     assert str(error.value).startswith(f"--directory: {tmp_path}/file: ")

@@ -12,7 +12,8 @@ from helpers.certificates import make_certificate
 
 from galileod.auth.settings import Auth, Modes, TicketSettings
 from galileod.auth.tokens import make_token, write_tokens
-from galileod.config.file import Reading, with_flags
+from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config
 from galileod.daemon.prepare import prepare
 from galileod.daemon.suspicious import find_suspicious
@@ -140,7 +141,7 @@ def test_a_directory_that_does_not_exist_is_told_with_its_whole_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    reading = with_flags(Reading(Config(storage=Storage(min_free=Size(0)))), (), "new")
+    reading = with_flags(Reading(Config(storage=Storage(min_free=Size(0)))), Flags(directory="new"))
     (line,) = find_suspicious(reading, prepare(reading))
     assert line == (
         f"--directory: 'new': {tmp_path}/new does not exist; it is created at the start"

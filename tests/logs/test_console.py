@@ -91,6 +91,7 @@ def test_a_connection_is_told_by_its_peer() -> None:
         ("[::1]:8750", "https://[::1]:8750/"),
         ("0.0.0.0:8750", "https://127.0.0.1:8750/"),
         ("[::]:8750", "https://[::1]:8750/"),
+        ("[fe80::1%eth0]:8750", "[fe80::1%eth0]:8750"),
         ("unix:/run/galileod.sock", "unix:/run/galileod.sock"),
         ("127.0.0.1:8750 proxy_protocol", "127.0.0.1:8750 proxy_protocol"),
     ],

@@ -37,13 +37,25 @@ async function inStore(mode, work) {
   });
 }
 
-/** The records of uploads to this server that it still keeps; the others are removed. */
+/** The records of uploads to this server that it may still keep; the others are removed. */
 async function begunUploads(url) {
   const records = (await inStore("readonly", (store) => store.getAll())) ?? [];
   const over = records.filter(({ expires }) => expires <= Date.now());
   for (const { key } of over) inStore("readwrite", (store) => store.delete(key));
   const place = placeOf(url);
   return records.filter((record) => record.place === place && !over.includes(record));
+}
+
+/**
+ * Let the server discard an upload, and forget it then. If the server cannot be reached now, the
+ * record stays, and the next call of `unfinished` tries again.
+ */
+async function discardBegun(url, record, token) {
+  const { key, name, size, modified } = record;
+  const isMarked = inStore("readwrite", (store) => store.put({ ...record, isDiscarded: true }));
+  const isGone = await abandonUpload(url, { name, size, modified, token, upload: key });
+  await isMarked;
+  if (isGone) await inStore("readwrite", (store) => store.delete(key));
 }
 
 /** The URL without its query, which may have a credential. */
@@ -94,6 +106,7 @@ async function recallUpload(settings) {
   const { file, name, size, modified, url } = settings;
   if (size < MIN_REMEMBERED) return null;
   for (const record of await begunUploads(url)) {
+    if (record.isDiscarded) continue;
     if (!isOfFile(record, { name, size, lastModified: modified }, pathOf(file))) continue;
     const release = await takeUpload(record.key);
     if (release) return new BegunUpload(settings, record.key, { record, release });
@@ -110,9 +123,11 @@ class BegunUpload {
   #taking = null;
   #noted = 0; // when, by the clock of `performance`
   #isForgotten = false;
+  #url;
 
   constructor({ url, file, name, size, modified, handle }, key, { record, release } = {}) {
     this.key = key;
+    this.#url = url;
     this.states = record?.states ?? [];
     this.#release = release ?? null;
     const begun = record?.begun ?? Date.now();
@@ -142,8 +157,7 @@ class BegunUpload {
   }
 
   #put(sent, states) {
-    const expires = Date.now() + this.#record.keep * 1000;
-    const record = { ...this.#record, sent, states, expires };
+    const record = this.#recordAt(sent, states);
     inStore("readwrite", (store) => store.put(record)).then((done) => {
       // A handle that cannot be stored is left out.
       if (done !== null || !record.handle) return;
@@ -152,10 +166,22 @@ class BegunUpload {
     });
   }
 
+  #recordAt(sent, states) {
+    const expires = Date.now() + (this.#record.keep ?? 0) * 1000;
+    return { ...this.#record, sent, states, expires };
+  }
+
   /** Another page may go on. */
   release() {
     this.#release?.();
     this.#release = null;
+  }
+
+  /** The user has cancelled the upload, and the server keeps a part of it. */
+  discard(token) {
+    this.#isForgotten = true;
+    discardBegun(this.#url, this.#recordAt(0, []), token);
+    this.release();
   }
 
   /** The upload has ended. */
@@ -166,22 +192,23 @@ class BegunUpload {
   }
 }
 
-/** The uploads to `url` that have begun, and not ended, and that no page is sending. */
-async function unfinished({ url }) {
+/**
+ * The uploads to `url` that have begun, and not ended, and that no page is sending. `token` is for
+ * those that the server could not be told to discard.
+ */
+async function unfinished({ url, token }) {
   const records = await begunUploads(url);
+  for (const each of records.filter(({ isDiscarded }) => isDiscarded)) discardBegun(url, each, token);
   const locked = (await globalThis.navigator?.locks?.query())?.held.map((lock) => lock.name) ?? [];
   return records
+    .filter(({ isDiscarded }) => !isDiscarded)
     .filter(({ key }) => !held.has(key) && !locked.includes(`galileo:${key}`))
     .map((record) => {
-      const { key, name, size, modified, sent, begun, path, handle } = record;
+      const { name, size, modified, sent, begun, path, handle } = record;
       return {
         ...{ name, size, modified, sent, begun, path, handle },
         matches: (file) => isOfFile(record, file, pathOf(file)),
-        async discard({ token } = {}) {
-          const metadata = { name, size, modified, token, upload: key };
-          await abandonUpload(url, { ...metadata, can: ["resume"], abandon: true });
-          await inStore("readwrite", (store) => store.delete(key));
-        },
+        discard: (options = {}) => discardBegun(url, record, options.token),
       };
     });
 }

@@ -237,7 +237,7 @@ class Lane:
                 transfer = Transfer(
                     work.address, source, options, work.policy, _Watch(work, entry), memory,
                     send_attempt=partial(self._attempt, release), only_resumed=work.only_resumed,
-                    key=entry.key, attempts=entry.attempts,
+                    key=entry.key, attempts=entry.attempts, contact=work.contact,
                 )  # fmt: skip
                 return await transfer.run()
 
@@ -271,6 +271,7 @@ class Lane:
                 work = self._work
                 hold = partial(hold_session, work.address, work.options)
                 self._session = await self._nursery.start(hold)
+                work.contact.accepted = True
             elif session.fits(size):
                 return session
             elif session.takes_more:

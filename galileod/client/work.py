@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
+import trio
 from attrs import define
 
 from .address import Address
@@ -17,7 +18,7 @@ from .errors import (
     UpgradeError,
 )
 from .options import Options, Progress, Receipt
-from .retry import RetryPolicy
+from .retry import Contact, RetryPolicy
 from .sources import FileStamp, Source
 from .state_directory import State
 from .transfer import Watcher
@@ -96,6 +97,7 @@ class Work:
         self.address = address
         self.options = options
         self.policy = policy
+        self.contact = Contact(policy)
         self.state = state
         self.only_resumed = only_resumed
         self._hold = hold
@@ -129,7 +131,8 @@ class Work:
         """Seconds to wait before a whole file is sent again; None if it is not."""
         if self.only_resumed and not resumable:
             return None
-        return self.policy.wait(error, failures, repeatable=True, random=random.random)
+        now = trio.current_time()
+        return self.contact.wait(error, failures, repeatable=True, random=random.random, now=now)
 
     def moved(self, entry: Entry, progress: Progress) -> None:
         """A part of an item was sent."""

@@ -88,6 +88,16 @@ async def test_it_goes_on_after_a_fault_that_passes(code: FaultCode) -> None:
     assert server.received == len(DATA)
 
 
+@pytest.mark.parametrize("code", [FaultCode.IDLE, FaultCode.TOO_SLOW])
+async def test_a_fault_that_passes_need_not_state_again_what_the_server_can(
+    code: FaultCode,
+) -> None:
+    with ResumableServer(Act(after=MIB), Act("metadata", old=True, code=code)) as server:
+        await send_file(server.url, DATA, name="a")
+    assert server.stored == [DATA]
+    assert server.received == len(DATA)
+
+
 @pytest.mark.parametrize("code", [FaultCode.NO_SPACE, FaultCode.QUOTA_EXCEEDED, FaultCode.CONFLICT])
 async def test_it_does_not_go_on_after_another_and_says_what_is_kept(code: FaultCode) -> None:
     with ResumableServer(Act(after=MIB, code=code)) as server:

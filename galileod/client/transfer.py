@@ -24,7 +24,8 @@ from .formatting import format_period
 from .hashing import FileHash
 from .options import Options, Progress, Receipt
 from .retry import Contact, RetryPolicy
-from .sources import Source
+from .sources import FileStamp, Source
+from .unmodified import begins_with
 from .upload import Attempt, Outcome, upload
 
 KEY_BYTES: Final = 16
@@ -175,8 +176,28 @@ class Transfer:
             raise error
         self._watcher.retrying(number, wait, error)
         await trio.sleep(wait)
-        if await self._source.refresh():
+        before = self._source.stamp
+        if await self._source.refresh() and not await self._is_unmodified(before):
             await self._begin_anew(changed_sentence(self._source.label), begun)
+
+    async def _is_unmodified(self, before: FileStamp | None) -> bool:
+        """Whether a file that had another stamp before still has the content that was sent.
+
+        Then it keeps that stamp: the server knows the upload by it.
+        """
+        source = self._source
+        now = source.stamp
+        if not (before and now and before.size == now.size):
+            return False
+        if not self._sent or self._hash.lacks(self._sent):
+            return False  # of what the server may have, this process has not read all
+        try:
+            if not await begins_with(source, *self._hash.state()):
+                return False
+        except SourceError:
+            return False  # the next attempt raises it, if it remains
+        source.stamp = before
+        return True
 
     async def _attempt(self) -> Outcome:
         expected = (

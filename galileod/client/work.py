@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 import trio
 from attrs import define
 
+from galileod.protocol.messages import HashClaim
+
 from .address import Address
 from .errors import (
     UNAUTHORIZED,
@@ -63,13 +65,15 @@ class Entry:
     """An item that a lane has taken, and what was tried of it.
 
     `key` is that of its upload, which was begun when the file had this `stamp`; None if there is
-    none. `failures` of its `attempts` brought nothing. It may be sent from the time `due` on.
+    none. `claim` is the hash that was sent with a small file. `failures` of its `attempts` brought
+    nothing. It may be sent from the time `due` on.
     """
 
     item: Item
     progress: int
     key: str | None = None
     stamp: FileStamp | None = None
+    claim: HashClaim | None = None
     attempts: int = 0
     failures: int = 0
     due: float = 0.0

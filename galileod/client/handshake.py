@@ -12,7 +12,7 @@ from attrs import frozen
 
 from galileod import __version__
 
-from .address import Address, Proxy
+from .address import Address, Proxy, without_zone
 from .errors import BUSY_STATUSES, CREDENTIAL_HINT, ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
@@ -92,6 +92,7 @@ async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) 
 
 async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
     """Ask a proxy to connect to a server (CONNECT). Raises UpgradeError and ConnectError."""
+    host = without_zone(host)
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("Host", target), ("User-Agent", _USER_AGENT)]
     if proxy.authorization is not None:

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 import trio
 
-from .address import Address, Proxy, find_proxy
+from .address import Address, Proxy, find_proxy, without_zone
 from .errors import ConnectError, OptionError
 from .handshake import capitalized, connect_through
 from .idle import IdleTimeout, WatchedStream
@@ -82,7 +82,8 @@ async def _start_tls(
 ) -> trio.abc.Stream:
     context = tls_context(ca)
     # HTTPS-compatible: a peer may close without close_notify; WebSocket has a Close frame.
-    tls = trio.SSLStream(stream, context, server_hostname=host, https_compatible=True)
+    name = without_zone(host)  # certificates have no zones
+    tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
     try:
         await tls.do_handshake()
     except trio.BrokenResourceError as error:

@@ -86,10 +86,12 @@ async function digest(previous) {
 
 async function seek(offset, previous) {
   await previous;
+  if (file.size === 0) await file.arrayBuffer(); // of an empty file nothing else is read
   let buffer;
   for (let start = hash.back(offset); start < offset; start = hash.at) {
     const end = Math.min(start + SEEK_SLICE, offset);
     ({ buffer } = await read({ start, end, buffer }, null));
+    if (hash.at !== end) throw new DOMException("The file has become shorter.", "NotReadableError");
   }
   return hash.digest();
 }

@@ -1,16 +1,19 @@
 // The upload page: files that are chosen, dropped or pasted go into the queue, and the list shows
 // the state of each. The server puts its limits into the attributes of <body>.
 
-import { uploadAll } from "./galileo.js";
+import { unfinished, uploadAll } from "./galileo.js";
 import { Announcer } from "./page_announce.js";
 import { listen } from "./page_choose.js";
 import { Credential } from "./page_credential.js";
 import { List } from "./page_list.js";
 import { Queue } from "./page_queue.js";
 import { Summary } from "./page_total.js";
-import { moreText, sizeText } from "./page_words.js";
+import { Unfinished } from "./page_unfinished.js";
+import { sizeText } from "./page_units.js";
+import { moreText } from "./page_words.js";
 
 const PAINT = 250; // ms between two updates of the page
+const COUNT_DOWN = 1_000; // ms between two updates while only a time changes
 
 const byId = (id) => document.getElementById(id);
 const { dataset } = document.body;
@@ -18,33 +21,46 @@ const largest = Number(dataset.maxFileSize);
 // Relative to the page, so that a proxy may serve all of it below a path prefix.
 const url = new URL(`./${dataset.path.slice(1)}`, document.baseURI);
 
-const required = dataset.auth !== "none";
+const auth = dataset.auth.split(" ");
+const token = () => (auth.includes("none") ? "" : credential.value);
 const queue = new Queue({
   uploadAll,
   url,
   largest,
   onchange,
+  onoutage: paintSoon,
   onrefused: (used) => credential.refused(used),
-  credential: () => (required ? credential.value : ""),
+  credential: token,
 });
-const credential = new Credential(byId("credential"), { required, onchange: () => queue.start() });
+const credential = new Credential(byId("credential"), { auth, onchange: () => queue.start() });
 const list = new List(byId("uploads"), byId("row"), (upload) => ({
-  oncancel: () => act(() => queue.cancel([upload])),
-  onretry: () => act(() => queue.retry([upload])),
+  pause: () => act(() => queue.pause([upload])),
+  resume: () => act(() => queue.resume([upload])),
+  retry: () => act(() => queue.retry([upload])),
+  cancel: () => act(() => queue.cancel([upload])),
 }));
 const summary = new Summary(queue, {
   retry: () => act(() => queue.retryFailed()),
   clear: () => act(() => list.remove(queue.clear())),
+  pause: () => act(() => queue.pause(queue.uploads)),
+  resume: () => act(() => queue.resume(queue.uploads)),
   cancel: () => act(() => queue.cancel(queue.uploads)),
+  outage: (text) => announcer.say(text),
 });
 const announcer = new Announcer(byId("announce"));
+const begun = new Unfinished(byId("unfinished"), byId("begun"), { add, token });
 
 let painting = null;
 let painted = -PAINT;
+let counting = null;
 
 function onchange(upload) {
   list.note(upload);
   announcer.note(upload);
+  paintSoon();
+}
+
+function paintSoon() {
   painting ??= setTimeout(paint, Math.max(0, painted + PAINT - performance.now()));
 }
 
@@ -56,6 +72,12 @@ function paint() {
   const { unseen } = list;
   byId("more").hidden = unseen === 0;
   byId("unseen").textContent = moreText(unseen);
+  if (queue.outage) counting ??= setTimeout(countDown, COUNT_DOWN);
+}
+
+function countDown() {
+  counting = null;
+  paintSoon();
 }
 
 /** Do what a button is for, and show the effect at once. */
@@ -69,6 +91,14 @@ byId("show-all").onclick = () => {
   byId("total").focus(); // the button that has the focus disappears
   act(() => list.showAll());
 };
-listen((files) => list.add(queue.add(files)));
+
+function add(files) {
+  const added = queue.add(files);
+  list.add(added);
+  begun.match(added.map(({ file }) => file));
+}
+
+listen(add);
 byId("limit").textContent = `Up to ${sizeText(largest)} per file.`;
 byId("drop").hidden = false;
+begun.show(await unfinished({ url }));

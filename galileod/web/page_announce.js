@@ -1,6 +1,6 @@
 // What a screen reader says of the uploads.
 
-import { hasEnded } from "./page_queue.js";
+import { hasEnded } from "./page_states.js";
 import { endText } from "./page_words.js";
 
 const COLLECT = 1_000; // ms for which results are collected for one announcement
@@ -21,10 +21,14 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#announce(), COLLECT);
   }
 
+  say(text) {
+    this.#element.textContent = text;
+  }
+
   #announce() {
     this.#timer = null;
     const results = [...this.#ended].filter(hasEnded); // some may have been retried
     this.#ended.clear();
-    if (results.length > 0) this.#element.textContent = endText(results);
+    if (results.length > 0) this.say(endText(results));
   }
 }

@@ -1,7 +1,7 @@
 // The ways in which files are chosen: the dialogs of the browser, a drop, a paste.
 
 import { filesOf, pick } from "./page_drop.js";
-import { someText } from "./page_words.js";
+import { someText } from "./page_units.js";
 
 const byId = (id) => document.getElementById(id);
 

@@ -1,28 +1,16 @@
 // The uploads of the page, without the DOM: those of the client's `uploadAll`, and the credential
 // that they wait for.
 
+import { STATES, mayPause, mayRetry, needsConnection } from "./page_states.js";
 import { tooLargeText } from "./page_words.js";
-
-const ENDED = new Set(["stored", "failed", "cancelled"]);
-
-export const hasEnded = ({ state }) => ENDED.has(state);
-
-/** Failures after which a retry would fail too: the file is too large, or has changed. */
-const PERMANENT = new Set(["too_large", "file_changed", "file_unreadable"]);
-
-const NONE = { waiting: 0, sending: 0, checking: 0, stored: 0, failed: 0, cancelled: 0, retriable: 0 };
-
-/** Whether a retry may succeed. */
-export const mayRetry = ({ state, error }) =>
-  state === "cancelled" || (state === "failed" && !PERMANENT.has(error.code));
 
 /**
  * `uploadAll` is that of the client; `url` is for it. `largest` is the limit in bytes.
- * `onchange(upload)` is called after each change. `credential()` returns the current credential.
- * While that is null no upload is started. `onrefused(credential)` is called for one that the server
- * did not accept. An upload that the server refuses as unauthorized waits again if the credential
- * has changed since it started. The caller of the constructor calls `start` when the credential
- * changes.
+ * `onchange(upload)` is called after each change, `onoutage()` when no connection could be made.
+ * `credential()` returns the current credential. While that is null no upload is started.
+ * `onrefused(credential)` is called for one that the server did not accept. An upload that the
+ * server refuses as unauthorized waits again if the credential has changed since it started. The
+ * caller of the constructor calls `start` when the credential changes.
  */
 export class Queue {
   #sending;
@@ -32,7 +20,7 @@ export class Queue {
   #credential;
   #used = new WeakMap(); // file → the credential that was sent for it
 
-  constructor({ uploadAll, url, largest, onchange, onrefused, credential = () => "" }) {
+  constructor({ uploadAll, url, largest, onchange, onoutage, onrefused, credential = () => "" }) {
     this.#largest = largest;
     this.#onchange = onchange;
     this.#onrefused = onrefused;
@@ -42,6 +30,7 @@ export class Queue {
       maxSize: largest,
       retries: Infinity, // the server was there: the page is from it
       resume: true,
+      onretry: () => onoutage?.(),
       onfile: (upload) => this.#changed(upload),
       token: (file) => {
         const value = this.#credential();
@@ -75,12 +64,19 @@ export class Queue {
     return this.#sending.progress;
   }
 
-  /** How many uploads there are in each state, and `retriable` of those that failed. */
+  /** Why and until when no connection is made; null while it is not, or none is needed. */
+  get outage() {
+    return this.uploads.some(needsConnection) ? this.#sending.outage : null;
+  }
+
+  /** How many uploads there are in each state; how many `mayPause`, and of the failed `mayRetry`. */
   get count() {
-    const count = { ...NONE };
+    const count = Object.fromEntries(STATES.map((state) => [state, 0]));
+    Object.assign(count, { mayPause: 0, mayRetry: 0 });
     for (const each of this.uploads) {
       count[each.state] += 1;
-      if (each.state === "failed" && mayRetry(each)) count.retriable += 1;
+      if (mayPause(each)) count.mayPause += 1;
+      if (each.state === "failed" && mayRetry(each)) count.mayRetry += 1;
     }
     return count;
   }
@@ -98,6 +94,15 @@ export class Queue {
 
   retryFailed() {
     this.retry(this.uploads.filter(({ state }) => state === "failed"));
+  }
+
+  /** The server keeps what it has of paused uploads, and discards that of cancelled ones. */
+  pause(uploads) {
+    this.#sending.pause(uploads);
+  }
+
+  resume(uploads) {
+    this.#sending.resume(uploads);
   }
 
   cancel(uploads) {

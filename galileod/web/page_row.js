@@ -1,8 +1,9 @@
 // One upload in the list: an element made from the template, updated as the upload changes.
 
 import { placeOf } from "./page_order.js";
-import { hasEnded, mayRetry } from "./page_queue.js";
-import { folderText, sizeText, statusText } from "./page_words.js";
+import { hasEnded, mayPause, mayRetry } from "./page_states.js";
+import { folderOf, folderText, sizeText } from "./page_units.js";
+import { statusText } from "./page_words.js";
 
 /** The row of an upload. Names are set as text, never as HTML: they are not trusted. */
 export class Row {
@@ -11,51 +12,47 @@ export class Row {
   #parts;
   #begun = null; // when the upload was seen to be begun
 
-  constructor(template, upload, { oncancel, onretry }) {
+  /** `on` has the handlers of the buttons: `pause`, `resume`, `retry` and `cancel`. */
+  constructor(template, upload, on) {
     this.element = template.content.firstElementChild.cloneNode(true);
     this.#upload = upload;
     const part = (selector) => this.element.querySelector(selector);
     const name = part(".name");
-    const cancel = part(".cancel");
-    const retry = part(".retry");
-    this.#parts = { name, cancel, retry, bar: part("progress"), status: part(".status") };
+    this.#parts = { name, bar: part("progress"), status: part(".status"), buttons: {} };
+    for (const button of this.element.querySelectorAll("button")) {
+      const { name: what, textContent: verb } = button;
+      this.#parts.buttons[what] = button;
+      button.setAttribute("aria-label", `${verb} ${upload.name}`);
+      button.onclick = on[what];
+    }
     name.textContent = upload.name;
     part(".size").textContent = sizeText(upload.size);
-    this.#showFolder(part(".folder"), upload.file.webkitRelativePath ?? "");
+    showFolder(part(".folder"), folderOf(upload.file.webkitRelativePath ?? ""));
     this.#parts.bar.setAttribute("aria-label", `Progress of ${upload.name}`);
-    cancel.setAttribute("aria-label", `Cancel ${upload.name}`);
-    retry.setAttribute("aria-label", `Retry ${upload.name}`);
-    cancel.onclick = oncancel;
-    retry.onclick = onretry;
     const now = performance.now();
     this.paint(now);
     this.arrange(now);
   }
 
-  #showFolder(element, path) {
-    const end = path.lastIndexOf("/");
-    element.hidden = end <= 0;
-    if (element.hidden) return;
-    element.title = path.slice(0, end);
-    element.firstElementChild.textContent = folderText(element.title);
-  }
-
   /** Show the current state, at the time `now`. */
   paint(now) {
-    const { name, cancel, retry, bar, status } = this.#parts;
+    const { name, bar, status, buttons } = this.#parts;
     const upload = this.#upload;
-    const held = this.element.contains(document.activeElement);
-    bar.value = upload.size > 0 ? upload.sent / upload.size : Number(upload.state === "stored");
+    const { state } = upload;
+    bar.value = upload.size > 0 ? upload.sent / upload.size : Number(state === "stored");
     status.textContent = statusText(upload);
-    if (this.element.dataset.state === upload.state) return;
-    if (hasEnded(upload) || (upload.state === "waiting" && upload.sent === 0)) this.#begun = null;
+    if (this.element.dataset.state === state) return;
+    if (hasEnded(upload) || (state === "waiting" && upload.sent === 0)) this.#begun = null;
     else this.#begun ??= now;
-    this.element.dataset.state = upload.state;
-    cancel.hidden = hasEnded(upload);
-    retry.hidden = !mayRetry(upload);
-    if (!held) return;
-    // The focused button may be hidden now; keep the keyboard focus in this row.
-    const button = [cancel, retry].find((each) => !each.hidden);
+    this.element.dataset.state = state;
+    const focused = document.activeElement;
+    buttons.pause.hidden = !mayPause(upload);
+    buttons.resume.hidden = state !== "paused";
+    buttons.retry.hidden = !mayRetry(upload);
+    buttons.cancel.hidden = hasEnded(upload);
+    if (!focused?.hidden || !this.element.contains(focused)) return;
+    // Keep the keyboard focus in this row.
+    const button = Object.values(buttons).find((each) => !each.hidden);
     (button ?? name).focus();
   }
 
@@ -73,4 +70,11 @@ export class Row {
   set isShown(value) {
     if (this.element.hidden === value) this.element.hidden = !value;
   }
+}
+
+/** Show the folder that a file is from in the element for it; there may be none. */
+export function showFolder(element, folder) {
+  element.hidden = folder === "";
+  element.title = folder;
+  element.firstElementChild.textContent = folderText(folder);
 }

@@ -1,6 +1,14 @@
-// The strings that the page shows: sizes, rates, times and results.
+// The sentences that the page shows: states, results and totals.
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+import {
+  joined,
+  numberText,
+  paceText,
+  percentText,
+  sizeText,
+  someText,
+  timeText,
+} from "./page_units.js";
 
 /** Sentences by failure code: for failures that the client detects, and for others where the server's
  * sentence is too technical. For other codes the server's sentence is shown. */
@@ -14,58 +22,6 @@ const REASONS = {
     "The file cannot be read. It may have been changed, moved or deleted since it was chosen." +
     " Choose it again to send it.",
 };
-
-/** Bytes as "0 B", "1.4 MiB", "200 MiB": at most one decimal, rounded down, so that a size below
- * a limit is never shown as the limit. */
-export function sizeText(bytes) {
-  let unit = 0;
-  let value = bytes;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  const shown = value < 100 ? Math.floor(value * 10) / 10 : Math.floor(value);
-  return `${shown} ${UNITS[unit]}`;
-}
-
-/** Seconds as "8 s", "3 min", "2 h 5 min"; null above a hundred hours and for NaN. */
-export function timeText(seconds) {
-  if (!(seconds < 360_000)) return null;
-  const whole = Math.max(1, Math.ceil(seconds));
-  if (whole < 60) return `${whole} s`;
-  const minutes = Math.ceil(seconds / 60);
-  if (minutes < 60) return `${minutes} min`;
-  const rest = minutes % 60;
-  return `${Math.floor(minutes / 60)} h${rest ? ` ${rest} min` : ""}`;
-}
-
-/** A rate and the time left, where each is known: "3.2 MiB/s, 12 s left". */
-export function paceText(rate, seconds) {
-  const time = seconds > 0 && timeText(seconds);
-  return joined(rate >= 1 && `${sizeText(rate)}/s`, time && `${time} left`);
-}
-
-const joined = (...parts) => parts.filter(Boolean).join(", ");
-
-const numberText = (number) => number.toLocaleString("en");
-
-/** A number of things: "1 file", "1,200 files". */
-export function someText(number, one) {
-  return `${numberText(number)} ${one}${number === 1 ? "" : "s"}`;
-}
-
-const MOST = 56; // characters of a folder's path
-
-/** The path of a folder, with "…" for folders in the middle where it is too long for a line. */
-export function folderText(path) {
-  const names = path.split("/");
-  if (path.length <= MOST || names.length < 3) return path;
-  const first = names.shift();
-  const last = [names.pop()];
-  const length = () => first.length + last.join("/").length;
-  while (names.length > 0 && length() + names.at(-1).length < MOST - 3) last.unshift(names.pop());
-  return [first, ...(names.length > 0 ? ["…"] : []), ...last].join("/");
-}
 
 /** Why a file above the limit is not sent. */
 export function tooLargeText(size, largest) {
@@ -88,9 +44,9 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
     case "sending":
       return paceText(rate, (size - sent) / rate) || (sent ? "Sending" : "Connecting");
     case "interrupted":
-      return "Interrupted, continues by itself";
+      return `Interrupted at ${percentText(sent / size)}, continues by itself`;
     case "paused":
-      return "Paused";
+      return sent > 0 ? `Paused at ${percentText(sent / size)}` : "Paused";
     case "checking":
       return "Sent, being verified and stored";
     case "stored": {
@@ -106,6 +62,12 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
   }
 }
 
+/** An upload that was begun and not ended, and how it can be continued. */
+export function begunText({ sent, size, handle }) {
+  const hint = handle ? "" : ". Choose or drop this file again to continue.";
+  return `${percentText(sent / size)} sent${hint}`;
+}
+
 /** How many of `all` uploads are stored, failed, cancelled; `count` is by state. */
 export function countText(all, count) {
   const some = (state) => count[state] > 0 && `${numberText(count[state])} ${state}`;
@@ -113,10 +75,36 @@ export function countText(all, count) {
   return joined(stored, some("failed"), some("cancelled"));
 }
 
-/** Bytes sent of all, the rate and the time left while uploads are `active`; then what is stored. */
-export function amountText({ sent, size, rate, secondsLeft }, active) {
+/**
+ * Bytes sent of all, the rate and the time left while uploads are `active`, neither while all are
+ * paused or in an outage; then the bytes that are stored.
+ */
+export function amountText({ sent, size, rate, secondsLeft }, { active, isPaused, outage }) {
   if (!active) return sent > 0 ? `${sizeText(sent)} stored` : "";
-  return joined(`${sizeText(sent)} of ${sizeText(size)}`, paceText(rate, secondsLeft));
+  const pace = !outage && paceText(rate, secondsLeft);
+  return joined(`${sizeText(sent)} of ${sizeText(size)}`, isPaused ? "paused" : pace);
+}
+
+const LOSSES = {
+  connection_failed: "The server cannot be reached",
+  busy: "The server is busy",
+  shutting_down: "The server is being restarted",
+};
+
+/** Why there is no connection, without a full stop. */
+export function lossText({ error }) {
+  return Object.hasOwn(LOSSES, error.code) ? LOSSES[error.code] : "Connection lost";
+}
+
+const MANY = 5; // attempts after which it is likely that waiting does not help
+
+/** An outage, and when the next connection is tried: `at`, by the clock of `now`. */
+export function outageText(outage, now) {
+  const { at, attempt, error } = outage;
+  const next = at === null ? "Connecting again…" : `Trying again in ${timeText((at - now) / 1000)}.`;
+  const isRefused = error.code === "connection_failed" && attempt >= MANY;
+  const why = isRefused ? " It may not accept uploads from this page." : "";
+  return `${lossText(outage)}. ${next}${why}`;
 }
 
 /** How many files the list does not show. */

@@ -22,6 +22,35 @@ addEventListener("securitypolicyviolation", (event) => {
 """
 
 
+REMEMBERED: Final = """\
+() => new Promise((resolve, reject) => {
+  const opening = indexedDB.open("galileo", 1);
+  opening.onupgradeneeded = () => opening.transaction.abort();
+  opening.onerror = () => resolve([]);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("uploads").objectStore("uploads").getAll();
+    reading.onsuccess = () => resolve(reading.result.map(({ sent }) => sent));
+    reading.onerror = () => reject(reading.error);
+    opening.result.close();
+  };
+})
+"""
+"""How far the uploads are that the browser remembers."""
+
+PICK: Final = """\
+({ name, size }) => {
+  globalThis.showOpenFilePicker = async () => {
+    const folder = await navigator.storage.getDirectory();
+    const handle = await folder.getFileHandle(name, { create: true });
+    const stream = await handle.createWritable();
+    await stream.write(new Uint8Array(size));
+    await stream.close();
+    return [handle];
+  };
+}
+"""
+"""The user is one who picks a file of zeros, which lies in the browser's own file system."""
+
 NO_PICKER: Final = "delete globalThis.showOpenFilePicker"
 """Makes the browser one without handles of files: it has the dialogs of inputs only."""
 
@@ -90,8 +119,13 @@ class UploadPage:
         return self.row(number).locator(".status")
 
     def button(self, kind: str, number: int = 0) -> Locator:
-        """`cancel` or `retry` of a row."""
-        return self.row(number).locator(f"button.{kind}")
+        """`pause`, `resume`, `retry` or `cancel` of a row."""
+        return self.row(number).locator(f"button[name={kind}]")
+
+    def remembered(self) -> list[int]:
+        """The bytes that were sent of each upload that the browser remembers."""
+        sent: list[int] = self.page.evaluate(REMEMBERED)
+        return sent
 
     def states(self) -> list[str]:
         return [state or "" for state in self.rows.evaluate_all(STATES)]

@@ -20,6 +20,9 @@ STATES: Final = {
     "done": ["stored"] * 4,
     "failed": ["stored", "failed", "failed", "failed"],
     "cancelled": ["stored", "cancelled", "cancelled"],
+    "paused": ["stored", "paused", "failed", "paused", "paused"],
+    "outage": ["stored", "interrupted", "interrupted", "interrupted", "waiting"],
+    "unfinished": [],
 }
 
 
@@ -66,7 +69,8 @@ def focus(page: UploadPage) -> str:
     return str(
         page.page.evaluate(
             "document.activeElement.closest('.upload')"
-            " ? document.activeElement.className : document.activeElement.nodeName"
+            " ? document.activeElement.name ?? document.activeElement.className"
+            " : document.activeElement.nodeName"
         )
     )
 
@@ -89,7 +93,7 @@ def test_all_can_be_done_with_the_keyboard(
     line.wait_until_held()
     page.expect_states(["sending"])
 
-    press_tab_until(page, "#uploads button.cancel")
+    press_tab_until(page, "#uploads button[name=cancel]")
     keyboard.press("Enter")
     page.expect_states(["cancelled"])
     assert focus(page) == "retry"

@@ -1,5 +1,6 @@
 """The page and the JavaScript client over HTTP."""
 
+import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import cast
@@ -178,9 +179,7 @@ def test_everything_that_the_page_imports_is_there() -> None:
     while todo:
         name = todo.pop()
         seen.add(name)
-        imports = [line.split('"')[1] for line in get(f"/{name}").text.splitlines()
-                   if line.startswith("import ")]  # fmt: skip
-        todo += {path.removeprefix("./") for path in imports} - seen
+        todo += set(re.findall(r' from "\./([^"]+)";', get(f"/{name}").text)) - seen
     assert {"galileo.js", "page_queue.js", "page_words.js"} <= seen
 
 

@@ -197,3 +197,108 @@ test("a message that is not a JSON object is a violation that quotes its beginni
   }
   assert.match(agreed().receive("x".repeat(1000)).error, /"x{80}"\.$/);
 });
+
+const KEY = "0".repeat(32);
+
+/** Begin a file with a key, as a Connection that offers both extensions does. */
+function beginWithKey(line, size) {
+  const options = { further: line.senders.length > 0, whole: line.isWhole(size) };
+  const sender = new Sender({ name: "a", size, upload: KEY }, 1000, options);
+  sender.start();
+  line.begin(sender, size);
+  return sender;
+}
+
+const BOTH = { ready: true, can: ["resume", "next"], next: 3, whole: 100, room: 150, offset: 0 };
+
+for (const [can, resumable, agreed] of [
+  [["resume", "next"], true, true],
+  [["resume"], true, false],
+  [["next"], false, true],
+  [["ask", "resume"], true, false],
+  [[], false, false],
+  [undefined, false, false],
+  ["resume", false, false],
+  [{ resume: true }, false, false],
+]) {
+  test(`both extensions are offered, and the server can ${JSON.stringify(can)}`, () => {
+    const line = new Line(["resume", "next"]);
+    beginWithKey(line, 10);
+    const event = say(line, { ...BOTH, can });
+    assert.deepEqual([line.heard, line.resumable, line.agreed], [true, resumable, agreed]);
+    assert.equal(event.type, resumable ? "resume" : "ready");
+  });
+}
+
+test("an extension that was not offered is not agreed", () => {
+  const line = new Line(["resume"]);
+  beginWithKey(line, 10);
+  say(line, BOTH);
+  assert.deepEqual([line.resumable, line.agreed, line.takesMore], [true, false, false]);
+});
+
+test("each further file that waits has an offset of its own, wherever its ready comes", () => {
+  const line = new Line(["resume", "next"]);
+  const first = beginWithKey(line, 10);
+  say(line, BOTH);
+  first.resumeAt(0);
+  say(line, { ready: true });
+  finish(first);
+  beginWithKey(line, 1000);
+  assert.equal(say(line, { close: true }).type, "stored");
+  line.answered(0);
+  const event = say(line, { ready: true, file: 1, offset: 700, keep: 5 });
+  assert.deepEqual([event.type, event.number, event.offset], ["resume", 1, 700]);
+  const second = line.senders[1];
+  second.resumeAt(700);
+  finish(second);
+  assert.ok(line.mayBegin(50), "behind its finished");
+});
+
+test("of a further file a first ready without an offset is a violation", () => {
+  const line = new Line(["resume", "next"]);
+  const first = beginWithKey(line, 10);
+  say(line, BOTH);
+  first.resumeAt(0);
+  say(line, { ready: true });
+  finish(first);
+  beginWithKey(line, 1000);
+  const event = say(line, { ready: true, file: 1 });
+  assert.deepEqual([event.type, event.code], ["violation", "bad_message"]);
+});
+
+test("a file that was stored before is answered by close, in whatever way it is sent", () => {
+  const line = new Line(["resume", "next"]);
+  beginWithKey(line, 10);
+  const { ready, offset, ...limits } = BOTH;
+  assert.equal(say(line, { close: ready, ...limits }).type, "stored");
+  line.answered(offset);
+  beginWithKey(line, 1000);
+  assert.equal(say(line, { close: true, file: 1 }).type, "stored");
+  line.answered(1);
+  finish(beginWithKey(line, 50));
+  assert.equal(say(line, { close: true, file: 2 }).type, "stored");
+  line.answered(2);
+  assert.ok(line.isIdle);
+});
+
+test("an error as the first signal tells what is agreed too, and the ready behind it the place", () => {
+  const line = new Line(["resume", "next"]);
+  beginWithKey(line, 10);
+  say(line, { error: "slow", can: ["resume", "next"], next: true });
+  assert.deepEqual([line.heard, line.resumable, line.agreed], [true, true, true]);
+  const event = say(line, { ready: true, offset: 3, keep: 1 });
+  assert.deepEqual([event.type, event.offset], ["resume", 3]);
+});
+
+test("thousands of files that are answered leave nothing behind", () => {
+  const line = agreed({ ...FIRST, next: 10 });
+  for (let number = 1; number <= 5_000; number++) {
+    finish(begin(line, 10));
+    say(line, { close: true, file: number });
+    line.answered(number);
+  }
+  assert.ok(line.isIdle);
+  assert.ok(line.senders.every((sender) => sender === null));
+  assert.ok(line.mayBegin(100), "all room is free");
+});

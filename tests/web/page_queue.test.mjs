@@ -185,8 +185,8 @@ test("the states are counted, and which of the failed may be retried", async () 
   await refuse(page.sockets[0], "no_space");
   await store(page.sockets[1]);
   queue.cancel([queue.uploads[2]]);
-  const none = { waiting: 0, checking: 0 };
-  const some = { sending: 1, stored: 1, failed: 2, cancelled: 1, retriable: 1 };
+  const none = { waiting: 0, checking: 0, interrupted: 0, paused: 0 };
+  const some = { sending: 1, stored: 1, failed: 2, cancelled: 1, mayPause: 1, mayRetry: 1 };
   assert.deepEqual(queue.count, { ...none, ...some });
   queue.retryFailed();
   assert.equal(states(queue), "sending stored cancelled sending failed");
@@ -203,4 +203,30 @@ test("what is stored or cancelled can be cleared, what failed stays", async () =
   assert.deepEqual(queue.uploads, [failed, running]);
   assert.deepEqual([queue.progress.files, queue.progress.size], [1, 10]);
   assert.deepEqual(queue.clear(), []);
+});
+
+test("what is paused waits until it is resumed", async () => {
+  const { page, queue } = scripted();
+  queue.add(files(2));
+  queue.pause([queue.uploads[0]]);
+  assert.equal(states(queue), "paused sending");
+  assert.ok(queue.active);
+  await store(page.sockets[1]);
+  queue.resume(queue.uploads);
+  assert.equal(states(queue), "sending stored");
+});
+
+test("an outage is told, but not while nothing needs a connection", async () => {
+  let told = 0;
+  const { page, queue } = scripted({ onoutage: () => (told += 1) });
+  queue.add(files(1));
+  assert.equal(queue.outage, null);
+  page.sockets[0].break();
+  await quiet();
+  assert.equal(told, 1);
+  assert.equal(queue.outage.error.code, "connection_failed");
+  assert.ok(queue.outage.at > 0);
+  queue.pause(queue.uploads);
+  assert.equal(queue.outage, null);
+  assert.equal(states(queue), "paused");
 });

@@ -1,4 +1,4 @@
-// What the page says: sizes, rates, times and ends.
+// What the page says of uploads.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -16,61 +16,6 @@ const upload = (what) => ({
   ...what,
 });
 
-test("a size has a unit that fits, and is never rounded up", () => {
-  const expected = [
-    [0, "0 B"],
-    [1, "1 B"],
-    [1023, "1023 B"],
-    [1024, "1 KiB"],
-    [1535, "1.4 KiB"],
-    [1536, "1.5 KiB"],
-    [2 ** 20 - 1, "1023 KiB"],
-    [200 * 2 ** 20, "200 MiB"],
-    [10 * 2 ** 30 - 1, "9.9 GiB"],
-    [10 * 2 ** 30, "10 GiB"],
-    [2 ** 63, "8192 PiB"],
-  ];
-  for (const [bytes, text] of expected) assert.equal(words.sizeText(bytes), text);
-});
-
-test("a time is short, and nothing where nobody can tell", () => {
-  const expected = [
-    [0, "1 s"],
-    [12.2, "13 s"],
-    [59.5, "1 min"],
-    [61, "2 min"],
-    [3_600, "1 h"],
-    [3_601, "1 h 1 min"],
-    [360_000, null],
-    [Infinity, null],
-    [NaN, null],
-  ];
-  for (const [seconds, text] of expected) assert.equal(words.timeText(seconds), text);
-});
-
-test("the pace is a rate and the time left, as far as they are known", () => {
-  assert.equal(words.paceText(2 ** 20, 12), "1 MiB/s, 12 s left");
-  assert.equal(words.paceText(2 ** 20, 0), "1 MiB/s");
-  assert.equal(words.paceText(2 ** 20, null), "1 MiB/s");
-  assert.equal(words.paceText(1, 2 ** 40), "1 B/s");
-  assert.equal(words.paceText(0, 5), "5 s left");
-  assert.equal(words.paceText(0, Infinity), "");
-});
-
-test("a folder is shortened in the middle where its path is too long", () => {
-  const long = "a".repeat(25);
-  const expected = [
-    ["a", "a"],
-    ["a/b/c", "a/b/c"],
-    [`photos/${long}/${long}/2026`, `photos/…/${long}/2026`],
-    [`${long}/${long}/b/c/d/e`, `${long}/…/b/c/d/e`],
-    [`${long}/${long}${long}`, `${long}/${long}${long}`], // what does not fit is cut by the style
-    [`${long}${long}${long}`, `${long}${long}${long}`],
-    [`a/b/${long}${long}${long}`, `a/…/${long}${long}${long}`],
-  ];
-  for (const [path, text] of expected) assert.equal(words.folderText(path), text);
-});
-
 test("a file above the limit is told with sizes that differ", () => {
   const near = "Too large: the file is 1,048,577 bytes, the limit is 1,048,576 bytes.";
   assert.equal(words.tooLargeText(2 ** 20 + 1, 2 ** 20), near);
@@ -84,6 +29,10 @@ test("each state has its words", () => {
   assert.equal(said({ state: "sending" }), "Connecting");
   assert.equal(said({ state: "sending", sent: 10 }), "Sending");
   assert.equal(said({ state: "sending", sent: 500, rate: 100 }), "100 B/s, 5 s left");
+  const interrupted = said({ state: "interrupted", sent: 609 });
+  assert.equal(interrupted, "Interrupted at 60%, continues by itself");
+  assert.equal(said({ state: "paused" }), "Paused");
+  assert.equal(said({ state: "paused", sent: 609 }), "Paused at 60%");
   assert.equal(said({ state: "checking" }), "Sent, being verified and stored");
   assert.equal(said({ state: "cancelled" }), "Cancelled");
   assert.match(said({ state: "cancelled", mayBeStored: true }), /^Cancelled, but .* may have stored/);
@@ -114,10 +63,33 @@ test("the total counts, and says how far it is", () => {
   const count = { stored: 1_000, failed: 2, cancelled: 3 };
   assert.equal(words.countText(1_006, count), "1,000 of 1,006 stored, 2 failed, 3 cancelled");
   const sum = { sent: 1024, size: 2048, rate: 512, secondsLeft: 7 };
-  assert.equal(words.amountText(sum, true), "1 KiB of 2 KiB, 512 B/s, 7 s left");
-  assert.equal(words.amountText({ ...sum, rate: 0, secondsLeft: null }, true), "1 KiB of 2 KiB");
-  assert.equal(words.amountText(sum, false), "1 KiB stored");
-  assert.equal(words.amountText({ ...sum, sent: 0 }, false), "");
+  const said = (state, more = {}) => words.amountText({ ...sum, ...more }, state);
+  assert.equal(said({ active: true }), "1 KiB of 2 KiB, 512 B/s, 7 s left");
+  assert.equal(said({ active: true }, { rate: 0, secondsLeft: null }), "1 KiB of 2 KiB");
+  assert.equal(said({ active: true, isPaused: true }), "1 KiB of 2 KiB, paused");
+  assert.equal(said({ active: true, outage: {} }), "1 KiB of 2 KiB");
+  assert.equal(said({ active: false }), "1 KiB stored");
+  assert.equal(said({ active: false }, { sent: 0 }), "");
+});
+
+test("an outage says when the next connection is tried, and why there is none", () => {
+  const said = (code, at, attempt = 1) =>
+    words.outageText({ error: { code }, at, attempt }, 1_000);
+  assert.equal(said("connection_lost", 3_900), "Connection lost. Trying again in 3 s.");
+  const unreachable = "The server cannot be reached. Trying again in 1 s.";
+  assert.equal(said("connection_failed", 1_000), unreachable);
+  const hint = "It may not accept uploads from this page.";
+  assert.equal(said("connection_failed", 1_000, 5), `${unreachable} ${hint}`);
+  assert.equal(said("connection_lost", null), "Connection lost. Connecting again…");
+  assert.equal(said("busy", 2_000), "The server is busy. Trying again in 1 s.");
+  assert.equal(said("shutting_down", null), "The server is being restarted. Connecting again…");
+});
+
+test("an upload that was begun says how it goes on", () => {
+  const begun = { size: 1000, sent: 609, handle: null };
+  const hint = "60% sent. Choose or drop this file again to continue.";
+  assert.equal(words.begunText(begun), hint);
+  assert.equal(words.begunText({ ...begun, handle: {} }), "60% sent");
 });
 
 test("how many files are not shown", () => {

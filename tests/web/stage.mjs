@@ -25,7 +25,7 @@ const atBase = (url) => {
   return hash + text(name);
 };
 
-class Clock {
+export class Clock {
   now = 0;
   #timers = new Map();
   #last = 0;
@@ -74,14 +74,26 @@ class Clock {
   }
 }
 
+/** The global object with listeners of its own: Node's has none. */
+export function globalWith(listeners) {
+  const own = {
+    addEventListener: (type, listener) => listeners.add(listener),
+    removeEventListener: (type, listener) => listeners.delete(listener),
+  };
+  return new Proxy(globalThis, { get: (all, name) => own[name] ?? all[name] });
+}
+
 /**
  * A page with the client in it. `worker`: "runs", "throws", "fails" (an error event), or null
- * where the browser has none. `script`: whether script elements load.
+ * where the browser has none. `script`: whether script elements load. `random`: what decides on
+ * the waits between attempts, from 0 to 1. `listeners` of the page are those for `online`.
  */
-export function stage({ worker = null, script = true } = {}) {
+export function stage({ worker = null, script = true, random = Math.random() } = {}) {
   delete globalThis.hashwasm;
   const clock = new Clock();
   const page = { clock, sockets: [], workers: [], scripts: [], reported: [], copied: 0 };
+  page.listeners = new Set();
+  page.online = () => [...page.listeners].forEach((listener) => listener());
 
   class ScriptedWebSocket {
     readyState = 0;
@@ -198,6 +210,8 @@ export function stage({ worker = null, script = true } = {}) {
     WebSocket: ScriptedWebSocket,
     Worker: worker === null ? undefined : RealWorker,
     document,
+    globalThis: globalWith(page.listeners),
+    Math: Object.assign(Object.create(Math), { random: () => random }),
     reportError: (error) => page.reported.push(error),
     GALILEO_BASE: BASE,
   };
@@ -271,6 +285,17 @@ export async function serve(socket, ready = { ready: true }) {
     await until(() => socket.sent.length > answers, "an answer to a ready");
   }
   socket.say({ close: true });
+}
+
+/** Nothing of the page is left over: no timer, listener, connection or Worker. */
+export function assertOver({ clock, listeners, sockets, workers, reported }) {
+  clock.advance(5_000); // for closing handshakes
+  assert.equal(clock.open, 0, "timers");
+  assert.equal(listeners.size, 0, "listeners");
+  const open = sockets.filter(({ closes, readyState }) => closes.length === 0 && readyState < 3);
+  assert.equal(open.length, 0, "open connections");
+  assert.ok(workers.every(({ ended }) => ended), "Workers");
+  assert.deepEqual(reported, [], "exceptions in handlers");
 }
 
 /** The names of the handlers in a log. */

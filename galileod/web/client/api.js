@@ -18,7 +18,9 @@ function transfer(options, on) {
   };
   const ended = (handler) => (value) => {
     handler(value);
-    if (connection === null) queueMicrotask(close); // it is closed, or there was none
+    if (connection !== null) return;
+    queueMicrotask(close); // it is closed, or there was none
+    pool.fill(); // nothing is left to wait for
   };
   const one = new Transfer(settings, {
     ...on,
@@ -56,8 +58,10 @@ function transfer(options, on) {
     pause() {
       if (isPaused || one.isOver) return;
       isPaused = true;
-      if (connection === null) one.rest();
-      else isPaused = connection.leave(one);
+      if (connection === null) {
+        one.rest();
+        pool.fill(); // nothing is left to wait for
+      } else isPaused = connection.leave(one);
     },
     resume() {
       if (!isPaused) return;

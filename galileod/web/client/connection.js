@@ -1,30 +1,18 @@
 // One connection to the server: sends the files that it takes from a queue, one after the other
 // where the server agrees to that, else one.
 
-// Bytes per ms. The timeout is extended by the time to hash a file at this rate: after `finished`
-// some servers read the whole file back to verify the hash, and send nothing meanwhile.
-const VERIFY_RATE = 20_000;
-const GOT_ON = 1_000; // ms between the first message and the last one of a server that works
-const MAX_GAP = 5_000; // ms between two ticks of a machine that is awake, and of a tab that is shown
-const MAX_CLAIMED = 64; // files that are read ahead of their turn; in bytes, READ_AHEAD
-
 class Connection {
+  watch = new Watch();
   #settings;
   #host;
   #line;
-  #silence;
   #socket = null;
   #isOpened = false;
   #isOver = false;
   #transfers = new Map(); // by number: those that have begun and have no answer
-  #claimed = []; // taken from the queue, and not begun
-  #verifying = 0; // ms that the server may need to verify what is finished
+  #claims;
   #refusal = null; // {code, error}: the server takes nothing now, and no further file begins
   #leaving = null; // a Transfer that is to stop, as soon as the others are answered
-  #buffered = 0; // as the last tick saw it
-  #ticked; // when that was
-  #firstHeard = null; // when the first message came
-  #lastHeard = null;
 
   /**
    * `settings`: `url`, `timeout`; `many`: whether to offer `next`; `restarts`: whether a file may be
@@ -33,24 +21,19 @@ class Connection {
    * `putBack(transfer)` for one that has not begun), and is told what happens: `opened(connection)`;
    * `gotThrough()` when the server has answered a file or has more of one than before;
    * `lost(transfer, failure)` for one that has begun and ends without an answer, or was refused for
-   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once this sends no more files, `failure` null unless it ended
-   * by one; optionally `closed(connection)`. A failure is {code, error, cause}.
+   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once
+   * this sends no more files, `failure` null unless it ended by one; optionally `closed(connection)`.
+   * A failure is {code, error, cause}.
    */
   constructor(settings, host) {
     this.#settings = settings;
     this.#host = host;
+    this.#claims = new Claims(this, host);
     this.#line = new Line(settings.many ? ["resume", "next"] : ["resume"]);
-    this.#ticked = performance.now();
-    this.#silence = new Silence(this.#ticked);
   }
 
   get timeout() {
     return this.#settings.timeout;
-  }
-
-  /** Whether the server went on to answer after its first signals. */
-  get gotOn() {
-    return this.#lastHeard - this.#firstHeard >= GOT_ON;
   }
 
   /** Connect, with the next file of the queue. No handler is called before this returns. */
@@ -61,9 +44,9 @@ class Connection {
       this.#claimFirst();
     } catch (error) {
       const reason = `Cannot connect to ${url}: ${error.message}`;
-      this.#claimed.push(this.#host.take(this));
+      this.#claimFirst();
       queueMicrotask(() => {
-        this.#claimed.shift()?.fail("connection_failed", reason, error); // for ever
+        this.#claims.shift()?.fail("connection_failed", reason, error); // for ever
         this.#end(null);
       });
     }
@@ -71,10 +54,9 @@ class Connection {
 
   /** Take a file before the connection is open; returns false if there is none. */
   #claimFirst() {
-    if (this.#host.peek() === null) return false;
-    const first = this.#host.take(this);
-    this.#claimed.push(first);
-    first.open(this, this.#settings.many && first.size <= MAX_LOADED);
+    const size = this.#host.peek();
+    if (size === null) return false;
+    this.#claims.take(this.#settings.many && size <= MAX_LOADED);
     return true;
   }
 
@@ -82,12 +64,12 @@ class Connection {
     this.#socket = new Socket(url, {
       onopen: () => {
         this.#isOpened = true;
-        this.activity();
+        this.watch.activity();
         this.#host.opened(this);
         this.pump();
       },
       onmessage: (data) => this.#receive(data),
-      onping: () => this.activity(),
+      onping: () => this.watch.activity(),
       onerror: () => {
         if (this.#isOpened) {
           this.#lose("connection_lost", "The connection to the server was lost.");
@@ -106,20 +88,8 @@ class Connection {
     });
   }
 
-  activity() {
-    this.#silence.activity(performance.now());
-  }
-
-  /** The connection may be lost without a sign of it. */
-  doubt() {
-    this.#silence.doubt(performance.now());
-  }
-
   #receive(data) {
-    this.activity();
-    this.#lastHeard = performance.now();
-    this.#firstHeard ??= this.#lastHeard;
-    const wasHeard = this.#line.heard;
+    this.watch.heard();
     const event = this.#line.receive(data);
     if (event.type === "violation") {
       this.#lose(event.code, event.error);
@@ -127,7 +97,7 @@ class Connection {
     }
     const { number, signal } = event;
     const transfer = this.#transfers.get(number);
-    if (!wasHeard && this.#line.heard && this.#isOld(transfer, signal)) return;
+    if (event.type === "ready" && this.#isOld(transfer)) return;
     switch (event.type) {
       case "resume":
         if (transfer.resume(event)) this.#host.gotThrough();
@@ -145,7 +115,9 @@ class Connection {
       case "fatal":
         if (transfer) this.#refused(number, signal, event.ends);
     }
-    if (event.ends) this.#endByError(signal);
+    // Where one file ends the connection, its answer to `abandon` does so too.
+    if (event.ends && event.type === "over" && this.#line.isIdle) this.#end(null);
+    else if (event.ends) this.#endByError(signal);
     else this.pump();
   }
 
@@ -153,8 +125,8 @@ class Connection {
    * Whether the server cannot resume an upload that was begun with one that can: one of two
    * versions behind a balancer. The connection has ended then; after some, the file begins anew.
    */
-  #isOld(transfer, signal) {
-    if (this.#line.resumable || !transfer?.isResumable || signal.error) return false;
+  #isOld(transfer) {
+    if (this.#line.resumable || !transfer.isResumable) return false;
     if (!transfer.meetsOld()) return transfer.isOver;
     this.#lose("connection_lost", "The server cannot resume the upload.");
     return true;
@@ -173,14 +145,12 @@ class Connection {
     this.#refusal ??= failure;
     transfer.sender.end();
     this.#host.lost(transfer, failure);
-    if (!ends) this.#putBackClaimed();
+    if (!ends) this.#claims.putBack();
   }
 
   #answered(number, isProgress = true) {
     const transfer = this.#transfers.get(number); // none if it begins anew
-    if (transfer && this.#line.senders[number].isFinished) {
-      this.#verifying -= transfer.size / VERIFY_RATE;
-    }
+    if (transfer && this.#line.senders[number].isFinished) this.watch.verify(-transfer.size);
     this.#transfers.delete(number);
     this.#line.answered(number);
     if (isProgress) this.#host.gotThrough();
@@ -192,9 +162,9 @@ class Connection {
     while (this.#sendCurrent() && this.#beginNext());
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
-    const isIdle = this.#claimed.length === 0 && this.#line.isIdle;
-    const leaves = this.#leaving && this.#transfers.size === 1;
-    if (isIdle || leaves) this.#end(this.#refusal);
+    const isIdle = this.#claims.size === 0 && this.#line.isIdle;
+    const isLeaving = this.#current === this.#leaving && !this.#leaving.isOver; // without an answer
+    if (isIdle || (isLeaving && this.#transfers.size === 1)) this.#end(this.#refusal);
   }
 
   get #current() {
@@ -214,10 +184,10 @@ class Connection {
         return false;
       }
       // The first `finished`: from now on the server may be reading the file back.
-      if (sender.state === "finishing") this.#verifying += transfer.size / VERIFY_RATE;
+      if (sender.state === "finishing") this.watch.verify(transfer.size);
       const message = sender.take();
       this.#socket.send(message);
-      this.activity();
+      this.watch.activity();
       if (due === "chunk") {
         transfer.recycle(message);
         transfer.readAhead(); // the next slice is read while the page's handler runs
@@ -234,53 +204,40 @@ class Connection {
   /** Send the metadata of the next file, if it may begin; returns whether it has begun. */
   #beginNext() {
     if (this.#isOver || this.#refusal) return false;
-    const [next] = this.#claimed;
+    const next = this.#claims.first;
     if (!next || !this.#line.mayBegin(next.size) || !next.isRecalled) return false;
     const isFirst = this.#line.senders.length === 0;
     const whole = this.#line.isWhole(next.size);
     if (whole && !next.isOpen) return false; // a file that cannot be read must not begin
-    this.#claimed.shift();
+    this.#claims.shift();
     const can = isFirst ? this.#line.can : undefined;
     const hasKey = isFirst || this.#line.resumable;
     const metadata = next.begin({ can, hasKey }, { further: !isFirst, whole });
     this.#transfers.set(this.#line.begin(next.sender, next.size), next);
     if (whole && hasKey) next.isResumable = true; // agreed for the whole connection
     this.#socket.send(metadata);
-    this.activity();
+    this.watch.activity();
     return true;
   }
 
   /** Take the next files, so that they are read while the one before is sent. */
   #claim() {
-    if (!this.#takesMore) this.#putBackClaimed();
-    if (!this.#line.agreed || !this.#takesMore) return;
-    const left = this.#current && !this.#line.isBetween ? this.#current.left : 0;
-    let bytes = this.#claimed.reduce((sum, { size }) => sum + size, left);
-    while (this.#claimed.length < MAX_CLAIMED) {
-      const size = this.#host.peek();
-      if (size === null) return;
-      // A large one is left to the connection that can begin it first.
-      if (bytes + size > READ_AHEAD && (bytes > 0 || !this.#line.isBetween)) return;
-      const transfer = this.#host.take(this);
-      this.#claimed.push(transfer);
-      bytes += size;
-      transfer.open(this, size <= MAX_LOADED);
+    if (!this.#takesMore) this.#claims.putBack();
+    else if (this.#line.agreed) {
+      const { isBetween } = this.#line;
+      this.#claims.fill(this.#current && !isBetween ? this.#current.left : 0, isBetween);
     }
   }
 
   /** Give back the files that have not begun. */
   hold() {
-    this.#putBackClaimed();
+    this.#claims.putBack();
     if (this.#line.isIdle) this.#end(null);
   }
 
-  /**
-   * Stop sending a file, which the server keeps. Returns false if all of it is sent: then its answer
-   * comes.
-   */
+  /** Stop sending a file, which the server keeps; returns false if all of it is sent. */
   leave(transfer) {
-    if (this.#claimed.includes(transfer)) {
-      this.#claimed = this.#claimed.filter((each) => each !== transfer);
+    if (this.#claims.remove(transfer)) {
       transfer.interrupt();
       this.#host.left(transfer);
       this.#goOn();
@@ -288,7 +245,7 @@ class Connection {
     }
     if (transfer !== this.#current || transfer.sender.isFinished) return false;
     this.#leaving = transfer;
-    this.#putBackClaimed();
+    this.#claims.putBack();
     this.pump();
     return true;
   }
@@ -304,12 +261,17 @@ class Connection {
   /** A Transfer has ended by itself, by its answer, or by its page. */
   drop(transfer) {
     if (this.#isOver) return;
-    this.#claimed = this.#claimed.filter((each) => each !== transfer);
+    this.#claims.remove(transfer);
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
     const isWaiting = sender !== null && number >= 0 && !sender.isFinished;
     if (isWaiting && !this.#abandon(number)) return;
     this.#goOn();
+  }
+
+  /** Whether the server learns here that a transfer has ended: it has begun, and can be abandoned. */
+  tells({ sender }) {
+    return !this.#isOver && sender !== null && this.#line.resumable;
   }
 
   /** The server has other bytes of the file than the file: it begins anew, with another key. */
@@ -327,9 +289,8 @@ class Connection {
   #abandon(number) {
     const { agreed, resumable } = this.#line;
     const others = [...this.#transfers].some(([each, { isOver }]) => each !== number && !isOver);
-    const isNeeded = agreed && (others || this.#claimed.length > 0);
-    // Without an answer the server would take the end of the connection for its loss, and keep what
-    // it has.
+    const isNeeded = agreed && (others || this.#claims.size > 0);
+    // By the end of the connection alone the server would keep what it has.
     if (isNeeded || resumable) {
       this.#socket.send(JSON.stringify({ abandon: true, file: number || undefined }));
       return true;
@@ -339,34 +300,34 @@ class Connection {
   }
 
   #goOn() {
-    if (this.#isOpened) this.pump();
-    else if (this.#claimed.length === 0 && !this.#claimFirst()) this.#end(null);
+    if (this.#isOpened || this.#isOver) this.pump();
+    else if (this.#claims.size === 0 && !this.#claimFirst()) this.#end(null);
   }
 
   #tick() {
-    const now = performance.now();
-    const { buffered } = this.#socket;
-    if (buffered < this.#buffered || this.#current?.isSeeking) this.activity();
-    else if (now - this.#ticked > MAX_GAP) this.doubt(); // the machine may have slept
-    this.#buffered = buffered;
-    this.#ticked = now;
+    this.watch.tick(this.#socket.buffered);
+    if (this.#current?.isSeeking) this.watch.activity();
     if (this.#isOpened) this.#reportProgress();
     if (this.#isOver) return;
     this.#current?.note();
     const unread = this.#unread;
     const limit = unread ? this.timeout : this.#patience;
-    if (!this.#silence.exceeded(now, limit)) return;
+    if (!this.watch.isSilent(limit, !unread && this.#isCheap)) return;
     const seconds = Math.round(limit / 100) / 10;
     if (unread) {
       unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
   }
 
-  /** ms of silence after which the connection is given up: few where nothing is lost by that. */
+  /** Whether little is lost if the connection is given up. */
+  get #isCheap() {
+    return this.#isOpened ? this.#line.resumable : this.#settings.restarts;
+  }
+
+  /** ms of silence after which the connection is given up. */
   get #patience() {
-    const isCheap = this.#isOpened ? this.#line.resumable : this.#settings.restarts;
-    const patience = isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
-    return patience + this.#verifying;
+    const patience = this.#isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
+    return this.watch.patience(patience);
   }
 
   /** What has left the browser of each file: what has not is the end of what was sent. */
@@ -383,20 +344,22 @@ class Connection {
   /** What did not happen, as the beginning of a sentence. */
   #awaited() {
     if (!this.#isOpened) return `The server at ${this.#socket.url} has not answered`;
-    return this.#buffered > 0 ? "No data could be sent" : "The server has been silent";
+    return this.#socket.buffered > 0 ? "No data could be sent" : "The server has been silent";
   }
 
   /** The file whose bytes are waited for, if nothing else is. */
   get #unread() {
-    if (!this.#isOpened || this.#buffered > 0) return undefined;
+    if (!this.#isOpened || this.#socket.buffered > 0) return undefined;
     if (this.#current) return this.#current.sender.hasPending ? this.#current : undefined;
-    return this.#transfers.size === 0 ? this.#claimed[0] : undefined;
+    return this.#transfers.size === 0 ? this.#claims.first : undefined;
   }
 
   /** The server has ended the connection by an error about one file, or about none. */
   #endByError(signal) {
+    const { code } = signal;
     const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
-    this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}.` });
+    if (GOES_ON.has(code)) this.#end({ code, error: reason });
+    else this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}` });
   }
 
   #lose(code, error, cause) {
@@ -411,15 +374,17 @@ class Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#socket?.close();
-    const first = this.#isOpened ? null : this.#claimed.shift();
-    this.#putBackClaimed();
+    const first = this.#isOpened ? null : this.#claims.shift();
+    this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });
+    else if (first) this.#host.putBack(first);
+    const isAway = this.#line.hasProgress; // others were answered: it is hardly the file's fault
     for (const transfer of this.#transfers.values()) {
       if (transfer.isOver) continue;
       if (transfer === this.#leaving) {
         transfer.interrupt();
         this.#host.left(transfer);
-      } else this.#host.lost(transfer, this.#failureOf(transfer, failure));
+      } else this.#host.lost(transfer, { ...this.#failureOf(transfer, failure), isAway });
     }
     this.#host.ended(this, failure);
     if (!this.#host.closed) return;
@@ -431,9 +396,5 @@ class Connection {
   #failureOf(transfer, failure) {
     if (GOES_ON.has(failure.code) || transfer === this.#current) return failure;
     return { code: "connection_lost", error: failure.error };
-  }
-
-  #putBackClaimed() {
-    for (const transfer of this.#claimed.splice(0).reverse()) this.#host.putBack(transfer);
   }
 }

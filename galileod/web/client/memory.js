@@ -51,11 +51,12 @@ function placeOf(url) {
   return webSocketURL(url).split("?")[0];
 }
 
+/** A file that is chosen alone may be one of a folder before. */
 const isOfFile = (record, { name, size, lastModified }, path) =>
   record.name === name &&
   record.size === size &&
   record.modified === lastModified &&
-  record.path === path;
+  (record.path === path || path === "");
 
 const pathOf = (file) => file.webkitRelativePath ?? "";
 
@@ -136,7 +137,7 @@ class BegunUpload {
     const now = performance.now();
     if (now - this.#noted < NOTE_EVERY) return;
     this.#noted = now;
-    const saved = await states().catch(() => []); // the file cannot be read, which is told elsewhere
+    const saved = await states();
     if (!this.#isForgotten) this.#put(sent, saved);
   }
 

@@ -66,7 +66,7 @@ class Pool {
 
   /** The network is back: connections may be lost, and a server that was not reachable may be. */
   #wake = () => {
-    for (const connection of this.#connections) connection.doubt();
+    for (const connection of this.#connections) connection.watch.doubt();
     if (this.#timer !== null) this.#tryAgain();
   };
 
@@ -105,11 +105,11 @@ class Pool {
     this.#connections.delete(connection);
     const wasOpened = this.#opened.delete(connection);
     if (this.#probe === connection) this.#probe = null;
-    if (failure?.code === "timeout" && wasOpened && !connection.gotOn) {
+    if (failure?.code === "timeout" && wasOpened && !connection.watch.gotOn) {
       // The server may be slow, and not gone.
       this.#patience = Math.min(this.#patience * 2, connection.timeout);
     } else if (failure && !wasOpened) this.#patience = PATIENCE;
-    if (failure) this.#wait(failure);
+    if (failure && this.#probe === null) this.#wait(failure); // else the probe tells what is next
     // Later: the file whose answer has ended the connection is still to be told.
     queueMicrotask(() => this.fill());
   }
@@ -144,7 +144,7 @@ class Pool {
     this.#timer = null;
     this.#outage.at = null;
     if (this.#queue.peek() === null) this.#endOutage();
-    else this.fill();
+    this.fill();
   }
 
   #endOutage() {

@@ -137,9 +137,14 @@ function workerReader({ file, hashType, worker: url, library }, stopping, states
 function pageReader(file, hash) {
   let previous = Promise.resolve();
   const goTo = async (offset) => {
+    // Of an empty file nothing else is read; see below.
+    if (file.size === 0) await file.arrayBuffer();
+    if (!hash) return null;
     for (let at = hash.back(offset); at < offset; at = hash.at) {
       const end = Math.min(at + SEEK_SLICE, offset);
-      hash.update(new Uint8Array(await file.slice(at, end).arrayBuffer()));
+      const data = await file.slice(at, end).arrayBuffer();
+      if (data.byteLength !== end - at) throw new LengthError();
+      hash.update(new Uint8Array(data));
     }
     return hash.digest();
   };
@@ -156,7 +161,7 @@ function pageReader(file, hash) {
     digest: () => previous.then(() => hash?.digest() ?? null),
     seek(offset) {
       const last = previous;
-      previous = last.then(() => (hash ? goTo(offset) : null));
+      previous = last.then(() => goTo(offset));
       return previous;
     },
     states: () => previous.then(() => hash?.states(SAVED_STATES) ?? []),

@@ -33,6 +33,7 @@ class Sender {
   #further;
   #whole;
   #heard = false; // whether the first `ready`, `close` or error has come
+  #isReady = false; // whether the first `ready` has come
   #isPlaced = true; // whether it is known where the upload continues
   #credits = []; // bytes that each unanswered `ready` allows, oldest first
   #slices = []; // {start, end, last, data}: read or being read, each for one credit
@@ -77,13 +78,18 @@ class Sender {
   receive(signal, resumable = false) {
     const isFirst = !this.#heard;
     this.#heard ||= Boolean(signal.error || signal.ready || signal.close);
-    const mayResume = isFirst && resumable && this.hasKey;
+    const mayResume = resumable && this.hasKey;
     if (signal.error) {
       if (this.errors.length < MAX_ERRORS || signal.fatal) this.errors.push(signal);
       return { type: signal.fatal ? "fatal" : "error", signal };
     }
-    if (signal.ready) return this.#receiveReady(signal, mayResume && !this.#whole);
-    return signal.close ? this.#receiveClose(signal, mayResume) : { type: "ignored" };
+    if (signal.ready) {
+      const isPlace = mayResume && !this.#isReady && !this.#whole; // also behind a warning
+      this.#isReady = true;
+      return this.#receiveReady(signal, isPlace);
+    }
+    if (!signal.close) return { type: "ignored" };
+    return this.#receiveClose(signal, isFirst && mayResume);
   }
 
   /** `mayBeStored`: an earlier attempt may have stored the file. */

@@ -5,11 +5,9 @@ const MAX_MEETINGS = 3; // with servers that cannot resume, before the file begi
 
 class Transfer {
   done; // a promise of the receipt
-  sender = null; // of the attempt that runs
   isOver = false;
   isRecalled; // whether it is known what an earlier page has begun
   isResumable = false; // whether the server has agreed to that
-  isSeeking = false; // whether the reader is on its way to where the upload continues
   losses = 0; // connections in a row that were lost, and brought nothing
   mayBeStored = false; // whether the server may have stored the file although this has failed
   #settings;
@@ -18,19 +16,15 @@ class Transfer {
   #began = performance.now();
   key;
   isKept = false; // whether the server keeps a part of it although this has failed
+  #recalling = null; // a promise, from `open` on
   #begun = null; // the upload as it is remembered over reloads, if it is
   #offset = 0; // bytes that the server had, as it last said
-  #most = 0; // bytes of the longest part that was sent
+  #most = -1; // bytes of the longest part that was reported as sent
   #meetings = 0; // with servers that cannot resume what another one has begun
   #hash = null; // that was sent on a connection that was lost
   #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
-  #opening = null; // a promise, from `open` to the end of the reader
-  #resting = null; // a promise, after `rest`
-  #stopping = null; // an AbortController that ends the reader
-  #reader = null;
-  #isLoaded = false; // whether the reader has all bytes in memory
-  #hasRead = false; // whether the reader may have left the beginning of the file
-  #states = []; // of the hash, of a reader that has ended
+  #source;
+  #attempt = null; // the one that runs
   #host = null; // the Connection
   #settle;
 
@@ -45,6 +39,10 @@ class Transfer {
     this.isResumable = settings.key !== undefined;
     this.#progress = new Progress(settings.size, this.#began);
     this.isRecalled = !settings.resume;
+    this.#source = new Source(settings, {
+      opened: () => this.#tell(),
+      failed: (error) => this.#notOpened(error),
+    });
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -60,9 +58,19 @@ class Transfer {
     return this.#settings.name;
   }
 
+  /** The Sender of the attempt that runs, or null. */
+  get sender() {
+    return this.#attempt?.sender ?? null;
+  }
+
+  /** Whether the file is being read up to where the upload continues. */
+  get isSeeking() {
+    return this.#attempt?.isSeeking ?? false;
+  }
+
   /** Whether the reader is there; of a file that is loaded, all bytes. */
   get isOpen() {
-    return this.#reader !== null;
+    return this.#source.isOpen;
   }
 
   /** Bytes that are not sent yet. */
@@ -81,48 +89,31 @@ class Transfer {
   abortBySignal = () => this.#cancel(this.#settings.signal.reason);
 
   #cancel(cause) {
-    const isKept = this.#host === null && this.isResumable && !this.isOver;
+    const isKept = this.isResumable && !this.isOver && !this.#host?.tells(this);
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
     this.fail("aborted", error, cause);
     if (isKept) abandonUpload(this.#settings.url, this.#metadata(["resume"], true));
   }
 
   /**
-   * Open the file for `host`, which has `activity()`, `pump()` for when something may be due,
-   * `restart(transfer)` for when the server has other bytes, and `drop(transfer)` for when the
-   * transfer ends by itself. `load`: read and hash it whole.
+   * Open the file for `host`, which has a `watch`, `pump()` for when something may be due,
+   * `restart(transfer)` for when the server has other bytes, `drop(transfer)` for when the transfer
+   * ends by itself, and `tells(transfer)`, whether the server learns of that. `load`: read and hash it whole.
    */
   open(host, load) {
     this.#host = host;
-    this.#opening ??= this.#open(load);
+    if (!this.isRecalled) this.#recalling ??= this.#recall();
+    this.#source.open(load, this.#recalling);
   }
 
-  async #open(load) {
-    const stopping = new AbortController();
-    this.#stopping = stopping;
-    const { signal } = stopping;
-    try {
-      if (this.#resting) await this.#resting;
-      if (!this.isRecalled) await this.#recall();
-      if (signal.aborted) return;
-      const opening = load
-        ? loadFile(this.#settings)
-        : openReader(this.#settings, signal, this.#states);
-      const reader = await opening;
-      if (signal.aborted) return;
-      this.#isLoaded = load;
-      this.#reader = reader;
-      this.#tell();
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof HashError) this.#hashUnavailable(error.cause);
-      else if (error instanceof LengthError) this.#changed();
-      else this.#unreadable(error);
-    }
+  #notOpened(error) {
+    if (error instanceof HashError) this.#hashUnavailable(error.cause);
+    else if (error instanceof LengthError) this.#changed();
+    else this.#unreadable(error);
   }
 
   #tell() {
-    this.#host?.activity();
+    this.#host?.watch.activity();
     this.#host?.pump();
   }
 
@@ -130,9 +121,10 @@ class Transfer {
   async #recall() {
     this.#begun = await recallUpload(this.#settings);
     this.isRecalled = true;
-    if (this.#begun) {
+    if (this.isOver) this.#begun?.release();
+    else if (this.#begun) {
       this.key = this.#begun.key;
-      this.#states = this.#begun.states;
+      this.#source.states = this.#begun.states;
       this.isResumable = true;
     }
     this.#tell();
@@ -145,15 +137,34 @@ class Transfer {
   begin({ can, hasKey }, options) {
     const metadata = this.#metadata(can);
     if (!hasKey) delete metadata.upload;
-    this.sender = new Sender(metadata, this.#settings.chunksize, options);
-    return this.sender.start();
+    const sender = new Sender(metadata, this.#settings.chunksize, options);
+    this.#attempt = new Attempt(this.#source, sender, {
+      activity: () => this.#host.watch.activity(),
+      due: () => this.#tell(),
+      differs: () => this.#host.restart(this),
+      changed: () => this.#changed(),
+      failed: (error) => this.#unreadable(error),
+    });
+    return sender.start();
   }
 
   #metadata(can, abandon) {
-    const { file, name, modified, token } = this.#settings;
-    const secret = typeof token === "function" ? token(file) : token;
+    const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: secret ?? undefined, upload, can, abandon };
+    return { name, size: this.size, modified, token: this.#token, upload, can, abandon };
+  }
+
+  /** The credential; none if the page's function throws, and the server decides. */
+  get #token() {
+    const { file, token } = this.#settings;
+    let given = token;
+    if (typeof token === "function") {
+      given = undefined;
+      callHandler(() => {
+        given = token(file);
+      });
+    }
+    return given ?? undefined;
   }
 
   /**
@@ -168,48 +179,26 @@ class Transfer {
     this.#mayBeFinished = false;
     this.#progress.restart(offset, performance.now());
     this.#remember(keep);
-    if (offset === 0 && this.size > 0 && !this.#hasRead) this.#place(0);
-    else this.#seek(offset, check);
+    if (this.size === 0) this.chunkSent(); // no chunk of it is sent
+    if (offset === 0 && this.size > 0 && this.#source.isAtBegin) this.#attempt.place(0);
+    else this.#attempt.seek(offset, check);
     return hasMore;
   }
 
-  #place(offset) {
-    this.sender.resumeAt(offset);
-    if (!this.sender.isPlanned) return;
-    if (this.size === 0) this.chunkSent(); // no chunk of it is sent
-    this.#readHash();
+  /** The next attempt begins with the first byte. */
+  #beginAnew() {
+    this.#offset = 0;
+    this.#source.close();
+    this.#progress.restart(0, performance.now());
   }
 
-  async #seek(offset, check) {
-    const { sender } = this;
-    this.isSeeking = true;
-    await this.#opening;
-    const reader = this.#reader;
-    if (!reader) return; // it has failed, or the connection is lost
-    this.#hasRead = true;
-    try {
-      const hash = await reader.seek(offset);
-      if (this.sender !== sender) return;
-      this.isSeeking = false;
-      const isSame = hash === null || check?.type !== this.#settings.hashType || hash === check.value;
-      if (!isSame) this.#host.restart(this);
-      else {
-        this.#place(offset);
-        this.#tell();
-      }
-    } catch (error) {
-      if (this.sender === sender) this.#unreadable(error);
-    }
-  }
-
-  /** Begin anew: with another key, at the first byte. */
+  /** Begin anew with another key: the server has other bytes. */
   renew() {
+    this.isResumable = false;
     this.interrupt();
     this.#forget();
     this.key = newKey();
-    this.#offset = 0;
-    this.#states = [];
-    this.isResumable = false;
+    this.#source.states = [];
     this.#mayBeFinished = false;
   }
 
@@ -221,73 +210,29 @@ class Transfer {
     this.#meetings += 1;
     if (this.#meetings <= MAX_MEETINGS) return true;
     this.isResumable = false;
-    if (!this.#mayBeFinished) return false;
-    this.fail("connection_lost", "The server cannot tell whether the file is stored.");
+    if (this.#mayBeFinished) {
+      this.fail("connection_lost", "The server cannot tell whether the file is stored.");
+    } else {
+      this.#beginAnew();
+      this.#source.open(false);
+    }
     return false;
   }
 
   /** Read what the Sender permits. */
   readAhead() {
-    if (!this.#reader) return;
-    const { sender } = this;
-    for (let slice = sender.nextSlice(); slice; slice = sender.nextSlice()) {
-      this.#readSlice(slice);
-      if (slice.last) this.#readHash();
-    }
-  }
-
-  #readSlice(slice) {
-    const { sender } = this;
-    const store = (data) => {
-      if (sender.sliceRead(slice, data)) return true;
-      this.#changed();
-      return false;
-    };
-    this.#hasRead = true;
-    const reading = this.#reader.read(slice.start, slice.end);
-    if (!(reading instanceof Promise)) {
-      store(reading); // it was loaded; the caller sends it
-      return;
-    }
-    reading.then(
-      (data) => {
-        if (this.sender !== sender || this.isOver) return;
-        this.#host.activity();
-        if (store(data)) this.#host.pump();
-      },
-      (error) => this.sender === sender && this.#unreadable(error),
-    );
-  }
-
-  #readHash() {
-    const { sender } = this;
-    const known = (value) => {
-      sender.hashKnown(value === null ? null : { type: this.#settings.hashType, value });
-    };
-    const reading = this.#reader.digest();
-    if (!(reading instanceof Promise)) {
-      known(reading);
-      return;
-    }
-    reading.then(
-      (value) => {
-        if (this.sender !== sender || this.isOver) return;
-        known(value);
-        this.#tell();
-      },
-      (error) => this.sender === sender && this.#unreadable(error),
-    );
+    this.#attempt.readAhead();
   }
 
   /** The buffer of a chunk that was sent may be used again. */
   recycle(data) {
-    this.#reader?.recycle?.(data);
+    this.#source.recycle(data);
   }
 
   /** Each part of the file is reported once. */
   chunkSent() {
     const { sent, ratio } = this.sender;
-    if (sent <= this.#most && sent > 0) return;
+    if (sent <= this.#most) return;
     this.#most = sent;
     this.#on.chunk?.(ratio);
   }
@@ -340,36 +285,16 @@ class Transfer {
   interrupt(isAnswered = false) {
     this.#mayBeFinished = this.#isFinished && !isAnswered;
     this.#hash = this.sender?.hash ?? this.#hash;
-    this.sender?.end();
-    this.sender = null;
+    this.#attempt?.end();
+    this.#attempt = null;
     this.#host = null;
-    this.isSeeking = false;
-    if (this.#isLoaded || !this.#reader) this.#close(); // it is read again
-    if (!this.isResumable) this.#progress.restart(0, performance.now());
+    if (this.isResumable) this.#source.leave();
+    else this.#beginAnew();
   }
 
-  /** End the reader, which is in the way while the upload does not go on. */
+  /** The upload does not go on now. */
   rest() {
-    if (!this.#reader) return;
-    const [reader, stopping] = [this.#reader, this.#stopping];
-    this.#reader = null;
-    this.#opening = null;
-    this.#hasRead = false;
-    this.#resting = reader.states().then(
-      (states) => {
-        this.#states = states;
-        stopping.abort();
-      },
-      () => stopping.abort(), // the states only save time
-    );
-  }
-
-  #close() {
-    this.#stopping?.abort();
-    this.#stopping = null;
-    this.#reader = null;
-    this.#opening = null;
-    this.#hasRead = false;
+    this.#source.rest();
   }
 
   get #isFinished() {
@@ -403,8 +328,8 @@ class Transfer {
     this.isOver = true;
     this.isKept = isKept;
     this.#settings.signal?.removeEventListener("abort", this.abortBySignal);
-    this.sender?.end();
-    this.#close();
+    this.#attempt?.end(); // its sender stays, for the connection
+    this.#source.close();
     if (isKept) this.#begun?.release();
     else this.#forget();
     if (error) {
@@ -422,13 +347,13 @@ class Transfer {
   #remember(keep) {
     if (!this.#settings.resume || this.size < MIN_REMEMBERED || keep === 0) return;
     this.#begun ??= new BegunUpload(this.#settings, this.key);
-    this.#begun.save(keep, this.#offset, this.#states);
+    this.#begun.save(keep, this.#offset, this.#source.states);
   }
 
   /** Note how far the upload is, if it is remembered. */
   async note() {
-    const [begun, reader] = [this.#begun, this.#reader];
-    if (begun && reader && this.sender) await begun.note(this.sender.sent, () => reader.states());
+    if (!this.#begun || !this.isOpen || !this.sender) return;
+    await this.#begun.note(this.sender.sent, () => this.#source.newestStates());
   }
 
   #forget() {

@@ -3,55 +3,19 @@
 const CONNECTIONS = 3; // at once, unless the page wants another number
 const MAX_CONNECTIONS = 16;
 
-/** One file of `uploadAll`. All fields are for the page to read; galileo.d.ts describes them. */
-class FileUpload {
-  state = "waiting";
-  sent = 0;
-  rate = 0;
-  receipt = null;
-  error = null;
-  mayBeStored = false;
-  #uploads;
-
-  constructor(uploads, { file, name, size }) {
-    this.#uploads = uploads;
-    this.file = file;
-    this.name = name;
-    this.size = size;
-  }
-
-  abort() {
-    this.#uploads.abort([this]);
-  }
-
-  pause() {
-    this.#uploads.pause([this]);
-  }
-
-  resume() {
-    this.#uploads.resume([this]);
-  }
-}
-
-const ENDS = new Set(["stored", "failed", "cancelled"]);
-const isWaiting = ({ state }) => state === "waiting" || state === "interrupted";
-
 class Uploads {
   files = []; // each FileUpload that was added and not cleared, in that order
   #options;
   #pool;
-  #first = new Set(); // those that wait, and are sent before the others
-  #waiting = new Set(); // in the order in which they are sent
+  #waiting = new Waiting();
   #settings = new Map(); // FileUpload → its settings
   #transfers = new Map(); // FileUpload → Transfer: those that have begun, or may have
   #uploads = new Map(); // the same the other way round
   #connections = new Map(); // Transfer → Connection, by `take`
   #isHeld = false;
   #open = 0; // files that have not ended
-  #ended = []; // in the order in which they ended, for the iterator
-  #sum = { sent: 0, size: 0, files: 0, filesEnded: 0 }; // without failed and cancelled files
-  #gone = { bytes: 0, files: 0 }; // has left the browser, and was answered, failed files included
-  #total = new Total(performance.now()); // begun anew when files are added after the end of others
+  #ended = []; // in the order in which they ended, for the iterator; null for each that was cleared
+  #tally = new Tally();
   #idle = null; // {promise, resolve}: of `done`
   #changed = null; // {promise, resolve}: of the iterator
 
@@ -84,7 +48,7 @@ class Uploads {
     });
     for (const upload of added) {
       this.files.push(upload);
-      this.#enter(upload, this.#waiting);
+      this.#enter(upload, false);
     }
     this.#pool.fill();
     return added;
@@ -93,8 +57,9 @@ class Uploads {
   /** Send again those of `uploads` that have failed or were cancelled, before those that wait. */
   retry(uploads) {
     for (const upload of uploads) {
+      if (!this.#settings.has(upload)) continue; // it was cleared
       const { state } = upload;
-      if (state === "failed" || state === "cancelled") this.#enter(upload, this.#first);
+      if (state === "failed" || state === "cancelled") this.#enter(upload, true);
     }
     this.#pool.fill();
   }
@@ -108,22 +73,20 @@ class Uploads {
     const error = "The upload was cancelled.";
     for (const upload of chosen) {
       if (ENDS.has(upload.state) || this.#transfers.has(upload)) continue;
-      this.#leaveQueue(upload);
+      this.#waiting.delete(upload);
       const signals = [{ error, fatal: true, code: "aborted" }];
       this.#end(upload, { state: "cancelled", error: new UploadError(signals) });
     }
     for (const upload of running) this.#transfers.get(upload)?.abort();
+    this.#pool.fill(); // nothing may be left to wait for
   }
 
-  /**
-   * Stop sending `uploads`, all by default; the server keeps what it has. A file that is sent to its
-   * last byte is not stopped.
-   */
+  /** Stop sending `uploads`, all by default; not those that are sent to their last byte. */
   pause(uploads = this.files) {
     const chosen = [...uploads];
     for (const upload of chosen) {
       if (!isWaiting(upload)) continue;
-      this.#leaveQueue(upload);
+      this.#waiting.delete(upload);
       this.#transfers.get(upload)?.rest();
       this.#change(upload, { state: "paused", rate: 0 });
     }
@@ -133,7 +96,7 @@ class Uploads {
       if (!this.#connections.has(transfer)) transfer.rest();
       this.#change(upload, { state: "paused", rate: 0 });
     }
-    this.#total.reset(performance.now());
+    this.#tally.reset();
     this.#pool.fill();
   }
 
@@ -144,9 +107,9 @@ class Uploads {
       const transfer = this.#transfers.get(upload);
       if (this.#connections.get(transfer)?.stay(transfer)) {
         this.#change(upload, { state: "sending" });
-      } else this.#wait(upload, this.#first);
+      } else this.#wait(upload, true);
     }
-    this.#total.reset(performance.now());
+    this.#tally.reset();
     this.#pool.fill();
   }
 
@@ -165,10 +128,9 @@ class Uploads {
   clear(uploads = this.files) {
     const cleared = new Set([...uploads].filter(({ state }) => ENDS.has(state)));
     this.files = this.files.filter((upload) => !cleared.has(upload));
+    this.#ended = this.#ended.map((upload) => (cleared.has(upload) ? null : upload));
     for (const upload of cleared) {
-      if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
-      this.#count(upload, -1);
-      this.#sum.filesEnded -= 1;
+      if (this.#settings.delete(upload) && upload.state === "stored") this.#tally.remove(upload);
     }
   }
 
@@ -184,23 +146,7 @@ class Uploads {
 
   /** Of all files that have not failed or been cancelled. */
   get progress() {
-    const { sent, size, files, filesEnded } = this.#sum;
-    this.#measure();
-    const all = workOf(size, files);
-    const left = this.outage ? null : this.#total.secondsLeft(size - sent, files - filesEnded);
-    return {
-      sent,
-      size,
-      ratio: all > 0 ? workOf(sent, filesEnded) / all : 1,
-      rate: this.#total.rate,
-      files,
-      filesEnded,
-      secondsLeft: left,
-    };
-  }
-
-  #measure() {
-    this.#total.sample(performance.now(), this.#gone.bytes, this.#gone.files);
+    return this.#tally.progress(this.outage === null);
   }
 
   /** A promise of the result of each file, once all have ended: a Receipt or an UploadError. */
@@ -219,8 +165,10 @@ class Uploads {
   /** The files, each once it has ended, until all have. */
   async *[Symbol.asyncIterator]() {
     for (let next = 0; ; ) {
-      if (next < this.#ended.length) yield this.#ended[next++];
-      else if (!this.active) return;
+      if (next < this.#ended.length) {
+        const upload = this.#ended[next++];
+        if (upload) yield upload;
+      } else if (!this.active) return;
       else {
         this.#changed ??= signalled();
         await this.#changed.promise;
@@ -229,39 +177,28 @@ class Uploads {
   }
 
   /** A file is new, or is tried again. */
-  #enter(upload, queue) {
+  #enter(upload, isSoon) {
     const { size } = upload;
     const { maxSize = Infinity } = this.#options;
-    if (!this.active) this.#total.reset(performance.now());
+    if (!this.active) this.#tally.reset();
     this.#open += 1;
-    this.#count(upload, 1);
     Object.assign(upload, { sent: 0, rate: 0, mayBeStored: false, error: null, receipt: null });
+    this.#tally.add(upload);
     if (size > maxSize) {
       const error = `The file is too large: ${size} bytes. At most ${maxSize} bytes are taken.`;
       const signals = [{ error, fatal: true, code: "too_large", limit: maxSize, size }];
       this.#end(upload, { state: "failed", error: new UploadError(signals) });
-    } else this.#wait(upload, queue);
+    } else this.#wait(upload, isSoon);
   }
 
-  #wait(upload, queue) {
-    queue.add(upload);
+  #wait(upload, isSoon) {
+    if (isSoon) this.#waiting.addSoon(upload);
+    else this.#waiting.add(upload);
     this.#change(upload, { state: "waiting", rate: 0 });
   }
 
-  #leaveQueue(upload) {
-    this.#first.delete(upload);
-    this.#waiting.delete(upload);
-  }
-
-  #count(upload, sign) {
-    this.#sum.files += sign;
-    this.#sum.size += sign * upload.size;
-    this.#sum.sent += sign * upload.sent;
-  }
-
   get #next() {
-    const queue = this.#first.size > 0 ? this.#first : this.#waiting;
-    return this.#isHeld ? undefined : queue.values().next().value;
+    return this.#isHeld ? undefined : this.#waiting.next;
   }
 
   /** What the Pool sees of this. */
@@ -272,10 +209,10 @@ class Uploads {
     },
     take: (connection) => {
       const upload = this.#next;
-      this.#leaveQueue(upload);
+      this.#waiting.delete(upload);
       const transfer = this.#transfers.get(upload) ?? this.#transferOf(upload);
       this.#connections.set(transfer, connection);
-      this.#change(upload, { state: "sending" });
+      this.#changeInside(upload, { state: "sending" });
       return transfer;
     },
     putBack: (transfer) => {
@@ -288,9 +225,9 @@ class Uploads {
       if (this.#uploads.get(transfer).state === "paused") transfer.rest();
     },
     giveUp: (failure) => {
-      for (const upload of [...this.#first, ...this.#waiting]) {
+      for (const upload of this.#waiting.list()) {
         if (!isWaiting(upload)) continue; // a handler has taken it out
-        this.#leaveQueue(upload);
+        this.#waiting.delete(upload);
         (this.#transfers.get(upload) ?? this.#transferOf(upload)).failWith(failure);
       }
     },
@@ -304,10 +241,10 @@ class Uploads {
       transfer.rest();
       return;
     }
-    this.#first = new Set([upload, ...this.#first]);
+    this.#waiting.addNext(upload);
     const sent = transfer.isResumable ? upload.sent : 0; // else it begins anew
-    this.#sum.sent += sent - upload.sent;
-    this.#change(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
+    this.#tally.sent(upload, sent);
+    this.#changeInside(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
   }
 
   #transferOf(upload) {
@@ -315,15 +252,13 @@ class Uploads {
     const transfer = new Transfer(settings, {
       error: (signal) => callHandler(this.#options.onerror, signal, upload),
       progress: ({ sent, rate }) => {
-        this.#gone.bytes += Math.max(0, sent - upload.sent); // less if it was sent in vain
-        this.#sum.sent += sent - upload.sent;
-        this.#measure();
+        this.#tally.sent(upload, sent);
         const state = sent === upload.size ? "checking" : "sending";
         const isPaused = upload.state === "paused";
         this.#change(upload, isPaused ? { sent } : { state, sent, rate });
       },
       success: (receipt) => {
-        this.#gone.files += 1;
+        this.#tally.answered(true);
         this.#forget(upload);
         this.#end(upload, { state: "stored", receipt });
       },
@@ -332,7 +267,7 @@ class Uploads {
         settings.key = transfer.isKept ? transfer.key : undefined; // for `retry`
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
-        if (state === "failed") this.#gone.files += 1;
+        if (state === "failed") this.#tally.answered(false);
         this.#end(upload, { state, error, mayBeStored });
         if (error.code === "unauthorized") this.#failWith(settings.token, error);
       },
@@ -345,11 +280,12 @@ class Uploads {
   /** The server has refused `token`: what waits with the same one fails too, without being tried. */
   #failWith(token, error) {
     if (typeof token === "function") return; // it is asked again for each file
-    for (const upload of [...this.#first, ...this.#waiting]) {
+    for (const upload of this.#waiting.list()) {
       if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
-      this.#leaveQueue(upload);
-      this.#forget(upload);
-      this.#end(upload, { state: "failed", error });
+      this.#waiting.delete(upload);
+      const transfer = this.#transfers.get(upload); // of an interrupted file
+      if (transfer) transfer.fail(error.code, error.reason, error, transfer.isResumable);
+      else this.#end(upload, { state: "failed", error });
     }
   }
 
@@ -358,13 +294,12 @@ class Uploads {
     this.#uploads.delete(transfer);
     this.#connections.delete(transfer);
     this.#transfers.delete(upload);
-    this.#leaveQueue(upload);
+    this.#waiting.delete(upload);
   }
 
   #end(upload, how) {
     this.#open -= 1;
-    if (how.error) this.#count(upload, -1);
-    else this.#sum.filesEnded += 1;
+    if (how.error) this.#tally.remove(upload);
     this.#ended.push(upload);
     this.#change(upload, { rate: 0, ...how });
     this.#changed?.resolve();
@@ -377,6 +312,13 @@ class Uploads {
   #change(upload, what) {
     Object.assign(upload, what);
     callHandler(this.#options.onfile, upload);
+  }
+
+  /** The same in the middle of something that the handler must not disturb: it is called later. */
+  #changeInside(upload, what) {
+    Object.assign(upload, what);
+    const { state } = upload;
+    queueMicrotask(() => upload.state === state && callHandler(this.#options.onfile, upload));
   }
 }
 

@@ -1,0 +1,63 @@
+// The files that a connection has taken from the queue, and that have not begun: they are read ahead
+// of their turn.
+
+const MAX_CLAIMED = 64; // files; in bytes, READ_AHEAD
+
+class Claims {
+  #owner; // the Connection
+  #host;
+  #transfers = [];
+
+  constructor(owner, host) {
+    this.#owner = owner;
+    this.#host = host;
+  }
+
+  get size() {
+    return this.#transfers.length;
+  }
+
+  /** The next file, or undefined. */
+  get first() {
+    return this.#transfers[0];
+  }
+
+  /** Take the next file of the queue; `load`: to be read whole. */
+  take(load) {
+    const transfer = this.#host.take(this.#owner);
+    this.#transfers.push(transfer);
+    transfer.open(this.#owner, load);
+  }
+
+  /**
+   * Take files up to READ_AHEAD, `left` bytes of which are those of the file that is being sent. A
+   * large file is left to the connection that can begin it first, which is one that `isBetween` two.
+   */
+  fill(left, isBetween) {
+    let bytes = this.#transfers.reduce((sum, { size }) => sum + size, left);
+    while (this.size < MAX_CLAIMED) {
+      const size = this.#host.peek();
+      if (size === null) return;
+      if (bytes + size > READ_AHEAD && (bytes > 0 || !isBetween)) return;
+      this.take(size <= MAX_LOADED);
+      bytes += size;
+    }
+  }
+
+  /** The next file begins. */
+  shift() {
+    return this.#transfers.shift();
+  }
+
+  /** A file is not sent; returns whether it was one of these. */
+  remove(transfer) {
+    const before = this.size;
+    this.#transfers = this.#transfers.filter((each) => each !== transfer);
+    return this.size < before;
+  }
+
+  /** Give all back to the queue. */
+  putBack() {
+    for (const transfer of this.#transfers.splice(0).reverse()) this.#host.putBack(transfer);
+  }
+}

@@ -265,8 +265,11 @@ export interface Unfinished {
   readonly handle: FileSystemFileHandle | null;
   /** Whether this is its file: then a new upload of it, with `resume`, goes on with this one. */
   matches(file: File): boolean;
-  /** Lets the server discard what it has, and forgets the upload. */
-  discard(options?: { token?: string }): Promise<void>;
+  /**
+   * Lets the server discard what it has, and forgets the upload. The promise is of false, and nothing
+   * is done, if a page is sending it meanwhile.
+   */
+  discard(options?: { token?: string }): Promise<boolean>;
 }
 
 /** The unfinished uploads to this server that no page is sending now. */

@@ -38,7 +38,7 @@ class Transfer {
     this.key = settings.key ?? newKey();
     this.isResumable = settings.key !== undefined;
     this.#progress = new Progress(settings.size, this.#began);
-    this.isRecalled = !settings.resume;
+    this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
     this.#source = new Source(settings, {
       opened: () => this.#tell(),
       failed: (error) => this.#notOpened(error),
@@ -126,6 +126,10 @@ class Transfer {
       this.key = this.#begun.key;
       this.#source.states = this.#begun.states;
       this.isResumable = true;
+    } else {
+      // Another page may be sending that of the key that was given.
+      this.key = newKey();
+      this.isResumable = false;
     }
     this.#tell();
   }

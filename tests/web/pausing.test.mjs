@@ -449,6 +449,46 @@ test("a file that was taken in advance, and is at a server, is abandoned there",
   assertOver(page);
 });
 
+/** Hundreds of files that a server may have, after their connection was lost; none is sent. */
+async function lostMany() {
+  const page = stage();
+  const uploads = start(page, { files: files(...Array(300).fill(10)) });
+  const [socket] = page.sockets;
+  await agree(socket);
+  await until(() => socket.sent.length > 180);
+  socket.drop();
+  await quiet();
+  return { page, uploads };
+}
+
+test("of hundreds of files that are cancelled the server is told on three connections", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  await quiet();
+  assert.equal(page.sockets.length, 1 + 3);
+  const told = new Set();
+  for (let number = 1; number < page.sockets.length; number++) {
+    const socket = page.sockets[number];
+    assert.ok(page.sockets.length - number <= 3);
+    socket.open();
+    assert.equal(socket.sent[0].abandon, true);
+    told.add(socket.sent[0].upload);
+    socket.say(fault("abandoned"));
+  }
+  assert.ok(told.size > 50);
+  assert.equal(told.size, page.sockets.length - 1);
+  assertOver(page);
+});
+
+test("a server that is away is not told of hundreds of files", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  for (const socket of page.sockets.slice(1)) socket.break();
+  await none(page);
+  assert.equal(page.sockets.length, 1 + 3);
+  assertOver(page);
+});
+
 test("hold ends the attempts, and release begins them", async () => {
   const page = stage();
   const uploads = start(page, { files: files(10, 20) });

@@ -638,3 +638,24 @@ test("a file that was cancelled is begun anew by another key", async () => {
   await uploads.done;
   assertOver(page);
 });
+
+test("a file that was cancelled behind its last byte keeps its key, and is not stored twice", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE) });
+  await begin(page.sockets[0], { bytes: SIZE });
+  page.sockets[0].say({ ready: true });
+  await until(() => page.sockets[0].finished.length > 0);
+  uploads.abort();
+  assert.equal(uploads.files[0].mayBeStored, true);
+  page.sockets[0].say({ close: true });
+  uploads.retry(uploads.files);
+  const socket = page.sockets[1];
+  socket.open();
+  await quiet();
+  const [before, after] = page.sockets.map(({ sent }) => sent[0].upload);
+  assert.equal(after, before);
+  socket.say({ close: true, can: ["resume"] });
+  await uploads.done;
+  assert.equal(states(uploads), "stored");
+  assertOver(page);
+});

@@ -272,10 +272,11 @@ export interface Unfinished {
   /** Whether this is its file: then a new upload of it, with `resume`, goes on with this one. */
   matches(file: File): boolean;
   /**
-   * Lets the server discard what it has, and forgets the upload. While the server cannot be reached
-   * that is tried again, for two minutes, and by each later call of `unfinished`.
+   * Forgets the upload, and lets the server discard what it has. While the server cannot be reached
+   * that is tried again, for two minutes, and by each later call of `unfinished`. The promise is of
+   * false, and nothing is done, if a page is sending the file meanwhile.
    */
-  discard(options?: { token?: string }): Promise<void>;
+  discard(options?: { token?: string }): Promise<boolean>;
 }
 
 /**

@@ -48,7 +48,11 @@ const summary = new Summary(queue, {
   outage: (text) => announcer.say(text),
 });
 const announcer = new Announcer(byId("announce"));
-const begun = new Unfinished(byId("unfinished"), byId("begun"), { add, token });
+const begun = new Unfinished(byId("unfinished"), byId("begun"), {
+  list: () => unfinished({ url }),
+  add,
+  token,
+});
 
 let painting = null;
 let painted = -PAINT;
@@ -101,4 +105,4 @@ function add(files) {
 listen(add);
 byId("limit").textContent = `Up to ${sizeText(largest)} per file.`;
 byId("drop").hidden = false;
-begun.show(await unfinished({ url }));
+begun.show();

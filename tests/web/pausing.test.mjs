@@ -462,6 +462,54 @@ test("a file that was taken in advance, and is at a server, is abandoned there",
   assertOver(page);
 });
 
+/** Hundreds of files that a server may have, after their connection was lost; none is sent. */
+async function lostMany() {
+  const page = stage();
+  const uploads = start(page, { files: files(...Array(300).fill(10)) });
+  const [socket] = page.sockets;
+  await agree(socket);
+  await until(() => socket.sent.length > 180);
+  socket.drop();
+  await quiet();
+  return { page, uploads };
+}
+
+test("of hundreds of files that are cancelled the server is told on three connections", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  await quiet();
+  assert.equal(page.sockets.length, 1 + 3);
+  const told = new Set();
+  for (let number = 1; number < page.sockets.length; number++) {
+    const socket = page.sockets[number];
+    assert.ok(page.sockets.length - number <= 3);
+    socket.open();
+    assert.equal(socket.sent[0].abandon, true);
+    told.add(socket.sent[0].upload);
+    socket.say(fault("abandoned"));
+    await quiet();
+  }
+  assert.ok(told.size > 50);
+  assert.equal(told.size, page.sockets.length - 1);
+  assertOver(page);
+});
+
+test("a server that is away is not told of hundreds of files", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  let broken = 1;
+  for (let seconds = 0; seconds < 200; seconds++) {
+    assert.ok(page.sockets.length - broken <= 3);
+    while (broken < page.sockets.length) page.sockets[broken++].break();
+    await quiet();
+    page.clock.advance(1_000);
+    await quiet();
+  }
+  assert.ok(page.sockets.length <= 1 + 3 * 10);
+  await none(page);
+  assertOver(page);
+});
+
 test("hold ends the attempts, and release begins them", async () => {
   const page = stage();
   const uploads = start(page, { files: files(10, 20) });
@@ -609,5 +657,26 @@ test("a file that was cancelled is begun anew by another key", async () => {
   assert.notEqual(socket.sent[0].upload, page.sockets[0].sent[0].upload);
   socket.say({ close: true });
   await uploads.done;
+  assertOver(page);
+});
+
+test("a file that was cancelled behind its last byte keeps its key, and is not stored twice", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE) });
+  await begin(page.sockets[0], { bytes: SIZE });
+  page.sockets[0].say({ ready: true });
+  await until(() => page.sockets[0].finished.length > 0);
+  uploads.abort();
+  assert.equal(uploads.files[0].mayBeStored, true);
+  page.sockets[0].say({ close: true });
+  uploads.retry(uploads.files);
+  const socket = page.sockets[1];
+  socket.open();
+  await quiet();
+  const [before, after] = page.sockets.map(({ sent }) => sent[0].upload);
+  assert.equal(after, before);
+  socket.say({ close: true, can: ["resume"] });
+  await uploads.done;
+  assert.equal(states(uploads), "stored");
   assertOver(page);
 });

@@ -266,6 +266,25 @@ test("a server whose check is wrong from the first byte on gets the file neverth
   await run;
 });
 
+test("a server that has other bytes of each new key too is given up", async () => {
+  const page = stage();
+  const run = start(page);
+  const wrong = checkOf(pattern(3));
+  const keys = new Set();
+  for (let tries = 0; tries < 4; tries++) {
+    const socket = tries === 0 ? page.sockets[0] : await next(page);
+    socket.open();
+    socket.say(first(100_000, { chunksize: 10, check: wrong }));
+    await until(() => socket.sent.length > 1 || page.sockets.length > 4);
+    keys.add(socket.sent[0].upload);
+    socket.say(fault("abandoned"));
+  }
+  await assert.rejects(run.done, { code: "bad_message" });
+  assert.equal(keys.size, 4);
+  await none(page);
+  assertOver(page);
+});
+
 for (const code of ["idle", "too_slow", "busy", "shutting_down", "storage_failed"]) {
   test(`after ${code} the upload goes on`, async () => {
     const page = stage();

@@ -1,20 +1,52 @@
-// Abandons an upload on a connection of its own (S8.22 of the protocol).
+// Abandons uploads on connections of their own (S8.22 of the protocol).
 
 const ABANDON_TIMEOUT = 10_000; // ms for one attempt
 const ABANDON_ATTEMPTS = 10; // some two minutes; then the server keeps the upload for its time
+const MAX_ABANDONING = 3; // connections at once: hundreds of files may be cancelled together
+
+const toAbandon = []; // {url, message, resolve}, oldest first
+let abandoning = 0; // how many are being told
 
 /**
  * Tell the server that the upload is not continued; `metadata` are those of its beginning. While
  * the server cannot be reached, it is tried again. Returns a promise of whether the server keeps
  * nothing of the upload any more.
  */
-async function abandonUpload(url, metadata) {
-  const said = JSON.stringify({ ...metadata, can: ["resume"], abandon: true });
+function abandonUpload(url, metadata) {
+  const message = JSON.stringify({ ...metadata, can: ["resume"], abandon: true });
+  return new Promise((resolve) => {
+    toAbandon.push({ url: webSocketURL(url), message, resolve });
+    abandonNext();
+  });
+}
+
+function abandonNext() {
+  while (abandoning < MAX_ABANDONING && toAbandon.length > 0) {
+    const { url, message, resolve } = toAbandon.shift();
+    abandoning += 1;
+    untilAnswered(url, message).then((answer) => {
+      abandoning -= 1;
+      // `close`: the file is stored already.
+      resolve(Boolean(answer?.close) || answer?.code === "abandoned");
+      if (answer === null) leaveAlone(url);
+      abandonNext();
+    });
+  }
+}
+
+/** The server could not be reached: it is not told of those that wait either. */
+function leaveAlone(url) {
+  for (const each of toAbandon.splice(0)) {
+    if (each.url === url) each.resolve(false);
+    else toAbandon.push(each);
+  }
+}
+
+/** A promise of the answer, or of null if none comes in all attempts. */
+async function untilAnswered(url, message) {
   for (let attempt = 1; ; attempt++) {
-    const answer = await askOnce(url, said);
-    // `close`: the file is stored already.
-    if (answer !== null) return Boolean(answer.close) || answer.code === "abandoned";
-    if (attempt === ABANDON_ATTEMPTS) return false;
+    const answer = await askOnce(url, message);
+    if (answer !== null || attempt === ABANDON_ATTEMPTS) return answer;
     await whenOnline(retryWait(attempt, Math.random()));
   }
 }
@@ -23,7 +55,7 @@ async function abandonUpload(url, metadata) {
 function askOnce(url, message) {
   return new Promise((resolve) => {
     let timer;
-    const socket = new WebSocket(webSocketURL(url));
+    const socket = new WebSocket(url);
     const end = (answer) => {
       clearTimeout(timer);
       socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;

@@ -162,7 +162,8 @@ class Connection {
     while (this.#sendCurrent() && this.#beginNext());
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
-    const isIdle = this.#claims.size === 0 && this.#line.isIdle;
+    const { first } = this.#claims; // it may be one for which the limits of the server have no room
+    const isIdle = this.#line.isIdle && !(first && this.#line.mayBegin(first.size));
     const isLeaving = this.#current === this.#leaving && !this.#leaving.isOver; // without an answer
     if (isIdle || (isLeaving && this.#transfers.size === 1)) this.#end(this.#refusal);
   }
@@ -264,8 +265,7 @@ class Connection {
     this.#claims.remove(transfer);
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
-    const isWaiting = sender !== null && number >= 0 && !sender.isFinished;
-    if (isWaiting && !this.#abandon(number)) return;
+    if (sender && number >= 0 && !sender.isFinished && !this.#abandon(number)) return;
     this.#goOn();
   }
 

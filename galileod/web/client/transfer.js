@@ -2,6 +2,7 @@
 // connection, and its handlers.
 
 const MAX_MEETINGS = 3; // with servers that cannot resume, before the file begins anew at one
+const MAX_RENEWALS = 3; // keys of one file of which the server may have other bytes than the file
 
 class Transfer {
   done; // a promise of the receipt
@@ -20,6 +21,7 @@ class Transfer {
   #begun = null; // the upload as it is remembered over reloads, if it is
   #offset = 0; // bytes that the server had, as it last said
   #most = -1; // bytes of the longest part that was reported as sent
+  #renewals = 0;
   #meetings = 0; // with servers that cannot resume what another one has begun
   #hash = null; // that was sent on a connection that was lost
   #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
@@ -38,7 +40,7 @@ class Transfer {
     this.key = settings.key ?? newKey();
     this.isResumable = settings.key !== undefined;
     this.#progress = new Progress(settings.size, this.#began);
-    this.isRecalled = !settings.resume;
+    this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
     this.#source = new Source(settings, {
       opened: () => this.#tell(),
       failed: (error) => this.#notOpened(error),
@@ -129,6 +131,10 @@ class Transfer {
       this.key = this.#begun.key;
       this.#source.states = this.#begun.states;
       this.isResumable = true;
+    } else {
+      // Another page may be sending that of the key that was given.
+      this.key = newKey();
+      this.isResumable = false;
     }
     this.#tell();
   }
@@ -144,7 +150,7 @@ class Transfer {
     this.#attempt = new Attempt(this.#source, sender, {
       activity: () => this.#host.watch.activity(),
       due: () => this.#tell(),
-      differs: () => this.#host.restart(this),
+      differs: () => this.#differs(),
       changed: () => this.#changed(),
       failed: (error) => this.#unreadable(error),
     });
@@ -194,6 +200,12 @@ class Transfer {
     this.#offset = 0;
     this.#source.close();
     this.#progress.restart(0, performance.now());
+  }
+
+  #differs() {
+    this.#renewals += 1;
+    if (this.#renewals <= MAX_RENEWALS) this.#host.restart(this);
+    else this.fail("bad_message", "The server has other bytes than were sent, again and again.");
   }
 
   /** Begin anew with another key: the server has other bytes. */

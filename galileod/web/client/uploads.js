@@ -268,7 +268,8 @@ class Uploads {
       },
       failure: (error) => {
         const { mayBeStored } = transfer;
-        settings.key = transfer.isKept ? transfer.key : undefined; // for `retry`
+        const isKnown = transfer.isKept || (mayBeStored && transfer.isResumable); // to the server
+        settings.key = isKnown ? transfer.key : undefined; // for `retry`
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
         if (state === "failed") this.#tally.answered(false);

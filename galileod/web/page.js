@@ -49,7 +49,7 @@ const summary = new Summary(queue, {
 });
 const announcer = new Announcer(byId("announce"));
 const begun = new Unfinished(byId("unfinished"), byId("begun"), {
-  list: () => unfinished({ url }),
+  list: () => unfinished({ url, token: token() || undefined }),
   add,
   token,
 });
@@ -97,6 +97,7 @@ byId("show-all").onclick = () => {
 };
 
 function add(files) {
+  if (token() === null) credential.need();
   const added = queue.add(files);
   list.add(added);
   begun.match(added.map(({ file }) => file));

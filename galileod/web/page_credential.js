@@ -14,6 +14,7 @@ export function fromFragment(fragment) {
   }
 }
 
+const NEEDED_TOKEN = "The files are sent once a token is given.";
 const REFUSED_TOKEN = "The server did not accept this token. It may have expired.";
 const REFUSED_TICKET =
   "The server did not accept the link. It may have expired. Open this page from the application again.";
@@ -21,8 +22,8 @@ const REFUSED_TICKET =
 /**
  * The credential, and the form that asks for it. `auth` has the kinds that the server accepts; with
  * "none", it asks for nothing. If tokens are not accepted, it has no input, but says where the page
- * is opened from. `onchange` is called when there is a new credential. A credential in the URL is removed from the address bar, and so from the
- * browser's history.
+ * is opened from. `onchange` is called when there is a new credential. A credential in the URL is
+ * removed from the address bar, and so from the browser's history.
  */
 export class Credential {
   value = null;
@@ -52,6 +53,12 @@ export class Credential {
     this.value = null;
     this.#form.hidden = false;
     this.#hint.textContent = this.#typed ? REFUSED_TOKEN : REFUSED_TICKET;
+    this.#input?.focus();
+  }
+
+  /** Files wait for a credential: say so, unless there is a reason there already. */
+  need() {
+    this.#hint.textContent ||= this.#typed ? NEEDED_TOKEN : "";
     this.#input?.focus();
   }
 

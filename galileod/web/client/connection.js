@@ -188,7 +188,7 @@ class Connection {
       if (sender.state === "finishing") this.watch.verify(transfer.size);
       const message = sender.take();
       this.#socket.send(message);
-      this.watch.activity();
+      this.watch.sent(message);
       if (due === "chunk") {
         transfer.recycle(message);
         transfer.readAhead(); // the next slice is read while the page's handler runs
@@ -326,8 +326,8 @@ class Connection {
 
   /** ms of silence after which the connection is given up. */
   get #patience() {
-    const patience = this.#isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
-    return this.watch.patience(patience);
+    const enough = this.#isCheap ? Math.max(this.#host.patience(), this.watch.pace) : this.timeout;
+    return this.watch.patience(Math.min(enough, this.timeout));
   }
 
   /** What has left the browser of each file: what has not is the end of what was sent. */

@@ -8,8 +8,8 @@ let abandoning = 0; // connections
 
 /**
  * Tell the server that the upload is not continued; `metadata` are those of its beginning, with
- * `abandon`. Returns a promise of whether the server has answered. If it does not, it is not told of
- * those that wait either.
+ * `abandon`. Returns a promise of whether the server has answered. If it does not, it is not told
+ * of those that wait either.
  */
 function abandonUpload(url, metadata) {
   return new Promise((resolve) => {

@@ -32,9 +32,9 @@ class Grant:
 
     `max_file_size` and `quota` (bytes) replace the limits in the configuration. `most` (bytes) is a
     further limit on the size of a file, `name` is the only name that a file may have. `once` is the
-    id of a ticket that is valid for one upload only, `until` the time at which it expires (seconds
-    since the epoch). The user of an `anonymous` grant is a network address. An `expired` grant only
-    allows to resume an upload that was begun before.
+    id of a ticket that is valid for one upload only, `until` the time from which it is not accepted
+    (seconds since the epoch). The user of an `anonymous` grant is a network address. An `expired`
+    grant only allows to resume an upload that was begun before.
     """
 
     user: str

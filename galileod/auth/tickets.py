@@ -20,6 +20,12 @@ from galileod.units import Size
 from .grant import Grant, Unauthorized, is_user
 from .settings import Algorithm
 
+LEEWAY: Final = 5
+"""Seconds by which the clocks of the application and of this machine may differ.
+
+Clocks that NTP sets differ by less than a second, or by some seconds while it corrects them.
+Without leeway, a new ticket with `nbf` from a clock that is ahead would not be valid yet."""
+
 MAX_LIFETIME: Final = 3600
 """Maximum seconds until a ticket's `exp`."""
 
@@ -89,7 +95,7 @@ def check_ticket(
     returned as `expired`.
 
     PyJWT verifies the signature and the audience. The times are compared here, with the same `now`
-    and without leeway, so that the clocks of both machines must agree.
+    and LEEWAY. `iat` is not compared with anything: it limits nothing.
     """
     try:
         claims = jwt.decode(
@@ -106,17 +112,18 @@ def check_ticket(
         )
     except (jwt.PyJWTError, RecursionError) as error:  # RecursionError: deeply nested JSON
         raise Unauthorized(f"the ticket is not valid: {type(error).__name__}") from None
-    user, until, begins = claims["sub"], claims["exp"], claims.get("nbf", 0)
+    user, ends, begins = claims["sub"], claims["exp"], claims.get("nbf", 0)
     if not isinstance(user, str) or not is_user(user):
         raise Unauthorized("the ticket's sub cannot be a user name")
-    if not _is_time(until) or not _is_time(begins):
+    if not _is_time(ends) or not _is_time(begins):
         raise Unauthorized("the ticket's exp or nbf is not a time")
+    until = float(ends + LEEWAY)
     expired = now >= until
-    if expired and not (allow_expired and now < until + MAX_EXPIRED):
+    if expired and not (allow_expired and now < ends + MAX_EXPIRED):
         raise Unauthorized("the ticket has expired")
-    if until > now + MAX_LIFETIME:
+    if ends > now + MAX_LIFETIME + LEEWAY:
         raise Unauthorized("the ticket is valid for more than an hour")
-    if now < begins:
+    if now < begins - LEEWAY:
         raise Unauthorized("the ticket is not valid yet")
     name, once, size = claims.get("name"), claims.get("jti"), claims.get("max_size")
     if not (name is None or (isinstance(name, str) and len(name) <= MAX_NAME)):
@@ -126,7 +133,7 @@ def check_ticket(
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
         raise Unauthorized("the ticket's max_size is not a size")
     limit = None if size is None else Size(size)
-    return Grant(user, most=limit, name=name, once=once, until=float(until), expired=expired)
+    return Grant(user, most=limit, name=name, once=once, until=until, expired=expired)
 
 
 def _is_id(once: str) -> bool:

@@ -32,7 +32,10 @@ _PORTS: Final = {False: 80, True: 443}
 
 @frozen
 class Address:
-    """A server: `host` and `port`, or the path of a unix socket; `target` for the request line."""
+    """A server: `host` and `port`, or the path of a unix socket; `target` for the request line.
+
+    An IPv6 address may have a zone: `fe80::1%eth0`.
+    """
 
     host: str
     port: int
@@ -42,12 +45,15 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """The value of the Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """The value of the Host header, without a zone (RFC 6874, section 3)."""
+        return self._with_port(without_zone(self.host))
+
+    def _with_port(self, host: str) -> str:
+        host = f"[{host}]" if ":" in host else host
         return host if self.port == _PORTS[self.secure] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"unix:{self.unix}" if self.unix else self.authority
+        return f"unix:{self.unix}" if self.unix else self._with_port(self.host)
 
 
 @frozen
@@ -61,6 +67,11 @@ class Proxy:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def without_zone(host: str) -> str:
+    """`host` without the zone of an IPv6 address, which has a meaning on this machine only."""
+    return host.partition("%")[0]
 
 
 def parse_url(url: str) -> Address:
@@ -157,7 +168,21 @@ def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
         raise AddressError(f"The port must be from 1 to 65535. {EXPECTED}")
     if not _HOST.fullmatch(host):
         raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}")
+    if ":" in host:
+        host = _with_zone(host)
     return host, parts.port or usual
+
+
+def _with_zone(host: str) -> str:
+    """An IPv6 address of a URL, where a zone follows `%25` (RFC 6874) or, in many programs, `%`."""
+    address, percent, zone = host.partition("%")
+    try:
+        needs_zone = ipaddress.IPv6Address(address).is_link_local
+    except ValueError:  # [v1.a:b], which RFC 3986 has for later versions of IP
+        raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}") from None
+    if needs_zone and not zone:
+        raise AddressError(f"The link-local address {host} needs its zone: [{host}%25eth0].")
+    return f"{address}{percent}{zone.removeprefix('25') or zone}"
 
 
 def _without_secrets(url: str) -> str:

@@ -12,8 +12,8 @@ from attrs import frozen
 
 from galileod import __version__
 
-from .address import Address, Proxy
-from .errors import CREDENTIAL_HINT, ConnectError, UpgradeError
+from .address import Address, Proxy, without_zone
+from .errors import BUSY_STATUSES, CREDENTIAL_HINT, ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
 """Maximum bytes of a response's head."""
@@ -42,10 +42,7 @@ _HINTS: Final = {
     403: "Check the URL and the token.",
     404: "Check the path in the URL.",
     426: "The server does not support this version of WebSocket.",
-    429: "Try again later.",
-    502: "Try again later.",
-    503: "Try again later.",
-    504: "Try again later.",
+    **dict.fromkeys(BUSY_STATUSES, "Try again later."),
 }
 
 
@@ -95,6 +92,7 @@ async def upgrade(stream: trio.abc.Stream, address: Address, token: str | None) 
 
 async def connect_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
     """Ask a proxy to connect to a server (CONNECT). Raises UpgradeError and ConnectError."""
+    host = without_zone(host)
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("Host", target), ("User-Agent", _USER_AGENT)]
     if proxy.authorization is not None:

@@ -1,5 +1,6 @@
 """Connecting to the server under test."""
 
+import re
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,9 +47,12 @@ class Address:
             raise ValueError(f"{url!r} has characters that must be percent-encoded")
         if any(not 0 < len(label) < MAX_LABEL for label in parts.hostname.rstrip(".").split(".")):
             raise ValueError(f"{url!r} has a host with a part of no or too many characters")
+        host = parts.hostname
+        if ":" in host:
+            host = re.sub("%25(?=.)", "%", host)  # a zone: RFC 6874, section 2
         port = parts.port or _PORTS[parts.scheme]
         query = f"?{parts.query}" if parts.query else ""
-        return cls(url, parts.scheme == "wss", parts.hostname, port, (parts.path or "/") + query)
+        return cls(url, parts.scheme == "wss", host, port, (parts.path or "/") + query)
 
     @property
     def public(self) -> str:
@@ -56,9 +60,14 @@ class Address:
         return self.url.split("?", 1)[0]
 
     @property
+    def name(self) -> str:
+        """The host without the zone of an IPv6 address, which has a meaning here only."""
+        return self.host.partition("%")[0] if ":" in self.host else self.host
+
+    @property
     def authority(self) -> str:
         """The value of Host."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.name}]" if ":" in self.name else self.name
         return host if self.port == _PORTS["wss" if self.tls else "ws"] else f"{host}:{self.port}"
 
 
@@ -68,7 +77,7 @@ async def open_stream(address: Address, within: float) -> trio.abc.Stream:
         with trio.fail_after(within):
             stream: trio.abc.Stream = await trio.open_tcp_stream(address.host, address.port)
             if address.tls:
-                stream = await _secure(stream, address.host)
+                stream = await _secure(stream, address.name)
     except trio.BrokenResourceError as error:  # of trio's TLS, whose cause has the words
         raise KitError(f"cannot connect to {address.public}: TLS: {error.__cause__}") from None
     except OSError as error:  # ssl.SSLError is one

@@ -134,7 +134,8 @@ async def _open_tcp_listeners(host: str, port: int) -> list[trio.SocketListener]
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     opened: list[trio.SocketListener] = []
     failures: dict[str, OSError] = {}
-    for address in dict.fromkeys(str(place[0]) for *_, place in found):  # may contain one twice
+    # May contain one twice.
+    for address in dict.fromkeys(TcpAddress.of(place).host for *_, place in found):
         try:
             opened += await trio.open_tcp_listeners(port, host=address, backlog=BACKLOG)
         except OSError as error:
@@ -178,7 +179,7 @@ async def _names_of(address: Listen) -> set[str]:
     if isinstance(address, UnixAddress):
         return {str(UnixAddress(address.path))}
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    return {str(TcpAddress(*socket_address[:2])) for *_, socket_address in found}
+    return {str(TcpAddress.of(place)) for *_, place in found}
 
 
 def _name_of(listener: trio.SocketListener) -> str:
@@ -186,4 +187,4 @@ def _name_of(listener: trio.SocketListener) -> str:
     if isinstance(address, bytes):
         # In the abstract namespace, which server.listen does not support.
         return f"unix:@{os.fsdecode(address[1:])}"
-    return str(TcpAddress(*address[:2]) if isinstance(address, tuple) else UnixAddress(address))
+    return str(TcpAddress.of(address) if isinstance(address, tuple) else UnixAddress(address))

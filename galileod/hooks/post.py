@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import re
 import ssl
 import time
 from functools import cache
@@ -40,6 +41,7 @@ async def post(
     secret = None
     if secret_file is not None:
         secret = await trio.to_thread.run_sync(read_secret, secret_file)
+    destination = _destination(url)
     headers = make_headers(url, receipt, number, secret, int(time.time()))
     # Reading the system's certificates takes 0.1 s, which must not block the event loop.
     tls = await trio.to_thread.run_sync(_tls) if urlsplit(url).scheme == "https" else None
@@ -48,7 +50,7 @@ async def post(
             # A new connection for each attempt: the server may have closed an idle one.
             async with (
                 httpcore.AsyncConnectionPool(ssl_context=tls) as pool,
-                pool.stream("POST", url, headers=headers, content=receipt) as response,
+                pool.stream("POST", destination, headers=headers, content=receipt) as response,
             ):
                 status = response.status
     except trio.TooSlowError:
@@ -67,7 +69,8 @@ def make_headers(
     With a `secret`, the receipt and `now` (seconds since the epoch) are signed.
     """
     headers: dict[bytes | str, bytes | str] = {
-        "Host": urlsplit(url).netloc.rpartition("@")[2],
+        # The zone of an IPv6 address has a meaning on this machine only (RFC 6874, section 3).
+        "Host": re.sub(r"%[^]]*(?=])", "", urlsplit(url).netloc.rpartition("@")[2]),
         "User-Agent": f"galileod/{__version__}",
         "Content-Type": "application/json",
         "Content-Length": str(len(receipt)),
@@ -82,6 +85,14 @@ def make_headers(
     if at:
         headers["Authorization"] = f"Basic {base64.b64encode(unquote(user).encode()).decode()}"
     return headers
+
+
+def _destination(url: str) -> httpcore.URL:
+    """The URL with the zone of an IPv6 address as the resolver expects it (RFC 6874, section 2)."""
+    destination = httpcore.URL(url)
+    if b":" in destination.host:
+        destination.host = re.sub(b"%25(?=.)", b"%", destination.host)
+    return destination
 
 
 def read_secret(path: str) -> bytes:

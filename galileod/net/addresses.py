@@ -3,9 +3,10 @@
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -15,6 +16,8 @@ PROXY_PROTOCOL: Final = " proxy_protocol"
 ADDRESS_EXPECTED: Final = (
     '"host:port", "[v6 address]:port" or "unix:/path", optionally followed by " proxy_protocol"'
 )
+
+ZONE_EXPECTED: Final = 'a link-local address with its zone, such as "[fe80::1%eth0]:8750"'
 
 NETWORK_EXPECTED: Final = 'a network such as "10.0.0.0/8" or "::1"'
 
@@ -27,7 +30,9 @@ UNIX_PEER: Final = "unix"
 REMEMBERED: Final = 4096
 """Hosts whose parsed address is remembered: each connection needs it several times."""
 
-_TCP: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII)
+_TCP: Final = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.:-]+)?)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII
+)
 
 
 @frozen
@@ -40,6 +45,21 @@ class TcpAddress:
     host: str
     port: int
     proxy_protocol: bool = False
+
+    @classmethod
+    def of(cls, address: tuple[Any, ...]) -> "TcpAddress":
+        """The address of a socket: host and port, for IPv6 also flow information and zone.
+
+        Only a link-local host has its zone, `fe80::1%eth0`: others are reached without one.
+        """
+        host, port, *rest = address
+        if rest and (index := rest[1]) and _is_link_local(host):
+            try:
+                zone = socket.if_indextoname(index)
+            except OSError:
+                zone = str(index)  # the interface is gone
+            host = f"{host}%{zone}"
+        return cls(host, port)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -73,6 +93,8 @@ def parse_address(text: object) -> Listen:
             return UnixAddress(path, marked)
         match = _TCP.fullmatch(name)
         if match and int(match[3]) < 1 << 16 and (match[2] or _is_v6(match[1])):
+            if match[1] and "%" not in match[1] and _is_link_local(match[1]):
+                raise ValueError(ZONE_EXPECTED)
             return TcpAddress(match[1] or match[2], int(match[3]), marked)
     raise ValueError(ADDRESS_EXPECTED)
 
@@ -83,6 +105,10 @@ def _is_v6(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_link_local(host: str) -> bool:
+    return ipaddress.IPv6Address(host).is_link_local
 
 
 def parse_network(text: object) -> Network:

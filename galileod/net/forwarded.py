@@ -19,17 +19,21 @@ _SCHEMES: Final = {"ws": "http", "wss": "https"}
 """Some proxies send ws or wss as the scheme. It is compared with that of the page in an Origin
 header, which is http or https."""
 
+_PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
+
 
 @frozen
 class Forwarded:
-    """The client's address, and the scheme and host of the URL that it requested.
+    """The client's address, and the scheme, host and port of the URL that it requested.
 
-    `scheme` and `host` are None if no header of a proxy contains them.
+    `scheme`, `host` and `port` are None if no header of a proxy contains them. The `host` may
+    contain a port as well.
     """
 
     client: str
     scheme: str | None
     host: str | None
+    port: str | None = None
 
 
 def read_forwarded(
@@ -56,6 +60,7 @@ def read_forwarded(
         _agreed("client", by_x, by_forwarded) or peer,
         _agreed("scheme", _scheme(_last(headers, "x-forwarded-proto")), _scheme(scheme)),
         _agreed("host", _last(headers, "x-forwarded-host"), host),
+        _port(_last(headers, "x-forwarded-port")),
     )
 
 
@@ -106,6 +111,10 @@ def _last(headers: Mapping[str, str], name: str) -> str | None:
 
 def _scheme(value: str | None) -> str | None:
     return value and _SCHEMES.get(value.lower(), value.lower())
+
+
+def _port(value: str | None) -> str | None:
+    return value if value and _PORT.fullmatch(value) else None
 
 
 def _agreed(what: str, one: str | None, other: str | None) -> str | None:

@@ -28,7 +28,8 @@ class Request:
     """A request head. Header names are in lower case, strings are Latin-1.
 
     `surplus` are bytes that were read beyond the head. `scheme` and `host` (with a port, if any)
-    are those of the URL that the client requested.
+    are those of the URL that the client requested. `port` is the port in that URL if a proxy names
+    it separately, as some do that leave it out of the host.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Request:
     version: str = "1.1"
     scheme: str = "http"
     host: str = field()
+    port: str | None = None
 
     @host.default
     def _host_header(self) -> str:

@@ -76,6 +76,11 @@ ORIGIN_EXPECTED: Final = (
 )
 
 
+def is_origin(text: str) -> bool:
+    """Whether `server.allowed_origins` may contain this origin: see ORIGIN_EXPECTED, or "null"."""
+    return text == "null" or _ORIGIN.fullmatch(text) is not None
+
+
 def violations(server: Server, tls: Tls, timeouts: Timeouts) -> Iterator[Violation]:
     """The values that have the right type but are not valid."""
     yield from _server_violations(server)
@@ -99,7 +104,7 @@ def _server_violations(server: Server) -> Iterator[Violation]:
         if not _PATH.fullmatch(path):
             yield "server.paths", path, PATH_EXPECTED
     for origin in server.allowed_origins:
-        if origin not in ("*", "null") and not _ORIGIN.fullmatch(origin):
+        if origin != "*" and not is_origin(origin):
             yield "server.allowed_origins", origin, ORIGIN_EXPECTED
     for key in ("max_connections", "max_connections_per_address"):
         if (value := getattr(server, key)) < 1:

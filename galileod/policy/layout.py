@@ -7,7 +7,7 @@ from typing import Final
 
 from galileod.protocol.errors import Fault
 
-from .names import safe_name
+from .names import cut, safe_name
 
 LAYOUT_EXPECTED: Final = (
     'a path that ends in "{name}", such as "{name}", "{user}/{name}" or "{date}/{user}/{name}";'
@@ -72,7 +72,7 @@ def _folder_of(user: str) -> str:
     if safe == user and len(user.encode()) <= MAX_USER_BYTES and not _DIGEST.search(user):
         return user
     digest = hashlib.sha256(user.encode(errors="surrogatepass")).hexdigest()[:DIGEST]
-    return f"{safe.encode()[:MAX_USER_BYTES].decode(errors='ignore')}-{digest}"
+    return f"{cut(safe, MAX_USER_BYTES)}-{digest}"
 
 
 def _is_safe(name: str) -> bool:

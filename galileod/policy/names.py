@@ -4,12 +4,14 @@ The rules, in order (docs/names.md):
 
 1. Unicode form NFC, so that a name typed on two systems is the same name.
 2. Only what follows the last `/` or `\` is used: clients send paths, some of them hostile.
-3. A control, formatting or unassigned character, a lone surrogate, and each of `< > : " | ? *`
-   becomes `_`. The two joiners that some scripts and emoji need (U+200C, U+200D) stay.
+3. A control or formatting character, a lone surrogate, a code point that never gets a visible
+   character, and each of `< > : " | ? *` becomes `_`. The two joiners that some scripts and emoji
+   need (U+200C, U+200D) stay, and so do the tags in the flag of a region. Other unassigned code
+   points stay: a newer Unicode than that of this Python may have letters or emoji there.
 4. White space at both ends and dots at the end are removed. If no
    visible character is left, the name is refused.
 5. A dot or dash at the start becomes `_`, so that no file is hidden or read as an option.
-6. At most 240 bytes of UTF-8; the extension is kept if it is short.
+6. At most 240 bytes of UTF-8; the extension is kept if it is short. `.tar.gz` is one extension.
 7. A Windows device name gets a `_` in front.
 """
 
@@ -29,7 +31,28 @@ MAX_EXTENSION_BYTES: Final = 32
 
 _JOINERS: Final = "\u200c\u200d"
 _RESERVED: Final = frozenset('<>:"|?*')
-_BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
+_BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+_NEVER_VISIBLE: Final = re.compile(
+    # Noncharacters.
+    "[\ufdd0-\ufdef"
+    + "".join(f"{chr(end - 1)}{chr(end)}" for end in range(0xFFFF, 0x110000, 0x10000))
+    # Reserved for characters that are not displayed (Default_Ignorable_Code_Point).
+    + "\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""Unassigned code points that no letter or emoji will have."""
+
+_FLAG: Final = re.compile("(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,7}\U000e007f)")
+"""The flag of a region, such as England: a black flag, tags, and an end (UTS 51, annex C).
+
+The tags are the letters and digits of the region's code. Unicode defines no other emoji with tags;
+elsewhere they are invisible text."""
+
+_COMPRESSED: Final = frozenset({"gz", "bz2", "xz", "zst", "br", "lz", "lz4", "lzma", "lzo", "z"})
+_BEFORE_COMPRESSED: Final = frozenset(
+    {"tar", "cpio", "csv", "img", "iso", "json", "log", "sql", "svg", "txt", "xml"}
+)
+"""Extensions that belong together: `.tar.gz` says what the file is, `.gz` alone does not."""
 _DEVICE: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)", re.IGNORECASE
 )
@@ -53,7 +76,7 @@ def _made_safe(name: str) -> str:
     plain = re.split(r"[/\\]", name)[-1]
     plain = unicodedata.normalize("NFC", _cut_middle(plain, MAX_CHARACTERS))
     # NFC never composes a separator.
-    plain = _trim("".join(map(_safe_character, plain)))
+    plain = _trim(_replaced(plain))
     _check_visible(plain)
     if plain[0] in ".-":
         plain = "_" + plain[1:]
@@ -76,14 +99,31 @@ def numbered(name: str, number: int) -> str:
 
 def _split(name: str) -> tuple[str, str]:
     """The name without its extension, and the extension with its dot, or an empty string."""
-    stem, dot, extension = name.rpartition(".")
-    return (stem, dot + extension) if stem else (name, "")
+    stem, _, extension = name.rpartition(".")
+    if not stem:
+        return name, ""
+    if extension.lower() in _COMPRESSED:
+        inner, _, kind = stem.rpartition(".")
+        if inner and kind.lower() in _BEFORE_COMPRESSED:
+            return inner, f".{kind}.{extension}"
+    return stem, f".{extension}"
+
+
+def _replaced(name: str) -> str:
+    """`name` with `_` for each character that is not safe."""
+    parts = _FLAG.split(name)  # every second one is a flag
+    for at in range(0, len(parts), 2):
+        parts[at] = "".join(map(_safe_character, parts[at]))
+    return "".join(parts)
 
 
 def _safe_character(character: str) -> str:
     if character in _JOINERS:
         return character
-    bad = character in _RESERVED or unicodedata.category(character) in _BAD_CATEGORIES
+    category = unicodedata.category(character)
+    bad = category in _BAD_CATEGORIES or character in _RESERVED
+    if category == "Cn":
+        bad = _NEVER_VISIBLE.match(character) is not None
     return "_" if bad else character
 
 
@@ -94,8 +134,17 @@ def _shorten(name: str) -> str:
     if len(extension.encode()) > MAX_EXTENSION_BYTES:
         stem, extension = name, ""
     room = MAX_BYTES - len(extension.encode())
-    # An incomplete character is dropped; the cut may end in a space or a dot again.
-    return _trim(stem.encode()[:room].decode(errors="ignore")) + extension
+    # The cut may end in a space or a dot again.
+    return _trim(cut(stem, room)) + extension
+
+
+def cut(name: str, length: int) -> str:
+    """At most `length` bytes from the beginning of `name`: whole characters, and whole flags."""
+    kept = name.encode()[:length].decode(errors="ignore")
+    for flag in _FLAG.finditer(name):
+        if flag.start() < len(kept) < flag.end():
+            return kept[: flag.start()]
+    return kept
 
 
 def _trim(name: str) -> str:

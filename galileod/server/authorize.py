@@ -17,18 +17,6 @@ from .exchange import Exchange, busy, is_proxy
 MAX_FIELDS: Final = 100
 """Maximum fields of a query string; the credential in a longer one is ignored."""
 
-PROXY_HEADERS: Final = frozenset(
-    {
-        "forwarded",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-real-ip",
-    }
-)
-"""Headers that only proxies add to a request."""
-
 LOOPBACK: Final = "127.0.0.1"
 """The address that a peer on a unix socket counts as, in `metrics.allow`."""
 
@@ -103,8 +91,7 @@ async def _check_credential(exchange: Exchange, context: Context) -> Grant | Non
 
 def _check_network(exchange: Exchange, config: Config) -> None:
     client, trusted = exchange.client, config.server.trusted_proxies
-    proxied = not PROXY_HEADERS.isdisjoint(exchange.request.headers)
-    if proxied and (client is exchange.peer or is_proxy(client, trusted)):
+    if exchange.is_proxied and (client is exchange.peer or is_proxy(client, trusted)):
         raise _forbidden("The request came through a proxy, and no trusted proxy names its client.")
     host = LOOPBACK if client.is_local else client.user
     if not is_trusted(host, config.metrics.allow):

@@ -29,8 +29,8 @@ from galileod.uploads.context import Context
 from .caps import Admission, ConnectionCaps
 from .exchange import Exchange, busy, client_behind, is_proxy
 from .handshake import Incoming
+from .origin import origin_for_log
 from .routes import Routes, public_routes, respond
-from .upgrade import origin_for_log
 
 STOPPING_SECONDS: Final = 1.0
 """Seconds that a peer has to close its side of a connection once the daemon stops."""

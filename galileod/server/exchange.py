@@ -17,6 +17,19 @@ from galileod.net.peer import Peer
 RETRY_AFTER: Final = 5
 """Seconds after which a client may retry a request that was answered with 503."""
 
+PROXY_HEADERS: Final = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
+"""Headers that only proxies add to a request."""
+
 
 @frozen
 class Exchange:
@@ -37,6 +50,19 @@ class Exchange:
     is_owner: bool = False
     grant: Grant | None = None
 
+    @property
+    def is_proxied(self) -> bool:
+        """Whether the request came through a proxy, trusted or not, by its headers."""
+        return not PROXY_HEADERS.isdisjoint(self.request.headers)
+
+    @property
+    def by_unknown_proxy(self) -> bool:
+        """Whether it came through a proxy that `server.trusted_proxies` could contain and does not.
+
+        It cannot contain a peer on a unix socket.
+        """
+        return self.is_proxied and self.client is self.peer and not self.peer.is_local
+
 
 def busy(reason: str) -> Response:
     """The response while no work is accepted: 503 with Retry-After."""
@@ -51,9 +77,9 @@ def is_proxy(peer: Peer, trusted: Collection[Network]) -> bool:
 def client_behind(
     peer: Peer, request: Request, trusted: Collection[Network]
 ) -> tuple[Peer, Request]:
-    """The client of a request, and the request with the scheme and host that the client requested.
+    """The client of a request, and the request with scheme, host and port as the client sent it.
 
-    Both are read from the headers of a trusted proxy. Any other peer is the client itself. Raises
+    They are read from the headers of a trusted proxy. Any other peer is the client itself. Raises
     BadRequest if the headers contradict each other or are malformed.
     """
     if not is_proxy(peer, trusted):
@@ -63,4 +89,5 @@ def client_behind(
     except ValueError as error:
         raise BadRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
     scheme, host = stated.scheme or request.scheme, stated.host or request.host
-    return Peer.behind_proxy(stated.client), evolve(request, scheme=scheme, host=host)
+    request = evolve(request, scheme=scheme, host=host, port=stated.port)
+    return Peer.behind_proxy(stated.client), request

@@ -12,6 +12,7 @@ from galileod.uploads.context import Context
 from .authorize import Access, authorize
 from .exchange import Exchange, busy
 from .health import answer_health
+from .origin import check_origin
 from .scrape import answer_metrics
 from .static import answer_static
 from .upgrade import check_upgrade, is_upgrade, require_upgrade, serve_upgrade
@@ -51,12 +52,12 @@ class Routes:
         self._websockets = [path for path, websocket in self._rows if websocket]
         self._allowed_origins = allowed_origins
 
-    def find(self, request: Request) -> Route:
-        """The row for `request`.
+    def find(self, request: Request, *, by_unknown_proxy: bool = False) -> Route:
+        """The row for `request`. `by_unknown_proxy`: see `Exchange`.
 
         Raises Refused, by the first of these that applies: 405 if no row of the table has the
         method; 404 if no row has the path; 405 if the row does not have the method; what
-        `check_upgrade` raises, for a WebSocket handshake.
+        `check_origin` and `check_upgrade` raise, for a WebSocket handshake.
         """
         if request.method not in self._methods:
             raise _wrong_method(self._methods)
@@ -68,7 +69,8 @@ class Routes:
         if request.method not in route.methods:
             raise _wrong_method(route.methods)
         if websocket:
-            check_upgrade(request, self._allowed_origins)
+            check_origin(request, self._allowed_origins, by_unknown_proxy=by_unknown_proxy)
+            check_upgrade(request)
         return route
 
 
@@ -98,7 +100,7 @@ async def respond(routes: Routes, exchange: Exchange, context: Context) -> Respo
     While no work is accepted, a request that would be refused is answered with 503 instead.
     """
     try:
-        route = routes.find(exchange.request)
+        route = routes.find(exchange.request, by_unknown_proxy=exchange.by_unknown_proxy)
         if exchange.busy and not route.when_full:
             return busy(exchange.busy)
         grant = await authorize(route.access, exchange, context)

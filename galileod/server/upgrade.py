@@ -2,11 +2,8 @@
 
 import base64
 import binascii
-import re
-from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 import trio
 
@@ -20,10 +17,8 @@ from galileod.uploads.session import serve_files
 from .authorize import credential_of
 from .exchange import Exchange
 
-_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?#\\\s]*@)?([^/?#@\\\s]+)", re.IGNORECASE)
 _VERSION: Final = "13"
 _KEY_BYTES: Final = 16
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def is_upgrade(request: Request) -> bool:
@@ -31,13 +26,11 @@ def is_upgrade(request: Request) -> bool:
     return "websocket" in request.tokens("upgrade")
 
 
-def check_upgrade(request: Request, allowed_origins: Collection[str]) -> None:
-    """Check a WebSocket handshake (RFC 6455, section 4.2.1), and its Origin header.
+def check_upgrade(request: Request) -> None:
+    """Check a WebSocket handshake (RFC 6455, section 4.2.1).
 
-    Raises Refused: 403 for an origin that is not allowed, 426 for another version, else 400.
+    Raises Refused: 426 for another version, else 400.
     """
-    if not _origin_allowed(request, allowed_origins):
-        raise Refused(Response(403, "Pages of this origin may not upload here."))
     connection = request.tokens("connection")
     if request.method != "GET" or request.version != "1.1" or "upgrade" not in connection:
         text = "A WebSocket handshake is a GET request in HTTP/1.1 with Connection: Upgrade."
@@ -91,34 +84,6 @@ async def serve_upgrade(context: Context, exchange: Exchange) -> None:
     finally:
         seconds = round(trio.current_time() - began, 6)
         exchange.log.info("connection.closed", reason=reason, seconds=seconds, stored=stored)
-
-
-def is_same_origin(origin: str, scheme: str, host: str) -> bool:
-    """Whether `origin`, an Origin header, equals that of `scheme` and `host` (with a port, if any).
-
-    A missing port is the default port of the scheme.
-    """
-    try:
-        ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
-        default = _DEFAULT_PORTS.get(scheme)
-        same_port = (ours.port or default) == (theirs.port or default)
-    except ValueError:
-        return False
-    same_host = ours.hostname is not None and ours.hostname == theirs.hostname
-    return theirs.scheme == scheme and same_host and same_port
-
-
-def origin_for_log(request: Request) -> str:
-    """The Origin header without path, query and password; "null" if it is not a URL with a host."""
-    found = _ORIGIN.match(request.headers.get("origin", ""))
-    return f"{found[1]}{found[2]}" if found else "null"
-
-
-def _origin_allowed(request: Request, allowed_origins: Collection[str]) -> bool:
-    origin = request.headers.get("origin")
-    if origin is None or "*" in allowed_origins or origin in allowed_origins:
-        return True
-    return is_same_origin(origin, request.scheme, request.host)
 
 
 def _is_key(key: str) -> bool:

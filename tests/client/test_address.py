@@ -20,6 +20,10 @@ from galileod.client.address import Address, find_proxy, parse_url
         ("http://host/upload", Address("host", 80, secure=False, target="/upload")),
         ("https://host:1/u?a=b", Address("host", 1, secure=True, target="/u?a=b")),
         ("ws://[::1]:8750/upload", Address("::1", 8750, secure=False, target="/upload")),
+        ("ws://[FE80::1%25Eth0]:1/", Address("fe80::1%Eth0", 1, secure=False, target="/")),
+        ("ws://[fe80::1%eth0]/", Address("fe80::1%eth0", 80, secure=False, target="/")),
+        ("ws://[fe80::1%25br-0.7]/", Address("fe80::1%br-0.7", 80, secure=False, target="/")),
+        ("ws://[fe80::1%2]/", Address("fe80::1%2", 80, secure=False, target="/")),
         ("ws://HOST/a#part", Address("host", 80, secure=False, target="/a")),
         ("ws://bücher.example/ü", Address("xn--bcher-kva.example", 80, False, "/%C3%BC")),
         ("ws://h/%20a", Address("h", 80, secure=False, target="/%20a")),
@@ -45,6 +49,9 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
         ("ws://host:70000/", "Port out of range"),
         ("ws://host:x/", "Port could not be"),
         ("ws://[::1/", "Invalid IPv6"),
+        ("ws://[fe80::1]/", r"needs its zone: \[fe80::1%25eth0\]"),
+        ("ws://[fe80::1%25a/b]/", "Invalid IPv6"),
+        ("ws://[v1.a:b]/", "no host"),
         ("ws://a b/", "space"),
         ("ws://a\nb/", "space"),
         ("ws://" + "a" * 9000, "too long"),
@@ -84,10 +91,16 @@ def test_any_text_is_an_address_or_an_error(url: str) -> None:
         ("wss://host:443", "host"),
         ("ws://[::1]:1", "[::1]:1"),
         ("ws://[::1]", "[::1]"),
+        ("ws://[fe80::1%25eth0]:1", "[fe80::1]:1"),
+        ("ws://[fe80::1%eth0]", "[fe80::1]"),
     ],
 )
 def test_the_host_header_has_the_port_where_it_is_not_the_usual(url: str, authority: str) -> None:
     assert parse_url(url).authority == authority
+
+
+def test_an_address_with_a_zone_is_shown_with_it() -> None:
+    assert str(parse_url("ws://[fe80::1%25eth0]:1")) == "[fe80::1%eth0]:1"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +111,7 @@ def test_the_host_header_has_the_port_where_it_is_not_the_usual(url: str, author
         ("ws://h", {"HTTP_PROXY": "p:3128"}, "p:3128"),
         ("ws://h", {"HTTP_PROXY": "p"}, "p:8080"),
         ("ws://h", {"HTTP_PROXY": "http://[::1]:9"}, "[::1]:9"),
+        ("ws://h", {"HTTP_PROXY": "http://[fe80::1%25eth0]:9"}, "[fe80::1%eth0]:9"),
         ("ws://h", {"HTTP_PROXY": "http://upper", "http_proxy": "http://lower"}, "lower:8080"),
         ("ws://h", {"HTTPS_PROXY": "http://p"}, None),
         ("wss://h", {"HTTPS_PROXY": "http://p"}, "p:8080"),
@@ -115,6 +129,8 @@ def test_the_host_header_has_the_port_where_it_is_not_the_usual(url: str, author
         ("ws://h:1", {"HTTP_PROXY": "http://p", "NO_PROXY": "h:2"}, "p:8080"),
         ("ws://10.1.2.3", {"HTTP_PROXY": "http://p", "no_proxy": "10.0.0.0/8"}, None),
         ("ws://[::1]", {"HTTP_PROXY": "http://p", "no_proxy": "::1"}, None),
+        ("ws://[fe80::1%25eth0]", {"HTTP_PROXY": "http://p", "no_proxy": "fe80::/10"}, None),
+        ("ws://[fe80::1%25eth0]", {"HTTP_PROXY": "http://p", "no_proxy": "fe80::1%eth0"}, None),
         ("ws://11.1.2.3", {"HTTP_PROXY": "http://p", "no_proxy": "10.0.0.0/8"}, "p:8080"),
         ("ws+unix:/a", {"ALL_PROXY": "http://p"}, None),
     ],

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from helpers.configs import complaint
 
-from galileod.config.file import find_file, load, with_flags
+from galileod.config.file import Reading, find_file, load
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.net.addresses import ADDRESS_EXPECTED, TcpAddress, UnixAddress
-from galileod.net.settings import Server
+from galileod.net.settings import ORIGIN_EXPECTED, Server
 from galileod.storage.settings import Storage
+from galileod.units import SIZE_EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -93,18 +95,36 @@ FILE_CONFIG = Config(
 
 
 def test_flags_win_over_the_file() -> None:
-    config = with_flags(FILE_CONFIG, ("[::1]:2", "unix:/x"), "from-flag")
+    reading = with_flags(
+        Reading(FILE_CONFIG),
+        Flags(("[::1]:2", "unix:/x"), "from-flag", ("http://a", "null"), "5MB"),
+    )
+    config = reading.checked()
     assert config.server.listen == (TcpAddress("::1", 2), UnixAddress("/x"))
     assert config.storage.directory == "from-flag"
+    assert config.server.allowed_origins == ("http://a", "null")
+    assert config.limits.max_file_size == 5_000_000
     assert config.server.max_connections == 7
     assert config.storage.on_conflict == "reject"
 
 
 def test_without_flags_the_file_stands() -> None:
-    assert with_flags(FILE_CONFIG, (), None) == FILE_CONFIG
+    assert with_flags(Reading(FILE_CONFIG), Flags()).checked() == FILE_CONFIG
 
 
-def test_a_wrong_flag_is_named_with_what_was_expected() -> None:
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (Flags(listen=("[::1]:2", "nowhere")), f"--listen: 'nowhere': expected {ADDRESS_EXPECTED}"),
+        (Flags(directory=""), "--directory: '': expected the path of a directory"),
+        (
+            Flags(allow_origin=("*", "http://a/")),
+            f"--allow-origin: 'http://a/': expected {ORIGIN_EXPECTED}",
+        ),
+        (Flags(max_file_size="huge"), f"--max-file-size: 'huge': expected {SIZE_EXPECTED}"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_what_was_expected(flags: Flags, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        with_flags(Config(), ("nowhere",), None)
-    assert str(caught.value) == f"--listen: 'nowhere': expected {ADDRESS_EXPECTED}"
+        with_flags(Reading(Config()), flags).checked()
+    assert str(caught.value) == told

@@ -26,6 +26,8 @@ Handler = Callable[[trio.SocketStream], Awaitable[None]]
         ("ws://h", Address("ws://h", False, "h", 80, "/")),
         ("wss://h/a?b=c", Address("wss://h/a?b=c", True, "h", 443, "/a?b=c")),
         ("ws://[::1]:8750/up", Address("ws://[::1]:8750/up", False, "::1", 8750, "/up")),
+        ("ws://[fe80::1%25a-0]", Address("ws://[fe80::1%25a-0]", False, "fe80::1%a-0", 80, "/")),
+        ("ws://[fe80::1%a0]", Address("ws://[fe80::1%a0]", False, "fe80::1%a0", 80, "/")),
     ],
 )
 def test_a_url_is_read(url: str, address: Address) -> None:
@@ -42,7 +44,13 @@ def test_anything_else_is_no_url_of_a_server(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "host"),
-    [("ws://h", "h"), ("ws://h:443", "h:443"), ("wss://h:443", "h"), ("ws://[::1]:81", "[::1]:81")],
+    [
+        ("ws://h", "h"),
+        ("ws://h:443", "h:443"),
+        ("wss://h:443", "h"),
+        ("ws://[::1]:81", "[::1]:81"),
+        ("ws://[fe80::1%25eth0]:81", "[fe80::1]:81"),
+    ],
 )
 def test_the_host_header_has_the_port_where_it_is_another(url: str, host: str) -> None:
     assert Address.parse(url).authority == host

@@ -58,12 +58,15 @@ CREDENTIALS: Mapping[str, tuple[Callable[[Office], str], str | None]] = {
     "a token that nobody made": (lambda _: f"gal_{'0' * 12}_{'0' * 40}", WRONG),
     "a ticket": (lambda _: ticket(), None),
     "a ticket for a single upload": (lambda _: ticket(jti=unique_name()), None),
+    "a ticket of a clock that is ahead": (
+        lambda _: ticket(iat=time.time() + 3, nbf=time.time() + 3, jti=unique_name()), None
+    ),
     "a ticket for this name": (lambda _: ticket(name=NAME), None),
     "a ticket for this size": (lambda _: ticket(max_size=10), None),
     "a ticket for another name": (lambda _: ticket(name="other"), "unauthorized"),
     "a ticket for less": (lambda _: ticket(max_size=9), "too_large"),
     "a ticket that was used": (used, "unauthorized"),
-    "an expired ticket": (lambda _: ticket(exp=time.time() - 1), WRONG),
+    "an expired ticket": (lambda _: ticket(exp=time.time() - 60), WRONG),
     "a ticket of last year": (lambda _: ticket(exp=time.time() - 365 * 86400), WRONG),
     "a ticket of tomorrow": (lambda _: ticket(nbf=time.time() + 30), WRONG),
     "a ticket without an end": (lambda _: ticket(exp=None), WRONG),

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shlex
+import shutil
 import socket
 import stat
 import subprocess
@@ -35,6 +37,8 @@ from helpers.daemon import (
 )
 from helpers.processes import can_unshare
 from helpers.sending import GALILEO_SEND
+
+from galileod.net.addresses import ZONE_EXPECTED
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -119,12 +123,9 @@ def test_an_address_in_use_is_told_in_one_line(tmp_path: Path, run_folder: Path,
     assert kind == "tcp" or path.exists()
 
 
-@pytest.mark.parametrize("obstacle", [".", ".galileod/spool"])
-def test_a_file_in_the_way_of_the_directory_is_told_in_one_line(
-    tmp_path: Path, obstacle: str
-) -> None:
-    in_the_way = tmp_path / "files" / obstacle
-    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+def test_a_file_in_the_way_of_the_spool_is_told_in_one_line(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "files" / ".galileod" / "spool"
+    in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file that must stay")
     ended = run_galileod("--listen", "127.0.0.1:0", "--directory", tmp_path / "files")
     check_refused(ended.returncode, ended.stderr, ended.stdout, str(tmp_path / "files"))
@@ -201,6 +202,7 @@ def test_check_config_prints_what_reads_back_to_the_same(tmp_path: Path) -> None
         "server": {"listen": ["[::1]:0", "unix:/run/galileod.sock"], "drain_timeout": "2h"},
         "timeouts": {"idle": 0.25},
         "chunks": {"min": 70_000, "max": "5MB"},
+        "storage": {"directory": str(tmp_path)},
     }
     # The environment names the file of the first run, the flag that of the second.
     first_file = write_config(tmp_path / "first.toml", settings)
@@ -378,3 +380,29 @@ def test_localhost_needs_no_ipv6(tmp_path: Path) -> None:
         subprocess.run(sending, check=True, timeout=DEADLINE)
         assert (host.directory / "a").read_text() == "content"
         assert host.stop() == 0
+
+
+@pytest.mark.skipif(not can_unshare("--net"), reason="a network namespace needs root")
+@pytest.mark.skipif(not shutil.which("ip"), reason="ip (iproute2) is not installed")
+def test_a_link_local_address_is_opened_in_its_zone_and_can_be_dialled(tmp_path: Path) -> None:
+    inside = 'ip link set lo up && ip -6 address add fe80::1/64 dev lo nodad && exec "$0" "$@"'
+    program = ("unshare", "--net", "sh", "-c", inside, GALILEOD)
+    settings: Settings = {"server": {"listen": ["[fe80::1%lo]:0"]}, "auth": {"mode": "none"}}
+    with Daemon(tmp_path, settings, program=program) as host:
+        host.start()
+        (listen,) = host.listen
+        assert re.fullmatch(r"\[fe80::1%lo\]:\d+", listen)
+        for name, address in (("a", listen), ("b", listen.replace("%", "%25"))):
+            (tmp_path / name).write_text("content")
+            enter = ("nsenter", "--net", "--target", str(host.pid), GALILEO_SEND)
+            sending = (*enter, "--retries", "0", f"ws://{address}/upload", tmp_path / name)
+            subprocess.run(sending, check=True, timeout=DEADLINE)
+            assert (host.directory / name).read_text() == "content"
+        assert host.wait_for("connection.opened")["peer"].startswith("[fe80::1]:")
+        assert host.stop() == 0
+
+
+def test_a_link_local_address_without_its_zone_is_a_wrong_configuration(tmp_path: Path) -> None:
+    answer = run_galileod("--listen", "[fe80::1]:0", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr == f"galileod: --listen: '[fe80::1]:0': expected {ZONE_EXPECTED}\n"

@@ -228,6 +228,53 @@ def test_our_own_origin_is_what_a_trusted_proxy_says(
     assert statuses == {origin: 101 if origin == own else 403 for origin in ORIGINS}
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_port_that_a_trusted_proxy_names_is_our_own(daemon: Daemons, *, trusted: bool) -> None:
+    host = daemon({"server": TRUSTED if trusted else {}})
+    headers = {"Host": OURS, **over("https", None), "X-Forwarded-Port": "8443"}
+    for port, status in ((8443, 101 if trusted else 403), (8444, 403)):
+        page = {**headers, "Origin": f"https://{OURS}:{port}"}
+        assert ask(host, request(headers={**page})).status == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed", "told"),
+    [
+        ({}, [], 'set server.allowed_origins = ["https://app.example"].'),
+        ({}, ["http://a"], 'add "https://app.example" to server.allowed_origins.'),
+        ({"X-Forwarded-Port": "443"}, [], "not in server.trusted_proxies"),
+        ({"X-Forwarded-For": "192.0.2.7"}, [], "not in server.trusted_proxies"),
+    ],
+)
+def test_a_refused_page_and_the_log_say_what_to_configure(
+    daemon: Daemons, headers: dict[str, str], allowed: list[str], told: str
+) -> None:
+    host = daemon({"server": {"allowed_origins": allowed}})
+    reply = ask(host, request(headers={**headers, "Origin": "https://app.example"}))
+    assert reply.status == 403
+    assert told in reply.body.decode()
+    reason = host.wait_for("connection.refused", status=403)["reason"]
+    assert reason == reply.body.decode().strip()
+
+
+def test_a_trusted_proxy_is_not_advised(daemon: Daemons) -> None:
+    host = daemon({"server": TRUSTED})
+    headers = {"X-Forwarded-For": "192.0.2.7", "Origin": "https://app.example"}
+    assert b"trusted_proxies" not in ask(host, request(headers={**headers})).body
+
+
+def test_on_a_unix_socket_no_proxy_can_be_trusted(daemon: Daemons, run_folder: Path) -> None:
+    path = run_folder / "galileod.sock"
+    host = daemon({"server": {"listen": [f"unix:{path}"]}})
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(DEADLINE)
+    sock.connect(str(path))
+    headers = {"X-Forwarded-For": "192.0.2.7", "Origin": "https://app.example"}
+    body = ask(host, request(headers={**headers}), sock=sock).body
+    assert b'server.allowed_origins = ["https://app.example"]' in body
+    assert b"trusted_proxies" not in body
+
+
 def test_trust_is_taken_over_by_a_reload(daemon: Daemons) -> None:
     host = daemon()
     page = {"Origin": "https://test", "X_Forwarded_Proto": "https"}

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from helpers.clients import (
     arrived,
+    ask,
     check_serves,
     expect_ready,
     hear,
     open_websocket,
+    request,
     say,
 )
 from helpers.daemon import Daemon, Daemons, write_config
@@ -103,6 +105,20 @@ def test_flags_stay_above_the_file(daemon: Daemons, tmp_path: Path) -> None:
     told = reload(host, {"storage": {"directory": "elsewhere"}, "hash": {"required": True}})
     assert told["changed"] == ["hash.required"]
     assert not host.find("config.restart_needed")
+
+
+def test_origins_and_the_largest_size_of_flags_stay_above_the_file(daemon: Daemons) -> None:
+    flags = ("--allow-origin", "http://a", "--allow-origin", "http://b", "--max-file-size", "9B")
+    host = daemon({"server": {"allowed_origins": ["http://c"]}}, flags=flags)
+
+    def asked() -> list[int]:
+        origins = ["http://a", "http://b", "http://c"]
+        return [ask(host, request(headers={"Origin": origin})).status for origin in origins]
+
+    assert (asked(), code(host)) == ([101, 101, 403], "too_large")
+    told = reload(host, {"server": {"allowed_origins": ["*"]}, "limits": {"max_file_size": "1MB"}})
+    assert told["changed"] == []
+    assert (asked(), code(host)) == ([101, 101, 403], "too_large")
 
 
 # Uploads that run.

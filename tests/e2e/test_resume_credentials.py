@@ -22,7 +22,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 def expired(sub: str = "anna") -> str:
-    return ticket(exp=time.time() - 5, sub=sub)
+    return ticket(exp=time.time() - 60, sub=sub)
 
 
 def client_with(

@@ -30,7 +30,7 @@ def conflicting(on_conflict: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 STORED_AFTER_CONFLICT: Final = {
-    "rename": {".tar.gz": b"first", ".tar (1).gz": b"second", ".tar (2).gz": b"third"},
+    "rename": {".tar.gz": b"first", " (1).tar.gz": b"second", " (2).tar.gz": b"third"},
     "reject": {".tar.gz": b"first"},
     "replace": {".tar.gz": b"third"},
 }
@@ -39,7 +39,7 @@ STORED_AFTER_CONFLICT: Final = {
 def told_after_conflict(stem: str) -> Mapping[str, Sequence[Mapping[str, str]]]:
     """What `close` says beside: the name, where it is not the one that was sent."""
     return {
-        "rename": [{}, {"name": f"{stem}.tar (1).gz"}, {"name": f"{stem}.tar (2).gz"}],
+        "rename": [{}, {"name": f"{stem} (1).tar.gz"}, {"name": f"{stem} (2).tar.gz"}],
         "reject": [{}],
         "replace": [{}, {}, {}],
     }

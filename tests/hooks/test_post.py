@@ -49,6 +49,23 @@ async def test_the_receipt_is_posted_with_its_id(receiver: HookReceiver) -> None
     assert not {"Authorization", "X-Galileod-Signature"} & posted.headers.keys()
 
 
+async def test_a_zone_in_the_url_is_resolved_and_not_sent() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="::1")
+    port = listener.socket.getsockname()[1]
+    head = bytearray()
+
+    async def answer() -> None:
+        async with listener, await listener.accept() as stream:
+            while b"\r\n\r\n" not in head:
+                head.extend(await stream.receive_some())
+            await stream.send_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        await send(f"http://[::1%25{socket.if_nametoindex('lo')}]:{port}/")
+    assert f"\r\nHost: [::1]:{port}\r\n".encode() in head
+
+
 async def test_a_user_and_password_in_the_url_are_sent_as_such(receiver: HookReceiver) -> None:
     await send(f"http://anna:p%40ss@127.0.0.1:{receiver.port}/")
     (posted,) = receiver.posted

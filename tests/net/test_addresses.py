@@ -1,4 +1,5 @@
 import ipaddress
+import socket
 
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from galileod.net.addresses import (
     ADDRESS_EXPECTED,
     MAX_UNIX_PATH,
+    ZONE_EXPECTED,
     Listen,
     TcpAddress,
     UnixAddress,
@@ -26,6 +28,8 @@ PORTS = st.integers(0, 65535)
         ("[::]:80", TcpAddress("::", 80)),
         ("[2001:db8::1]:443", TcpAddress("2001:db8::1", 443)),
         ("[fe80::1%eth0]:80", TcpAddress("fe80::1%eth0", 80)),
+        ("[fe80::1%br-0a1b2c.7]:80", TcpAddress("fe80::1%br-0a1b2c.7", 80)),
+        ("[fe80::1%4]:80", TcpAddress("fe80::1%4", 80)),
         ("[::ffff:1.2.3.4]:80", TcpAddress("::ffff:1.2.3.4", 80)),
         ("unix:/run/galileod.sock", UnixAddress("/run/galileod.sock")),
         ("unix:/a b:c", UnixAddress("/a b:c")),
@@ -88,9 +92,10 @@ def test_what_is_no_address_is_refused_with_the_forms_there_are(value: object) -
     assert str(caught.value) == ADDRESS_EXPECTED
 
 
+LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 HOSTS = st.from_regex(
     r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True
-) | st.ip_addresses().map(str)
+) | st.ip_addresses().map(lambda ip: f"{ip}%eth0" if ip in LINK_LOCAL else str(ip))
 UNIX_PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=25).map(
     "/{}".format
 )
@@ -109,7 +114,7 @@ def test_any_text_is_an_address_that_reads_back_or_refused(text: str) -> None:
     try:
         address = parse_address(text)
     except ValueError as error:
-        assert str(error) == ADDRESS_EXPECTED  # noqa: PT017  both ends are right
+        assert str(error) in (ADDRESS_EXPECTED, ZONE_EXPECTED)  # noqa: PT017  both ends are right
     else:
         assert parse_address(str(address)) == address
 
@@ -136,3 +141,20 @@ def test_addresses_of_one_ipv6_network_are_one_client(
     other = ipaddress.IPv6Address(int(address) >> 64 << 64 | low)
     if not any(ipaddress.IPv6Address(int(one)).ipv4_mapped for one in (address, other)):
         assert network_of(str(address)) == network_of(str(other))
+
+
+def test_a_link_local_address_needs_its_zone() -> None:
+    with pytest.raises(ValueError, match="with its zone") as wrong:
+        parse_address("[FE80::1]:8750")
+    assert str(wrong.value) == ZONE_EXPECTED
+
+
+def test_the_address_of_a_socket_has_the_zone_that_it_is_dialled_with() -> None:
+    loopback = socket.if_nametoindex("lo")
+    assert str(TcpAddress.of(("fe80::1", 8750, 0, loopback))) == "[fe80::1%lo]:8750"
+    assert str(TcpAddress.of(("2001:db8::1", 8750, 0, 0))) == "[2001:db8::1]:8750"
+    assert str(TcpAddress.of(("::1", 8750, 0, loopback))) == "[::1]:8750"
+    assert str(TcpAddress.of(("127.0.0.1", 8750))) == "127.0.0.1:8750"
+    assert str(TcpAddress.of(("fe80::1", 8750, 0, 0))) == "[fe80::1]:8750"
+    # The interface is gone.
+    assert str(TcpAddress.of(("fe80::1", 8750, 0, 2**31 - 1))) == f"[fe80::1%{2**31 - 1}]:8750"

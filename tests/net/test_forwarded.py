@@ -79,6 +79,7 @@ def test_whatever_a_client_puts_before_it_the_proxys_own_hop_is_the_last(text: s
 
 
 X_FOR, X_PROTO, X_HOST = "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"
+X_PORT = "x-forwarded-port"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,11 @@ X_FOR, X_PROTO, X_HOST = "x-forwarded-for", "x-forwarded-proto", "x-forwarded-ho
         ({X_PROTO: "http, WSS", X_HOST: "forged, a"}, Forwarded(PROXY, "https", "a")),
         ({X_PROTO: "ws"}, Forwarded(PROXY, "http", None)),
         ({X_PROTO: "", X_HOST: " "}, Forwarded(PROXY, None, None)),
+        ({X_PORT: "8443"}, Forwarded(PROXY, None, None, "8443")),
+        ({X_PORT: "1, 8443", X_HOST: "a"}, Forwarded(PROXY, None, "a", "8443")),
+        ({X_PORT: ""}, Forwarded(PROXY, None, None)),
+        ({X_PORT: "8443/a"}, Forwarded(PROXY, None, None)),
+        ({X_PORT: "\u0668"}, Forwarded(PROXY, None, None)),
         (
             {"forwarded": "for=192.0.2.7;proto=https;host=a"},
             Forwarded("192.0.2.7", "https", "a"),

@@ -1,3 +1,4 @@
+import re
 import unicodedata
 
 import pytest
@@ -21,6 +22,19 @@ NASTY = [
     "\u200d",
     "\u202e",
 ]
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+TEXAS = "\U0001f3f4\U000e0075\U000e0073\U000e0074\U000e0078\U000e007f"
+NASTY += [
+    ENGLAND,
+    ENGLAND[:-1],
+    ENGLAND[1:],
+    ENGLAND * 8,
+    TEXAS,
+    "\U000e0001",
+    "\U000e0067",
+    "x.tar.gz",
+]
+NASTY += ["\U0001fae9", "\U0001faff", "\u0378", "\ufdd0", "\uffff", "\u2065", "\U000e0fff"]
 NASTY += ["\ud800", "\u3000", "\u2028", "x" * 230, " " * 240, "\U0001f600" * 60]
 NAMES = st.text(st.characters()) | st.lists(
     st.sampled_from(NASTY) | st.characters(), max_size=12
@@ -84,6 +98,28 @@ NAMES = st.text(st.characters()) | st.lists(
         ("\udcff", "_"),
         ("\U0001f469\u200d\U0001f680.png", "\U0001f469\u200d\U0001f680.png"),
         ("\u2764\ufe0f", "\u2764\ufe0f"),
+        # Newer than Unicode 14, which Python 3.11 has; and not assigned at all.
+        ("\U0001fae9.png", None),
+        ("\U00011f02\U00031350.txt", None),
+        ("a\u0378b", None),
+        ("\U000323b0", None),
+        # Never to be characters; or reserved for characters that cannot be seen.
+        ("a\ufdd0\ufdef\ufffe\uffff\U0001fffe\U0010ffff", "a______"),
+        ("a\u2065\ufff0\ufff8\U000e0000\U000e0080\U000e0fff", "a______"),
+        (f"{ENGLAND}.png", None),
+        (f"{TEXAS}{ENGLAND}", None),
+        (f"a{ENGLAND[:-1]}.png", "a\U0001f3f4_____.png"),
+        (f"a{ENGLAND[1:]}", "a______"),
+        ("\U0001f3f4\U000e007f", "\U0001f3f4_"),
+        ("\U0001f3f4" + "\U000e0061" * 8 + "\U000e007f", "\U0001f3f4" + "_" * 9),
+        ("\U0001f3f4\U000e0041\U000e0042\U000e0043\U000e007f", "\U0001f3f4____"),
+        ("a\U000e0001\U000e0061b", "a__b"),
+        ("x" * 220 + ENGLAND, "x" * 220),
+        ("x" * 212 + ENGLAND, "x" * 212 + ENGLAND),
+        ("x" * 220 + ENGLAND + ".png", "x" * 220 + ".png"),
+        ("x" * 236 + ENGLAND, "x" * 236),
+        ("x" * 300 + ".tar.gz", "x" * 233 + ".tar.gz"),
+        ("x" * 300 + ".TAR.ZST", "x" * 232 + ".TAR.ZST"),
         ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", None),
         ("\u043e\u0442\u0447\u0451\u0442.docx", "\u043e\u0442\u0447\u0451\u0442.docx"),
         ("\u65e5\u672c\u8a9e.txt", "\u65e5\u672c\u8a9e.txt"),
@@ -148,6 +184,8 @@ def test_any_text_gives_a_plain_name_or_is_a_bad_name(name: str) -> None:
     assert safe == safe.strip().rstrip(".")
     assert safe.split(".", maxsplit=1)[0].rstrip().lower() not in DEVICES
     assert unicodedata.is_normalized("NFC", safe)
+    assert not re.search("[\ufdd0-\ufdef\ufffe\uffff\u2065\u202a-\u202e\u2066-\u2069]", safe)
+    assert not re.search("[\U000e0000-\U000e00ff]", safe.replace(ENGLAND, "").replace(TEXAS, ""))
     assert safe_name(safe) == safe
 
 
@@ -163,7 +201,17 @@ def test_an_ordinary_name_stays_as_it_is(stem: str, extension: str) -> None:
         ("a.txt", 1, "a (1).txt"),
         ("a.txt", 12, "a (12).txt"),
         ("a", 1, "a (1)"),
-        ("a.tar.gz", 2, "a.tar (2).gz"),
+        ("a.tar.gz", 2, "a (2).tar.gz"),
+        ("a.b.tar.xz", 1, "a.b (1).tar.xz"),
+        ("A.Tar.BZ2", 1, "A (1).Tar.BZ2"),
+        ("a.tar.zst", 1, "a (1).tar.zst"),
+        ("dump.sql.gz", 1, "dump (1).sql.gz"),
+        ("tar.gz", 1, "tar (1).gz"),
+        ("_.tar.gz", 1, "_ (1).tar.gz"),
+        ("a.tar", 1, "a (1).tar"),
+        ("Mr. Smith.gz", 1, "Mr. Smith (1).gz"),
+        ("v1.2.gz", 1, "v1.2 (1).gz"),
+        ("a.tar.pdf", 1, "a.tar (1).pdf"),
         ("_x", 1, "_x (1)"),
         ("a (1).txt", 1, "a (1) (1).txt"),
     ],

@@ -130,6 +130,7 @@ def test_the_page_behind_the_proxy_is_our_own(daemon: Daemons, front: OpenFront)
         {"Origin": plain, **forged},
         {"Origin": "http://evil.example", **forged},
         {"Origin": "https://localhost"},
+        {"Origin": "https://localhost", "X-Forwarded-Port": "443"},
     ):
         with (
             pytest.raises(InvalidStatus) as refused,

@@ -159,7 +159,7 @@ async def test_discard_works_in_a_cancelled_scope(store: Store) -> None:
 async def test_renaming_counts_up_before_the_extension(make_store: MakeStore) -> None:
     store = make_store("rename")
     names = [await put(store, "a.tar.gz", bytes([turn])) for turn in range(3)]
-    assert names == ["a.tar.gz", "a.tar (1).gz", "a.tar (2).gz"]
+    assert names == ["a.tar.gz", "a (1).tar.gz", "a (2).tar.gz"]
     assert visible(store) == {name: bytes([turn]) for turn, name in enumerate(names)}
 
 

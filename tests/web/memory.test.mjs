@@ -314,6 +314,7 @@ test("a file that is chosen while its upload is discarded is sent anew", async (
   abandoning.say(fault("abandoned"));
   assert.equal(await discarding, true);
   await run;
+  await quiet();
   assert.equal(database.records.size, 0);
   assertOver(page);
 });

@@ -1,36 +1,40 @@
 // Abandons uploads on connections of their own (S8.22 of the protocol).
 
-const ABANDON_TIMEOUT = 10_000; // ms for each; the server discards what it keeps in the end
+const ABANDON_TIMEOUT = 10_000; // ms for one attempt
+const ABANDON_ATTEMPTS = 10; // some two minutes; then the server keeps the upload for its time
 const MAX_ABANDONING = 3; // connections at once: hundreds of files may be cancelled together
 
-const toAbandon = []; // {url, metadata, resolve}, oldest first
-let abandoning = 0; // connections
+const toAbandon = []; // {url, message, resolve}, oldest first
+let abandoning = 0; // how many are being told
 
 /**
- * Tell the server that the upload is not continued; `metadata` are those of its beginning, with
- * `abandon`. Returns a promise of whether the server has answered. If it does not, it is not told
- * of those that wait either.
+ * Tell the server that the upload is not continued; `metadata` are those of its beginning. While
+ * the server cannot be reached, it is tried again. Returns a promise of whether the server keeps
+ * nothing of the upload any more.
  */
 function abandonUpload(url, metadata) {
+  const message = JSON.stringify({ ...metadata, can: ["resume"], abandon: true });
   return new Promise((resolve) => {
-    toAbandon.push({ url: webSocketURL(url), metadata, resolve });
+    toAbandon.push({ url: webSocketURL(url), message, resolve });
     abandonNext();
   });
 }
 
 function abandonNext() {
   while (abandoning < MAX_ABANDONING && toAbandon.length > 0) {
-    const { url, metadata, resolve } = toAbandon.shift();
+    const { url, message, resolve } = toAbandon.shift();
     abandoning += 1;
-    abandonAt(url, metadata, (isAnswered) => {
+    untilAnswered(url, message).then((answer) => {
       abandoning -= 1;
-      resolve(isAnswered);
-      if (!isAnswered) leaveAlone(url);
+      // `close`: the file is stored already.
+      resolve(Boolean(answer?.close) || answer?.code === "abandoned");
+      if (answer === null) leaveAlone(url);
       abandonNext();
     });
   }
 }
 
+/** The server could not be reached: it is not told of those that wait either. */
 function leaveAlone(url) {
   for (const each of toAbandon.splice(0)) {
     if (each.url === url) each.resolve(false);
@@ -38,18 +42,43 @@ function leaveAlone(url) {
   }
 }
 
-/** Calls `done` with whether the server has answered. */
-function abandonAt(url, metadata, done) {
-  let timer;
-  const socket = new WebSocket(url);
-  const end = (isAnswered) => {
-    clearTimeout(timer);
-    socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
-    socket.close();
-    done(isAnswered);
-  };
-  timer = setTimeout(() => end(false), ABANDON_TIMEOUT);
-  socket.onopen = () => socket.send(JSON.stringify(metadata));
-  socket.onmessage = () => end(true);
-  socket.onerror = socket.onclose = () => end(false);
+/** A promise of the answer, or of null if none comes in all attempts. */
+async function untilAnswered(url, message) {
+  for (let attempt = 1; ; attempt++) {
+    const answer = await askOnce(url, message);
+    if (answer !== null || attempt === ABANDON_ATTEMPTS) return answer;
+    await whenOnline(retryWait(attempt, Math.random()));
+  }
+}
+
+/** Send a message on a connection of its own. A promise of the answer, or of null if none comes. */
+function askOnce(url, message) {
+  return new Promise((resolve) => {
+    let timer;
+    const socket = new WebSocket(url);
+    const end = (answer) => {
+      clearTimeout(timer);
+      socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
+      socket.close();
+      resolve(answer);
+    };
+    timer = setTimeout(() => end(null), ABANDON_TIMEOUT);
+    socket.onopen = () => socket.send(message);
+    socket.onmessage = ({ data }) => end(parseSignal(data) ?? {});
+    socket.onerror = socket.onclose = () => end(null);
+  });
+}
+
+/** A promise that resolves after `ms`, or when the browser says that it is online. */
+function whenOnline(ms) {
+  return new Promise((resolve) => {
+    let timer;
+    const end = () => {
+      clearTimeout(timer);
+      globalThis.removeEventListener?.("online", end);
+      resolve();
+    };
+    timer = setTimeout(end, ms);
+    globalThis.addEventListener?.("online", end);
+  });
 }

@@ -75,8 +75,8 @@ class Connection {
           this.#lose("connection_lost", "The connection to the server was lost.");
         } else {
           // Browsers do not tell a page which of the two it is.
-          const reason = "cannot be reached, or does not accept uploads from this page";
-          this.#lose("connection_failed", `The server at ${this.#socket.url} ${reason}.`);
+          const other = this.#host.wasConnected() ? "" : ", or does not accept uploads from this page";
+          this.#lose("connection_failed", `The server at ${this.#socket.url} cannot be reached${other}.`);
         }
       },
       onclose: ({ code, reason }) => {
@@ -354,7 +354,7 @@ class Connection {
     return this.#transfers.size === 0 ? this.#claims.first : undefined;
   }
 
-  /** The server has ended the connection by an error about one file, or about none. */
+  /** The server has ended the connection by an error. */
   #endByError(signal) {
     const { code } = signal;
     const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);

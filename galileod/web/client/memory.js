@@ -64,7 +64,7 @@ async function inStore(mode, work) {
   });
 }
 
-/** The records of uploads to this server that it still keeps; the others are removed. */
+/** The records of uploads to this server that it may still keep; the others are removed. */
 async function begunUploads(url) {
   const all = (await inStore("readonly", (store) => store.getAll())) ?? [];
   const records = all.filter(isRecord);
@@ -72,6 +72,21 @@ async function begunUploads(url) {
   for (const { key } of over) inStore("readwrite", (store) => store.delete(key));
   const place = placeOf(url);
   return records.filter((record) => record.place === place && !over.includes(record));
+}
+
+/**
+ * Forget an upload, and let the server discard it. If the server cannot be reached now, the record
+ * stays, and the next call of `unfinished` tries again. Returns a promise that resolves when that is
+ * noted. `release` ends the hold of this page.
+ */
+async function discardBegun(url, record, token, release) {
+  const { key, name, size, modified } = record;
+  await inStore("readwrite", (store) => store.put({ ...record, isDiscarded: true }));
+  const abandoning = abandonUpload(url, { name, size, modified, token, upload: key });
+  abandoning.then(async (isGone) => {
+    if (isGone) await inStore("readwrite", (store) => store.delete(key));
+    release();
+  });
 }
 
 /** Whether a record is as this version of the client writes them. */
@@ -138,7 +153,8 @@ async function takeUpload(key) {
 async function recallUpload(settings) {
   const { file, name, size, modified, url, key } = settings;
   const chosen = { name, size, lastModified: modified };
-  const records = (await begunUploads(url)).filter((each) => isOfFile(each, chosen, pathOf(file)));
+  const begun = (await begunUploads(url)).filter(({ isDiscarded }) => !isDiscarded);
+  const records = begun.filter((each) => isOfFile(each, chosen, pathOf(file)));
   const own = key === undefined ? [] : [records.find((each) => each.key === key) ?? { key }];
   for (const record of [...own, ...records]) {
     const release = await takeUpload(record.key);
@@ -157,9 +173,11 @@ class BegunUpload {
   #noted = 0; // when, by the clock of `performance`
   #isOver = false; // whether this page does not send it any more
   #isForgotten = false;
+  #url;
 
   constructor({ url, file, name, size, modified, handle }, key, { record, release } = {}) {
     this.key = key;
+    this.#url = url;
     this.states = record?.states ?? [];
     this.#release = release ?? null;
     const begun = record?.begun ?? Date.now();
@@ -191,8 +209,7 @@ class BegunUpload {
   }
 
   #put(sent, states) {
-    const expires = Date.now() + this.#record.keep * 1000;
-    const record = { ...this.#record, sent, states, expires };
+    const record = this.#recordAt(sent, states);
     inStore("readwrite", (store) => store.put(record)).then((done) => {
       // A handle that cannot be stored is left out.
       if (done !== null || !record.handle || this.#isForgotten) return;
@@ -201,11 +218,22 @@ class BegunUpload {
     });
   }
 
+  #recordAt(sent, states) {
+    const expires = Date.now() + (this.#record.keep ?? 0) * 1000;
+    return { ...this.#record, sent, states, expires };
+  }
+
   /** Another page may go on. */
   release() {
     this.#isOver = true;
     this.#release?.();
     this.#release = null;
+  }
+
+  /** The user has cancelled the upload, and the server keeps a part of it. */
+  discard(token) {
+    this.#isForgotten = true;
+    discardBegun(this.#url, this.#recordAt(0, []), token, () => this.release());
   }
 
   /** The upload has ended. */
@@ -216,25 +244,29 @@ class BegunUpload {
   }
 }
 
-/** The uploads to `url` that have begun, and not ended, and that no page is sending. */
-async function unfinished({ url }) {
+/**
+ * The uploads to `url` that have begun, and not ended, and that no page is sending. `token` is for
+ * those that the server could not be told to discard.
+ */
+async function unfinished({ url, token }) {
   const records = await begunUploads(url);
   const locks = await globalThis.navigator?.locks?.query().catch(() => null); // it may be denied
   const locked = locks?.held.map((lock) => lock.name) ?? [];
-  return records
-    .filter(({ key }) => !held.has(key) && !locked.includes(`galileo:${key}`))
+  const free = records.filter(({ key }) => !held.has(key) && !locked.includes(`galileo:${key}`));
+  for (const record of free.filter(({ isDiscarded }) => isDiscarded)) {
+    takeUpload(record.key).then((release) => release && discardBegun(url, record, token, release));
+  }
+  return free
+    .filter(({ isDiscarded }) => !isDiscarded)
     .map((record) => {
-      const { key, name, size, modified, sent, begun, path, handle } = record;
+      const { name, size, modified, sent, begun, path, handle } = record;
       return {
         ...{ name, size, modified, sent, begun, path, handle },
         matches: (file) => isOfFile(record, file, pathOf(file)),
-        async discard({ token } = {}) {
-          const release = await takeUpload(key);
+        async discard(options = {}) {
+          const release = await takeUpload(record.key);
           if (!release) return false; // it goes on meanwhile
-          const metadata = { name, size, modified, token, upload: key };
-          await abandonUpload(url, { ...metadata, can: ["resume"], abandon: true });
-          await inStore("readwrite", (store) => store.delete(key));
-          release();
+          await discardBegun(url, record, options.token, release);
           return true;
         },
       };

@@ -32,7 +32,7 @@ class Transfer {
 
   /**
    * `settings` are those of readOptions. `on` has the handlers `error`, `failure`, `success`, and
-   * optionally `chunk` and `progress`. The AbortSignal of the settings cancels the transfer.
+   * optionally `chunk`, `progress`, and `resumed(offset)` for where the upload continues. The AbortSignal of the settings cancels the transfer.
    */
   constructor(settings, on) {
     this.#settings = settings;
@@ -93,8 +93,11 @@ class Transfer {
   #cancel(cause) {
     const isKept = this.isResumable && !this.isOver && !this.#host?.tells(this);
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
+    const begun = isKept ? this.#begun : null;
+    if (begun) this.#begun = null;
     this.fail("aborted", error, cause);
-    if (isKept) abandonUpload(this.#settings.url, this.#metadata(["resume"], true));
+    if (begun) begun.discard(this.#token);
+    else if (isKept) abandonUpload(this.#settings.url, this.#metadata());
   }
 
   /**
@@ -154,10 +157,10 @@ class Transfer {
     return sender.start();
   }
 
-  #metadata(can, abandon) {
+  #metadata(can) {
     const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: this.#token, upload, can, abandon };
+    return { name, size: this.size, modified, token: this.#token, upload, can };
   }
 
   /** The credential; none if the page's function throws, and the server decides. */
@@ -184,6 +187,7 @@ class Transfer {
     this.isResumable = true;
     this.#mayBeFinished = false;
     this.#progress.restart(offset, performance.now());
+    this.#on.resumed?.(offset);
     this.#remember(keep);
     if (this.size === 0) this.chunkSent(); // no chunk of it is sent
     if (offset === 0 && this.size > 0 && this.#source.isAtBegin) this.#attempt.place(0);

@@ -257,6 +257,10 @@ class Uploads {
         const isPaused = upload.state === "paused";
         this.#change(upload, isPaused ? { sent } : { state, sent, rate });
       },
+      resumed: (sent) => {
+        this.#tally.resumed(upload, sent);
+        Object.assign(upload, { sent });
+      },
       success: (receipt) => {
         this.#tally.answered(true);
         this.#forget(upload);

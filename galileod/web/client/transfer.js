@@ -39,6 +39,7 @@ class Transfer {
     this.#on = on;
     this.key = settings.key ?? newKey();
     this.isResumable = settings.key !== undefined;
+    if (this.isResumable) wanted.add(this.key);
     this.#progress = new Progress(settings.size, this.#began);
     this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
     this.#source = new Source(settings, {

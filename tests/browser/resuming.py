@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from browser.line import Line
 from browser.tab import Tab
-from helpers.daemon import Daemon, LogLine
+from helpers.daemon import Daemon, LogLine, poll
 from playwright.sync_api import Page
 
 RECONNECTING: Final = "WebSocket connection to"
@@ -79,3 +80,14 @@ def freeze(page: Page) -> None:
 def key_of(host: Daemon, event: str, path: Path) -> object:
     """What the log calls the key of the upload of which this is the newest line of this event."""
     return host.wait_for(event, name=path.name)["upload"]
+
+
+def run_until_reconnected(page: Page, line: Line, opened: int) -> None:
+    """Let the page's clock run until the line has carried more than `opened` connections."""
+
+    def reconnected() -> bool:
+        if line.opened == opened:
+            page.clock.run_for(1_000)
+        return line.opened > opened
+
+    poll("another connection", reconnected)

@@ -16,10 +16,11 @@ from browser.resuming import (
     choose,
     large_file,
     logged,
+    run_until_reconnected,
 )
 from browser.tab import OpenPage, Tab, http
 from helpers.clients import some_bytes, unique_name
-from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.daemon import Daemon, Daemons, Settings
 from helpers.rounds import report, rounds
 from playwright.sync_api import Page, expect
 
@@ -78,7 +79,7 @@ def refuse(host: Daemon, line: Line, page: Page) -> None:
 def stall(host: Daemon, line: Line, page: Page) -> None:
     opened = line.opened
     line.stall()
-    poll("another connection", lambda: line.opened > opened or page.clock.run_for(1_000))
+    run_until_reconnected(page, line, opened)
 
 
 def stop(host: Daemon, line: Line, page: Page) -> None:

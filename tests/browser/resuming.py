@@ -2,11 +2,12 @@
 
 import filecmp
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from browser.tab import Tab
-from helpers.daemon import Daemon, LogLine
+from helpers.daemon import Daemon, LogLine, poll
 from playwright.sync_api import Page
 
 RECONNECTING: Final = "WebSocket connection to"
@@ -74,6 +75,16 @@ def freeze(page: Page) -> None:
     """
     page.clock.install(time=0)
     page.clock.pause_at(1000)
+
+
+def let_time_pass(page: Page, probe: Callable[[], bool]) -> None:
+    """Let seconds pass for the page until something has happened."""
+
+    def ask() -> bool:
+        page.clock.run_for(500)
+        return probe()
+
+    poll("what happens in time", ask)
 
 
 def key_of(host: Daemon, event: str, path: Path) -> object:

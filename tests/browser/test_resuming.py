@@ -15,16 +15,17 @@ from browser.resuming import (
     check_stored_once,
     choose,
     large_file,
+    let_time_pass,
     logged,
 )
 from browser.tab import OpenPage, Tab, http
 from helpers.clients import some_bytes, unique_name
-from helpers.daemon import Daemon, Daemons, Settings, poll
+from helpers.daemon import Daemon, Daemons, Settings
 from helpers.rounds import report, rounds
 from playwright.sync_api import Page, expect
 
 MIB: Final = 1 << 20
-SIZE: Final = rounds(60 * MIB, 1 << 30)
+SIZE: Final = rounds(48 * MIB, 1 << 30)
 ROUNDS: Final = rounds(1, 3)
 IN_FLIGHT: Final = 4
 CHUNK: Final = rounds(256 * 1024, 8 * MIB)
@@ -35,7 +36,7 @@ LOSS: Final = 2 * ROOM + BUFFER
 WINDOW: Final = 2 * IN_FLIGHT * CHUNK + 4 * MIB
 """Bytes that the daemon has read, or could read, and does not have on disk."""
 
-PHOTOS: Final = rounds(200, 3000)
+PHOTOS: Final = rounds(120, 3000)
 SETTINGS: Final[Settings] = {
     "server": {"drain_timeout": 0.2},
     "timeouts": {"close": 1},
@@ -78,7 +79,7 @@ def refuse(host: Daemon, line: Line, page: Page) -> None:
 def stall(host: Daemon, line: Line, page: Page) -> None:
     opened = line.opened
     line.stall()
-    poll("another connection", lambda: line.opened > opened or page.clock.run_for(1_000))
+    let_time_pass(page, lambda: line.opened > opened)
 
 
 def stop(host: Daemon, line: Line, page: Page) -> None:
@@ -163,7 +164,7 @@ def test_the_page_stores_many_photos_over_a_line_that_breaks(
     page.tab.allow_complaint(RECONNECTING)
     page.page.clock.install()
     moments = random.Random(2)
-    line.cut_after(lambda: moments.randint(1 * MIB, 20 * MIB))
+    line.cut_after(lambda: moments.randint(1 * MIB, 8 * MIB))
     began = time.monotonic()
     page.choose(*paths)
     faults = (stop, stall, kill, refuse)

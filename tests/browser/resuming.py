@@ -2,10 +2,10 @@
 
 import filecmp
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from browser.line import Line
 from browser.tab import Tab
 from helpers.daemon import Daemon, LogLine, poll
 from playwright.sync_api import Page
@@ -77,16 +77,17 @@ def freeze(page: Page) -> None:
     page.clock.pause_at(1000)
 
 
-def let_time_pass(page: Page, probe: Callable[[], bool]) -> None:
-    """Let seconds pass for the page until something has happened."""
-
-    def ask() -> bool:
-        page.clock.run_for(500)
-        return probe()
-
-    poll("what happens in time", ask)
-
-
 def key_of(host: Daemon, event: str, path: Path) -> object:
     """What the log calls the key of the upload of which this is the newest line of this event."""
     return host.wait_for(event, name=path.name)["upload"]
+
+
+def run_until_reconnected(page: Page, line: Line, opened: int) -> None:
+    """Let the page's clock run until the line has carried more than `opened` connections."""
+
+    def reconnected() -> bool:
+        if line.opened == opened:
+            page.clock.run_for(500)
+        return line.opened > opened
+
+    poll("another connection", reconnected)

@@ -15,8 +15,8 @@ from browser.resuming import (
     check_stored_once,
     choose,
     large_file,
-    let_time_pass,
     logged,
+    run_until_reconnected,
 )
 from browser.tab import OpenPage, Tab, http
 from helpers.clients import some_bytes, unique_name
@@ -79,7 +79,7 @@ def refuse(host: Daemon, line: Line, page: Page) -> None:
 def stall(host: Daemon, line: Line, page: Page) -> None:
     opened = line.opened
     line.stall()
-    let_time_pass(page, lambda: line.opened > opened)
+    run_until_reconnected(page, line, opened)
 
 
 def stop(host: Daemon, line: Line, page: Page) -> None:

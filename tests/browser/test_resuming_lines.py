@@ -13,8 +13,8 @@ from browser.resuming import (
     choose,
     freeze,
     key_of,
-    let_time_pass,
     logged,
+    run_until_reconnected,
 )
 from browser.tab import Tab, http
 from helpers.daemon import Daemon, Daemons, poll
@@ -70,7 +70,7 @@ def test_a_dead_line_is_noticed_soon_when_the_network_has_come_back(
     line.release()
     opened = line.opened
     tab.page.evaluate("dispatchEvent(new Event('online'))")
-    tab.page.clock.run_for(4_000)
+    tab.page.clock.run_for(6_000)
     poll("another connection", lambda: line.opened > opened)
     assert tab.page.evaluate("outcome") == UNTROUBLED
     check_stored_once(host, path)
@@ -151,7 +151,7 @@ def test_what_arrives_late_of_a_connection_that_was_given_up_ends_no_upload(
     line.stall()
     line.hold(HELD)
     opened = line.opened
-    let_time_pass(tab.page, lambda: line.opened > opened)
+    run_until_reconnected(tab.page, line, opened)
     line.wait_until_held()
     line.wake()
     host.wait_for("upload.taken_over", name=path.name)

@@ -198,7 +198,7 @@ test("a server that cannot be told of it now is told later, and left alone after
     page.clock.advance(200);
     assert.equal(page.sockets[1].closes.length, 1, "silent for 10 s");
     for (let count = 2; count <= Math.min(attempt, 10); count++) {
-      for (let ms = 0; ms < 15_000 && page.sockets.length === count; ms += 500) {
+      for (let ms = 0; ms < 16_000 && page.sockets.length === count; ms += 500) {
         page.clock.advance(500);
         await quiet();
       }
@@ -678,5 +678,61 @@ test("a file that was cancelled behind its last byte keeps its key, and is not s
   socket.say({ close: true, can: ["resume"] });
   await uploads.done;
   assert.equal(states(uploads), "stored");
+  assertOver(page);
+});
+
+test("a file that is tried again is not abandoned any more", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE) });
+  await begin(page.sockets[0], { bytes: SIZE });
+  page.sockets[0].say({ ready: true });
+  await until(() => page.sockets[0].finished.length > 0);
+  page.sockets[0].drop();
+  await quiet();
+  uploads.abort();
+  await quiet();
+  page.sockets[1].break(); // which was to tell the server
+  uploads.retry(uploads.files);
+  const socket = page.sockets[2];
+  await complete(socket, SIZE, SIZE);
+  assert.equal(socket.sent[0].upload, page.sockets[0].sent[0].upload);
+  page.clock.advance(3_000); // more than the wait before another attempt to tell the server
+  await quiet();
+  assert.equal(page.sockets.length, 3);
+  socket.say({ close: true });
+  await uploads.done;
+  assert.equal(states(uploads), "stored");
+  assertOver(page);
+});
+
+test("a handler may pause or hold the others when a file that was taken in advance is cancelled", async () => {
+  for (const what of ["pause", "hold"]) {
+    const page = stage();
+    const uploads = start(page, {
+      files: files(SIZE, 10, 20, 30),
+      onfile: ({ name, state }) => name === "f1" && state === "cancelled" && uploads[what](),
+    });
+    const [socket] = page.sockets;
+    socket.open();
+    socket.say({ ready: true, ...BOTH, offset: 0, chunksize: 10 });
+    await until(() => uploads.files[3].state === "sending");
+    uploads.files[1].abort();
+    await quiet();
+    const after = what === "pause" ? "paused" : "waiting";
+    assert.deepEqual(uploads.files.slice(2).map(({ state }) => state), [after, after]);
+    assert.deepEqual(page.reported, []);
+  }
+});
+
+test("files that were taken in advance are paused with the one that is sent", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE, 10, 20, 30) });
+  const [socket] = page.sockets;
+  socket.open();
+  socket.say({ ready: true, ...BOTH, offset: 0, chunksize: 10 });
+  await until(() => uploads.files[3].state === "sending");
+  uploads.pause();
+  assert.equal(states(uploads), "paused paused paused paused");
+  await none(page);
   assertOver(page);
 });

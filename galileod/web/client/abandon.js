@@ -4,7 +4,8 @@ const ABANDON_TIMEOUT = 10_000; // ms for one attempt
 const ABANDON_ATTEMPTS = 10; // some two minutes; then the server keeps the upload for its time
 const MAX_ABANDONING = 3; // connections at once: hundreds of files may be cancelled together
 
-const toAbandon = []; // {url, message, resolve}, oldest first
+const toAbandon = []; // {url, key, message, resolve}, oldest first
+const wanted = new Set(); // keys of uploads that were tried again: they are not abandoned any more
 let abandoning = 0; // how many are being told
 
 /**
@@ -14,17 +15,19 @@ let abandoning = 0; // how many are being told
  */
 function abandonUpload(url, metadata) {
   const message = JSON.stringify({ ...metadata, can: ["resume"], abandon: true });
+  const key = metadata.upload;
+  wanted.delete(key);
   return new Promise((resolve) => {
-    toAbandon.push({ url: webSocketURL(url), message, resolve });
+    toAbandon.push({ url: webSocketURL(url), key, message, resolve });
     abandonNext();
   });
 }
 
 function abandonNext() {
   while (abandoning < MAX_ABANDONING && toAbandon.length > 0) {
-    const { url, message, resolve } = toAbandon.shift();
+    const { url, key, message, resolve } = toAbandon.shift();
     abandoning += 1;
-    untilAnswered(url, message).then((answer) => {
+    untilAnswered(url, key, message).then((answer) => {
       abandoning -= 1;
       // `close`: the file is stored already.
       resolve(Boolean(answer?.close) || answer?.code === "abandoned");
@@ -42,9 +45,10 @@ function leaveAlone(url) {
   }
 }
 
-/** A promise of the answer, or of null if none comes in all attempts. */
-async function untilAnswered(url, message) {
+/** A promise of the answer, {} if it is not wanted any more, or null if none comes in all attempts. */
+async function untilAnswered(url, key, message) {
   for (let attempt = 1; ; attempt++) {
+    if (wanted.has(key)) return {};
     const answer = await askOnce(url, message);
     if (answer !== null || attempt === ABANDON_ATTEMPTS) return answer;
     await whenOnline(retryWait(attempt, Math.random()));

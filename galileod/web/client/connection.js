@@ -135,13 +135,15 @@ class Connection {
   /** The server has refused a file: for now, or for ever. */
   #refused(number, signal, ends) {
     const transfer = this.#transfers.get(number);
-    const isForNow = this.#line.resumable && GOES_ON.has(signal.code);
+    const { code } = signal;
+    const isOwn = code === "taken_over" && transfer.wasSilent();
+    const isForNow = this.#line.resumable && (isOwn || GOES_ON.has(code));
     this.#answered(number, !isForNow);
     if (!isForNow) {
       transfer.refuse(signal);
       return;
     }
-    const failure = { code: signal.code, error: signal.error, signal };
+    const failure = { code, error: signal.error, signal, goesOn: true };
     this.#refusal ??= failure;
     transfer.sender.end();
     this.#host.lost(transfer, failure);
@@ -265,8 +267,10 @@ class Connection {
     this.#claims.remove(transfer);
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
-    if (sender && number >= 0 && !sender.isFinished && !this.#abandon(number)) return;
-    this.#goOn();
+    const isWaiting = sender && number >= 0 && !sender.isFinished;
+    // The server keeps what it has of a file only if the connection ends.
+    if (isWaiting && transfer.isKept) this.#lose("connection_lost", "A file could not be read.");
+    else if (!isWaiting || this.#abandon(number)) this.#goOn();
   }
 
   /** Whether the server learns here that a transfer has ended: it has begun, and can be abandoned. */
@@ -311,23 +315,14 @@ class Connection {
     if (this.#isOver) return;
     this.#current?.note();
     const unread = this.#unread;
-    const limit = unread ? this.timeout : this.#patience;
-    if (!this.watch.isSilent(limit, !unread && this.#isCheap)) return;
+    // Whether little is lost if the connection is given up.
+    const isCheap = !unread && (this.#isOpened ? this.#line.resumable : this.#settings.restarts);
+    const limit = this.watch.limit(isCheap, this.#host.patience(), this.timeout);
+    if (!this.watch.isSilent(limit, isCheap)) return;
     const seconds = Math.round(limit / 100) / 10;
     if (unread) {
-      unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
+      unread.failToRead("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
-  }
-
-  /** Whether little is lost if the connection is given up. */
-  get #isCheap() {
-    return this.#isOpened ? this.#line.resumable : this.#settings.restarts;
-  }
-
-  /** ms of silence after which the connection is given up. */
-  get #patience() {
-    const enough = this.#isCheap ? Math.max(this.#host.patience(), this.watch.pace) : this.timeout;
-    return this.watch.patience(Math.min(enough, this.timeout));
   }
 
   /** What has left the browser of each file: what has not is the end of what was sent. */

@@ -96,8 +96,9 @@ class Pool {
   #lost(transfer, failure) {
     if (!failure.isAway && !AWAY.has(failure.code)) transfer.losses += 1;
     const most = Math.min(this.#retries, MAX_LOSSES);
-    if (GOES_ON.has(failure.code) && transfer.mayGoOn && transfer.losses <= most) {
-      transfer.interrupt(failure.signal !== undefined);
+    const goesOn = failure.goesOn || GOES_ON.has(failure.code);
+    if (goesOn && transfer.mayGoOn && transfer.losses <= most) {
+      transfer.interrupt(failure);
       this.#queue.interrupted(transfer);
     } else transfer.failWith(failure);
   }

@@ -22,6 +22,7 @@ class Transfer {
   #offset = 0; // bytes that the server had, as it last said
   #most = -1; // bytes of the longest part that was reported as sent
   #renewals = 0;
+  #silent = 0; // connections that were given up since they were silent
   #meetings = 0; // with servers that cannot resume what another one has begun
   #hash = null; // that was sent on a connection that was lost
   #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
@@ -39,6 +40,7 @@ class Transfer {
     this.#on = on;
     this.key = settings.key ?? newKey();
     this.isResumable = settings.key !== undefined;
+    if (this.isResumable) wanted.add(this.key);
     this.#progress = new Progress(settings.size, this.#began);
     this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
     this.#source = new Source(settings, {
@@ -208,6 +210,16 @@ class Transfer {
     else this.fail("bad_message", "The server has other bytes than were sent, again and again.");
   }
 
+  /**
+   * After `taken_over`: whether that may have been a connection of this upload, which was given up
+   * since it was silent, and whose metadata have come late. That happens once for each.
+   */
+  wasSilent() {
+    if (this.#silent === 0) return false;
+    this.#silent -= 1;
+    return true;
+  }
+
   /** Begin anew with another key: the server has other bytes. */
   renew() {
     this.isResumable = false;
@@ -295,11 +307,12 @@ class Transfer {
   }
 
   /**
-   * The connection is lost, or given up: the file is sent on another one. `isAnswered`: the server
-   * has said that the file is not stored.
+   * The connection is lost, by the `failure` if there is one: the file is sent on another one. With a
+   * `signal` the server has said that the file is not stored.
    */
-  interrupt(isAnswered = false) {
-    this.#mayBeFinished = this.#isFinished && !isAnswered;
+  interrupt(failure = {}) {
+    if (failure.code === "timeout") this.#silent += 1;
+    this.#mayBeFinished = this.#isFinished && !failure.signal;
     this.#hash = this.sender?.hash ?? this.#hash;
     this.#attempt?.end();
     this.#attempt = null;
@@ -326,7 +339,12 @@ class Transfer {
   #unreadable(error) {
     const lead = `"${this.name}" cannot be read.`;
     const guess = "It may have been changed, moved or deleted since it was chosen";
-    this.fail("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
+    this.failToRead("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
+  }
+
+  /** Fail; the server keeps what it has, since the file may be there again later. */
+  failToRead(code, error, cause) {
+    this.fail(code, error, cause, this.isResumable && (this.sender?.sent ?? 0) > 0);
   }
 
   #changed() {

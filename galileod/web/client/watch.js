@@ -77,14 +77,18 @@ class Watch {
     this.#ticked = now;
   }
 
-  /** How long the server may be silent, in ms, if that is `ms` without anything to verify. */
-  patience(ms) {
-    return ms + this.#verifying / VERIFY_RATE;
+  /**
+   * ms of silence after which the connection is given up: `timeout`, or if that is cheap `patience`;
+   * more while the server verifies files.
+   */
+  limit(isCheap, patience, timeout) {
+    const enough = isCheap ? Math.min(Math.max(patience, this.pace), timeout) : timeout;
+    return enough + this.#verifying / VERIFY_RATE;
   }
 
   /** Whether nothing has happened for `limit` ms; `isCheap`: in doubt for less, since no harm is done. */
   isSilent(limit, isCheap) {
-    const doubted = isCheap ? this.patience(DOUBTED) : limit;
+    const doubted = isCheap ? DOUBTED + this.#verifying / VERIFY_RATE : limit;
     return this.#silence.exceeded(performance.now(), limit, doubted);
   }
 }

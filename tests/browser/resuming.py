@@ -87,7 +87,7 @@ def run_until_reconnected(page: Page, line: Line, opened: int) -> None:
 
     def reconnected() -> bool:
         if line.opened == opened:
-            page.clock.run_for(1_000)
+            page.clock.run_for(500)
         return line.opened > opened
 
     poll("another connection", reconnected)

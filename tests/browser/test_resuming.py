@@ -25,7 +25,7 @@ from helpers.rounds import report, rounds
 from playwright.sync_api import Page, expect
 
 MIB: Final = 1 << 20
-SIZE: Final = rounds(60 * MIB, 1 << 30)
+SIZE: Final = rounds(48 * MIB, 1 << 30)
 ROUNDS: Final = rounds(1, 3)
 IN_FLIGHT: Final = 4
 CHUNK: Final = rounds(256 * 1024, 8 * MIB)
@@ -36,7 +36,7 @@ LOSS: Final = 2 * ROOM + BUFFER
 WINDOW: Final = 2 * IN_FLIGHT * CHUNK + 4 * MIB
 """Bytes that the daemon has read, or could read, and does not have on disk."""
 
-PHOTOS: Final = rounds(200, 3000)
+PHOTOS: Final = rounds(120, 3000)
 SETTINGS: Final[Settings] = {
     "server": {"drain_timeout": 0.2},
     "timeouts": {"close": 1},
@@ -164,7 +164,7 @@ def test_the_page_stores_many_photos_over_a_line_that_breaks(
     page.tab.allow_complaint(RECONNECTING)
     page.page.clock.install()
     moments = random.Random(2)
-    line.cut_after(lambda: moments.randint(1 * MIB, 20 * MIB))
+    line.cut_after(lambda: moments.randint(1 * MIB, 8 * MIB))
     began = time.monotonic()
     page.choose(*paths)
     faults = (stop, stall, kill, refuse)

@@ -116,7 +116,7 @@ def test_one_upload_is_paused_and_resumed_again_and_again(
     choose(tab, path)
     line.hold(HELD)
     tab.page.evaluate(START, {"name": "upload"})
-    for _ in range(3):
+    for _ in range(2):
         line.wait_until_held()
         tab.page.evaluate("running.pause()")
         line.stall()  # the server learns of it when the upload goes on

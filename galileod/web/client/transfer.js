@@ -395,9 +395,3 @@ class Transfer {
     this.#begun = null;
   }
 }
-
-/** A key of an upload, as C8.2 of the protocol has it. */
-function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}

@@ -60,8 +60,8 @@ def test_all_mistakes_are_told_by_a_reload_and_in_the_log(daemon: Daemons) -> No
     prefix = f"{host.config}: "
     # A changed storage.directory needs a restart, and is not looked at.
     expected = [each for each in BEGINNINGS if "/dev/null" not in each]
-    # Strings in the log are cut off.
-    assert [each for each in expected[:-1] if f"{prefix}{each}" not in reason] == []
+    # Strings in the log are cut off; how many mistakes fit depends on the length of the path.
+    assert [each for each in expected[:3] if f"{prefix}{each}" not in reason] == []
     ended = run_galileod("reload", "--directory", host.directory)
     assert (ended.returncode, ended.stdout) == (2, "")
     lines = ended.stderr.splitlines()

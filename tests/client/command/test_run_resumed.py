@@ -260,7 +260,8 @@ def test_a_file_that_changes_while_it_is_sent_is_forgotten(
             with path.open("r+b") as file:
                 file.write(bytes(MIB))
             _, err = sending.communicate(timeout=DEADLINE)
-    assert b"was modified while it was sent" in err
+    # The one where it is read on, the other where the second connection is lost before that.
+    assert b"was modified while it was sent" in err or b"are not those of" in err
     assert entries(state) == []
     assert server.abandoned == [server.keys[0]]
 

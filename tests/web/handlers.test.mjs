@@ -2,16 +2,23 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CAN, begin, complete, fault, first, next, none } from "./resuming.mjs";
+import {
+  BOTH,
+  agree,
+  begin,
+  complete,
+  fault,
+  files,
+  first,
+  next,
+  none,
+  states,
+} from "./resuming.mjs";
 import { ScriptedFile, assertOver, quiet, stage, until } from "./stage.mjs";
 
 const url = "ws://host/";
 const SIZE = 300_000;
-const BOTH = { ...CAN, can: ["resume", "next"], next: 100, whole: 1_000, room: 10_000 };
 
-const files = (...sizes) =>
-  sizes.map((size, index) => new ScriptedFile(size, { name: `f${index}` }));
-const states = ({ files }) => files.map(({ state }) => state).join(" ");
 const metadata = ({ sent }) => sent.filter(({ name }) => name).map(({ name }) => name);
 
 /** Start `uploadAll`; `on` has handlers that are called with the Uploads, by name and state. */
@@ -27,16 +34,6 @@ function start(page, chosen, on, options) {
   const settings = { url, connections: 1, hash: "none", files: chosen, onfile, ...options };
   uploads = page.uploadAll(settings);
   return uploads;
-}
-
-async function agree(socket) {
-  socket.open();
-  socket.say({ ready: true, ...BOTH, offset: 0 });
-  await until(() => socket.chunks.length > 0);
-  socket.say({ ready: true });
-  await until(() => socket.finished.length > 0);
-  socket.say({ close: true });
-  await quiet();
 }
 
 test("a file that is cancelled as it is taken is not sent", async () => {

@@ -2,31 +2,16 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CAN, begin, complete, fault, first, next, none } from "./resuming.mjs";
-import { ScriptedFile, assertOver, bare, fileOf, pattern, quiet, stage, until } from "./stage.mjs";
+import { BOTH, agree, begin, complete, fault, files, next, none, states } from "./resuming.mjs";
+import { assertOver, bare, fileOf, pattern, quiet, stage, until } from "./stage.mjs";
 
 const url = "ws://host/";
 const SIZE = 300_000;
 const BYTES = pattern(SIZE);
-const BOTH = { ...CAN, can: ["resume", "next"], next: 100, whole: 1_000, room: 10_000 };
 
-const files = (...sizes) =>
-  sizes.map((size, index) => new ScriptedFile(size, { name: `f${index}` }));
-const states = ({ files }) => files.map(({ state }) => state).join(" ");
 const metadata = ({ sent }) => sent.filter(({ name }) => name).map(({ name }) => name);
 const keyOf = ({ sent }, file) => sent.find(({ name }) => name === file).upload;
 const start = (page, options) => page.uploadAll({ url, connections: 1, hash: "none", ...options });
-
-/** Agree on both extensions with the metadata of file 0, and store it. */
-async function agree(socket, more) {
-  socket.open();
-  socket.say({ ready: true, ...BOTH, offset: 0, ...more });
-  await until(() => socket.chunks.length > 0 || socket.finished.length > 0);
-  socket.say({ ready: true });
-  await until(() => socket.finished.length > 0);
-  socket.say({ close: true });
-  await quiet();
-}
 
 /** What a connection that abandons an upload sends. */
 function abandoned(socket, { name, size }, key) {

@@ -2,9 +2,29 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { quiet, until } from "./stage.mjs";
+import { ScriptedFile, quiet, until } from "./stage.mjs";
 
 export const CAN = { can: ["resume"], keep: 3600 };
+
+/** The first signal of a server that agrees on both extensions. */
+export const BOTH = { ...CAN, can: ["resume", "next"], next: 100, whole: 1_000, room: 10_000 };
+
+/** Files f0, f1, … of these sizes. */
+export const files = (...sizes) =>
+  sizes.map((size, index) => new ScriptedFile(size, { name: `f${index}` }));
+
+export const states = ({ files }) => files.map(({ state }) => state).join(" ");
+
+/** Agree on both extensions with the metadata of file 0, and store it. */
+export async function agree(socket, more) {
+  socket.open();
+  socket.say({ ready: true, ...BOTH, offset: 0, ...more });
+  await until(() => socket.chunks.length > 0 || socket.finished.length > 0);
+  socket.say({ ready: true });
+  await until(() => socket.finished.length > 0);
+  socket.say({ close: true });
+  await quiet();
+}
 
 /** The first `ready` of a server that has `offset` bytes. */
 export const first = (offset, more) => ({ ready: true, ...CAN, offset, ...more });

@@ -2,32 +2,28 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CAN, begin, complete, fault, next, none } from "./resuming.mjs";
-import { ScriptedFile, assertOver, fileOf, pattern, quiet, stage, until } from "./stage.mjs";
+import {
+  BOTH,
+  CAN,
+  agree,
+  begin,
+  complete,
+  fault,
+  files,
+  next,
+  none,
+  states,
+} from "./resuming.mjs";
+import { assertOver, fileOf, pattern, quiet, stage, until } from "./stage.mjs";
 
 const url = "ws://host/";
 const SIZE = 300_000;
-const BOTH = { ...CAN, can: ["resume", "next"], next: 100, whole: 1_000, room: 10_000 };
 
-const files = (...sizes) =>
-  sizes.map((size, index) => new ScriptedFile(size, { name: `f${index}` }));
-const states = ({ files }) => files.map(({ state }) => state).join(" ");
 const metadata = ({ sent }) => sent.filter(({ name }) => name);
 const names = (socket) => metadata(socket).map(({ name }) => name);
 const keys = (socket) =>
   Object.fromEntries(metadata(socket).map(({ name, upload }) => [name, upload]));
 const start = (page, options) => page.uploadAll({ url, connections: 1, hash: "none", ...options });
-
-/** Agree on both extensions with the metadata of file 0, and store it. */
-async function agree(socket) {
-  socket.open();
-  socket.say({ ready: true, ...BOTH, offset: 0 });
-  await until(() => socket.chunks.length > 0);
-  socket.say({ ready: true });
-  await until(() => socket.finished.length > 0);
-  socket.say({ close: true });
-  await quiet();
-}
 
 test("small files that had no answer are sent whole again, by their keys", async () => {
   const page = stage();

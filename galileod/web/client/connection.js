@@ -145,7 +145,6 @@ class Connection {
     }
     const failure = { code, error: signal.error, signal, goesOn: true };
     this.#refusal ??= failure;
-    transfer.sender.end();
     this.#host.lost(transfer, failure);
     if (!ends) this.#claims.putBack();
   }

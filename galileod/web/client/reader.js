@@ -75,7 +75,7 @@ async function hashOf(data, settings) {
   const subtle = globalThis.crypto?.subtle; // only on pages from https: and from this machine
   if (subtle && DIGESTS[hashType]) {
     const digest = await subtle.digest(DIGESTS[hashType], data);
-    return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return hexOf(new Uint8Array(digest));
   }
   const hasher = await hasherFor(settings);
   return hasher ? hasher.update(new Uint8Array(data)).digest("hex") : null;

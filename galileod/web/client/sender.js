@@ -223,6 +223,9 @@ function violation(code, error) {
 
 /** A key of an upload, as C8.2 of the protocol has it. */
 function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return hexOf(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+function hexOf(bytes) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -33,7 +33,8 @@ class Transfer {
 
   /**
    * `settings` are those of readOptions. `on` has the handlers `error`, `failure`, `success`, and
-   * optionally `chunk`, `progress`, and `resumed(offset)` for where the upload continues. The AbortSignal of the settings cancels the transfer.
+   * optionally `chunk`, `progress`, and `resumed(offset)` for where the upload continues. The
+   * AbortSignal of the settings cancels the transfer.
    */
   constructor(settings, on) {
     this.#settings = settings;
@@ -105,7 +106,8 @@ class Transfer {
   /**
    * Open the file for `host`, which has a `watch`, `pump()` for when something may be due,
    * `restart(transfer)` for when the server has other bytes, `drop(transfer)` for when the transfer
-   * ends by itself, and `tells(transfer)`, whether the server learns of that. `load`: read and hash it whole.
+   * ends by itself, and `tells(transfer)`, whether the server learns of that. `load`: read and hash
+   * it whole.
    */
   open(host, load) {
     this.#host = host;

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import click
 
-from galileod.client.formatting import format_duration, format_rate, format_size, printable
+from galileod.client.formatting import format_duration, format_rate, printable
+from galileod.units import human_size
 
 from .control import Row, ask, ask_rows, check_status
 from .options import DefaultGroup, daemon_directory, daemon_options
@@ -65,7 +66,7 @@ def _cells(row: Row, now: float) -> dict[str, str]:
         "upload": row["upload"],
         "state": row["state"],
         "user": printable(row["user"]),
-        "size": format_size(size),
+        "size": human_size(size),
         "progress": f"{row['offset'] / size:.1%}" if size else "-",
         "rate": "-" if rate is None else format_rate(rate, 1),
         "age": format_duration(max(0.0, now - row["began"])),

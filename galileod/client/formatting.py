@@ -32,14 +32,9 @@ def truncated(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length] + "..."
 
 
-def format_size(count: float) -> str:
-    """Bytes: `999 B`, `4.0 KiB`."""
-    return human_size(count)
-
-
 def format_rate(count: float, seconds: float) -> str:
     """`count` bytes in `seconds`: `4.0 KiB/s`."""
-    return f"{format_size(count / seconds)}/s" if seconds > 0 else "-"
+    return f"{human_size(count / seconds)}/s" if seconds > 0 else "-"
 
 
 def format_duration(seconds: float) -> str:

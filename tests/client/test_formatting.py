@@ -10,9 +10,9 @@ from galileod.client.formatting import (
     format_duration,
     format_period,
     format_rate,
-    format_size,
     printable,
 )
+from galileod.units import human_size
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ from galileod.client.formatting import (
     ],
 )
 def test_sizes_are_short(count: int, text: str) -> None:
-    assert format_size(count) == text
+    assert human_size(count) == text
 
 
 @given(st.integers(0, 2**63 - 1))
 def test_every_size_fits_its_column(count: int) -> None:
-    assert len(format_size(count)) <= 10
+    assert len(human_size(count)) <= 10
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, ProgressColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-from galileod.client.formatting import format_duration, format_size
+from galileod.client.formatting import format_duration
+from galileod.units import human_size
 
 WIDE: Final = 60
 """Minimum terminal columns for sizes and rates to be shown."""
@@ -35,11 +36,11 @@ def _percent(task: Task) -> str:
 
 
 def _sizes(task: Task) -> str:
-    return format_size(task.completed)
+    return human_size(task.completed)
 
 
 def _rate(task: Task) -> str:
-    return f"{format_size(task.speed)}/s" if task.speed else ""
+    return f"{human_size(task.speed)}/s" if task.speed else ""
 
 
 def _left(task: Task) -> str:

@@ -7,12 +7,12 @@ from galileod.client.errors import MAX_QUOTED, SendError
 from galileod.client.formatting import (
     format_duration,
     format_rate,
-    format_size,
     plural,
     printable,
     truncated,
 )
 from galileod.client.options import Receipt
+from galileod.units import human_size
 
 from .batch import Tally
 from .jobs import Job
@@ -41,7 +41,7 @@ class TextReporter:
     def resumed(self, job: Job, offset: int, size: int) -> None:
         """A line that tells what need not be sent again."""
         if not self._quiet:
-            have = f"{format_size(offset)} of {format_size(size)}"
+            have = f"{human_size(offset)} of {human_size(size)}"
             self.err.write(f"{printable(job.label)}: the server has {have}; the rest is sent.")
 
     def moved(self, job: Job, sent: int, size: int) -> None:
@@ -69,7 +69,7 @@ class TextReporter:
             line += f" as {printable(truncated(receipt.stored_name, MAX_NAME))}"
         sent = receipt.size - receipt.resumed
         rate = format_rate(sent, receipt.seconds) if sent or not receipt.size else "sent before"
-        line += f" ({format_size(receipt.size)}, {rate})"
+        line += f" ({human_size(receipt.size)}, {rate})"
         self.out.write(line)
         if self._verbose:
             hashes = [f"{kind} {value}" for kind, value in receipt.hashes.items()]
@@ -107,7 +107,7 @@ class TextReporter:
 def summary(tally: Tally, seconds: float, *, interrupted: bool = False) -> str:
     """One line for all files."""
     text = f"{tally.stored} of {plural(tally.total, 'file')} stored"
-    text += f" ({format_size(tally.size)} in {format_duration(seconds)})"
+    text += f" ({human_size(tally.size)} in {format_duration(seconds)})"
     if tally.failed:
         text += f", {tally.failed} failed"
     if tally.unconfirmed:

@@ -17,12 +17,13 @@ from attrs import frozen
 
 from galileod.client.address import Address, Proxy
 from galileod.client.content import open_source
-from galileod.client.formatting import format_period, format_size, plural, printable
+from galileod.client.formatting import format_period, plural, printable
 from galileod.client.options import Options
 from galileod.client.retry import RetryPolicy
 from galileod.client.sources import Source
 from galileod.client.state_directory import State
 from galileod.clock import ProcessClock
+from galileod.units import human_size
 
 from .batch import Batch, Kept, Tally, how_to_go_on
 from .jobs import Job, Skipped, collect, duplicate_names
@@ -153,7 +154,7 @@ def _what_is_kept(kept: Sequence[Kept], total: int) -> str:
     files = f" of {plural(len(kept), 'file')}" if len(kept) > 1 else ""
     period = format_period(min(one.seconds for one in kept))
     return (
-        f"about {format_size(sent)} of {format_size(size)}{files} are kept by the server for "
+        f"about {human_size(sent)} of {human_size(size)}{files} are kept by the server for "
         f"{period}. {how_to_go_on(total)}"
     )
 

@@ -19,6 +19,11 @@ MAX_SECONDS: Final = 10**9
 SIZE_EXPECTED: Final = 'a size such as 1048576, "64KiB", "10GiB" or "5MB"'
 DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s" or "2h"'
 
+_HUMAN_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_STEP: Final = 1024
+_ROUNDED_UP: Final = 1023.95
+"""From this number on the next unit is used: with one decimal it would be shown as 1024.0."""
+
 _SIZE_UNITS: Final = {
     unit: Fraction(length)
     for unit, length in {
@@ -63,6 +68,17 @@ def format_size(size: Size) -> int | str:
         if size and size % _SIZE_UNITS[unit] == 0:
             return f"{size // _SIZE_UNITS[unit]}{unit}"
     return int(size)
+
+
+def human_size(count: float) -> str:
+    """Bytes for people, rounded: `999 B`, `4.0 KiB`."""
+    if count < _STEP:
+        return f"{int(count)} B"
+    power = 0
+    while count >= _ROUNDED_UP and power < len(_HUMAN_UNITS):
+        count /= _STEP
+        power += 1
+    return f"{count:.1f} {_HUMAN_UNITS[power - 1]}"
 
 
 def format_duration(duration: Duration) -> float | str:

@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,16 @@ settings.load_profile("galileod")
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is remembered of uploads in the home directory, by this process and its children."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_of_a_shell() -> None:
+    """What a test starts has the default action for Ctrl-C, also below nohup or in the background.
+
+    A handler is not inherited by a program that is executed, an ignored signal is.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from galileod.secretfile import SecretFileError, read_secret_file
 from .grant import MAX_CREDENTIAL, Grant, Unauthorized
 from .settings import Auth
 from .tickets import TicketKey, check_ticket, load_ticket_key
-from .tokens import Tokens, check_token, read_tokens
+from .tokens import Tokens, check_token, id_of, read_tokens
+from .uses import TokenUses
 
 _TOKEN_PREFIX: Final = "gal_"  # noqa: S105  not a secret
 
@@ -75,6 +76,7 @@ class Authenticator:
     tokens: TokenFile | None = None
     ticket_key: TicketKey | None = None
     slowdown: Slowdown = field(factory=Slowdown)
+    uses: TokenUses = field(factory=TokenUses)
 
     @property
     def is_open(self) -> bool:
@@ -101,30 +103,38 @@ class Authenticator:
         if not credential.isascii():  # JSON can contain lone surrogates, which cannot be encoded
             raise Unauthorized("the credential is not ASCII")
         if self.tokens and (credential.startswith(_TOKEN_PREFIX) or not self.ticket_key):
-            tokens = await self.tokens.current()
-            return check_token(tokens, credential, datetime.now(UTC))
+            tokens, now = await self.tokens.current(), datetime.now(UTC)
+            grant = check_token(tokens, credential, now)
+            self.uses.note(id_of(credential), now)
+            return grant
         if self.ticket_key:
-            now = time.time()
-            return check_ticket(self.ticket_key, credential, now, allow_expired=allow_expired)
+            return check_ticket(
+                self.ticket_key, credential, time.time(), allow_expired=allow_expired
+            )
         raise Unauthorized("credentials are not accepted")
 
 
-def open_authenticator(auth: Auth) -> Authenticator:
-    """The authenticator for `auth`. Reads its files, which blocks.
+def open_tokens(auth: Auth) -> TokenFile | None:
+    """The tokens, if `auth` accepts them. Reads the file, which blocks.
 
     Raises SecretFileError, whose message begins with the key of the configuration.
     """
-    tokens = ticket_key = None
-    if auth.accepts("token"):
-        tokens = TokenFile(auth.tokens_file)
-        with _key_in_errors("auth.tokens_file"):
-            tokens.read()
+    if not auth.accepts("token"):
+        return None
+    tokens = TokenFile(auth.tokens_file)
+    with _key_in_errors("auth.tokens_file"):
+        tokens.read()
+    return tokens
+
+
+def open_ticket_key(auth: Auth) -> TicketKey | None:
+    """The key of tickets, if `auth` accepts them. Blocks and raises as `open_tokens` does."""
     ticket = auth.ticket
     # A checked configuration that accepts tickets has all three.
     if auth.accepts("ticket") and ticket.algorithm and ticket.key_file and ticket.audience:
         with _key_in_errors("auth.ticket.key_file"):
-            ticket_key = load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
-    return Authenticator(tokens, ticket_key)
+            return load_ticket_key(ticket.algorithm, ticket.key_file, ticket.audience)
+    return None
 
 
 @contextmanager

@@ -9,13 +9,14 @@ import hmac
 import re
 import secrets
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any, Final
 
 import cattrs
 import tomli_w
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from cattrs.errors import ClassValidationError, IterableValidationError
 
 from galileod.secretfile import SecretFileError
@@ -31,7 +32,15 @@ MAX_TOKENS: Final = 10_000
 seconds for this number. With the longest user names the file is well below `secretfile.MAX_BYTES`.
 """
 
-HEADER: Final = "# Written by `galileod token`. Contains only hashes of the tokens.\n\n"
+MAX_NOTE: Final = 128
+"""Maximum characters of a note."""
+
+NOTE_EXPECTED: Final = f"1 to {MAX_NOTE} printable characters, without spaces at either end"
+
+HEADER: Final = "# Written by `galileod token`. Contains only hashes of the tokens.\n"
+
+_NOTE: Final = re.compile(rf"# note ([0-9a-f]{{{2 * ID_BYTES}}}): (.*)")
+"""A line in the header. Notes are comments, since older versions accept no further keys."""
 
 _TOKEN: Final = re.compile(rf"gal_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
 _NO_HASH: Final = "0" * 64
@@ -48,6 +57,7 @@ class Token:
     expires: datetime | None = None
     max_file_size: Size | None = None
     quota: Size | None = None
+    note: str | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Whether it has expired."""
@@ -64,12 +74,23 @@ def make_token(
     expires: datetime | None = None,
     max_file_size: Size | None = None,
     quota: Size | None = None,
+    note: str | None = None,
 ) -> tuple[str, Token]:
     """Create a token; returns its text, and the Token to store."""
     identity = secrets.token_hex(ID_BYTES)
     text = f"gal_{identity}_{secrets.token_hex(SECRET_BYTES)}"
-    kept = Token(identity, user, _hash(text), now, expires, max_file_size, quota)
+    kept = Token(identity, user, _hash(text), now, expires, max_file_size, quota, note)
     return text, kept
+
+
+def is_note(text: str) -> bool:
+    """Whether `text` is valid as a note: see NOTE_EXPECTED."""
+    return 0 < len(text) <= MAX_NOTE and text.isprintable() and text == text.strip()
+
+
+def id_of(text: str) -> str:
+    """The id in the text of a token that was checked."""
+    return text.split("_")[1]
 
 
 def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
@@ -85,14 +106,15 @@ def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
     if known is None or not right:
         raise Unauthorized("the token is unknown")
     if known.is_expired(now):
-        raise Unauthorized("the token has expired")
+        raise Unauthorized(f"the token {known.id} of {known.user} has expired")
     return Grant(known.user, known.max_file_size, known.quota)
 
 
 def read_tokens(data: bytes, path: str) -> Tokens:
     """Parse the content of a tokens file. Raises SecretFileError, whose message has `path`."""
     try:
-        table = tomllib.loads(data.decode())
+        text = data.decode()
+        table = tomllib.loads(text)
         tokens = _converter.structure(table, _File).token
     except (ValueError, RecursionError) as error:
         raise SecretFileError(f"{path}: is not TOML: {error}") from None
@@ -100,20 +122,29 @@ def read_tokens(data: bytes, path: str) -> Tokens:
         raise SecretFileError(f"{path}: is not a file that `galileod token` has written") from None
     if len(tokens) > MAX_TOKENS:
         raise SecretFileError(f"{path}: has {len(tokens)} tokens: expected at most {MAX_TOKENS}")
-    return {token.id: token for token in tokens}
+    notes = _read_notes(text)
+    return {token.id: evolve(token, note=notes.get(token.id)) for token in tokens}
 
 
-def write_tokens(tokens: Iterable[Token]) -> bytes:
+def write_tokens(tokens: Collection[Token]) -> bytes:
     """The content of a file with these tokens."""
     rows = [
         {
             key: format_size(value) if key in ("max_file_size", "quota") else value
             for key, value in asdict(token).items()
-            if value is not None
+            if value is not None and key != "note"
         }
         for token in tokens
     ]
-    return (HEADER + tomli_w.dumps({"token": rows})).encode()
+    notes = "".join(f"# note {token.id}: {token.note}\n" for token in tokens if token.note)
+    return f"{HEADER}{notes}\n{tomli_w.dumps({'token': rows})}".encode()
+
+
+def _read_notes(text: str) -> Mapping[str, str]:
+    """The notes in the header, by the ids of the tokens."""
+    header = takewhile(lambda line: line.startswith("#"), text.split("\n"))
+    found = filter(None, map(_NOTE.fullmatch, header))
+    return {match[1]: match[2] for match in found if is_note(match[2])}
 
 
 def _hash(text: str) -> str:
@@ -152,5 +183,10 @@ _converter: Final = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(datetime, _time)
 _converter.register_structure_hook(Size, _size)
 _converter.register_structure_hook(str, _string)
-_fill: Final = cattrs.gen.make_dict_structure_fn(Token, _converter, _cattrs_forbid_extra_keys=True)
+_fill: Final = cattrs.gen.make_dict_structure_fn(
+    Token,
+    _converter,
+    _cattrs_forbid_extra_keys=True,
+    note=cattrs.gen.override(omit=True),  # not a key: see _NOTE
+)
 _converter.register_structure_hook(Token, _token)

@@ -19,7 +19,7 @@ from .options import daemon_directory, daemon_options
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
 
-MAX_BODY: Final = 64 * 1024
+MAX_BODY: Final = 512 * 1024
 """Maximum size of a response body in bytes, unless the caller gives another."""
 
 MAX_ROWS_BODY: Final = 256 * 1024 * 1024
@@ -37,11 +37,11 @@ _READ: Final = 64 * 1024
 def reload(path: str | None, directory: str | None) -> None:
     """Make the running daemon reload its configuration, and wait until it is in force.
 
-    The exit status is 2, and the reason is printed, if the configuration is rejected.
+    The exit status is 2, and all mistakes are printed, if the configuration is rejected.
     """
     status, text = ask(daemon_directory(path, directory), "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        raise ConfigError(text)
+        raise ConfigError(*text.splitlines())
     check_status(status, text)
     click.echo(f"galileod: {text}")
 

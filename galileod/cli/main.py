@@ -14,13 +14,16 @@ from structlog.typing import FilteringBoundLogger
 from galileod import __version__
 from galileod.clock import ProcessClock
 from galileod.config import file as config
-from galileod.config.model import Config, ConfigError
+from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
+from galileod.config.model import ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.collector import collect_seldom
 from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
+from galileod.daemon.suspicious import find_suspicious
 from galileod.logs import setup as logs
 
 from .control import reload
@@ -77,19 +80,18 @@ def serve(
     max_file_size: str | None,
 ) -> None:
     """Run in the foreground until SIGTERM or SIGINT."""
-    flags = config.Flags(listen, directory, allow_origin, max_file_size)
+    flags = Flags(listen, directory, allow_origin, max_file_size)
     # SIGHUP must not end the process before the daemon handles it; SIGINT ends it at once.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    def read() -> tuple[Config, str | None]:
-        source = config.find_file(path, os.environ)
-        return config.with_flags(config.load(source), flags), source
+    def read() -> Reading:
+        return with_flags(config.read(config.find_file(path, os.environ)), flags)
 
-    prepared = prepare(*read())
+    prepared = prepare(read())
     log = prepared.config.log
-    logs.set_up(log.level, log.format, sys.stderr)
+    logs.set_up(log.level, log.format, sys.stderr, "https" if prepared.tls else "http")
     keep_freed_memory()
     collect_seldom()
     try:
@@ -101,10 +103,16 @@ def serve(
 
 @cli.command()
 @config_option()
-def check_config(path: str | None) -> None:
+@click.option("--strict", is_flag=True, help="Fail also if there is a warning.")
+def check_config(path: str | None, strict: bool) -> None:
     """Check the configuration and the files that it names, and print it as TOML."""
-    source = config.find_file(path, os.environ)
-    prepared = prepare(config.load(source), source)
+    reading = config.read(config.find_file(path, os.environ))
+    prepared = prepare(reading)
+    warnings = find_suspicious(reading, prepared)
+    if strict and warnings:
+        raise ConfigError(*warnings)
+    for warning in warnings:
+        click.echo(f"galileod: warning: {warning}", err=True)
     click.echo(config.dump(prepared.config), nl=False)
 
 
@@ -139,7 +147,7 @@ def uninstall_service(root: str) -> None:
 def main() -> NoReturn:
     """The entry point of `galileod`.
 
-    Prints an error as one line. The exit status is 2 for invalid flags or configuration, else 1.
+    Prints each error as one line. The exit status is 2 for invalid flags or configuration, else 1.
     """
     out = keep_errors()
     status = _run()
@@ -150,9 +158,12 @@ def _run() -> int:
     """Run the command line; returns the exit status."""
     try:
         return cli(prog_name="galileod", standalone_mode=False) or 0
-    except (click.UsageError, ConfigError) as error:
-        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
-        click.echo(f"galileod: {text}", err=True)
+    except click.UsageError as error:
+        click.echo(f"galileod: {error.format_message()}", err=True)
+        return MISUSED
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            click.echo(f"galileod: {mistake}", err=True)
         return MISUSED
     except (click.ClickException, install.InstallError) as error:
         click.echo(f"galileod: {error}", err=True)

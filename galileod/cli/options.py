@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Final, TypeVar
 import click
 
 from galileod.config import file as config
+from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,5 +49,5 @@ def daemon_options(command: F) -> F:
 def daemon_directory(path: str | None, directory: str | None) -> str:
     """The storage directory of the daemon that is meant. Raises ConfigError."""
     named = directory is not None
-    settings = Config() if named else config.load(config.find_file(path, os.environ))
-    return config.with_flags(settings, config.Flags(directory=directory)).storage.directory
+    reading = Reading(Config()) if named else config.read(config.find_file(path, os.environ))
+    return with_flags(reading, Flags(directory=directory)).checked().storage.directory

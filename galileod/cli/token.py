@@ -4,20 +4,45 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 
 from galileod.auth.grant import USER_EXPECTED, is_user
 from galileod.auth.store import change_tokens, load_tokens
-from galileod.auth.tokens import MAX_TOKENS, Token, Tokens, make_token
+from galileod.auth.tokens import (
+    MAX_TOKENS,
+    NOTE_EXPECTED,
+    Token,
+    Tokens,
+    is_note,
+    make_token,
+)
+from galileod.auth.uses import Uses, load_uses
 from galileod.config import file as config
+from galileod.config.model import Config
 from galileod.secretfile import SecretFileError
-from galileod.units import Duration, Size, format_size, parse_duration, parse_size
+from galileod.storage.state import token_uses_path
+from galileod.units import Size, format_size, parse_duration, parse_size
 
 from .options import config_option
 
 T = TypeVar("T")
+
+END_EXPECTED: Final = (
+    'a duration such as "90d", or a date or time in the future such as 2027-01-01 or'
+    " 2027-01-01T12:00+01:00"
+)
+
+_LINE: Final = (
+    "{id:12}  {user:32} {created:20} {expires:20} {last_used:20} {max_file_size:>10} {quota:>10}"
+    "  {note}"
+)
+_HEADINGS: Final = {
+    **{key: key for key in ("id", "user", "created", "expires", "quota", "note")},
+    "last_used": "last used",
+    "max_file_size": "file",
+}
 
 _config_option = config_option("Configuration, for auth.tokens_file.")
 
@@ -42,6 +67,31 @@ def _user(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+def _note(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not is_note(value):
+        raise click.BadParameter(f"{value!r}: expected {NOTE_EXPECTED}")
+    return value
+
+
+def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    """When a token expires: a lifetime from now on, or a date or time, in UTC without an offset."""
+    if value is None:
+        return None
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        return now + timedelta(seconds=parse_duration(int(value) if value.isdecimal() else value))
+    except ValueError:
+        pass  # it may be a date
+    try:
+        end = datetime.fromisoformat(value)
+        end = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r}: expected {END_EXPECTED}") from None
+    if end <= now:
+        raise click.BadParameter(f"{value!r}: is past: expected {END_EXPECTED}")
+    return end.replace(microsecond=0)
+
+
 @click.group()
 def token() -> None:
     """Add, list and revoke tokens. Changes take effect at once, without a restart or reload."""
@@ -51,8 +101,12 @@ def token() -> None:
 @_config_option
 @click.argument("user", callback=_user)
 @click.option(
-    "--expires", metavar="TIME", callback=_quantity(parse_duration), help='Lifetime, as in "90d".'
+    "--expires",
+    metavar="TIME",
+    callback=_end,
+    help='Lifetime, as in "90d", or the end, as in "2027-01-01" (UTC).',
 )
+@click.option("--note", metavar="TEXT", callback=_note, help="For the list, such as a purpose.")
 @click.option(
     "--max-file-size",
     metavar="SIZE",
@@ -65,14 +119,14 @@ def token() -> None:
 def add(
     path: str | None,
     user: str,
-    expires: Duration | None,
+    expires: datetime | None,
+    note: str | None,
     max_file_size: Size | None,
     quota: Size | None,
 ) -> None:
     """Create a token for USER and print it. Only its hash is stored: it cannot be printed again."""
     now = datetime.now(UTC).replace(microsecond=0)
-    until = now + timedelta(seconds=expires) if expires is not None else None
-    text, kept = make_token(user, now, until, max_file_size, quota)
+    text, kept = make_token(user, now, expires, max_file_size, quota, note)
 
     def insert(tokens: Tokens) -> list[Token]:
         if len(tokens) >= MAX_TOKENS:
@@ -85,25 +139,28 @@ def add(
 
 @token.command("list")
 @_config_option
+@click.option(
+    "--directory",
+    metavar="DIR",
+    help="The daemon's storage.directory, for the last uses, if FILE has another one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def list_tokens(path: str | None, as_json: bool) -> None:
+def list_tokens(path: str | None, directory: str | None, as_json: bool) -> None:
     """List ids, users and limits of all tokens. The tokens themselves cannot be printed."""
+    settings = _config(path)
     try:
-        tokens = load_tokens(_file(path))
+        tokens = load_tokens(settings.auth.tokens_file)
     except SecretFileError as error:
         raise click.ClickException(str(error)) from None
-    rows = [_row(kept) for kept in tokens.values()]
+    uses = _uses(settings.storage.directory if directory is None else directory)
+    rows = [_row(kept, uses.get(kept.id)) for kept in tokens.values()]
     if as_json:
         click.echo(json.dumps({"tokens": rows}))
         return
-    click.echo(f"{'id':12}  {'user':32} {'created':20} {'expires':20} {'file':>10} {'quota':>10}")
+    click.echo(_LINE.format(**_HEADINGS))
     for row in rows:
         shown = {key: "-" if value is None else value for key, value in row.items()}
-        click.echo(
-            "{id:12}  {user:32} {created:20} {expires:20} {max_file_size:>10} {quota:>10}".format(
-                **shown
-            )
-        )
+        click.echo(_LINE.format(**shown))
 
 
 @token.command()
@@ -124,7 +181,16 @@ def revoke(path: str | None, which: str) -> None:
         click.echo(f"revoked {kept.id} of {kept.user}")
 
 
-def _row(kept: Token) -> dict[str, str | int | None]:
+def _uses(directory: str) -> Uses:
+    """When the tokens were last used; nothing, and a warning, if the file cannot be read."""
+    try:
+        return load_uses(token_uses_path(directory))
+    except SecretFileError as error:
+        click.echo(f"galileod: warning: the last uses are not known: {error}", err=True)
+        return {}
+
+
+def _row(kept: Token, used: datetime | None) -> dict[str, str | int | None]:
     return {
         "id": kept.id,
         "user": kept.user,
@@ -132,6 +198,8 @@ def _row(kept: Token) -> dict[str, str | int | None]:
         "expires": _stamp(kept.expires),
         "max_file_size": None if kept.max_file_size is None else format_size(kept.max_file_size),
         "quota": None if kept.quota is None else format_size(kept.quota),
+        "last_used": _stamp(used),
+        "note": kept.note,
     }
 
 
@@ -141,11 +209,10 @@ def _stamp(time: datetime | None) -> str | None:
 
 def _change(path: str | None, change: Callable[[Tokens], list[Token]]) -> None:
     try:
-        change_tokens(_file(path), change)
+        change_tokens(_config(path).auth.tokens_file, change)
     except SecretFileError as error:
         raise click.ClickException(str(error)) from None
 
 
-def _file(path: str | None) -> str:
-    """The path of the tokens file, from the configuration at `path`."""
-    return config.load(config.find_file(path, os.environ)).auth.tokens_file
+def _config(path: str | None) -> Config:
+    return config.load(config.find_file(path, os.environ))

@@ -6,13 +6,19 @@ from typing import Final
 Signal = Mapping[str, object]
 """A signal as the server sent it, with all its keys."""
 
-BUSY_STATUSES: Final = frozenset({429, 502, 503, 504})
-"""HTTP statuses after which a retry may succeed."""
+BUSY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+"""HTTP statuses after which a retry may succeed. Those from 520 on are of content delivery networks
+whose connection to the server failed."""
 
 BUSY_CODES: Final = frozenset({"busy", "shutting_down"})
 """Fault codes of galileod after which a retry may succeed."""
 
-RESUMABLE_CODES: Final = frozenset({"idle", "too_slow", "storage_failed"})
+SLEPT_CODES: Final = frozenset({"idle", "too_slow"})
+"""Fault codes after which a retry may succeed, if the server knows an extension of the protocol:
+the machine may have slept, or had no network. In the dialogue without extensions C5.5 of
+docs/protocol.md forbids the retry."""
+
+RESUMABLE_CODES: Final = SLEPT_CODES | {"storage_failed"}
 """Fault codes after which an upload that can be resumed goes on."""
 
 UNAUTHORIZED: Final = "unauthorized"
@@ -68,13 +74,15 @@ class ConnectError(SendError):
     """The connection failed: name resolution, a closed port, a proxy, TLS, the handshake.
 
     `transient` is False if a retry would fail in the same way, as with an invalid certificate.
+    `unreached`: nobody has accepted a connection, or the host name was not found.
     """
 
     kind = "connect"
 
-    def __init__(self, sentence: str, *, transient: bool = True) -> None:
+    def __init__(self, sentence: str, *, transient: bool = True, unreached: bool = False) -> None:
         super().__init__(sentence)
         self.transient = transient
+        self.unreached = unreached
 
 
 class UpgradeError(ConnectError):
@@ -124,14 +132,22 @@ class RefusedError(SendError):
     """The server sent a fatal error: `signal` with all its keys, `code` its fault code or None.
 
     Nothing was stored. `transient` is True for the codes in BUSY_CODES; if the upload is
-    `resumable`, for those in RESUMABLE_CODES too. `discarded`: the server could have kept what it
-    got, but has discarded it.
+    `resumable`, for those in RESUMABLE_CODES too; if the server is `extended`, that is knows an
+    extension, for those in SLEPT_CODES. `discarded`: the server could have kept what it got, but
+    has discarded it.
     """
 
     kind = "refused"
     fatal = True
 
-    def __init__(self, signal: Signal, *, resumable: bool = False, kept: int | None = None) -> None:
+    def __init__(
+        self,
+        signal: Signal,
+        *,
+        resumable: bool = False,
+        extended: bool = False,
+        kept: int | None = None,
+    ) -> None:
         code = signal.get("code")
         self.code = code if isinstance(code, str) else None
         what = "The server refused the file"
@@ -148,7 +164,8 @@ class RefusedError(SendError):
         self.signal = signal
         self.kept = kept
         self.discarded = resumable and kept is None and self.code != TAKEN_OVER
-        self.transient = self.code in BUSY_CODES or (resumable and self.code in RESUMABLE_CODES)
+        passing = RESUMABLE_CODES if resumable else SLEPT_CODES if extended else frozenset[str]()
+        self.transient = self.code in BUSY_CODES | passing
 
 
 class NonsenseError(SendError):

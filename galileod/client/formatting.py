@@ -3,10 +3,8 @@
 import unicodedata
 from typing import Final
 
-_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_STEP: Final = 1024
-_ROUNDED_UP: Final = 1023.95
-"""From this number on the next unit is used: with one decimal it would be shown as 1024.0."""
+from galileod.units import human_size
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _INVISIBLE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -36,13 +34,7 @@ def truncated(text: str, length: int) -> str:
 
 def format_size(count: float) -> str:
     """Bytes: `999 B`, `4.0 KiB`."""
-    if count < _STEP:
-        return f"{int(count)} B"
-    power = 0
-    while count >= _ROUNDED_UP and power < len(_UNITS):
-        count /= _STEP
-        power += 1
-    return f"{count:.1f} {_UNITS[power - 1]}"
+    return human_size(count)
 
 
 def format_rate(count: float, seconds: float) -> str:

@@ -13,7 +13,7 @@ from attrs import frozen
 from galileod import __version__
 
 from .address import Address, Proxy, without_zone
-from .errors import CREDENTIAL_HINT, ConnectError, UpgradeError
+from .errors import BUSY_STATUSES, CREDENTIAL_HINT, ConnectError, UpgradeError
 
 MAX_HEAD: Final = 64 * 1024
 """Maximum bytes of a response's head."""
@@ -42,10 +42,7 @@ _HINTS: Final = {
     403: "Check the URL and the token.",
     404: "Check the path in the URL.",
     426: "The server does not support this version of WebSocket.",
-    429: "Try again later.",
-    502: "Try again later.",
-    503: "Try again later.",
-    504: "Try again later.",
+    **dict.fromkeys(BUSY_STATUSES, "Try again later."),
 }
 
 

@@ -1,6 +1,7 @@
 """The hash that is sent with a file."""
 
 import hashlib
+import threading
 from typing import Final
 
 from .errors import OptionError
@@ -16,17 +17,28 @@ class FileHash:
         self.position = 0
         self._kind = kind
         self._hash = hashlib.new(kind, usedforsecurity=False) if kind is not None else None
+        self._lock = threading.Lock()  # position and hash change together
 
     def update(self, offset: int, data: bytes | memoryview) -> None:
         """Hash those of the bytes at `offset` that follow on what is hashed.
 
         Does nothing if there is a gap between them. Takes about 1 ms per MiB: call it in a thread.
         """
-        known = self.position - offset
-        if self._hash is None or not 0 <= known < len(data):
-            return
-        self._hash.update(memoryview(data)[known:])
-        self.position = offset + len(data)
+        with self._lock:
+            known = self.position - offset
+            if self._hash is None or not 0 <= known < len(data):
+                return
+            self._hash.update(memoryview(data)[known:])
+            self.position = offset + len(data)
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Hash bytes that follow on what is hashed."""
+        self.update(self.position, data)
+
+    def state(self) -> tuple[int, dict[str, str]]:
+        """The position, and what `hashes` gives for it, while threads call `update`."""
+        with self._lock:
+            return self.position, self.hashes()
 
     def lacks(self, offset: int) -> bool:
         """Whether bytes below `offset` are still to be hashed."""

@@ -20,6 +20,7 @@ from .session import Session, hold_session
 from .small_files import SmallFile, read_small_files
 from .sources import NS_PER_MS, Source
 from .transfer import KEY_BYTES, Transfer, Watcher, changed_sentence
+from .unmodified import begins_with
 from .upload import REASON_TIMEOUT, Attempt, Outcome, Upload
 from .whole import Whole
 from .work import Entry, Work, is_small
@@ -170,11 +171,14 @@ class Lane:
 
     def _frames(self, session: Session, entry: Entry, file: SmallFile) -> list[bytes]:
         """The frames of a file that is begun."""
+        if entry.key and entry.stamp and file.claim and entry.claim == file.claim:
+            file = evolve(file, stamp=entry.stamp)  # it may have been touched since
         if entry.key and entry.stamp != file.stamp:
             entry.item.warned({"error": changed_sentence(entry.item.path or "")})
             entry.key = None
         if self._work.options.resume and not entry.key:
             entry.key, entry.stamp = os.urandom(KEY_BYTES).hex(), file.stamp
+            entry.claim = file.claim
         modified = file.stamp.mtime_ns // NS_PER_MS if entry.key else None
         metadata = Metadata(entry.item.name, len(file.data), modified=modified, upload=entry.key)
         entry.attempts += 1
@@ -232,14 +236,24 @@ class Lane:
         async with entry.item.opened() as source:
             with remembered(work.state, work.address, source, options) as memory:
                 if entry.key and entry.stamp != source.stamp:
-                    entry.item.warned({"error": changed_sentence(source.label)})
-                    entry.key = None
+                    await self._compare(entry, source)
                 transfer = Transfer(
                     work.address, source, options, work.policy, _Watch(work, entry), memory,
                     send_attempt=partial(self._attempt, release), only_resumed=work.only_resumed,
-                    key=entry.key, attempts=entry.attempts,
+                    key=entry.key, attempts=entry.attempts, contact=work.contact,
                 )  # fmt: skip
                 return await transfer.run()
+
+    async def _compare(self, entry: Entry, source: Source) -> None:
+        """Give up the upload of a small file that was begun, unless its content is the same."""
+        claim = entry.claim
+        sent = {claim.type: claim.value} if claim else {}
+        same_size = entry.stamp is not None and entry.stamp.size == source.size
+        if same_size and await begins_with(source, source.size, sent):
+            source.stamp = entry.stamp
+        else:
+            entry.item.warned({"error": changed_sentence(source.label)})
+            entry.key = None
 
     async def _attempt(
         self, release: Callable[[], None], source: Source, options: Options, attempt: Attempt
@@ -271,6 +285,7 @@ class Lane:
                 work = self._work
                 hold = partial(hold_session, work.address, work.options)
                 self._session = await self._nursery.start(hold)
+                work.contact.accepted = True
             elif session.fits(size):
                 return session
             elif session.takes_more:

@@ -1,9 +1,9 @@
 """Reads and hashes a source while earlier bytes are sent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -12,7 +12,8 @@ from galileod.protocol.messages import HashClaim
 from .errors import DifferentError, SourceError
 from .formatting import plural
 from .hashing import FileHash
-from .sources import Source
+from .sources import Source, TouchedError
+from .unmodified import begins_with
 
 READ_SIZE: Final = 1024 * 1024
 """Bytes of one read. It is large, since the thread call for it costs about 50 µs."""
@@ -20,6 +21,13 @@ READ_SIZE: Final = 1024 * 1024
 QUEUE_SIZE: Final = 1
 """Maximum blocks in the queue. With one being read and one being sent, three are in memory; while
 earlier bytes are read to hash them, four."""
+
+
+MAX_TOUCHED: Final = 5
+"""Maximum times that a file may get another modification time during one attempt. Each time, what
+was read of it is read and hashed again."""
+
+T = TypeVar("T")
 
 
 class ReadAhead:
@@ -39,6 +47,8 @@ class ReadAhead:
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._catching_up = False
+        self._touched = 0
+        self._settling = trio.Lock()
 
     async def begin(self, offset: int, check: HashClaim | None = None) -> None:
         """Read from `offset` on. `check` is what the server says the bytes before it hash to.
@@ -83,7 +93,9 @@ class ReadAhead:
         while self._position < source.size:
             at = self._position
             update = partial(self.hash.update, at)
-            data = await source.read(at, min(READ_SIZE, source.size - at), update)
+            data = await self._settled(
+                partial(source.read, at, min(READ_SIZE, source.size - at), update)
+            )
             if not data:
                 has, size = plural(at), source.size
                 raise SourceError(f"{source.label} has {has}, not the {size} declared.")
@@ -92,7 +104,7 @@ class ReadAhead:
                 # `_catch_up` has come to its end during this read.
                 await trio.to_thread.run_sync(update, data)
             await self._send.send(data)
-        if not await source.at_end():
+        if not await self._settled(source.at_end):
             declared = plural(source.size)
             raise SourceError(f"{source.label} has more than the {declared} declared.")
 
@@ -103,10 +115,39 @@ class ReadAhead:
             at = self.hash.position
             end = offset if at < offset else self._position
             length = min(READ_SIZE, end - at)
-            if not await source.read(at, length, partial(self.hash.update, at)):
+            read = partial(source.read, at, length, partial(self.hash.update, at))
+            if not await self._settled(read):
                 raise SourceError(f"{source.label} has less than {plural(end)}.")
             self._compare(offset, check)
         self._catching_up = False
+
+    async def _settled(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives, also if the file was touched. Raises TouchedError if it differs."""
+        while True:
+            try:
+                return await read()
+            except TouchedError as touched:
+                await self._settle(touched)
+
+    async def _settle(self, touched: TouchedError) -> None:
+        async with self._settling:
+            before = self._source.seen
+            if before == touched.now:
+                return  # the other task has found out
+            self._touched += 1
+            if self._touched > MAX_TOUCHED:
+                raise touched
+            same = False
+            self._source.seen = touched.now
+            try:
+                same = await begins_with(self._source, *self.hash.state())
+            except TouchedError:
+                return  # once more: the next read finds it
+            finally:
+                if not same:
+                    self._source.seen = before
+        if not same:
+            raise touched
 
     def _compare(self, offset: int, check: HashClaim | None) -> None:
         if check and self.hash.position == offset and self.hash.differs(check.type, check.value):

@@ -46,14 +46,24 @@ class Opened:
     begin: int | None
 
 
+class TouchedError(SourceError):
+    """The file has another modification time than before, and the same size: its stamp is `now`."""
+
+    def __init__(self, label: str, now: FileStamp) -> None:
+        super().__init__(f"{label} was modified while it was sent.")
+        self.now = now
+
+
 class Source(ABC):
     """`size` bytes with a `name`. `label` is for error messages.
 
     If it is not `seekable` it can be read once, from beginning to end. `stamp` is that of a regular
-    file, else None. The methods raise SourceError.
+    file when it was begun, else None. `seen` is the stamp with which it may be read: another one,
+    if the file was touched, and found to be unmodified. The methods raise SourceError.
     """
 
     stamp: FileStamp | None = None
+    seen: FileStamp | None = None
 
     def __init__(self, name: str, size: int, label: str, *, seekable: bool = True) -> None:
         self.name = name
@@ -112,7 +122,7 @@ class FileSource(Source):
     """An open binary file. A read and its hashing are one thread call.
 
     The stamp of the file is compared at each read: a file that is modified during the upload would
-    be sent as a mixture of both versions.
+    be sent as a mixture of both versions. If only the time differs, `read` raises TouchedError.
     """
 
     def __init__(self, opened: Opened, name: str, size: int, label: str) -> None:
@@ -120,7 +130,7 @@ class FileSource(Source):
         self._file = opened.file
         self._begin = opened.begin
         self._lock = threading.Lock()  # between seek and read
-        self.stamp = opened.stamp
+        self.stamp = self.seen = opened.stamp
 
     async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
         """The bytes of one read of the file."""
@@ -134,8 +144,10 @@ class FileSource(Source):
                 # A raw file returns None in non-blocking mode if it has no data.
                 raise BlockingIOError(0, "it is in non-blocking mode")
             now = file_stamp(self._file)
-            if now and self.stamp and now != self.stamp:
-                raise SourceError(_modified(self.label, self.stamp, now))
+            if now and self.seen and now != self.seen:
+                if now.size == self.seen.size:
+                    raise TouchedError(self.label, now)
+                raise SourceError(_modified(self.label, self.seen, now))
             update(data)
             return data
 
@@ -159,11 +171,12 @@ class PathSource(FileSource):
             status = os.stat(self.path)
         except FileNotFoundError:
             return False  # it was deleted, or is being replaced; the open one can still be read
-        if FileStamp(status.st_size, status.st_mtime_ns) == self.stamp:
+        if FileStamp(status.st_size, status.st_mtime_ns) == self.seen:
             return False
         opened, size = open_path(self.path)
         self.close()
-        self._file, self.stamp, self.size = opened.file, opened.stamp, size
+        self._file, self.size = opened.file, size
+        self.stamp = self.seen = opened.stamp
         return True
 
     def close(self) -> None:
@@ -248,8 +261,6 @@ def open_path(path: str) -> tuple[Opened, int]:
 
 
 def _modified(label: str, then: FileStamp, now: FileStamp) -> str:
-    if now.size == then.size:
-        return f"{label} was modified while it was sent."
     how = "grew" if now.size > then.size else "shrank"
     return f"{label} {how} while it was sent, from {plural(then.size)} to {now.size}."
 

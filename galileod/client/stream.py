@@ -5,7 +5,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import trio
 
@@ -23,10 +23,16 @@ UNKNOWN_CA_ERRORS = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's codes (X509_V_ERR) for a certificate whose issuer is unknown or not trusted."""
 
 
-async def open_stream(address: Address, ca: str | None, idle: IdleTimeout) -> trio.abc.Stream:
-    """A stream to the server, ready for HTTP. `ca`: see `tls_context`. Raises ConnectError."""
+async def open_stream(
+    address: Address, ca: str | None, idle: IdleTimeout, accepted: trio.Event
+) -> trio.abc.Stream:
+    """A stream to the server, ready for HTTP. `ca`: see `tls_context`. Raises ConnectError.
+
+    `accepted` is set once the server, or the proxy, has accepted the connection.
+    """
     proxy = find_proxy(address, os.environ)
     stream: trio.abc.Stream = await _connect(address, proxy, idle)
+    accepted.set()
     try:
         if proxy:
             if proxy.secure:
@@ -107,23 +113,24 @@ def _ca_hint(error: ssl.SSLCertVerificationError, ca: str | None) -> str:
 
 def _connect_error(peer: str, error: OSError) -> ConnectError:
     """The error for a failed connection. trio raises a group of the errors of all addresses."""
+    unreached = partial(ConnectError, unreached=True)
     causes = list(_leaves(error))
     for cause in causes:
         if isinstance(cause, socket.gaierror):
             # EAI_AGAIN: the name server did not answer. The other codes are answers.
-            return ConnectError(
+            return unreached(
                 f"The host name of {peer} cannot be resolved: {cause.strerror}.",
                 transient=cause.errno == socket.EAI_AGAIN,
             )
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
     if numbers <= {errno.ECONNREFUSED, None} and errno.ECONNREFUSED in numbers:
-        return ConnectError(f"Cannot connect to {peer}: connection refused. Is it running?")
+        return unreached(f"Cannot connect to {peer}: connection refused. Is it running?")
     if errno.ENOENT in numbers:
-        return ConnectError(f"Cannot connect to {peer}: there is no such socket. Is it running?")
+        return unreached(f"Cannot connect to {peer}: there is no such socket. Is it running?")
     if errno.EACCES in numbers or errno.EPERM in numbers:
         return ConnectError(f"Cannot connect to {peer}: permission denied.", transient=False)
     reasons = sorted({os.strerror(number) for number in numbers if number})
-    return ConnectError(f"Cannot connect to {peer}: {', '.join(reasons) or error}.")
+    return unreached(f"Cannot connect to {peer}: {', '.join(reasons) or error}.")
 
 
 def _leaves(error: BaseException | None) -> Iterator[BaseException]:

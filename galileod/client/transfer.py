@@ -23,8 +23,9 @@ from .errors import (
 from .formatting import format_period
 from .hashing import FileHash
 from .options import Options, Progress, Receipt
-from .retry import RetryPolicy
-from .sources import Source
+from .retry import Contact, RetryPolicy
+from .sources import FileStamp, Source
+from .unmodified import begins_with
 from .upload import Attempt, Outcome, upload
 
 KEY_BYTES: Final = 16
@@ -80,7 +81,8 @@ class Transfer:
     An attempt is repeated as `policy` says; if `only_resumed`, not before server and client have
     agreed that the upload can be resumed. Without `send_attempt`, each has a connection of its own.
 
-    `attempts` were made before, with `key`, if the upload can be resumed.
+    `attempts` were made before, with `key`, if the upload can be resumed. `contact` is that of the
+    run, if it has more files.
     """
 
     def __init__(  # noqa: PLR0913  what differs between its users
@@ -96,11 +98,13 @@ class Transfer:
         only_resumed: bool = False,
         key: str | None = None,
         attempts: int = 0,
+        contact: Contact | None = None,
     ) -> None:
         self._address = address
         self._source = source
         self._options = options
         self._policy = policy
+        self._contact = contact or Contact(policy)
         self._watcher = watcher
         self._memory = memory
         self._send_attempt = send_attempt
@@ -149,6 +153,7 @@ class Transfer:
             self._watcher.started(number)
             if not self._agreed:
                 self._began = trio.current_time()
+            self._contact.begin(trio.current_time())
             try:
                 outcome = await self._attempt()
             except SendError as error:
@@ -171,8 +176,28 @@ class Transfer:
             raise error
         self._watcher.retrying(number, wait, error)
         await trio.sleep(wait)
-        if await self._source.refresh():
+        before = self._source.stamp
+        if await self._source.refresh() and not await self._is_unmodified(before):
             await self._begin_anew(changed_sentence(self._source.label), begun)
+
+    async def _is_unmodified(self, before: FileStamp | None) -> bool:
+        """Whether a file that had another stamp before still has the content that was sent.
+
+        Then it keeps that stamp: the server knows the upload by it.
+        """
+        source = self._source
+        now = source.stamp
+        if not (before and now and before.size == now.size):
+            return False
+        if not self._sent or self._hash.lacks(self._sent):
+            return False  # of what the server may have, this process has not read all
+        try:
+            if not await begins_with(source, *self._hash.state()):
+                return False
+        except SourceError:
+            return False  # the next attempt raises it, if it remains
+        source.stamp = before
+        return True
 
     async def _attempt(self) -> Outcome:
         expected = (
@@ -203,7 +228,7 @@ class Transfer:
         self._reached = max(offset, self._reached)
         self._unhashed = hashed if self._hash.lacks(offset) else None
         self._old_servers = 0
-        self._agreed = True
+        self._contact.accepted = self._agreed = True
         self._keep = resumption.keep
         self._sent = offset
         if self._resumed is None:
@@ -226,7 +251,8 @@ class Transfer:
         if isinstance(error, OldServerError):
             self._old_servers += 1
         self._failures += 1
-        return self._policy.wait(error, self._failures, self._source.repeatable, random.random)
+        repeatable, now = self._source.repeatable, trio.current_time()
+        return self._contact.wait(error, self._failures, repeatable, random.random, now=now)
 
     async def _begin_anew(self, why: str, begun: Metadata) -> None:
         self._note(why)

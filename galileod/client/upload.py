@@ -165,9 +165,13 @@ class Upload:
         """What the server has answered. Raises RefusedError."""
         if self._end is None:
             raise LocalProtocolError("the file has no answer")
-        resumable = self._sender is not None and self._sender.resumable
+        sender = self._sender
+        resumable = sender is not None and sender.resumable
         if isinstance(self._end, Error):
-            raise RefusedError(self._end.details, resumable=resumable, kept=self._end.kept)
+            extended = self._attempt.begun or (sender is not None and sender.has_next)
+            raise RefusedError(
+                self._end.details, resumable=resumable, extended=extended, kept=self._end.kept
+            )
         return Outcome(self._end.name, resumable, self._chunks, tuple(self._signals))
 
     async def send(self, session: Session) -> None:

@@ -327,9 +327,10 @@ async def _open(
     address: Address, options: Options, idle: IdleTimeout
 ) -> tuple[trio.abc.Stream, bytes]:
     """A stream on which the upgrade has succeeded, and the bytes that came after the response."""
+    accepted = trio.Event()
     with trio.CancelScope(deadline=trio.current_time() + options.timeout):
         try:
-            stream = await open_stream(address, options.ca, idle)
+            stream = await open_stream(address, options.ca, idle, accepted)
             try:
                 return stream, await upgrade(stream, address, options.token)
             except BaseException:
@@ -341,5 +342,6 @@ async def _open(
                 f"{tls_hint(address)}"
             ) from None
     raise ConnectError(
-        f"The server at {address} did not answer within {options.timeout:g} seconds."
+        f"The server at {address} did not answer within {options.timeout:g} seconds.",
+        unreached=not accepted.is_set(),
     )

@@ -51,7 +51,7 @@ class Whole:
         if isinstance(end, Error):
             self.signals = (*self.signals, end.details)
             resumable = self.session.resumable and self.entry.key is not None
-            refused = RefusedError(end.details, resumable=resumable, kept=end.kept)
+            refused = RefusedError(end.details, resumable=resumable, extended=True, kept=end.kept)
             self._failed(refused, self.entry.failures + 1)
             return
         hashes = {self.claim.type: self.claim.value} if self.claim else {}

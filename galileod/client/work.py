@@ -5,7 +5,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
+import trio
 from attrs import define
+
+from galileod.protocol.messages import HashClaim
 
 from .address import Address
 from .errors import (
@@ -17,7 +20,7 @@ from .errors import (
     UpgradeError,
 )
 from .options import Options, Progress, Receipt
-from .retry import RetryPolicy
+from .retry import Contact, RetryPolicy
 from .sources import FileStamp, Source
 from .state_directory import State
 from .transfer import Watcher
@@ -62,13 +65,15 @@ class Entry:
     """An item that a lane has taken, and what was tried of it.
 
     `key` is that of its upload, which was begun when the file had this `stamp`; None if there is
-    none. `failures` of its `attempts` brought nothing. It may be sent from the time `due` on.
+    none. `claim` is the hash that was sent with a small file. `failures` of its `attempts` brought
+    nothing. It may be sent from the time `due` on.
     """
 
     item: Item
     progress: int
     key: str | None = None
     stamp: FileStamp | None = None
+    claim: HashClaim | None = None
     attempts: int = 0
     failures: int = 0
     due: float = 0.0
@@ -96,6 +101,7 @@ class Work:
         self.address = address
         self.options = options
         self.policy = policy
+        self.contact = Contact(policy)
         self.state = state
         self.only_resumed = only_resumed
         self._hold = hold
@@ -129,7 +135,8 @@ class Work:
         """Seconds to wait before a whole file is sent again; None if it is not."""
         if self.only_resumed and not resumable:
             return None
-        return self.policy.wait(error, failures, repeatable=True, random=random.random)
+        now = trio.current_time()
+        return self.contact.wait(error, failures, repeatable=True, random=random.random, now=now)
 
     def moved(self, entry: Entry, progress: Progress) -> None:
         """A part of an item was sent."""

@@ -1,13 +1,19 @@
 """Converts between TOML tables and the attrs classes of the sections."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import accumulate, islice, takewhile
 from typing import Any, Final, Literal, get_args, get_origin
 
 import attrs
 import cattrs
 from attrs import fields
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import (
+    AttributeValidationNote,
+    ClassValidationError,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
 
 from galileod.auth.settings import Modes, format_modes, parse_modes
 from galileod.hooks.settings import HIDDEN, Hook, parse_hook
@@ -21,18 +27,30 @@ from galileod.net.addresses import (
 )
 from galileod.units import Duration, Size, format_duration, format_size, parse_duration, parse_size
 
-from .model import KEYS, Config, ConfigError
+from .model import KEYS, MAX_MISTAKES, Config
 
 MAX_SHOWN: Final = 120
-"""Maximum characters of an invalid value in an error message."""
+"""Maximum characters of an invalid value or an unknown key in an error message."""
+
+_Path = tuple[str | int, ...]
+"""Keys and indexes that lead to a value, from the root of the file."""
 
 
-def structure(data: Mapping[str, Any]) -> Config:
-    """Convert a parsed file to a configuration. Raises ConfigError for the first mistake."""
+def structure(data: Mapping[str, Any]) -> tuple[Config, Sequence[str], frozenset[str]]:
+    """Convert a parsed file to a configuration.
+
+    Returns it, a message for each mistake (at most MAX_MISTAKES and one more), and the keys whose
+    values are wrong: they have their defaults in the configuration.
+    """
     try:
-        return _converter.structure(data, Config)
+        return _converter.structure(data, Config), (), frozenset()
     except ClassValidationError as error:
-        raise ConfigError(_describe(error, data)) from None
+        found = list(_find(error, ()))
+    paths = {tuple(map(str, takewhile(_is_key, path))) for path, _ in found}
+    config = _converter.structure(_without(data, paths), Config)
+    messages = [_describe(data, *each) for each in islice(found, MAX_MISTAKES + 1)]
+    wrong = {".".join(path) for path in paths}
+    return config, messages, frozenset(key for key in KEYS if not wrong.isdisjoint(_prefixes(key)))
 
 
 def unstructure(config: Config) -> dict[str, Any]:
@@ -42,12 +60,20 @@ def unstructure(config: Config) -> dict[str, Any]:
 
 def message(key: str, value: object, expected: str) -> str:
     """The error message for the value of `key`; it does not contain a value that may be secret."""
-    if key == HIDDEN:
-        return f"{key}: expected {expected}"
-    shown = repr(value)
-    if len(shown) > MAX_SHOWN:
-        shown = shown[:MAX_SHOWN] + "..."
-    return f"{key}: {shown}: expected {expected}"
+    shown = "" if key == HIDDEN else f"{show(value)}: "
+    return f"{key}: {shown}expected {expected}"
+
+
+def show(value: object) -> str:
+    """The value in a message, in one line of limited length."""
+    try:
+        return _cut(repr(value))
+    except RecursionError:
+        return "a table with too many levels"  # TOML writes them as a.b.c, without nesting
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
 
 def _without_unset(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,31 +84,61 @@ def _without_unset(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _describe(error: Exception, data: Any) -> str:  # noqa: ANN401  any value of TOML
-    """The message for the first mistake in the exception tree of cattrs."""
-    path: list[str | int] = []
-    while isinstance(error, ClassValidationError | IterableValidationError):
+def _find(error: Exception, path: _Path) -> Iterator[tuple[_Path, str | None]]:
+    """The mistakes in the exception tree of cattrs: where, and what was expected.
+
+    That is None for a key that is unknown.
+    """
+    if isinstance(error, ClassValidationError | IterableValidationError):
         noted, others = error.group_exceptions()
-        if noted:
-            error, note = noted[0]
-            path.append(note.name if hasattr(note, "name") else note.index)
-        else:
-            error = others[0]
-    if isinstance(error, ForbiddenExtraKeysError):
-        return _unknown_key(".".join([*map(str, path), min(error.extra_fields)]))
+        for inner, note in noted:
+            step = note.name if isinstance(note, AttributeValidationNote) else note.index
+            yield from _find(inner, (*path, step))
+        for inner in others:
+            yield from _find(inner, path)
+    elif isinstance(error, ForbiddenExtraKeysError):
+        for key in sorted(error.extra_fields):
+            yield (*path, key), None
+    else:
+        yield path, str(error)
+
+
+def _without(table: Mapping[str, Any], paths: Collection[tuple[str, ...]]) -> dict[str, Any]:
+    """The table without the values at `paths`. What is left is not deeper than the sections."""
+    return {
+        key: _without(value, {path[1:] for path in paths if path[0] == key})
+        if isinstance(value, dict)
+        else value
+        for key, value in table.items()
+        if (key,) not in paths
+    }
+
+
+def _describe(data: Any, path: _Path, expected: str | None) -> str:  # noqa: ANN401  any value of TOML
+    if expected is None:
+        return _unknown_key(".".join(map(str, path)))
     for step in path:
         data = data[step]
-    return message(_dotted(path), data, str(error))
+    return message(_dotted(path), data, expected)
 
 
-def _dotted(path: list[str | int]) -> str:
+def _dotted(path: _Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)[1:]
+
+
+def _is_key(step: str | int) -> bool:
+    return isinstance(step, str)
+
+
+def _prefixes(key: str) -> Sequence[str]:
+    """The key and the sections that it is in: `auth`, `auth.ticket`, `auth.ticket.key_file`."""
+    return tuple(accumulate(key.split("."), "{}.{}".format))
 
 
 def _unknown_key(key: str) -> str:
     names = KEYS if "." in key else (*(section.name for section in fields(Config)), *KEYS)
-    (nearest,) = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-    shown = key if key.isprintable() else repr(key)
+    (nearest,) = difflib.get_close_matches(key[:MAX_SHOWN], names, n=1, cutoff=0.0)
+    shown = _cut(key) if key.isprintable() else show(key)
     return f"{shown}: unknown key; the nearest known one is {nearest}"
 
 

@@ -1,21 +1,18 @@
 """Finds, reads and checks the configuration file, and prints a configuration."""
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import tomli_w
-from attrs import evolve, frozen
+from attrs import field, frozen
 
-from galileod.net.addresses import parse_address
-from galileod.net.settings import ORIGIN_EXPECTED, is_origin
-from galileod.units import Size, format_size, parse_size
+from galileod.units import Size, format_size
 
 from .convert import message, structure, unstructure
-from .model import Config, ConfigError, exposed, violations
-
-T = TypeVar("T")
+from .model import Config, ConfigError, violations
 
 DEFAULT_FILE: Final = "/etc/galileod.toml"
 """Read if it exists and neither `--config` nor `$GALILEOD_CONFIG` names another file."""
@@ -33,70 +30,69 @@ def find_file(flag: str | None, environ: Mapping[str, str]) -> str | None:
     return named or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
 
 
+@frozen
+class Reading:
+    """A configuration as it was read from the file `source`, or None, and the mistakes in it.
+
+    Keys with wrong values, `wrong`, have their defaults in `config`, or a value that breaks a rule.
+    `flags` has the keys whose values are those of flags, and the flags.
+    """
+
+    config: Config
+    source: str | None = None
+    mistakes: Sequence[str] = ()
+    wrong: frozenset[str] = frozenset()
+    flags: Mapping[str, str] = field(factory=dict)
+
+    def checked(self) -> Config:
+        """The configuration. Raises ConfigError if there are mistakes."""
+        if self.mistakes:
+            raise ConfigError(*self.mistakes)
+        return self.config
+
+    def where(self, key: str) -> str:
+        """The file and the key, or the flag: where the value of `key` can be changed."""
+        at = key if self.source is None else f"{self.source}: {key}"
+        return self.flags.get(key, at)
+
+
 def load(path: str | None) -> Config:
     """Read and check the file at `path`; the defaults if that is None. Raises ConfigError."""
+    return read(path).checked()
+
+
+def read(path: str | None) -> Reading:
+    """The same, with all mistakes. Raises ConfigError if the file cannot be read, or is no TOML."""
     if path is None:
-        return Config()
+        return Reading(Config())
+    config, messages, wrong = structure(_parse(path))
+    mistakes = list(messages)
+    depend_on = set(wrong)
+    for key, value, expected in violations(config):
+        # A rule that concerns another key names it.
+        if key not in wrong and not any(_names(expected, other) for other in depend_on):
+            mistakes.append(message(key, value, expected))
+            depend_on.add(key)
+    return Reading(
+        config, path, [f"{path}: {mistake}" for mistake in mistakes], frozenset(depend_on)
+    )
+
+
+def _parse(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_FILE + 1)
         if len(text) > MAX_FILE:
             raise ConfigError(f"{path}: is too large: expected at most {format_size(MAX_FILE)}")
-        data = tomllib.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
+        return tomllib.loads(text.decode("utf-8-sig"))  # some editors write a byte order mark
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # huge integers; deep nesting
         raise ConfigError(f"{path}: is not TOML: {error}") from None
-    try:
-        config = structure(data)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    for key, value, expected in violations(config):
-        raise ConfigError(f"{path}: {message(key, value, expected)}")
-    return config
 
 
-@frozen
-class Flags:
-    """The flags of `galileod serve` that replace values of the file, as they were given.
-
-    None, or an empty tuple for a flag that may be repeated, is a flag that was not given.
-    """
-
-    listen: tuple[str, ...] = ()
-    directory: str | None = None
-    allow_origin: tuple[str, ...] = ()
-    max_file_size: str | None = None
-
-
-def with_flags(config: Config, flags: Flags) -> Config:
-    """Apply flags to a configuration. Raises ConfigError, whose message names the flag."""
-    server, storage, limits = config.server, config.storage, config.limits
-    if flags.listen:
-        addresses = tuple(_parsed("--listen", text, parse_address) for text in flags.listen)
-        server = evolve(server, listen=addresses)
-        for _, value, instead in exposed(config.auth, addresses):
-            raise ConfigError(message("--listen", value, instead))
-    if flags.allow_origin:
-        for origin in flags.allow_origin:
-            if origin != "*" and not is_origin(origin):
-                raise ConfigError(message("--allow-origin", origin, ORIGIN_EXPECTED))
-        server = evolve(server, allowed_origins=flags.allow_origin)
-    if flags.directory is not None:
-        if not flags.directory or "\0" in flags.directory:
-            raise ConfigError(message("--directory", flags.directory, "the path of a directory"))
-        storage = evolve(storage, directory=flags.directory)
-    if flags.max_file_size is not None:
-        size = _parsed("--max-file-size", flags.max_file_size, parse_size)
-        limits = evolve(limits, max_file_size=size)
-    return evolve(config, server=server, storage=storage, limits=limits)
-
-
-def _parsed(flag: str, text: str, parse: Callable[[object], T]) -> T:
-    try:
-        return parse(text)
-    except ValueError as expected:
-        raise ConfigError(message(flag, text, str(expected))) from None
+def _names(text: str, key: str) -> bool:
+    return re.search(rf"\b{re.escape(key)}\b", text) is not None
 
 
 def dump(config: Config) -> str:

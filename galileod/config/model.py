@@ -27,11 +27,25 @@ EXPOSED: Final = (
 )
 
 
+MAX_MISTAKES: Final = 50
+"""Maximum mistakes that are reported at once."""
+
+MORE_MISTAKES: Final = "there are more mistakes"
+"""The last line if there are more than MAX_MISTAKES."""
+
+
 class ConfigError(Exception):
     """The configuration is invalid.
 
-    The message is one line with the file, the key, the value and what was expected.
+    `mistakes` has one line for each mistake, with the file, the key, the value and what was
+    expected.
     """
+
+    def __init__(self, *mistakes: str) -> None:
+        if len(mistakes) > MAX_MISTAKES:
+            mistakes = (*mistakes[:MAX_MISTAKES], MORE_MISTAKES)
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
 
 
 @frozen

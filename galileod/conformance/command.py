@@ -253,20 +253,27 @@ def _run(run: Callable[[], Awaitable[None]]) -> bool:
 async def _until_signal(run: Callable[[], Awaitable[None]]) -> bool:
     """Run until the end or SIGINT or SIGTERM; return whether one came.
 
-    A second one ends the program as if nobody had waited for the first.
+    A second one ends the program as if nobody had waited for the first. One that the caller
+    ignores stays ignored.
     """
     interrupted = False
+    awaited = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
     async def wait(task_status: trio.TaskStatus[None]) -> None:
         nonlocal interrupted
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*awaited) as signals:
             task_status.started()
             await anext(signals)
         interrupted = True
         nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(wait)
+        if awaited:
+            await nursery.start(wait)
         await run()
         nursery.cancel_scope.cancel()
     return interrupted

@@ -4,11 +4,13 @@
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from attrs import frozen
 
-from galileod.auth.authenticator import Authenticator, open_authenticator
+from galileod.auth.authenticator import Authenticator, open_ticket_key, open_tokens
+from galileod.config.file import Reading
 from galileod.config.model import Config, ConfigError
 from galileod.hooks.post import read_secret
 from galileod.hooks.settings import HookError
@@ -16,6 +18,10 @@ from galileod.net.http11 import Response
 from galileod.net.tls import CertificateError, load_context
 from galileod.secretfile import SecretFileError
 from galileod.server.static import load_static
+
+from .paths import PathError, check_command, check_directory
+
+T = TypeVar("T")
 
 
 @frozen
@@ -29,16 +35,50 @@ class Prepared:
     tls: ssl.SSLContext | None
 
 
-def prepare(config: Config, source: str | None) -> Prepared:
-    """Read each file that `config` names, and create the objects that need it. Blocks.
+def prepare(reading: Reading) -> Prepared:
+    """Read each file that the configuration names, and create the objects that need it. Blocks.
 
-    Raises ConfigError, whose message has `source`, the key, the file and what was expected.
+    Raises ConfigError with all mistakes, those of `reading` included.
     """
-    try:
-        authenticator = open_authenticator(config.auth)
-        if config.hooks.secret_file is not None:
-            read_secret(config.hooks.secret_file)  # only a check: each delivery reads it again
-        tls = load_context(config.tls)
-    except (CertificateError, SecretFileError, HookError) as error:
-        raise ConfigError(f"{source}: {error}") from None
-    return Prepared(config, source, authenticator, load_static(config), tls)
+    config = reading.config
+    attempts = _Attempts(reading)
+    tokens = attempts.do(("auth.tokens_file",), lambda: open_tokens(config.auth))
+    ticket_key = attempts.do(("auth.ticket.key_file",), lambda: open_ticket_key(config.auth))
+    tls = attempts.do(("tls.certificate", "tls.key"), lambda: load_context(config.tls))
+    attempts.do(("storage.directory",), lambda: check_directory(config.storage.directory))
+    attempts.do(
+        ("hooks.stored", "storage.directory"),
+        lambda: check_command(config.hooks.stored, config.storage.directory),
+    )
+    if (secret := config.hooks.secret_file) is not None:
+        # Only a check: each delivery reads it again.
+        attempts.do(("hooks.secret_file",), lambda: read_secret(secret))
+    if attempts.mistakes:
+        raise ConfigError(*attempts.mistakes)
+    authenticator = Authenticator(tokens, ticket_key)
+    return Prepared(config, reading.source, authenticator, load_static(config), tls)
+
+
+class _Attempts:
+    """Steps of which each may fail. `mistakes` collects why, and begins with those of `reading`."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self.mistakes = [*reading.mistakes]
+
+    def do(self, keys: tuple[str, ...], step: Callable[[], T]) -> T | None:
+        """The result of a step that uses the values of `keys`; None if it fails.
+
+        A step with a value that is known to be wrong is left out.
+        """
+        if not self._reading.wrong.isdisjoint(keys):
+            return None
+        try:
+            return step()
+        except CertificateError as error:
+            self.mistakes += [f"{self._reading.source}: {reason}" for reason in error.reasons]
+        except (SecretFileError, HookError) as error:
+            self.mistakes.append(f"{self._reading.source}: {error}")
+        except PathError as error:
+            self.mistakes.append(f"{self._reading.where(keys[0])}: {error}")
+        return None

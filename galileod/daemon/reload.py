@@ -8,6 +8,7 @@ import trio
 from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
+from galileod.config.file import Reading
 from galileod.config.model import KEYS, Config, ConfigError, value_of
 from galileod.logs.setup import set_level
 from galileod.server.connection import Server
@@ -27,8 +28,8 @@ MAX_READERS: Final = 4
 """Maximum threads that read. A thread that reads from a pipe without a writer blocks for ever, and
 cannot be ended. With a limit of 1 it would prevent all later reloads."""
 
-Read = Callable[[], tuple[Config, str | None]]
-"""Returns the configuration, and the file that it was read from. Blocks. Raises ConfigError."""
+Read = Callable[[], Reading]
+"""Reads the configuration. Blocks. Raises ConfigError if the file cannot be read."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class Reloader:
             try:
                 prepared, reloaded = await self._prepare_in_thread()
             except ConfigError as error:
-                _log.warning("config.rejected", reason=str(error))
+                _log.warning("config.rejected", reason="; ".join(error.mistakes))
                 raise
             except Exception as error:
                 # A defect in the daemon must not end running uploads.
@@ -89,13 +90,14 @@ class Reloader:
 
     def _prepare(self) -> tuple[Prepared, Reloaded]:
         in_force = self._context.config
-        config, source = self._read()
+        reading = self._read()
+        config, source = reading.config, reading.source
         if source is None:
             raise ConfigError("there is no configuration file; the values in force stay")
         restart_needed = [key for key in _differing(config, in_force) if key in NEEDS_RESTART]
         for key in restart_needed:
             config = _with_value(config, key, value_of(in_force, key))
-        prepared = prepare(config, source)
+        prepared = prepare(evolve(reading, config=config))
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         changed = _differing(prepared.config, in_force)
         return prepared, Reloaded(source, changed, restart_needed)
@@ -103,9 +105,9 @@ class Reloader:
     def _put_in_force(self, prepared: Prepared) -> None:
         """Replace the configuration: without a checkpoint, and without anything that can fail."""
         context, config = self._context, prepared.config
-        # The delays that failures of clients have caused are kept.
-        slowdown = context.authenticator.slowdown
-        context.authenticator = evolve(prepared.authenticator, slowdown=slowdown)
+        # The delays that failures of clients have caused, and the uses of tokens, are kept.
+        old = context.authenticator
+        context.authenticator = evolve(prepared.authenticator, slowdown=old.slowdown, uses=old.uses)
         context.adopt(config)
         self._server.adopt(prepared.static, prepared.tls)
         set_level(config.log.level)

@@ -32,6 +32,7 @@ from .signals import receive_signals
 from .start import StartError, open_all
 from .status import report_to
 from .systemd import Manager
+from .token_uses import save_token_uses
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -77,6 +78,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
+            control.start_soon(save_token_uses, context)
             await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()

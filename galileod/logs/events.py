@@ -48,6 +48,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "connection.error": Category.FAILURE,
     "credentials.refused": Category.FAILURE,
     "auth.tokens_rejected": Category.ORDINARY,
+    "auth.uses_not_saved": Category.FAILURE,
     "upload.started": Category.BEGINNING,
     "upload.stored": Category.ORDINARY,
     "upload.failed": Category.FAILURE,

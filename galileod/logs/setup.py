@@ -23,14 +23,15 @@ _log: FilteringBoundLogger = structlog.get_logger()
 _suppression: Final = Suppression()
 
 
-def set_up(level: LogLevel, form: LogFormat, stream: TextIO) -> None:
+def set_up(level: LogLevel, form: LogFormat, stream: TextIO, scheme: str = "http") -> None:
     """Write log lines, warnings and uncaught exceptions to `stream`, in the format `form`.
 
-    `auto` is console if `stream` is a terminal, else json. Must be called once, at the start. The
-    lines are written by a thread; the exit of the process waits a limited time for the last ones.
+    `auto` is console if `stream` is a terminal, else json. In the console format, listening
+    addresses are URLs with `scheme`. Must be called once, at the start. The lines are written by a
+    thread; the exit of the process waits a limited time for the last ones.
     """
     json = form == "json" or (form == "auto" and not stream.isatty())
-    renderer = json_renderer() if json else console_renderer(stream)
+    renderer = json_renderer() if json else console_renderer(stream, scheme)
     output = Output(stream, _dropped_line)
     atexit.register(output.close)
     stamp: list[Processor] = [

@@ -22,7 +22,14 @@ _PLAIN_TEXT: Final = "HTTP_REQUEST"
 
 
 class CertificateError(Exception):
-    """A certificate or private key cannot be used; the message has the key, the file and why."""
+    """The certificate or the private key cannot be used, or both.
+
+    Each of the `reasons` has the key of the configuration, the file and why.
+    """
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
 
 
 class HandshakeError(Refused):
@@ -42,13 +49,15 @@ def load_context(settings: Tls) -> ssl.SSLContext | None:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
+    unreadable = []
     for name, path in (("certificate", certificate), ("key", key)):
         try:
             with open(path, "rb"):
                 pass  # only a check: OpenSSL does not say which of the two files it cannot read
         except OSError as error:
-            reason = f"tls.{name}: {path}: cannot be read: {error.strerror}"
-            raise CertificateError(reason) from None
+            unreadable.append(f"tls.{name}: {path}: cannot be read: {error.strerror}")
+    if unreadable:
+        raise CertificateError(*unreadable)
     try:
         # Without a callback OpenSSL would ask at the terminal for the password of an encrypted key.
         context.load_cert_chain(certificate, key, password=_no_password)

@@ -6,6 +6,7 @@ from typing import Final
 STATE_DIRECTORY: Final = ".galileod"
 _LEDGER_FILE: Final = "ledger.sqlite3"
 _CONTROL_SOCKET: Final = "control.sock"
+_TOKEN_USES: Final = "token-uses.json"  # noqa: S105  a file name
 
 
 def ledger_path(directory: str) -> str:
@@ -16,6 +17,11 @@ def ledger_path(directory: str) -> str:
 def control_path(directory: str) -> str:
     """The absolute path of the control socket of the daemon for the store in `directory`."""
     return _below(directory, _CONTROL_SOCKET)
+
+
+def token_uses_path(directory: str) -> str:
+    """The absolute path of the file with the last uses of tokens, for the store in `directory`."""
+    return _below(directory, _TOKEN_USES)
 
 
 def _below(directory: str, name: str) -> str:

@@ -225,9 +225,15 @@ export interface Uploads extends AsyncIterable<FileUpload> {
   readonly active: boolean;
   /**
    * Null, or the failure after which no connection could be made: `attempt` as of Retry; `at`, when
-   * the next one comes, as of `performance.now()`, null while it is being made.
+   * the next one comes, as of `performance.now()`, null while it is being made; `wasConnected`, whether
+   * the server has ever accepted a connection.
    */
-  readonly outage: { attempt: number; at: number | null; error: Retry["error"] } | null;
+  readonly outage: {
+    attempt: number;
+    at: number | null;
+    error: Retry["error"];
+    wasConnected: boolean;
+  } | null;
   readonly progress: TotalProgress;
   /** Adds files. Throws TypeError, and adds none, if one is invalid. */
   add(files: Iterable<File | FileOptions>): FileUpload[];
@@ -255,7 +261,7 @@ export interface Unfinished {
   readonly size: number;
   /** As File.lastModified. */
   readonly modified: number;
-  /** Bytes; about as many as the server has. */
+  /** Bytes, as the browser last noted. The server may have more, or somewhat less. */
   readonly sent: number;
   /** When it began: milliseconds since 1970. */
   readonly begun: number;
@@ -265,12 +271,19 @@ export interface Unfinished {
   readonly handle: FileSystemFileHandle | null;
   /** Whether this is its file: then a new upload of it, with `resume`, goes on with this one. */
   matches(file: File): boolean;
-  /** Lets the server discard what it has, and forgets the upload. */
-  discard(options?: { token?: string }): Promise<void>;
+  /**
+   * Forgets the upload, and lets the server discard what it has. While the server cannot be reached
+   * that is tried again, for two minutes, and by each later call of `unfinished`. The promise is of
+   * false, and nothing is done, if a page is sending the file meanwhile.
+   */
+  discard(options?: { token?: string }): Promise<boolean>;
 }
 
-/** The unfinished uploads to this server that no page is sending now. */
-export function unfinished(options: { url: string | URL }): Promise<Unfinished[]>;
+/**
+ * The unfinished uploads to this server that no page is sending now. `token` is for those that the
+ * server could not be told to discard.
+ */
+export function unfinished(options: { url: string | URL; token?: string }): Promise<Unfinished[]>;
 
 /**
  * Upload many files, on a few connections: each sends one file after the other, if the server

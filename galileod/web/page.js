@@ -21,8 +21,8 @@ const largest = Number(dataset.maxFileSize);
 // Relative to the page, so that a proxy may serve all of it below a path prefix.
 const url = new URL(`./${dataset.path.slice(1)}`, document.baseURI);
 
-const required = dataset.auth !== "none";
-const token = () => (required ? credential.value : "");
+const auth = dataset.auth.split(" ");
+const token = () => (auth.includes("none") ? "" : credential.value);
 const queue = new Queue({
   uploadAll,
   url,
@@ -32,7 +32,7 @@ const queue = new Queue({
   onrefused: (used) => credential.refused(used),
   credential: token,
 });
-const credential = new Credential(byId("credential"), { required, onchange: () => queue.start() });
+const credential = new Credential(byId("credential"), { auth, onchange: () => queue.start() });
 const list = new List(byId("uploads"), byId("row"), (upload) => ({
   pause: () => act(() => queue.pause([upload])),
   resume: () => act(() => queue.resume([upload])),
@@ -48,7 +48,11 @@ const summary = new Summary(queue, {
   outage: (text) => announcer.say(text),
 });
 const announcer = new Announcer(byId("announce"));
-const begun = new Unfinished(byId("unfinished"), byId("begun"), { add, token });
+const begun = new Unfinished(byId("unfinished"), byId("begun"), {
+  list: () => unfinished({ url, token: token() || undefined }),
+  add,
+  token,
+});
 
 let painting = null;
 let painted = -PAINT;
@@ -93,6 +97,7 @@ byId("show-all").onclick = () => {
 };
 
 function add(files) {
+  if (token() === null) credential.need();
   const added = queue.add(files);
   list.add(added);
   begun.match(added.map(({ file }) => file));
@@ -101,4 +106,4 @@ function add(files) {
 listen(add);
 byId("limit").textContent = `Up to ${sizeText(largest)} per file.`;
 byId("drop").hidden = false;
-begun.show(await unfinished({ url }));
+begun.show();

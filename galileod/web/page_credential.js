@@ -14,20 +14,30 @@ export function fromFragment(fragment) {
   }
 }
 
+const NEEDED_TOKEN = "The files are sent once a token is given.";
+const REFUSED_TOKEN = "The server did not accept this token. It may have expired.";
+const REFUSED_TICKET =
+  "The server did not accept the link. It may have expired. Open this page from the application again.";
+
 /**
- * The credential, and the form that asks for it where one is `required`. `onchange` is called when
- * there is a new one. A credential in the URL is removed from the address bar, and so from the
- * browser's history.
+ * The credential, and the form that asks for it. `auth` has the kinds that the server accepts; with
+ * "none", it asks for nothing. If tokens are not accepted, it has no input, but says where the page
+ * is opened from. `onchange` is called when there is a new credential. A credential in the URL is
+ * removed from the address bar, and so from the browser's history.
  */
 export class Credential {
   value = null;
   #form;
   #onchange;
+  #typed;
 
-  constructor(form, { required, onchange }) {
+  constructor(form, { auth, onchange }) {
     this.#form = form;
     this.#onchange = onchange;
-    if (!required) return;
+    this.#typed = auth.includes("token");
+    if (auth.includes("none")) return;
+    if (!this.#typed) this.#input.closest(".typed").remove();
+    form.querySelector(".linked").hidden = this.#typed;
     form.onsubmit = (event) => {
       event.preventDefault();
       this.#set(this.#input.value.trim());
@@ -42,8 +52,14 @@ export class Credential {
     if (this.value === null || value !== this.value) return; // several uploads are refused at once
     this.value = null;
     this.#form.hidden = false;
-    this.#hint.textContent = "The server did not accept this token. It may have expired.";
-    this.#input.focus();
+    this.#hint.textContent = this.#typed ? REFUSED_TOKEN : REFUSED_TICKET;
+    this.#input?.focus();
+  }
+
+  /** Files wait for a credential: say so, unless there is a reason there already. */
+  need() {
+    this.#hint.textContent ||= this.#typed ? NEEDED_TOKEN : "";
+    this.#input?.focus();
   }
 
   get #input() {
@@ -64,7 +80,7 @@ export class Credential {
   #set(value) {
     if (!value) return;
     this.value = value;
-    this.#input.value = "";
+    if (this.#input) this.#input.value = "";
     this.#hint.textContent = "";
     this.#form.hidden = true;
     this.#onchange();

@@ -44,6 +44,7 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
     case "sending":
       return paceText(rate, (size - sent) / rate) || (sent ? "Sending" : "Connecting");
     case "interrupted":
+      if (sent === size) return "Sent; the server is asked again whether it is stored";
       return `Interrupted at ${percentText(sent / size)}, continues by itself`;
     case "paused":
       return sent > 0 ? `Paused at ${percentText(sent / size)}` : "Paused";
@@ -100,9 +101,9 @@ const MANY = 5; // attempts after which it is likely that waiting does not help
 
 /** An outage, and when the next connection is tried: `at`, by the clock of `now`. */
 export function outageText(outage, now) {
-  const { at, attempt, error } = outage;
+  const { at, attempt, error, wasConnected } = outage;
   const next = at === null ? "Connecting again…" : `Trying again in ${timeText((at - now) / 1000)}.`;
-  const isRefused = error.code === "connection_failed" && attempt >= MANY;
+  const isRefused = error.code === "connection_failed" && attempt >= MANY && !wasConnected;
   const why = isRefused ? " It may not accept uploads from this page." : "";
   return `${lossText(outage)}. ${next}${why}`;
 }

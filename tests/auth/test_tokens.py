@@ -1,3 +1,4 @@
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -7,10 +8,12 @@ from hypothesis import strategies as st
 
 from galileod.auth.grant import MAX_USER, Grant, Unauthorized
 from galileod.auth.tokens import (
+    MAX_NOTE,
     MAX_TOKENS,
     Token,
     Tokens,
     check_token,
+    is_note,
     make_token,
     read_tokens,
     write_tokens,
@@ -22,6 +25,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 users = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=128)
 sizes = st.none() | st.integers(0, 2**63 - 1).map(Size)
+notes = st.none() | st.text(min_size=1, max_size=MAX_NOTE).filter(is_note)
 times = st.none() | st.integers(-1000, 1000).map(lambda days: NOW + timedelta(days=days))
 
 
@@ -80,16 +84,64 @@ def test_a_token_ends_at_the_moment_that_it_names() -> None:
     text, kept = make_token("anna", NOW, NOW + timedelta(days=1))
     tokens = table((text, kept))
     assert check_token(tokens, text, NOW + timedelta(hours=23)).user == "anna"
-    with pytest.raises(Unauthorized, match="expired"):
+    with pytest.raises(Unauthorized, match=f"^the token {kept.id} of anna has expired$"):
         check_token(tokens, text, NOW + timedelta(days=1))
+    with pytest.raises(Unauthorized, match=r"^the token is unknown$"):
+        check_token(tokens, text[:-1] + ("0" if text[-1] != "0" else "1"), NOW + timedelta(days=1))
 
 
-@given(st.lists(st.tuples(users, times, sizes, sizes), max_size=4))
+@given(st.lists(st.tuples(users, times, sizes, sizes, notes), max_size=4))
 def test_a_file_reads_back_to_what_was_written(
-    rows: list[tuple[str, datetime | None, Size | None, Size | None]],
+    rows: list[tuple[str, datetime | None, Size | None, Size | None, str | None]],
 ) -> None:
-    kept = [make_token(user, NOW, expires, size, quota)[1] for user, expires, size, quota in rows]
+    kept = [
+        make_token(user, NOW, expires, size, quota, note)[1]
+        for user, expires, size, quota, note in rows
+    ]
     assert list(read_tokens(write_tokens(kept), "tokens").values()) == kept
+
+
+def test_older_versions_can_read_a_file_with_notes() -> None:
+    _, kept = make_token("anna", NOW, NOW, Size(10), Size(20), "the backup")
+    (row,) = tomllib.loads(write_tokens([kept]).decode())["token"]
+    assert row == {
+        "id": kept.id,
+        "user": "anna",
+        "hash": kept.hash,
+        "created": NOW,
+        "expires": NOW,
+        "max_file_size": 10,
+        "quota": 20,
+    }
+
+
+def test_a_file_without_notes_is_the_same_as_before() -> None:
+    _, kept = make_token("anna", NOW)
+    assert write_tokens([kept]).decode() == (
+        "# Written by `galileod token`. Contains only hashes of the tokens.\n\n"
+        f'[[token]]\nid = "{kept.id}"\nuser = "anna"\nhash = "{kept.hash}"\n'
+        "created = 2026-11-23 12:00:00+00:00\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# note {}: ", "# note {}: \x00", "#note {}: a", "# note {}:a", "# note {}: " + "n" * 129],
+)
+def test_a_comment_that_is_no_note_is_passed_over(line: str) -> None:
+    _, kept = make_token("anna", NOW)
+    text = write_tokens([kept]).decode()
+    if "\x00" not in line:  # which is not TOML
+        text = f"{line.format(kept.id)}\n{text}"
+    text += f"# note {kept.id}: not in the header\n"
+    assert read_tokens(text.encode(), "tokens")[kept.id].note is None
+
+
+def test_a_note_of_a_token_that_is_gone_is_passed_over() -> None:
+    _, kept = make_token("anna", NOW, note="a")
+    _, gone = make_token("anna", NOW, note="b")
+    text = f"# note {gone.id}: b\n{write_tokens([kept]).decode()}"
+    assert read_tokens(text.encode(), "tokens") == {kept.id: kept}
 
 
 @pytest.mark.parametrize(
@@ -120,5 +172,7 @@ def test_any_text_is_refused_quietly(text: str) -> None:
 
 
 def test_a_file_that_is_full_can_still_be_read() -> None:
-    _, kept = make_token("\U0001f600" * MAX_USER, NOW, NOW, Size(2**63 - 1), Size(2**63 - 1))
+    _, kept = make_token(
+        "\U0001f600" * MAX_USER, NOW, NOW, Size(2**63 - 1), Size(2**63 - 1), "\U0001f600" * MAX_NOTE
+    )
     assert len(write_tokens([kept])) * MAX_TOKENS < MAX_BYTES

@@ -10,6 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 PROGRAMS: Final = ("chromium", "chromium-browser", "google-chrome")
 
+PLAIN: Final = "plain.test"
+"""A name of this machine whose pages are not secure contexts, as those of 127.0.0.1 are."""
+
 MISSING: Final = "needs a browser: install Debian's package chromium"
 
 
@@ -22,7 +25,8 @@ def find_browser() -> str | None:
 def running_browser(program: str) -> Iterator[Browser]:
     """The browser without a window, for as long as the block runs."""
     # Chromium refuses to run as root with its sandbox, and containers often have no other user.
-    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags = ["--disable-gpu", f"--host-resolver-rules=MAP {PLAIN} 127.0.0.1", *sandbox]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         try:

@@ -12,7 +12,7 @@ from browser.tab import PICK, OpenPage, Tab, UploadPage, http
 from helpers.clients import unique_name
 from helpers.credentials import Office
 from helpers.daemon import Daemon, Daemons, poll
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Page, expect
 
 SIZE: Final = 30_000_000
 SOME: Final = 3_000_000
@@ -32,8 +32,8 @@ COUNT_LOSSES: Final = """\
 class Begun:
     """The page's list of unfinished uploads."""
 
-    def __init__(self, page: UploadPage) -> None:
-        self.section = page.page.locator("#unfinished")
+    def __init__(self, page: Page) -> None:
+        self.section = page.locator("#unfinished")
         self.rows = self.section.locator("li")
         self.status = self.rows.locator(".status")
 
@@ -165,7 +165,7 @@ def leave_unfinished(page: UploadPage, line: Line, choose: Callable[[], None]) -
     poll("it to be remembered", page.remembered)
     page.page.reload()
     line.release()
-    begun = Begun(page)
+    begun = Begun(page.page)
     expect(begun.rows).to_have_count(1)
     expect(page.page.get_by_role("region", name="Unfinished uploads")).to_be_visible()
     return begun
@@ -279,3 +279,61 @@ def test_an_upload_of_a_user_is_discarded_with_the_token(
         begun.button("Discard").click()
         expect(begun.section).to_be_hidden()
         host.wait_for("upload.abandoned", name=path.name)
+
+
+def test_continue_that_is_clicked_twice_continues_once(
+    host: Daemon, picked: tuple[Begun, str]
+) -> None:
+    begun, name = picked
+    page = begun.section.page
+    host.wait_for("upload.kept", name=name)
+    begun.button("Continue").dblclick()
+    expect(begun.section).to_be_hidden()
+    host.wait_for("upload.stored", name=name)
+    expect(page.locator("#uploads > li.upload")).to_have_count(1)
+    stored = [line for line in host.log() if line["event"] == "upload.stored"]
+    assert [line["name"] for line in stored].count(name) == 1
+
+
+@pytest.fixture
+def twice(picked: tuple[Begun, str]) -> tuple[Begun, Begun]:
+    """An unfinished upload whose file has a handle, in the lists of two tabs."""
+    begun, _ = picked
+    page = begun.section.page.context.new_page()
+    page.goto(begun.section.page.url)
+    other = Begun(page)
+    expect(other.rows).to_have_count(1)
+    return begun, other
+
+
+def test_what_has_ended_in_another_tab_is_not_sent_again(
+    host: Daemon, picked: tuple[Begun, str], twice: tuple[Begun, Begun]
+) -> None:
+    _, name = picked
+    begun, other = twice
+    other.button("Continue").click()
+    host.wait_for("upload.stored", name=name)
+    expect(other.section.page.locator("#uploads")).to_contain_text("Stored")
+    begun.button("Continue").click()
+    expect(begun.status).to_contain_text("another tab")
+    expect(begun.section.page.locator("#uploads > li.upload")).to_have_count(0)
+    begun.button("Discard").click()
+    expect(begun.section).to_be_hidden()
+
+
+def test_what_another_tab_is_sending_is_not_discarded(
+    host: Daemon, line: Line, picked: tuple[Begun, str], twice: tuple[Begun, Begun]
+) -> None:
+    _, name = picked
+    begun, other = twice
+    host.wait_for("upload.kept", name=name)
+    line.hold(SOME)
+    other.button("Continue").click()
+    line.wait_until_held()
+    begun.button("Discard").click()
+    expect(begun.status).to_contain_text("Another tab")
+    begun.button("Continue").click()
+    expect(begun.status).to_contain_text("in another tab")
+    line.release()
+    host.wait_for("upload.stored", name=name)
+    assert resumed_at(host, name) > 0

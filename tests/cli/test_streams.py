@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.daemon import DEADLINE, GALILEOD, Daemon, environment, poll
+from helpers.daemon import DEADLINE, GALILEOD, Daemon, environment, poll, run_galileod
 
 FULL = b"galileod: standard output cannot be written: No space left on device\n"
 PRINTING = ["--help", "--version", "check-config", "usage", "token list", "token add user"]
+"""Commands that succeed, and print nothing on standard error."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a configuration, and what a daemon has left there."""
     folder = tmp_path_factory.mktemp("cli")
-    with Daemon(folder, {"auth": {"tokens_file": str(folder / "tokens")}}) as daemon:
+    auth = {"tokens_file": str(folder / "tokens"), "mode": "token"}
+    with Daemon(folder, {"auth": auth}) as daemon:
+        assert run_galileod("token", "add", "anna", "--config", daemon.config).returncode == 0
         daemon.start().stop()
     return folder
 

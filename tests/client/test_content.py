@@ -105,15 +105,45 @@ async def test_a_file_that_is_written_to_while_it_is_sent_is_an_error(
     path.write_bytes(some_bytes(8 * MIB))
     seen = 0
 
-    def touch(progress: Progress) -> None:
+    def write(progress: Progress) -> None:
         nonlocal seen
         if not seen:
-            os.utime(path, ns=(0, 0))  # as a write would, by a clock that may be a coarse one
+            with path.open("r+b") as file:
+                file.write(b"other")
+            os.utime(path, ns=(0, 0))  # the clock of the write may be a coarse one
         seen = progress.sent
 
     with path.open("rb") as file, pytest.raises(SourceError, match="was modified while it was"):
-        await send_file(server.url, file if opened else path, on_progress=touch)
+        await send_file(server.url, file if opened else path, on_progress=write)
     assert seen < 8 * MIB, "it is not sent to its end first"
+    assert path.name not in server.visible()
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "file"])
+async def test_a_file_that_gets_another_time_while_it_is_sent_is_stored(
+    server: Daemon, tmp_path: Path, opened: bool
+) -> None:
+    path, data = tmp_path / unique_name(), some_bytes(8 * MIB)
+    path.write_bytes(data)
+
+    def touch(progress: Progress) -> None:
+        if progress.sent < 3 * MIB:
+            os.utime(path, ns=(0, progress.sent))
+
+    with path.open("rb") as file:
+        await send_file(server.url, file if opened else path, on_progress=touch)
+    assert (server.directory / path.name).read_bytes() == data
+
+
+async def test_without_a_hash_another_time_is_an_error(server: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / unique_name()
+    path.write_bytes(some_bytes(8 * MIB))
+
+    def touch(progress: Progress) -> None:
+        os.utime(path, ns=(0, progress.sent))
+
+    with pytest.raises(SourceError, match="was modified while it was sent"):
+        await send_file(server.url, path, on_progress=touch, hash=None)
     assert path.name not in server.visible()
 
 

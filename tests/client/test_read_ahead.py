@@ -1,8 +1,11 @@
 """Bytes read and hashed ahead of the sending, and not too far ahead."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
 
 import pytest
 import trio
@@ -11,8 +14,8 @@ from hypothesis import strategies as st
 
 from galileod.client.errors import DifferentError, SourceError
 from galileod.client.hashing import FileHash
-from galileod.client.read_ahead import QUEUE_SIZE, READ_SIZE, read_ahead
-from galileod.client.sources import Source, Update
+from galileod.client.read_ahead import MAX_TOUCHED, QUEUE_SIZE, READ_SIZE, read_ahead
+from galileod.client.sources import PathSource, Source, Update, open_path
 from galileod.protocol.messages import HashClaim
 
 
@@ -213,3 +216,102 @@ async def test_where_the_own_hash_is_beyond_the_servers_nothing_is_compared() ->
     async with read_ahead(Positioned(data, []), file_hash) as pieces:
         await pieces.begin(4, HashClaim("sha1", "0" * 40))
         await pieces.all_read.wait()
+
+
+class Touched(PathSource):
+    """A file to which something happens before some of its reads, by their number from 0."""
+
+    def __init__(self, path: Path, actions: Mapping[int, int | None]) -> None:
+        """An action is the position of a byte that is changed; None if only the time is."""
+        opened, size = open_path(str(path))
+        super().__init__(str(path), opened, path.name, size)
+        self._actions = actions
+        self.reads = 0
+
+    async def read(self, offset: int, length: int, update: Update) -> bytes | memoryview:
+        if self.reads in self._actions:
+            self._change(self._actions[self.reads])
+        self.reads += 1
+        return await super().read(offset, length, update)
+
+    def _change(self, at: int | None) -> None:
+        if at is not None:
+            data = bytearray(Path(self.path).read_bytes())
+            data[at] ^= 1
+            Path(self.path).write_bytes(data)
+        os.utime(self.path, ns=(0, self.reads + 1))
+
+
+def sent_of(path: Path, actions: Mapping[int, int | None], kind: str | None = "sha1") -> bytes:
+    """The bytes that are sent of the file; the hash is checked."""
+
+    async def run() -> bytes:
+        source = Touched(path, actions)
+        got = b""
+        try:
+            async with read_ahead(source, FileHash(kind)) as pieces:
+                await pieces.begin(0)
+                while len(got) < source.size:
+                    got += await pieces.next(100)
+                await pieces.all_read.wait()
+        finally:
+            source.close()
+        digest = hashlib.sha1(got, usedforsecurity=False).hexdigest()
+        assert pieces.hash.hashes() == ({"sha1": digest} if kind else {})
+        return got
+
+    return trio.run(run)
+
+
+FAILS: Final = pytest.RaisesGroup(
+    pytest.RaisesExc(SourceError, match="was modified while it was sent"), flatten_subgroups=True
+)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("read_ahead", "unmodified"):
+        monkeypatch.setattr(f"galileod.client.{module}.READ_SIZE", 10)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_file_that_is_touched_a_few_times_is_sent(
+    small_blocks: None, tmp_path: Path, last: bool
+) -> None:
+    path, data = tmp_path / "a", bytes(range(40))
+    path.write_bytes(data)
+    # Before the read behind the end, or also while the bytes are read again.
+    actions = dict.fromkeys([4] if last else range(1, 1 + MAX_TOUCHED))
+    assert sent_of(path, actions) == data
+
+
+def test_one_that_is_touched_all_the_time_is_an_error(small_blocks: None, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(40))
+    with FAILS:
+        sent_of(path, dict.fromkeys(range(1, 100)))
+
+
+def test_one_without_a_hash_is_not_looked_at(small_blocks: None, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(40))
+    with FAILS:
+        sent_of(path, {2: None}, kind=None)
+
+
+@pytest.mark.parametrize("at", [0, 9, 10, 19])
+def test_one_that_was_modified_where_it_was_read_is_an_error(
+    small_blocks: None, tmp_path: Path, at: int
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(40))
+    with FAILS:
+        sent_of(path, {1: None, 4: at})
+
+
+def test_one_that_was_modified_where_it_was_not_read_is_sent_as_it_is_now(
+    small_blocks: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(40))
+    assert sent_of(path, {2: 20}) == bytes(20) + b"\1" + bytes(19)

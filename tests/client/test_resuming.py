@@ -88,6 +88,16 @@ async def test_it_goes_on_after_a_fault_that_passes(code: FaultCode) -> None:
     assert server.received == len(DATA)
 
 
+@pytest.mark.parametrize("code", [FaultCode.IDLE, FaultCode.TOO_SLOW])
+async def test_a_fault_that_passes_need_not_state_again_what_the_server_can(
+    code: FaultCode,
+) -> None:
+    with ResumableServer(Act(after=MIB), Act("metadata", old=True, code=code)) as server:
+        await send_file(server.url, DATA, name="a")
+    assert server.stored == [DATA]
+    assert server.received == len(DATA)
+
+
 @pytest.mark.parametrize("code", [FaultCode.NO_SPACE, FaultCode.QUOTA_EXCEEDED, FaultCode.CONFLICT])
 async def test_it_does_not_go_on_after_another_and_says_what_is_kept(code: FaultCode) -> None:
     with ResumableServer(Act(after=MIB, code=code)) as server:
@@ -234,6 +244,40 @@ async def test_a_file_that_changed_between_attempts_begins_anew(tmp_path: Path) 
     assert f"{path} has changed since it was begun; it is sent anew." in str(heard)
 
 
+def replace(path: Path, data: bytes, modified: int) -> None:
+    """Put another file in its place; one that is open keeps its own time."""
+    other = path.with_name("other")
+    other.write_bytes(data)
+    os.utime(other, ns=(modified, modified))
+    os.replace(other, path)
+
+
+@pytest.mark.parametrize("kind", ["sha1", None])
+async def test_one_that_got_another_time_between_attempts_goes_on_if_its_hash_is_the_same(
+    tmp_path: Path, kind: str | None
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(DATA)
+
+    def touch() -> None:
+        replace(path, DATA, 0)
+
+    with ResumableServer(Act(after=MIB, does=touch), Act("close", does=touch)) as server:
+        await send_file(server.url, path, hash=kind)
+    assert server.stored == [DATA]
+    assert len(set(server.keys)) == (1 if kind else 2)
+    assert server.received == len(DATA) + (0 if kind else MIB)
+
+
+async def test_one_of_the_same_size_with_another_content_begins_anew(tmp_path: Path) -> None:
+    path, other, heard = tmp_path / "a", bytes(len(DATA)), list[object]()
+    path.write_bytes(DATA)
+    with ResumableServer(Act(after=MIB, does=lambda: replace(path, other, 0))) as server:
+        await send_file(server.url, path, on_warning=heard.append)
+    assert server.stored == [other]
+    assert heard == [{"error": f"{path} has changed since it was begun; it is sent anew."}]
+
+
 async def test_a_file_that_was_deleted_after_it_was_opened_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(DATA)
@@ -248,13 +292,15 @@ async def test_a_file_that_changes_while_it_is_sent_is_an_error_and_abandoned(
     path = tmp_path / "a"
     path.write_bytes(bytes(8 * MIB))
 
-    def touch(progress: Progress) -> None:
+    def write(progress: Progress) -> None:
         if progress.sent > MIB:
+            with path.open("r+b") as file:
+                file.write(b"1")
             os.utime(path, ns=(0, 0))
 
     with ResumableServer() as server:
         with pytest.raises(SourceError, match="was modified while it was sent"):
-            await send_file(server.url, path, on_progress=touch)
+            await send_file(server.url, path, on_progress=write)
         assert server.abandoned == server.keys
 
 

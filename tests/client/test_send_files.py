@@ -328,6 +328,20 @@ async def test_a_file_that_changed_before_it_is_sent_again_has_another_key(tmp_p
     assert warnings == [f"{paths[1]} has changed since it was begun; it is sent anew."]
 
 
+async def test_a_file_that_got_another_time_before_it_is_sent_again_is_stored_once(
+    tmp_path: Path,
+) -> None:
+    paths = made(tmp_path, 10, 20, 30)
+
+    def touch() -> None:
+        os.utime(paths[1], ns=(0, 0))
+
+    with NextServer(Act(lost=1, stored=True, does=touch)) as server:
+        results = await sent(server.url, paths)
+    assert not [result.error for result in results if result.error]
+    assert server.names == sorted(path.name for path in paths)
+
+
 async def test_where_there_is_no_server_it_is_found_out_once(tmp_path: Path) -> None:
     results = await sent("ws://127.0.0.1:1/", made(tmp_path, 1, 2, 3))
     assert len({str(result.error) for result in results}) == 1

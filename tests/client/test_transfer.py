@@ -145,6 +145,32 @@ async def test_once_it_has_agreed_a_server_that_is_away_is_waited_for(
     assert len({one.key for one in play.attempts}) == 1
 
 
+async def test_one_that_never_accepted_a_connection_is_given_up_after_five_seconds(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    async def attempt(number: int, one: Attempt) -> None:
+        await trio.sleep(0.1)
+        raise ConnectError("Nobody listens.", unreached=True)
+
+    began = trio.current_time()
+    with pytest.raises(ConnectError):
+        await play(attempt)
+    assert 5 <= trio.current_time() - began < 5.2
+
+
+async def test_one_that_was_reached_and_is_away_is_waited_for(
+    autojump_clock: MockClock, play: Play
+) -> None:
+    async def attempt(number: int, one: Attempt) -> None:
+        if number == 0:
+            raise LostError("Lost.")
+        raise ConnectError("Nobody listens.", unreached=True)
+
+    with pytest.raises(ConnectError):
+        await play(attempt)
+    assert len(play.attempts) == 1 + RETRIES
+
+
 @pytest.mark.parametrize("code", ["taken_over", "hash_mismatch", "conflict", "abandoned", None])
 async def test_no_other_fault_is_tried_again(play: Play, code: str | None) -> None:
     async def attempt(number: int, one: Attempt) -> None:

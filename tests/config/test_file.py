@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from helpers.configs import complaint
 
-from galileod.config.file import Flags, find_file, load, with_flags
+from galileod.config.file import Reading, find_file, load
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.net.addresses import ADDRESS_EXPECTED, TcpAddress, UnixAddress
 from galileod.net.settings import ORIGIN_EXPECTED, Server
@@ -94,10 +95,11 @@ FILE_CONFIG = Config(
 
 
 def test_flags_win_over_the_file() -> None:
-    config = with_flags(
-        FILE_CONFIG,
+    reading = with_flags(
+        Reading(FILE_CONFIG),
         Flags(("[::1]:2", "unix:/x"), "from-flag", ("http://a", "null"), "5MB"),
     )
+    config = reading.checked()
     assert config.server.listen == (TcpAddress("::1", 2), UnixAddress("/x"))
     assert config.storage.directory == "from-flag"
     assert config.server.allowed_origins == ("http://a", "null")
@@ -107,7 +109,7 @@ def test_flags_win_over_the_file() -> None:
 
 
 def test_without_flags_the_file_stands() -> None:
-    assert with_flags(FILE_CONFIG, Flags()) == FILE_CONFIG
+    assert with_flags(Reading(FILE_CONFIG), Flags()).checked() == FILE_CONFIG
 
 
 @pytest.mark.parametrize(
@@ -124,5 +126,5 @@ def test_without_flags_the_file_stands() -> None:
 )
 def test_a_wrong_flag_is_named_with_what_was_expected(flags: Flags, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        with_flags(Config(), flags)
+        with_flags(Reading(Config()), flags).checked()
     assert str(caught.value) == told

@@ -6,7 +6,8 @@ import pytest
 from helpers.configs import complaint, setting, written
 
 from galileod.auth.settings import MODE_EXPECTED
-from galileod.config.file import Flags, load, with_flags
+from galileod.config.file import Reading, load
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
 from galileod.net.addresses import ADDRESS_EXPECTED
 from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED
@@ -188,10 +189,11 @@ def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: s
     text = f'[server]\nlisten = ["127.0.0.1:1", "{listen}"]\n'
     assert complaint(tmp_path, text) == f"server.listen: {listen!r}: expected {EXPOSED}"
     with pytest.raises(ConfigError, match=r"^--listen: .*auth\.mode"):
-        with_flags(Config(), Flags((listen,)))
+        with_flags(Reading(Config()), Flags((listen,))).checked()
     for mode in ("none", "token"):
         config = load(written(tmp_path, f'{text}[auth]\nmode = "{mode}"'))
-        assert with_flags(config, Flags((listen,))).auth.mode == (mode,)
+        reading = with_flags(Reading(config), Flags((listen,)))
+        assert reading.checked().auth.mode == (mode,)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: s
 )
 def test_an_address_of_this_machine_alone_needs_none(tmp_path: Path, listen: str) -> None:
     assert load(written(tmp_path, f'[server]\nlisten = ["{listen}"]')).auth.mode is None
-    assert with_flags(Config(), Flags((listen,))).auth.mode is None
+    assert with_flags(Reading(Config()), Flags((listen,))).checked().auth.mode is None
 
 
 @pytest.mark.parametrize(

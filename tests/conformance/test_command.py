@@ -119,6 +119,17 @@ def test_an_interrupt_still_writes_the_reports(number: signal.Signals, tmp_path:
     assert verdicts(tmp_path / "conformance-report") == {}
 
 
+def test_signals_that_the_caller_ignores_do_not_end_the_run(tmp_path: Path) -> None:
+    client = "sh -c 'kill -INT $PPID; kill -TERM $PPID; exit 1' {url} {file}"
+    ignoring = ["sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh"]
+    kit: list[str | Path] = [KIT, "client", "--case", "4.2.1", "--command", client]
+    done = subprocess.run(
+        [*ignoring, *kit], cwd=tmp_path, env=environment(), timeout=DEADLINE, check=False
+    )
+    assert done.returncode == 1
+    assert list(verdicts(tmp_path / "conformance-report")) == ["4.2.1"]
+
+
 SERVER: Final = ("server", "--url", "ws://h/", "--stored", "cat")
 
 

@@ -12,10 +12,13 @@ from helpers.certificates import make_certificate
 
 from galileod.auth.settings import Auth, Modes, TicketSettings
 from galileod.auth.tokens import make_token, write_tokens
+from galileod.config.file import Reading
+from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.daemon.prepare import prepare
 from galileod.hooks.settings import Hooks
 from galileod.net.settings import Server, Tls
+from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -42,7 +45,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def test_everything_that_is_configured_is_made(config: Config) -> None:
-    prepared = prepare(config, "x.toml")
+    prepared = prepare(Reading(config, "x.toml"))
     assert (prepared.config, prepared.source) == (config, "x.toml")
     assert prepared.tls is not None
     assert prepared.authenticator.tokens is not None
@@ -51,7 +54,7 @@ def test_everything_that_is_configured_is_made(config: Config) -> None:
 
 
 def test_what_is_not_configured_is_not_made() -> None:
-    prepared = prepare(Config(server=Server(page=False)), None)
+    prepared = prepare(Reading(Config(server=Server(page=False))))
     assert prepared.tls is None
     assert prepared.authenticator.is_open
     assert not prepared.static
@@ -65,7 +68,7 @@ def test_each_file_is_read_once(config: Config, tmp_path: Path) -> None:
         return real(path, flags, mode, dir_fd=dir_fd)
 
     with patch("os.open", count):
-        prepared = prepare(config, "x.toml")
+        prepared = prepare(Reading(config, "x.toml"))
         assert prepared.authenticator.tokens
         assert len(prepared.authenticator.tokens.read()) == 1, "the tokens are there already"
     assert {name: opened[str(tmp_path / name)] for name in ("tokens", "ticket", "secret")} == {
@@ -92,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_named_with_its_key(
     path.unlink()
     path.mkdir()
     with pytest.raises(ConfigError) as error:
-        prepare(config, "x.toml")
+        prepare(Reading(config, "x.toml"))
     assert str(error.value).startswith(f"x.toml: {key}: {path}: ")
 
 
@@ -101,5 +104,47 @@ def test_a_file_that_others_may_read_is_reported_with_the_mode_that_is_expected(
 ) -> None:
     (tmp_path / "secret").chmod(0o644)
     with pytest.raises(ConfigError, match=r"hooks\.secret_file: .*0644.*expected 0640"):
-        prepare(config, "x.toml")
-    prepare(evolve(config, hooks=Hooks()), "x.toml")
+        prepare(Reading(config, "x.toml"))
+    prepare(Reading(evolve(config, hooks=Hooks()), "x.toml"))
+
+
+def test_all_mistakes_are_reported_together(config: Config, tmp_path: Path) -> None:
+    for name in ("tokens", "ticket", "secret"):
+        (tmp_path / name).chmod(0o644)
+    broken = evolve(
+        config,
+        tls=Tls(str(tmp_path / "a"), str(tmp_path / "b")),
+        storage=Storage(directory=str(tmp_path / "ticket" / "files")),
+        hooks=evolve(config.hooks, stored=("/nowhere/program", "secret word")),
+    )
+    with pytest.raises(ConfigError) as error:
+        prepare(Reading(broken, "x.toml", ["x.toml: log.level: 1: expected another"]))
+    assert [mistake.split(": ")[:2] for mistake in error.value.mistakes] == [
+        ["x.toml", key]
+        for key in (
+            "log.level",
+            "auth.tokens_file",
+            "auth.ticket.key_file",
+            "tls.certificate",
+            "tls.key",
+            "storage.directory",
+            "hooks.stored",
+            "hooks.secret_file",
+        )
+    ]
+    assert "secret word" not in str(error.value)
+
+
+def test_a_value_that_is_known_to_be_wrong_is_not_used(config: Config) -> None:
+    broken = evolve(config, tls=Tls("", "/nowhere"), server=Server(paths=()))
+    wrong = frozenset({"tls.certificate", "server.paths"})
+    with pytest.raises(ConfigError) as error:
+        prepare(Reading(broken, "x.toml", ["one", "other"], wrong))
+    assert error.value.mistakes == ("one", "other")
+
+
+def test_a_mistake_in_a_flag_names_the_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as error:
+        prepare(with_flags(Reading(Config()), Flags(directory=str(tmp_path / "file"))))
+    assert str(error.value).startswith(f"--directory: {tmp_path}/file: ")

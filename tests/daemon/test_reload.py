@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.auth.settings import Auth, Modes
+from galileod.config.file import Reading
 from galileod.config.model import Config, ConfigError
 from galileod.daemon.reload import MAX_READERS, READ_SECONDS, Read, Reloader, reload_on_signals
 from galileod.logs.settings import Log
@@ -45,7 +46,7 @@ class Running:
         return Reloader(read, self.wire.context, self.wire.server)
 
     async def reload(self, config: Config) -> None:
-        await self.reloader(lambda: (config, SOURCE)).reload()
+        await self.reloader(lambda: Reading(config, SOURCE)).reload()
 
 
 @asynccontextmanager
@@ -60,7 +61,7 @@ async def test_what_may_change_is_put_in_force_and_what_may_not_stays(tmp_path: 
     async with daemon(tmp_path) as running:
         new = evolve(running.began, limits=Limits(max_file_size=Size(5)), log=Log(format="json"))
         with capture_logs() as logs:
-            reloaded = await running.reloader(lambda: (new, SOURCE)).reload()
+            reloaded = await running.reloader(lambda: Reading(new, SOURCE)).reload()
         assert running.config == evolve(new, log=Log())
     told, kept = logs
     assert told["event"] == "config.reloaded"
@@ -73,7 +74,7 @@ async def test_what_may_change_is_put_in_force_and_what_may_not_stays(tmp_path: 
 
 async def test_the_same_again_changes_nothing(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
-        reloaded = await running.reloader(lambda: (running.began, SOURCE)).reload()
+        reloaded = await running.reloader(lambda: Reading(running.began, SOURCE)).reload()
         assert running.config == running.began
     assert not reloaded.changed
     assert not reloaded.restart_needed
@@ -116,7 +117,7 @@ async def test_a_file_that_cannot_be_used_keeps_everything_as_it_was(tmp_path: P
 
 
 async def test_a_defect_of_the_daemon_is_logged_and_changes_nothing(tmp_path: Path) -> None:
-    def read() -> tuple[Config, str | None]:
+    def read() -> Reading:
         raise ZeroDivisionError
 
     async with daemon(tmp_path) as running:
@@ -131,13 +132,13 @@ async def test_a_defect_of_the_daemon_is_logged_and_changes_nothing(tmp_path: Pa
 async def test_without_a_file_there_is_nothing_to_reload(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         with pytest.raises(ConfigError, match="there is no configuration file"):
-            await running.reloader(lambda: (Config(), None)).reload()
+            await running.reloader(lambda: Reading(Config(), None)).reload()
 
 
 async def test_what_needs_a_restart_is_in_force_as_before(tmp_path: Path) -> None:
     async with daemon(tmp_path) as running:
         elsewhere = evolve(running.began, storage=Storage(directory="elsewhere"))
-        reloaded = await running.reloader(lambda: (elsewhere, SOURCE)).reload()
+        reloaded = await running.reloader(lambda: Reading(elsewhere, SOURCE)).reload()
         assert running.config.storage.directory == running.began.storage.directory
     assert reloaded.restart_needed == ["storage.directory"]
     assert "storage.directory" not in reloaded.changed
@@ -146,10 +147,10 @@ async def test_what_needs_a_restart_is_in_force_as_before(tmp_path: Path) -> Non
 async def test_reloads_are_done_one_at_a_time(tmp_path: Path) -> None:
     release, begun = threading.Event(), list[int]()
 
-    def read() -> tuple[Config, str | None]:
+    def read() -> Reading:
         begun.append(1)
         release.wait(10)
-        return Config(), SOURCE
+        return Reading(Config(), SOURCE)
 
     async with daemon(tmp_path) as running, trio.open_nursery() as nursery:
         reloader = running.reloader(read)
@@ -167,10 +168,10 @@ async def test_a_reload_that_is_cancelled_changes_nothing(tmp_path: Path) -> Non
     release, begun = threading.Event(), threading.Event()
     changed = Config(limits=Limits(max_file_size=Size(5)))
 
-    def read() -> tuple[Config, str | None]:
+    def read() -> Reading:
         begun.set()
         release.wait(10)
-        return changed, SOURCE
+        return Reading(changed, SOURCE)
 
     async with daemon(tmp_path) as running:
         reloader = running.reloader(read)
@@ -200,7 +201,10 @@ async def reload_at_each(running: Running, read: Read, signals: int) -> list[dic
 
 
 async def test_a_signal_reloads_and_one_after_a_rejection_does_too(tmp_path: Path) -> None:
-    answers = [(Config(), None), (Config(limits=Limits(max_file_size=Size(5))), SOURCE)]
+    answers = [
+        Reading(Config()),
+        Reading(Config(limits=Limits(max_file_size=Size(5))), SOURCE),
+    ]
 
     async with daemon(tmp_path) as running:
         told = await reload_at_each(running, lambda: answers.pop(0), 2)
@@ -214,10 +218,10 @@ async def test_files_that_do_not_answer_are_given_up_and_hold_a_few_threads(
 ) -> None:
     answering, readers = threading.Event(), list[int]()
 
-    def read() -> tuple[Config, str | None]:
+    def read() -> Reading:
         readers.append(threading.get_ident())
         answering.wait(10)
-        return Config(), SOURCE
+        return Reading(Config(), SOURCE)
 
     times = MAX_READERS + 2
     async with daemon(tmp_path) as running:
@@ -239,11 +243,11 @@ async def test_a_file_that_answers_is_read_although_one_before_it_never_did(
 ) -> None:
     begun, answering = threading.Event(), threading.Event()
 
-    def read() -> tuple[Config, str | None]:
+    def read() -> Reading:
         if not begun.is_set():
             begun.set()
             answering.wait(10)
-        return Config(), SOURCE
+        return Reading(Config(), SOURCE)
 
     async def wait_no_longer() -> None:
         await trio.to_thread.run_sync(begun.wait)

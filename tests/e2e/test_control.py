@@ -74,7 +74,7 @@ def test_a_configuration_that_the_daemon_rejects_is_status_2_with_the_reason(
 ) -> None:
     host = daemon()
     missing = str(tmp_path / "missing.pem")
-    rewrite(host, {"tls": {"certificate": missing, "key": missing}})
+    rewrite(host, {"tls": {"certificate": missing, "key": str(host.config)}})
     check_failed(reload(host), 2, str(host.config), f"tls.certificate: {missing}: cannot be read")
     assert host.wait_for("config.rejected")
     assert not host.find("config.reloaded")

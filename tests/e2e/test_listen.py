@@ -123,12 +123,9 @@ def test_an_address_in_use_is_told_in_one_line(tmp_path: Path, run_folder: Path,
     assert kind == "tcp" or path.exists()
 
 
-@pytest.mark.parametrize("obstacle", [".", ".galileod/spool"])
-def test_a_file_in_the_way_of_the_directory_is_told_in_one_line(
-    tmp_path: Path, obstacle: str
-) -> None:
-    in_the_way = tmp_path / "files" / obstacle
-    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+def test_a_file_in_the_way_of_the_spool_is_told_in_one_line(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "files" / ".galileod" / "spool"
+    in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("a file that must stay")
     ended = run_galileod("--listen", "127.0.0.1:0", "--directory", tmp_path / "files")
     check_refused(ended.returncode, ended.stderr, ended.stdout, str(tmp_path / "files"))
@@ -205,6 +202,7 @@ def test_check_config_prints_what_reads_back_to_the_same(tmp_path: Path) -> None
         "server": {"listen": ["[::1]:0", "unix:/run/galileod.sock"], "drain_timeout": "2h"},
         "timeouts": {"idle": 0.25},
         "chunks": {"min": 70_000, "max": "5MB"},
+        "storage": {"directory": str(tmp_path)},
     }
     # The environment names the file of the first run, the flag that of the second.
     first_file = write_config(tmp_path / "first.toml", settings)

@@ -300,7 +300,7 @@ def test_files_of_no_use_are_a_wrong_configuration(
     settings = {"storage": {"directory": str(tmp_path / "files")}, **tls(certificate)}
     config = write_config(tmp_path / "galileod.toml", settings)
     ended = run_galileod("check-config", "--config", config)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.returncode == 0
     told = spoil(certificate)
     ended = run_galileod(command, "--config", config)
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -165,6 +165,9 @@ def test_the_value_that_a_refusal_names_lets_the_page_in(origin: str) -> None:
     _, quoted, value = told.partition("set server.allowed_origins = ")
     if not quoted:
         return
-    config = structure(tomllib.loads(f"server.allowed_origins = {value.removesuffix('.')}"))
+    config, mistakes, _ = structure(
+        tomllib.loads(f"server.allowed_origins = {value.removesuffix('.')}")
+    )
+    assert not mistakes
     assert list(violations(config)) == []
     assert refusal(origin, *config.server.allowed_origins) is None

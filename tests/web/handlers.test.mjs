@@ -143,7 +143,10 @@ test("a handler may cancel all files as one of them loses the connection", async
     uploads.abort();
     await uploads.done;
     await quiet();
-    for (const each of page.sockets.slice(1)) each.drop();
+    for (const each of page.sockets.slice(1)) {
+      each.open();
+      each.say({ error: "It is gone.", fatal: true, code: "abandoned" });
+    }
     await none(page);
     assertOver(page);
   }

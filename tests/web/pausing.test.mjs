@@ -183,19 +183,32 @@ test("an upload that is cancelled by its signal while it waits is abandoned too"
   assertOver(page);
 });
 
-test("a server that cannot be told of it is left alone after 10 s", async () => {
-  const page = stage();
-  const run = page.upload({ url, file: fileOf(BYTES) });
-  await begin(page.sockets[0], { bytes: 100_000 });
-  page.sockets[0].drop();
-  await quiet();
-  run.abort();
-  await run.done.catch(() => {});
-  page.clock.advance(9_900);
-  assert.deepEqual(page.sockets[1].closes, []);
-  page.clock.advance(200);
-  assert.equal(page.sockets[1].closes.length, 1);
-  assertOver(page);
+test("a server that cannot be told of it now is told later, and left alone after ten attempts", async () => {
+  for (const attempt of [2, 10, Infinity]) {
+    const page = stage();
+    const file = fileOf(BYTES, "a.bin");
+    const run = page.upload({ url, file });
+    await begin(page.sockets[0], { bytes: 100_000 });
+    page.sockets[0].drop();
+    await quiet();
+    run.abort();
+    await run.done.catch(() => {});
+    page.clock.advance(9_900);
+    assert.deepEqual(page.sockets[1].closes, []);
+    page.clock.advance(200);
+    assert.equal(page.sockets[1].closes.length, 1, "silent for 10 s");
+    for (let count = 2; count <= Math.min(attempt, 10); count++) {
+      for (let ms = 0; ms < 16_000 && page.sockets.length === count; ms += 500) {
+        page.clock.advance(500);
+        await quiet();
+      }
+      const socket = page.sockets[count];
+      if (count < attempt) socket.break();
+      else abandoned(socket, file, page.sockets[0].sent[0].upload);
+    }
+    await none(page);
+    assertOver(page);
+  }
 });
 
 test("what no server has is not abandoned", async () => {
@@ -449,6 +462,54 @@ test("a file that was taken in advance, and is at a server, is abandoned there",
   assertOver(page);
 });
 
+/** Hundreds of files that a server may have, after their connection was lost; none is sent. */
+async function lostMany() {
+  const page = stage();
+  const uploads = start(page, { files: files(...Array(300).fill(10)) });
+  const [socket] = page.sockets;
+  await agree(socket);
+  await until(() => socket.sent.length > 180);
+  socket.drop();
+  await quiet();
+  return { page, uploads };
+}
+
+test("of hundreds of files that are cancelled the server is told on three connections", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  await quiet();
+  assert.equal(page.sockets.length, 1 + 3);
+  const told = new Set();
+  for (let number = 1; number < page.sockets.length; number++) {
+    const socket = page.sockets[number];
+    assert.ok(page.sockets.length - number <= 3);
+    socket.open();
+    assert.equal(socket.sent[0].abandon, true);
+    told.add(socket.sent[0].upload);
+    socket.say(fault("abandoned"));
+    await quiet();
+  }
+  assert.ok(told.size > 50);
+  assert.equal(told.size, page.sockets.length - 1);
+  assertOver(page);
+});
+
+test("a server that is away is not told of hundreds of files", async () => {
+  const { page, uploads } = await lostMany();
+  uploads.abort();
+  let broken = 1;
+  for (let seconds = 0; seconds < 200; seconds++) {
+    assert.ok(page.sockets.length - broken <= 3);
+    while (broken < page.sockets.length) page.sockets[broken++].break();
+    await quiet();
+    page.clock.advance(1_000);
+    await quiet();
+  }
+  assert.ok(page.sockets.length <= 1 + 3 * 10);
+  await none(page);
+  assertOver(page);
+});
+
 test("hold ends the attempts, and release begins them", async () => {
   const page = stage();
   const uploads = start(page, { files: files(10, 20) });
@@ -596,5 +657,82 @@ test("a file that was cancelled is begun anew by another key", async () => {
   assert.notEqual(socket.sent[0].upload, page.sockets[0].sent[0].upload);
   socket.say({ close: true });
   await uploads.done;
+  assertOver(page);
+});
+
+test("a file that was cancelled behind its last byte keeps its key, and is not stored twice", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE) });
+  await begin(page.sockets[0], { bytes: SIZE });
+  page.sockets[0].say({ ready: true });
+  await until(() => page.sockets[0].finished.length > 0);
+  uploads.abort();
+  assert.equal(uploads.files[0].mayBeStored, true);
+  page.sockets[0].say({ close: true });
+  uploads.retry(uploads.files);
+  const socket = page.sockets[1];
+  socket.open();
+  await quiet();
+  const [before, after] = page.sockets.map(({ sent }) => sent[0].upload);
+  assert.equal(after, before);
+  socket.say({ close: true, can: ["resume"] });
+  await uploads.done;
+  assert.equal(states(uploads), "stored");
+  assertOver(page);
+});
+
+test("a file that is tried again is not abandoned any more", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE) });
+  await begin(page.sockets[0], { bytes: SIZE });
+  page.sockets[0].say({ ready: true });
+  await until(() => page.sockets[0].finished.length > 0);
+  page.sockets[0].drop();
+  await quiet();
+  uploads.abort();
+  await quiet();
+  page.sockets[1].break(); // which was to tell the server
+  uploads.retry(uploads.files);
+  const socket = page.sockets[2];
+  await complete(socket, SIZE, SIZE);
+  assert.equal(socket.sent[0].upload, page.sockets[0].sent[0].upload);
+  page.clock.advance(3_000); // more than the wait before another attempt to tell the server
+  await quiet();
+  assert.equal(page.sockets.length, 3);
+  socket.say({ close: true });
+  await uploads.done;
+  assert.equal(states(uploads), "stored");
+  assertOver(page);
+});
+
+test("a handler may pause or hold the others when a file that was taken in advance is cancelled", async () => {
+  for (const what of ["pause", "hold"]) {
+    const page = stage();
+    const uploads = start(page, {
+      files: files(SIZE, 10, 20, 30),
+      onfile: ({ name, state }) => name === "f1" && state === "cancelled" && uploads[what](),
+    });
+    const [socket] = page.sockets;
+    socket.open();
+    socket.say({ ready: true, ...BOTH, offset: 0, chunksize: 10 });
+    await until(() => uploads.files[3].state === "sending");
+    uploads.files[1].abort();
+    await quiet();
+    const after = what === "pause" ? "paused" : "waiting";
+    assert.deepEqual(uploads.files.slice(2).map(({ state }) => state), [after, after]);
+    assert.deepEqual(page.reported, []);
+  }
+});
+
+test("files that were taken in advance are paused with the one that is sent", async () => {
+  const page = stage();
+  const uploads = start(page, { files: files(SIZE, 10, 20, 30) });
+  const [socket] = page.sockets;
+  socket.open();
+  socket.say({ ready: true, ...BOTH, offset: 0, chunksize: 10 });
+  await until(() => uploads.files[3].state === "sending");
+  uploads.pause();
+  assert.equal(states(uploads), "paused paused paused paused");
+  await none(page);
   assertOver(page);
 });

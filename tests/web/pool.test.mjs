@@ -139,14 +139,14 @@ test("a server that was never reached is tried three times, and told of each wai
     const { clock, pool } = all;
     const ms = 500 * 2 ** (attempt - 1);
     const error = { code: "connection_failed", reason: "Not reached." };
-    assert.deepEqual(pool.outage, { attempt, at: clock.now + ms, error });
+    assert.deepEqual(pool.outage, { attempt, at: clock.now + ms, error, wasConnected: false });
     assert.deepEqual(all.told.at(-1), { attempt, seconds: ms / 1000, error });
     const before = all.made.length;
     clock.advance(ms - 1);
     assert.equal(all.made.length, before);
     clock.advance(1);
     assert.equal(all.made.length, before + 1, "one that probes");
-    assert.deepEqual(pool.outage, { attempt, at: null, error });
+    assert.deepEqual(pool.outage, { attempt, at: null, error, wasConnected: false });
   }
   all.made.at(-1).fail();
   await quiet();

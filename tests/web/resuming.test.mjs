@@ -266,6 +266,25 @@ test("a server whose check is wrong from the first byte on gets the file neverth
   await run;
 });
 
+test("a server that has other bytes of each new key too is given up", async () => {
+  const page = stage();
+  const run = start(page);
+  const wrong = checkOf(pattern(3));
+  const keys = new Set();
+  for (let tries = 0; tries < 4; tries++) {
+    const socket = tries === 0 ? page.sockets[0] : await next(page);
+    socket.open();
+    socket.say(first(100_000, { chunksize: 10, check: wrong }));
+    await until(() => socket.sent.length > 1 || page.sockets.length > 4);
+    keys.add(socket.sent[0].upload);
+    socket.say(fault("abandoned"));
+  }
+  await assert.rejects(run.done, { code: "bad_message" });
+  assert.equal(keys.size, 4);
+  await none(page);
+  assertOver(page);
+});
+
 for (const code of ["idle", "too_slow", "busy", "shutting_down", "storage_failed"]) {
   test(`after ${code} the upload goes on`, async () => {
     const page = stage();
@@ -658,3 +677,44 @@ for (const [what, end] of [
     assertOver(page);
   });
 }
+
+test("a connection that was given up and comes late takes the upload over once, and no more", async () => {
+  for (const times of [1, 2]) {
+    const page = stage();
+    const run = page.upload({ url: "ws://host/", file: fileOf(pattern(1_000)), hash: "none" });
+    await begin(page.sockets[0], { bytes: 100 });
+    page.clock.advance(11_000); // silent
+    await quiet();
+    for (let time = 0; time < times; time++) {
+      const socket = page.sockets[1 + time] ?? (await next(page));
+      await begin(socket, { offset: 100, bytes: 100 });
+      socket.say(fault("taken_over", { kept: 60 }));
+      await quiet();
+    }
+    if (times === 2) await assert.rejects(run.done, { code: "taken_over" });
+    else {
+      const socket = await next(page);
+      await complete(socket, 1_000, 200);
+      socket.say({ close: true });
+      await run;
+    }
+    await none(page);
+  }
+});
+
+test("a file that cannot be read any more fails, and the server keeps what it has", async () => {
+  const page = stage();
+  const file = new ScriptedFile(1_000, { held: true });
+  const run = page.upload({ url: "ws://host/", file, hash: "none" });
+  const [socket] = page.sockets;
+  socket.open();
+  socket.say(first(0, { chunksize: 100 }), { ready: true, chunksize: 100 });
+  await until(() => file.reads.length === 2);
+  file.reads[0].give();
+  await until(() => socket.chunks.length === 1);
+  file.reads[1].refuse(new DOMException("gone", "NotFoundError"));
+  await assert.rejects(run.done, { code: "file_unreadable" });
+  assert.deepEqual(socket.sent.filter(({ abandon }) => abandon), []);
+  assert.deepEqual(socket.closes, [1000]);
+  await none(page);
+});

@@ -215,7 +215,7 @@ export function stage({ worker = null, script = true, random = Math.random() } =
     reportError: (error) => page.reported.push(error),
     GALILEO_BASE: BASE,
   };
-  const body = `"use strict";\n${client}\nreturn { upload, uploadAll, GalileoSend, UploadError };`;
+  const body = `"use strict";\n${client}\nreturn { upload, uploadAll, unfinished, GalileoSend, UploadError };`;
   Object.assign(page, new Function(...Object.keys(globals), body)(...Object.values(globals)));
 
   /** Start GalileoSend with every handler noted in `log`. */

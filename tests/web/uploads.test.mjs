@@ -406,3 +406,19 @@ test("a silent server is given up, and what was not finished goes on", async () 
   assert.equal(states(uploads), "stored sending waiting");
   assert.equal(page.sockets.length, 2);
 });
+
+for (const limits of [{ next: 0.5 }, { next: true }, { next: "7" }, { whole: 1000, room: 5 }]) {
+  const name = "limits that permit no file leave the others to connections of their own";
+  test(`${name}: ${JSON.stringify(limits)}`, async () => {
+    const page = stage();
+    const uploads = page.uploadAll({ ...OPTIONS, files: files(10, 20, 30) });
+    for (let number = 0; number < 3; number++) {
+      await until(() => page.sockets.length > number, "a connection without any wait");
+      await agree(page.sockets[number], { ...NEXT, ...limits });
+    }
+    await uploads.done;
+    assert.equal(states(uploads), "stored stored stored");
+    assert.equal(page.clock.now, 0);
+    assert.equal(page.clock.open, 0);
+  });
+}

@@ -42,3 +42,17 @@ test("files that failed or were cancelled are in no total", async () => {
   uploads.retry([uploads.files[0]]);
   assert.deepEqual([uploads.progress.size, uploads.progress.files], [4, 2]);
 });
+
+test("bytes that the server has already are no bytes that are sent", async () => {
+  const page = stage();
+  const files = [new ScriptedFile(10_000, { name: "a" })];
+  const uploads = page.uploadAll({ url: "ws://host/", connections: 1, hash: "none", files });
+  const [socket] = page.sockets;
+  socket.open();
+  socket.say({ ready: true, can: ["resume"], offset: 9_000, keep: 60, chunksize: 100 });
+  await until(() => socket.chunks.length > 0);
+  page.clock.advance(1_000);
+  const { sent, rate, secondsLeft } = uploads.progress;
+  assert.deepEqual([sent, uploads.files[0].sent, rate], [9_100, 9_100, 100]);
+  assert.ok(secondsLeft >= 9);
+});

@@ -75,6 +75,10 @@ Examples:
     help="The maximum wait before the first retry; it doubles with each retry, up to 30 s.",
 )  # fmt: skip
 @click.option(
+    "--retry-connrefused", is_flag=True,
+    help="Make all retries also if no connection was ever accepted. [default: for 5 s]",
+)  # fmt: skip
+@click.option(
     "--no-resume", is_flag=True,
     help="Send each file from its first byte, at each attempt, and remember nothing.",
 )  # fmt: skip
@@ -107,6 +111,7 @@ def cli(  # noqa: PLR0913  one for each flag
     limit_rate: int | None,
     retries: int,
     retry_delay: float,
+    retry_connrefused: bool,
     no_resume: bool,
     timeout: float,
     token_file: str | None,
@@ -158,7 +163,7 @@ def cli(  # noqa: PLR0913  one for each flag
             size=size,
             recursive=recursive,
             options=options,
-            policy=RetryPolicy(retries, retry_delay),
+            policy=RetryPolicy(retries, retry_delay, retry_connrefused),
             parallel=parallel,
             verbosity=verbosity,
             as_json=as_json,

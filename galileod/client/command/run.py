@@ -165,7 +165,8 @@ def _what_is_kept(kept: Sequence[Kept], total: int) -> str:
 def _interruption(cancel: Callable[[], None]) -> Iterator[Sequence[int]]:
     """Call `cancel` at SIGINT or SIGTERM; the number of the signal is then in the result.
 
-    A second signal ends the process, in the handler itself: the event loop may wait for a reader of
+    One that the caller ignores stays ignored: the command may run in the background of a script. A
+    second signal ends the process, in the handler itself: the event loop may wait for a reader of
     standard output that is too slow.
     """
     stopped: list[int] = []
@@ -177,7 +178,12 @@ def _interruption(cancel: Callable[[], None]) -> Iterator[Sequence[int]]:
         stopped.append(number)
         token.run_sync_soon(cancel)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
         yield stopped
     finally:

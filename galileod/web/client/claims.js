@@ -56,8 +56,10 @@ class Claims {
     return this.size < before;
   }
 
-  /** Give all back to the queue. */
+  /** Give all back to the queue; not one whose end is just being told to the page. */
   putBack() {
-    for (const transfer of this.#transfers.splice(0).reverse()) this.#host.putBack(transfer);
+    for (const transfer of this.#transfers.splice(0).reverse()) {
+      if (!transfer.isOver) this.#host.putBack(transfer);
+    }
   }
 }

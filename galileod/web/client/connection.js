@@ -75,8 +75,8 @@ class Connection {
           this.#lose("connection_lost", "The connection to the server was lost.");
         } else {
           // Browsers do not tell a page which of the two it is.
-          const reason = "cannot be reached, or does not accept uploads from this page";
-          this.#lose("connection_failed", `The server at ${this.#socket.url} ${reason}.`);
+          const other = this.#host.wasConnected() ? "" : ", or does not accept uploads from this page";
+          this.#lose("connection_failed", `The server at ${this.#socket.url} cannot be reached${other}.`);
         }
       },
       onclose: ({ code, reason }) => {
@@ -135,13 +135,15 @@ class Connection {
   /** The server has refused a file: for now, or for ever. */
   #refused(number, signal, ends) {
     const transfer = this.#transfers.get(number);
-    const isForNow = this.#line.resumable && GOES_ON.has(signal.code);
+    const { code } = signal;
+    const isOwn = code === "taken_over" && transfer.wasSilent();
+    const isForNow = this.#line.resumable && (isOwn || GOES_ON.has(code));
     this.#answered(number, !isForNow);
     if (!isForNow) {
       transfer.refuse(signal);
       return;
     }
-    const failure = { code: signal.code, error: signal.error, signal };
+    const failure = { code, error: signal.error, signal, goesOn: true };
     this.#refusal ??= failure;
     transfer.sender.end();
     this.#host.lost(transfer, failure);
@@ -162,7 +164,8 @@ class Connection {
     while (this.#sendCurrent() && this.#beginNext());
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
-    const isIdle = this.#claims.size === 0 && this.#line.isIdle;
+    const { first } = this.#claims; // it may be one for which the limits of the server have no room
+    const isIdle = this.#line.isIdle && !(first && this.#line.mayBegin(first.size));
     const isLeaving = this.#current === this.#leaving && !this.#leaving.isOver; // without an answer
     if (isIdle || (isLeaving && this.#transfers.size === 1)) this.#end(this.#refusal);
   }
@@ -187,7 +190,7 @@ class Connection {
       if (sender.state === "finishing") this.watch.verify(transfer.size);
       const message = sender.take();
       this.#socket.send(message);
-      this.watch.activity();
+      this.watch.sent(message);
       if (due === "chunk") {
         transfer.recycle(message);
         transfer.readAhead(); // the next slice is read while the page's handler runs
@@ -264,9 +267,10 @@ class Connection {
     this.#claims.remove(transfer);
     const { sender } = transfer;
     const number = this.#line.senders.indexOf(sender);
-    const isWaiting = sender !== null && number >= 0 && !sender.isFinished;
-    if (isWaiting && !this.#abandon(number)) return;
-    this.#goOn();
+    const isWaiting = sender && number >= 0 && !sender.isFinished;
+    // The server keeps what it has of a file only if the connection ends.
+    if (isWaiting && transfer.isKept) this.#lose("connection_lost", "A file could not be read.");
+    else if (!isWaiting || this.#abandon(number)) this.#goOn();
   }
 
   /** Whether the server learns here that a transfer has ended: it has begun, and can be abandoned. */
@@ -311,23 +315,14 @@ class Connection {
     if (this.#isOver) return;
     this.#current?.note();
     const unread = this.#unread;
-    const limit = unread ? this.timeout : this.#patience;
-    if (!this.watch.isSilent(limit, !unread && this.#isCheap)) return;
+    // Whether little is lost if the connection is given up.
+    const isCheap = !unread && (this.#isOpened ? this.#line.resumable : this.#settings.restarts);
+    const limit = this.watch.limit(isCheap, this.#host.patience(), this.timeout);
+    if (!this.watch.isSilent(limit, isCheap)) return;
     const seconds = Math.round(limit / 100) / 10;
     if (unread) {
-      unread.fail("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
+      unread.failToRead("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
-  }
-
-  /** Whether little is lost if the connection is given up. */
-  get #isCheap() {
-    return this.#isOpened ? this.#line.resumable : this.#settings.restarts;
-  }
-
-  /** ms of silence after which the connection is given up. */
-  get #patience() {
-    const patience = this.#isCheap ? Math.min(this.#host.patience(), this.timeout) : this.timeout;
-    return this.watch.patience(patience);
   }
 
   /** What has left the browser of each file: what has not is the end of what was sent. */
@@ -354,7 +349,7 @@ class Connection {
     return this.#transfers.size === 0 ? this.#claims.first : undefined;
   }
 
-  /** The server has ended the connection by an error about one file, or about none. */
+  /** The server has ended the connection by an error. */
   #endByError(signal) {
     const { code } = signal;
     const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);

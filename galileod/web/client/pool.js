@@ -11,7 +11,7 @@ class Pool {
   #opened = new Set(); // those of them that the server has accepted
   #everOpened = false;
   #failures = 0; // in a row, without anything that got through
-  #outage = null; // {attempt, at, error}: no connection is made before `at`, then one
+  #outage = null; // {attempt, at, error, wasConnected}: no connection is made before `at`, then one
   #timer = null;
   #probe = null; // the connection that is to show whether the server is back
   #patience = PATIENCE;
@@ -20,9 +20,9 @@ class Pool {
    * `settings`: `limit`, connections at once; `retries`, undefined for the default; `many`: whether
    * to offer `next`; `onretry`. `queue` has the Transfers to send: `peek()`, {size, url, timeout}
    * of the next one, or null; `take(connection)`, that one; `putBack(transfer)` for one that did
-   * not begin;
-   * `interrupted(transfer)` for one that goes on; `giveUp(failure)` for all that wait, when there
-   * is no further attempt; and optionally `closed()` once a connection is closed.
+   * not begin; `interrupted(transfer)` for one that goes on; `left(transfer)` for one that has
+   * stopped after Connection's `leave`; `giveUp(failure)` for all that wait, when there is no further
+   * attempt; and optionally `closed(connection)`.
    */
   constructor(settings, queue, random = Math.random) {
     this.#settings = settings;
@@ -54,7 +54,7 @@ class Pool {
     connection.start();
   }
 
-  /** While no connection can be made: {attempt, at, error}; `at` is null during an attempt. */
+  /** While no connection can be made; `at` is null during an attempt. See galileo.d.ts. */
   get outage() {
     return this.#opened.size > 0 ? null : this.#outage;
   }
@@ -76,6 +76,7 @@ class Pool {
     take: (connection) => this.#queue.take(connection),
     putBack: (transfer) => this.#queue.putBack(transfer),
     patience: () => this.#patience,
+    wasConnected: () => this.#everOpened,
     opened: (connection) => {
       this.#everOpened = true;
       this.#opened.add(connection);
@@ -95,8 +96,9 @@ class Pool {
   #lost(transfer, failure) {
     if (!failure.isAway && !AWAY.has(failure.code)) transfer.losses += 1;
     const most = Math.min(this.#retries, MAX_LOSSES);
-    if (GOES_ON.has(failure.code) && transfer.mayGoOn && transfer.losses <= most) {
-      transfer.interrupt(failure.signal !== undefined);
+    const goesOn = failure.goesOn || GOES_ON.has(failure.code);
+    if (goesOn && transfer.mayGoOn && transfer.losses <= most) {
+      transfer.interrupt(failure);
       this.#queue.interrupted(transfer);
     } else transfer.failWith(failure);
   }
@@ -130,7 +132,8 @@ class Pool {
     }
     const ms = retryWait(this.#failures, this.#random());
     const error = { code: failure.code, reason: failure.error };
-    this.#outage = { attempt: this.#failures, at: performance.now() + ms, error };
+    const at = performance.now() + ms;
+    this.#outage = { attempt: this.#failures, at, error, wasConnected: this.#everOpened };
     this.#timer = setTimeout(() => this.#tryAgain(), ms);
     // Later: files that the failure concerns are told first, and none may be left.
     queueMicrotask(() => {

@@ -1,6 +1,6 @@
 // Whether and when an upload goes on after a failure. No I/O, no clock. Times are in ms.
 
-const RETRIES = 7; // attempts in a row that nothing came of: 30 to 60 s, enough for a restart
+const RETRIES = 7; // attempts in a row that nothing came of: 20 to 45 s, enough for a restart
 const FIRST_RETRIES = 3; // while the server has never accepted a connection: it may be a wrong URL
 const MAX_LOSSES = 20; // connections in a row that one file may lose, whatever `retries` is
 const FIRST_WAIT = 500;

@@ -220,3 +220,9 @@ class Sender {
 function violation(code, error) {
   return { type: "violation", code, error };
 }
+
+/** A key of an upload, as C8.2 of the protocol has it. */
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -34,6 +34,11 @@ class Tally {
     this.#measure();
   }
 
+  /** A file continues at `sent` bytes, which are not sent now. */
+  resumed(upload, sent) {
+    this.#sum.sent += sent - upload.sent;
+  }
+
   /** A file has an answer. */
   answered(isStored) {
     this.#gone.files += 1;

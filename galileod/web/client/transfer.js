@@ -2,6 +2,7 @@
 // connection, and its handlers.
 
 const MAX_MEETINGS = 3; // with servers that cannot resume, before the file begins anew at one
+const MAX_RENEWALS = 3; // keys of one file of which the server may have other bytes than the file
 
 class Transfer {
   done; // a promise of the receipt
@@ -20,6 +21,8 @@ class Transfer {
   #begun = null; // the upload as it is remembered over reloads, if it is
   #offset = 0; // bytes that the server had, as it last said
   #most = -1; // bytes of the longest part that was reported as sent
+  #renewals = 0;
+  #silent = 0; // connections that were given up since they were silent
   #meetings = 0; // with servers that cannot resume what another one has begun
   #hash = null; // that was sent on a connection that was lost
   #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
@@ -30,15 +33,16 @@ class Transfer {
 
   /**
    * `settings` are those of readOptions. `on` has the handlers `error`, `failure`, `success`, and
-   * optionally `chunk` and `progress`. The AbortSignal of the settings cancels the transfer.
+   * optionally `chunk`, `progress`, and `resumed(offset)` for where the upload continues. The AbortSignal of the settings cancels the transfer.
    */
   constructor(settings, on) {
     this.#settings = settings;
     this.#on = on;
     this.key = settings.key ?? newKey();
     this.isResumable = settings.key !== undefined;
+    if (this.isResumable) wanted.add(this.key);
     this.#progress = new Progress(settings.size, this.#began);
-    this.isRecalled = !settings.resume;
+    this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
     this.#source = new Source(settings, {
       opened: () => this.#tell(),
       failed: (error) => this.#notOpened(error),
@@ -91,8 +95,11 @@ class Transfer {
   #cancel(cause) {
     const isKept = this.isResumable && !this.isOver && !this.#host?.tells(this);
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
+    const begun = isKept ? this.#begun : null;
+    if (begun) this.#begun = null;
     this.fail("aborted", error, cause);
-    if (isKept) abandonUpload(this.#settings.url, this.#metadata(["resume"], true));
+    if (begun) begun.discard(this.#token);
+    else if (isKept) abandonUpload(this.#settings.url, this.#metadata());
   }
 
   /**
@@ -126,6 +133,10 @@ class Transfer {
       this.key = this.#begun.key;
       this.#source.states = this.#begun.states;
       this.isResumable = true;
+    } else {
+      // Another page may be sending that of the key that was given.
+      this.key = newKey();
+      this.isResumable = false;
     }
     this.#tell();
   }
@@ -141,17 +152,17 @@ class Transfer {
     this.#attempt = new Attempt(this.#source, sender, {
       activity: () => this.#host.watch.activity(),
       due: () => this.#tell(),
-      differs: () => this.#host.restart(this),
+      differs: () => this.#differs(),
       changed: () => this.#changed(),
       failed: (error) => this.#unreadable(error),
     });
     return sender.start();
   }
 
-  #metadata(can, abandon) {
+  #metadata(can) {
     const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: this.#token, upload, can, abandon };
+    return { name, size: this.size, modified, token: this.#token, upload, can };
   }
 
   /** The credential; none if the page's function throws, and the server decides. */
@@ -178,6 +189,7 @@ class Transfer {
     this.isResumable = true;
     this.#mayBeFinished = false;
     this.#progress.restart(offset, performance.now());
+    this.#on.resumed?.(offset);
     this.#remember(keep);
     if (this.size === 0) this.chunkSent(); // no chunk of it is sent
     if (offset === 0 && this.size > 0 && this.#source.isAtBegin) this.#attempt.place(0);
@@ -190,6 +202,22 @@ class Transfer {
     this.#offset = 0;
     this.#source.close();
     this.#progress.restart(0, performance.now());
+  }
+
+  #differs() {
+    this.#renewals += 1;
+    if (this.#renewals <= MAX_RENEWALS) this.#host.restart(this);
+    else this.fail("bad_message", "The server has other bytes than were sent, again and again.");
+  }
+
+  /**
+   * After `taken_over`: whether that may have been a connection of this upload, which was given up
+   * since it was silent, and whose metadata have come late. That happens once for each.
+   */
+  wasSilent() {
+    if (this.#silent === 0) return false;
+    this.#silent -= 1;
+    return true;
   }
 
   /** Begin anew with another key: the server has other bytes. */
@@ -279,11 +307,12 @@ class Transfer {
   }
 
   /**
-   * The connection is lost, or given up: the file is sent on another one. `isAnswered`: the server
-   * has said that the file is not stored.
+   * The connection is lost, by the `failure` if there is one: the file is sent on another one. With a
+   * `signal` the server has said that the file is not stored.
    */
-  interrupt(isAnswered = false) {
-    this.#mayBeFinished = this.#isFinished && !isAnswered;
+  interrupt(failure = {}) {
+    if (failure.code === "timeout") this.#silent += 1;
+    this.#mayBeFinished = this.#isFinished && !failure.signal;
     this.#hash = this.sender?.hash ?? this.#hash;
     this.#attempt?.end();
     this.#attempt = null;
@@ -310,7 +339,12 @@ class Transfer {
   #unreadable(error) {
     const lead = `"${this.name}" cannot be read.`;
     const guess = "It may have been changed, moved or deleted since it was chosen";
-    this.fail("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
+    this.failToRead("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
+  }
+
+  /** Fail; the server keeps what it has, since the file may be there again later. */
+  failToRead(code, error, cause) {
+    this.fail(code, error, cause, this.isResumable && (this.sender?.sent ?? 0) > 0);
   }
 
   #changed() {
@@ -360,10 +394,4 @@ class Transfer {
     this.#begun?.forget();
     this.#begun = null;
   }
-}
-
-/** A key of an upload, as C8.2 of the protocol has it. */
-function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -83,21 +83,29 @@ class Uploads {
 
   /** Stop sending `uploads`, all by default; not those that are sent to their last byte. */
   pause(uploads = this.files) {
-    const chosen = [...uploads];
-    for (const upload of chosen) {
-      if (!isWaiting(upload)) continue;
-      this.#waiting.delete(upload);
-      this.#transfers.get(upload)?.rest();
-      this.#change(upload, { state: "paused", rate: 0 });
-    }
-    for (const upload of chosen) {
-      const transfer = this.#transfers.get(upload);
-      if (upload.state !== "sending" || !this.#connections.get(transfer)?.leave(transfer)) continue;
-      if (!this.#connections.has(transfer)) transfer.rest();
-      this.#change(upload, { state: "paused", rate: 0 });
-    }
+    const left = new Set(uploads); // each is paused once, whatever the handlers do
+    let before;
+    do {
+      before = left.size;
+      for (const upload of left) if (isWaiting(upload)) this.#pauseOne(upload, left);
+      // When a connection is left, what it has taken in advance waits again, or is taken by another.
+      for (const upload of left) {
+        const transfer = this.#transfers.get(upload);
+        if (upload.state !== "sending" || !this.#connections.get(transfer)?.leave(transfer)) continue;
+        this.#pauseOne(upload, left);
+      }
+    } while (left.size < before);
     this.#tally.reset();
     this.#pool.fill();
+  }
+
+  /** Pause a file that waits, or whose connection is to leave it. */
+  #pauseOne(upload, left) {
+    left.delete(upload);
+    this.#waiting.delete(upload);
+    const transfer = this.#transfers.get(upload);
+    if (!this.#connections.has(transfer)) transfer?.rest();
+    this.#change(upload, { state: "paused", rate: 0 });
   }
 
   /** Go on with those of `uploads` that are paused. */
@@ -257,6 +265,10 @@ class Uploads {
         const isPaused = upload.state === "paused";
         this.#change(upload, isPaused ? { sent } : { state, sent, rate });
       },
+      resumed: (sent) => {
+        this.#tally.resumed(upload, sent);
+        Object.assign(upload, { sent });
+      },
       success: (receipt) => {
         this.#tally.answered(true);
         this.#forget(upload);
@@ -264,7 +276,8 @@ class Uploads {
       },
       failure: (error) => {
         const { mayBeStored } = transfer;
-        settings.key = transfer.isKept ? transfer.key : undefined; // for `retry`
+        const isKnown = transfer.isKept || (mayBeStored && transfer.isResumable); // to the server
+        settings.key = isKnown ? transfer.key : undefined; // for `retry`
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
         if (state === "failed") this.#tally.answered(false);

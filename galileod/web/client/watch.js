@@ -5,6 +5,7 @@
 const VERIFY_RATE = 20_000;
 const DOUBTED = 3_000; // ms for a sign of the server after the network or the machine came back
 const MAX_GAP = 5_000; // ms between two ticks of a machine that is awake, and of a tab that is shown
+const SLOW_RATE = 20; // bytes per ms of a line that is slow and not lost
 const GOT_ON = 1_000; // ms between the first message and the last one of a server that works
 
 class Watch {
@@ -14,6 +15,8 @@ class Watch {
   #verifying = 0; // bytes of the files that the server may be verifying
   #firstHeard = null; // when the first message came
   #lastHeard = null;
+  #longest = 0; // ms between two messages
+  #sent = 0; // bytes
 
   constructor() {
     this.#ticked = performance.now();
@@ -25,16 +28,32 @@ class Watch {
     this.#silence.activity(performance.now());
   }
 
+  /** A message was sent. */
+  sent({ byteLength = 0 }) {
+    this.activity();
+    this.#sent += byteLength;
+  }
+
   /** A message has come. */
   heard() {
     this.activity();
-    this.#lastHeard = performance.now();
-    this.#firstHeard ??= this.#lastHeard;
+    const now = performance.now();
+    this.#firstHeard ??= now;
+    this.#longest = Math.max(this.#longest, now - (this.#lastHeard ?? now));
+    this.#lastHeard = now;
   }
 
   /** Whether the server went on to answer after its first signals. */
   get gotOn() {
     return this.#lastHeard - this.#firstHeard >= GOT_ON;
+  }
+
+  /**
+   * How long a slow line may be silent, in ms. The browser and the system take more than a megabyte
+   * at once, and say nothing while it leaves; the server says something when it has a whole chunk.
+   */
+  get pace() {
+    return this.gotOn ? 2 * this.#longest : this.#sent / SLOW_RATE;
   }
 
   /** The connection may be lost without a sign of it. */
@@ -58,14 +77,18 @@ class Watch {
     this.#ticked = now;
   }
 
-  /** How long the server may be silent, in ms, if that is `ms` without anything to verify. */
-  patience(ms) {
-    return ms + this.#verifying / VERIFY_RATE;
+  /**
+   * ms of silence after which the connection is given up: `timeout`, or if that is cheap `patience`;
+   * more while the server verifies files.
+   */
+  limit(isCheap, patience, timeout) {
+    const enough = isCheap ? Math.min(Math.max(patience, this.pace), timeout) : timeout;
+    return enough + this.#verifying / VERIFY_RATE;
   }
 
   /** Whether nothing has happened for `limit` ms; `isCheap`: in doubt for less, since no harm is done. */
   isSilent(limit, isCheap) {
-    const doubted = isCheap ? this.patience(DOUBTED) : limit;
+    const doubted = isCheap ? DOUBTED + this.#verifying / VERIFY_RATE : limit;
     return this.#silence.exceeded(performance.now(), limit, doubted);
   }
 }

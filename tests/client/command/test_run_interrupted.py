@@ -92,6 +92,24 @@ def test_an_interruption_before_all_is_loaded_is_no_traceback(
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "INT"), (signal.SIGTERM, "TERM")], ids=["INT", "TERM"]
+)
+def test_a_signal_that_the_caller_ignores_stays_ignored(
+    server: Daemon, tmp_path: Path, number: int, name: str
+) -> None:
+    path = tmp_path / unique_name()
+    path.write_bytes(bytes(MIB))
+    run: list[str | Path] = ["sh", "-c", f"trap '' {name}; exec \"$@\"", "sh", GALILEO_SEND]
+    run += ["--limit-rate", "1MB", server.url, path]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
+        server.wait_for("upload.started", name=path.name)
+        sending.send_signal(number)
+        out, err = sending.communicate(timeout=DEADLINE)
+    assert (sending.returncode, err) == (0, b"")
+    assert out.startswith(b"stored ")
+
+
 def test_an_interruption_is_told_in_json_too(server: Daemon, tmp_path: Path) -> None:
     name = unique_name()
     (tmp_path / name).write_bytes(bytes(5 * MIB))

@@ -76,6 +76,21 @@ def test_a_busy_server_is_asked_again(
     check_stored(server, paths)
 
 
+@pytest.mark.parametrize("code", [FaultCode.IDLE, FaultCode.TOO_SLOW])
+@pytest.mark.parametrize("flags", [[], ["--no-resume"]], ids=["resume", "no-resume"])
+@pytest.mark.parametrize("at", [0, 1, 60])
+def test_a_file_is_sent_again_after_the_machine_has_slept(
+    command: Command, paths: list[Path], code: FaultCode, flags: list[str], at: int
+) -> None:
+    act = Act(refuses={paths[at].name: code}, last=at + 1)
+    with NextServer(act) as server:
+        more = ("--retry-delay", "0", "--parallel", "1")
+        status, _, err = command(*flags, *more, server.url, *paths)
+    assert status == 0, err
+    assert f"{paths[at]}: The server refused the file: It is {code}." in err
+    check_stored(server, paths)
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_lost_connection_is_reported_for_what_is_sent_again(
     command: Command, paths: list[Path], silent: bool

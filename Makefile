@@ -1,5 +1,6 @@
 # make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
 # make test     run all tests; ARGS are arguments of pytest
+# make test-python  run the tests that depend on Python and its packages alone
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
@@ -7,25 +8,39 @@
 # make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make install  create .venv with galileod and galileo-send; the other targets do this first
+#
+# PYTHON creates the environment, and CONSTRAINTS has the versions that are installed into it. The tests
+# have an environment for each: make test PYTHON=python3.13 CONSTRAINTS=constraints-lowest.txt uses
+# .venv-python3.13-constraints-lowest.
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
+ifneq ($(filter test test-python,$(MAKECMDGOALS)),)
+VENV := .venv$(patsubst %,-%,$(notdir $(filter-out python3,$(PYTHON))))$(patsubst %.txt,-%,$(filter-out constraints.txt,$(CONSTRAINTS)))
+endif
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
+INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
+# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, or JavaScript rather
+# than Python; bench and soak repeat, for longer, what other tests do once.
+LEFT_OUT := bench browser conformance filesystems prometheus proxies soak systemd web
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
 
-.PHONY: run test check bench fuzz conformance soak screenshots install install-tests format clean
+.PHONY: run test test-python check bench fuzz conformance soak screenshots install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
 install-tests: $(INSTALLED_TESTS) $(INSTALLED_PUPPETEER)
 
+install-checks: install-tests $(INSTALLED_CHECKS)
+
 # The package is installed in editable mode, so that only changes of these two files require pip.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("galileod needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
@@ -33,6 +48,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(INSTALLED_TESTS): $(INSTALLED)
 	$(PIP) -e '.[test]'
+	touch $@
+
+$(INSTALLED_CHECKS): $(INSTALLED_TESTS)
+	$(PIP) -e '.[test,check]'
 	touch $@
 
 $(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package.json $(PUPPETEER)/package-lock.json
@@ -47,7 +66,10 @@ run: install
 test: install-tests
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(ARGS)
 
-check: install-tests
+test-python: $(INSTALLED_TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(LEFT_OUT:%=--ignore=tests/%) $(ARGS)
+
+check: install-checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -56,7 +78,7 @@ check: install-tests
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 	git ls-files -z ':!tests' ':!galileod/web/vendor' | xargs -0 $(BIN)/detect-secrets-hook --no-verify --exclude-lines '"(id|sha1|upload)": |"type": "sha1"'
 
-format: install-tests
+format: install-checks
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -77,4 +99,4 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 clean:
-	rm -rf $(VENV) $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

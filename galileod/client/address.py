@@ -28,6 +28,8 @@ _SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _SAFE: Final = "/%:@!$&'()*+,;=~-._?"
 _HOST: Final = re.compile(r"[\w.:%-]+", re.ASCII)
 _PORTS: Final = {False: 80, True: 443}
+# Newer versions of Python also count 169.254.0.0/16 when it is mapped into IPv6; it has no zones.
+_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
 
 
 @frozen
@@ -177,7 +179,7 @@ def _with_zone(host: str) -> str:
     """An IPv6 address of a URL, where a zone follows `%25` (RFC 6874) or, in many programs, `%`."""
     address, percent, zone = host.partition("%")
     try:
-        needs_zone = ipaddress.IPv6Address(address).is_link_local
+        needs_zone = ipaddress.IPv6Address(address) in _LINK_LOCAL
     except ValueError:  # [v1.a:b], which RFC 3986 has for later versions of IP
         raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}") from None
     if needs_zone and not zone:

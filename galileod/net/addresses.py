@@ -30,6 +30,9 @@ UNIX_PEER: Final = "unix"
 REMEMBERED: Final = 4096
 """Hosts whose parsed address is remembered: each connection needs it several times."""
 
+# Newer versions of Python also count 169.254.0.0/16 when it is mapped into IPv6; it has no zones.
+_LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
+
 _TCP: Final = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.:-]+)?)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII
 )
@@ -108,7 +111,7 @@ def _is_v6(host: str) -> bool:
 
 
 def _is_link_local(host: str) -> bool:
-    return ipaddress.IPv6Address(host).is_link_local
+    return ipaddress.IPv6Address(host) in _LINK_LOCAL
 
 
 def parse_network(text: object) -> Network:
@@ -159,7 +162,5 @@ def network_of(host: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, an address or a name, can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback

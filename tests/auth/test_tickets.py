@@ -272,7 +272,12 @@ def test_json_that_nests_too_deep_is_refused_quietly() -> None:
             "public key in PEM",
         ),
     ],
-)
+    # Not the keys: each process makes others, and they must name the test alike.
+    ids=[
+        "short", "read by all", "written by the group", "public for HS256", "P-256 for EdDSA",
+        "Ed25519 for ES256", "P-384 for ES256", "secret for ES256", "private for ES256",
+    ],
+)  # fmt: skip
 def test_a_key_of_the_wrong_kind_is_told(
     tmp_path: Path, algorithm: Algorithm, content: bytes, mode: int, told: str
 ) -> None:

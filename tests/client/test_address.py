@@ -24,6 +24,7 @@ from galileod.client.address import Address, find_proxy, parse_url
         ("ws://[fe80::1%eth0]/", Address("fe80::1%eth0", 80, secure=False, target="/")),
         ("ws://[fe80::1%25br-0.7]/", Address("fe80::1%br-0.7", 80, secure=False, target="/")),
         ("ws://[fe80::1%2]/", Address("fe80::1%2", 80, secure=False, target="/")),
+        ("ws://[::ffff:169.254.1.1]", Address("::ffff:169.254.1.1", 80, secure=False, target="/")),
         ("ws://HOST/a#part", Address("host", 80, secure=False, target="/a")),
         ("ws://bücher.example/ü", Address("xn--bcher-kva.example", 80, False, "/%C3%BC")),
         ("ws://h/%20a", Address("h", 80, secure=False, target="/%20a")),

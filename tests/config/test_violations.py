@@ -197,7 +197,8 @@ def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: s
 
 
 @pytest.mark.parametrize(
-    "listen", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "unix:/run/x"]
+    "listen",
+    ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1", "unix:/run/x"],
 )
 def test_an_address_of_this_machine_alone_needs_none(tmp_path: Path, listen: str) -> None:
     assert load(written(tmp_path, f'[server]\nlisten = ["{listen}"]')).auth.mode is None

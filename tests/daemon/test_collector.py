@@ -33,4 +33,4 @@ def test_cycles_are_still_collected_and_what_existed_is_left_alone() -> None:
     )
     threshold, frozen, alive = run.stdout.split()
     assert (int(threshold), frozen) == (THRESHOLD, "True")
-    assert int(alive) <= THRESHOLD
+    assert int(alive) < 2 * THRESHOLD  # of 100,000; a collection may begin a little later

@@ -27,11 +27,15 @@ BY_NAME: Final = dict(walk(galileod, "galileod"))
 
 
 def flags(command: click.Command) -> list[str]:
-    """Every flag, in the order of the help; --help only where the program itself is meant."""
+    """Every flag, in the order of the help; --help only where the program itself is meant.
+
+    With click 8.1 those of --help have no order.
+    """
     parameters = command.params
     if command in (galileod, galileo_send):
         parameters = command.get_params(click.Context(command, **command.context_settings))
-    return [flag for each in parameters if isinstance(each, click.Option) for flag in each.opts]
+    options = [each for each in parameters if isinstance(each, click.Option)]
+    return [flag for each in options for flag in sorted(each.opts, key=len)]
 
 
 def described(text: str) -> list[str]:

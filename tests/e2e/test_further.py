@@ -233,11 +233,22 @@ def test_files_that_take_one_name_in_a_burst_are_counted_once(daemon: Daemons) -
         check_usage(host)
 
 
-def test_a_disk_that_fills_up_in_a_burst_refuses_what_does_not_fit(
-    daemon: Daemons, tmp_path: Path
-) -> None:
-    with tmpfs(tmp_path / "disk", "size=4m") as disk:
-        host = daemon({"storage": {"directory": str(disk / "files")}})
+class Filled(Daemon):
+    """A daemon whose ledger may have no space left; its log has no other errors."""
+
+    def check_log(self) -> None:
+        wrong = [line for line in self.log() if line["level"] in ("error", "critical")]
+        assert {(line["event"], line.get("code")) for line in wrong} <= {
+            ("upload.failed", "storage_failed")
+        }, wrong
+
+
+def test_a_disk_that_fills_up_in_a_burst_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    with (
+        tmpfs(tmp_path / "disk", "size=4m") as disk,
+        Filled(tmp_path / "daemon", {"storage": {"directory": str(disk / "files")}}) as host,
+    ):
+        host.start()
         burst = Burst(host, "first")
         burst.begin()
         data = some_bytes(100_000)

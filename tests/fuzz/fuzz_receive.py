@@ -16,13 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import structlog
 import trio
 from attrs import evolve
-from structlog.testing import capture_logs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where `helpers` is, when run as a program
 
+from helpers.captured import captured_tracebacks
 from helpers.memory_store import MemoryStore
 from helpers.wire import UPGRADE, frame, serving, text_frame
 
@@ -66,7 +65,7 @@ async def play(stream: bytes, seed: int) -> int:
     # A patient client sends frame by frame, and lets the server answer before it goes on.
     patient = chance.random() < PATIENT
     lengths = [1, 2, 7, 100, 5000, len(stream) + 500]
-    with capture_logs([structlog.processors.format_exc_info]) as logs:
+    with captured_tracebacks() as logs:
         async with serving(store, CONFIG) as wire:
             raw = wire.connect()
             with trio.move_on_after(3600) as patience:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Self, cast
 from attrs import field, frozen
 from helpers.daemon import DEADLINE, Daemon, log_time
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
 DEFAULT_CHUNK: Final = 250_000
 SERVER_CHUNK: Final = 640 * 1024
@@ -83,7 +83,10 @@ def open_websocket(url: str, **options: Any) -> Iterator[ClientConnection]:  # n
         # websockets reads in one thread and writes in another, which OpenSSL does not support while
         # it handles a TLS 1.3 session ticket: one handshake in 500 was never answered.
         tls.maximum_version = ssl.TLSVersion.TLSv1_2
-    with connect(url, **{**defaults, **options}) as websocket:
+    sock = options.get("sock")
+    # Only the latter knows, in each version, that a unix socket has no options of TCP.
+    dial = connect if sock is None or sock.family != socket.AF_UNIX else unix_connect
+    with dial(uri=url, **{**defaults, **options}) as websocket:
         yield websocket
 
 

@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, Final, TypeVar, cast
 
 import pytest
@@ -311,17 +311,17 @@ async def serving(
     )
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    context = Context(config, store, ledger, pool)
-    server = Server(context, load_static(config), load_context(config.tls))
-    # On a clock that jumps, a test that waits for what never comes ends here, at once.
-    with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            yield Wire(server, context, ledger, nursery)
-            nursery.cancel_scope.cancel()
-    assert not context.admission.running
-    assert context.pool.share.held == 0
-    assert not settled or all(not holding.uploads for holding in ledger.holdings().values())
-    ledger.close()
+    with closing(ledger):
+        context = Context(config, store, ledger, pool)
+        server = Server(context, load_static(config), load_context(config.tls))
+        # On a clock that jumps, a test that waits for what never comes ends here, at once.
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                yield Wire(server, context, ledger, nursery)
+                nursery.cancel_scope.cancel()
+        assert not context.admission.running
+        assert context.pool.share.held == 0
+        assert not settled or all(not holding.uploads for holding in ledger.holdings().values())
 
 
 def with_chunks(size: int, in_flight: int, config: Config | None = None) -> Config:

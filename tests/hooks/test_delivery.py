@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any, Final
 
 import pytest
@@ -41,11 +41,6 @@ class Scene:
     told: list[tuple[str, float]] = field(factory=list)
     running: int = 0
     most: int = 0
-
-    @classmethod
-    def make(cls, hooks: Hooks = HOOKS, clock: Clock = trio.current_time) -> "Scene":
-        config, ledger = evolve(Config(), hooks=hooks), open_inline_ledger(clock)
-        return cls(Context(config, MemoryStore(), ledger, MemoryPool(1, 1)), ledger)
 
     @property
     def names(self) -> list[str]:
@@ -92,6 +87,22 @@ class Scene:
         return await self.ledger.outbox.count()
 
 
+MakeScene = Callable[..., Scene]
+
+
+@pytest.fixture
+def make_scene() -> Iterator[MakeScene]:
+    """Call it with the settings of the hook, and a clock; the ledgers are closed at the end."""
+    with ExitStack() as stack:
+
+        def make(hooks: Hooks = HOOKS, clock: Clock = trio.current_time) -> Scene:
+            ledger = stack.enter_context(closing(open_inline_ledger(clock)))
+            config = evolve(Config(), hooks=hooks)
+            return Scene(Context(config, MemoryStore(), ledger, MemoryPool(1, 1)), ledger)
+
+        yield make
+
+
 def refuse(*names: str) -> Callable[[str], None]:
     def act(name: str) -> None:
         if not names or name in names:
@@ -105,9 +116,10 @@ def of_event(logs: list[Line], event: str) -> list[Line]:
 
 
 async def test_what_is_owed_at_the_start_is_delivered_oldest_first(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make(evolve(HOOKS, parallel=1))
+    scene = make_scene(evolve(HOOKS, parallel=1))
     names = [str(number) for number in range(20)]
     await scene.store(*names)
     with capture_logs() as logs:
@@ -121,8 +133,10 @@ async def test_what_is_owed_at_the_start_is_delivered_oldest_first(
     }  # fmt: skip
 
 
-async def test_what_is_stored_meanwhile_is_delivered_at_once(autojump_clock: MockClock) -> None:
-    scene = Scene.make()
+async def test_what_is_stored_meanwhile_is_delivered_at_once(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene()
     async with scene.delivering():
         await trio.sleep(1000)
         await scene.store("a")
@@ -130,8 +144,10 @@ async def test_what_is_stored_meanwhile_is_delivered_at_once(autojump_clock: Moc
         assert scene.told == [("a", 1000)]
 
 
-async def test_no_more_run_at_once_than_may(autojump_clock: MockClock) -> None:
-    scene = Scene.make()
+async def test_no_more_run_at_once_than_may(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene()
     scene.takes = 1
     await scene.store(*"abcdefg")
     async with scene.delivering():
@@ -141,9 +157,10 @@ async def test_no_more_run_at_once_than_may(autojump_clock: MockClock) -> None:
 
 
 async def test_one_that_fails_is_tried_again_ever_more_seldom_and_then_given_up(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     scene.act = refuse("bad")
     await scene.store("bad")
     with capture_logs() as logs:
@@ -167,8 +184,10 @@ async def test_one_that_fails_is_tried_again_ever_more_seldom_and_then_given_up(
     assert await scene.owed() == 1
 
 
-async def test_one_that_fails_does_not_starve_the_others(autojump_clock: MockClock) -> None:
-    scene = Scene.make(evolve(HOOKS, parallel=1))
+async def test_one_that_fails_does_not_starve_the_others(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene(evolve(HOOKS, parallel=1))
     scene.act = refuse("bad")
     await scene.store("bad")
     async with scene.delivering():
@@ -181,9 +200,10 @@ async def test_one_that_fails_does_not_starve_the_others(autojump_clock: MockClo
 
 
 async def test_a_hook_that_is_down_is_spared_and_gets_all_once_it_is_up(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     scene.act = refuse()
     names = [str(number) for number in range(300)]
     await scene.store(*names)
@@ -198,8 +218,10 @@ async def test_a_hook_that_is_down_is_spared_and_gets_all_once_it_is_up(
     assert await scene.owed() == 0
 
 
-async def test_without_a_hook_what_is_owed_stays_and_is_told_of(autojump_clock: MockClock) -> None:
-    scene = Scene.make(Hooks())
+async def test_without_a_hook_what_is_owed_stays_and_is_told_of(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene(Hooks())
     await scene.store("a", "b")
     with capture_logs() as logs:
         async with scene.delivering():
@@ -211,9 +233,10 @@ async def test_without_a_hook_what_is_owed_stays_and_is_told_of(autojump_clock: 
 
 
 async def test_a_mistake_of_ours_is_a_failed_attempt_and_nothing_worse(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     mistakes = [ZeroDivisionError("oops")]
 
     def act(_: str) -> None:
@@ -242,9 +265,9 @@ async def test_a_mistake_of_ours_is_a_failed_attempt_and_nothing_worse(
     ],
 )
 async def test_a_row_that_is_damaged_does_no_harm_to_others(
-    autojump_clock: MockClock, column: str, value: object, *, delivered: bool
+    make_scene: MakeScene, autojump_clock: MockClock, column: str, value: object, *, delivered: bool
 ) -> None:
-    scene = Scene.make(evolve(HOOKS, parallel=1))
+    scene = make_scene(evolve(HOOKS, parallel=1))
     await scene.store("bad", "a")
     scene.ledger.database.connection.execute(
         f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",  # noqa: S608  not from outside
@@ -264,9 +287,9 @@ async def test_a_row_that_is_damaged_does_no_harm_to_others(
 
 @pytest.mark.parametrize("statement", ["DELETE", "UPDATE"])
 async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
-    autojump_clock: MockClock, statement: str
+    make_scene: MakeScene, autojump_clock: MockClock, statement: str
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     scene.act = refuse() if statement == "UPDATE" else scene.act
     await scene.store("a")
     connection = scene.ledger.database.connection
@@ -286,9 +309,10 @@ async def test_a_ledger_that_fails_delivers_twice_but_not_at_once(
 
 
 async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     await scene.store("a")
     scene.ledger.database.connection.execute(
         "CREATE TRIGGER bad BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
@@ -301,8 +325,10 @@ async def test_a_daemon_that_stops_does_not_wait_for_a_ledger_that_failed(
     assert trio.current_time() < began + 1
 
 
-async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockClock) -> None:
-    scene = Scene.make()
+async def test_a_ledger_that_cannot_be_read_is_asked_again(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene()
     await scene.store("a")
     connection = scene.ledger.database.connection
 
@@ -318,9 +344,10 @@ async def test_a_ledger_that_cannot_be_read_is_asked_again(autojump_clock: MockC
 
 
 async def test_once_the_daemon_stops_nothing_begins_and_what_runs_may_end(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     scene.takes = 10
     await scene.store("a", "b", "c")
     with trio.fail_after(20):
@@ -333,9 +360,10 @@ async def test_once_the_daemon_stops_nothing_begins_and_what_runs_may_end(
 
 
 async def test_when_no_upload_may_go_on_what_runs_is_ended_and_stays_owed(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make()
+    scene = make_scene()
     scene.takes = 1000
     await scene.store("a")
     async with scene.delivering():
@@ -348,9 +376,10 @@ async def test_when_no_upload_may_go_on_what_runs_is_ended_and_stays_owed(
 
 
 async def test_what_waited_without_a_hook_goes_to_the_one_that_is_configured_later(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
-    scene = Scene.make(Hooks())
+    scene = make_scene(Hooks())
     await scene.store("a")
     async with scene.delivering():
         await wait_all_tasks_blocked()
@@ -371,10 +400,10 @@ class WallClock:
 
 @pytest.mark.parametrize("jump", [-10 * 365 * DAY, -DAY, -LONGEST, -60, 60, DAY])
 async def test_a_clock_that_is_set_delays_no_attempt_by_more_than_the_longest_wait(
-    autojump_clock: MockClock, jump: float
+    make_scene: MakeScene, autojump_clock: MockClock, jump: float
 ) -> None:
     clock = WallClock()
-    scene = Scene.make(clock=clock)
+    scene = make_scene(clock=clock)
     scene.act = refuse()
     await scene.store("a")
     with capture_logs() as logs:
@@ -388,10 +417,11 @@ async def test_a_clock_that_is_set_delays_no_attempt_by_more_than_the_longest_wa
 
 
 async def test_a_receipt_put_off_before_the_clock_was_set_back_is_not_starved_by_later_ones(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
     clock = WallClock()
-    scene = Scene.make(evolve(HOOKS, parallel=1), clock)
+    scene = make_scene(evolve(HOOKS, parallel=1), clock)
     scene.act = refuse()
     await scene.store("old")
     async with scene.delivering():
@@ -405,10 +435,11 @@ async def test_a_receipt_put_off_before_the_clock_was_set_back_is_not_starved_by
 
 
 async def test_what_is_owed_from_before_is_due_at_the_start_whatever_the_clock_says(
+    make_scene: MakeScene,
     autojump_clock: MockClock,
 ) -> None:
     clock = WallClock()
-    scene = Scene.make(clock=clock)
+    scene = make_scene(clock=clock)
     await scene.store("a")
     (owed,) = await scene.ledger.outbox.first(1)
     await scene.ledger.outbox.postpone(owed.number, LONGEST)

@@ -12,6 +12,7 @@ from galileod.net.addresses import (
     Listen,
     TcpAddress,
     UnixAddress,
+    is_loopback,
     network_of,
     parse_address,
 )
@@ -31,6 +32,7 @@ PORTS = st.integers(0, 65535)
         ("[fe80::1%br-0a1b2c.7]:80", TcpAddress("fe80::1%br-0a1b2c.7", 80)),
         ("[fe80::1%4]:80", TcpAddress("fe80::1%4", 80)),
         ("[::ffff:1.2.3.4]:80", TcpAddress("::ffff:1.2.3.4", 80)),
+        ("[::ffff:169.254.1.1]:80", TcpAddress("::ffff:169.254.1.1", 80)),
         ("unix:/run/galileod.sock", UnixAddress("/run/galileod.sock")),
         ("unix:/a b:c", UnixAddress("/a b:c")),
         ("127.0.0.1:8751 proxy_protocol", TcpAddress("127.0.0.1", 8751, proxy_protocol=True)),
@@ -141,6 +143,24 @@ def test_addresses_of_one_ipv6_network_are_one_client(
     other = ipaddress.IPv6Address(int(address) >> 64 << 64 | low)
     if not any(ipaddress.IPv6Address(int(one)).ipv4_mapped for one in (address, other)):
         assert network_of(str(address)) == network_of(str(other))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::1%lo", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("192.0.2.1", False),
+        ("::ffff:192.0.2.1", False),
+        ("fe80::1%eth0", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_what_this_machine_alone_reaches(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
 
 
 def test_a_link_local_address_needs_its_zone() -> None:

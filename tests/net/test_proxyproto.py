@@ -30,7 +30,8 @@ def addresses(source: str, port: int) -> bytes:
 @pytest.mark.parametrize("more", [b"", b"\x04\0\x02hi"])
 def test_the_client_is_read(family: int, source: str, more: bytes) -> None:
     data = header(1, family, addresses(source, 4711) + more)
-    assert read(data) == TcpAddress(source, 4711)
+    # The text of an address with IPv4 inside differs between versions of Python.
+    assert read(data) == TcpAddress(str(ipaddress.ip_address(source)), 4711)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import structlog
 import trio
 import trio.testing
+from helpers.captured import captured_tracebacks
 from helpers.memory_store import MemoryStore
 from helpers.wire import (
     BINARY,
@@ -305,7 +305,7 @@ async def test_a_stream_that_fails_oddly_ends_its_connection_and_nothing_else(
     autojump_clock: MockClock, at: str, good: int
 ) -> None:
     store = MemoryStore()
-    with capture_logs([structlog.processors.format_exc_info]) as logs:
+    with captured_tracebacks() as logs:
         async with serving(store) as wire:
             other = await wire.open()
             ours, theirs = memory_stream_pair()
@@ -331,7 +331,7 @@ async def test_a_stream_that_fails_oddly_ends_its_connection_and_nothing_else(
 async def test_a_bug_below_is_told_to_the_client_as_internal_and_logged(
     autojump_clock: MockClock,
 ) -> None:
-    with capture_logs([structlog.processors.format_exc_info]) as logs:
+    with captured_tracebacks() as logs:
         async with serving(BrokenStore()) as wire:
             client = await wire.open()
             assert (await client.upload("a.bin", b"data"))["code"] == "internal"

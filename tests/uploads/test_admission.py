@@ -1,7 +1,7 @@
 """Admission: quota, disk space and tickets, held while an upload runs."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing
 
 import pytest
 import structlog
@@ -79,8 +79,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    with closing(scene.ledger):
+        yield scene
 
 
 async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None:

@@ -1,9 +1,9 @@
 """The steps of one upload in order, and what the log says of them."""
 
 import pytest
-import structlog
 import trio
 from attrs import evolve
+from helpers.captured import captured_tracebacks
 from helpers.memory_store import MemorySink, MemoryStore
 from helpers.uploading import (
     CHUNK,
@@ -85,7 +85,7 @@ async def test_a_storage_that_fails_fails_one_upload(
     autojump_clock: MockClock, step: str, error: Exception, code: str, close_code: int, level: str
 ) -> None:
     store = StubbornStore(step, raising(error))
-    with capture_logs([structlog.processors.format_exc_info]) as logs:
+    with captured_tracebacks() as logs:
         async with serving(store, with_chunks(500, 2)) as wire:
             client = await wire.open()
             signal = await client.upload("a.bin", DATA)

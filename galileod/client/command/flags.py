@@ -21,7 +21,7 @@ _MAX_TOKEN: Final = 16 * 1024
 
 
 @frozen
-class _Parsed(click.ParamType[object]):
+class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A parameter that `parse` converts; it raises ValueError with what is expected."""
 
     name: str

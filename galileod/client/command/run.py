@@ -132,9 +132,12 @@ def _is_local(address: Address) -> bool:
     if address.unix or address.host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(address.host).is_loopback
+        host = ipaddress.ip_address(address.host)
     except ValueError:
         return False
+    # Before Python 3.13, an IPv4 address that is mapped into IPv6 did not count.
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return (mapped or host).is_loopback
 
 
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:

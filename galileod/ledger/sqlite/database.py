@@ -60,11 +60,11 @@ class Database:
 
         Raises DamagedError if its content is not valid, and LedgerError.
         """
-        connection = open_connection(path, step)
-        if is_exclusive(connection):
+        database = cls(open_connection(path, step), path)
+        if database.exclusive:
             reason = "shared memory (mmap) is not supported, or not safe, on this filesystem"
             _log.info("ledger.journal", path=path, mode="exclusive", reason=reason)
-        return cls(connection, path)
+        return database
 
     @classmethod
     def open_read_only(cls, path: str) -> Self:
@@ -174,14 +174,22 @@ class Database:
         )
 
     def _use(self, connection: sqlite3.Connection) -> None:
-        """Remember which files the connection has open; none if it is in memory."""
+        """Remember which files the connection has open; none if it is in memory.
+
+        Closes it if that fails.
+        """
         self.connection = connection
-        with translated():
-            (self._synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
-            if self._path is not None:
-                # A process that used shared memory may have left a -shm, which is not in use.
-                shared = () if is_exclusive(connection) else ("-shm",)
-                self._files = identify(self._path, ("", "-wal", *shared))
+        try:
+            with translated():
+                (self._synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+                self.exclusive = is_exclusive(connection)
+                if self._path is not None:
+                    # A process that used shared memory may have left a -shm, which is not in use.
+                    shared = () if self.exclusive else ("-shm",)
+                    self._files = identify(self._path, ("", "-wal", *shared))
+        except BaseException:
+            connection.close()
+            raise
 
     def _ensure_file(self) -> None:
         """Write the file again if it was removed. Raises LedgerError if it was replaced."""

@@ -232,6 +232,17 @@ def test_a_token_over_a_bare_line_is_warned_about(
     assert "s3cret" not in err
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"])
+def test_a_token_that_stays_on_this_machine_is_not_warned_about(
+    command: Command, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = files_in(tmp_path, "a")
+    monkeypatch.setenv("GALILEO_TOKEN", "s3cret")
+    status, _, err = command("--retries", "0", f"ws://{host}:1/", path)
+    assert status == 1
+    assert "unencrypted" not in err
+
+
 def test_a_file_that_may_not_be_read_fails_alone(daemon: Daemons, tmp_path: Path) -> None:
     host = daemon()
     good, secret = files_in(tmp_path, "good", "secret")

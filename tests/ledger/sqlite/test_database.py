@@ -1,5 +1,6 @@
 """The SQLite file: transactions, threads, crashes, and its opening and closing."""
 
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -189,3 +190,21 @@ async def test_a_long_work_can_be_ended_and_has_changed_nothing(
     ledger = SqliteLedger.open(path)
     assert ledger.holdings() == {"": Holding(bytes=2000, files=2000)}
     ledger.close()
+
+
+def test_an_opening_that_fails_at_its_end_leaves_nothing_open(tmp_path: Path) -> None:
+    folder, aside = tmp_path / "folder", tmp_path / "aside"
+    folder.mkdir()
+    ledger = SqliteLedger.open(str(folder / "ledger"))
+    ledger.reconcile({str(number): 1 for number in range(2000)}, {})
+    ledger.close()
+
+    def replace_folder() -> None:
+        if not aside.exists():
+            folder.rename(aside)
+            folder.touch()
+
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LedgerError, match="Not a directory"):
+        SqliteLedger.open(str(folder / "ledger"), step=replace_folder)
+    assert len(os.listdir("/proc/self/fd")) == before

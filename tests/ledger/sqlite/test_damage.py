@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
         ledger = SqliteLedger.open(str(path), lambda: BEGAN)
         with ledger.database.transaction() as connection:
             connection.executemany(
-                "INSERT INTO files VALUES (?, ?, 1)",
+                "INSERT INTO files (name, user, bytes) VALUES (?, ?, 1)",
                 [(name_of(number), f"user-{number % 2}") for number in range(FILES)],
             )
         await ledger.reserve("u1", "anna", 5, allow)

@@ -35,8 +35,8 @@ class FileEntry:
     """The record of a stored file; None is what is not known.
 
     `name` is its path below the store's directory, `size` its bytes, and `stored` when it was
-    stored, in seconds since the epoch. `sent`, `folder`, `place` and `modified` are those of its
-    About, and `upload` the id of its upload. `expires` is when it is to be removed, in seconds
+    stored, in seconds since the epoch. `sent`, `folder`, `place`, `modified`, `ticket` and `meta`
+    are those of its About, and `upload` the id of its upload. `expires` is when it is to be removed, in seconds
     since the epoch, if its credential said so.
 
     Of a file that was found on the disk, or has another size there than it was stored with, only
@@ -54,6 +54,8 @@ class FileEntry:
     modified: int | None = None
     upload: str | None = None
     expires: float | None = None
+    ticket: str | None = None
+    meta: str | None = None
 
 
 @frozen

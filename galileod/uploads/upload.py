@@ -88,7 +88,7 @@ def begin(
             settings.durability,
             authenticated=not grant.anonymous,
         )
-    return Upload(upload, metadata, grant, config, path, log, about(metadata), resumable)
+    return Upload(upload, metadata, grant, config, path, log, about(metadata, grant), resumable)
 
 
 def resume(
@@ -97,16 +97,30 @@ def resume(
     """The upload `kept`, which goes on. What was decided at its beginning stays."""
     log = log.bind(upload=kept.upload, user=kept.user)
     grant = evolve(grant, user=kept.user, anonymous=not kept.resumable.authenticated)
-    path, known = kept.resumable.path, kept.about or about(metadata)
+    path, known = kept.resumable.path, kept.about or about(metadata, grant)
     return Upload(kept.upload, metadata, grant, config, path, log, known, kept.resumable, kept)
 
 
-def about(metadata: Metadata) -> About:
+def about(metadata: Metadata, grant: Grant) -> About:
     """What is recorded of a file with this metadata. Raises a Fault: `bad_name`."""
     modified = metadata.modified
     if modified is not None and abs(modified) > MAX_MODIFIED:
         modified = None
-    return About(metadata.name, metadata.folder, safe_name(metadata.name), modified)
+    return About(
+        _storable(metadata.name),
+        None if metadata.folder is None else _storable(metadata.folder),
+        safe_name(metadata.name),
+        modified,
+        grant.retention,
+        grant.ticket,
+        grant.meta,
+    )
+
+
+def _storable(text: str) -> str:
+    """The text without what cannot be stored: NUL, and halves of surrogate pairs."""
+    pairs = text.encode("utf-16-le", "surrogatepass")
+    return pairs.decode("utf-16-le", "replace").replace("\0", "\ufffd")
 
 
 def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:

@@ -68,7 +68,7 @@ class Scene:
     ) -> AbstractAsyncContextManager[Reservation]:
         """Admit an upload that cannot be resumed."""
         metadata = Metadata(path, size)
-        upload = Upload(number, metadata, grant, self.config, path, LOG, about(metadata))
+        upload = Upload(number, metadata, grant, self.config, path, LOG, about(metadata, grant))
         return self.admission.admit(upload, remaining)
 
     async def refused(self, size: int, grant: Grant = ANNA) -> str:

@@ -15,18 +15,21 @@ _AT_ONCE: Final = 1000
 
 _ENTER: Final = (
     "INSERT OR REPLACE INTO files (name, user, bytes, sha1, stored, sent, folder, place, modified,"
-    " upload, expires) SELECT json_extract(value, '$[1]'), user, bytes,"
+    " upload, expires, ticket, meta) SELECT json_extract(value, '$[1]'), user, bytes,"
     " coalesce(json_extract(value, '$[3]'), sha1), ?2, sent, folder, coalesce(place, ''), modified,"
-    " upload, ?2 + retention"
+    " upload, ?2 + retention, ticket, meta"
     # In this order, so that the last of two files with the same name remains.
     " FROM json_each(?1) CROSS JOIN uploads ON upload = json_extract(value, '$[0]')"
 )
 
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "files.name, files.user, files.bytes, files.sha1, nullif(files.stored, 0), files.sent,"
-    " files.folder, nullif(files.place, ''), files.modified, files.upload, files.expires"
+    " files.folder, nullif(files.place, ''), files.modified, files.upload, files.expires,"
+    " files.ticket, files.meta"
 )
 """The attributes of a FileEntry, in their order."""
+
+ALL: Final = f"SELECT {COLUMNS} FROM files ORDER BY name"
 
 
 def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float) -> None:
@@ -45,12 +48,12 @@ def find(
     """The user's files of each place, the newest first. See `Records.find_files`."""
     found: dict[str, list[FileEntry]] = {}
     for place, *columns in connection.execute(
-        f"SELECT value, {_COLUMNS} FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
+        f"SELECT value, {COLUMNS} FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
         " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
         " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC",
         (json.dumps([place for place in places if place], ensure_ascii=False), user, MOST_OF_PLACE),
     ):
-        found.setdefault(place, []).append(_read(columns))
+        found.setdefault(place, []).append(entry(columns))
     return found
 
 
@@ -118,6 +121,6 @@ def resize(connection: sqlite3.Connection, changed: Sequence[tuple[int, str]]) -
     )
 
 
-def _read(columns: Sequence[Any]) -> FileEntry:
-    """From _COLUMNS."""
+def entry(columns: Sequence[Any]) -> FileEntry:
+    """From COLUMNS."""
     return FileEntry(*columns)

@@ -75,7 +75,7 @@ _TABLES: Final = (
         "files",
         {
             **_cast(
-                text="name user sha1 sent folder upload",
+                text="name user sha1 sent folder upload ticket meta",
                 whole="bytes modified",
                 real="stored expires",
             ),

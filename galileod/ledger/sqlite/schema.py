@@ -196,6 +196,8 @@ MIGRATIONS: Final = (
     ALTER TABLE files ADD COLUMN modified INTEGER;
     ALTER TABLE files ADD COLUMN upload TEXT;
     ALTER TABLE files ADD COLUMN expires REAL;
+    ALTER TABLE files ADD COLUMN ticket TEXT;
+    ALTER TABLE files ADD COLUMN meta TEXT;
     CREATE INDEX files_by_user ON files (user, place);
     CREATE INDEX files_by_time ON files (expires IS NOT NULL, stored);
     CREATE INDEX files_by_expiry ON files (expires) WHERE expires IS NOT NULL;

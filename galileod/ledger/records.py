@@ -36,8 +36,8 @@ class FileEntry:
 
     `name` is its path below the store's directory, `size` its bytes, and `stored` when it was
     stored, in seconds since the epoch. `sent`, `folder`, `place`, `modified`, `ticket` and `meta`
-    are those of its About, and `upload` the id of its upload. `expires` is when it is to be removed, in seconds
-    since the epoch, if its credential said so.
+    are those of its About, and `upload` the id of its upload. `expires` is when it is to be
+    removed, in seconds since the epoch, if its credential said so.
 
     Of a file that was found on the disk, or has another size there than it was stored with, only
     name, user and size are known for certain: it has no `stored`, and no retention applies to it.

@@ -345,8 +345,8 @@ class Store(ABC):
     ) -> Found:
         """Find the finished files, which of them have one of `identities`, and the times of some.
 
-        `undated` are the names of files whose last modification is wanted. Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
-        only at startup.
+        `undated` are the names of files whose last modification is wanted. Each identity is from a
+        sink of this store, possibly of an earlier process. Blocks; called only at startup.
         """
 
     @abstractmethod

@@ -99,7 +99,7 @@ class Reservation:
 async def commit_whole(
     keeper: Keeper, published: Sequence[tuple[Reservation, Stored, str]]
 ) -> None:
-    """`Reservation.commit` for files that were published together; its arguments are those of each."""
+    """`Reservation.commit` for files that were published together."""
     if not published:
         return
     commits = [each.committed(stored, sha1) for each, stored, sha1 in published]

@@ -32,7 +32,8 @@ class Upload:
     `id` is unique; the log, the ledger and the hook use it. `config` is the configuration in force
     when the metadata came: a reload does not change an upload that has begun. `path` is where the
     file is to be stored, below the store's directory. `log` has the upload's fields bound, and
-    `about` is what the ledger records of it. `resumable` is None if the upload cannot be resumed, `kept` if it begins now.
+    `about` is what the ledger records of it. `resumable` is None if the upload cannot be resumed,
+    `kept` if it begins now.
     """
 
     id: str

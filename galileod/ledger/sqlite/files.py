@@ -29,7 +29,9 @@ COLUMNS: Final = (
 )
 """The attributes of a FileEntry, in their order."""
 
-ALL: Final = f"SELECT {COLUMNS} FROM files ORDER BY name"
+_SELECT: Final = f"SELECT {COLUMNS}"
+
+ALL: Final = f"{_SELECT} FROM files ORDER BY name"
 
 
 def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float) -> None:
@@ -47,8 +49,8 @@ def find(
 ) -> Mapping[str, Sequence[FileEntry]]:
     """The user's files of each place, the newest first. See `Records.find_files`."""
     found: dict[str, list[FileEntry]] = {}
-    for place, *columns in connection.execute(
-        f"SELECT value, {COLUMNS} FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
+    for *columns, place in connection.execute(
+        f"{_SELECT}, value FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
         " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
         " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC",
         (json.dumps([place for place in places if place], ensure_ascii=False), user, MOST_OF_PLACE),

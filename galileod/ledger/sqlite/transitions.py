@@ -75,7 +75,8 @@ def recover(
         # A time that is too late is of a clock that was set back.
         "UPDATE uploads SET offset = :offset, durable = min(durable, :offset), inode = NULL,"
         " receipt = NULL, sha1 = NULL,"
-        " until = CASE WHEN until > :now AND until <= :latest THEN until ELSE :latest END WHERE upload = :upload AND key IS NOT NULL",
+        " until = CASE WHEN until > :now AND until <= :latest THEN until ELSE :latest END"
+        " WHERE upload = :upload AND key IS NOT NULL",
         [
             {"upload": upload, "offset": offset, "now": now, "latest": now + seconds}
             for upload, offset in offsets.items()

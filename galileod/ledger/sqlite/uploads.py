@@ -23,7 +23,7 @@ _COLUMNS: Final = (
 _UNKNOWN: Final = (None,) * len(fields(About))
 
 _ADD: Final = (
-    f"INSERT INTO uploads ({_COLUMNS}) SELECT "
+    f"INSERT INTO uploads ({_COLUMNS}) SELECT "  # noqa: S608  the columns are constant
     + ", ".join(
         # The type of the column `inode`, INTEGER, would turn the text "007" into 7.
         f"CAST(json_extract(value, '$[{number}]') AS BLOB)"

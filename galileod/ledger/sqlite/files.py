@@ -31,6 +31,12 @@ COLUMNS: Final = (
 
 _SELECT: Final = f"SELECT {COLUMNS}"
 
+_FIND: Final = (
+    f"{_SELECT}, value FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
+    " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
+    " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC"
+)
+
 ALL: Final = f"{_SELECT} FROM files ORDER BY name"
 
 
@@ -49,12 +55,8 @@ def find(
 ) -> Mapping[str, Sequence[FileEntry]]:
     """The user's files of each place, the newest first. See `Records.find_files`."""
     found: dict[str, list[FileEntry]] = {}
-    for *columns, place in connection.execute(
-        f"{_SELECT}, value FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
-        " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
-        " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC",
-        (json.dumps([place for place in places if place], ensure_ascii=False), user, MOST_OF_PLACE),
-    ):
+    wanted = json.dumps([place for place in places if place], ensure_ascii=False)
+    for *columns, place in connection.execute(_FIND, (wanted, user, MOST_OF_PLACE)):
         found.setdefault(place, []).append(entry(columns))
     return found
 

@@ -32,7 +32,8 @@ COLUMNS: Final = (
 _SELECT: Final = f"SELECT {COLUMNS}"
 
 _FIND: Final = (
-    f"{_SELECT}, value FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
+    f"{_SELECT}, value"  # noqa: S608  it is constant
+    " FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
     " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
     " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC"
 )

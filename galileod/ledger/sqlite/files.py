@@ -5,8 +5,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import astuple
-
 from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import MOST_OF_PLACE, Commit, FileEntry
 
@@ -16,7 +14,7 @@ _AT_ONCE: Final = 1000
 _ENTER: Final = (
     "INSERT OR REPLACE INTO files (name, user, bytes, sha1, stored, sent, folder, place, modified,"
     " upload, expires, ticket, meta) SELECT json_extract(value, '$[1]'), user, bytes,"
-    " coalesce(json_extract(value, '$[3]'), sha1), ?2, sent, folder, coalesce(place, ''), modified,"
+    " coalesce(json_extract(value, '$[2]'), sha1), ?2, sent, folder, coalesce(place, ''), modified,"
     " upload, ?2 + retention, ticket, meta"
     # In this order, so that the last of two files with the same name remains.
     " FROM json_each(?1) CROSS JOIN uploads ON upload = json_extract(value, '$[0]')"
@@ -43,7 +41,7 @@ ALL: Final = f"{_SELECT} FROM files ORDER BY name"
 
 def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float) -> None:
     """Add the files of running uploads, or replace the entries of those names, in this order."""
-    rows = [astuple(each) for each in commits]
+    rows = [(each.upload, each.name, each.sha1) for each in commits]
     connection.execute(_ENTER, (json.dumps(rows, ensure_ascii=False), now))
     connection.executemany(
         "INSERT OR IGNORE INTO folders (path) VALUES (?)",

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
+from .finished import Removed, Standing
 from .settings import Storage
 
 RUNNING_HASH: Final = "sha1"
@@ -54,10 +55,12 @@ class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
     `name` consists of the folders and the file name, joined by slashes, as the storage lists them.
+    `made` are folders that were made for it, outermost first; several files may have the same.
     """
 
     name: str
     path: str
+    made: tuple[str, ...] = ()
 
 
 @frozen
@@ -339,6 +342,23 @@ class Store(ABC):
 
         Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
         only at startup.
+        """
+
+    @abstractmethod
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        """The finished files with these names, as in `Stored`; None where no regular file is.
+
+        No link is followed.
+        """
+
+    @abstractmethod
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        """Remove finished files, and then those of the `folders` that are empty.
+
+        Returns one result for each name, which is durable; a failure affects no other file. Only
+        regular files are removed, and no link is followed.
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ from galileod.config.model import Config
 from galileod.hooks.receipt import make_receipt
 from galileod.ledger.base import KeptUpload, Resumable
 from galileod.net.peer import Peer
+from galileod.policy.folders import safe_folder
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
 from galileod.policy.names import safe_name
@@ -104,4 +105,5 @@ def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:
     if grant.name is not None and safe_name(grant.name) != name:
         raise Fault(FaultCode.UNAUTHORIZED, "The ticket is for a file of another name.")
     today = datetime.now(UTC).date().isoformat()
-    return "/".join((*place(config.storage.layout, grant.user, today), name))
+    folder = safe_folder(metadata.folder)
+    return "/".join((*place(config.storage.layout, grant.user, today, folder), name))

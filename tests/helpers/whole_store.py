@@ -17,6 +17,7 @@ from galileod.storage.base import (
     Written,
     ignore_progress,
 )
+from galileod.storage.finished import Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 
@@ -73,6 +74,14 @@ class WholeStore(Store):
 
     def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
         return self.store.scan(identities, progress)
+
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        return await self.store.look(names)
+
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        return await self.store.remove(names, folders)
 
     def reconfigure(self, settings: Storage) -> None:
         self._settings = settings

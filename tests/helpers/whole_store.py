@@ -72,8 +72,13 @@ class WholeStore(Store):
     async def check(self) -> None:
         await self.store.check()
 
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
-        return self.store.scan(identities, progress)
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
+        return self.store.scan(identities, progress, undated)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         return await self.store.look(names)

@@ -12,6 +12,7 @@ from galileod.policy.publication import Durability, OnConflict
 
 from .finished import Removed, Standing
 from .settings import Storage
+from .whole import WholeFile, Written
 
 RUNNING_HASH: Final = "sha1"
 """The hash that is computed while data arrives: the one of the original protocol."""
@@ -62,35 +63,6 @@ class Stored:
     name: str
     path: str
     made: tuple[str, ...] = ()
-
-
-@frozen
-class WholeFile:
-    """A complete file that is in memory: its `pieces`, in order.
-
-    `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
-    RUNNING_HASH, by their names of hashlib.
-    """
-
-    upload: str
-    path: str
-    pieces: Sequence[bytes]
-    kinds: tuple[str, ...]
-    on_conflict: OnConflict
-    durability: Durability
-
-
-@frozen(eq=False)
-class Written:
-    """A file that is complete, durable if that was asked for, and not published.
-
-    `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
-    final; `replaces` is as for a Sink.
-    """
-
-    digests: Mapping[str, str]
-    identity: str
-    replaces: bool
 
 
 @frozen

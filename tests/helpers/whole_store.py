@@ -13,13 +13,12 @@ from galileod.storage.base import (
     StorageError,
     Store,
     Stored,
-    WholeFile,
-    Written,
     ignore_progress,
 )
 from galileod.storage.finished import Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
+from galileod.storage.whole import WholeFile, Written
 
 KINDS: Final = ("sha256", "sha512", "blake2b")
 

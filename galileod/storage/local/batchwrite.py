@@ -14,8 +14,9 @@ from copy import copy
 from attrs import define, field, frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import RUNNING_HASH, StorageError, WholeFile, Written
+from galileod.storage.base import RUNNING_HASH, StorageError
 from galileod.storage.oserrors import translated
+from galileod.storage.whole import WholeFile, Written
 
 from .folders import Folder
 from .identity import identity_of

@@ -18,13 +18,12 @@ from galileod.storage.base import (
     StorageError,
     Store,
     Stored,
-    WholeFile,
-    Written,
     ignore_progress,
 )
 from galileod.storage.finished import Removed, Standing
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
+from galileod.storage.whole import WholeFile, Written
 
 from .directory import Directory
 from .folders import Folder, Folders

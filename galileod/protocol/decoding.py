@@ -160,7 +160,6 @@ def _question(signal: Mapping[str, object]) -> Ask:
             FaultCode.BAD_MESSAGE,
             f"A question has at most {MAX_ASKED} entries. This one has {len(entries)}.",
             limit=MAX_ASKED,
-            received=len(entries),
         )
     return Ask(tuple(map(_entry, entries)), number)
 

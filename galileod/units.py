@@ -17,7 +17,7 @@ MAX_SECONDS: Final = 10**9
 """Durations are shorter than this: about 31 years."""
 
 SIZE_EXPECTED: Final = 'a size such as 1048576, "64KiB", "10GiB" or "5MB"'
-DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s" or "2h"'
+DURATION_EXPECTED: Final = 'a duration such as 60, "500ms", "60s", "2h" or "30d"'
 
 _HUMAN_UNITS: Final = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STEP: Final = 1024
@@ -31,8 +31,9 @@ _SIZE_UNITS: Final = {
         "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1,
     }.items()
 }  # fmt: skip
+_DAY: Final = 86400
 _DURATION_UNITS: Final = {
-    "d": Fraction(86400), "h": Fraction(3600), "min": Fraction(60), "m": Fraction(60),
+    "d": Fraction(_DAY), "h": Fraction(3600), "min": Fraction(60), "m": Fraction(60),
     "s": Fraction(1), "ms": Fraction(1, 1000),
 }  # fmt: skip
 _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
@@ -82,7 +83,9 @@ def human_size(count: float) -> str:
 
 
 def format_duration(duration: Duration) -> float | str:
-    """Format a duration: full seconds as in `"60s"`, others as a number of seconds."""
+    """Format a duration: as `"30d"` or `"90s"` if it is integral, else as a number of seconds."""
+    if duration and duration % _DAY == 0:
+        return f"{int(duration // _DAY)}d"
     return f"{int(duration)}s" if float(duration).is_integer() else float(duration)
 
 

@@ -184,9 +184,20 @@ def test_a_size_is_written_in_its_shortest_exact_form(size: int, text: object) -
 
 
 @pytest.mark.parametrize(
-    ("duration", "text"), [(60.0, "60s"), (0.0, "0s"), (0.5, 0.5), (1e-9, 1e-9), (7200.0, "7200s")]
+    ("duration", "text"),
+    [
+        (60.0, "60s"),
+        (0.0, "0s"),
+        (0.5, 0.5),
+        (1e-9, 1e-9),
+        (7200.0, "7200s"),
+        (86400.0, "1d"),
+        (86401.0, "86401s"),
+        (86400.5, 86400.5),
+        (2592000.0, "30d"),
+    ],
 )
-def test_a_duration_is_written_in_seconds(duration: float, text: object) -> None:
+def test_a_duration_is_written_in_days_or_seconds(duration: float, text: object) -> None:
     assert format_duration(Duration(duration)) == text
 
 

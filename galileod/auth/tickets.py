@@ -4,6 +4,7 @@ The configuration determines the algorithm; the header of a ticket must agree (R
 3.1).
 """
 
+import json
 from typing import Final
 
 import jwt
@@ -15,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from galileod.protocol.messages import MAX_SIZE
 from galileod.secretfile import SecretFileError, read_secret_file
-from galileod.units import Size
+from galileod.units import Duration, Size
 
-from .grant import Grant, Unauthorized, is_user
+from .grant import RETENTION_EXPECTED, Grant, Unauthorized, is_user, parse_retention
 from .settings import Algorithm
 
 LEEWAY: Final = 5
@@ -40,6 +41,12 @@ MAX_ID: Final = 128
 
 MAX_NAME: Final = 4096
 """Maximum characters of `name`."""
+
+MAX_META: Final = 2048
+"""Maximum bytes of `meta` as compact JSON in UTF-8: the ledger keeps it with each file."""
+
+MAX_META_DEPTH: Final = 16
+"""Maximum depth of objects and lists in `meta`: what reads a receipt need not expect more."""
 
 Key = bytes | EllipticCurvePublicKey | Ed25519PublicKey
 
@@ -133,7 +140,55 @@ def check_ticket(
     if not (size is None or (type(size) is int and 0 <= size <= MAX_SIZE)):
         raise Unauthorized("the ticket's max_size is not a size")
     limit = None if size is None else Size(size)
-    return Grant(user, most=limit, name=name, once=once, until=until, expired=expired)
+    return Grant(
+        user,
+        most=limit,
+        name=name,
+        once=once,
+        until=until,
+        expired=expired,
+        retention=_retention(claims.get("retention")),
+        meta=_meta(claims.get("meta")),
+    )
+
+
+def _retention(value: object) -> Duration | None:
+    if value is None:
+        return None
+    try:
+        return parse_retention(value)
+    except ValueError:
+        raise Unauthorized(f"the ticket's retention is not {RETENTION_EXPECTED}") from None
+
+
+def _meta(value: object) -> str | None:
+    """The claim as compact JSON."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise Unauthorized("the ticket's meta is not an object")
+    if _depth(value) > MAX_META_DEPTH:
+        raise Unauthorized(f"the ticket's meta is nested more than {MAX_META_DEPTH} levels deep")
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        length = len(text.encode())
+    except ValueError:  # lone surrogates and infinite numbers, which Python's parser accepts
+        raise Unauthorized("the ticket's meta has a value that is not JSON") from None
+    if length > MAX_META:
+        raise Unauthorized(f"the ticket's meta has {length} bytes: expected at most {MAX_META}")
+    return text
+
+
+def _depth(value: object) -> int:
+    """How deep objects and lists are nested, as far as is of interest."""
+    level, depth = [value], 0
+    while level and depth <= MAX_META_DEPTH:
+        inner = [part for part in level if isinstance(part, dict | list)]
+        depth += bool(inner)
+        level = [
+            one for part in inner for one in (part.values() if isinstance(part, dict) else part)
+        ]
+    return depth
 
 
 def _is_id(once: str) -> bool:

@@ -9,7 +9,7 @@ import hmac
 import re
 import secrets
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, Final
@@ -20,9 +20,9 @@ from attrs import asdict, evolve, frozen
 from cattrs.errors import ClassValidationError, IterableValidationError
 
 from galileod.secretfile import SecretFileError
-from galileod.units import Size, format_size, parse_size
+from galileod.units import Duration, Size, format_duration, format_size, parse_size
 
-from .grant import USER_EXPECTED, Grant, Unauthorized, is_user
+from .grant import USER_EXPECTED, Grant, Unauthorized, is_user, parse_retention
 
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 20
@@ -45,6 +45,13 @@ _NOTE: Final = re.compile(rf"# note ([0-9a-f]{{{2 * ID_BYTES}}}): (.*)")
 _TOKEN: Final = re.compile(rf"gal_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})")
 _NO_HASH: Final = "0" * 64
 
+_FORMATS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "max_file_size": format_size,
+    "quota": format_size,
+    "retention": format_duration,
+}
+"""How the values of some keys are written."""
+
 
 @frozen
 class Token:
@@ -58,6 +65,7 @@ class Token:
     max_file_size: Size | None = None
     quota: Size | None = None
     note: str | None = None
+    retention: Duration | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Whether it has expired."""
@@ -75,11 +83,13 @@ def make_token(
     max_file_size: Size | None = None,
     quota: Size | None = None,
     note: str | None = None,
+    retention: Duration | None = None,
 ) -> tuple[str, Token]:
     """Create a token; returns its text, and the Token to store."""
     identity = secrets.token_hex(ID_BYTES)
     text = f"gal_{identity}_{secrets.token_hex(SECRET_BYTES)}"
-    kept = Token(identity, user, _hash(text), now, expires, max_file_size, quota, note)
+    digest = _hash(text)
+    kept = Token(identity, user, digest, now, expires, max_file_size, quota, note, retention)
     return text, kept
 
 
@@ -107,7 +117,7 @@ def check_token(tokens: Tokens, text: str, now: datetime) -> Grant:
         raise Unauthorized("the token is unknown")
     if known.is_expired(now):
         raise Unauthorized(f"the token {known.id} of {known.user} has expired")
-    return Grant(known.user, known.max_file_size, known.quota)
+    return Grant(known.user, known.max_file_size, known.quota, retention=known.retention)
 
 
 def read_tokens(data: bytes, path: str) -> Tokens:
@@ -130,7 +140,7 @@ def write_tokens(tokens: Collection[Token]) -> bytes:
     """The content of a file with these tokens."""
     rows = [
         {
-            key: format_size(value) if key in ("max_file_size", "quota") else value
+            key: _FORMATS[key](value) if key in _FORMATS else value
             for key, value in asdict(token).items()
             if value is not None and key != "note"
         }
@@ -166,6 +176,10 @@ def _size(value: object, _: type) -> Size:
     return parse_size(value)
 
 
+def _retention(value: object, _: type) -> Duration:
+    return parse_retention(value)
+
+
 def _string(value: object, _: type) -> str:
     if not isinstance(value, str):
         raise ValueError("a string")  # noqa: TRY004  cattrs collects ValueErrors
@@ -182,6 +196,7 @@ def _token(value: Any, kind: type[Token]) -> Token:  # noqa: ANN401  any value o
 _converter: Final = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(datetime, _time)
 _converter.register_structure_hook(Size, _size)
+_converter.register_structure_hook(Duration, _retention)
 _converter.register_structure_hook(str, _string)
 _fill: Final = cattrs.gen.make_dict_structure_fn(
     Token,

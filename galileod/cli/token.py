@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import click
 
-from galileod.auth.grant import USER_EXPECTED, is_user
+from galileod.auth.grant import USER_EXPECTED, is_user, parse_retention
 from galileod.auth.store import change_tokens, load_tokens
 from galileod.auth.tokens import (
     MAX_TOKENS,
@@ -23,7 +23,7 @@ from galileod.config import file as config
 from galileod.config.model import Config
 from galileod.secretfile import SecretFileError
 from galileod.storage.state import token_uses_path
-from galileod.units import Size, format_size, parse_duration, parse_size
+from galileod.units import Duration, Size, format_duration, format_size, parse_duration, parse_size
 
 from .options import config_option
 
@@ -36,10 +36,10 @@ END_EXPECTED: Final = (
 
 _LINE: Final = (
     "{id:12}  {user:32} {created:20} {expires:20} {last_used:20} {max_file_size:>10} {quota:>10}"
-    "  {note}"
+    "  {retention:>10}  {note}"
 )
 _HEADINGS: Final = {
-    **{key: key for key in ("id", "user", "created", "expires", "quota", "note")},
+    **{key: key for key in ("id", "user", "created", "expires", "quota", "retention", "note")},
     "last_used": "last used",
     "max_file_size": "file",
 }
@@ -116,6 +116,12 @@ def token() -> None:
 @click.option(
     "--quota", metavar="SIZE", callback=_quantity(parse_size), help="Replaces quota.user_bytes."
 )
+@click.option(
+    "--retention",
+    metavar="TIME",
+    callback=_quantity(parse_retention),
+    help='How long files stay stored, as in "30d"; replaces storage.retention.',
+)
 def add(
     path: str | None,
     user: str,
@@ -123,10 +129,11 @@ def add(
     note: str | None,
     max_file_size: Size | None,
     quota: Size | None,
+    retention: Duration | None,
 ) -> None:
     """Create a token for USER and print it. Only its hash is stored: it cannot be printed again."""
     now = datetime.now(UTC).replace(microsecond=0)
-    text, kept = make_token(user, now, expires, max_file_size, quota, note)
+    text, kept = make_token(user, now, expires, max_file_size, quota, note, retention)
 
     def insert(tokens: Tokens) -> list[Token]:
         if len(tokens) >= MAX_TOKENS:
@@ -190,7 +197,7 @@ def _uses(directory: str) -> Uses:
         return {}
 
 
-def _row(kept: Token, used: datetime | None) -> dict[str, str | int | None]:
+def _row(kept: Token, used: datetime | None) -> dict[str, str | float | None]:
     return {
         "id": kept.id,
         "user": kept.user,
@@ -198,6 +205,7 @@ def _row(kept: Token, used: datetime | None) -> dict[str, str | int | None]:
         "expires": _stamp(kept.expires),
         "max_file_size": None if kept.max_file_size is None else format_size(kept.max_file_size),
         "quota": None if kept.quota is None else format_size(kept.quota),
+        "retention": None if kept.retention is None else format_duration(kept.retention),
         "last_used": _stamp(used),
         "note": kept.note,
     }

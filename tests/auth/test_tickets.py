@@ -31,12 +31,14 @@ from galileod.auth.tickets import (
     LEEWAY,
     MAX_EXPIRED,
     MAX_LIFETIME,
+    MAX_META,
+    MAX_META_DEPTH,
     TicketKey,
     check_ticket,
     load_ticket_key,
 )
 from galileod.secretfile import SecretFileError
-from galileod.units import Size
+from galileod.units import Duration, Size
 
 NOW = 1_800_000_000.0
 SECRET = b"0123456789abcdef0123456789abcdef"
@@ -80,6 +82,76 @@ def test_a_ticket_allows_what_it_says(kind: Kind) -> None:
     text = sign(name="a.txt", max_size=7, jti="once")
     expected = Grant("anna", most=Size(7), name="a.txt", once="once", until=NOW + 60 + LEEWAY)
     assert check_ticket(key, text, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("claim", "seconds"), [(3600, 3600), (1.5, 1.5), ("30d", 2592000), ("90 min", 5400), (1, 1)]
+)
+def test_a_ticket_may_say_how_long_files_stay(kind: Kind, claim: object, seconds: float) -> None:
+    sign, key = kind
+    assert check_ticket(key, sign(retention=claim), NOW).retention == Duration(seconds)
+
+
+@pytest.mark.parametrize(
+    "claim", [0, 0.5, -1, True, "", "soon", "0d", "999ms", "1w", 1e9, 1e400, [60], {"days": 1}]
+)
+def test_a_retention_that_is_none_is_refused_with_the_reason(claim: object) -> None:
+    with pytest.raises(Unauthorized, match="the ticket's retention is not a duration such as"):
+        check_ticket(PLAIN, _by_hand({**CLAIMS, "retention": claim}), NOW)
+
+
+def test_the_application_gets_its_id_and_meta_back(kind: Kind) -> None:
+    sign, key = kind
+    meta = {"album": 7, "who": "Änna\n\0", "deep": [{"a": [None, True, 1.5, 2**70]}], "": {}}
+    grant = check_ticket(key, sign(jti="t1", meta=meta), NOW)
+    assert grant.ticket == "t1"
+    assert grant.meta is not None
+    assert json.loads(grant.meta) == meta
+    assert list(json.loads(grant.meta)) == list(meta), "in the same order"
+    assert check_ticket(key, sign(), NOW).meta is None
+    assert check_ticket(key, sign(meta={}), NOW).meta == "{}"
+
+
+def nested(depth: int) -> object:
+    value: object = {}
+    for level in range(depth - 1):
+        value = {"a": value} if level % 2 else {"a": [], "b": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ([], "is not an object"),
+        ("{}", "is not an object"),
+        (7, "is not an object"),
+        (False, "is not an object"),
+        ({"a": "x" * (MAX_META - 7)}, f"has {MAX_META + 1} bytes: expected at most {MAX_META}"),
+        ({"a": "\u00e9" * 1021}, f"has {MAX_META + 2} bytes"),
+        ({"a": "\ud800"}, "has a value that is not JSON"),
+        ({"\udfff": 1}, "has a value that is not JSON"),
+        ({"a": float("nan")}, "has a value that is not JSON"),
+        ({"a": [float("inf")]}, "has a value that is not JSON"),
+        (nested(MAX_META_DEPTH + 1), "is nested more than 16 levels deep"),
+        ({"a": json.loads("[" * 900 + "]" * 900)}, "is nested more than 16 levels deep"),
+    ],
+)
+def test_a_meta_that_cannot_be_given_back_is_refused_with_the_reason(
+    meta: object, told: str
+) -> None:
+    with pytest.raises(Unauthorized, match=f"the ticket's meta {told}"):
+        check_ticket(PLAIN, _by_hand({**CLAIMS, "meta": meta}), NOW)
+
+
+@pytest.mark.parametrize("filling", ["x" * (MAX_META - 8), "\u00e9" * 1020])
+def test_the_largest_meta_fits_into_a_credential(filling: str) -> None:
+    text = jwt.encode({**CLAIMS, "meta": {"a": filling}}, SECRET)
+    assert check_ticket(PLAIN, text, NOW).meta is not None
+
+
+def test_the_deepest_meta_is_given_back() -> None:
+    text = _by_hand({**CLAIMS, "meta": nested(MAX_META_DEPTH)})
+    assert json.loads(check_ticket(PLAIN, text, NOW).meta or "") == nested(MAX_META_DEPTH)
 
 
 @pytest.mark.parametrize("allow_expired", [False, True])

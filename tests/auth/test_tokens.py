@@ -19,13 +19,14 @@ from galileod.auth.tokens import (
     write_tokens,
 )
 from galileod.secretfile import MAX_BYTES, SecretFileError
-from galileod.units import Size
+from galileod.units import Duration, Size
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 users = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=128)
 sizes = st.none() | st.integers(0, 2**63 - 1).map(Size)
 notes = st.none() | st.text(min_size=1, max_size=MAX_NOTE).filter(is_note)
+retentions = st.none() | st.floats(1, 1e9, exclude_max=True).map(Duration)
 times = st.none() | st.integers(-1000, 1000).map(lambda days: NOW + timedelta(days=days))
 
 
@@ -90,15 +91,22 @@ def test_a_token_ends_at_the_moment_that_it_names() -> None:
         check_token(tokens, text[:-1] + ("0" if text[-1] != "0" else "1"), NOW + timedelta(days=1))
 
 
-@given(st.lists(st.tuples(users, times, sizes, sizes, notes), max_size=4))
+@given(st.lists(st.tuples(users, times, sizes, sizes, notes, retentions), max_size=4))
 def test_a_file_reads_back_to_what_was_written(
-    rows: list[tuple[str, datetime | None, Size | None, Size | None, str | None]],
+    rows: list[tuple[str, datetime | None, Size | None, Size | None, str | None, Duration | None]],
 ) -> None:
     kept = [
-        make_token(user, NOW, expires, size, quota, note)[1]
-        for user, expires, size, quota, note in rows
+        make_token(user, NOW, expires, size, quota, note, retention)[1]
+        for user, expires, size, quota, note, retention in rows
     ]
     assert list(read_tokens(write_tokens(kept), "tokens").values()) == kept
+
+
+def test_a_token_may_say_how_long_files_stay() -> None:
+    text, kept = make_token("anna", NOW, retention=Duration(30 * 86400))
+    assert 'retention = "30d"\n' in write_tokens([kept]).decode()
+    tokens = read_tokens(write_tokens([kept]), "tokens")
+    assert check_token(tokens, text, NOW).retention == Duration(30 * 86400)
 
 
 def test_older_versions_can_read_a_file_with_notes() -> None:
@@ -155,6 +163,7 @@ def test_a_note_of_a_token_that_is_gone_is_passed_over() -> None:
         b"[[token]]\nid='a'\nuser='a'\nhash='a'\ncreated=2026-01-01T00:00:00",
         b"[[token]]\nid='a'\nuser=' '\nhash='a'\ncreated=2026-01-01T00:00:00Z",
         b"[[token]]\nid='a'\nuser='a'\nhash='a'\ncreated=2026-01-01T00:00:00Z\nquota='much'",
+        b"[[token]]\nid='a'\nuser='a'\nhash='a'\ncreated=2026-01-01T00:00:00Z\nretention=0",
         b"a = " + b"[" * 5000,
     ],
 )
@@ -173,6 +182,12 @@ def test_any_text_is_refused_quietly(text: str) -> None:
 
 def test_a_file_that_is_full_can_still_be_read() -> None:
     _, kept = make_token(
-        "\U0001f600" * MAX_USER, NOW, NOW, Size(2**63 - 1), Size(2**63 - 1), "\U0001f600" * MAX_NOTE
+        "\U0001f600" * MAX_USER,
+        NOW,
+        NOW,
+        Size(2**63 - 1),
+        Size(2**63 - 1),
+        "\U0001f600" * MAX_NOTE,
+        Duration(123456789.123456),
     )
     assert len(write_tokens([kept])) * MAX_TOKENS < MAX_BYTES

@@ -176,4 +176,4 @@ def test_the_printed_configuration_uses_units() -> None:
     assert 'min = "64KiB"' in text
     assert 'idle = "60s"' in text
     assert '"127.0.0.1:8750"' in text
-    assert 'keep = "86400s"' in text
+    assert 'keep = "1d"' in text

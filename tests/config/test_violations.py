@@ -102,7 +102,7 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         (
             "timeouts.idle",
             "inf",
-            'timeouts.idle: inf: expected a duration such as 60, "500ms", "60s" or "2h"',
+            'timeouts.idle: inf: expected a duration such as 60, "500ms", "60s", "2h" or "30d"',
         ),
         (
             "limits.max_file_size",

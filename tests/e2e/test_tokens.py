@@ -54,6 +54,8 @@ def test_a_token_has_a_note_and_an_end(office: Office) -> None:
         ("--expires", "2027-02-30", "'2027-02-30': expected a duration such as"),
         ("--expires", "9999-12-31T23:59-23:00", "expected a duration such as"),
         ("--expires", "", "'': expected a duration such as"),
+        ("--retention", "0", "'0': expected a duration such as"),
+        ("--retention", "1w", 'or "30d", of at least one second'),
         ("--note", "", "'': expected 1 to 128 printable characters"),
         ("--note", "a\nb", "'a\\nb': expected 1 to 128 printable characters"),
         ("--note", "n" * 129, "expected 1 to 128 printable characters"),
@@ -67,6 +69,18 @@ def test_a_wrong_note_or_end_is_told_in_one_line(
     assert told in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert listed(office) == []
+
+
+def test_a_token_has_a_retention_which_is_listed(office: Office) -> None:
+    office.host.start()
+    token = office.token("anna", "--retention", "30d")
+    office.token("ben", "--retention", "90")
+    office.token("carl")
+    assert [row["retention"] for row in listed(office)] == ["30d", "90s", None]
+    head, anna, *_ = office.run("token", "list").splitlines()
+    assert head.index("retention") + len("retention") == anna.index("30d") + len("30d")
+    # The running daemon reads the changed file without a reload.
+    assert JavaScriptClient(office.host.url, DATA, token=token).run().ending == "stored"
 
 
 def test_a_note_survives_changes_of_other_tokens(office: Office) -> None:

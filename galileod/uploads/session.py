@@ -76,9 +76,9 @@ async def serve_file(
                     receive = receive_and_store if is_small(context, upload) else _receive
                     with suppress(LostError):  # not known any more, so that the next one is new
                         stored = await receive(connection, receiver, upload, claim, received)
-                        close = receiver.close(stored.name.rpartition("/")[2])
+                        close = receiver.close(stored.name)
                 else:
-                    close = receiver.close_stored(upload.name.rpartition("/")[2])
+                    close = receiver.close_stored(upload.name)
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
         log_stopped(connection, receiver, claim, log)

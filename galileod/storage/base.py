@@ -325,6 +325,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """The names of the finished files, `count` at a time, while files are stored and removed.
+
+        One that comes or goes meanwhile may be left out. Each step blocks.
+        """
+
+    @abstractmethod
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         """The finished files with these names, as in `Stored`; None where no regular file is.
 

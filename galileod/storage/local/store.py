@@ -196,6 +196,12 @@ class LocalStore(Store):
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         return scan(self._directory.fd, identities, progress, undated)
 
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """See `Store.walk`. Files for which there are names only in the spool are left out."""
+        with translated("cannot list the directory"):
+            self._directory.check()
+        yield from walk(self._directory.fd, count)
+
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         """Look at all of them in one thread call."""
         return await trio.to_thread.run_sync(

@@ -185,7 +185,7 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         (
             "storage.retention",
             "true",
-            'storage.retention: True: expected a duration such as 60, "500ms", "60s" or "2h"',
+            f"storage.retention: True: expected {DURATION_EXPECTED}",
         ),
         ("hash.required", "1", "hash.required: 1: expected true or false"),
         ("hash.required", '"yes"', "hash.required: 'yes': expected true or false"),

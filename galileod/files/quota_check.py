@@ -17,7 +17,7 @@ ASK_SECONDS: Final = 10.0
 causes no more."""
 
 MOST_SECONDS: Final = 2.0
-"""Maximum seconds of a check, for which an upload waits. The next one goes on where it has ended."""
+"""Maximum seconds of a check, for which an upload waits. The next one goes on where it ended."""
 
 PAUSE: Final = 10
 """A check is followed by a pause of at least this many times its duration."""
@@ -33,13 +33,12 @@ MOST_REMEMBERED: Final = 10_000
 class _Asked:
     """The checks of one user's files: the next one from `again` on, at `cursor`.
 
-    `ended` have ended, the last of which has `found` something.
+    The last one has `found` something or not.
     """
 
     lock: trio.Lock = field(factory=trio.Lock)
     again: float = float("-inf")
     cursor: str = ""
-    ended: int = 0
     found: bool = False
 
 
@@ -53,32 +52,30 @@ class QuotaCheck:
         self._limiter = trio.CapacityLimiter(MOST_CHECKS)
 
     async def ask(self, user: str | None) -> bool:
-        """Whether less is stored than the ledger said, by the user or, for None, by all.
+        """Whether the last check has found that less is stored, by the user or, for None, by all.
 
-        Those who ask at the same time share one check.
+        Checks before, unless that was done a moment ago. Those who ask at the same time share one
+        check.
         """
         asked = self._find(user)
-        ended = asked.ended
         async with asked.lock:
-            if asked.ended == ended:
-                await self._check_unless_too_soon(user, asked)
+            began = trio.current_time()
+            if began >= asked.again:
+                asked.found = False
+                try:
+                    await self._check_for_a_while(user, asked)
+                finally:  # also if the client leaves
+                    now = trio.current_time()
+                    asked.again = now + max(ASK_SECONDS, PAUSE * (now - began))
             return asked.found
 
-    async def _check_unless_too_soon(self, user: str | None, asked: _Asked) -> None:
-        asked.found = False
-        began = trio.current_time()
-        if began < asked.again:
-            return
+    async def _check_for_a_while(self, user: str | None, asked: _Asked) -> None:
         try:
             with trio.move_on_after(MOST_SECONDS):
                 async with self._limiter:
                     await self._check(user, asked)
         except (LedgerError, StorageError):
-            pass  # then the quota refuses the upload; other steps report it
-        finally:  # also if the client leaves
-            now = trio.current_time()
-            asked.again = now + max(ASK_SECONDS, PAUSE * (now - began))
-            asked.ended += 1
+            pass  # then the quota refuses the upload; other steps report the failure
 
     async def _check(self, user: str | None, asked: _Asked) -> None:
         selection, cursor = Selection(user), asked.cursor

@@ -155,7 +155,9 @@ class Remover:
                 elif entry is None and not result.found:
                     outcomes.append(Outcome(name, "failed", reason="there is no such file"))
                 else:
-                    outcomes.append(Outcome(name, "removed" if result.found else "gone", user, size))
+                    outcomes.append(
+                        Outcome(name, "removed" if result.found else "gone", user, size)
+                    )
                     if entry is not None:
                         gone.append(entry)
             told_names = frozenset(told)
@@ -184,11 +186,15 @@ class Remover:
         if not removals:
             return
         try:
-            if empty := await self._ledger.remove_files(removals):
-                await self._store.remove((), empty)
+            empty = await self._ledger.remove_files(removals)
         except LedgerError as error:
             # The records stay until the ledger is next compared with the disk.
             _log.warning("ledger.behind", reason=str(error))
+            return
+        if not empty:
+            return
+        try:
+            await self._store.remove((), empty)
         except StorageError as error:
             _log.warning("file.not_removed", path=empty[0], user=None, reason=str(error))
 

@@ -1,7 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Self
 

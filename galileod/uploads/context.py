@@ -6,8 +6,14 @@ from attrs import Factory, define, field
 
 from galileod.auth.authenticator import Authenticator
 from galileod.config.model import Config
+from galileod.files.check import Checker
+from galileod.files.publication import PublicationLock
+from galileod.files.quota_check import QuotaCheck
+from galileod.files.removal import Remover
+from galileod.files.rescan import Rescanner
 from galileod.ledger.base import Ledger
-from galileod.metrics import Metrics
+from galileod.ledger.records import FileEntry
+from galileod.metrics import Metrics, RemovalReason
 from galileod.policy.pacing import least_credit
 from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
@@ -17,7 +23,6 @@ from .claims import Claims
 from .joint import Joint
 from .keeper import Keeper
 from .memory import MemoryPool
-from .publication import PublicationLock
 from .room import Room
 from .running import Running
 
@@ -27,7 +32,31 @@ def _make_keeper(context: "Context") -> Keeper:
 
 
 def _make_admission(context: "Context") -> Admission:
-    return Admission(context.store, context.ledger, context.keeper, lambda: context.config)
+    return Admission(
+        context.store,
+        context.ledger,
+        context.keeper,
+        lambda: context.config,
+        QuotaCheck(context.ledger, context.checker),
+    )
+
+
+def _make_checker(context: "Context") -> Checker:
+    return Checker(context.store, context.ledger, context.publication)
+
+
+def _make_remover(context: "Context") -> Remover:
+    return Remover(
+        context.store,
+        context.ledger,
+        context.publication,
+        context.metrics,
+        context.removed_receipt,
+    )
+
+
+def _make_rescanner(context: "Context") -> Rescanner:
+    return Rescanner(context.store, context.ledger, context.checker)
 
 
 def _make_room(context: "Context") -> Room:
@@ -54,6 +83,9 @@ class Context:
     joint: Joint = field(init=False, factory=Joint)
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
+    checker: Checker = field(init=False, default=Factory(_make_checker, takes_self=True))
+    remover: Remover = field(init=False, default=Factory(_make_remover, takes_self=True))
+    rescanner: Rescanner = field(init=False, default=Factory(_make_rescanner, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))
     room: Room = field(init=False, default=Factory(_make_room, takes_self=True))
     # A system call for each id would cost a small file 5 % of its time.
@@ -62,6 +94,11 @@ class Context:
     def new_id(self) -> str:
         """The id of an upload: 16 hexadecimal digits. It is unique, but no secret."""
         return f"{self._ids.getrandbits(64):016x}"
+
+    def removed_receipt(self, entry: FileEntry, reason: RemovalReason) -> str | None:
+        """The receipt of a removal, for the hook; None without one."""
+        del entry, reason
+        return None
 
     def adopt(self, config: Config) -> None:
         """Apply `config` to all uploads. Credits that were granted remain valid."""

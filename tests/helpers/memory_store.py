@@ -1,7 +1,7 @@
 """A store that keeps files in memory, without a thread, for which trio's clock would not wait."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from itertools import count
 
 import trio
@@ -149,6 +149,11 @@ class MemoryStore(Store):
         del folders  # a file has its folder in its name
         await trio.lowlevel.checkpoint()
         return [Removed(name, self.contents.pop(name, None) is not None) for name in names]
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        names = sorted(self.contents)
+        for first in range(0, len(names), count):
+            yield names[first : first + count]
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

@@ -1,7 +1,7 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from typing import Final
@@ -31,7 +31,7 @@ from .parts import StoreParts
 from .recovery import make_space, recover
 from .removing import look, remove
 from .reopening import Opened, reopen
-from .scan import scan
+from .scan import scan, walk
 from .sink import LocalSink
 from .spool import Spool
 from .statedir import StateDirectory
@@ -197,9 +197,8 @@ class LocalStore(Store):
         return scan(self._directory.fd, identities, progress, undated)
 
     def walk(self, count: int) -> Generator[Sequence[str], None, None]:
-        """See `Store.walk`. Files for which there are names only in the spool are left out."""
-        with translated("cannot list the directory"):
-            self._directory.check()
+        """See `Store.walk`."""
+        self._directory.check()
         yield from walk(self._directory.fd, count)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:

@@ -114,10 +114,10 @@ async def _receive(
                 # exclusively. Otherwise `commit` does this too, with one thread call less.
                 await sink.prepare()
             if receipt or upload.resumable:
-                await reservation.promise(sink, receipt)
+                await reservation.promise(sink, receipt, sha1)
             async with context.publication.hold(replaces=sink.replaces):
                 stored = await sink.commit()
-                await reservation.commit(stored)
+                await reservation.commit(stored, sha1)
     # Before `close` is sent.
     log_stored(connection, upload, stored, sha1, claimed_hash, transfer.progress)
     return stored

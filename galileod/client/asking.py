@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import trio
 
@@ -26,6 +26,9 @@ from .retry import Contact, RetryPolicy
 from .session import Session, hold_session
 from .transfer import KEY_BYTES
 from .work import Item
+
+SkipExisting = Literal["modified", "hash"]
+"""What a file that the server has must have in common with the local one, beside its size."""
 
 AnyItem = TypeVar("AnyItem", bound=Item)
 
@@ -53,14 +56,14 @@ class Asker:
         self._on_retry = on_retry
         self._session: Session | None = None
 
-    async def left(self, items: Iterable[AnyItem], *, by_hash: bool) -> list[AnyItem]:
+    async def left(self, items: Iterable[AnyItem], skip: SkipExisting) -> list[AnyItem]:
         """The items that the server does not have; the others are told that they are `held`.
 
         A file is held if the server has one at its place, of its size, and of its modification time
-        or, `by_hash`, its hash. Raises NotAskedError and other SendErrors.
+        or hash. Raises NotAskedError and other SendErrors.
         """
         every = list(items)
-        questions = make_questions(every, by_hash=by_hash)
+        questions = make_questions(every, by_hash=skip == "hash")
         if not questions:
             return every
         smallest = min((one.entry for one in questions), key=lambda entry: entry.size)

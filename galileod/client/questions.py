@@ -1,6 +1,5 @@
 """What a server is asked that may have files already: the questions, and their hashes."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
@@ -16,9 +15,6 @@ from .work import Item
 
 MAX_TEXT: Final = 16 * 1024
 """Maximum characters of a question: every server takes messages of that size."""
-
-MAX_PART: Final = 32
-"""Maximum characters of each part of a name that are compared: a server may shorten it."""
 
 HASH_TEXT: Final = 80
 """Characters of a hash in a question."""
@@ -36,30 +32,17 @@ class Question:
 def make_questions(items: Sequence[Item], *, by_hash: bool) -> list[Question]:
     """What is asked about those items that can be asked about.
 
-    Without `by_hash`, a file is known by its size and modification time. Where those of two files
-    are the same, and so may be their names at the server, the hash is asked too: the server may
-    have one of them only.
+    Without `by_hash`, a file is known by its size and modification time. Where two files have the
+    same, the hash is asked for too: the server may take their names for the same, as when it makes
+    them safe, and have one of them only.
     """
     found = [(item, entry) for item in items if (entry := item.question)]
     if by_hash:
         return [Question(item, evolve(entry, modified=None), hash=True) for item, entry in found]
-    keys = [_folded(entry) for _, entry in found]
-    count = Counter(keys)
+    count = Counter((entry.size, entry.modified) for _, entry in found)
     return [
-        Question(item, entry, hash=count[key] > 1)
-        for (item, entry), key in zip(found, keys, strict=True)
+        Question(item, entry, hash=count[entry.size, entry.modified] > 1) for item, entry in found
     ]
-
-
-def _folded(entry: AskEntry) -> tuple[int, int | None, str]:
-    """Equal for files that a server may take for the same: it makes names safe, and shortens them.
-
-    For some others as well.
-    """
-    parts = [*(entry.folder or "").split("/"), entry.name]
-    folded = (unicodedata.normalize("NFKC", part).casefold() for part in parts)
-    text = "/".join("".join(filter(str.isalnum, part))[:MAX_PART] for part in folded)
-    return entry.size, entry.modified, text
 
 
 async def prepare(

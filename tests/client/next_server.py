@@ -38,9 +38,10 @@ class Act:
     """How one connection goes; without anything it goes well.
 
     It is lost when file number `lost` is finished: before it is stored, or with `stored` after
-    that; or before the `ready` of file number `begun`. With `silent`, further files have no answer
-    before. It is lost at question number `asked` (from 1). `refuses` are the codes of the errors about files of some names; those in `ending` end
-    the connection. `last` is said before the answer to that file. `can` are the extensions.
+    that; or before the `ready` of file number `begun`; or at question number `asked` (from 1). With
+    `silent`, further files have no answer before. `refuses` are the codes of the errors about files
+    of some names; those in `ending` end the connection. `last` is said before the answer to that
+    file, or to question number `last_asked`. `can` are the extensions.
     """
 
     lost: int | None = None
@@ -51,6 +52,7 @@ class Act:
     refuses: Mapping[str, FaultCode] = field(factory=dict)
     ending: frozenset[str] = frozenset()
     last: int | None = None
+    last_asked: int | None = None
     can: frozenset[str] = CAN
     limits: Limits = LIMITS
     does: Callable[[], object] = lambda: None
@@ -155,6 +157,8 @@ class _Connection:
             return True
         self.server.questions.append(question.entries)
         held = frozenset(i for i, one in enumerate(question.entries) if self.server.holds(one))
+        if question.number == self.act.last_asked:
+            self.peer.say(last=True)
         self._say(encode_held(Held(held, question.number)))
         return False
 

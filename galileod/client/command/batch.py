@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import trio
 from attrs import define, field, frozen
 
 from galileod.client.address import Address
-from galileod.client.asking import Asker
+from galileod.client.asking import Asker, SkipExisting
 from galileod.client.errors import NotAskedError, RefusedError, SendError, Signal
 from galileod.client.formatting import format_duration, printable
 from galileod.client.lane import send_all
@@ -114,10 +114,6 @@ class Kept:
     seconds: int
 
 
-SkipExisting = Literal["modified", "hash"]
-"""What a file at its place must have in common with the local one, beside its size."""
-
-
 @define
 class Batch:
     """Sends jobs on at most `parallel` connections.
@@ -151,7 +147,7 @@ class Batch:
         async with trio.open_nursery() as nursery:
             asker = Asker(self.address, self.options, self.policy, nursery, self._ask_again)
             try:
-                left = await asker.left(items, by_hash=self.skip == "hash")
+                left = await asker.left(items, self.skip)
             except SendError as raised:
                 error = raised
             else:

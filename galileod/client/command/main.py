@@ -3,12 +3,13 @@
 import os
 import sys
 import traceback
-from typing import Final, NoReturn
+from typing import Final, NoReturn, get_args
 
 import click
 
 from galileod import __version__
 from galileod.client.address import Address, find_proxy
+from galileod.client.asking import SkipExisting
 from galileod.client.errors import NotAskedError, OptionError
 from galileod.client.formatting import printable
 from galileod.client.options import TIMEOUT, Options
@@ -18,7 +19,6 @@ from galileod.client.retry import RetryPolicy
 from galileod.client.stream import tls_context
 from galileod.protocol.sender import DEFAULT_CHUNK
 
-from .batch import SkipExisting
 from .flags import DURATION, PARALLEL, RETRIES, SIZE, URL, read_token
 from .output import standard
 from .report_text import Verbosity
@@ -29,7 +29,7 @@ FAILED: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
-SKIP_EXISTING: Final = ("modified", "hash")
+SKIP_EXISTING: Final = get_args(SkipExisting)
 """The values of --skip-existing; without a value it is the first one."""
 
 SEND_ALL: Final = "Nothing was sent. Without --skip-existing all files are sent."
@@ -38,6 +38,7 @@ EXAMPLES: Final = """\b
 Examples:
   galileo-send wss://uploads.example.org/upload report.pdf
   galileo-send --recursive --parallel 8 ws://127.0.0.1:8750/upload photos/
+  galileo-send --recursive --skip-existing wss://uploads.example.org/upload photos/
   tar cz . | galileo-send --name backup.tgz ws+unix:/run/galileod.sock:/upload -
   GALILEO_TOKEN=... galileo-send --json wss://uploads.example.org/upload *.iso
 """
@@ -156,7 +157,8 @@ def cli(  # noqa: PLR0913  one for each flag
     URL is ws://, wss://, or ws+unix:/path/of.sock:/upload. FILE may be - for standard input. A file
     counts as sent only when the server has confirmed that it is stored.
 
-    Exit status: 0 all stored, 1 some failed, 2 usage error, 130 interrupted.
+    Exit status: 0 all stored or already there, 1 some failed or were replaced, 2 usage error, 130
+    interrupted.
     """
     if "" in files:
         raise click.UsageError("FILE must not be empty.")

@@ -21,6 +21,9 @@ from .output import Lines
 MAX_NAME: Final = 255
 """Maximum characters of a name from the server that are shown: the limit of most file systems."""
 
+MAX_PATH: Final = 4096
+"""Maximum characters of a path from the server that are shown: the limit of Linux."""
+
 Verbosity = Literal["quiet", "normal", "verbose"]
 
 
@@ -96,8 +99,8 @@ class TextReporter:
     def replaced(self, job: Job, by: Job, path: str) -> None:
         """A line with the file that is there now."""
         self.err.write(
-            f"galileo-send: {printable(job.label)} was stored, and replaced by"
-            f" {printable(by.label)}: both were sent as {printable(truncated(path, MAX_NAME))}."
+            f"galileo-send: {printable(job.label)} was replaced by {printable(by.label)}:"
+            f" both were stored as {printable(truncated(path, MAX_PATH))}."
         )
 
     def listed(self, job: Job) -> None:

@@ -16,6 +16,7 @@ import trio
 from attrs import frozen
 
 from galileod.client.address import Address, Proxy
+from galileod.client.asking import SkipExisting
 from galileod.client.content import open_source
 from galileod.client.formatting import format_period, plural, printable
 from galileod.client.options import Options
@@ -25,7 +26,7 @@ from galileod.client.state_directory import State
 from galileod.clock import ProcessClock
 from galileod.units import human_size
 
-from .batch import Batch, Kept, SkipExisting, Tally, how_to_go_on
+from .batch import Batch, Kept, Tally, how_to_go_on
 from .jobs import Job, Skipped, collect, duplicate_places
 from .output import Lines, QueuedLines, is_terminal, standard
 from .report_json import JsonReporter

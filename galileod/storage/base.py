@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Self
 
 import trio
@@ -9,7 +10,9 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
+from .finished import Removed, Standing
 from .settings import Storage
+from .whole import WholeFile, Written
 
 RUNNING_HASH: Final = "sha1"
 """The hash that is computed while data arrives: the one of the original protocol."""
@@ -54,39 +57,12 @@ class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
     `name` consists of the folders and the file name, joined by slashes, as the storage lists them.
+    `made` are folders that were made for it, outermost first; several files may have the same.
     """
 
     name: str
     path: str
-
-
-@frozen
-class WholeFile:
-    """A complete file that is in memory: its `pieces`, in order.
-
-    `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
-    RUNNING_HASH, by their names of hashlib.
-    """
-
-    upload: str
-    path: str
-    pieces: Sequence[bytes]
-    kinds: tuple[str, ...]
-    on_conflict: OnConflict
-    durability: Durability
-
-
-@frozen(eq=False)
-class Written:
-    """A file that is complete, durable if that was asked for, and not published.
-
-    `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
-    final; `replaces` is as for a Sink.
-    """
-
-    digests: Mapping[str, str]
-    identity: str
-    replaces: bool
+    made: tuple[str, ...] = ()
 
 
 @frozen
@@ -94,11 +70,13 @@ class Found:
     """The finished files of a store.
 
     `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
-    asked for by its identity.
+    asked for by its identity, and `modified` the last modification of each that was asked for by
+    its name, in seconds since the epoch.
     """
 
     sizes: Mapping[str, int]
     names: Mapping[str, str]
+    modified: Mapping[str, float] = MappingProxyType({})
 
 
 @frozen
@@ -334,11 +312,33 @@ class Store(ABC):
         """Raise StorageError if files cannot be stored now."""
 
     @abstractmethod
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
-        """Find the finished files, and which of them have one of `identities`.
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
+        """Find the finished files, which of them have one of `identities`, and the times of some.
 
-        Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
-        only at startup.
+        `undated` are the names of files whose last modification is wanted. Each identity is from a
+        sink of this store, possibly of an earlier process. Blocks; called only at startup.
+        """
+
+    @abstractmethod
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        """The finished files with these names, as in `Stored`; None where no regular file is.
+
+        No link is followed.
+        """
+
+    @abstractmethod
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        """Remove finished files, and then those of the `folders` that are empty.
+
+        Returns one result for each name, which is durable; a failure affects no other file. Only
+        regular files are removed, and no link is followed.
         """
 
     @abstractmethod

@@ -20,7 +20,8 @@ from galileod.ledger.base import (
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim, Metadata
 from galileod.protocol.receiver import UploadReceiver
-from galileod.storage.base import RUNNING_HASH, Stored, WholeFile, Written
+from galileod.storage.base import RUNNING_HASH, Stored
+from galileod.storage.whole import WholeFile, Written
 
 from .admission import single_use
 from .claims import Claim, make_claim
@@ -104,6 +105,8 @@ class WholeUpload:
             written.identity if promised else None,
             receipt,
             self.reservation.reserved,
+            upload.about,
+            sha1,
         )
 
     def log_stored(self) -> None:
@@ -223,7 +226,9 @@ async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
             with step_of([whole]):
                 whole.stored = _value(result)
     published = [
-        (whole.reservation, whole.stored) for whole in wholes if isinstance(whole.stored, Stored)
+        (whole.reservation, whole.stored, whole.written.digests[RUNNING_HASH])
+        for whole in wholes
+        if isinstance(whole.stored, Stored) and whole.written
     ]
     await commit_whole(context.keeper, published)
     for whole in wholes:

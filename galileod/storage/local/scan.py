@@ -4,6 +4,8 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
+from galileod.policy.layout import MAX_STEPS
 from galileod.storage.base import Found, Progress
 from galileod.storage.oserrors import translated
 
@@ -12,21 +14,27 @@ from .identity import identities_of
 from .leftovers import is_leftover, remove_leftover
 from .listing import entries_of
 
-MAX_DEPTH: Final = 8
-"""Levels of folders that are searched for files; no layout has more."""
+MAX_DEPTH: Final = MAX_STEPS + MAX_FOLDER_DEPTH
+"""Levels of folders that are searched for files: no layout with a client's folder has more."""
 
 
-def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
+def scan(
+    fd: int, identities: Collection[str], progress: Progress, undated: Collection[str]
+) -> Found:
     """Find the files below the directory `fd`. See `Store.scan`."""
     sizes: dict[str, int] = {}
     names: dict[str, str] = {}
+    modified: dict[str, float] = {}
+    dates = frozenset(undated)
     with translated("cannot list the directory"):
         for count, (path, state) in enumerate(files_below(fd, "", MAX_DEPTH), 1):
             sizes[path] = state.st_size
             if identities:
                 names.update((one, path) for one in identities_of(state) if one in identities)
+            if path in dates:
+                modified[path] = state.st_mtime
             progress(count)
-    return Found(sizes, names)
+    return Found(sizes, names, modified)
 
 
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:

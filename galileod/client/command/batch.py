@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from galileod.client.address import Address
 from galileod.client.asking import Asker, SkipExisting
 from galileod.client.errors import NotAskedError, RefusedError, SendError, Signal
-from galileod.client.formatting import format_duration, printable
+from galileod.client.formatting import format_duration
 from galileod.client.lane import send_all
 from galileod.client.options import Options, Progress, Receipt
 from galileod.client.retry import RetryPolicy
@@ -18,6 +18,7 @@ from galileod.client.session import Session
 from galileod.client.sources import Source
 from galileod.client.state_directory import State
 from galileod.client.work import Item, Work
+from galileod.printable import printable
 from galileod.protocol.messages import AskEntry
 
 from .jobs import Job

@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import secrets
 from datetime import UTC, datetime
+from typing import Final
 
 from galileod import __version__
 from galileod.protocol.messages import HashClaim
 from galileod.storage.base import RUNNING_HASH
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def make_receipt(
@@ -45,3 +49,13 @@ def complete_receipt(receipt: str, name: str, location: str) -> dict[str, object
     if not isinstance(value, dict) or not {"id", "upload"} <= value.keys():
         raise ValueError("not a receipt")
     return {**value, "name": name, "path": os.path.join(location, name)}
+
+
+def without_surrogates(text: str | None) -> str | None:
+    """The text with U+FFFD for lone surrogates, which clients may send and many parsers refuse."""
+    return None if text is None else _SURROGATE.sub("\ufffd", text)
+
+
+def load_meta(meta: str | None) -> object:
+    """The object in the ticket's claim `meta`, None if there is none."""
+    return None if meta is None else json.loads(meta)

@@ -162,7 +162,12 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         storage=Storage("/srv/x", "in/{user}/{name}", "replace", Size(0), "none"),
         hash=Hash(required=True),
         auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),
-        hooks=Hooks("https://example.org/stored", Duration(5), 2, "/etc/secret"),
+        hooks=Hooks(
+            stored="https://example.org/stored",
+            timeout=Duration(5),
+            parallel=2,
+            secret_file="/etc/secret",  # noqa: S106  a path
+        ),
         log=Log("debug", "json"),
         metrics=Metrics((IPv4Network("192.0.2.0/24"),)),
     )

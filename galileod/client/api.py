@@ -23,6 +23,8 @@ async def send_file(
     *,
     name: str | None = None,
     size: int | None = None,
+    folder: str | None = None,
+    modified: float | None = None,
     on_progress: OnProgress | None = None,
     **settings: Unpack[Settings],
 ) -> Receipt:
@@ -31,8 +33,12 @@ async def send_file(
     `content` is a path (str or PathLike), bytes, an open binary file, which is read from its
     current position, or an async iterator of bytes. `name` is the name to store under; default:
     the last component of the path. `size` in bytes is required if it cannot be determined: for an
-    async iterator and for a pipe. `on_progress` is called after each part of at most 1 MiB; an
-    exception in it ends the upload. `Options` describes the other settings.
+    async iterator and for a pipe. `folder` is where the server is to store the file, with "/"
+    between the parts, as in "photos/june"; by default it is told none. `modified` is the file's
+    modification time in seconds since 1970; default: that of the file at the path, and none for
+    other contents. Servers that do not know these two ignore them. `on_progress` is called after
+    each part of at most 1 MiB; an exception in it ends the upload. `Options` describes the other
+    settings.
 
     If the connection is lost, or the server is busy, the upload goes on by itself: with a server
     that can resume, and a content that can be read from any position, so not with an async iterator
@@ -54,7 +60,7 @@ async def send_file(
     options = Options(**settings)
     address = parse_url(url)
     watcher = _Listener(on_progress) if on_progress else Watcher()
-    async with open_source(content, name, size) as source:
+    async with open_source(content, name, size, folder=folder, modified=modified) as source:
         with remembered(State(), address, source, options) as memory:
             transfer = Transfer(
                 address, source, options, RetryPolicy(), watcher, memory, only_resumed=True
@@ -76,6 +82,8 @@ def send_file_sync(
     *,
     name: str | None = None,
     size: int | None = None,
+    folder: str | None = None,
+    modified: float | None = None,
     on_progress: OnProgress | None = None,
     **settings: Unpack[Settings],
 ) -> Receipt:
@@ -83,6 +91,7 @@ def send_file_sync(
     if trio.lowlevel.in_trio_run():
         raise OptionError("send_file_sync would block trio. Use await send_file(...).")
     sending = partial(
-        send_file, url, content, name=name, size=size, on_progress=on_progress, **settings
-    )
+        send_file, url, content, name=name, size=size, folder=folder, modified=modified,
+        on_progress=on_progress, **settings,
+    )  # fmt: skip
     return trio.run(sending, clock=ProcessClock())

@@ -13,7 +13,7 @@ from attrs import frozen
 from galileod.clock import ProcessClock
 
 from .address import parse_url
-from .content import Content, base_name, open_source
+from .content import Content, base_name, milliseconds, open_source
 from .errors import OptionError, SendError, Signal
 from .lane import send_all
 from .options import Options, Receipt, Settings, Unchecked
@@ -31,11 +31,13 @@ MAX_RESULTS: Final = 1000
 
 @frozen
 class File:
-    """A content with a name or a size that cannot be determined: see `send_file`."""
+    """A content, and what is to be known of it: see `send_file`."""
 
     content: Content
     name: str | None = None
     size: int | None = None
+    folder: str | None = None
+    modified: float | None = None
 
 
 @frozen
@@ -161,13 +163,24 @@ class _ContentItem(Item):
         self._add = add
         if isinstance(file.content, str | os.PathLike) and file.size is None:
             path: Unchecked = os.fspath(file.content)
-            named = file.name is None or isinstance(file.name, str)
-            if isinstance(path, str) and named:
-                self.path, self.name = path, file.name or base_name(path)
-                self.size = _size(path)
+            texts = (file.name, file.folder)
+            if isinstance(path, str) and all(x is None or isinstance(x, str) for x in texts):
+                self._set_path(path)
+
+    def _set_path(self, path: str) -> None:
+        try:
+            self.modified = milliseconds(self._file.modified)
+        except OptionError:
+            return  # `opened` raises it
+        self.path, self.name = path, self._file.name or base_name(path)
+        self.folder = self._file.folder or None
+        self.size = _size(path)
 
     def opened(self) -> AbstractAsyncContextManager[Source]:
-        return open_source(self._file.content, self._file.name, self._file.size)
+        file = self._file
+        return open_source(
+            file.content, file.name, file.size, folder=file.folder, modified=file.modified
+        )
 
     def warned(self, signal: Signal) -> None:
         if self._options.on_warning:

@@ -1,6 +1,7 @@
 """What can be sent: a path, bytes, an open file, an async iterator; and how each is opened."""
 
 import io
+import math
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,15 +36,28 @@ async def open_source(
     name: str | None = None,
     size: int | None = None,
     label: str | None = None,
+    *,
+    folder: str | None = None,
+    modified: float | None = None,
 ) -> AsyncIterator[Source]:
     """The source for `content`. On exit a file opened here and an async generator are closed.
 
     A file that the caller opened stays open. `size` in bytes is required if it cannot be
-    determined. `label` is used in error messages; default: the path or the name. Raises OptionError
-    for missing arguments and wrong types, and SourceError for content that cannot be opened or has
-    another size.
+    determined. `label` is used in error messages; default: the path or the name. `folder` and
+    `modified` are described at `send_file`. Raises OptionError for missing arguments and wrong
+    types, and SourceError for content that cannot be opened or has another size.
     """
-    _check(name, size)
+    _check(name, size, folder)
+    stated = milliseconds(modified)
+    async with _opened(content, name, size, label) as source:
+        source.folder, source.stated = folder or None, stated
+        yield source
+
+
+@asynccontextmanager
+async def _opened(
+    content: Content, name: str | None, size: int | None, label: str | None
+) -> AsyncIterator[Source]:
     if isinstance(content, bytes | bytearray | memoryview):
         if name is None:
             raise OptionError("Bytes need a name.")
@@ -71,11 +85,22 @@ async def open_source(
         yield await _open_file(content, name, size, label)
 
 
-def _check(name: Unchecked, size: Unchecked) -> None:
-    if name is not None and not isinstance(name, str):
-        raise OptionError(f"The name must be a string, not {name!r}.")
+def _check(name: Unchecked, size: Unchecked, folder: Unchecked) -> None:
+    for key, value in (("name", name), ("folder", folder)):
+        if value is not None and not isinstance(value, str):
+            raise OptionError(f"The {key} must be a string, not {value!r}.")
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
         raise OptionError(f"The size must be a number of bytes, not {size!r}.")
+
+
+def milliseconds(modified: Unchecked) -> int | None:
+    """A modification time of the caller, in whole milliseconds. Raises OptionError."""
+    if modified is None:
+        return None
+    number = isinstance(modified, int | float) and not isinstance(modified, bool)
+    if not (number and math.isfinite(modified)):
+        raise OptionError(f"modified must be in seconds since 1970, not {modified!r}.")
+    return round(float(modified) * 1000)
 
 
 async def _open_file(
@@ -100,12 +125,15 @@ async def _open_file(
 
 def base_name(path: str) -> str:
     """The last component of a path, under which a file is sent. It is UTF-8 in each locale."""
-    name = os.path.basename(absolute(path))
+    return as_utf8(os.path.basename(absolute(path))) or UNNAMED
+
+
+def as_utf8(name: str) -> str:
+    """A name as it is sent: its bytes as UTF-8 in each locale."""
     try:
-        name = os.fsencode(name).decode("utf-8", "surrogateescape")
+        return os.fsencode(name).decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        pass  # it was not read from the file system, as the attribute of an object
-    return name or UNNAMED
+        return name  # it was not read from the file system, as the attribute of an object
 
 
 def absolute(path: str) -> str:

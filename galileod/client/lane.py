@@ -18,7 +18,7 @@ from .options import Options, Progress, Receipt
 from .remembered import remembered
 from .session import Session, hold_session
 from .small_files import SmallFile, read_small_files
-from .sources import NS_PER_MS, Source
+from .sources import Source
 from .transfer import KEY_BYTES, Transfer, Watcher, changed_sentence
 from .unmodified import begins_with
 from .upload import REASON_TIMEOUT, Attempt, Outcome, Upload
@@ -179,10 +179,13 @@ class Lane:
         if self._work.options.resume and not entry.key:
             entry.key, entry.stamp = os.urandom(KEY_BYTES).hex(), file.stamp
             entry.claim = file.claim
-        modified = file.stamp.mtime_ns // NS_PER_MS if entry.key else None
-        metadata = Metadata(entry.item.name, len(file.data), modified=modified, upload=entry.key)
+        item = entry.item
+        modified = file.stamp.modified if item.modified is None else item.modified
+        metadata = Metadata(
+            item.name, len(file.data), folder=item.folder, modified=modified, upload=entry.key
+        )
         entry.attempts += 1
-        entry.item.started_whole(entry.attempts)
+        item.started_whole(entry.attempts)
         sending = Whole(self._work, self, session, entry, len(file.data), file.claim)
         return session.whole(metadata, file.claim, file.data, sending)
 

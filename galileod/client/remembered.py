@@ -19,7 +19,7 @@ from galileod.protocol.messages import Metadata
 from .address import Address
 from .formatting import printable
 from .options import OnWarning, Options
-from .sources import NS_PER_MS, FileStamp, PathSource, Source
+from .sources import FileStamp, PathSource, Source
 from .state_directory import State
 
 MIN_SIZE: Final = 1024 * 1024
@@ -47,7 +47,15 @@ class Remembered:
     ) -> None:
         self._state = state
         self._on_warning = on_warning
-        self._place = {"url": _url(address), "path": source.path, "name": source.name}
+        # Where there is no folder, and no time is stated, as in the entries of earlier versions.
+        more = {"folder": source.folder, "modified": source.stated}
+        self._place: dict[str, str | int] = {
+            "url": _url(address),
+            "path": source.path,
+            "name": source.name,
+            **{key: value for key, value in more.items() if value is not None},
+        }
+        self._source_path = source.path
         self._path = ""
         self._locked: int | None = None  # the descriptor of the entry
         self._key: str | None = None  # that is in the entry
@@ -60,7 +68,7 @@ class Remembered:
         entry = await trio.to_thread.run_sync(self._read)
         if self._elsewhere:
             self._warn(
-                f"another upload of {printable(self._place['path'])} to this server is running;"
+                f"another upload of {printable(source.label)} to this server is running;"
                 " this one sends all of it."
             )
         key, stamp = _parse(entry, self._place)
@@ -69,9 +77,8 @@ class Remembered:
         if stamp == source.stamp:
             self._key = key
             return key, None
-        return None, evolve(
-            source.metadata(key), size=stamp.size, modified=stamp.mtime_ns // NS_PER_MS
-        )
+        modified = stamp.modified if source.stated is None else source.stated
+        return None, evolve(source.metadata(key), size=stamp.size, modified=modified)
 
     async def remember(self, source: Source, key: str) -> bool:
         """See `Memory`."""
@@ -106,7 +113,7 @@ class Remembered:
 
     def _read(self) -> bytes:
         """The entry, which is locked from now on; empty if there is none."""
-        self._place["path"] = os.path.realpath(self._place["path"])
+        self._place["path"] = os.path.realpath(self._source_path)
         digest = sha256(json.dumps(self._place).encode()).hexdigest()
         self._path = os.path.join(self._state.path, f"{digest[:32]}.json")
         try:

@@ -18,7 +18,7 @@ from .formatting import plural
 THREAD_THRESHOLD: Final = 64 * 1024
 """Minimum bytes that are hashed in a thread; for fewer the thread call costs more."""
 
-NS_PER_MS: Final = 1_000_000
+_NS_PER_MS: Final = 1_000_000
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ class FileStamp:
 
     size: int
     mtime_ns: int
+
+    @property
+    def modified(self) -> int:
+        """The modification time in whole milliseconds since 1970, as it is sent."""
+        return self.mtime_ns // _NS_PER_MS
 
 
 @frozen
@@ -60,10 +65,15 @@ class Source(ABC):
     If it is not `seekable` it can be read once, from beginning to end. `stamp` is that of a regular
     file when it was begun, else None. `seen` is the stamp with which it may be read: another one,
     if the file was touched, and found to be unmodified. The methods raise SourceError.
+
+    `folder` is the folder that is sent with the name. `stated` is the modification time that the
+    caller states, in milliseconds since 1970. Both are None if there is none.
     """
 
     stamp: FileStamp | None = None
     seen: FileStamp | None = None
+    folder: str | None = None
+    stated: int | None = None
 
     def __init__(self, name: str, size: int, label: str, *, seekable: bool = True) -> None:
         self.name = name
@@ -74,11 +84,19 @@ class Source(ABC):
 
     def metadata(self, key: str | None) -> Metadata:
         """The first signal about the file; with the key of an upload, that it may be resumed."""
-        if key is None:
-            return Metadata(self.name, self.size)
-        modified = self.stamp.mtime_ns // NS_PER_MS if self.stamp else None
-        can = frozenset({RESUME})
-        return Metadata(self.name, self.size, modified=modified, can=can, upload=key)
+        return Metadata(
+            self.name,
+            self.size,
+            folder=self.folder,
+            modified=self.modified,
+            can=None if key is None else frozenset({RESUME}),
+            upload=key,
+        )
+
+    @property
+    def modified(self) -> int | None:
+        """The modification time that is sent, in milliseconds since 1970; None if there is none."""
+        return self.stated
 
     @property
     def repeatable(self) -> bool:
@@ -161,6 +179,13 @@ class PathSource(FileSource):
     def __init__(self, path: str, opened: Opened, name: str, size: int) -> None:
         super().__init__(opened, name, size, path)
         self.path = path
+
+    @property
+    def modified(self) -> int | None:
+        """That of the file, unless the caller states another one."""
+        if self.stated is not None or self.stamp is None:
+            return self.stated
+        return self.stamp.modified
 
     async def refresh(self) -> bool:
         """Open the file again if that at the path is not the one that is open."""

@@ -30,10 +30,13 @@ class Item(Watcher, ABC):
     """A file to send, which is opened when its turn comes, and is told what becomes of it.
 
     `path` is that of a file that may be read at once if it is small; None for other content. `size`
-    in bytes is what is known of it before, or None.
+    in bytes is what is known of it before, or None. With the name, `folder` is sent unless it is
+    None; `modified` is the time that is sent in place of that of the file, in milliseconds.
     """
 
     name: str
+    folder: str | None = None
+    modified: int | None = None
     path: str | None = None
     size: int | None = None
 

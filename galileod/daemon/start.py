@@ -137,7 +137,7 @@ def _open_all(
         recovered = store.recover(ledger.interrupted() if config.resume.keep else {}, progress.step)
         identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
         progress.phase = "listing the directory"
-        found = store.scan({*ledger.promised(), *identities}, progress.found)
+        found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
         progress.phase = "updating the ledger"
         recovery = Recovery(
             {upload: each.offset for upload, each in recovered.items() if not each.identity},
@@ -146,7 +146,9 @@ def _open_all(
         )
         _with_space(
             store,
-            lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery),
+            lambda: ledger.reconcile(
+                found.sizes, found.names, progress.step, recovery, found.modified
+            ),
         )
         for upload in recovery.names:
             trio.from_thread.run(store.drop, upload)  # its second name, in the spool

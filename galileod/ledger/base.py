@@ -4,7 +4,7 @@ The store is authoritative. At startup `reconcile` makes the ledger agree with i
 been removed, added or changed by hand, and uploads may have been interrupted by a crash.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +15,7 @@ from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.quota import Holding
 
 from .outbox import Outbox
+from .records import About, Commit, Records
 
 MOST_REMEMBERED: Final = 1_000_000
 """Maximum number of stored uploads whose keys are remembered."""
@@ -81,7 +82,8 @@ class KeptUpload:
     """An interrupted upload that may be resumed.
 
     The first `offset` bytes are there, of which `durable` survive a power failure. It is kept until
-    `until`, and began at `began`, in seconds since the epoch.
+    `until`, and began at `began`, in seconds since the epoch. `about` is None if an older version
+    has kept it.
     """
 
     upload: str
@@ -92,6 +94,7 @@ class KeptUpload:
     durable: int
     began: float
     until: float
+    about: About | None = None
 
 
 @frozen
@@ -119,6 +122,8 @@ class WholeEntry:
     identity: str | None = None
     receipt: str | None = None
     reserved: bool = False
+    about: About | None = None
+    sha1: str | None = None
 
 
 Entered = KeptUpload | StoredUpload | Exception | None
@@ -140,7 +145,7 @@ class Recovery:
     seconds: float = 0
 
 
-class Ledger(ABC):
+class Ledger(Records):
     """The ledger of one store. All methods raise LedgerError.
 
     Texts can be encoded as UTF-8 and are without NUL; sizes are below 2**63.
@@ -157,8 +162,11 @@ class Ledger(ABC):
         allow: Allow,
         ticket: SingleUse | None = None,
         resumable: Resumable | None = None,
+        about: About | None = None,
     ) -> None:
         """Reserve `size` bytes and one file for an upload; with `resumable`, it may be kept.
+
+        `about` is recorded with the reservation, and becomes part of the file's record.
 
         `allow` is called while no other reservation can be made. If it raises, nothing is reserved
         and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
@@ -168,21 +176,33 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    async def promise(self, upload: str, identity: str, receipt: str | None = None) -> None:
+    async def promise(
+        self, upload: str, identity: str, receipt: str | None = None, sha1: str | None = None
+    ) -> None:
         """Record that the upload's file is about to be published.
 
         `identity` is `Sink.identity` of the file, `receipt` what is owed to the hook once it is
         published. When this returns, the record is durable.
         """
 
-    @abstractmethod
-    async def commit(self, upload: str, name: str, remember: float = 0) -> None:
+    async def commit(
+        self,
+        upload: str,
+        name: str,
+        remember: float = 0,
+        sha1: str | None = None,
+        made: Sequence[str] = (),
+    ) -> None:
         """Replace a reservation with the stored file `name`, and make its receipt due.
 
         The entry of a file with the same name is replaced. If the upload is resumable, `find`
-        returns a StoredUpload for its key for `remember` seconds. Raises LedgerError if there is no
-        such reservation.
+        returns a StoredUpload for its key for `remember` seconds. `sha1` is that of the promise
+        if None, and `made` are the folders that were made for the file. Raises LedgerError if
+        there is no such reservation.
         """
+        (error,) = await self.commit_whole([Commit(upload, name, remember, sha1, made)])
+        if error is not None:
+            raise error
 
     @abstractmethod
     async def release(self, upload: str) -> None:
@@ -199,10 +219,8 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    async def commit_whole(
-        self, commits: Sequence[tuple[str, str, float]]
-    ) -> Sequence[LedgerError | None]:
-        """`commit` for many uploads in one transaction; its arguments are those of each.
+    async def commit_whole(self, commits: Sequence[Commit]) -> Sequence[LedgerError | None]:
+        """`commit` for many uploads in one transaction.
 
         Returns one result for each, an error where there is no such reservation. Raises LedgerError
         if the transaction fails.
@@ -307,6 +325,7 @@ class Ledger(ABC):
         published: Mapping[str, str],
         step: Step = ignore_step,
         recovery: Recovery = Recovery(),
+        modified: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
@@ -315,7 +334,9 @@ class Ledger(ABC):
         the owner UNKNOWN_USER. If the file of a reservation was found, it was published before the
         crash, and the reservation is committed. Resumable ones with an offset in `recovery` become
         kept uploads, or stay kept until their time is over. All others are dropped. Every receipt
-        that is owed becomes due, and its attempts count from zero again.
+        that is owed becomes due, and its attempts count from zero again. `modified` has the time of
+        the last modification of the files in `undated`, in seconds since the epoch; they count as
+        stored then.
         """
 
     @abstractmethod

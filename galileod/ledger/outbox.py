@@ -6,7 +6,7 @@ is set back delays no attempt by more than `policy.backoff.LONGEST`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import trio
 from attrs import frozen
@@ -16,11 +16,16 @@ MOST_COUNTED: Final = 100_000
 hundredths of a second."""
 
 
+Kind = Literal["stored", "removed"]
+"""What has become of a file: each kind of receipt is for another hook."""
+
+
 @frozen
 class Owed:
     """One receipt, of the file stored as `name`, after `attempts` failed attempts.
 
-    The next attempt is due in `wait` seconds; 0 if it is due.
+    The next attempt is due in `wait` seconds; 0 if it is due. A receipt of the kind "removed" says
+    that the file was removed.
     """
 
     number: int
@@ -28,6 +33,7 @@ class Owed:
     receipt: str
     attempts: int
     wait: float
+    kind: Kind = "stored"
 
 
 class Outbox(ABC):

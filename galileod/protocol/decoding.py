@@ -10,16 +10,21 @@ from typing import Final
 
 from .errors import FaultCode, RemoteProtocolError
 from .messages import (
+    ASK,
+    MAX_ASKED,
     MAX_SIZE,
     NEXT,
     RESUME,
     Abandon,
     Agreement,
+    Ask,
+    AskEntry,
     ClientSignal,
     Close,
     Error,
     Finished,
     HashClaim,
+    Held,
     Ignored,
     Last,
     Limits,
@@ -45,16 +50,18 @@ def decode_client(text: str, agreed: frozenset[str] = frozenset()) -> ClientSign
     """Decode a signal from the client.
 
     `agreed` are the extensions that hold for a further file of the connection; the metadata of file
-    0 state their own. Raises RemoteProtocolError: `bad_message` if `text` is not a signal,
-    `bad_metadata` if the name is not a string, the size not an integer in range, or the key of a
-    client that can resume not 32 hex digits. The messages do not quote the client: `text` may
-    contain a secret, and faults are logged.
+    0 state their own. Raises RemoteProtocolError: `bad_message` if `text` is not a signal, or a
+    question of another form, `bad_metadata` if the name is not a string, the size not an integer in
+    range, or the key of a client that can resume not 32 hex digits. The messages do not quote the
+    client: `text` may contain a secret, and faults are logged.
     """
     signal = _load(text, "The message")
     if _is_true(signal.get("finished")):
         return Finished(_hash_claim(signal.get("hash")))
     if "name" in signal or "size" in signal:
         return _metadata(signal, agreed)
+    if ASK in agreed and "ask" in signal:
+        return _question(signal)
     file = signal.get("file", 0)
     if _is_true(signal.get("abandon")) and type(file) is int:
         return Abandon(file)
@@ -79,7 +86,10 @@ def decode_server(text: str) -> ServerSignal:
         agreement = _agreement(signal, resumption)
         return Ready(chunksize, agreement, _file(signal), None if agreement else resumption)
     if _is_true(signal.get("close")):
-        return Close(_string(signal.get("name")), _agreement(signal), _file(signal))
+        name, path = _string(signal.get("name")), _string(signal.get("path"))
+        return Close(name, _agreement(signal), _file(signal), path)
+    if "held" in signal:
+        return _held(signal)
     return Last() if _is_true(signal.get("last")) else Ignored()
 
 
@@ -137,6 +147,49 @@ def _metadata(signal: Mapping[str, object], agreed: frozenset[str]) -> Metadata:
         # To a client that cannot resume, `abandon` is an unknown key.
         abandon=upload is not None and _is_true(signal.get("abandon")),
     )
+
+
+def _question(signal: Mapping[str, object]) -> Ask:
+    entries, number = signal.get("ask"), signal.get("n")
+    if not isinstance(entries, list) or not entries:
+        raise _bad_question("`ask` must be a list of entries")
+    if type(number) is not int or not -MAX_SIZE <= number <= MAX_SIZE:
+        raise _bad_question("`n` must be an integer")
+    if len(entries) > MAX_ASKED:
+        raise RemoteProtocolError(
+            FaultCode.BAD_MESSAGE,
+            f"A question has at most {MAX_ASKED} entries. This one has {len(entries)}.",
+            limit=MAX_ASKED,
+        )
+    return Ask(tuple(map(_entry, entries)), number)
+
+
+def _entry(entry: object) -> AskEntry:
+    if not isinstance(entry, dict):
+        raise _bad_question("each entry must be an object")
+    name, size, folder = entry.get("name"), entry.get("size"), entry.get("folder")
+    modified, claim = entry.get("modified"), entry.get("hash")
+    if not isinstance(name, str) or not isinstance(folder, str | None):
+        raise _bad_question("`name` and `folder` must be strings")
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
+        raise _bad_question("`size` must be an integer from 0 to 2^63-1")
+    if modified is not None and type(modified) is not int:
+        raise _bad_question("`modified` must be an integer")
+    if modified is None and claim is None:
+        raise _bad_question("each entry needs `modified` or `hash`")
+    return AskEntry(name, size, folder, modified, _hash_claim(claim))
+
+
+def _bad_question(rule: str) -> RemoteProtocolError:
+    return RemoteProtocolError(FaultCode.BAD_MESSAGE, f"The question is not valid: {rule}.")
+
+
+def _held(signal: Mapping[str, object]) -> Held:
+    """The answer to a question; with the index -1, which no entry has, if it is not valid."""
+    entries, number = signal.get("held"), signal.get("n")
+    if not isinstance(entries, list) or type(number) is not int:
+        return Held(frozenset({-1}), 0)
+    return Held(frozenset(entry if type(entry) is int else -1 for entry in entries), number)
 
 
 def _name(signal: Mapping[str, object]) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from .errors import FaultCode, Json
-from .messages import Agreement, Finished, HashClaim, Metadata, Resumption
+from .messages import Agreement, Ask, AskEntry, Finished, HashClaim, Held, Metadata, Resumption
 
 
 def encode_metadata(metadata: Metadata) -> str:
@@ -35,6 +35,11 @@ def encode_abandon(file: int = 0) -> str:
     return f'{{"abandon": true{_numbered(file)}}}'
 
 
+def encode_ask(question: Ask) -> str:
+    """`{"ask": [...], "n": ...}`: which of these files the server has."""
+    return json.dumps({"ask": list(map(_entry, question.entries)), "n": question.number})
+
+
 def encode_ready(
     chunksize: int | None,
     agreement: Agreement | None = None,
@@ -54,11 +59,18 @@ def encode_ready(
     return f'{{"ready": true{size}{_numbered(file)}, {keys}}}'
 
 
-def encode_close(name: str | None = None, agreement: Agreement | None = None, file: int = 0) -> str:
-    """`{"close": true}`: the file is stored, under `name` unless that is None."""
-    if name is None and agreement is None:
-        return f'{{"close": true{_numbered(file)}}}'
-    signal: dict[str, object] = {"close": True} if name is None else {"close": True, "name": name}
+def encode_close(
+    name: str | None = None,
+    agreement: Agreement | None = None,
+    file: int = 0,
+    path: str | None = None,
+) -> str:
+    """`{"close": true}`: the file is stored, under `name` and at `path` unless they are None."""
+    signal: dict[str, object] = {"close": True}
+    if name is not None:
+        signal["name"] = name
+    if path is not None:
+        signal["path"] = path
     if file:
         signal["file"] = file
     return json.dumps(signal | _agreed(agreement))
@@ -89,6 +101,11 @@ def encode_error(
     return json.dumps(signal | _agreed(agreement))
 
 
+def encode_held(held: Held) -> str:
+    """`{"held": [...], "n": ...}`: the answer to a question."""
+    return json.dumps({"held": sorted(held.entries), "n": held.number})
+
+
 def encode_last() -> str:
     """`{"last": true}`: the server takes no more files on this connection."""
     return '{"last": true}'
@@ -113,6 +130,17 @@ def _resumed(resumption: Resumption | None) -> dict[str, object]:
     keys: dict[str, object] = {"offset": resumption.offset, "keep": resumption.keep}
     if resumption.check is not None:
         keys["check"] = _hash_object(resumption.check)
+    return keys
+
+
+def _entry(entry: AskEntry) -> dict[str, object]:
+    keys: dict[str, object] = {"name": entry.name, "size": entry.size}
+    if entry.folder is not None:
+        keys["folder"] = entry.folder
+    if entry.modified is not None:
+        keys["modified"] = entry.modified
+    if entry.hash is not None:
+        keys["hash"] = _hash_object(entry.hash)
     return keys
 
 

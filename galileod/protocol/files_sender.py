@@ -1,15 +1,21 @@
 """The sending role of a connection with many files (the extension `next`), without I/O."""
 
+from collections.abc import Sequence
+
 from attrs import evolve
 
 from .decoding import decode_server
 from .encoding import encode_finished, encode_metadata
 from .errors import FaultCode, LocalProtocolError, RemoteProtocolError
 from .messages import (
+    MAX_ASKED,
+    Ask,
+    AskEntry,
     Close,
     Error,
     Finished,
     HashClaim,
+    Held,
     Ignored,
     Last,
     Limits,
@@ -43,6 +49,8 @@ class FilesSender:
         self._first = self._current = first
         self._count = 1
         self._last = False
+        self._question: Ask | None = None  # without an answer
+        self._asked = 0
         self._open: dict[int, UploadSender | None] = {0: first}  # None after `send_whole`
         self._whole: dict[int, int] = {}  # the sizes of whole files under way
         self._under_way = 0  # the sum of them
@@ -62,6 +70,28 @@ class FilesSender:
     def resumable(self) -> bool:
         """Whether files with a key can be resumed on this connection."""
         return self._first.resumable
+
+    @property
+    def has_ask(self) -> bool:
+        """Whether the client may ask on this connection which files the server has."""
+        return self._first.has_ask
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a question may be sent now: between two files, or before the data of file 0.
+
+        One at a time may be without an answer.
+        """
+        return self.takes_more and self._question is None and self._current.may_ask
+
+    def ask(self, entries: Sequence[AskEntry]) -> str:
+        """The question which of 1 to MAX_ASKED `entries` the server has; a Held is the answer."""
+        if not self.may_ask or not 0 < len(entries) <= MAX_ASKED:
+            raise LocalProtocolError(f"no question of {len(entries)} entries may be sent now")
+        question = Ask(tuple(entries), self._asked + 1)
+        signal = self._current.ask(question)
+        self._question, self._asked = question, question.number
+        return signal
 
     @property
     def open(self) -> frozenset[int]:
@@ -129,6 +159,8 @@ class FilesSender:
                 if self.limits is None and signal.file:
                     signal = evolve(signal, file=0)  # without `next` the key is unknown
                 self._receive(signal)
+            case Held():
+                return self._receive_answer(signal)
             case Ignored():
                 pass
         return signal
@@ -150,6 +182,22 @@ class FilesSender:
         if answered:
             self._open.pop(number, None)
             self._under_way -= self._whole.pop(number, 0)
+
+    def _receive_answer(self, held: Held) -> Held | Ignored:
+        if not self.has_ask:
+            return Ignored()
+        question = self._question
+        if question is None or held.number != question.number:
+            raise RemoteProtocolError(
+                FaultCode.BAD_MESSAGE, "The server answered a question that was not asked."
+            )
+        if not held.entries <= frozenset(range(len(question.entries))):
+            raise RemoteProtocolError(
+                FaultCode.BAD_MESSAGE,
+                "The server's `held` is not a list of indexes of the entries that were asked for.",
+            )
+        self._question = None
+        return held
 
     def _check_answered(self, signal: Ready | Close | Error) -> None:
         """Check a signal about a file that is not open: it was sent before the answer was."""

@@ -16,6 +16,12 @@ RESUME: Final = "resume"
 NEXT: Final = "next"
 """The extension by which a connection has many files, as named in `can`."""
 
+ASK: Final = "ask"
+"""The extension by which a client asks which files the server has already, as named in `can`."""
+
+MAX_ASKED: Final = 256
+"""Maximum number of entries in a question, as the protocol fixes it."""
+
 
 @frozen
 class Metadata:
@@ -62,6 +68,29 @@ class Abandon:
     """
 
     file: int = 0
+
+
+@frozen
+class AskEntry:
+    """A file of which the client asks whether the server has it.
+
+    `name`, `folder`, `size` and `modified` are as in `Metadata`. `modified` or `hash` is given; if
+    both are, both must be those of the file.
+    """
+
+    name: str
+    size: int
+    folder: str | None = None
+    modified: int | None = None
+    hash: HashClaim | None = None
+
+
+@frozen
+class Ask:
+    """The client asks which of 1 to MAX_ASKED `entries` the server has; `number` is its own."""
+
+    entries: tuple[AskEntry, ...]
+    number: int
 
 
 @frozen
@@ -120,11 +149,15 @@ class Ready:
 
 @frozen
 class Close:
-    """The file is stored, under `name` if the signal has one."""
+    """The file is stored, under `name` if the signal has one.
+
+    `path` is where it is below the server's directory, with its folders; None if not stated.
+    """
 
     name: str | None = None
     agreement: Agreement | None = None
     file: int = 0
+    path: str | None = None
 
 
 @frozen
@@ -146,6 +179,14 @@ class Error:
 
 
 @frozen
+class Held:
+    """The server has the files of these `entries`, by their indexes in question `number`."""
+
+    entries: frozenset[int]
+    number: int
+
+
+@frozen
 class Last:
     """The server takes no more files on this connection."""
 
@@ -155,5 +196,5 @@ class Ignored:
     """A signal of an unknown kind, which the protocol says to ignore."""
 
 
-ClientSignal = Metadata | Finished | Abandon | Ignored
-ServerSignal = Ready | Close | Error | Last | Ignored
+ClientSignal = Metadata | Finished | Abandon | Ask | Ignored
+ServerSignal = Ready | Close | Error | Held | Last | Ignored

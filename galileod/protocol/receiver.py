@@ -9,10 +9,12 @@ from .decoding import decode_client
 from .encoding import encode_close, encode_error, encode_ready
 from .errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
 from .messages import (
+    ASK,
     NEXT,
     RESUME,
     Abandon,
     Agreement,
+    Ask,
     Finished,
     Ignored,
     Limits,
@@ -64,10 +66,12 @@ class UploadReceiver:
         self.number = 0
         self._can = can
         self._limits: Limits | None = None
+        self._answers = False  # whether this client may ask
         self._agreed: frozenset[str] = frozenset()  # for the whole connection, by file 0
         self._dropping = False  # data may come that belongs to the file before, which was refused
         self._resumption: Resumption | None = None
         self._begun = False
+        self._untouched = True  # no chunk of the file has come, and no `finished`
         self.metadata: Metadata | None = None
         self.window = CreditWindow(0)
         self._asked_finished = False
@@ -117,18 +121,21 @@ class UploadReceiver:
         offered = self.metadata.can if self.metadata else None
         return NEXT in self._can and offered is not None and NEXT in offered
 
-    def offer(self, limits: Limits) -> None:
+    def offer(self, limits: Limits, *, ask: bool = False) -> None:
         """State in the first signal that the connection may have more files, within `limits`.
 
-        Has no effect for a client that cannot send them. Without it, `next` is not agreed.
+        Has no effect for a client that cannot send them. Without it, `next` is not agreed. With
+        `ask`, the client may also ask which files there are.
         """
         if self._begun or self.number:
             raise LocalProtocolError("the extensions have been agreed already")
-        self._limits = limits
+        self._limits, self._answers = limits, ask
 
-    def receive_text(self, text: str) -> Metadata | Finished | Abandon | Ignored:
+    def receive_text(self, text: str) -> Metadata | Finished | Abandon | Ask | Ignored:
         """A TEXT message arrived."""
-        signal = decode_client(text, self._agreed)
+        # Of file 0, only questions are understood by what its first signal has agreed.
+        first = self._begun and not self.number
+        signal = decode_client(text, self._common & {ASK} if first else self._agreed)
         match signal:
             case Metadata():
                 empty = signal.size == 0
@@ -145,13 +152,15 @@ class UploadReceiver:
                 if self.state is ReceiverState.RECEIVING:
                     raise self._wrong_size(self.received)
                 self._step(ReceiverEvent.FINISHED)
-                self.has_finished = True
+                self.has_finished, self._untouched = True, False
             case Abandon(file):
                 # Without agreement the signal is unknown, and after an answer it came too late.
                 agreed = self.has_next or self.resumable
                 possible = ReceiverEvent.ABANDON in RECEIVER[self.state]
                 if file != self.number or not agreed or not possible:
                     return Ignored()
+            case Ask():
+                self._receive_question()
             case Ignored():
                 pass
         return signal
@@ -181,6 +190,7 @@ class UploadReceiver:
             raise self.overrun(length)
         last = length == self.window.remaining
         self._step(ReceiverEvent.LAST_CHUNK if last else ReceiverEvent.CHUNK)
+        self._untouched = False
         self.window.take(length)
         return Chunk(length)
 
@@ -235,21 +245,22 @@ class UploadReceiver:
         resumption = self._resumption if self.number and first else None
         return encode_ready(length, agreement, self.number, resumption)
 
-    def close(self, name: str | None = None) -> str:
+    def close(self, path: str | None = None) -> str:
         """The signal that the file is verified and stored.
 
-        `name` is the stored name, None if it is the client's. The signal contains it only if it
-        differs from the client's, and is otherwise identical to that of the original server.
+        `path` is where, below the directory of the server; None if that is the client's name. The
+        signal contains it if an extension is agreed, and its last part, the stored name, if that
+        differs from the client's; it is otherwise identical to that of the original server.
         """
         self._step(ReceiverEvent.SEND_CLOSE)
-        return self._close(name)
+        return self._close(path)
 
-    def close_stored(self, name: str | None = None) -> str:
+    def close_stored(self, path: str | None = None) -> str:
         """`close` as the first signal: an earlier attempt with the same key has stored the file."""
         if not self.resumable or self._begun:
             raise LocalProtocolError("only a resumable upload can be stored before it begins")
         self._step(ReceiverEvent.SEND_CLOSE_OF_STORED)
-        return self._close(name)
+        return self._close(path)
 
     def fail(self, fault: Fault, kept: int | None = None, *, continues: bool = False) -> str:
         """The fatal error signal for `fault`, which ends the upload.
@@ -270,10 +281,21 @@ class UploadReceiver:
             continues=continues,
         )
 
-    def _close(self, name: str | None) -> str:
+    def _close(self, path: str | None) -> str:
         sent = self.metadata.name if self.metadata else None
+        name = path.rpartition("/")[2] if path else None
+        place = path if self._common else None
         agreement = self._agreement(None)
-        return encode_close(None if name == sent else name, agreement, self.number)
+        return encode_close(None if name == sent else name, agreement, self.number, place)
+
+    def _receive_question(self) -> None:
+        between = self.number > 0 and self.state is ReceiverState.EXPECT_METADATA
+        if not between and (self.number or not self._untouched):
+            raise RemoteProtocolError(
+                FaultCode.BAD_MESSAGE,
+                "A question came within a file. It may come only between files.",
+            )
+        self._step(ReceiverEvent.ASK)
 
     @property
     def _common(self) -> frozenset[str]:
@@ -286,8 +308,10 @@ class UploadReceiver:
         missing = set[str]()
         if self.metadata.upload is None:
             missing.add(RESUME)
-        if self._limits is None:
-            missing.add(NEXT)
+        if self._limits is None or NEXT not in self._can & offered:
+            missing |= {NEXT, ASK}
+        elif not self._answers:
+            missing.add(ASK)
         return (self._can & offered) - missing
 
     def _agreement(
@@ -319,6 +343,7 @@ class UploadReceiver:
         if self.state is ReceiverState.RECEIVING and self.window.outstanding == 0:
             raise self.overrun(0)
         self._step(ReceiverEvent.EMPTY_CHUNK)
+        self._untouched = False
         self._empty_chunks += 1
         self._asked_finished = self.number > 0
         if self.state is ReceiverState.RECEIVING:

@@ -6,11 +6,13 @@ from typing import Final
 from attrs import frozen
 
 from .decoding import decode_server
-from .encoding import encode_abandon, encode_finished, encode_metadata
+from .encoding import encode_abandon, encode_ask, encode_finished, encode_metadata
 from .errors import FaultCode, LocalProtocolError, RemoteProtocolError
 from .messages import (
+    ASK,
     RESUME,
     Agreement,
+    Ask,
     Close,
     Error,
     Finished,
@@ -64,6 +66,7 @@ class UploadSender:
         self.resumption: Resumption | None = None
         self._metadata = metadata
         self._heard = False
+        self._untouched = True  # no chunk of the file was sent, and no `finished`
         self._default_chunk = default_chunk
         self._credits: deque[int] = deque()
 
@@ -84,6 +87,19 @@ class UploadSender:
     def has_next(self) -> bool:
         """Whether client and server agree that the connection may have more files."""
         return self.agreement is not None and self.agreement.limits is not None
+
+    @property
+    def has_ask(self) -> bool:
+        """Whether client and server agree that the client may ask which files there are."""
+        return self.agreement is not None and self.has_next and ASK in self.agreement.can
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a question may be sent now: behind this file, or before the data of file 0."""
+        begun = self.state in (SenderState.SENDING, SenderState.FINISHING)
+        if begun and (self.number or not self._untouched):
+            return False
+        return self.has_ask and SenderEvent.SEND_ASK in SENDER[self.state]
 
     @property
     def resumable(self) -> bool:
@@ -145,6 +161,13 @@ class UploadSender:
         self._credits.clear()
         return encode_abandon(self.number)
 
+    def ask(self, question: Ask) -> str:
+        """The signal that asks which files the server has, where `may_ask` says that it may."""
+        if not self.may_ask:
+            raise LocalProtocolError(f"no question may be sent in the state {self.state.name}")
+        self._step(SenderEvent.SEND_ASK)
+        return encode_ask(question)
+
     def _resumes(self, agreement: Agreement) -> bool:
         return self._metadata.upload is not None and RESUME in agreement.can
 
@@ -190,6 +213,7 @@ class UploadSender:
             raise LocalProtocolError(f"a chunk of {length} bytes is not due: {due}")
         last = self.sent + length == self._metadata.size
         self._step(SenderEvent.SEND_LAST_CHUNK if last else SenderEvent.SEND_CHUNK)
+        self._untouched = False
         self._credits.popleft()
         self.sent += length
 
@@ -198,6 +222,7 @@ class UploadSender:
         if not isinstance(due := self.next_due(), FinishedDue):
             raise LocalProtocolError(f"finished is not due: {due}")
         self._step(SenderEvent.SEND_FINISHED)
+        self._untouched = False
         if self.has_next:
             self._credits.clear()
         else:

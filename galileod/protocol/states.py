@@ -30,6 +30,7 @@ class ReceiverEvent(Enum):
     EMPTY_CHUNK = auto()
     FINISHED = auto()
     ABANDON = auto()
+    ASK = auto()
     SEND_READY = auto()
     SEND_CLOSE = auto()
     SEND_CLOSE_OF_STORED = auto()
@@ -40,6 +41,8 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
     ReceiverState.EXPECT_METADATA: {
         ReceiverEvent.METADATA: ReceiverState.RECEIVING,
         ReceiverEvent.METADATA_OF_EMPTY_FILE: ReceiverState.EXPECT_FINISHED,
+        # Between two files.
+        ReceiverEvent.ASK: ReceiverState.EXPECT_METADATA,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
     },
     ReceiverState.RECEIVING: {
@@ -47,6 +50,8 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.RECEIVING,
         ReceiverEvent.LAST_CHUNK: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.ABANDON: ReceiverState.RECEIVING,
+        # Before the first message of file 0.
+        ReceiverEvent.ASK: ReceiverState.RECEIVING,
         ReceiverEvent.SEND_READY: ReceiverState.RECEIVING,
         ReceiverEvent.SEND_CLOSE_OF_STORED: ReceiverState.CLOSED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
@@ -57,6 +62,7 @@ RECEIVER: Final[Mapping[ReceiverState, Mapping[ReceiverEvent, ReceiverState]]] =
         ReceiverEvent.EMPTY_CHUNK: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.FINISHED: ReceiverState.VERIFYING,
         ReceiverEvent.ABANDON: ReceiverState.EXPECT_FINISHED,
+        ReceiverEvent.ASK: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.SEND_READY: ReceiverState.EXPECT_FINISHED,
         ReceiverEvent.SEND_CLOSE_OF_STORED: ReceiverState.CLOSED,
         ReceiverEvent.SEND_FATAL: ReceiverState.FAILED,
@@ -98,6 +104,7 @@ class SenderEvent(Enum):
     SEND_LAST_CHUNK = auto()
     SEND_FINISHED = auto()
     SEND_ABANDON = auto()
+    SEND_ASK = auto()
     READY = auto()
     READY_AT_END = auto()
     CLOSE = auto()
@@ -119,6 +126,8 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
         SenderEvent.SEND_CHUNK: SenderState.SENDING,
         SenderEvent.SEND_LAST_CHUNK: SenderState.FINISHING,
         SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
+        # Before the first message of file 0.
+        SenderEvent.SEND_ASK: SenderState.SENDING,
         SenderEvent.READY: SenderState.SENDING,
         # The server has the whole file already.
         SenderEvent.READY_AT_END: SenderState.FINISHING,
@@ -129,6 +138,7 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
     SenderState.FINISHING: {
         SenderEvent.SEND_FINISHED: SenderState.AWAIT_CLOSE,
         SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
+        SenderEvent.SEND_ASK: SenderState.FINISHING,
         SenderEvent.READY: SenderState.FINISHING,
         SenderEvent.READY_AT_END: SenderState.FINISHING,
         SenderEvent.CLOSE_OF_STORED: SenderState.STORED,
@@ -139,6 +149,8 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
     SenderState.AWAIT_CLOSE: {
         SenderEvent.SEND_FINISHED: SenderState.AWAIT_CLOSE,
         SenderEvent.SEND_ABANDON: SenderState.ABANDONED,
+        # Between two files, as in the last two states.
+        SenderEvent.SEND_ASK: SenderState.AWAIT_CLOSE,
         SenderEvent.READY: SenderState.AWAIT_CLOSE,
         SenderEvent.CLOSE: SenderState.STORED,
         SenderEvent.ERROR: SenderState.AWAIT_CLOSE,
@@ -153,6 +165,6 @@ SENDER: Final[Mapping[SenderState, Mapping[SenderEvent, SenderState]]] = {
         SenderEvent.ERROR: SenderState.ABANDONED,
         SenderEvent.FATAL: SenderState.FAILED,
     },
-    SenderState.STORED: {},
-    SenderState.FAILED: {},
+    SenderState.STORED: {SenderEvent.SEND_ASK: SenderState.STORED},
+    SenderState.FAILED: {SenderEvent.SEND_ASK: SenderState.FAILED},
 }

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Self
 
 import trio
@@ -94,11 +95,13 @@ class Found:
     """The finished files of a store.
 
     `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
-    asked for by its identity.
+    asked for by its identity, and `modified` the last modification of each that was asked for by
+    its name, in seconds since the epoch.
     """
 
     sizes: Mapping[str, int]
     names: Mapping[str, str]
+    modified: Mapping[str, float] = MappingProxyType({})
 
 
 @frozen
@@ -334,11 +337,16 @@ class Store(ABC):
         """Raise StorageError if files cannot be stored now."""
 
     @abstractmethod
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
-        """Find the finished files, and which of them have one of `identities`.
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
+        """Find the finished files, which of them have one of `identities`, and the times of some.
 
-        Each identity is from a sink of this store, possibly of an earlier process. Blocks; called
-        only at startup.
+        `undated` are the names of files whose last modification is wanted. Each identity is from a
+        sink of this store, possibly of an earlier process. Blocks; called only at startup.
         """
 
     @abstractmethod

@@ -242,6 +242,7 @@ class Admission:
                 allow,
                 single_use(grant),
                 upload.resumable,
+                upload.about,
             )
         except AlreadyUsedError:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None

@@ -163,7 +163,7 @@ class Batches:
     def _answer(self, whole: WholeUpload) -> str:
         """The signal about a file that is stored, or failed, which is logged."""
         if whole.stored is not None:
-            return whole.receiver.close(whole.stored.name.rpartition("/")[2])
+            return whole.receiver.close(whole.stored.name)
         error = whole.error or RuntimeError("the file was neither stored nor refused")
         log = whole.upload.log
         fault = log_fault(error, self._connection, whole.receiver, whole.claim, log)

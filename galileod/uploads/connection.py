@@ -18,7 +18,7 @@ from galileod.net.watch import MessageIncomplete, PeerSilent
 from galileod.net.websocket import FrameError, WebSocketTransport
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, Ignored, Limits, Metadata
+from galileod.protocol.messages import Abandon, Ask, Finished, Ignored, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .context import Context
@@ -36,7 +36,7 @@ ENDS_CONNECTION: Final = frozenset(
 )
 """The faults after which a connection has no further file. After all others it may have."""
 
-Incoming = Metadata | Finished | Abandon | Ignored | MessagePart | BinaryMessage
+Incoming = Metadata | Finished | Abandon | Ask | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or data of a chunk."""
 
 CREDENTIAL_NEEDED: Final = "A token or a ticket is needed to upload here."

@@ -18,6 +18,7 @@ from galileod.ledger.base import (
     UnknownUploadError,
     WholeEntry,
 )
+from galileod.ledger.records import Commit
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
 from galileod.storage.base import Store
@@ -87,7 +88,7 @@ class Keeper:
         await self._record_delayed()
         return await self._ledger.enter_whole(entries)
 
-    async def commit(self, upload: str, name: str, remember: float) -> None:
+    async def commit(self, commit: Commit) -> None:
         """Replace the reservation of a stored upload, after those that have failed before.
 
         Raises LedgerError if the ledger fails. That is then done later, so that a client that has
@@ -96,24 +97,27 @@ class Keeper:
         """
         try:
             await self._record_delayed()
-            await self._ledger.commit(upload, name, remember)
+            await self._commit(commit)
         except LedgerError:
-            self._delay(upload, lambda: self._ledger.commit(upload, name, remember))
+            self._delay(commit.upload, partial(self._commit, commit))
             raise
 
-    async def commit_whole(
-        self, commits: Sequence[tuple[str, str, float]]
-    ) -> Sequence[LedgerError | None]:
-        """`commit` for many uploads: its arguments are those of each. Returns what each raises."""
+    async def commit_whole(self, commits: Sequence[Commit]) -> Sequence[LedgerError | None]:
+        """`commit` for many uploads. Returns what each raises."""
         try:
             await self._record_delayed()
             results = await self._ledger.commit_whole(commits)
         except LedgerError as failed:
             results = [failed] * len(commits)
-        for arguments, error in zip(commits, results, strict=True):
+        for commit, error in zip(commits, results, strict=True):
             if error is not None:
-                self._delay(arguments[0], partial(self._ledger.commit, *arguments))
+                self._delay(commit.upload, partial(self._commit, commit))
         return results
+
+    async def _commit(self, commit: Commit) -> None:
+        await self._ledger.commit(
+            commit.upload, commit.name, commit.remember, commit.sha1, commit.made
+        )
 
     def _delay(self, upload: str, record: Callable[[], Awaitable[None]]) -> bool:
         if len(self._delayed) >= MOST_DELAYED:

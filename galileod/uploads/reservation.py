@@ -7,6 +7,7 @@ from attrs import define, evolve, field
 
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.records import Commit
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
 
@@ -59,27 +60,27 @@ class Reservation:
         """If the upload fails, keep nothing."""
         self._kept_as = None
 
-    async def promise(self, sink: Sink, receipt: str | None) -> None:
+    async def promise(self, sink: Sink, receipt: str | None, sha1: str) -> None:
         """Record that the sink's file is about to be published, and its receipt for the hook.
 
         Raises LedgerError and StorageError. The upload then fails: after a crash nobody would know
         that it was stored.
         """
-        await self._ledger.promise(self.upload.id, sink.identity, receipt)
+        await self._ledger.promise(self.upload.id, sink.identity, receipt, sha1)
 
-    async def commit(self, stored: Stored) -> None:
+    async def commit(self, stored: Stored, sha1: str) -> None:
         """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
-                await self._keeper.commit(self.upload.id, stored.name, self.remember)
+                await self._keeper.commit(self.committed(stored, sha1))
             except LedgerError as error:
                 # Until that is made up for, the reservation counts in place of the file.
                 self.upload.log.warning("ledger.behind", reason=str(error))
 
-    @property
-    def remember(self) -> float:
-        """For how many seconds it is remembered that the upload was stored."""
-        return self.upload.config.resume.keep if self.upload.resumable else 0
+    def committed(self, stored: Stored, sha1: str) -> Commit:
+        """What the ledger is to record."""
+        remember = self.upload.config.resume.keep if self.upload.resumable else 0
+        return Commit(self.upload.id, stored.name, remember, sha1)
 
     async def end(self) -> None:
         """Release the reservation, or turn it into a kept upload. Never raises LedgerError."""
@@ -95,13 +96,15 @@ class Reservation:
                 self._kept_as = None
 
 
-async def commit_whole(keeper: Keeper, published: Sequence[tuple[Reservation, Stored]]) -> None:
+async def commit_whole(
+    keeper: Keeper, published: Sequence[tuple[Reservation, Stored, str]]
+) -> None:
     """`Reservation.commit` for files that were published together."""
     if not published:
         return
-    commits = [(each.upload.id, stored.name, each.remember) for each, stored in published]
+    commits = [each.committed(stored, sha1) for each, stored, sha1 in published]
     with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
-        for (reservation, _), error in zip(
+        for (reservation, _, _), error in zip(
             published, await keeper.commit_whole(commits), strict=True
         ):
             if error is not None:

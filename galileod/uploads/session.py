@@ -77,9 +77,9 @@ async def serve_file(
                     receive = receive_and_store if is_small(context, upload) else _receive
                     with suppress(LostError):  # not known any more, so that the next one is new
                         stored = await receive(connection, receiver, upload, claim, received)
-                        close = receiver.close(stored.name.rpartition("/")[2])
+                        close = receiver.close(stored.name)
                 else:
-                    close = receiver.close_stored(upload.name.rpartition("/")[2])
+                    close = receiver.close_stored(upload.name)
         await transport.send(close, timeout=config.timeouts.close)
     except trio.Cancelled:
         log_stopped(connection, receiver, claim, log)
@@ -132,10 +132,10 @@ async def _receive(
                 # exclusively. Otherwise `commit` does this too, with one thread call less.
                 await sink.prepare()
             if receipt or upload.resumable:
-                await reservation.promise(sink, receipt)
+                await reservation.promise(sink, receipt, sha1)
             async with context.publication.hold(replaces=sink.replaces):
                 stored = await sink.commit()
-                await reservation.commit(stored)
+                await reservation.commit(stored, sha1)
     # Before `close` is sent.
     log_stored(connection, upload, stored, sha1, claimed_hash, transfer.progress)
     return stored

@@ -1,6 +1,7 @@
 """An upload: the values that its metadata fixes, independent of the connection."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
@@ -9,6 +10,7 @@ from galileod.auth.grant import Grant, largest
 from galileod.config.model import Config
 from galileod.hooks.receipt import make_receipt
 from galileod.ledger.base import KeptUpload, Resumable
+from galileod.ledger.records import About
 from galileod.net.peer import Peer
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
@@ -18,6 +20,10 @@ from galileod.protocol.messages import HashClaim, Metadata
 
 from .claims import Claim
 
+MAX_MODIFIED: Final = 2**53
+"""Maximum number of milliseconds, before or after 1970, of a modification time that is recorded:
+the largest that every JSON parser reads exactly."""
+
 
 @frozen(eq=False)
 class Upload:
@@ -25,8 +31,9 @@ class Upload:
 
     `id` is unique; the log, the ledger and the hook use it. `config` is the configuration in force
     when the metadata came: a reload does not change an upload that has begun. `path` is where the
-    file is to be stored, below the store's directory. `log` has the upload's fields bound.
-    `resumable` is None if the upload cannot be resumed, `kept` if it begins now.
+    file is to be stored, below the store's directory. `log` has the upload's fields bound, and
+    `about` is what the ledger records of it. `resumable` is None if the upload cannot be resumed,
+    `kept` if it begins now.
     """
 
     id: str
@@ -35,6 +42,7 @@ class Upload:
     config: Config
     path: str
     log: FilteringBoundLogger
+    about: About
     resumable: Resumable | None = None
     kept: KeptUpload | None = None
 
@@ -81,7 +89,7 @@ def begin(
             settings.durability,
             authenticated=not grant.anonymous,
         )
-    return Upload(upload, metadata, grant, config, path, log, resumable)
+    return Upload(upload, metadata, grant, config, path, log, about(metadata, grant), resumable)
 
 
 def resume(
@@ -90,8 +98,30 @@ def resume(
     """The upload `kept`, which goes on. What was decided at its beginning stays."""
     log = log.bind(upload=kept.upload, user=kept.user)
     grant = evolve(grant, user=kept.user, anonymous=not kept.resumable.authenticated)
-    path = kept.resumable.path
-    return Upload(kept.upload, metadata, grant, config, path, log, kept.resumable, kept)
+    path, known = kept.resumable.path, kept.about or about(metadata, grant)
+    return Upload(kept.upload, metadata, grant, config, path, log, known, kept.resumable, kept)
+
+
+def about(metadata: Metadata, grant: Grant) -> About:
+    """What is recorded of a file with this metadata. Raises a Fault: `bad_name`."""
+    modified = metadata.modified
+    if modified is not None and abs(modified) > MAX_MODIFIED:
+        modified = None
+    return About(
+        _storable(metadata.name),
+        None if metadata.folder is None else _storable(metadata.folder),
+        safe_name(metadata.name),
+        modified,
+        grant.retention,
+        grant.ticket,
+        grant.meta,
+    )
+
+
+def _storable(text: str) -> str:
+    """The text without what cannot be stored: NUL, and halves of surrogate pairs."""
+    pairs = text.encode("utf-16-le", "surrogatepass")
+    return pairs.decode("utf-16-le", "replace").replace("\0", "\ufffd")
 
 
 def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:

@@ -104,6 +104,8 @@ class WholeUpload:
             written.identity if promised else None,
             receipt,
             self.reservation.reserved,
+            upload.about,
+            sha1,
         )
 
     def log_stored(self) -> None:
@@ -240,7 +242,9 @@ async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
             with step_of([whole]):
                 whole.stored = _value(result)
     published = [
-        (whole.reservation, whole.stored) for whole in wholes if isinstance(whole.stored, Stored)
+        (whole.reservation, whole.stored, whole.written.digests[RUNNING_HASH])
+        for whole in wholes
+        if isinstance(whole.stored, Stored) and whole.written
     ]
     await commit_whole(context.keeper, published)
     for whole in wholes:

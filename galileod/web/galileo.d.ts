@@ -19,6 +19,11 @@ export interface FileOptions {
   file: File | Blob;
   /** The name to store under; required for a Blob. Default: the name of the File. */
   name?: string;
+  /**
+   * The folder below which to store it, parts between "/"; "" for none. Default: that in which the
+   * file stood (`webkitRelativePath`); of `GalileoSend`: none.
+   */
+  folder?: string;
   /** Bytes in a chunk if the server names no size. Default 250,000, at most 16 MiB. */
   chunksize?: number;
   /**
@@ -99,8 +104,15 @@ export interface Progress {
 }
 
 export interface Receipt {
+  /**
+   * "replaced": the file was stored, and a later file of the same `uploadAll` was then stored in its
+   * place.
+   */
+  outcome: "stored" | "replaced";
   /** The name of the stored file, if the server reports it; else the name that was sent. */
   name: string;
+  /** Where the file is stored below the server's directory, if the server reports it; else null. */
+  path: string | null;
   size: number;
   /** The hash that was sent for comparison, or null. */
   hash: { type: HashType; value: string } | null;
@@ -165,11 +177,14 @@ export interface UploadAllOptions
 export interface FileUpload {
   readonly file: File | Blob;
   readonly name: string;
+  /** As it is sent; "" for none. An upload that goes on has that of its beginning. */
+  readonly folder: string;
   readonly size: number;
   /**
    * "sending": a connection has taken it. "checking": all bytes have left the browser.
    * "interrupted": its connection was lost, and it goes on by itself; "paused": by `pause`. The
-   * other three are ends; "cancelled" is a failure with the code `aborted`.
+   * other four are ends: "replaced" follows on "stored" if a later file was stored in its place;
+   * "cancelled" is a failure with the code `aborted`.
    */
   readonly state:
     | "waiting"
@@ -178,13 +193,14 @@ export interface FileUpload {
     | "interrupted"
     | "paused"
     | "stored"
+    | "replaced"
     | "failed"
     | "cancelled";
   /** Bytes that have left the browser. */
   readonly sent: number;
   /** Bytes a second, over the last three seconds. */
   readonly rate: number;
-  /** Of a stored file. */
+  /** Of a stored or replaced file. */
   readonly receipt: Receipt | null;
   /** Of a failed or cancelled file. */
   readonly error: UploadError | null;
@@ -196,7 +212,7 @@ export interface FileUpload {
   resume(): void;
 }
 
-/** Of all files that have not failed or been cancelled. */
+/** Of all files that have not failed or been cancelled or replaced. */
 export interface TotalProgress {
   /** Bytes that have left the browser. */
   sent: number;
@@ -265,12 +281,15 @@ export interface Unfinished {
   readonly sent: number;
   /** When it began: milliseconds since 1970. */
   readonly begun: number;
-  /** The webkitRelativePath of the File; "" if it had none. */
-  readonly path: string;
+  /** As it is sent; "" for none. */
+  readonly folder: string;
   /** The handle that was given with the file, or null. */
   readonly handle: FileSystemFileHandle | null;
-  /** Whether this is its file: then a new upload of it, with `resume`, goes on with this one. */
-  matches(file: File): boolean;
+  /**
+   * Whether this is its file: then a new upload of it, with `resume`, goes on with this one. `folder`
+   * is as of FileOptions; a file without one also matches where it was begun with one.
+   */
+  matches(file: File, folder?: string): boolean;
   /**
    * Forgets the upload, and lets the server discard what it has. While the server cannot be reached
    * that is tried again, for two minutes, and by each later call of `unfinished`. The promise is of

@@ -100,7 +100,7 @@ function add(files) {
   if (token() === null) credential.need();
   const added = queue.add(files);
   list.add(added);
-  begun.match(added.map(({ file }) => file));
+  begun.match(added);
 }
 
 listen(add);

@@ -1,7 +1,7 @@
 // The uploads of the page, without the DOM: those of the client's `uploadAll`, and the credential
 // that they wait for.
 
-import { STATES, mayPause, mayRetry, needsConnection } from "./page_states.js";
+import { STATES, mayClear, mayPause, mayRetry, needsConnection } from "./page_states.js";
 import { tooLargeText } from "./page_words.js";
 
 /**
@@ -69,13 +69,14 @@ export class Queue {
     return this.uploads.some(needsConnection) ? this.#sending.outage : null;
   }
 
-  /** How many uploads there are in each state; how many `mayPause`, and of the failed `mayRetry`. */
+  /** How many are in each state; how many `mayPause` and `mayClear`, and of the failed `mayRetry`. */
   get count() {
     const count = Object.fromEntries(STATES.map((state) => [state, 0]));
-    Object.assign(count, { mayPause: 0, mayRetry: 0 });
+    Object.assign(count, { mayPause: 0, mayClear: 0, mayRetry: 0 });
     for (const each of this.uploads) {
       count[each.state] += 1;
       if (mayPause(each)) count.mayPause += 1;
+      if (mayClear(each)) count.mayClear += 1;
       if (each.state === "failed" && mayRetry(each)) count.mayRetry += 1;
     }
     return count;
@@ -109,9 +110,9 @@ export class Queue {
     this.#sending.abort(uploads);
   }
 
-  /** Forget the uploads that are stored or cancelled; returns them. */
+  /** Forget the uploads that have ended without a failure, or were cancelled; returns them. */
   clear() {
-    const cleared = this.uploads.filter(({ state }) => state === "stored" || state === "cancelled");
+    const cleared = this.uploads.filter(mayClear);
     this.#sending.clear(cleared);
     return cleared;
   }

@@ -2,7 +2,7 @@
 
 import { placeOf } from "./page_order.js";
 import { hasEnded, mayPause, mayRetry } from "./page_states.js";
-import { folderOf, folderText, sizeText } from "./page_units.js";
+import { folderText, sizeText } from "./page_units.js";
 import { statusText } from "./page_words.js";
 
 /** The row of an upload. Names are set as text, never as HTML: they are not trusted. */
@@ -18,7 +18,8 @@ export class Row {
     this.#upload = upload;
     const part = (selector) => this.element.querySelector(selector);
     const name = part(".name");
-    this.#parts = { name, bar: part("progress"), status: part(".status"), buttons: {} };
+    const folder = part(".folder");
+    this.#parts = { name, folder, bar: part("progress"), status: part(".status"), buttons: {} };
     for (const button of this.element.querySelectorAll("button")) {
       const { name: what, textContent: verb } = button;
       this.#parts.buttons[what] = button;
@@ -27,7 +28,6 @@ export class Row {
     }
     name.textContent = upload.name;
     part(".size").textContent = sizeText(upload.size);
-    showFolder(part(".folder"), folderOf(upload.file.webkitRelativePath ?? ""));
     this.#parts.bar.setAttribute("aria-label", `Progress of ${upload.name}`);
     const now = performance.now();
     this.paint(now);
@@ -36,12 +36,13 @@ export class Row {
 
   /** Show the current state, at the time `now`. */
   paint(now) {
-    const { name, bar, status, buttons } = this.#parts;
+    const { name, folder, bar, status, buttons } = this.#parts;
     const upload = this.#upload;
     const { state } = upload;
     bar.value = upload.size > 0 ? upload.sent / upload.size : Number(state === "stored");
     status.textContent = statusText(upload);
     if (this.element.dataset.state === state) return;
+    showFolder(folder, upload.folder); // that of an earlier page is known once the file is begun
     if (hasEnded(upload) || (state === "waiting" && upload.sent === 0)) this.#begun = null;
     else this.#begun ??= now;
     this.element.dataset.state = state;

@@ -1,11 +1,15 @@
 // The states of an upload, and what can be done in each.
 
 const PAUSABLE = ["waiting", "sending", "interrupted"];
-const ENDED = ["stored", "failed", "cancelled"];
+const DONE = ["stored", "replaced"]; // ends without a failure
+const ENDED = [...DONE, "failed", "cancelled"];
 
 export const STATES = [...PAUSABLE, "checking", "paused", ...ENDED];
 
 export const hasEnded = ({ state }) => ENDED.includes(state);
+
+/** Whether it can be removed from the list. */
+export const mayClear = ({ state }) => DONE.includes(state) || state === "cancelled";
 
 /** Whether it can be paused. What is sent to its last byte cannot. */
 export const mayPause = ({ state }) => PAUSABLE.includes(state);

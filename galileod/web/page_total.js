@@ -37,7 +37,7 @@ export class Summary {
       summary: uploads.length > 0,
       overall: active,
       "retry-all": count.mayRetry > 0,
-      clear: count.stored + count.cancelled > 0,
+      clear: count.mayClear > 0,
       "pause-all": count.mayPause > 0,
       "resume-all": count.paused > 0 && count.mayPause === 0,
       "cancel-all": active,

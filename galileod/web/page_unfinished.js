@@ -1,7 +1,7 @@
 // Uploads that an earlier page has begun: they go on when their files are there again.
 
 import { showFolder } from "./page_row.js";
-import { folderOf, sizeText } from "./page_units.js";
+import { sizeText } from "./page_units.js";
 import { begunText } from "./page_words.js";
 
 /**
@@ -35,11 +35,11 @@ export class Unfinished {
     this.#section.hidden = this.#rows.size === 0;
   }
 
-  /** These files are being sent: what was begun of them is not unfinished any more. */
-  match(files) {
-    for (const file of files) {
+  /** The files of these uploads are being sent: what was begun of them is not unfinished any more. */
+  match(uploads) {
+    for (const { file, folder } of uploads) {
       for (const [each] of this.#rows) {
-        if (!each.matches(file)) continue;
+        if (!each.matches(file, folder)) continue;
         this.#remove(each);
         break; // of several uploads of one file, one goes on
       }
@@ -48,11 +48,11 @@ export class Unfinished {
 
   #rowOf(upload) {
     const row = this.#template.content.firstElementChild.cloneNode(true);
-    const { name, size, sent, path, handle } = upload;
+    const { name, size, sent, folder, handle } = upload;
     const ratio = sent / size;
     row.querySelector(".name").textContent = name;
     row.querySelector(".size").textContent = sizeText(size);
-    showFolder(row.querySelector(".folder"), folderOf(path));
+    showFolder(row.querySelector(".folder"), folder);
     say(row, begunText(upload));
     row.querySelector("progress").value = ratio;
     row.querySelector("progress").setAttribute("aria-label", `Progress of ${name}`);
@@ -78,7 +78,7 @@ export class Unfinished {
   }
 
   async #continue(upload) {
-    const { handle } = upload;
+    const { folder, handle } = upload;
     let file;
     try {
       if (!(await mayRead(handle))) {
@@ -92,14 +92,14 @@ export class Unfinished {
       return "The file has changed, so this upload cannot go on. Choose the file to send it anew.";
     }
     if (!(await this.#isUnfinished(upload))) return "This upload goes on, or has ended, in another tab.";
-    if (this.#rows.has(upload)) this.#add([{ file, handle }]);
+    if (this.#rows.has(upload)) this.#add([{ file, folder, handle }]);
     return null;
   }
 
   /** Whether no page has gone on with it since it was listed. */
-  async #isUnfinished({ name, path, begun }) {
+  async #isUnfinished({ name, folder, begun }) {
     const found = await this.#list();
-    return found.some((each) => each.name === name && each.path === path && each.begun === begun);
+    return found.some((each) => each.name === name && each.folder === folder && each.begun === begun);
   }
 
   async #discard(upload) {

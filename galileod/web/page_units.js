@@ -46,9 +46,6 @@ export function someText(number, one) {
   return `${numberText(number)} ${one}${number === 1 ? "" : "s"}`;
 }
 
-/** The path of the folder that a file with this path is in, or "". */
-export const folderOf = (path) => path.slice(0, Math.max(0, path.lastIndexOf("/")));
-
 const MOST = 56; // characters of a folder's path
 
 /** The path of a folder, with "…" for folders in the middle where it is too long for a line. */

@@ -56,6 +56,8 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
       const renamed = receipt.name.normalize() !== file.name.normalize();
       return renamed ? `${how}, as ${receipt.name}` : how;
     }
+    case "replaced":
+      return "Replaced by a later file of the same name";
     case "cancelled":
       return mayBeStored ? "Cancelled, but the server may have stored the file." : "Cancelled";
     default:
@@ -69,11 +71,13 @@ export function begunText({ sent, size, handle }) {
   return `${percentText(sent / size)} sent${hint}`;
 }
 
-/** How many of `all` uploads are stored, failed, cancelled; `count` is by state. */
+const OTHER_ENDS = ["replaced", "failed", "cancelled"];
+
+/** How many of `all` uploads are stored, and have ended otherwise; `count` is by state. */
 export function countText(all, count) {
   const some = (state) => count[state] > 0 && `${numberText(count[state])} ${state}`;
   const stored = `${numberText(count.stored)} of ${numberText(all)} stored`;
-  return joined(stored, some("failed"), some("cancelled"));
+  return joined(stored, ...OTHER_ENDS.map(some));
 }
 
 /**
@@ -120,6 +124,6 @@ export function endText(uploads) {
     const { length } = uploads.filter((upload) => upload.state === state);
     return length > 0 && `${numberText(length)} ${state}`;
   };
-  const ends = joined(some("stored"), some("failed"), some("cancelled"));
+  const ends = joined(some("stored"), ...OTHER_ENDS.map(some));
   return `${someText(uploads.length, "file")} finished: ${ends}`;
 }

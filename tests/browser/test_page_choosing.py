@@ -1,5 +1,6 @@
 """Files that are dropped or pasted onto the upload page, and folders."""
 
+import filecmp
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -43,13 +44,19 @@ def test_a_drag_that_leaves_uploads_nothing(page: UploadPage, write: Write) -> N
     expect(page.rows).to_have_count(0)
 
 
+def check_in_folders(host: Daemon, paths: Sequence[Path]) -> None:
+    for path in paths:
+        [stored] = host.directory.rglob(path.name)
+        assert filecmp.cmp(path, stored, shallow=False), path.name
+
+
 def test_a_dropped_folder_is_stored(
     host: Daemon, page: UploadPage, write: Write, tmp_path: Path
 ) -> None:
     paths = [write(1000, f"dropped/{unique_name()}"), write(2000, f"dropped/in/{unique_name()}")]
     drag(page, ["dragEnter", "dragOver", "drop"], [tmp_path / "dropped"])
     page.expect_states(["stored", "stored"])
-    check_stored(host, paths)
+    check_in_folders(host, paths)
 
 
 def test_a_chosen_folder_is_stored(
@@ -58,7 +65,7 @@ def test_a_chosen_folder_is_stored(
     paths = [write(1000, f"chosen/{unique_name()}"), write(2000, f"chosen/in/{unique_name()}")]
     page.page.set_input_files("#folder", tmp_path / "chosen")
     page.expect_states(["stored", "stored"])
-    check_stored(host, paths)
+    check_in_folders(host, paths)
 
 
 PICKER: Final = """\

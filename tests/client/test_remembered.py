@@ -1,5 +1,7 @@
 """The directory in which uploads are remembered does not grow without end."""
 
+import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -124,3 +126,57 @@ def test_without_an_absolute_state_home_it_is_that_of_the_user(
     monkeypatch.setenv("XDG_STATE_HOME", value)
     monkeypatch.setenv("HOME", "/home/user")
     assert State(no_notice).path == "/home/user/.local/state/galileo-send"
+
+
+def entry_of_an_earlier_version(path: Path, name: str) -> Path:
+    """An entry as galileo-send wrote it before it sent folders."""
+    place = {"url": "ws://h:80/upload", "path": str(path), "name": name}
+    digest = hashlib.sha256(json.dumps(place).encode()).hexdigest()[:32]
+    folder = Path(State(no_notice).path)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    stamp = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    entry = folder / f"{digest}.json"
+    entry.write_text(json.dumps({**place, **stamp, "key": KEY, "begun": 1}))
+    return entry
+
+
+async def test_an_entry_of_an_earlier_version_is_used_for_a_file_without_a_folder(
+    tmp_path: Path,
+) -> None:
+    make_file(tmp_path / "a")
+    entry = entry_of_an_earlier_version(tmp_path / "a", "a")
+    for folder, stated, found in ((None, None, KEY), ("june", None, None), (None, 5.0, None)):
+        async with open_source(tmp_path / "a", folder=folder, modified=stated) as source:
+            assert isinstance(source, PathSource)
+            memory = Remembered(State(no_notice), parse_url("ws://h/upload"), source)
+            assert await memory.recall(source) == (found, None)
+            memory.close()
+    assert entries() == [entry.name]
+
+
+async def test_an_upload_is_remembered_with_its_folder_and_the_time_that_was_stated(
+    tmp_path: Path,
+) -> None:
+    make_file(tmp_path / "a")
+    url, places = parse_url("ws://h/upload"), [(None, None), ("june", None), ("june", 5.0)]
+    for number, (folder, stated) in enumerate(places):
+        async with open_source(tmp_path / "a", folder=folder, modified=stated) as source:
+            assert isinstance(source, PathSource)
+            memory = Remembered(State(no_notice), url, source)
+            assert await memory.recall(source) == (None, None)
+            assert await memory.remember(source, f"{number:032x}")
+            memory.close()
+    assert len(entries()) == 3
+    (tmp_path / "a").write_bytes(bytes(MIN_SIZE + 1))
+    for number, (folder, stated) in enumerate(places):
+        async with open_source(tmp_path / "a", folder=folder, modified=stated) as source:
+            assert isinstance(source, PathSource)
+            memory = Remembered(State(no_notice), url, source)
+            key, changed = await memory.recall(source)
+            assert key is None
+            assert changed
+            assert (changed.upload, changed.folder) == (f"{number:032x}", folder)
+            assert changed.size == MIN_SIZE
+            assert (changed.modified == 5000) == (stated is not None)
+            memory.close()

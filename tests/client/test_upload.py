@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from helpers.daemon import Daemon, Daemons
 from helpers.receivers import MOJOLICIOUS_LIMIT, Peer, PerlReceiver, Scripted
 
 from galileod.client import (
+    OptionError,
     Options,
     Progress,
     RefusedError,
@@ -56,12 +58,36 @@ async def test_a_file_is_stored_by_a_receiver_like_the_original(
     assert receipt.chunks == len(stored.chunks)
 
 
-async def test_without_resume_the_metadata_are_those_of_the_original(
-    perl: PerlReceiver, tmp_path: Path
+async def test_without_resume_and_a_time_the_metadata_are_those_of_the_original(
+    perl: PerlReceiver,
 ) -> None:
-    (tmp_path / "a.bin").write_bytes(b"data")
-    await send_file(perl.url, tmp_path / "a.bin", resume=False)
+    await send_file(perl.url, b"data", name="a.bin", resume=False)
     assert perl.files[0].metadata == {"name": "a.bin", "size": 4}
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_folder_and_time_are_sent(
+    perl: PerlReceiver, tmp_path: Path, *, resume: bool
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"data")
+    os.utime(path, ns=(0, 1_768_300_000_123_999_999))
+    await send_file(perl.url, path, folder="2026/june", resume=resume)
+    await send_file(perl.url, path, modified=-0.5, resume=resume)
+    await send_file(perl.url, b"data", name="b", folder="", modified=1.0625, resume=resume)
+    told = [(file.metadata.get("folder"), file.metadata.get("modified")) for file in perl.files]
+    assert told == [("2026/june", 1_768_300_000_123), (None, -500), (None, 1062)]
+
+
+@pytest.mark.parametrize("modified", ["today", True, float("nan"), float("inf")])
+async def test_a_time_that_is_none_is_an_error(modified: float) -> None:
+    with pytest.raises(OptionError, match="modified must be in seconds since 1970, not"):
+        await send_file("ws://h/", b"data", name="a", modified=modified)
+
+
+async def test_a_folder_is_a_string() -> None:
+    with pytest.raises(OptionError, match="The folder must be a string, not 5"):
+        await send_file("ws://h/", b"data", name="a", folder=cast(Any, 5))
 
 
 @pytest.mark.parametrize("chunksize", [1000, 1001, 65_537, MOJOLICIOUS_LIMIT])

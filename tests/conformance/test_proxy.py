@@ -76,7 +76,7 @@ def test_the_dialogue_of_galileo_send_and_galileod_has_no_violation(
     assert "1 case: 1 PASS" in proxy.printed
     transcript = (tmp_path / "report" / "connection-1.txt").read_text()
     assert 'client: TEXT {"name": "a.bin"' in transcript
-    assert 'server: TEXT {"close": true}' in transcript
+    assert 'server: TEXT {"close": true, "path": "a.bin"}' in transcript
 
 
 def test_a_cut_interrupts_an_upload_that_goes_on_from_there(tmp_path: Path, daemon: Daemon) -> None:

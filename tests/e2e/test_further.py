@@ -91,7 +91,7 @@ class Sender:
                 pass
         self.unanswered = len(numbers) - len(burst.answers)
         for at, answer in burst.answers.items():
-            assert answer == {"close": True, "file": at}, answer
+            assert answer == {"close": True, "path": self.name(numbers[at]), "file": at}, answer
             self.stored.add(numbers[at])
 
     def check(self) -> None:

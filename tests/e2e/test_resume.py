@@ -46,7 +46,7 @@ def interrupt(client: ResumingClient, host: Daemon, sent: int = SENT) -> str:
 def resume(client: ResumingClient, offset: int) -> None:
     with client.attempt() as attempt:
         assert attempt.first["offset"] == offset
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == client.stored()
 
 
 def assert_stored_once(host: Daemon, *clients: ResumingClient) -> None:
@@ -75,7 +75,7 @@ def test_a_lost_connection_costs_nothing_that_has_come(host: Daemon) -> None:
         assert first["check"] == {"type": "sha1", "value": sha1(DATA[:SENT])}
         line = host.wait_for("upload.resumed", upload=upload)
         assert line["offset"] == SENT
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == client.stored()
     line = host.wait_for("upload.stored", upload=upload)
     assert line["sha1"] == sha1(DATA)
     assert_stored_once(host, client)
@@ -152,7 +152,7 @@ def test_a_drain_keeps_what_does_not_end_in_time_and_tells_the_client(daemon: Da
     client = client.at(host.url)
     with client.attempt() as attempt:
         assert attempt.first["offset"] > 0
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == client.stored()
     assert_stored_once(host, client)
 
 
@@ -211,7 +211,7 @@ def test_what_was_published_before_a_crash_is_stored_and_never_written_to(
     client = client.at(host.url)
     with open_websocket(client.url) as websocket:
         client.introduce(websocket)
-        assert hear(websocket) == {"close": True, "can": ["resume"]}
+        assert hear(websocket) == client.stored(can=["resume"])
     assert_stored_once(host, client)
 
 
@@ -225,12 +225,12 @@ def test_a_lost_close_doubles_nothing_for_a_file_of_any_size(host: Daemon, size:
     host.wait_for("upload.stored", name=client.name)
     for _ in range(2):
         with client.attempt() as attempt:
-            assert attempt.first == {"close": True, "can": ["resume"]}
+            assert attempt.first == client.stored(can=["resume"])
     host.stop()
     host.start()
     client = client.at(host.url)
     with client.attempt() as attempt:
-        assert attempt.first == {"close": True, "can": ["resume"]}
+        assert attempt.first == client.stored(can=["resume"])
     assert_stored_once(host, client)
 
 
@@ -254,7 +254,7 @@ def test_the_newer_connection_takes_over(host: Daemon) -> None:
             assert (last["code"], last["fatal"]) == ("taken_over", True)
             assert "kept" not in last
             assert newer.first["offset"] == SENT
-            assert newer.finish() == {"close": True}
+            assert newer.finish() == client.stored()
     host.wait_for("upload.taken_over", name=client.name)
     assert_stored_once(host, client)
 
@@ -281,7 +281,7 @@ def test_a_key_is_not_valid_for_another_file_and_disturbs_nothing(
         with client.attempt() as attempt:
             attempt.send(SENT)
             refused()
-            assert attempt.finish() == {"close": True}
+            assert attempt.finish() == client.stored()
     else:
         interrupt(client, host)
         if state == "stored":
@@ -360,7 +360,7 @@ def test_idle_and_a_missing_hash_keep_the_upload(daemon: Daemons) -> None:
     assert (last["code"], last["kept"]) == ("hash_required", 86400)
     with client.attempt() as attempt:
         assert attempt.first["offset"] == SIZE
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == client.stored()
     assert_stored_once(host, client)
 
 
@@ -429,7 +429,7 @@ def test_what_another_program_has_done_to_the_spool_costs_time_and_no_content(
         assert attempt.first["offset"] == offset
         attempt.send(SIZE)
         say(attempt.websocket, finished=True)  # without a hash that would show the difference
-        assert attempt.last() == {"close": True}
+        assert attempt.last() == client.stored()
     assert {path.read_bytes() for path in host.visible().values()} == {DATA}
     if not restarted:
         poll("an empty spool", lambda: not host.spooled())

@@ -82,8 +82,8 @@ def test_a_ticket_for_one_upload_is_good_for_all_its_connections(office: Office)
         interrupt(office, client, sent)
     with client.attempt() as attempt:
         assert attempt.first["offset"] == SENT
-        assert attempt.finish() == {"close": True}
-    assert first_signal(client) == {"close": True, "can": ["resume"]}
+        assert attempt.finish() == client.stored()
+    assert first_signal(client) == client.stored(can=["resume"])
     assert first_signal(client_with(office, once))["code"] == "unauthorized"
 
 
@@ -104,7 +104,7 @@ def test_another_user_s_claim_does_not_stop_an_upload(office: Office) -> None:
         attempt.send(SENT)
         first = first_signal(client_with(office, ticket(sub="berta"), client))
         assert first["offset"] == 0
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == client.stored()
 
 
 def test_a_token_must_still_be_valid(office: Office) -> None:
@@ -143,5 +143,5 @@ def test_anonymous_uploads_are_held_by_the_key_alone(tmp_path: Path) -> None:
         assert host.wait_for("upload.kept")["user"] == "192.0.2.1"
         with client.attempt(additional_headers={"X-Forwarded-For": "192.0.2.2"}) as attempt:
             assert attempt.first["offset"] == SENT
-            assert attempt.finish() == {"close": True}
+            assert attempt.finish() == client.stored()
         assert host.wait_for("upload.stored")["user"] == "192.0.2.1"

@@ -112,7 +112,7 @@ def test_kept_uploads_give_way_to_data_that_needs_the_room(daemon: Daemons, tmp_
         with sender.attempt() as attempt:
             attempt.send(MIB)
             assert kept_in(host) == {kept.name: 20 * MIB}
-            assert attempt.finish() == {"close": True}
+            assert attempt.finish() == sender.stored()
         assert kept_in(host) == {}
         host.wait_for("upload.evicted", name=kept.name)
         assert first_signal(kept)["code"] == "no_space"
@@ -129,7 +129,7 @@ def test_an_upload_that_goes_on_needs_space_only_for_what_is_still_to_come(
             assert attempt.first["offset"] == 20 * MIB
             # What the first has already needs no space twice, and what it still needs is its own.
             assert first_signal(larger)["code"] == "no_space"
-            assert attempt.finish() == {"close": True}
+            assert attempt.finish() == kept.stored()
 
 
 @pytest.mark.parametrize("key", ["user_bytes", "total_bytes"])
@@ -143,7 +143,7 @@ def test_kept_data_counts_and_gives_way_within_the_quota(daemon: Daemons, key: s
     sender = ResumingClient(host.url, os.urandom(22 * MIB))
     with sender.attempt() as attempt:
         assert kept_in(host) == {kept.name: 12 * MIB}
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == sender.stored()
     assert kept_in(host) == {}
 
 
@@ -155,7 +155,7 @@ def test_what_is_still_to_come_is_reserved_anew(daemon: Daemons) -> None:
         attempt.send(1)
         refused = first_signal(kept)
         assert (refused["code"], refused["kept"]) == ("quota_exceeded", 86400)
-        assert attempt.finish() == {"close": True}
+        assert attempt.finish() == other.stored()
 
 
 def test_a_full_disk_keeps_what_has_come(daemon: Daemons, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_full_disk_keeps_what_has_come(daemon: Daemons, tmp_path: Path) -> Non
         filler.unlink()
         with client.attempt() as attempt:
             assert attempt.first["offset"] >= 2 * MIB
-            assert attempt.finish() == {"close": True}
+            assert attempt.finish() == client.stored()
 
 
 def test_a_full_disk_does_not_prevent_the_start(daemon: Daemons, tmp_path: Path) -> None:

@@ -47,8 +47,13 @@ async def begin(wire: Wire, can: tuple[str, ...] = ("next",), **more: object) ->
     raw, first = await offer(wire, can, **more)
     assert {"next", "whole", "room"} <= first.keys()
     await raw.send(text_frame({"finished": True}))
-    assert await raw.receive() == {"close": True}
+    assert await raw.receive() == stored(str(more.get("name", "0")))
     return raw
+
+
+def stored(path: str, **more: object) -> Signal:
+    """The signal that a file is stored at `path`, where an extension is agreed."""
+    return {"close": True, "path": path, **more}
 
 
 async def offer(

@@ -23,6 +23,7 @@ from helpers.disk import FaultyOs, put_into_place
 from helpers.ledgers import allow, owed
 
 from galileod.ledger.base import WholeEntry
+from galileod.ledger.records import Commit
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Stored, WholeFile, Written
@@ -101,7 +102,7 @@ class Scene:
         assert await ledger.enter_whole([entry]) == [None]
         (stored,) = await store.publish_whole(written)
         assert isinstance(stored, Stored)
-        assert await ledger.commit_whole([("1", stored.name, 0)]) == [None]
+        assert await ledger.commit_whole([Commit("1", stored.name)]) == [None]
 
     async def report(self) -> dict[str, object]:
         store, ledger = self.open()

@@ -124,11 +124,16 @@ class MemoryStore(Store):
     async def check(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
         sizes = {name: len(content) for name, content in self.contents.items()}
         names = {one: name for one, name in self.identities.items() if one in identities}
         progress(len(sizes))
-        return Found(sizes, names)
+        return Found(sizes, names, dict.fromkeys(undated & sizes.keys(), 0.0))
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

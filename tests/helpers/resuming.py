@@ -141,6 +141,10 @@ class ResumingClient:
         }
         say(websocket, **metadata)
 
+    def stored(self, **more: object) -> Signal:
+        """The signal that the file is stored under its own name."""
+        return {"close": True, "path": self.name, **more}
+
     def at(self, url: str) -> "ResumingClient":
         """The same client, after the server has moved to another address."""
         return evolve(self, url=url)

@@ -71,8 +71,13 @@ class WholeStore(Store):
     async def check(self) -> None:
         await self.store.check()
 
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
-        return self.store.scan(identities, progress)
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
+        return self.store.scan(identities, progress, undated)
 
     def reconfigure(self, settings: Storage) -> None:
         self._settings = settings

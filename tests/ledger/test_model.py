@@ -24,6 +24,7 @@ from galileod.ledger.base import (
     StoredUpload,
     WholeEntry,
 )
+from galileod.ledger.records import Commit
 from galileod.policy.quota import Holding
 
 UPLOADS: Final = st.sampled_from([f"u{number}" for number in range(5)])
@@ -197,7 +198,7 @@ class Machine(RuleBasedStateMachine):
             self.model.files[file] = one.user
             if one.key and remember:
                 self.model.stored[one.key] = (file, self.clock.now + remember)
-        results = self.run(self.ledger.commit_whole, commits)
+        results = self.run(self.ledger.commit_whole, [Commit(*each) for each in commits])
         assert [isinstance(one, LedgerError) for one in results] == expected
 
     @rule(uploads=st.lists(UPLOADS, max_size=3))

@@ -19,6 +19,7 @@ from galileod.ledger.base import (
     UnknownUploadError,
     WholeEntry,
 )
+from galileod.ledger.records import Commit
 from galileod.policy.quota import Holding, check_quota
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
@@ -42,7 +43,10 @@ async def test_entries_are_reserved_then_become_files(ledger: Ledger) -> None:
         "anna": Holding(reserved=200, uploads=2),
         "bert": Holding(reserved=100, uploads=1),
     }
-    assert await ledger.commit_whole([("u1", "a", 0), ("u2", "b", 0), ("u3", "c", 0)]) == [None] * 3
+    assert (
+        await ledger.commit_whole([Commit("u1", "a"), Commit("u2", "b"), Commit("u3", "c")])
+        == [None] * 3
+    )
     assert ledger.holdings() == {
         "anna": Holding(bytes=200, files=2),
         "bert": Holding(bytes=100, files=1),
@@ -66,7 +70,7 @@ async def test_what_is_released_gives_back_what_it_held(ledger: Ledger) -> None:
 async def test_a_commit_of_what_was_never_reserved_fails_alone(ledger: Ledger) -> None:
     await ledger.enter_whole([entry("u1"), entry("u3")])
     first, second, third = await ledger.commit_whole(
-        [("u1", "a", 0), ("u2", "b", 0), ("u3", "c", 0)]
+        [Commit("u1", "a"), Commit("u2", "b"), Commit("u3", "c")]
     )
     assert (first, third) == (None, None)
     assert isinstance(second, UnknownUploadError)
@@ -75,7 +79,7 @@ async def test_a_commit_of_what_was_never_reserved_fails_alone(ledger: Ledger) -
 
 async def test_a_file_of_the_same_batch_may_take_the_place_of_another(ledger: Ledger) -> None:
     await ledger.enter_whole([entry("u1", size=7), entry("u2", "bert", size=30)])
-    assert await ledger.commit_whole([("u1", "a", 0), ("u2", "a", 0)]) == [None, None]
+    assert await ledger.commit_whole([Commit("u1", "a"), Commit("u2", "a")]) == [None, None]
     assert ledger.holdings() == {"bert": Holding(bytes=30, files=1)}
 
 
@@ -149,7 +153,7 @@ async def test_a_ticket_is_used_once_in_a_batch(ledger: Ledger, clock: FakeClock
 async def test_an_upload_that_was_stored_is_given_by_its_key(ledger: Ledger) -> None:
     first = WholeEntry("u1", "anna", 100, allow, resumable=resumable("k"), identity="7")
     assert await ledger.enter_whole([first]) == [None]
-    assert await ledger.commit_whole([("u1", "a", 60)]) == [None]
+    assert await ledger.commit_whole([Commit("u1", "a", 60)]) == [None]
     again = evolve(first, upload="u2", receipt=RECEIPT)
     assert await ledger.enter_whole([again, entry("u3")]) == [
         StoredUpload("metadata of k", "a"),
@@ -166,7 +170,7 @@ async def test_a_stored_upload_is_forgotten_when_its_time_is_over(
 ) -> None:
     first = WholeEntry("u1", "anna", 100, allow, resumable=resumable("k"))
     await ledger.enter_whole([first])
-    await ledger.commit_whole([("u1", "a", 60)])
+    await ledger.commit_whole([Commit("u1", "a", 60)])
     clock.now += 60
     assert await ledger.enter_whole([evolve(first, upload="u2")]) == [None]
 
@@ -174,7 +178,7 @@ async def test_a_stored_upload_is_forgotten_when_its_time_is_over(
 async def test_one_that_is_not_to_be_remembered_is_not(ledger: Ledger) -> None:
     first = WholeEntry("u1", "anna", 100, allow, resumable=resumable("k"))
     await ledger.enter_whole([first])
-    await ledger.commit_whole([("u1", "a", 0)])
+    await ledger.commit_whole([Commit("u1", "a")])
     assert await ledger.enter_whole([evolve(first, upload="u2")]) == [None]
 
 
@@ -226,7 +230,7 @@ async def test_an_upload_with_a_reservation_is_only_promised(ledger: Ledger) -> 
     assert await ledger.enter_whole([only_promised]) == [None]
     assert list(ledger.promised()) == ["id1"]
     assert ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
-    await ledger.commit_whole([("u1", "a", 0)])
+    await ledger.commit_whole([Commit("u1", "a")])
     assert [(name, receipt) for name, receipt, _ in await owed(ledger)] == [("a", RECEIPT)]
 
 
@@ -235,14 +239,14 @@ async def test_a_receipt_that_becomes_due_wakes_the_delivery(ledger: Ledger) -> 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ledger.outbox.wait)
-            await ledger.commit_whole([("u1", "a", 0)])
+            await ledger.commit_whole([Commit("u1", "a")])
 
 
 async def test_batches_and_single_steps_of_many_tasks_are_exact(ledger: Ledger) -> None:
     async def batch(turn: int) -> None:
         names = [f"{turn}-{number}" for number in range(20)]
         await ledger.enter_whole([entry(name, f"user {turn % 3}", 1) for name in names])
-        await ledger.commit_whole([(name, name, 0) for name in names[:15]])
+        await ledger.commit_whole([Commit(name, name) for name in names[:15]])
         await ledger.release_whole(names)
 
     async def single(turn: int) -> None:
@@ -265,6 +269,6 @@ async def test_a_closed_ledger_refuses_a_batch(ledger: Ledger) -> None:
     with pytest.raises(LedgerError):
         await ledger.enter_whole([entry("u1")])
     with pytest.raises(LedgerError):
-        await ledger.commit_whole([("u1", "a", 0)])
+        await ledger.commit_whole([Commit("u1", "a")])
     with pytest.raises(LedgerError):
         await ledger.release_whole(["u1"])

@@ -88,6 +88,8 @@ def test_a_signal_of_the_client_is_read(text: str, signal: object) -> None:
         ('{"close": 1}', Close()),
         ('{"close": true, "name": "a (1).txt"}', Close("a (1).txt")),
         ('{"close": true, "name": ["a"]}', Close()),
+        ('{"close": true, "path": "june/a.txt"}', Close(path="june/a.txt")),
+        ('{"close": true, "path": 5, "file": 3}', Close(file=3)),
         ('{"close": false}', Ignored()),
         ('{"ready": "true"}', Ignored()),
         ('{"ready": 1.0}', Ignored()),
@@ -257,9 +259,10 @@ def test_ready_reads_back_as_written(chunksize: int | None) -> None:
     assert decode_server(encode_ready(chunksize)) == Ready(chunksize)
 
 
-@given(st.none() | ANY_TEXT)
-def test_close_reads_back_as_written_with_a_name_or_without(name: str | None) -> None:
-    assert decode_server(encode_close(name)) == Close(name)
+@given(st.none() | ANY_TEXT, st.none() | ANY_TEXT, st.integers(0))
+def test_close_reads_back_as_written(name: str | None, path: str | None, file: int) -> None:
+    text = encode_close(name, file=file, path=path)
+    assert decode_server(text) == Close(name, file=file, path=path)
 
 
 @given(ANY_TEXT.filter(bool), st.sampled_from(FaultCode), st.integers())
@@ -281,6 +284,7 @@ def test_details_do_not_replace_the_fixed_keys_of_an_error() -> None:
         (encode_ready(5), {"ready": True, "chunksize": 5}),
         (encode_close(), {"close": True}),
         (encode_close("b (1)"), {"close": True, "name": "b (1)"}),
+        (encode_close(file=2, path="x/b"), {"close": True, "path": "x/b", "file": 2}),
         (encode_finished(Finished()), {"finished": True}),
         (
             encode_finished(Finished(HashClaim("sha1", "ab"))),

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from galileod.protocol.errors import Fault, FaultCode, Json, LocalProtocolError, RemoteProtocolError
-from galileod.protocol.messages import Finished, HashClaim, Ignored, Metadata
+from galileod.protocol.messages import Finished, HashClaim, Ignored, Limits, Metadata
 from galileod.protocol.receiver import MAX_EMPTY_CHUNKS, AskFinished, Chunk, Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
 
@@ -130,6 +130,37 @@ def test_a_second_finished_does_no_harm() -> None:
     receiver.close()
     assert receiver.receive_text(FINISHED) == Finished()
     assert state_of(receiver) is ReceiverState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [
+        (None, {}),
+        ("a.txt", {"path": "a.txt"}),
+        ("june/a.txt", {"path": "june/a.txt"}),
+        ("june/a (1).txt", {"name": "a (1).txt", "path": "june/a (1).txt"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("can", ["", ', "can": []', ', "can": ["next"]'])
+def test_close_has_the_path_where_an_extension_is_agreed(
+    can: str, path: str | None, keys: dict[str, str]
+) -> None:
+    receiver = UploadReceiver(frozenset({"next"}))
+    receiver.receive_text(f'{{"name": "a.txt", "size": 0{can}}}')
+    receiver.offer(Limits(1, 0, 0))
+    (asked,) = grants(receiver, 1, 1)
+    assert isinstance(asked, AskFinished)
+    receiver.ready(asked)
+    receiver.receive_text(FINISHED)
+    if "next" not in can:
+        keys = {key: value for key, value in keys.items() if key != "path"}
+    assert json.loads(receiver.close(path)) == {"close": True, **keys}
+    if receiver.has_next:
+        following = receiver.next()
+        following.receive_text('{"name": "a.txt", "size": 0}')
+        following.receive_text(FINISHED)
+        assert json.loads(following.close(path)) == {"close": True, "file": 1, **keys}
 
 
 def test_a_hash_comes_out_with_finished() -> None:

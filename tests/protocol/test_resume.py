@@ -356,8 +356,10 @@ def test_a_receiver_can_resume_only_before_its_first_signal() -> None:
 def test_a_file_that_is_stored_already_is_closed_at_once(size: int) -> None:
     metadata = evolve(NAMED, size=size)
     receiver, sender = receiver_of(metadata), started(metadata)
-    signal = receiver.close_stored("big (1).iso")
-    assert json.loads(signal) == {"close": True, "name": "big (1).iso", "can": ["resume"]}
+    path = "june/big (1).iso"
+    signal = receiver.close_stored(path)
+    keys = {"name": "big (1).iso", "path": path, "can": ["resume"]}
+    assert json.loads(signal) == {"close": True, **keys}
     sender.receive_text(signal)
     assert (sender.state, receiver.state) == (SenderState.STORED, ReceiverState.CLOSED)
 

@@ -7,8 +7,19 @@ from typing import Final
 import pytest
 from helpers.facts import receiver_facts
 
+from galileod.protocol.encoding import encode_ask
 from galileod.protocol.errors import Fault, FaultCode, LocalProtocolError, RemoteProtocolError
-from galileod.protocol.messages import RESUME, Ignored, Metadata
+from galileod.protocol.messages import (
+    ASK,
+    NEXT,
+    RESUME,
+    Agreement,
+    Ask,
+    AskEntry,
+    Ignored,
+    Limits,
+    Metadata,
+)
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.sender import UploadSender
 from galileod.protocol.states import (
@@ -27,7 +38,10 @@ OFFERED: Final = f'"upload": "{KEY}", "can": ["resume"]'
 READY: Final = '{"ready": true, "can": ["resume"], "offset": 0, "keep": 60}'
 """As a later `ready` it has more keys than a server sends, which the sender ignores."""
 
+LIMITS: Final = Limits(1, 0, 0)
+ASKING: Final = frozenset({NEXT, ASK})
 FINISHED: Final = '{"finished": true}'
+QUESTION: Final = Ask((AskEntry("a", 1, modified=1),), 1)
 STOPPED: Final = Fault(FaultCode.SHUTTING_DOWN, "The server stops.")
 
 RECEIVER_PAIRS: Final = [(state, event) for state in ReceiverState for event in ReceiverEvent]
@@ -56,6 +70,7 @@ RECEIVER_ACTS: Final[dict[ReceiverEvent, Callable[[UploadReceiver], object]]] = 
     ReceiverEvent.EMPTY_CHUNK: lambda it: it.receive_binary(0),
     ReceiverEvent.FINISHED: lambda it: it.receive_text(FINISHED),
     ReceiverEvent.ABANDON: lambda it: it.receive_text('{"abandon": true}'),
+    ReceiverEvent.ASK: lambda it: it.receive_text(encode_ask(QUESTION)),
     ReceiverEvent.SEND_READY: lambda it: it.grant(SIZE, 1),
     ReceiverEvent.SEND_CLOSE: lambda it: it.close(),
     ReceiverEvent.SEND_CLOSE_OF_STORED: lambda it: it.close_stored(),
@@ -73,6 +88,8 @@ RECEIVER_WAY: Final = [
 
 def receiver_in(state: ReceiverState, event: ReceiverEvent) -> UploadReceiver:
     """A receiver brought into `state`, with a credit out unless that is the event."""
+    if event is ReceiverEvent.ASK:
+        return asked_receiver_in(state)
     receiver = UploadReceiver(CAN)
     if state is ReceiverState.FAILED:
         receiver.fail(STOPPED)
@@ -81,6 +98,27 @@ def receiver_in(state: ReceiverState, event: ReceiverEvent) -> UploadReceiver:
         if receiver.state is state and not asks:
             break
         RECEIVER_ACTS[act](receiver)
+    assert receiver.state is state
+    return receiver
+
+
+def asked_receiver_in(state: ReceiverState) -> UploadReceiver:
+    """A receiver that `ask` is agreed with, brought into `state`, if possible without a chunk."""
+    empty = state is not ReceiverState.RECEIVING
+    receiver = UploadReceiver(ASKING)
+    size = 0 if empty else SIZE
+    receiver.receive_text(f'{{"name": "a", "size": {size}, "can": ["next", "ask"]}}')
+    receiver.offer(LIMITS, ask=True)
+    granted = receiver.grant(SIZE, 1)
+    assert granted
+    receiver.ready(granted)
+    if state is ReceiverState.FAILED:
+        receiver.fail(STOPPED, continues=True)
+    for act in RECEIVER_WAY[-2:]:
+        if receiver.state is not state:
+            RECEIVER_ACTS[act](receiver)
+        if state is ReceiverState.EXPECT_METADATA:
+            receiver = receiver.next()
     assert receiver.state is state
     return receiver
 
@@ -149,6 +187,12 @@ def test_a_receiver_step_outside_the_table_raises_by_who_made_it(
     assert receiver.state is state
 
 
+def ask(sender: UploadSender) -> str:
+    """Ask, as on a connection where that is agreed."""
+    sender.agreement = Agreement(ASKING, limits=LIMITS)
+    return sender.ask(QUESTION)
+
+
 SENDER_ACTS: Final[dict[SenderEvent, Callable[[UploadSender], object]]] = {
     SenderEvent.SEND_METADATA: lambda it: it.start(),
     SenderEvent.SEND_METADATA_OF_EMPTY_FILE: lambda it: it.start(),
@@ -158,6 +202,7 @@ SENDER_ACTS: Final[dict[SenderEvent, Callable[[UploadSender], object]]] = {
     SenderEvent.SEND_ABANDON: lambda it: (
         it.start() if it.state is SenderState.START else it.abandon()
     ),
+    SenderEvent.SEND_ASK: ask,
     SenderEvent.READY: lambda it: it.receive_text(READY),
     SenderEvent.READY_AT_END: lambda it: it.receive_text(
         f'{{"ready": true, "can": ["resume"], "offset": {it._metadata.size}}}'
@@ -167,6 +212,8 @@ SENDER_ACTS: Final[dict[SenderEvent, Callable[[UploadSender], object]]] = {
     SenderEvent.ERROR: lambda it: it.receive_text('{"error": "slow"}'),
     SenderEvent.FATAL: lambda it: it.receive_text('{"error": "full", "fatal": true}'),
 }
+
+
 FIRST: Final = (SenderEvent.READY_AT_END, SenderEvent.CLOSE_OF_STORED)
 """Events that only the first signal of a server can be."""
 
@@ -185,8 +232,9 @@ SENDER_WAY: Final = [
 def sender_in(state: SenderState, event: SenderEvent) -> UploadSender:
     """A sender brought into `state`, with a ready open where the event would answer one."""
     first = event in FIRST
+    untouched = first or event is SenderEvent.SEND_ASK
     empty = event is SenderEvent.SEND_METADATA_OF_EMPTY_FILE or (
-        first and state is SenderState.FINISHING
+        untouched and state is SenderState.FINISHING
     )
     abandon = (state, event) == (SenderState.START, SenderEvent.SEND_ABANDON) or (
         first and state is SenderState.ABANDONED

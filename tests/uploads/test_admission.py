@@ -29,9 +29,10 @@ from galileod.units import Size
 from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission
 from galileod.uploads.keeper import Keeper
 from galileod.uploads.reservation import Reservation
-from galileod.uploads.upload import Upload
+from galileod.uploads.upload import Upload, about
 
 LOG = structlog.get_logger()
+SHA1 = "a9993e364706816aba3e25717850c26c9cd0d89d"
 ANNA = Grant("anna")
 
 
@@ -67,7 +68,7 @@ class Scene:
     ) -> AbstractAsyncContextManager[Reservation]:
         """Admit an upload that cannot be resumed."""
         metadata = Metadata(path, size)
-        upload = Upload(number, metadata, grant, self.config, path, LOG)
+        upload = Upload(number, metadata, grant, self.config, path, LOG, about(metadata, grant))
         return self.admission.admit(upload, remaining)
 
     async def refused(self, size: int, grant: Grant = ANNA) -> str:
@@ -92,7 +93,7 @@ async def test_an_upload_holds_its_size_until_it_is_stored(scene: Scene) -> None
     ):
         assert scene.admission.running == {reservation}
         assert scene.ledger.holdings() == {"anna": Holding(reserved=100, uploads=1)}
-        await reservation.commit(await sink.commit())
+        await reservation.commit(await sink.commit(), SHA1)
     assert scene.admission.running == set()
     assert scene.ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
 
@@ -203,7 +204,7 @@ async def test_a_receipt_is_promised_for_the_file_of_the_sink(scene: Scene) -> N
         await scene.disk.create("1", "a") as sink,
     ):
         await sink.write([b"data"])
-        await reservation.promise(sink, "{}")
+        await reservation.promise(sink, "{}", SHA1)
         await sink.commit()
         # A crash here.
         found = scene.disk.scan(scene.ledger.promised())
@@ -227,7 +228,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
             scene.admit("1", "a.bin", ANNA, 4, lambda: 0) as reservation,
             await scene.disk.create("1", "a") as sink,
         ):
-            await reservation.commit(await sink.commit())
+            await reservation.commit(await sink.commit(), SHA1)
             raise KeyError("odd")
 
     with capture_logs() as logs, pytest.raises(KeyError):

@@ -12,6 +12,7 @@ from helpers.furthering import (
     limited,
     metadata,
     offer,
+    stored,
     whole,
 )
 from helpers.memory_store import MemoryStore
@@ -26,8 +27,6 @@ from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)
 
-STORED = {"close": True}
-
 
 async def test_small_files_are_sent_in_one_go_and_answered_by_their_numbers(
     autojump_clock: MockClock,
@@ -36,7 +35,7 @@ async def test_small_files_are_sent_in_one_go_and_answered_by_their_numbers(
     async with serving(store, limited()) as wire:
         raw = await begin(wire)
         await raw.send(whole("a", b"1") + whole("b", b"22") + whole("c", b""))
-        assert await answers(raw, 3) == {1: STORED, 2: STORED, 3: STORED}
+        assert await answers(raw, 3) == {1: stored("a"), 2: stored("b"), 3: stored("c")}
         assert await end(raw) == []
     assert store.contents == {"0": b"", "a": b"1", "b": b"22", "c": b""}
 
@@ -48,7 +47,7 @@ async def test_a_larger_file_waits_for_its_ready(autojump_clock: MockClock) -> N
         await raw.send(metadata("a", 11))
         assert await raw.receive() == {"ready": True, "chunksize": 11, "file": 1}
         await raw.send(chunk(b"hello world") + finished(b"hello world") + whole("b", b"2"))
-        assert await answers(raw, 2) == {1: STORED, 2: STORED}
+        assert await answers(raw, 2) == {1: stored("a"), 2: stored("b")}
     assert store.contents["a"] == b"hello world"
 
 
@@ -81,12 +80,12 @@ async def test_a_refused_file_ends_alone(autojump_clock: MockClock) -> None:
         raw = await begin(wire)
         await raw.send(whole("taken", b"1") + whole("b", b"2") + whole("..", b"3"))
         found = await answers(raw, 3)
-        assert found[2] == STORED
+        assert found[2] == stored("b")
         for number, code in ((1, "conflict"), (3, "bad_name")):
             assert found[number]["code"] == code
             assert (found[number]["fatal"], found[number]["next"]) == (True, True)
         await raw.send(whole("d", b"4"))
-        assert await answers(raw, 1) == {4: STORED}
+        assert await answers(raw, 1) == {4: stored("d")}
     assert store.contents == {"0": b"", "taken": b"x", "b": b"2", "d": b"4"}
 
 
@@ -115,7 +114,7 @@ async def test_metadata_that_are_not_valid_end_one_file(autojump_clock: MockCloc
         await raw.send(text_frame({"name": 5, "size": 3}) + chunk(b"abc") + finished(b"abc"))
         await raw.send(whole("b", b"2"))
         found = await answers(raw, 2)
-    assert (found[1]["code"], found[1]["next"], found[2]) == ("bad_metadata", True, STORED)
+    assert (found[1]["code"], found[1]["next"], found[2]) == ("bad_metadata", True, stored("b"))
 
 
 async def test_metadata_within_a_file_end_the_connection(autojump_clock: MockClock) -> None:
@@ -123,7 +122,7 @@ async def test_metadata_within_a_file_end_the_connection(autojump_clock: MockClo
     async with serving(store, limited()) as wire:
         raw = await begin(wire)
         await raw.send(whole("a", b"1") + metadata("b", 3) + metadata("c", 3))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
         signal = await raw.receive()
         assert (signal["code"], signal["file"], "next" in signal) == ("bad_message", 2, False)
     assert store.contents == {"0": b"", "a": b"1"}
@@ -181,7 +180,7 @@ async def test_the_first_file_may_be_refused_alone(autojump_clock: MockClock) ->
             4000,
         )
         await raw.send(whole("a", b"1"))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
 
 
 async def test_a_connection_without_open_files_is_told_that_it_ends(
@@ -203,7 +202,7 @@ async def test_metadata_that_cross_the_last_signal_are_answered(autojump_clock: 
         raw = await begin(wire)
         assert await raw.receive() == {"last": True}
         await raw.send(whole("a", b"1"))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
 
 
 async def test_a_daemon_that_stops_takes_no_more_files(autojump_clock: MockClock) -> None:
@@ -214,7 +213,8 @@ async def test_a_daemon_that_stops_takes_no_more_files(autojump_clock: MockClock
         assert await raw.receive() == {"last": True}
         await raw.send(whole("a", b"1") + metadata("b", 2000))
         found = await answers(raw, 2)
-        assert (found[1], found[2]["code"], found[2]["next"]) == (STORED, "shutting_down", True)
+        assert found[1] == stored("a")
+        assert (found[2]["code"], found[2]["next"]) == ("shutting_down", True)
         assert await end(raw) == []
     assert store.contents == {"0": b"", "a": b"1"}
 
@@ -235,7 +235,7 @@ async def test_a_whole_file_that_does_not_come_is_silence(autojump_clock: MockCl
     async with serving(MemoryStore(), limited()) as wire:
         raw = await begin(wire)
         await raw.send(whole("a", b"1") + metadata("b", 3))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
         signal = await raw.receive()
     assert (signal["code"], signal["file"], "next" in signal) == ("idle", 2, False)
 
@@ -252,7 +252,7 @@ async def test_a_storage_that_fails_fails_the_files_of_a_batch(autojump_clock: M
             assert [found[n]["code"] for n in (1, 2)] == ["storage_failed"] * 2
             failing.heal()
             await raw.send(whole("c", b"3"))
-            assert await answers(raw, 1) == {3: STORED}
+            assert await answers(raw, 1) == {3: stored("c")}
     assert (failing.contents, failing.open_sinks) == ({"c": b"3"}, 0)
     ends = [line for line in logs if line["event"] == "upload.failed"]
     assert [(line["name"], line["size"], line["user"]) for line in ends] == [
@@ -321,7 +321,7 @@ async def test_a_file_that_is_sent_again_by_its_key_is_stored_once(
         for first in "cd":
             raw = await begin(wire, ("next", "resume"), upload=f"{KEY}{first}", name=first)
             await raw.send(whole("a", b"1", upload=f"{KEY}1") + whole("b", b"2", upload=f"{KEY}2"))
-            assert await answers(raw, 2) == {1: STORED, 2: STORED}
+            assert await answers(raw, 2) == {1: stored("a"), 2: stored("b")}
             await end(raw)
     assert store.contents == {"c": b"", "d": b"", "a": b"1", "b": b"2"}
 
@@ -333,6 +333,6 @@ async def test_a_client_that_waits_for_answers_gets_pings(autojump_clock: MockCl
         store.act_at("commit")
         await raw.send(whole("a", b"1"))
         pings, signal = await raw.receive_after_pings()
-        assert (pings, signal) == (3, {"close": True, "file": 1})
+        assert (pings, signal) == (3, stored("a", file=1))
         pings, signal = await raw.receive_after_pings()
         assert (pings, signal) == (0, {"last": True})

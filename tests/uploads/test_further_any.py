@@ -7,7 +7,7 @@ from typing import Final, Literal
 import pytest
 import trio
 from attrs import define, evolve, field
-from helpers.furthering import Signal, chunk, finished, limited
+from helpers.furthering import Signal, chunk, finished, limited, stored
 from helpers.memory_store import MemorySink, MemoryStore
 from helpers.rounds import rounds
 from helpers.wire import CLOSE, TEXT, RawPeer, Wire, frame, serving, text_frame
@@ -231,7 +231,7 @@ async def connect(wire: Wire, number: int) -> RawPeer:
         await raw.send(text_frame({"name": f"first {number}", "size": 0, **about}))
         first = await raw.receive()
     await raw.send(text_frame({"finished": True}))
-    assert await raw.receive() == {"close": True}
+    assert await raw.receive() == stored(f"first {number}")
     return raw
 
 

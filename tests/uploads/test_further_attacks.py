@@ -13,6 +13,7 @@ from helpers.furthering import (
     finished,
     limited,
     metadata,
+    stored,
     whole,
 )
 from helpers.memory_store import MemoryStore
@@ -31,7 +32,6 @@ NEW: dict[str, Any] = {"token": "new"}
 
 pytestmark = pytest.mark.timeout(20)
 
-STORED = {"close": True}
 KEY = "5d1c6a4e0b9f4d2f8a7e3c1b6d0f9e8"
 RESUMES = ("next", "resume")
 
@@ -50,7 +50,8 @@ async def test_a_key_that_comes_often_in_one_burst_is_stored_once_at_once(
         raw = await keyed(wire)
         began = trio.current_time()
         await raw.send(whole("a", b"1", upload=f"{KEY}1") * 4 + whole("b", b"2"))
-        assert await answers(raw, 5) == dict.fromkeys(range(1, 6), STORED)
+        found = await answers(raw, 5)
+        assert found == {**dict.fromkeys(range(1, 5), stored("a")), 5: stored("b")}
         assert trio.current_time() == began
     assert store.contents == {"0": b"", "a": b"1", "b": b"2"}
 
@@ -63,9 +64,9 @@ async def test_files_that_came_before_a_large_one_are_answered_before_it(
         raw = await begin(wire)
         await raw.send(whole("a", b"1") + metadata("large", 4))
         signals = [await raw.receive() for _ in range(2)]
-        assert {"close": True, "file": 1} in signals
+        assert stored("a", file=1) in signals
         await raw.send(chunk(b"1234") + finished(b"1234"))
-        assert await answers(raw, 1) == {2: STORED}
+        assert await answers(raw, 1) == {2: stored("large")}
 
 
 async def test_data_of_a_refused_file_may_come_while_others_are_answered(
@@ -78,10 +79,10 @@ async def test_data_of_a_refused_file_may_come_while_others_are_answered(
         await raw.send(whole("a", bytes(500)))
         await raw.send(text_frame({"name": 5, "size": 500}))
         assert (await raw.receive())["code"] == "bad_metadata"
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
         # What was refused is not under way any more for the client: there is room for another.
         await raw.send(chunk(bytes(500)) + finished(bytes(500)) + whole("b", bytes(1000)))
-        assert await answers(raw, 1) == {3: STORED}
+        assert await answers(raw, 1) == {3: stored("b")}
 
 
 async def test_a_small_file_can_be_abandoned_by_its_metadata(autojump_clock: MockClock) -> None:
@@ -89,16 +90,16 @@ async def test_a_small_file_can_be_abandoned_by_its_metadata(autojump_clock: Moc
     async with serving(store, limited()) as wire:
         raw = await keyed(wire)
         await raw.send(whole("a", b"1", upload=f"{KEY}1"))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
         for key in "12":
             await raw.send(metadata("a", 1, upload=f"{KEY}{key}", abandon=True))
         await raw.send(whole("b", b"2"))
         found = await answers(raw, 3)
     assert (found[2], found[3]["code"], found[3]["next"], found[4]) == (
-        STORED,
+        stored("a"),
         "abandoned",
         True,
-        STORED,
+        stored("b"),
     )
     assert store.contents == {"0": b"", "a": b"1", "b": b"2"}
 
@@ -116,9 +117,9 @@ async def test_a_key_whose_entry_in_the_ledger_failed_is_stored_once(
         with monkeypatch.context() as patch:
             patch.setattr(wire.ledger, "commit_whole", fail)
             await raw.send(whole("a", b"1", upload=f"{KEY}1"))
-            assert await answers(raw, 1) == {1: STORED}
+            assert await answers(raw, 1) == {1: stored("a")}
         await raw.send(whole("a", b"1", upload=f"{KEY}1"))
-        assert await answers(raw, 1) == {2: STORED}
+        assert await answers(raw, 1) == {2: stored("a")}
     assert store.contents == {"0": b"", "a": b"1"}
 
 
@@ -171,8 +172,8 @@ async def test_whole_files_are_stored_while_the_daemon_stops_whatever_their_cred
         wire.shutdown.no_new_uploads.fire()
         signals = [await raw.receive() for _ in range(3)]
         assert {"last": True} in signals
-        assert {"close": True, "file": 1} in signals
-        assert {"close": True, "file": 2} in signals
+        assert stored("a", file=1) in signals
+        assert stored("b", file=2) in signals
 
 
 async def test_a_ticket_that_has_expired_is_accepted_for_a_small_file_that_is_stored(
@@ -190,12 +191,12 @@ async def test_a_ticket_that_has_expired_is_accepted_for_a_small_file_that_is_st
         wire.context.authenticator = Expiring()
         raw = await begin(wire, RESUMES, upload=f"{KEY}0", **NEW)
         await raw.send(whole("a", b"1", upload=f"{KEY}1", **NEW))
-        assert await answers(raw, 1) == {1: STORED}
+        assert await answers(raw, 1) == {1: stored("a")}
         for token, key in (("old", "1"), ("old", "2"), ("new", "3")):
             await raw.send(whole("a", b"1", upload=f"{KEY}{key}", token=token))
         found = await answers(raw, 3)
-    assert (found[2], found[3]["code"]) == (STORED, "unauthorized")
-    assert found[4] == {"close": True, "name": "a (1)"}
+    assert (found[2], found[3]["code"]) == (stored("a"), "unauthorized")
+    assert found[4] == stored("a (1)", name="a (1)")
 
 
 async def test_a_client_that_reads_no_answers_is_not_served_without_end(
@@ -207,14 +208,14 @@ async def test_a_client_that_reads_no_answers_is_not_served_without_end(
         await raw.send(text_frame({"name": "0", "size": 0, "can": ["next"]}))
         await raw.receive()
         await raw.send(text_frame({"finished": True}))
-        assert await raw.receive() == {"close": True}
+        assert await raw.receive() == stored("0")
         with trio.move_on_after(30):
             for number in range(5000):
                 await raw.send(whole(f"{number}", b"1"))
-        stored = len(store.contents)
+        count = len(store.contents)
         with trio.fail_after(1000):
             await wire.all_ended()
-    assert stored <= 256 + 64 * 3
+    assert count <= 256 + 64 * 3
 
 
 async def test_data_between_files_is_no_file(autojump_clock: MockClock) -> None:
@@ -368,6 +369,6 @@ async def test_kept_uploads_give_way_to_all_files_of_a_burst_together(
         raw = await keyed(wire, f"{KEY}2", "1")
         await raw.send(b"".join(whole(f"{number}", bytes(150)) for number in range(2, 7)))
         found = await answers(raw, 5)
-        assert found == dict.fromkeys(range(1, 6), STORED)
+        assert found == {number: stored(f"{number + 1}") for number in range(1, 6)}
         total = await wire.ledger.total()
         assert (total.bytes, total.kept) == (750, 0)

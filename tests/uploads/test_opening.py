@@ -56,7 +56,7 @@ async def test_an_upload_that_is_discarded_while_it_is_found_begins_anew(
         monkeypatch.setattr(SqliteLedger, "resume", evicted_first)
         client = await wire.open()
         assert (await introduce(client))["offset"] == 0
-        assert await finish(client, DATA) == {"close": True}
+        assert await finish(client, DATA) == {"close": True, "path": "a"}
     assert store.contents == {"a": DATA}
 
 
@@ -72,12 +72,12 @@ async def test_a_lost_close_doubles_nothing_if_the_ledger_had_failed_as_well(
         await introduce(client)
         with monkeypatch.context() as patch:
             patch.setattr(SqliteLedger, "commit", broken)
-            assert await finish(client, DATA) == {"close": True}
+            assert await finish(client, DATA) == {"close": True, "path": "a"}
             await client.close()
             await wire.all_ended()
         ledger: Ledger = wire.context.ledger
         client = await wire.open()
-        assert await introduce(client) == {"close": True, "can": ["resume"]}
+        assert await introduce(client) == {"close": True, "path": "a", "can": ["resume"]}
         (holding,) = ledger.holdings().values()
         assert (holding.files, holding.uploads) == (1, 0)
     assert store.contents == {"a": DATA}
@@ -103,5 +103,5 @@ async def test_what_the_ledger_has_recorded_although_it_failed_refuses_no_upload
             await wire.all_ended()
         client = await wire.open()
         assert (await introduce(client))["offset"] == HALF
-        assert await finish(client, DATA[HALF:]) == {"close": True}
+        assert await finish(client, DATA[HALF:]) == {"close": True, "path": "a"}
     assert store.contents == {"a": DATA}

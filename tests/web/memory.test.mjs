@@ -114,7 +114,7 @@ const url = "ws://host/";
 const options = (more) => ({ url, file: file(), worker: false, resume: true, ...more });
 
 const record = (more) => ({
-  ...{ key: KEY, place: url, name: "file.bin", size: SIZE, modified: 1_000, path: "" },
+  ...{ key: KEY, place: url, name: "file.bin", size: SIZE, modified: 1_000, folder: "" },
   ...{ handle: null, begun: 1, keep: 3600, sent: 500_000, states: [], expires: Infinity, ...more },
 });
 
@@ -141,6 +141,65 @@ test("an upload that an earlier page has begun goes on by its key, and is forgot
   await run;
   assert.equal(database.records.size, 0);
   assertOver(page);
+});
+
+const OTHER = "f".repeat(32);
+const inFolder = (folder) =>
+  Object.defineProperty(file(), "webkitRelativePath", { value: `${folder}/file.bin` });
+
+for (const [which, chosen, folder, records] of [
+  ["chosen again in its folder", inFolder("june"), "june", [record({ folder: "june" })]],
+  ["chosen again alone", file(), "june", [record({ folder: "june" })]],
+  ["of an earlier version", file(), undefined, [record({ folder: undefined, path: "june/file.bin" })]],
+  ["that has its namesake in another folder", file(), undefined,
+    [record({ key: OTHER, folder: "may" }), record()]],
+]) {
+  test(`an upload goes on with the folder that it was begun with: a file ${which}`, async () => {
+    const page = setUp(databaseWith(...records));
+    const run = page.upload(options({ file: chosen }));
+    const metadata = await store(page, page.sockets[0], 500_000);
+    assert.deepEqual([metadata.upload, metadata.folder], [KEY, folder]);
+    assert.equal(metadata.modified, 1_000);
+    await run;
+  });
+}
+
+test("a file of another folder is another upload", async () => {
+  const page = setUp(databaseWith(record({ folder: "june" }), record({ key: OTHER })));
+  const run = page.upload(options({ file: inFolder("may") }));
+  const { upload, folder } = await store(page, page.sockets[0]);
+  assert.ok(![KEY, OTHER].includes(upload));
+  assert.equal(folder, "may");
+  await run;
+});
+
+test("a file that is tried again keeps the folder of the key", async () => {
+  const page = setUp(databaseWith(record({ folder: "june" })));
+  const all = page.uploadAll({ url, files: [file()], worker: false, resume: true });
+  await quiet();
+  page.sockets[0].open();
+  page.sockets[0].say(first(500_000, { chunksize: 10 }), fault("no_space", { kept: 60 }));
+  await all.done;
+  assert.equal(all.files[0].folder, "june");
+  all.retry(all.files);
+  const { upload, folder } = await store(page, await next(page), 500_000);
+  assert.deepEqual([upload, folder], [KEY, "june"]);
+});
+
+test("the folder is listed, tells files apart, and is told when the upload is discarded", async () => {
+  const page = setUp(databaseWith(record({ folder: "june" })));
+  const [begun] = await page.unfinished({ url });
+  assert.equal(begun.folder, "june");
+  const matches = [inFolder("june"), file(), inFolder("may")].map((each) => begun.matches(each));
+  assert.deepEqual(matches, [true, true, false]);
+  assert.ok(!begun.matches(file(), "may"));
+  const discarding = begun.discard();
+  await quiet();
+  page.sockets[0].open();
+  const { folder, modified, abandon } = page.sockets[0].sent[0];
+  assert.deepEqual([folder, modified, abandon], ["june", 1_000, true]);
+  page.sockets[0].say(fault("abandoned"));
+  assert.equal(await discarding, true);
 });
 
 for (const opens of ["throws", "fails"]) {
@@ -209,7 +268,8 @@ const ODD = [
   { states: [{ at: "x", state: null }] },
   { sent: undefined },
   { sent: NaN },
-  { path: null },
+  { folder: null },
+  { folder: undefined, path: null },
   { key: "short" },
   { expires: "never" },
   { name: { toString: () => "file.bin" } },

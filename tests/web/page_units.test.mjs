@@ -60,9 +60,3 @@ test("a folder is shortened in the middle where its path is too long", () => {
   ];
   for (const [path, text] of expected) assert.equal(units.folderText(path), text);
 });
-
-test("the folder of a file is its path without the name", () => {
-  assert.equal(units.folderOf("a/b/c.txt"), "a/b");
-  assert.equal(units.folderOf("c.txt"), "");
-  assert.equal(units.folderOf(""), "");
-});

@@ -16,13 +16,13 @@ export const files = (...sizes) =>
 export const states = ({ files }) => files.map(({ state }) => state).join(" ");
 
 /** Agree on both extensions with the metadata of file 0, and store it. */
-export async function agree(socket, more) {
+export async function agree(socket, more, close) {
   socket.open();
   socket.say({ ready: true, ...BOTH, offset: 0, ...more });
   await until(() => socket.chunks.length > 0 || socket.finished.length > 0);
   socket.say({ ready: true });
   await until(() => socket.finished.length > 0);
-  socket.say({ close: true });
+  socket.say({ close: true, ...close });
   await quiet();
 }
 

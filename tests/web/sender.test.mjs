@@ -87,7 +87,7 @@ for (const [state, make] of Object.entries(IN_STATE)) {
     const sender = make();
     const event = sender.receive('{"close": true, "name": "b.txt"}');
     if (state === "awaitingClose") {
-      assert.deepEqual(event, { type: "stored", name: "b.txt" });
+      assert.deepEqual(event, { type: "stored", name: "b.txt", path: null });
     } else {
       assert.deepEqual([event.type, event.code], ["violation", "closed_early"]);
     }
@@ -235,7 +235,7 @@ test("a signal is an error first, then a ready, then a close", () => {
 test("close without a usable name stores under the name that was sent", () => {
   for (const name of [undefined, null, "", 7]) {
     const event = IN_STATE.awaitingClose().receive(JSON.stringify({ close: true, name }));
-    assert.deepEqual(event, { type: "stored", name: null });
+    assert.deepEqual(event, { type: "stored", name: null, path: null });
   }
 });
 
@@ -353,6 +353,6 @@ test("in any order of events the chunks cover the file once, one for each ready"
     );
     assert.ok(chunks.length >= 1, "an empty file too has a chunk");
     assert.ok(size === 0 || !chunks.includes(0), "no other file has an empty one");
-    assert.deepEqual(sender.receive(CLOSE), { type: "stored", name: null });
+    assert.deepEqual(sender.receive(CLOSE), { type: "stored", name: null, path: null });
   }
 });

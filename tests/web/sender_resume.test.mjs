@@ -121,7 +121,7 @@ test("keep is a number of seconds, or none", () => {
 
 test("a close as the first signal is success, where that is agreed and the metadata have a key", () => {
   const stored = started(10).receive({ close: true, name: "b" }, true);
-  assert.deepEqual(stored, { type: "stored", name: "b" });
+  assert.deepEqual(stored, { type: "stored", name: "b", path: null });
   assert.equal(started(10).receive({ close: true }, false).type, "violation");
   const classic = new Sender({ name: "a", size: 10 }, 10);
   classic.start();

@@ -32,7 +32,8 @@ test("success: chunks, then onsuccess without arguments, then onclose", async ()
     bytes.subarray(20),
     { finished: true, hash },
   ]);
-  assert.deepEqual(await run.done, { name: "a.txt", size: 25, hash, seconds: 0 });
+  const place = { outcome: "stored", name: "a.txt", path: null };
+  assert.deepEqual(await run.done, { ...place, size: 25, hash, seconds: 0 });
   assert.equal(page.clock.open, 0, "timers left over");
 });
 

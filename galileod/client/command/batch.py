@@ -119,6 +119,7 @@ class _JobItem(Item):
 
     def __init__(self, batch: Batch, job: Job, tally: Tally) -> None:
         self.name = job.name
+        self.folder = job.folder
         self.path = job.path
         self.size = job.size
         self._job = job

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from attrs import frozen
 
-from galileod.client.content import Content, absolute, base_name
+from galileod.client.content import Content, absolute, as_utf8, base_name
 from galileod.client.errors import SourceError
 
 
@@ -16,7 +16,7 @@ class Job:
 
     `open` returns the content. `size` in bytes is for the progress bars, None if it is not known.
     `declared` is the size given by the user, for content whose size cannot be determined. `path` is
-    that of a file, None for other content.
+    that of a file, None for other content. `folder` is sent with the name unless it is None.
     """
 
     label: str
@@ -25,16 +25,23 @@ class Job:
     size: int | None = None
     declared: int | None = None
     path: str | None = None
+    folder: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder, if there is one, and the name."""
+        return f"{self.folder}/{self.name}" if self.folder else self.name
 
 
-def file_job(path: str, name: str | None = None) -> Job:
+def file_job(path: str, name: str | None = None, folder: str | None = None) -> Job:
     """The job for a file at a path."""
 
     async def the_path() -> Content:
         _check(path)
         return path
 
-    return Job(path, the_path, name or base_name(path), _size(path), path=path)
+    chosen = name or base_name(path)
+    return Job(path, the_path, chosen, _size(path), path=path, folder=folder)
 
 
 def _check(path: str) -> None:
@@ -53,28 +60,43 @@ class Skipped:
     why: str
 
 
-def collect(paths: Iterable[str], name: str | None, *, recursive: bool) -> list[Job | Skipped]:
+def collect(
+    paths: Iterable[str], name: str | None, *, recursive: bool, flat: bool = False
+) -> list[Job | Skipped]:
     """The jobs for these paths, in order; those of a directory sorted by name.
 
-    A path that cannot be read becomes a job, which fails. A path that occurs twice, for
-    example if a directory and a file in it are given, becomes one job.
+    The files in a directory have a folder, unless `flat`. A path that cannot be read becomes a job,
+    which fails. A path that occurs twice, for example if a directory and a file in it are given,
+    becomes one job.
     """
     found: dict[str, Job | Skipped] = {}
     for path in paths:
         if recursive and os.path.isdir(path):
-            for entry in _walk(path):
+            for entry in _walk(path, flat=flat):
                 found.setdefault(absolute(entry.label), entry)
         else:
             found.setdefault(absolute(path), file_job(path, name))
     return list(found.values())
 
 
-def duplicate_names(jobs: Sequence[Job]) -> list[str]:
-    """Names of more than one file. Names are sent without their directories."""
-    return [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+def duplicate_places(jobs: Sequence[Job]) -> list[str]:
+    """Places of more than one file: names with their folders."""
+    return [place for place, count in Counter(job.place for job in jobs).items() if count > 1]
 
 
-def _walk(directory: str) -> Iterator[Job | Skipped]:
+def _folder(chosen: str, directory: str) -> str | None:
+    """The folder of the files in `directory`, which is `chosen` or below it.
+
+    It begins with the name of the chosen directory, as in `cp -r`. Of `.`, `..`, `a/.` and `/` it
+    has none.
+    """
+    name = os.path.basename(chosen.rstrip("/"))
+    first = "" if name in (".", "..") else name
+    parts = [first, *directory.removeprefix(chosen).split("/")]
+    return "/".join(as_utf8(part) for part in parts if part) or None
+
+
+def _walk(directory: str, *, flat: bool) -> Iterator[Job | Skipped]:
     """Regular files at any depth. Links to files are followed, links to directories are not."""
     unread: list[OSError] = []
     empty = True
@@ -85,10 +107,11 @@ def _walk(directory: str) -> Iterator[Job | Skipped]:
         place, subdirectories, files = next(here, ("", [], []))
         subdirectories.sort()
         empty = empty and not files
+        folder = None if flat else _folder(directory, place)
         for name in sorted(files):
             path = os.path.join(place, name)
             if os.path.isfile(path) or not os.path.exists(path):
-                yield file_job(path)
+                yield file_job(path, folder=folder)
             else:
                 yield Skipped(path, "not a regular file")
         for name in subdirectories:

@@ -49,7 +49,10 @@ Examples:
     required=True,
     type=click.Path(allow_dash=True, readable=False),
 )
-@click.option("-r", "--recursive", is_flag=True, help="Send the files in directories, recursively.")
+@click.option("-r", "--recursive", is_flag=True, help="Send the files in directories.")
+@click.option(
+    "--flat", is_flag=True, help="With --recursive, send the files without their directories."
+)
 @click.option("-n", "--name", help="The name to store a single file under.")
 @click.option("--size", type=SIZE, help="The size of standard input, which is then streamed.")
 @click.option(
@@ -103,6 +106,7 @@ def cli(  # noqa: PLR0913  one for each flag
     address: Address,
     files: tuple[str, ...],
     recursive: bool,
+    flat: bool,
     name: str | None,
     size: int | None,
     parallel: int,
@@ -162,6 +166,7 @@ def cli(  # noqa: PLR0913  one for each flag
             name=name,
             size=size,
             recursive=recursive,
+            flat=flat,
             options=options,
             policy=RetryPolicy(retries, retry_delay, retry_connrefused),
             parallel=parallel,

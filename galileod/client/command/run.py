@@ -26,13 +26,13 @@ from galileod.clock import ProcessClock
 from galileod.units import human_size
 
 from .batch import Batch, Kept, Tally, how_to_go_on
-from .jobs import Job, Skipped, collect, duplicate_names
+from .jobs import Job, Skipped, collect, duplicate_places
 from .output import Lines, QueuedLines, is_terminal, standard
 from .report_json import JsonReporter
 from .report_text import TextReporter, Verbosity, summary
 from .stdin import STDIN, stdin_job
 
-MAX_NAMES: Final = 3
+MAX_PLACES: Final = 3
 """Maximum duplicate names that are listed."""
 
 SHOW_CURSOR: Final = b"\x1b[?25h"
@@ -50,6 +50,7 @@ class Plan:
     name: str | None
     size: int | None
     recursive: bool
+    flat: bool
     options: Options
     policy: RetryPolicy
     parallel: int
@@ -64,7 +65,7 @@ AnyReporter = TextReporter | JsonReporter
 def run(plan: Plan) -> int:
     """Send all files; returns the exit status."""
     paths = [path for path in plan.files if path != STDIN]
-    found = collect(paths, plan.name, recursive=plan.recursive)
+    found = collect(paths, plan.name, recursive=plan.recursive, flat=plan.flat)
     if STDIN in plan.files:
         found.insert(0, stdin_job(plan.name, plan.size))
     jobs = [entry for entry in found if isinstance(entry, Job)]
@@ -119,12 +120,12 @@ def _notices(plan: Plan, jobs: Sequence[Job], reporter: AnyReporter) -> None:
         reporter.notice(f"the token file {printable(plan.token_file)} is readable by all users.")
     if plan.options.token and not plan.address.secure and not _is_local(plan.address):
         reporter.notice("the token is sent unencrypted: use wss:// if the server supports it.")
-    if names := duplicate_names(jobs):
-        shown = ", ".join(map(printable, names[:MAX_NAMES]))
-        more = ", ..." if names[MAX_NAMES:] else ""
+    if places := duplicate_places(jobs):
+        shown = ", ".join(map(printable, places[:MAX_PLACES]))
+        more = ", ..." if places[MAX_PLACES:] else ""
         reporter.notice(
-            f"several files have the same name ({shown}{more}): the server may rename or refuse "
-            "them."
+            f"several files are sent under the same name ({shown}{more}): the server may rename or "
+            "refuse them, or replace one by the other."
         )
 
 
@@ -203,5 +204,6 @@ def _exit_at_once(number: int) -> NoReturn:
 @asynccontextmanager
 async def _open(job: Job) -> AsyncIterator[Source]:
     label = "Standard input" if job.label == STDIN else None
-    async with open_source(await job.open(), job.name, job.declared, label) as source:
+    content = await job.open()
+    async with open_source(content, job.name, job.declared, label, folder=job.folder) as source:
         yield source

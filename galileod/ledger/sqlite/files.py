@@ -3,21 +3,63 @@
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
+
+from attrs import astuple
 
 from galileod.ledger.base import UNKNOWN_USER
+from galileod.ledger.records import MOST_OF_PLACE, Commit, FileEntry
 
 _AT_ONCE: Final = 1000
-"""Maximum files that one statement enters: as JSON, they take some 100 kB."""
+"""Maximum files that one statement changes: as JSON, they take some 100 kB."""
+
+_ENTER: Final = (
+    "INSERT OR REPLACE INTO files (name, user, bytes, sha1, stored, sent, folder, place, modified,"
+    " upload, expires, ticket, meta) SELECT json_extract(value, '$[1]'), user, bytes,"
+    " coalesce(json_extract(value, '$[3]'), sha1), ?2, sent, folder, coalesce(place, ''), modified,"
+    " upload, ?2 + retention, ticket, meta"
+    # In this order, so that the last of two files with the same name remains.
+    " FROM json_each(?1) CROSS JOIN uploads ON upload = json_extract(value, '$[0]')"
+)
+
+COLUMNS: Final = (
+    "files.name, files.user, files.bytes, files.sha1, nullif(files.stored, 0), files.sent,"
+    " files.folder, nullif(files.place, ''), files.modified, files.upload, files.expires,"
+    " files.ticket, files.meta"
+)
+"""The attributes of a FileEntry, in their order."""
+
+_SELECT: Final = f"SELECT {COLUMNS}"
+
+_FIND: Final = (
+    f"{_SELECT}, value"  # noqa: S608  it is constant
+    " FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
+    " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
+    " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC"
+)
+
+ALL: Final = f"{_SELECT} FROM files ORDER BY name"
 
 
-def enter(connection: sqlite3.Connection, files: Sequence[tuple[str, str, int]]) -> None:
-    """Add files by name, user and size, or replace the entries of those names, in this order."""
-    connection.execute(
-        "INSERT OR REPLACE INTO files SELECT json_extract(value, '$[0]'),"
-        " json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)",
-        (json.dumps(files, ensure_ascii=False),),
+def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float) -> None:
+    """Add the files of running uploads, or replace the entries of those names, in this order."""
+    rows = [astuple(each) for each in commits]
+    connection.execute(_ENTER, (json.dumps(rows, ensure_ascii=False), now))
+    connection.executemany(
+        "INSERT OR IGNORE INTO folders (path) VALUES (?)",
+        [(folder,) for each in commits for folder in each.made],
     )
+
+
+def find(
+    connection: sqlite3.Connection, user: str, places: Sequence[str]
+) -> Mapping[str, Sequence[FileEntry]]:
+    """The user's files of each place, the newest first. See `Records.find_files`."""
+    found: dict[str, list[FileEntry]] = {}
+    wanted = json.dumps([place for place in places if place], ensure_ascii=False)
+    for *columns, place in connection.execute(_FIND, (wanted, user, MOST_OF_PLACE)):
+        found.setdefault(place, []).append(entry(columns))
+    return found
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
@@ -25,19 +67,65 @@ def is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM files").fetchone() is None
 
 
+def undated(connection: sqlite3.Connection) -> list[str]:
+    """The files with an owner that were entered before schema 6, which has the time of each."""
+    return [
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM files WHERE (expires IS NOT NULL) = 0 AND stored = 0 AND user <> ?",
+            (UNKNOWN_USER,),
+        )
+    ]
+
+
+def set_times(connection: sqlite3.Connection, modified: Mapping[str, float]) -> None:
+    """Enter when files were stored that were entered before schema 6; the others have no time."""
+    connection.executemany(
+        "UPDATE files SET stored = ? WHERE name = ? AND stored = 0 AND user <> ?",
+        [(time, name, UNKNOWN_USER) for name, time in modified.items()],
+    )
+    connection.execute(
+        "UPDATE files SET stored = NULL WHERE (expires IS NOT NULL) = 0 AND stored = 0"
+    )
+
+
 def reconcile(connection: sqlite3.Connection, on_disk: Mapping[str, int]) -> int:
     """Make the table agree with the sizes in `on_disk`; returns how many files were not in it."""
-    entered = {
-        name: (user, size)
-        for name, user, size in connection.execute("SELECT name, user, bytes FROM files")
-    }
+    entered = dict(connection.execute("SELECT name, bytes FROM files"))
     gone = [(name,) for name in entered if name not in on_disk]
     connection.executemany("DELETE FROM files WHERE name = ?", gone)
-    changed = list[tuple[str, str, int]]()
+    unknown, changed = list[tuple[str, int]](), list[tuple[int, str]]()
     for name, size in on_disk.items():
-        user, known = entered.get(name, (UNKNOWN_USER, None))
-        if size != known:
-            changed.append((name, user, size))
-    for first in range(0, len(changed), _AT_ONCE):
-        enter(connection, changed[first : first + _AT_ONCE])
-    return sum(name not in entered for name in on_disk)
+        known = entered.get(name)
+        if known is None:
+            unknown.append((name, size))
+        elif size != known:
+            changed.append((size, name))
+    add_unknown(connection, unknown)
+    resize(connection, changed)
+    return len(unknown)
+
+
+def add_unknown(connection: sqlite3.Connection, found: Sequence[tuple[str, int]]) -> None:
+    """Add files by name and size that were not stored by an upload, unless they are there."""
+    for first in range(0, len(found), _AT_ONCE):
+        connection.execute(
+            "INSERT OR IGNORE INTO files (name, user, bytes, stored)"
+            " SELECT json_extract(value, '$[0]'), ?2, json_extract(value, '$[1]'), NULL"
+            " FROM json_each(?1)",
+            (json.dumps(found[first : first + _AT_ONCE], ensure_ascii=False), UNKNOWN_USER),
+        )
+
+
+def resize(connection: sqlite3.Connection, changed: Sequence[tuple[int, str]]) -> None:
+    """Enter the new size of files, by name, that somebody has changed. See FileEntry."""
+    connection.executemany(
+        "UPDATE files SET bytes = ?, sha1 = NULL, stored = NULL, modified = NULL, expires = NULL"
+        " WHERE name = ?",
+        changed,
+    )
+
+
+def entry(columns: Sequence[Any]) -> FileEntry:
+    """From COLUMNS."""
+    return FileEntry(*columns)

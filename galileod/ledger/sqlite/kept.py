@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from galileod.ledger.base import KeptUpload, Resumable
+from galileod.ledger.records import About
 
 _SELECT: Final = (
     "SELECT upload, user, bytes, offset, durable, began, until,"
+    " sent, folder, place, modified, retention, ticket, meta,"
     " key, metadata, name, path, on_conflict, durability, authenticated"
     " FROM uploads WHERE offset IS NOT NULL"
 )
@@ -105,7 +107,10 @@ def _first(rows: sqlite3.Cursor) -> KeptUpload | None:
 
 def _read(row: Sequence[Any]) -> KeptUpload:
     """From the columns of _SELECT."""
-    upload, user, size, offset, durable, began, until, *fixed = row
+    upload, user, size, offset, durable, began, until, *rest = row
+    sent, folder, place, modified, retention, ticket, meta, *fixed = rest
+    # A version before schema 6 has not recorded it.
+    about = About(sent, folder, place, modified, retention, ticket, meta) if place else None
     key, metadata, name, path, on_conflict, durability, authenticated = fixed
     resumable = Resumable(key, metadata, name, path, on_conflict, durability, bool(authenticated))
-    return KeptUpload(upload, user, size, resumable, offset, durable, began, until)
+    return KeptUpload(upload, user, size, resumable, offset, durable, began, until, about)

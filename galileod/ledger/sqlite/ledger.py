@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 from attrs import evolve
@@ -25,6 +26,7 @@ from galileod.ledger.base import (
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
+from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
 
 from . import files, kept, outbox, quota, restart, stored, transitions, uploads, whole
@@ -33,12 +35,13 @@ from .database import Database
 from .errors import DamagedError, translated
 from .filenames import adopt_copy
 from .rebuild import rebuild
+from .records import SqliteRecords
 from .uploads import release
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-class SqliteLedger(Ledger):
+class SqliteLedger(SqliteRecords, Ledger):
     """A ledger in one SQLite file, for one process that writes."""
 
     def __init__(
@@ -50,7 +53,7 @@ class SqliteLedger(Ledger):
         *,
         rebuilt: bool = False,
     ) -> None:
-        self.database = database
+        super().__init__(database)
         self._path = path
         self._rebuilt = rebuilt
         self.outbox = outbox.SqliteOutbox(database, clock)
@@ -91,20 +94,18 @@ class SqliteLedger(Ledger):
         allow: Allow,
         ticket: SingleUse | None = None,
         resumable: Resumable | None = None,
+        about: About | None = None,
     ) -> None:
         """See `Ledger.reserve`."""
-        entry = WholeEntry(upload, user, size, allow, ticket, resumable)
+        entry = WholeEntry(upload, user, size, allow, ticket, resumable, about=about)
         await self.database.write(self._reserve, entry)
 
-    async def promise(self, upload: str, identity: str, receipt: str | None = None) -> None:
+    async def promise(
+        self, upload: str, identity: str, receipt: str | None = None, sha1: str | None = None
+    ) -> None:
         """See `Ledger.promise`."""
         # Later transactions of the upload need no fsync: `reconcile` repeats them from this row.
-        await self.database.write_durably(uploads.promise, upload, identity, receipt)
-
-    async def commit(self, upload: str, name: str, remember: float = 0) -> None:
-        """See `Ledger.commit`."""
-        await self.database.write(self._commit, upload, name, remember)
-        self.outbox.notify()
+        await self.database.write_durably(uploads.promise, upload, identity, receipt, sha1)
 
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
@@ -116,9 +117,7 @@ class SqliteLedger(Ledger):
         write = self.database.write_durably if durable else self.database.write
         return await write(self._enter_whole, entries)
 
-    async def commit_whole(
-        self, commits: Sequence[tuple[str, str, float]]
-    ) -> Sequence[LedgerError | None]:
+    async def commit_whole(self, commits: Sequence[Commit]) -> Sequence[LedgerError | None]:
         """See `Ledger.commit_whole`."""
         results = await self.database.write(self._commit_whole, commits)
         self.outbox.notify()
@@ -195,6 +194,7 @@ class SqliteLedger(Ledger):
         published: Mapping[str, str],
         step: Step = ignore_step,
         recovery: Recovery = Recovery(),  # noqa: B008  it is frozen
+        modified: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """See `Ledger.reconcile`."""
         with (
@@ -205,6 +205,7 @@ class SqliteLedger(Ledger):
             outbox.restart(connection)
             incomplete = self._rebuilt or files.is_empty(connection)
             unknown = files.reconcile(connection, on_disk)
+            files.set_times(connection, modified)
             quota.rebuild(connection)
         if incomplete and unknown:
             _log.warning(
@@ -229,24 +230,10 @@ class SqliteLedger(Ledger):
         return whole.enter(connection, entries, self._clock(), self._boot)
 
     def _commit_whole(
-        self, connection: sqlite3.Connection, commits: Sequence[tuple[str, str, float]]
+        self, connection: sqlite3.Connection, commits: Sequence[Commit]
     ) -> Sequence[LedgerError | None]:
         now = self._clock()
-        return uploads.commit(
-            connection,
-            [
-                (upload, name, now + remember if remember else None)
-                for upload, name, remember in commits
-            ],
-            now,
-        )
-
-    def _commit(
-        self, connection: sqlite3.Connection, upload: str, name: str, remember: float
-    ) -> None:
-        (error,) = self._commit_whole(connection, [(upload, name, remember)])
-        if error is not None:
-            raise error
+        return uploads.commit(connection, commits, now, due=now)
 
     def _find(self, connection: sqlite3.Connection, key: str) -> KeptUpload | StoredUpload | None:
         return whole.find(connection, key, self._clock())

@@ -34,13 +34,14 @@ def first(connection: sqlite3.Connection, most: int, clock: Clock) -> Sequence[O
     connection.execute("UPDATE outbox SET due = ? WHERE due > ?", (now, now + LONGEST))
     rows = connection.execute(
         # The casts ensure these types even if a row was edited by hand.
-        "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER), due"
+        "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER), due,"
+        " CASE kind WHEN 'removed' THEN kind ELSE 'stored' END"
         " FROM outbox WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
         (most,),
     ).fetchall()
     return [
-        Owed(number, name, receipt, attempts, max(0.0, due - now))
-        for number, name, receipt, attempts, due in rows
+        Owed(number, name, receipt, attempts, max(0.0, due - now), kind)
+        for number, name, receipt, attempts, due, kind in rows
     ]
 
 

@@ -2,11 +2,12 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from typing import Final
 
 import structlog
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Step
@@ -19,75 +20,104 @@ MAX_ROWS: Final = 10_000_000
 """Maximum rows read from each table in each direction: the pages of a damaged one may form a
 circle."""
 
-_TABLES: Final = (
-    (
-        "files",
-        (
-            "SELECT CAST(name AS TEXT), CAST(user AS TEXT), CAST(bytes AS INTEGER) FROM files"
-            " ORDER BY rowid {} LIMIT ?"
-        ),
-        "INSERT OR IGNORE INTO files (name, user, bytes) VALUES (?, ?, ?)",
+
+@frozen
+class _Table:
+    """What is kept of a table: `log` is its name for the log.
+
+    `columns` has an expression for each column. Those that a damaged ledger of an older version
+    does not have are left out. Rows are read in the direction of `order`, and in the other one.
+    """
+
+    log: str
+    name: str
+    columns: Mapping[str, str]
+    where: str = "TRUE"
+    order: str = "rowid"
+
+    def select(self, columns: Collection[str], direction: str) -> str:
+        """The statement that reads rows, at most as many as its parameter says."""
+        read = ", ".join(self.columns[column] for column in columns)
+        where, order = self.where, self.order
+        # All parts are constant.
+        return (
+            f"SELECT {read} FROM {self.name} WHERE {where}"  # noqa: S608
+            f" ORDER BY {order} {direction} LIMIT ?"
+        )
+
+    def insert(self, columns: Collection[str]) -> str:
+        """The statement that adds a row, unless it is there."""
+        values = ", ".join("?" * len(columns))
+        into = f"{self.name} ({', '.join(columns)})"
+        return f"INSERT OR IGNORE INTO {into} VALUES ({values})"  # noqa: S608
+
+
+def _cast(**columns: str) -> dict[str, str]:
+    """The columns with these types."""
+    types = {"text": "TEXT", "whole": "INTEGER", "real": "REAL"}
+    return {
+        column: f"CAST({column} AS {kind})"
+        for name, kind in types.items()
+        for column in columns.get(name, "").split()
+    }
+
+
+_ABOUT: Final = _cast(text="sha1 sent folder place ticket meta", whole="modified", real="retention")
+_UPLOAD: Final = {"inode": "inode", **_cast(text="upload user receipt", whole="bytes"), **_ABOUT}
+_RESUMABLE: Final = {
+    "on_conflict": "on_conflict",
+    "durability": "durability",
+    **_cast(
+        text="key metadata name path boot",
+        whole="authenticated durable offset",
+        real="began until",
     ),
-    (
+}
+
+_TABLES: Final = (
+    _Table(
+        "files",
+        "files",
+        {
+            **_cast(
+                text="name user sha1 sent folder upload ticket meta",
+                whole="bytes modified",
+                real="stored expires",
+            ),
+            "place": "coalesce(CAST(place AS TEXT), '')",
+        },
+    ),
+    _Table(
         # Before `uploads`, which adds the others. A damaged ledger of schema 3 has none.
         "resumable",
-        (
-            "SELECT CAST(upload AS TEXT), CAST(user AS TEXT), CAST(bytes AS INTEGER), inode,"
-            " CAST(receipt AS TEXT), CAST(key AS TEXT), CAST(metadata AS TEXT),"
-            " CAST(name AS TEXT), CAST(path AS TEXT), on_conflict, durability,"
-            " CAST(authenticated AS INTEGER), CAST(began AS REAL), CAST(durable AS INTEGER),"
-            " CAST(boot AS TEXT), CAST(offset AS INTEGER), CAST(until AS REAL) FROM uploads"
-            " WHERE key IS NOT NULL AND on_conflict IN ('rename', 'reject', 'replace')"
-            " AND durability IN ('full', 'none') ORDER BY rowid {} LIMIT ?"
-        ),
-        (
-            "INSERT OR IGNORE INTO uploads (upload, user, bytes, inode, receipt, key, metadata,"
-            " name, path, on_conflict, durability, authenticated, began, durable, boot, offset,"
-            " until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        ),
-    ),
-    (
         "uploads",
-        (
-            "SELECT CAST(upload AS TEXT), CAST(user AS TEXT), CAST(bytes AS INTEGER), inode,"
-            " CAST(receipt AS TEXT) FROM uploads WHERE inode IS NOT NULL"
-            " ORDER BY rowid {} LIMIT ?"
-        ),
-        (
-            "INSERT OR IGNORE INTO uploads (upload, user, bytes, inode, receipt)"
-            " VALUES (?, ?, ?, ?, ?)"
-        ),
+        {**_UPLOAD, **_RESUMABLE},
+        "key IS NOT NULL AND on_conflict IN ('rename', 'reject', 'replace')"
+        " AND durability IN ('full', 'none')",
     ),
-    (
+    _Table("uploads", "uploads", _UPLOAD, "inode IS NOT NULL"),
+    _Table(
         "receipts",
-        (
-            "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), 0, 0 FROM outbox"
-            " ORDER BY number {} LIMIT ?"
-        ),
-        (
-            "INSERT OR IGNORE INTO outbox (number, name, receipt, attempts, due)"
-            " VALUES (?, ?, ?, ?, ?)"
-        ),
+        "outbox",
+        {
+            "number": "number",
+            **_cast(text="name receipt"),
+            "attempts": "0",
+            "due": "0",
+            "kind": "CASE kind WHEN 'removed' THEN kind ELSE 'stored' END",
+        },
+        order="number",
     ),
-    (
-        "tickets",
-        "SELECT CAST(id AS TEXT), CAST(until AS REAL) FROM tickets ORDER BY id {} LIMIT ?",
-        "INSERT OR IGNORE INTO tickets (id, until) VALUES (?, ?)",
-    ),
-    (
+    _Table("tickets", "tickets", _cast(text="id", real="until"), order="id"),
+    _Table(
         "stored_uploads",
-        (
-            "SELECT number, CAST(key AS TEXT), CAST(metadata AS TEXT), CAST(name AS TEXT),"
-            " CAST(until AS REAL) FROM stored_uploads ORDER BY number {} LIMIT ?"
-        ),
-        (
-            "INSERT OR IGNORE INTO stored_uploads (number, key, metadata, name, until)"
-            " VALUES (?, ?, ?, ?, ?)"
-        ),
+        "stored_uploads",
+        {"number": "number", **_cast(text="key metadata name", real="until")},
+        order="number",
     ),
+    _Table("folders", "folders", _cast(text="path"), order="path"),
 )
-"""What is kept: the name for the log, how it is read in each direction, and how it is added. Sums
-are left out, since `reconcile` computes them."""
+"""What is kept. Sums are left out, since `reconcile` computes them."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -125,20 +155,30 @@ def _copy_readable(path: str, new: sqlite3.Connection) -> dict[str, int]:
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as damaged:
         damaged.text_factory = lambda data: data.decode(errors="replace")
         new.execute("BEGIN")
-        for table, select, insert in _TABLES:
-            kept[table] = 0
+        for table in _TABLES:
+            kept[table.log] = 0
+            columns = _columns(damaged, table)
             for direction in ("ASC", "DESC"):  # up to the damage, and from the end back to it
-                for row in _readable(damaged, select.format(direction)):
-                    kept[table] += new.execute(insert, row).rowcount
+                for row in _readable(damaged, table.select(columns, direction)):
+                    kept[table.log] += new.execute(table.insert(columns), row).rowcount
         new.execute("COMMIT")
     return kept
+
+
+def _columns(damaged: sqlite3.Connection, table: _Table) -> list[str]:
+    """Those of the table's columns that the damaged ledger has; all if that cannot be read."""
+    try:
+        # Reads a file in WAL mode without shared memory, which the filesystem may lack.
+        damaged.execute("PRAGMA locking_mode = EXCLUSIVE")
+        names = {name for _, name, *_ in damaged.execute(f"PRAGMA table_info({table.name})")}
+    except sqlite3.Error:
+        return list(table.columns)  # then no row can be read either
+    return [column for column in table.columns if column in names or not names]
 
 
 def _readable(damaged: sqlite3.Connection, select: str) -> Iterator[tuple[object, ...]]:
     """The rows up to the first that cannot be read."""
     try:
-        # Reads a file in WAL mode without shared memory, which the filesystem may lack.
-        damaged.execute("PRAGMA locking_mode = EXCLUSIVE")
         yield from damaged.execute(select, (MAX_ROWS,))
     except sqlite3.Error:
         return  # the damage

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from galileod.ledger.base import Recovery
+from galileod.ledger.records import Commit
 
 from . import stored, transitions, uploads
 
@@ -20,17 +21,16 @@ def settle(
     Nothing is kept or remembered if `recovery.seconds` is 0.
     """
     seconds = recovery.seconds
-    until = now + seconds if seconds else None
     for upload, size, identity in uploads.promised(connection):
         name = published.get(identity)
         # The filesystem may have given the identity to another file since.
         if name is not None and on_disk.get(name) == size:
-            uploads.commit(connection, [(upload, name, until)], 0)
+            uploads.commit(connection, [Commit(upload, name, seconds)], now, due=0)
     for upload, name in recovery.names.items():
         # A power failure may have removed the promise, and that the upload was not kept any more.
         if on_disk.get(name, -1) == uploads.size(connection, upload):
             transitions.resume(connection, upload)
-            uploads.commit(connection, [(upload, name, until)], 0)
+            uploads.commit(connection, [Commit(upload, name, seconds)], now, due=0)
     transitions.recover(connection, recovery.offsets if seconds else {}, now, seconds)
     connection.execute("DELETE FROM uploads WHERE key IS NULL")
     stored.restart(connection, now, seconds)

@@ -183,6 +183,43 @@ MIGRATIONS: Final = (
         UPDATE totals SET kept = kept - old.offset, kept_uploads = kept_uploads - 1;
     END;
     """,
+    # 6: what is known of each file, and of an upload before its file is published: see FileEntry
+    # and About.
+    """
+    -- 0 in `stored`: the file was entered before this schema. The next start looks at its time.
+    ALTER TABLE files ADD COLUMN stored REAL DEFAULT 0;
+    ALTER TABLE files ADD COLUMN sha1 TEXT;
+    ALTER TABLE files ADD COLUMN sent TEXT;
+    ALTER TABLE files ADD COLUMN folder TEXT;
+    -- Empty if it is not known: the rows of one user are read in the order of this column.
+    ALTER TABLE files ADD COLUMN place TEXT NOT NULL DEFAULT '';
+    ALTER TABLE files ADD COLUMN modified INTEGER;
+    ALTER TABLE files ADD COLUMN upload TEXT;
+    ALTER TABLE files ADD COLUMN expires REAL;
+    ALTER TABLE files ADD COLUMN ticket TEXT;
+    ALTER TABLE files ADD COLUMN meta TEXT;
+    CREATE INDEX files_by_user ON files (user, place);
+    CREATE INDEX files_by_time ON files (expires IS NOT NULL, stored);
+    CREATE INDEX files_by_expiry ON files (expires) WHERE expires IS NOT NULL;
+    CREATE TRIGGER file_resized AFTER UPDATE OF bytes ON files BEGIN
+        UPDATE holdings SET bytes = bytes - old.bytes + new.bytes WHERE user = new.user;
+        UPDATE totals SET bytes = bytes - old.bytes + new.bytes;
+    END;
+
+    ALTER TABLE uploads ADD COLUMN sha1 TEXT;
+    ALTER TABLE uploads ADD COLUMN sent TEXT;
+    ALTER TABLE uploads ADD COLUMN folder TEXT;
+    ALTER TABLE uploads ADD COLUMN place TEXT;
+    ALTER TABLE uploads ADD COLUMN modified INTEGER;
+    ALTER TABLE uploads ADD COLUMN retention REAL;
+    ALTER TABLE uploads ADD COLUMN ticket TEXT;
+    ALTER TABLE uploads ADD COLUMN meta TEXT;
+
+    ALTER TABLE outbox ADD COLUMN kind TEXT NOT NULL DEFAULT 'stored';
+
+    -- Folders that were made for files, and go with the last of them.
+    CREATE TABLE folders (path TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 
 _KEPT: Final = 4

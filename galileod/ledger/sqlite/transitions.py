@@ -38,7 +38,8 @@ def keep(
             "the ledger has no running upload of this name that may be resumed"
         )
     connection.execute(
-        "UPDATE uploads SET offset = ?, durable = ?, until = ?, inode = NULL, receipt = NULL,"
+        "UPDATE uploads SET offset = ?, durable = ?, until = ?,"
+        " inode = NULL, receipt = NULL, sha1 = NULL,"
         " boot = CASE WHEN durable < ? THEN ? ELSE boot END WHERE upload = ?",
         (offset, durable, until, offset, boot, upload),
     )
@@ -73,8 +74,9 @@ def recover(
     connection.executemany(
         # A time that is too late is of a clock that was set back.
         "UPDATE uploads SET offset = :offset, durable = min(durable, :offset), inode = NULL,"
-        " receipt = NULL, until = CASE WHEN until > :now AND until <= :latest THEN until"
-        " ELSE :latest END WHERE upload = :upload AND key IS NOT NULL",
+        " receipt = NULL, sha1 = NULL,"
+        " until = CASE WHEN until > :now AND until <= :latest THEN until ELSE :latest END"
+        " WHERE upload = :upload AND key IS NOT NULL",
         [
             {"upload": upload, "offset": offset, "now": now, "latest": now + seconds}
             for upload, offset in offsets.items()

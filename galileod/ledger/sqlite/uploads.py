@@ -5,27 +5,33 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from attrs import astuple, fields
+
 from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, WholeEntry
+from galileod.ledger.records import About, Commit
 
 from . import files, outbox, stored, tickets
 
-_RUNNING: Final = (
-    "SELECT upload, user, bytes, receipt, key, metadata FROM uploads WHERE offset IS NULL"
+_RUNNING: Final = "SELECT upload, receipt, key, metadata FROM uploads WHERE offset IS NULL"
+
+_COLUMNS: Final = (
+    "upload, user, bytes, inode, receipt, sha1,"
+    " sent, folder, place, modified, retention, ticket, meta,"
+    " key, metadata, name, path, on_conflict, durability, authenticated, began, durable, boot"
 )
 
+_UNKNOWN: Final = (None,) * len(fields(About))
+
 _ADD: Final = (
-    "INSERT INTO uploads (upload, user, bytes, inode, receipt, key, metadata, name, path,"
-    " on_conflict, durability, authenticated, began, durable, boot) SELECT"
-    # The type of the column `inode`, INTEGER, would turn the text "007" into 7.
-    " json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " json_extract(value, '$[2]'), CAST(json_extract(value, '$[3]') AS BLOB),"
-    " json_extract(value, '$[4]'), json_extract(value, '$[5]'),"
-    " json_extract(value, '$[6]'), json_extract(value, '$[7]'),"
-    " json_extract(value, '$[8]'), json_extract(value, '$[9]'),"
-    " json_extract(value, '$[10]'), json_extract(value, '$[11]'),"
-    " json_extract(value, '$[12]'), json_extract(value, '$[13]'),"
-    " json_extract(value, '$[14]')"
-    " FROM json_each(?)"
+    f"INSERT INTO uploads ({_COLUMNS}) SELECT "  # noqa: S608  the columns are constant
+    + ", ".join(
+        # The type of the column `inode`, INTEGER, would turn the text "007" into 7.
+        f"CAST(json_extract(value, '$[{number}]') AS BLOB)"
+        if column.strip() == "inode"
+        else f"json_extract(value, '$[{number}]')"
+        for number, column in enumerate(_COLUMNS.split(","))
+    )
+    + " FROM json_each(?)"
 )
 
 
@@ -41,20 +47,22 @@ def add(
 
 
 def _row(entry: WholeEntry, now: float, boot: str) -> Sequence[object]:
-    about, identity = entry.resumable, entry.identity
-    common = entry.upload, entry.user, entry.size, identity, entry.receipt
-    if about is None:
-        return common
-    durable = entry.size if identity is not None and about.durability == "full" else 0
+    fixed, identity = entry.resumable, entry.identity
+    common = entry.upload, entry.user, entry.size, identity, entry.receipt, entry.sha1
+    about = _UNKNOWN if entry.about is None else astuple(entry.about)
+    if fixed is None:
+        return *common, *about
+    durable = entry.size if identity is not None and fixed.durability == "full" else 0
     return (
         *common,
-        about.key,
-        about.metadata,
-        about.name,
-        about.path,
-        about.on_conflict,
-        about.durability,
-        about.authenticated,
+        *about,
+        fixed.key,
+        fixed.metadata,
+        fixed.name,
+        fixed.path,
+        fixed.on_conflict,
+        fixed.durability,
+        fixed.authenticated,
         now,
         durable,
         boot,
@@ -67,46 +75,49 @@ def drop_unreleased(connection: sqlite3.Connection, key: str) -> None:
 
 
 def promise(
-    connection: sqlite3.Connection, upload: str, identity: str, receipt: str | None
+    connection: sqlite3.Connection,
+    upload: str,
+    identity: str,
+    receipt: str | None,
+    sha1: str | None,
 ) -> None:
-    """Record the receipt and the file's identity with the reservation."""
+    """Record the receipt, and the file's identity and hash, with the reservation."""
     connection.execute(
         # The data was made durable before.
-        "UPDATE uploads SET inode = ?, receipt = ?,"
+        "UPDATE uploads SET inode = ?, receipt = ?, sha1 = ?,"
         " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = ?",
-        (_blob(identity), receipt, upload),
+        (_blob(identity), receipt, sha1, upload),
     )
 
 
 def commit(
-    connection: sqlite3.Connection, commits: Sequence[tuple[str, str, float | None]], due: float
+    connection: sqlite3.Connection, commits: Sequence[Commit], now: float, *, due: float
 ) -> list[LedgerError | None]:
-    """Replace reservations with files; their promised receipts are due at `due`.
+    """Replace reservations with files, which are stored `now`; their receipts are due at `due`.
 
-    `commits` has the upload of each, its name, and until when it is remembered if it is resumable
-    (None: not at all). Returns an UnknownUploadError for each that has no reservation.
+    Returns an UnknownUploadError for each that has no reservation.
     """
-    rows = _running(connection, [upload for upload, _, _ in commits])
+    rows = _running(connection, [each.upload for each in commits])
     results = list[LedgerError | None]()
-    released, entered, keys = list[str](), list[tuple[str, str, int]](), list[str]()
+    known, keys = list[Commit](), list[str]()
     receipts, remembered = list[tuple[str, str]](), list[tuple[str, StoredUpload, float]]()
-    for upload, name, until in commits:
-        row = rows.pop(upload, None)
+    for each in commits:
+        row = rows.pop(each.upload, None)
         if row is None:
             results.append(UnknownUploadError("the upload is not in the ledger"))
             continue
-        user, size, receipt, key, metadata = row
+        receipt, key, metadata = row
         results.append(None)
-        released.append(upload)
-        entered.append((name, user, size))
+        known.append(each)
         if receipt is not None:
-            receipts.append((name, receipt))
+            receipts.append((each.name, receipt))
         if key is not None:
             keys.append(key)
-            if until is not None:
-                remembered.append((key, StoredUpload(metadata, name), until))
-    release(connection, released)
-    files.enter(connection, entered)
+            if each.remember:
+                until = now + each.remember
+                remembered.append((key, StoredUpload(metadata, each.name), until))
+    files.enter(connection, known, now)
+    release(connection, [each.upload for each in known])
     outbox.add(connection, receipts, due)
     tickets.end_use(connection, keys)
     stored.remember(connection, remembered)
@@ -137,7 +148,7 @@ def size(connection: sqlite3.Connection, upload: str) -> int | None:
 
 
 def _running(connection: sqlite3.Connection, uploads: Sequence[str]) -> dict[str, list[Any]]:
-    """User, size, receipt, key and metadata of those of the uploads that have a reservation."""
+    """Receipt, key and metadata of those of the uploads that have a reservation."""
     if len(uploads) == 1:  # takes half as long
         rows = connection.execute(_RUNNING + " AND upload = ?", uploads)
     else:

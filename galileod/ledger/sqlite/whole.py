@@ -103,7 +103,7 @@ class _Entering:
         connection, identity = self._connection, entry.identity
         if entry.reserved:
             if identity is not None:
-                uploads.promise(connection, entry.upload, identity, entry.receipt)
+                uploads.promise(connection, entry.upload, identity, entry.receipt, entry.sha1)
             return None
         key = entry.resumable.key if entry.resumable else None
         if key in self._stored:

@@ -16,17 +16,23 @@ MAX_DEPTH: Final = 8
 """Levels of folders that are searched for files; no layout has more."""
 
 
-def scan(fd: int, identities: Collection[str], progress: Progress) -> Found:
+def scan(
+    fd: int, identities: Collection[str], progress: Progress, undated: Collection[str]
+) -> Found:
     """Find the files below the directory `fd`. See `Store.scan`."""
     sizes: dict[str, int] = {}
     names: dict[str, str] = {}
+    modified: dict[str, float] = {}
+    dates = frozenset(undated)
     with translated("cannot list the directory"):
         for count, (path, state) in enumerate(files_below(fd, "", MAX_DEPTH), 1):
             sizes[path] = state.st_size
             if identities:
                 names.update((one, path) for one in identities_of(state) if one in identities)
+            if path in dates:
+                modified[path] = state.st_mtime
             progress(count)
-    return Found(sizes, names)
+    return Found(sizes, names, modified)
 
 
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:

@@ -187,9 +187,14 @@ class LocalStore(Store):
             self._check, limiter=self.threads.checkers, abandon_on_cancel=True
         )
 
-    def scan(self, identities: Collection[str] = (), progress: Progress = ignore_progress) -> Found:
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
-        return scan(self._directory.fd, identities, progress)
+        return scan(self._directory.fd, identities, progress, undated)
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""

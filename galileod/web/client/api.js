@@ -124,11 +124,12 @@ function upload(options) {
 /**
  * The interface of the original client: handlers. Its further options are those of `upload`, but for
  * `retries`, `onretry` and `resume`: the upload goes on after a lost connection only where the server
- * continues it, and calls no handler for that.
+ * continues it, and calls no handler for that. Without `folder` no folder is sent.
  */
 function GalileoSend(options) {
-  const { url, file, name, hash, token, ticket, chunksize, signal, timeout, worker } = options;
-  const one = { url, file, name, hash, token, ticket, chunksize, signal, timeout, worker };
+  const { url, file, name, folder = "", hash, token, ticket } = options;
+  const { chunksize, signal, timeout, worker } = options;
+  const one = { url, file, name, folder, hash, token, ticket, chunksize, signal, timeout, worker };
   const { abort, done } = transfer({ ...one, restarts: false }, {
     chunk: (ratio) => callHandler(options.onchunk, ratio),
     error: (signal) => callHandler(options.onerror, signal),

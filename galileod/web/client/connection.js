@@ -107,7 +107,7 @@ class Connection {
         break;
       case "stored":
         this.#answered(number);
-        transfer.succeed(event.name);
+        transfer.succeed(event);
         break;
       case "over":
         this.#answered(number);

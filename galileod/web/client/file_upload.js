@@ -10,10 +10,11 @@ class FileUpload {
   mayBeStored = false;
   #uploads;
 
-  constructor(uploads, { file, name, size }) {
+  constructor(uploads, { file, name, folder, size }) {
     this.#uploads = uploads;
     this.file = file;
     this.name = name;
+    this.folder = folder;
     this.size = size;
   }
 
@@ -30,5 +31,5 @@ class FileUpload {
   }
 }
 
-const ENDS = new Set(["stored", "failed", "cancelled"]);
+const ENDS = new Set(["stored", "replaced", "failed", "cancelled"]);
 const isWaiting = ({ state }) => state === "waiting" || state === "interrupted";

@@ -67,7 +67,7 @@ async function inStore(mode, work) {
 /** The records of uploads to this server that it may still keep; the others are removed. */
 async function begunUploads(url) {
   const all = (await inStore("readonly", (store) => store.getAll())) ?? [];
-  const records = all.filter(isRecord);
+  const records = all.map(current).filter(isRecord);
   const over = records.filter(({ expires }) => expires <= Date.now());
   for (const { key } of over) inStore("readwrite", (store) => store.delete(key));
   const place = placeOf(url);
@@ -81,19 +81,24 @@ async function begunUploads(url) {
  */
 async function discardBegun(url, record, token, release) {
   const { key, name, size, modified } = record;
+  const folder = record.folder || undefined;
   await inStore("readwrite", (store) => store.put({ ...record, isDiscarded: true }));
-  const abandoning = abandonUpload(url, { name, size, modified, token, upload: key });
+  const abandoning = abandonUpload(url, { name, size, folder, modified, token, upload: key });
   abandoning.then(async (isGone) => {
     if (isGone) await inStore("readwrite", (store) => store.delete(key));
     release();
   });
 }
 
+/** A record as this version writes it. Earlier ones had a `path`, and sent no folder. */
+const current = ({ path, ...record }) =>
+  typeof path === "string" ? { ...record, folder: "" } : record;
+
 /** Whether a record is as this version of the client writes them. */
-function isRecord({ key, place, name, path, size, sent, begun, expires, states }) {
+function isRecord({ key, place, name, folder, size, sent, begun, expires, states }) {
   return (
     /^[0-9a-f]{32}$/.test(key) &&
-    [place, name, path].every((each) => typeof each === "string") &&
+    [place, name, folder].every((each) => typeof each === "string") &&
     [size, sent, begun, expires].every((each) => each >= 0) &&
     Array.isArray(states) &&
     states.every((each) => each?.at > 0 && each.state instanceof Uint8Array)
@@ -106,14 +111,12 @@ function placeOf(url) {
   return `${protocol}//${host}${pathname}`;
 }
 
-/** A file that is chosen alone may be one of a folder before. */
-const isOfFile = (record, { name, size, lastModified }, path) =>
+/** A file that is chosen alone, without a folder, may be one of a folder before. */
+const isOfFile = (record, { name, size, folder, modified }) =>
   record.name === name &&
   record.size === size &&
-  record.modified === lastModified &&
-  (record.path === path || path === "");
-
-const pathOf = (file) => file.webkitRelativePath ?? "";
+  record.modified === modified &&
+  (record.folder === folder || folder === "");
 
 const held = new Set(); // keys of the uploads of this page
 
@@ -151,12 +154,12 @@ async function takeUpload(key) {
  * taken for this one; null if there is none that can be taken.
  */
 async function recallUpload(settings) {
-  const { file, name, size, modified, url, key } = settings;
-  const chosen = { name, size, lastModified: modified };
+  const { url, key, folder } = settings;
   const begun = (await begunUploads(url)).filter(({ isDiscarded }) => !isDiscarded);
-  const records = begun.filter((each) => isOfFile(each, chosen, pathOf(file)));
+  const records = begun.filter((each) => isOfFile(each, settings));
   const own = key === undefined ? [] : [records.find((each) => each.key === key) ?? { key }];
-  for (const record of [...own, ...records]) {
+  const inFolder = records.filter((each) => each.folder === folder);
+  for (const record of [...own, ...inFolder, ...records]) {
     const release = await takeUpload(record.key);
     if (release) return new BegunUpload(settings, record.key, { record, release });
   }
@@ -166,6 +169,7 @@ async function recallUpload(settings) {
 /** An upload of this page that is remembered. */
 class BegunUpload {
   key;
+  folder; // as it is sent
   states = []; // of the hash
   #record;
   #release = null; // null until the upload is taken
@@ -175,15 +179,16 @@ class BegunUpload {
   #isForgotten = false;
   #url;
 
-  constructor({ url, file, name, size, modified, handle }, key, { record, release } = {}) {
+  constructor({ url, name, size, folder, modified, handle }, key, { record, release } = {}) {
     this.key = key;
+    this.folder = record?.folder ?? folder;
     this.#url = url;
     this.states = record?.states ?? [];
     this.#release = release ?? null;
     const begun = record?.begun ?? Date.now();
     const place = placeOf(url);
     const keep = record?.keep ?? 0;
-    this.#record = { key, place, name, size, modified, path: pathOf(file), handle, begun, keep };
+    this.#record = { key, place, name, size, folder: this.folder, modified, handle, begun, keep };
     this.#record.handle ??= record?.handle ?? null;
   }
 
@@ -259,10 +264,13 @@ async function unfinished({ url, token }) {
   return free
     .filter(({ isDiscarded }) => !isDiscarded)
     .map((record) => {
-      const { name, size, modified, sent, begun, path, handle } = record;
+      const { name, size, folder, modified, sent, begun, handle } = record;
       return {
-        ...{ name, size, modified, sent, begun, path, handle },
-        matches: (file) => isOfFile(record, file, pathOf(file)),
+        ...{ name, size, folder, modified, sent, begun, handle },
+        matches(file, inFolder = folderOf(file)) {
+          const chosen = { name: file.name, size: file.size, modified: file.lastModified };
+          return isOfFile(record, { ...chosen, folder: inFolder });
+        },
         async discard(options = {}) {
           const release = await takeUpload(record.key);
           if (!release) return false; // it goes on meanwhile

@@ -26,6 +26,8 @@ function readOptions(options) {
   if (typeof name !== "string") {
     throw new TypeError("name must be a string; it is required for a Blob.");
   }
+  const folder = options.folder ?? folderOf(file);
+  if (typeof folder !== "string") throw new TypeError("folder must be a string.");
   const hashType = String(hash ?? "sha1").toLowerCase();
   if (hashType !== "none" && !Object.hasOwn(HASHES, hashType)) {
     throw new TypeError(`hash must be one of ${Object.keys(HASHES).join(", ")}, none.`);
@@ -38,6 +40,7 @@ function readOptions(options) {
     file,
     size,
     name,
+    folder,
     modified: Number.isInteger(file.lastModified) ? file.lastModified : undefined,
     retries,
     restarts: options.restarts ?? true,
@@ -52,6 +55,11 @@ function readOptions(options) {
     chunksize: chunkSize(options.chunksize) || DEFAULT_CHUNK,
     timeout: options.timeout > 0 ? Number(options.timeout) : DEFAULT_TIMEOUT,
   };
+}
+
+/** The folder part of the path that a file has below a folder that was chosen; "" without one. */
+function folderOf({ webkitRelativePath: path = "" }) {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
 }
 
 function absoluteURL(url) {

@@ -42,8 +42,8 @@ class Sender {
   #finished = null; // the signal, once the hash is known
 
   /**
-   * `file` has the keys of the metadata: `name`, `size`, and optionally `modified`, `token`,
-   * `upload` and `can`. `chunksize` is for a `ready` that names none.
+   * `file` has the keys of the metadata: `name`, `size`, and optionally `folder`, `modified`,
+   * `token`, `upload` and `can`. `chunksize` is for a `ready` that names none.
    */
   constructor(file, chunksize, { further = false, whole = false } = {}) {
     this.#file = file;
@@ -57,9 +57,9 @@ class Sender {
   start() {
     if (this.state !== "start") throw new Error(`The upload is ${this.state}.`);
     this.state = "sending";
-    const { name, size, modified, token, upload, can } = this.#file;
+    const { name, size, folder, modified, token, upload, can } = this.#file;
     // Keys without a value are left out.
-    return JSON.stringify({ name, size, modified, token, upload, can });
+    return JSON.stringify({ name, size, folder, modified, token, upload, can });
   }
 
   /** Whether the metadata have a key by which the upload can be resumed. */
@@ -71,8 +71,8 @@ class Sender {
    * Handle a signal of the server about this file. `resumable`: client and server agree on the
    * extension `resume`. Returns an event, by `type`: "ready", "resume" with the `offset`, for how
    * many seconds the upload is kept (`keep`), and the hash of the bytes below (`check`, or null),
-   * "error" and "fatal" with the `signal`, "stored" with the server's `name` or null, "ignored", or
-   * "violation" with a `code` and a sentence `error`. The file is over after "fatal", "stored" and
+   * "error" and "fatal" with the `signal`, "stored" with the server's `name` and `path`, each or null,
+   * "ignored", or "violation" with a `code` and a sentence `error`. The file is over after "fatal", "stored" and
    * "violation"; the caller then calls `end`.
    */
   receive(signal, resumable = false) {
@@ -93,12 +93,13 @@ class Sender {
   }
 
   /** `mayBeStored`: an earlier attempt may have stored the file. */
-  #receiveClose({ name }, mayBeStored) {
+  #receiveClose({ name, path }, mayBeStored) {
     if (this.state !== "awaitingClose" && !mayBeStored) {
       const error = "The server ended the upload before it was complete.";
       return violation("closed_early", error);
     }
-    return { type: "stored", name: typeof name === "string" && name ? name : null };
+    const text = (value) => (typeof value === "string" && value ? value : null);
+    return { type: "stored", name: text(name), path: text(path) };
   }
 
   #receiveReady({ chunksize, offset, keep, check }, mayResume) {

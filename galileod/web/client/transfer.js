@@ -7,7 +7,6 @@ const MAX_RENEWALS = 3; // keys of one file of which the server may have other b
 class Transfer {
   done; // a promise of the receipt
   isOver = false;
-  isRecalled; // whether it is known what an earlier page has begun
   isResumable = false; // whether the server has agreed to that
   losses = 0; // connections in a row that were lost, and brought nothing
   mayBeStored = false; // whether the server may have stored the file although this has failed
@@ -16,9 +15,10 @@ class Transfer {
   #progress;
   #began = performance.now();
   key;
+  folder; // as it is sent: that of what an earlier page has begun
   isKept = false; // whether the server keeps a part of it although this has failed
   #recalling = null; // a promise, from `open` on
-  #begun = null; // the upload as it is remembered over reloads, if it is
+  #memory; // of the upload, over reloads
   #offset = 0; // bytes that the server had, as it last said
   #most = -1; // bytes of the longest part that was reported as sent
   #renewals = 0;
@@ -43,7 +43,8 @@ class Transfer {
     this.isResumable = settings.key !== undefined;
     if (this.isResumable) wanted.add(this.key);
     this.#progress = new Progress(settings.size, this.#began);
-    this.isRecalled = !settings.resume || settings.size < MIN_REMEMBERED;
+    this.folder = settings.folder;
+    this.#memory = new Remembering(settings);
     this.#source = new Source(settings, {
       opened: () => this.#tell(),
       failed: (error) => this.#notOpened(error),
@@ -61,6 +62,11 @@ class Transfer {
 
   get name() {
     return this.#settings.name;
+  }
+
+  /** Whether it is known what an earlier page has begun. */
+  get isRecalled() {
+    return this.#memory.isRecalled;
   }
 
   /** The Sender of the attempt that runs, or null. */
@@ -96,8 +102,7 @@ class Transfer {
   #cancel(cause) {
     const isKept = this.isResumable && !this.isOver && !this.#host?.tells(this);
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
-    const begun = isKept ? this.#begun : null;
-    if (begun) this.#begun = null;
+    const begun = isKept ? this.#memory.handOver() : null;
     this.fail("aborted", error, cause);
     if (begun) begun.discard(this.#token);
     else if (isKept) abandonUpload(this.#settings.url, this.#metadata());
@@ -128,12 +133,11 @@ class Transfer {
 
   /** Look for an upload of this file that another page has begun. */
   async #recall() {
-    this.#begun = await recallUpload(this.#settings);
-    this.isRecalled = true;
-    if (this.isOver) this.#begun?.release();
-    else if (this.#begun) {
-      this.key = this.#begun.key;
-      this.#source.states = this.#begun.states;
+    const begun = await this.#memory.recall();
+    if (begun) {
+      this.key = begun.key;
+      this.folder = begun.folder;
+      this.#source.states = begun.states;
       this.isResumable = true;
     } else {
       // Another page may be sending that of the key that was given.
@@ -164,7 +168,8 @@ class Transfer {
   #metadata(can) {
     const { name, modified } = this.#settings;
     const upload = this.key;
-    return { name, size: this.size, modified, token: this.#token, upload, can };
+    const folder = this.folder || undefined;
+    return { name, size: this.size, folder, modified, token: this.#token, upload, can };
   }
 
   /** The credential; none if the page's function throws, and the server decides. */
@@ -192,7 +197,7 @@ class Transfer {
     this.#mayBeFinished = false;
     this.#progress.restart(offset, performance.now());
     this.#on.resumed?.(offset);
-    this.#remember(keep);
+    this.#memory.save(this.key, keep, offset, this.#source.states);
     if (this.size === 0) this.chunkSent(); // no chunk of it is sent
     if (offset === 0 && this.size > 0 && this.#source.isAtBegin) this.#attempt.place(0);
     else this.#attempt.seek(offset, check);
@@ -226,8 +231,9 @@ class Transfer {
   renew() {
     this.isResumable = false;
     this.interrupt();
-    this.#forget();
+    this.#memory.forget();
     this.key = newKey();
+    this.folder = this.#settings.folder;
     this.#source.states = [];
     this.#mayBeFinished = false;
   }
@@ -284,9 +290,12 @@ class Transfer {
     this.#finish(error, null, signal.kept > 0);
   }
 
-  succeed(storedName) {
+  /** `name` and `path` are those that the server has stated, or null. */
+  succeed({ name, path }) {
     const receipt = {
-      name: storedName ?? this.name,
+      outcome: "stored",
+      name: name ?? this.name,
+      path,
       size: this.size,
       hash: this.sender.hash ?? this.#hash,
       seconds: (performance.now() - this.#began) / 1000,
@@ -366,8 +375,7 @@ class Transfer {
     this.#settings.signal?.removeEventListener("abort", this.abortBySignal);
     this.#attempt?.end(); // its sender stays, for the connection
     this.#source.close();
-    if (isKept) this.#begun?.release();
-    else this.#forget();
+    this.#memory.end(isKept);
     if (error) {
       this.#settle.reject(error);
       this.#on.failure(error);
@@ -379,21 +387,9 @@ class Transfer {
     this.#host?.drop(this);
   }
 
-  /** The upload can be resumed for `keep` seconds: remember it for a later page. */
-  #remember(keep) {
-    if (!this.#settings.resume || this.size < MIN_REMEMBERED || keep === 0) return;
-    this.#begun ??= new BegunUpload(this.#settings, this.key);
-    this.#begun.save(keep, this.#offset, this.#source.states);
-  }
-
   /** Note how far the upload is, if it is remembered. */
   async note() {
-    if (!this.#begun || !this.isOpen || !this.sender) return;
-    await this.#begun.note(this.sender.sent, () => this.#source.newestStates());
-  }
-
-  #forget() {
-    this.#begun?.forget();
-    this.#begun = null;
+    if (!this.isOpen || !this.sender) return;
+    await this.#memory.note(this.sender.sent, () => this.#source.newestStates());
   }
 }

@@ -15,6 +15,7 @@ class Uploads {
   #isHeld = false;
   #open = 0; // files that have not ended
   #ended = []; // in the order in which they ended, for the iterator; null for each that was cleared
+  #places = new Places();
   #tally = new Tally();
   #idle = null; // {promise, resolve}: of `done`
   #changed = null; // {promise, resolve}: of the iterator
@@ -138,7 +139,9 @@ class Uploads {
     this.files = this.files.filter((upload) => !cleared.has(upload));
     this.#ended = this.#ended.map((upload) => (cleared.has(upload) ? null : upload));
     for (const upload of cleared) {
-      if (this.#settings.delete(upload) && upload.state === "stored") this.#tally.remove(upload);
+      if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
+      this.#tally.remove(upload);
+      this.#places.remove(upload);
     }
   }
 
@@ -267,17 +270,21 @@ class Uploads {
       },
       resumed: (sent) => {
         this.#tally.resumed(upload, sent);
-        Object.assign(upload, { sent });
+        Object.assign(upload, { sent, folder: transfer.folder });
       },
       success: (receipt) => {
         this.#tally.answered(true);
         this.#forget(upload);
+        const replaced = this.#places.store(upload, receipt.path);
+        if (replaced?.state === "stored") this.#replace(replaced);
         this.#end(upload, { state: "stored", receipt });
       },
       failure: (error) => {
         const { mayBeStored } = transfer;
         const isKnown = transfer.isKept || (mayBeStored && transfer.isResumable); // to the server
-        settings.key = isKnown ? transfer.key : undefined; // for `retry`
+        // For `retry`: the key holds for the folder.
+        settings.key = isKnown ? transfer.key : undefined;
+        if (isKnown) settings.folder = transfer.folder;
         this.#forget(upload);
         const state = error.code === "aborted" ? "cancelled" : "failed";
         if (state === "failed") this.#tally.answered(false);
@@ -300,6 +307,13 @@ class Uploads {
       if (transfer) transfer.fail(error.code, error.reason, error, transfer.isResumable);
       else this.#end(upload, { state: "failed", error });
     }
+  }
+
+  /** A later file of these is stored where this one was. */
+  #replace(upload) {
+    this.#tally.remove(upload);
+    const receipt = { ...upload.receipt, outcome: "replaced" };
+    this.#change(upload, { state: "replaced", receipt });
   }
 
   #forget(upload) {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from galileod.client import SourceError
-from galileod.client.command.jobs import Job, Skipped, collect, duplicate_names
+from galileod.client.command.jobs import Job, Skipped, collect, duplicate_places
 
 
 def listed(found: list[Job | Skipped]) -> list[tuple[str, str]]:
@@ -100,7 +100,71 @@ def test_folders_may_be_deeper_than_pythons_stack(tmp_path: Path) -> None:
 
 def test_names_that_occur_twice_are_found() -> None:
     found = [Job(path, _none, path[-1]) for path in ("a/x", "b/x", "c/y")]
-    assert duplicate_names(found) == ["x"]
+    assert duplicate_places(found) == ["x"]
+    found = [Job(path, _none, path[-1], folder=path[0]) for path in ("a/x", "b/x", "b/x")]
+    assert duplicate_places(found) == ["b/x"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "folder", "below"),
+    [
+        ("photos", "photos", "photos/june"),
+        ("photos/", "photos", "photos/june"),
+        ("photos//", "photos", "photos/june"),
+        ("./photos", "photos", "photos/june"),
+        ("{tmp}/photos", "photos", "photos/june"),
+        ("here", "here", "here/june"),
+        ("photos/.", None, "june"),
+        ("photos/june/..", None, "june"),
+        ("photos/june", "june", None),
+        (".", None, "photos/june"),
+    ],
+)
+def test_the_folder_begins_with_the_chosen_directory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str,
+    folder: str | None,
+    below: str | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "june").mkdir(parents=True)
+    (tmp_path / "here").symlink_to("photos")
+    (tmp_path / "photos" / "june" / "a").touch()
+    if chosen not in (".", "photos/june"):
+        (tmp_path / "photos" / "b").touch()
+    found = collect([chosen.format(tmp=tmp_path)], None, recursive=True)
+    folders = {job.name: job.folder for job in found if isinstance(job, Job)}
+    if chosen == ".":
+        assert folders == {"a": below}
+    elif below is None:
+        assert folders == {"a": folder}
+    else:
+        assert folders == {"a": below, "b": folder}
+    flat = collect([chosen.format(tmp=tmp_path)], None, recursive=True, flat=True)
+    assert {job.folder for job in flat if isinstance(job, Job)} == {None}
+
+
+def test_a_named_file_has_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a").touch()
+    for recursive in (False, True):
+        (job,) = collect(["photos/a"], None, recursive=recursive)
+        assert isinstance(job, Job)
+        assert job.folder is None
+
+
+def test_bytes_that_are_no_text_are_kept_in_a_folder(tmp_path: Path) -> None:
+    odd = [b"caf\xe9", "cafe\u0301".encode(), b"a\\b", b" ", b"new\nline", "\u202e".encode()]
+    place = os.path.join(os.fsencode(tmp_path), b"top", *odd)
+    os.makedirs(place)
+    with open(place + b"/\xff", "wb"):
+        pass
+    (job,) = collect([str(tmp_path / "top")], None, recursive=True)
+    assert isinstance(job, Job)
+    assert job.name == "\udcff"
+    assert job.folder == "top/caf\udce9/cafe\u0301/a\\b/ /new\nline/\u202e"
 
 
 async def _none() -> bytes:

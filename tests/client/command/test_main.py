@@ -128,7 +128,7 @@ def test_a_mistake_of_ours_is_a_sentence_too(
 ) -> None:
     (path,) = files_in(tmp_path, "a")
 
-    def broken(*_: object, recursive: bool) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("inside")
 
     monkeypatch.setattr("galileod.client.command.run.collect", broken)

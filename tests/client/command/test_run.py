@@ -198,11 +198,27 @@ def test_a_folder_is_sent_with_recursive(command: Command, server: Daemon, tmp_p
     name = unique_name()
     files_in(tmp_path / "b", name)
     files_in(tmp_path / "a", name)
-    status, out, err = command("--recursive", server.url, tmp_path)
+    status, out, err = command("--recursive", "--flat", server.url, tmp_path)
     assert status == 0
     assert len(out.splitlines()) == 2
-    assert f"several files have the same name ({name})" in err
+    assert f"several files are sent under the same name ({name})" in err
     assert len([stored for stored in server.visible() if stored.startswith(name[:-4])]) == 2
+
+
+def test_the_files_of_a_folder_are_sent_with_it(
+    command: Command, perl: PerlReceiver, tmp_path: Path
+) -> None:
+    (tmp_path / "photos" / "june").mkdir(parents=True)
+    path = tmp_path / "photos" / "june" / "a.jpg"
+    path.write_bytes(b"a")
+    status, _, err = command("-r", perl.url, tmp_path / "photos", path.with_name("none"))
+    assert status == 1
+    assert "none cannot be read" in err
+    assert command("-r", "--flat", perl.url, tmp_path / "photos")[0] == 0
+    assert command("--no-resume", perl.url, path)[0] == 0
+    modified = path.stat().st_mtime_ns // 1_000_000
+    told = [(file.metadata.get("folder"), file.metadata.get("modified")) for file in perl.files]
+    assert told == [("photos/june", modified), (None, modified), (None, modified)]
 
 
 def test_an_empty_folder_is_nothing_to_send(

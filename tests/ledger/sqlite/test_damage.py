@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
         ledger = SqliteLedger.open(str(path), lambda: BEGAN)
         with ledger.database.transaction() as connection:
             connection.executemany(
-                "INSERT INTO files VALUES (?, ?, 1)",
+                "INSERT INTO files (name, user, bytes) VALUES (?, ?, 1)",
                 [(name_of(number), f"user-{number % 2}") for number in range(FILES)],
             )
         await ledger.reserve("u1", "anna", 5, allow)
@@ -154,7 +154,7 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
     assert holdings["anna"] == Holding(bytes=10, files=2)
     assert logs[0]["kept"] == {
         "files": kept + 2, "resumable": 2, "uploads": 1, "receipts": 1, "tickets": 1,
-        "stored_uploads": 1,
+        "stored_uploads": 1, "folders": 0,
     }  # fmt: skip
     assert sorted(await owed(ledger)) == [
         ("owed", '{"id": "owed"}', 0), ("promised", '{"id": "promised"}', 0),
@@ -186,6 +186,7 @@ async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Pat
         ledger = SqliteLedger.open(str(path))
     assert logs[0]["kept"] == {
         "files": 1, "resumable": 0, "uploads": 1, "receipts": 1, "tickets": 1, "stored_uploads": 0,
+        "folders": 0,
     }  # fmt: skip
     assert list(ledger.promised()) == ["4711"]
     ledger.reconcile({"a.txt": 100, "b.txt": 30}, {"4711": "b.txt"})
@@ -199,7 +200,7 @@ async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Pat
 def test_rows_in_the_log_are_kept_as_well(path: Path, tmp_path: Path) -> None:
     # A process that was killed leaves them there.
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO files VALUES ('late', 'doris', 1)")
+        connection.execute("INSERT INTO files (name, user, bytes) VALUES ('late', 'doris', 1)")
         killed = tmp_path / "killed"
         for suffix in ("", "-wal"):
             Path(f"{killed}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())

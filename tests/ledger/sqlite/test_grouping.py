@@ -50,7 +50,9 @@ def statements(database: Database) -> list[str]:
 
 def remember(number: int) -> Callable[[sqlite3.Connection], int]:
     def step(connection: sqlite3.Connection) -> int:
-        connection.execute("INSERT INTO files VALUES (?, 'anna', 1)", (str(number),))
+        connection.execute(
+            "INSERT INTO files (name, user, bytes) VALUES (?, 'anna', 1)", (str(number),)
+        )
         return number
 
     return step

@@ -115,7 +115,7 @@ async def test_an_upload_without_a_key_writes_nothing_more_than_before(path: str
     # A statement is told again for its trigger.
     assert [write for write, _ in groupby(writes)] == [
         ["INSERT", "INTO", "uploads"], ["UPDATE", "uploads", "SET"],
-        ["DELETE", "FROM", "uploads"], ["INSERT", "OR", "REPLACE"], ["INSERT", "INTO", "outbox"],
+        ["INSERT", "OR", "REPLACE"], ["DELETE", "FROM", "uploads"], ["INSERT", "INTO", "outbox"],
     ]  # fmt: skip
     ledger.close()
 
@@ -186,7 +186,9 @@ async def test_a_start_with_many_kept_uploads_keeps_each(path: str) -> None:
     with ledger.database.transaction() as connection:
         connection.execute(
             "WITH RECURSIVE more (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more WHERE n < 99)"
-            " INSERT INTO uploads SELECT upload || '-' || n, user, bytes, inode, receipt,"
+            " INSERT INTO uploads (upload, user, bytes, inode, receipt, key, metadata, name, path,"
+            " on_conflict, durability, authenticated, began, durable, boot, offset, until)"
+            " SELECT upload || '-' || n, user, bytes, inode, receipt,"
             " key || n, metadata, name, path, on_conflict, durability, authenticated, began,"
             " durable, boot, offset, until FROM uploads, more"
         )

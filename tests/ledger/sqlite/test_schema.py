@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.ledgers import allow, keep
 
-from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger, quota
+from galileod.ledger.base import KeptUpload, LedgerError, Recovery
+from galileod.ledger.records import FileEntry
+from galileod.ledger.sqlite import SqliteLedger, files, quota
 from galileod.policy.quota import Holding
 
 RECEIPT = '{"id": "1"}'
@@ -27,6 +28,10 @@ def load(connection: sqlite3.Connection, schema: int) -> None:
 
 async def owed(ledger: SqliteLedger) -> list[tuple[str, str, int]]:
     return [(one.name, one.receipt, one.attempts) for one in await ledger.outbox.first(100)]
+
+
+def entries(ledger: SqliteLedger) -> list[FileEntry]:
+    return [files.entry(row) for row in ledger.database.connection.execute(files.ALL)]
 
 
 def test_a_ledger_from_a_newer_version_is_refused(path: str) -> None:
@@ -138,6 +143,45 @@ async def test_a_ledger_of_the_version_before_keeps_uploads_once_it_is_brought_u
         "anna": Holding(bytes=100, files=1),
         "bert": Holding(bytes=100, files=1),
     }
+    ledger.close()
+
+
+async def test_a_ledger_of_the_version_before_gets_records_of_its_files(path: str) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        load(older, 5)
+    ledger = SqliteLedger.open(path, lambda: 1.79e9 + 60, boot="boot-1")
+    assert ledger.interrupted() == {"u2": None, "u3": 40}
+    assert sorted(ledger.undated()) == ["2026-11-28/carl/c.bin", "a.txt"]
+    on_disk = {"a.txt": 100, "2026-11-28/carl/c.bin": 9, "by-hand.txt": 7, "folder/u2.bin": 30}
+    ledger.reconcile(
+        on_disk,
+        {"4711:9": "folder/u2.bin"},
+        recovery=Recovery({"u3": 40}, seconds=86400),
+        modified={"a.txt": 1.7e9, "2026-11-28/carl/c.bin": 1.6e9, "by-hand.txt": 1.5e9},
+    )
+    assert ledger.undated() == []
+    files = {each.name: each for each in entries(ledger)}
+    assert files == {
+        "a.txt": FileEntry("a.txt", "anna", 100, stored=1.7e9),
+        "2026-11-28/carl/c.bin": FileEntry("2026-11-28/carl/c.bin", "carl", 9, stored=1.6e9),
+        "by-hand.txt": FileEntry("by-hand.txt", "", 7),
+        "folder/u2.bin": FileEntry("folder/u2.bin", "bert", 30, stored=1.79e9 + 60, upload="u2"),
+    }
+    kept = await ledger.find("key of u3")
+    assert isinstance(kept, KeptUpload)
+    assert kept.about is None
+    await ledger.resume("u3", allow)
+    await ledger.commit("u3", "u3.bin")
+    assert ledger.holdings() == {
+        "": Holding(bytes=7, files=1),
+        "anna": Holding(bytes=150, files=2),
+        "bert": Holding(bytes=30, files=1),
+        "carl": Holding(bytes=9, files=1),
+    }
+    assert await ledger.total() == Holding(bytes=196, files=5)
+    assert [(one.name, one.kind) for one in await ledger.outbox.first(9)] == [
+        ("a.txt", "stored"), ("folder/u2.bin", "stored"),
+    ]  # fmt: skip
     ledger.close()
 
 

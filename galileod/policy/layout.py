@@ -9,9 +9,13 @@ from galileod.protocol.errors import Fault
 
 from .names import cut, safe_name
 
+FOLDER: Final = "{folder}"
+"""Stands in a layout for the directories that the client states: none, or several."""
+
 LAYOUT_EXPECTED: Final = (
-    'a path that ends in "{name}", such as "{name}", "{user}/{name}" or "{date}/{user}/{name}";'
-    ' directories are plain names, and may contain "{user}" and "{date}"'
+    'a path that ends in "{name}", such as "{folder}/{name}", "{user}/{folder}/{name}" or "{name}";'
+    ' directories are plain names, and may contain "{user}" and "{date}"; one of them may be'
+    ' "{folder}"'
 )
 
 MAX_STEPS: Final = 8
@@ -35,9 +39,11 @@ def check_layout(layout: str) -> None:
     """Raises ValueError if `layout` is not valid; its text says what is expected."""
     *folders, last = layout.split("/")
     known = {"user", "date"}
-    if last != "{name}" or len(folders) > MAX_STEPS:
+    if last != "{name}" or len(folders) > MAX_STEPS or folders.count(FOLDER) > 1:
         raise ValueError(LAYOUT_EXPECTED)
     for folder in folders:
+        if folder == FOLDER:
+            continue
         # A valid field becomes a letter, an unknown one a brace, which is refused below.
         plain = _FIELD.sub(lambda match: "x" if match[1] in known else "{", folder)
         # A name that `safe_name` would change is refused, so that directories have the names in the
@@ -50,18 +56,27 @@ def check_layout(layout: str) -> None:
             raise ValueError(LAYOUT_EXPECTED)
 
 
-@lru_cache(maxsize=1024)
-def place(layout: str, user: str, date: str) -> tuple[str, ...]:
+def place(layout: str, user: str, date: str, folder: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The directories for a file of `user` that is stored on `date` (YYYY-MM-DD).
 
-    A user name that is not a safe directory name gets a dash and the first sixteen hex digits of
-    its sha256 appended. So does a name that already ends in a dash and sixteen hex digits:
-    different users never share a directory.
+    `folder` are those that the client states, made safe (`policy.folders`). A user name that is not
+    a safe directory name gets a dash and the first sixteen hex digits of its sha256 appended. So
+    does a name that already ends in a dash and sixteen hex digits: different users never share a
+    directory.
     """
+    steps, at = _steps(layout, user, date)
+    return steps if at is None else (*steps[:at], *folder, *steps[at:])
+
+
+@lru_cache(maxsize=1024)
+def _steps(layout: str, user: str, date: str) -> tuple[tuple[str, ...], int | None]:
+    """The directories but `{folder}`, and how many are before it; None if it is not there."""
     values = {"user": _folder_of(user), "date": date}
-    return tuple(
-        _FIELD.sub(lambda match: values[match[1]], folder) for folder in layout.split("/")[:-1]
+    steps = layout.split("/")[:-1]
+    filled = tuple(
+        _FIELD.sub(lambda match: values[match[1]], step) for step in steps if step != FOLDER
     )
+    return filled, steps.index(FOLDER) if FOLDER in steps else None
 
 
 def _folder_of(user: str) -> str:

@@ -10,7 +10,9 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
+from .finished import Removed, Standing
 from .settings import Storage
+from .whole import WholeFile, Written
 
 RUNNING_HASH: Final = "sha1"
 """The hash that is computed while data arrives: the one of the original protocol."""
@@ -55,39 +57,12 @@ class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
     `name` consists of the folders and the file name, joined by slashes, as the storage lists them.
+    `made` are folders that were made for it, outermost first; several files may have the same.
     """
 
     name: str
     path: str
-
-
-@frozen
-class WholeFile:
-    """A complete file that is in memory: its `pieces`, in order.
-
-    `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
-    RUNNING_HASH, by their names of hashlib.
-    """
-
-    upload: str
-    path: str
-    pieces: Sequence[bytes]
-    kinds: tuple[str, ...]
-    on_conflict: OnConflict
-    durability: Durability
-
-
-@frozen(eq=False)
-class Written:
-    """A file that is complete, durable if that was asked for, and not published.
-
-    `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
-    final; `replaces` is as for a Sink.
-    """
-
-    digests: Mapping[str, str]
-    identity: str
-    replaces: bool
+    made: tuple[str, ...] = ()
 
 
 @frozen
@@ -347,6 +322,23 @@ class Store(ABC):
 
         `undated` are the names of files whose last modification is wanted. Each identity is from a
         sink of this store, possibly of an earlier process. Blocks; called only at startup.
+        """
+
+    @abstractmethod
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        """The finished files with these names, as in `Stored`; None where no regular file is.
+
+        No link is followed.
+        """
+
+    @abstractmethod
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        """Remove finished files, and then those of the `folders` that are empty.
+
+        Returns one result for each name, which is durable; a failure affects no other file. Only
+        regular files are removed, and no link is followed.
         """
 
     @abstractmethod

@@ -12,6 +12,7 @@ from galileod.hooks.receipt import make_receipt
 from galileod.ledger.base import KeptUpload, Resumable
 from galileod.ledger.records import About
 from galileod.net.peer import Peer
+from galileod.policy.folders import place_of, safe_folder
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
 from galileod.policy.names import safe_name
@@ -110,7 +111,7 @@ def about(metadata: Metadata, grant: Grant) -> About:
     return About(
         _storable(metadata.name),
         None if metadata.folder is None else _storable(metadata.folder),
-        safe_name(metadata.name),
+        place_of(metadata.folder, metadata.name),
         modified,
         grant.retention,
         grant.ticket,
@@ -134,4 +135,5 @@ def path_for(metadata: Metadata, grant: Grant, config: Config) -> str:
     if grant.name is not None and safe_name(grant.name) != name:
         raise Fault(FaultCode.UNAUTHORIZED, "The ticket is for a file of another name.")
     today = datetime.now(UTC).date().isoformat()
-    return "/".join((*place(config.storage.layout, grant.user, today), name))
+    folder = safe_folder(metadata.folder)
+    return "/".join((*place(config.storage.layout, grant.user, today, folder), name))

@@ -20,7 +20,8 @@ from galileod.ledger.base import (
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim, Metadata
 from galileod.protocol.receiver import UploadReceiver
-from galileod.storage.base import RUNNING_HASH, Stored, WholeFile, Written
+from galileod.storage.base import RUNNING_HASH, Stored
+from galileod.storage.whole import WholeFile, Written
 
 from .admission import single_use
 from .claims import Claim, make_claim

@@ -27,7 +27,7 @@ from galileod.policy.settings import (
     Quota,
     Resume,
 )
-from galileod.storage.settings import Storage
+from galileod.storage.settings import Ask, Storage
 from galileod.units import Duration, Size
 
 SIZES = st.integers(0, (1 << 63) - 1).map(Size)
@@ -108,10 +108,13 @@ CONFIGS = st.builds(
     storage=st.builds(
         Storage,
         directory=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
-        layout=st.sampled_from(["{name}", "{user}/{name}", "{date}/in-{user}/{name}"]),
+        layout=st.sampled_from(["{name}", "{user}/{folder}/{name}", "{date}/in-{user}/{name}"]),
         on_conflict=one_of(OnConflict),
         min_free=SIZES,
         durability=one_of(Durability),
+        keep_modified=st.booleans(),
+        ask=one_of(Ask),
+        retention=DURATIONS | st.none(),
     ),
     hash=st.builds(Hash, required=st.booleans()),
     auth=st.builds(
@@ -160,7 +163,9 @@ def test_the_printed_configuration_has_every_key() -> None:
     hooks = Hooks("https://example.org/", secret_file="/etc/secret")  # noqa: S106  a path
     auth = Auth(Modes(("none",)), ticket=TicketSettings("ES256", "/etc/key", "here"))
     tls = Tls("/chain.pem", "/key.pem")
-    text = dump(evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls))
+    storage = Storage(retention=Duration(1))
+    config = evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls, storage=storage)
+    text = dump(config)
     for key in KEYS:
         section, _, name = key.rpartition(".")
         assert f"[{section}]" in text

@@ -68,6 +68,10 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("storage.on_conflict", "rename"),
         ("storage.min_free", 1 << 30),
         ("storage.durability", "full"),
+        ("storage.layout", "{folder}/{name}"),
+        ("storage.keep_modified", True),
+        ("storage.ask", "users"),
+        ("storage.retention", None),
         ("hash.required", False),
         ("log.level", "info"),
         ("log.format", "auto"),
@@ -119,6 +123,9 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         on_conflict = "replace"
         min_free = 0
         durability = "none"
+        keep_modified = false
+        ask = "everybody"
+        retention = "30d"
         [hash]
         required = true
         [auth]
@@ -159,7 +166,16 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         limits=Limits(Size(5_000_000), Size(0)),
         quota=Quota(Size(1 << 40), 1, Size(2), 3, 0),
         chunks=Chunks(Size(1024), Size(1024), 1, Size(2048)),
-        storage=Storage("/srv/x", "in/{user}/{name}", "replace", Size(0), "none"),
+        storage=Storage(
+            "/srv/x",
+            "in/{user}/{name}",
+            "replace",
+            Size(0),
+            "none",
+            keep_modified=False,
+            ask="everybody",
+            retention=Duration(30 * 86400),
+        ),
         hash=Hash(required=True),
         auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),
         hooks=Hooks(

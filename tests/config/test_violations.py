@@ -147,6 +147,26 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
             "true",
             'storage.durability: True: expected one of "full", "none"',
         ),
+        (
+            "storage.ask",
+            '"anna"',
+            'storage.ask: \'anna\': expected one of "users", "everybody", "nobody"',
+        ),
+        (
+            "storage.keep_modified",
+            '"yes"',
+            "storage.keep_modified: 'yes': expected true or false",
+        ),
+        (
+            "storage.retention",
+            "0",
+            "storage.retention: 0.0: expected a duration of more than 0",
+        ),
+        (
+            "storage.retention",
+            "true",
+            'storage.retention: True: expected a duration such as 60, "500ms", "60s" or "2h"',
+        ),
         ("hash.required", "1", "hash.required: 1: expected true or false"),
         ("hash.required", '"yes"', "hash.required: 'yes': expected true or false"),
         (

@@ -314,8 +314,12 @@ ELSEWHERE: Final = (
     "auth.ticket.algorithm",
     "auth.ticket.key_file",
     "auth.ticket.audience",
+    "storage.ask",
+    "storage.keep_modified",
+    "storage.retention",
 )
-"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py."""
+"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py. On
+those of the storage, no part of the daemon depends yet."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:

@@ -26,10 +26,11 @@ from galileod.ledger.base import WholeEntry
 from galileod.ledger.records import Commit
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import Stored, WholeFile, Written
+from galileod.storage.base import Stored
 from galileod.storage.local import LocalStore, folders, target
 from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
+from galileod.storage.whole import WholeFile, Written
 
 OLD: Final = b"old content"
 NEW: Final = b"new"

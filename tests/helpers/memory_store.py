@@ -23,6 +23,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
+from galileod.storage.finished import Removed, Standing
 from galileod.storage.settings import Storage
 
 STEP = 1000
@@ -134,6 +135,20 @@ class MemoryStore(Store):
         names = {one: name for one, name in self.identities.items() if one in identities}
         progress(len(sizes))
         return Found(sizes, names, dict.fromkeys(undated & sizes.keys(), 0.0))
+
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        await trio.lowlevel.checkpoint()
+        return [
+            Standing(len(self.contents[name]), 0) if name in self.contents else None
+            for name in names
+        ]
+
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        del folders  # a file has its folder in its name
+        await trio.lowlevel.checkpoint()
+        return [Removed(name, self.contents.pop(name, None) is not None) for name in names]
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

@@ -13,12 +13,12 @@ from galileod.storage.base import (
     StorageError,
     Store,
     Stored,
-    WholeFile,
-    Written,
     ignore_progress,
 )
+from galileod.storage.finished import Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
+from galileod.storage.whole import WholeFile, Written
 
 KINDS: Final = ("sha256", "sha512", "blake2b")
 
@@ -78,6 +78,14 @@ class WholeStore(Store):
         undated: Collection[str] = (),
     ) -> Found:
         return self.store.scan(identities, progress, undated)
+
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        return await self.store.look(names)
+
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        return await self.store.remove(names, folders)
 
     def reconfigure(self, settings: Storage) -> None:
         self._settings = settings

@@ -14,11 +14,25 @@ DATE = "2026-11-23"
         ("{user}/{name}", ("anna",)),
         ("{date}/{user}/{name}", (DATE, "anna")),
         ("in/{user}-{date}/{name}", ("in", f"anna-{DATE}")),
+        ("{folder}/{name}", ("june", "first")),
+        ("{user}/{folder}/{name}", ("anna", "june", "first")),
+        ("{folder}/{date}/{name}", ("june", "first", DATE)),
+        ("in/{folder}/{user}-x/{date}/{name}", ("in", "june", "first", "anna-x", DATE)),
     ],
 )
 def test_a_file_goes_where_the_layout_says(layout: str, folders: tuple[str, ...]) -> None:
     check_layout(layout)
-    assert place(layout, "anna", DATE) == folders
+    assert place(layout, "anna", DATE, ("june", "first")) == folders
+
+
+def test_a_file_without_a_folder_has_only_the_other_directories() -> None:
+    assert place("{folder}/{name}", "anna", DATE) == ()
+    assert place("{user}/{folder}/{date}/{name}", "anna", DATE, ()) == ("anna", DATE)
+
+
+def test_a_user_called_as_a_field_is_not_one() -> None:
+    assert place("{user}/{name}", "{folder}", DATE, ("june",)) == ("{folder}",)
+    assert place("{user}/{folder}/{name}", "{folder}", DATE, ("june",)) == ("{folder}", "june")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +42,7 @@ def test_a_file_goes_where_the_layout_says(layout: str, folders: tuple[str, ...]
         ".galileod/{name}", "{what}/{name}", "{user/{name}", "a}/{name}", "a:b/{name}",
         "{name}.part", "x" * 101 + "/{name}", "\u00e9" * 60 + "/{name}", "a/" * 9 + "{name}",
         "{user}{user}/{name}", "{date}" * 16 + "/{name}", " /{name}", "-a/{name}", "a\\b/{name}",
+        "{folder}/{folder}/{name}", "in-{folder}/{name}", "{folder}{user}/{name}", "{folder}",
     ],
 )  # fmt: skip
 def test_what_is_no_layout_is_refused(layout: str) -> None:

@@ -14,7 +14,7 @@ from galileod.storage.oserrors import translated
 
 from . import publish
 from .batchwrite import LocalWritten, by_folder
-from .folders import Folder
+from .folders import TRIES, Folder, GoneError
 from .parts import StoreParts
 from .pending import PendingFile, published_path
 from .reopening import reopen
@@ -72,32 +72,49 @@ class BatchPublisher:
             else:
                 with self._parts.threads.in_turn():
                     for folder, numbers in by_folder(paths).items():
-                        group = self._give_names(opened, folder, numbers)
-                        if group is not None:
-                            groups.append(group)
+                        groups += self._give_names(opened, folder, numbers)
                 self._settle(groups)
         named = {at for group in groups for at in group.names}
         for at in paths:
             if at not in named:
                 self._parts.spool.remove(self._files[at].upload)
 
-    def _give_names(self, opened: ExitStack, folder: str, numbers: Sequence[int]) -> _Group | None:
-        """Give the files their names in the folder, which stays open. None if it cannot be used."""
-        try:
-            group = _Group(opened.enter_context(self._parts.folders.open(folder)))
-        except StorageError as error:
-            self._fail(numbers, error)
-            return None
-        for at in numbers:
+    def _give_names(
+        self, opened: ExitStack, folder: str, numbers: Sequence[int]
+    ) -> Sequence[_Group]:
+        """Give the files their names in the folder, which stays open.
+
+        If it is removed at the same time, the rest of the files are those of another group.
+        """
+        left, groups = list(numbers), list[_Group]()
+        error: StorageError = GoneError("the folder is removed again and again")
+        while left and len(groups) < TRIES:
+            try:
+                groups.append(_Group(opened.enter_context(self._parts.folders.open(folder))))
+                self._fill(groups[-1], left)
+            except GoneError:
+                continue
+            except StorageError as failure:
+                error = failure
+                break
+        self._fail(left, error)
+        return groups
+
+    def _fill(self, group: _Group, left: list[int]) -> None:
+        """Give the files their names in the folder; what is `left` has none. Raises GoneError."""
+        while left:
+            at = left[0]
             one = self._files[at]
             try:
                 group.names[at] = self._give_name(group.folder, one)
                 group.durable = group.durable or one.durable
+            except GoneError:
+                raise
             except publish.OtherFilesystemError:
                 self._results[at] = self._publish_elsewhere(one)
             except StorageError as error:
                 self._results[at] = error
-        return group
+            del left[0]
 
     def _give_name(self, folder: Folder, one: LocalWritten) -> str:
         spool, name = self._parts.spool, one.path.rpartition("/")[2]
@@ -105,7 +122,7 @@ class BatchPublisher:
             source = publish.Spooled(spool, one.upload)
             name = publish.publish(source, folder.fd, name, one.on_conflict)
         except StorageError:
-            spool.check(one.upload)  # if it is gone, that is the reason
+            spool.check(one.upload)  # if the file is gone, that is the reason
             raise
         if not spool.renames and one.on_conflict != "replace":  # as was found out meanwhile
             spool.remove(one.upload)
@@ -148,9 +165,10 @@ class BatchPublisher:
                     publish.withdraw(group.folder.fd, name, one.on_conflict)
                     self._fail([at], failure)
                     continue
+                self._parts.folders.keep(group.folder)
                 path = published_path(self._parts, group.folder, name)
                 full = os.path.join(self._parts.directory.path, path)
-                self._results[at] = Stored(path, full)
+                self._results[at] = Stored(path, full, group.folder.made)
 
     def _fail(self, numbers: Iterable[int], error: StorageError) -> None:
         """The error is that of each of the files, which may be raised by different tasks."""

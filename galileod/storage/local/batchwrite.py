@@ -14,8 +14,9 @@ from copy import copy
 from attrs import define, field, frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import RUNNING_HASH, StorageError, WholeFile, Written
+from galileod.storage.base import RUNNING_HASH, StorageError
 from galileod.storage.oserrors import translated
+from galileod.storage.whole import WholeFile, Written
 
 from .folders import Folder
 from .identity import identity_of
@@ -103,13 +104,14 @@ class BatchWriter:
         spool = self._parts.spool
         left = dict(files)
         try:
-            with self._parts.folders.open(path) as folder:
+            with self._parts.folders.nearest(path) as (folder, exists):
                 destination = Destination.of(spool, folder)
                 for at, file in files.items():
                     try:
                         name = file.path.rpartition("/")[2]
                         check_name(spool, name, file.on_conflict, destination.status)
-                        check_existing(folder, name, file.on_conflict)
+                        if exists:
+                            check_existing(folder, name, file.on_conflict)
                         one = self._create(at, file, destination)
                         if one is not None:
                             self._created.append(one)

@@ -13,7 +13,7 @@ from galileod.storage.oserrors import translated
 
 from . import publish
 from .diskname import name_on_disk
-from .folders import Folder
+from .folders import TRIES, Folder, GoneError
 from .inheritance import complete
 from .parts import StoreParts
 from .spoolfile import SpoolFile
@@ -42,7 +42,8 @@ class PendingFile:
         `checkpoint` is called now and then while the file is copied, and may raise. Raises
         StorageError.
         """
-        with self._parts.folders.open(self.path.rpartition("/")[0]) as folder:
+        # A folder that does not exist yet will inherit everything from the one above it.
+        with self._parts.folders.nearest(self.path.rpartition("/")[0]) as (folder, _):
             with translated("cannot set the permissions of the file"):
                 # Usually it is where it belongs; but since it was created, something may have been
                 # mounted, or the folder may have got another group or ACL.
@@ -63,19 +64,21 @@ class PendingFile:
         parts.directory.check()
         if not self.file.unnamed:
             parts.spool.check(self.file.name)
-        with parts.folders.open(self.path.rpartition("/")[0]) as folder:
-            name = self._publish(folder)
-            try:
-                if self.file.durable:
-                    with translated("cannot make the file's name durable"):
-                        folder.sync()
-                parts.directory.check()
-            except StorageError:
-                publish.withdraw(folder.fd, name, self.on_conflict)
-                raise
-            path = published_path(parts, folder, name)
+        stored, tries = None, TRIES
+        while stored is None:
+            tries -= 1
+            with parts.folders.open(self.path.rpartition("/")[0]) as folder:
+                try:
+                    name = self._publish(folder)
+                except GoneError:
+                    if not self.file.unnamed:
+                        parts.spool.check(self.file.name)  # if it is gone, that is the reason
+                    if not tries:
+                        raise
+                else:
+                    stored = self._settle(folder, name)
         self.discard()
-        return Stored(path, os.path.join(parts.directory.path, path))
+        return stored
 
     def discard(self) -> None:
         """Close the file, and remove it from the spool. Never raises StorageError."""
@@ -90,6 +93,21 @@ class PendingFile:
         if named:
             self._parts.spool.remove(self.file.name)
         complete(self.file.fd, folder.fd)
+
+    def _settle(self, folder: Folder, name: str) -> Stored:
+        """Make the name durable, or withdraw it."""
+        parts = self._parts
+        try:
+            if self.file.durable:
+                with translated("cannot make the file's name durable"):
+                    folder.sync()
+            parts.directory.check()
+        except StorageError:
+            publish.withdraw(folder.fd, name, self.on_conflict)
+            raise
+        parts.folders.keep(folder)
+        path = published_path(parts, folder, name)
+        return Stored(path, os.path.join(parts.directory.path, path), folder.made)
 
     def _publish(self, folder: Folder) -> str:
         try:

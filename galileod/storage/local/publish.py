@@ -14,6 +14,7 @@ from galileod.policy.publication import OnConflict
 from galileod.storage.base import BadNameError, ConflictError, StorageError
 from galileod.storage.oserrors import as_storage_error
 
+from .folders import GoneError
 from .leftovers import temporary_name
 from .renaming import rename_noreplace
 from .spool import Spool
@@ -93,7 +94,8 @@ class Unnamed:
 def publish(source: Source, folder_fd: int, name: str, on_conflict: OnConflict) -> str:
     """Publish the file in the folder as `name`; returns its final name.
 
-    Blocks. Raises OtherFilesystemError, ConflictError, BadNameError and StorageError.
+    Blocks. Raises GoneError if the folder or the source does not exist any more,
+    OtherFilesystemError, ConflictError, BadNameError and StorageError.
     """
     if on_conflict == "replace":
         try:
@@ -159,6 +161,8 @@ def _explain(error: OSError, name: str) -> StorageError:
         return OtherFilesystemError("cannot publish the file: its folder is on another filesystem")
     if error.errno in REFUSED_NAME:
         return refused_name(name)
+    if error.errno == errno.ENOENT:
+        return GoneError("cannot publish the file: its folder was removed")
     return as_storage_error(error, "cannot publish the file")
 
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Final
 
+from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
+from galileod.policy.layout import MAX_STEPS
 from galileod.storage.base import Found, Progress
 from galileod.storage.oserrors import translated
 
@@ -12,8 +14,8 @@ from .identity import identities_of
 from .leftovers import is_leftover, remove_leftover
 from .listing import entries_of
 
-MAX_DEPTH: Final = 8
-"""Levels of folders that are searched for files; no layout has more."""
+MAX_DEPTH: Final = MAX_STEPS + MAX_FOLDER_DEPTH
+"""Levels of folders that are searched for files: no layout with a client's folder has more."""
 
 
 def scan(

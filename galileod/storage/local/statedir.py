@@ -33,9 +33,9 @@ class StateDirectory:
     """
 
     def __init__(self, parent: Directory, fd: int, lock_fd: int, spool_fd: int) -> None:
+        self.fd = fd
         self.spool_fd = spool_fd
         self._parent = parent
-        self._fd = fd
         self._lock_fd = lock_fd
         self._restoring = threading.Lock()
 
@@ -59,14 +59,14 @@ class StateDirectory:
         """
         with self._restoring, translated(f"cannot restore {STATE_DIRECTORY}"):
             # In this order, since the second and the third are in the first.
-            if not _is_at(self._fd, STATE_DIRECTORY, self._parent.fd):
-                _replace(self._fd, _open_directory(self._parent.fd, STATE_DIRECTORY))
+            if not _is_at(self.fd, STATE_DIRECTORY, self._parent.fd):
+                _replace(self.fd, _open_directory(self._parent.fd, STATE_DIRECTORY))
                 self._report()
-            if not _is_at(self._lock_fd, LOCK, self._fd):
-                _replace(self._lock_fd, _open_lock(self._fd, "storage.directory"))
+            if not _is_at(self._lock_fd, LOCK, self.fd):
+                _replace(self._lock_fd, _open_lock(self.fd, "storage.directory"))
                 self._report(LOCK)
-            if not _is_at(self.spool_fd, SPOOL, self._fd):
-                _replace(self.spool_fd, _open_directory(self._fd, SPOOL))
+            if not _is_at(self.spool_fd, SPOOL, self.fd):
+                _replace(self.spool_fd, _open_directory(self.fd, SPOOL))
                 self._report(SPOOL)
 
     def _report(self, *name: str) -> None:

@@ -18,17 +18,18 @@ from galileod.storage.base import (
     StorageError,
     Store,
     Stored,
-    WholeFile,
-    Written,
     ignore_progress,
 )
+from galileod.storage.finished import Removed, Standing
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
+from galileod.storage.whole import WholeFile, Written
 
 from .directory import Directory
 from .folders import Folder, Folders
 from .parts import StoreParts
 from .recovery import make_space, recover
+from .removing import look, remove
 from .reopening import Opened, reopen
 from .scan import scan
 from .sink import LocalSink
@@ -36,9 +37,6 @@ from .spool import Spool
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
 from .target import (
-    check_existing,
-    check_folder,
-    check_name,
     check_target,
     create_file,
     create_unnamed,
@@ -67,7 +65,9 @@ class LocalStore(Store):
         self._state = state
         self._spool = Spool(state.spool_fd, timings.fsync_directory)
         self._suspended = SuspendedFiles()
-        folders = Folders(directory.fd, timings.fsync_directory, lambda: self._spool.maps_names)
+        folders = Folders(
+            directory.fd, timings.fsync_directory, lambda: self._spool.maps_names, state.fd
+        )
         self._parts = StoreParts(
             directory, folders, self._spool, self._suspended, self.threads, timings
         )
@@ -101,7 +101,7 @@ class LocalStore(Store):
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
     ) -> LocalSink:
-        """Open the folder, check what it may refuse, and create the file there or in the spool."""
+        """Check what the folder may refuse, and create the file there or in the spool."""
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         opened = await trio.to_thread.run_sync(
@@ -196,6 +196,20 @@ class LocalStore(Store):
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         return scan(self._directory.fd, identities, progress, undated)
 
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+        """Look at all of them in one thread call."""
+        return await trio.to_thread.run_sync(
+            look, self._parts, names, limiter=self.threads.lookers, abandon_on_cancel=True
+        )
+
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        """Remove all of them in one thread call, with one fsync for each folder."""
+        return await trio.to_thread.run_sync(
+            remove, self._parts, names, folders, limiter=self.threads.lookers
+        )
+
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""
         self._settings = settings
@@ -225,8 +239,8 @@ class LocalStore(Store):
     def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
         folder_path, _, name = path.rpartition("/")
-        with self._parts.folders.open(folder_path) as folder:
-            check_target(self._spool, folder, name, on_conflict)
+        with self._parts.folders.nearest(folder_path) as (folder, exists):
+            check_target(self._spool, folder, name, on_conflict, exists=exists)
             return Opened(*create_file(self._spool, folder, upload))
 
     def _write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
@@ -244,8 +258,8 @@ class LocalStore(Store):
         unnamed = opened.unnamed
         folder_path, _, name = path.rpartition("/")
         try:
-            with self._parts.folders.open(folder_path) as folder:
-                check_target(self._spool, folder, name, on_conflict)
+            with self._parts.folders.nearest(folder_path) as (folder, exists):
+                check_target(self._spool, folder, name, on_conflict, exists=exists)
                 if not fits(self._spool, folder, opened.fd, unnamed=unnamed, final=False):
                     # It will be copied to the filesystem of the folder, if that is possible.
                     os.close(create_unnamed(folder))
@@ -276,9 +290,7 @@ class LocalStore(Store):
         self._make_ready()
         folder_path, _, name = path.rpartition("/")
         with self._parts.folders.nearest(folder_path) as (folder, exists):
-            check_name(self._spool, name, on_conflict, check_folder(folder))
-            if exists:
-                check_existing(folder, name, on_conflict)
+            check_target(self._spool, folder, name, on_conflict, exists=exists)
             return _space_of(folder)
 
 

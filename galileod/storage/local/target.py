@@ -26,15 +26,18 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9._ -]{1,100}")
 _NUMBER_BYTES: Final = len(f" ({MAX_NUMBER})")
 
 
-def check_target(spool: Spool, folder: Folder, name: str, on_conflict: OnConflict) -> None:
-    """Check that a file may get the name `name` in the folder.
+def check_target(
+    spool: Spool, folder: Folder, name: str, on_conflict: OnConflict, *, exists: bool
+) -> None:
+    """Check that a file may get the name `name` in the folder, or below it if not `exists`.
 
     Creates nothing in the folder, since programs may watch it. Blocks. Raises ConflictError,
     BadNameError and StorageError.
     """
     status = check_folder(folder)
     check_name(spool, name, on_conflict, status)
-    check_existing(folder, name, on_conflict)
+    if exists:
+        check_existing(folder, name, on_conflict)
 
 
 def check_folder(folder: Folder) -> os.statvfs_result:

@@ -30,6 +30,9 @@ SYNCERS: Final = 8
 Writes do not wait for them."""
 
 
+LOOKERS: Final = 2
+"""Threads that look at finished files, and remove them: up to some hundreds in one call."""
+
 BATCHES: Final = 4
 """Threads that write batches of small files, and wait for their fsyncs."""
 
@@ -52,6 +55,7 @@ class Threads:
     committers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(COMMITTERS))
     readers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(READERS))
     syncers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(SYNCERS))
+    lookers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(LOOKERS))
     batches: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(BATCHES))
     # If the disk hangs, checks block at most one thread.
     checkers: trio.CapacityLimiter = Factory(lambda: trio.CapacityLimiter(1))

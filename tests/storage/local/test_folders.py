@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from galileod.policy.names import safe_name
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import ConflictError, NoSpaceError, StorageError
-from galileod.storage.local import LocalStore, folders
+from galileod.storage.local import LocalStore, durablenames
+from galileod.storage.local.durablenames import DurableNames
 from galileod.storage.local.folders import Folders
 from galileod.storage.local.leftovers import is_leftover, temporary_name
 from galileod.storage.local.scan import MAX_DEPTH, files_below
@@ -114,32 +115,58 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_a_folder_is_durable_before_anything_stands_in_it(
+def test_the_names_of_new_folders_are_made_durable_once(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = synced(monkeypatch)
     with opened(directory) as fd:
         tree = Folders(fd)
-        with tree.open("a/b"):
-            assert calls == ["files", "a"]
         with tree.open("a/b") as folder:
-            assert calls == ["files", "a"], "known to be durable"
+            assert calls == []
             folder.sync()
-        assert calls == ["files", "a", "b"]
+            assert calls == ["files", "a", "b"]
+            (directory / "a/b/file").write_bytes(b"")
+        with tree.open("a/b") as folder:
+            folder.sync()
+        assert calls[3:] == ["b"], "known to be durable"
+        (directory / "a/b/file").unlink()
         (directory / "a" / "b").rmdir()
-        with tree.open("a/b"):
-            assert calls == ["files", "a", "b", "a"], "made anew"
-        with Folders(fd).open("a"):
-            assert calls[4:] == ["files"], "made by somebody else"
+        with tree.open("a/b") as folder:
+            folder.sync()
+        assert calls[4:] == ["a", "b"], "made anew"
+        with Folders(fd).open("a") as folder:
+            folder.sync()
+        assert calls[6:] == ["files", "a"], "made by somebody else"
 
 
-def test_what_is_remembered_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "MAX_KNOWN", 2)
+def test_a_folder_that_was_made_anew_meanwhile_is_not_taken_for_durable(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with opened(directory) as fd:
         tree = Folders(fd)
-        for name in "abcde":
-            with tree.open(name):
-                assert len(tree._durable) <= 2
+        with tree.open("a") as old:
+            (directory / "a").rmdir()
+            with tree.open("a") as new:
+                tree.keep(new)
+                old.sync()
+                calls = synced(monkeypatch)
+                with tree.open("a") as folder:
+                    folder.sync()
+                assert calls == ["files", "a"]
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durablenames, "MAX_KNOWN", 2)
+    names = DurableNames()
+    old = names.generation("a")
+    assert old is not None
+    for name in "abcde":
+        names.add(name, names.forget(name))
+        assert names.generation(name) is None
+        assert len(names._durable) <= 2
+        assert len(names._generations) <= 2
+    names.add("a", old)
+    assert names.generation("a") is not None, "made anew since, as far as is known"
 
 
 @pytest.mark.parametrize(("code", "kind"), [(28, NoSpaceError), (5, StorageError)])
@@ -151,16 +178,32 @@ def test_a_folder_that_cannot_be_made_is_told(
 
     with opened(directory) as fd:
         before = len(os.listdir("/proc/self/fd"))
-        for function in ("mkdir", "fsync"):
+        monkeypatch.setattr(os, "mkdir", fail)
+        with (
+            pytest.raises(kind, match=r"^cannot use the folder a: ") as told,
+            Folders(fd).open("a"),
+        ):
+            pass
+        assert type(told.value) is kind
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(("code", "kind"), [(28, NoSpaceError), (5, StorageError)])
+async def test_a_file_whose_folder_cannot_be_made_durable_fails_and_leaves_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StorageError]
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with open_store(directory) as store:
+        async with await store.create("1", "a/b/c") as sink:
+            await sink.prepare()
             with monkeypatch.context() as patch:
-                patch.setattr(os, function, fail)
-                with (
-                    pytest.raises(kind, match=r"^cannot use the folder a: ") as told,
-                    Folders(fd).open("a"),
-                ):
-                    pass
-            assert type(told.value) is kind
-            assert len(os.listdir("/proc/self/fd")) == before
+                patch.setattr(os, "fsync", fail)
+                with pytest.raises(kind, match=r"^cannot make the file's name durable: "):
+                    await sink.commit()
+        assert os.listdir(directory) == [".galileod"]
+        assert store.scan().sizes == {}
 
 
 def test_files_are_found_to_the_depth_of_any_layout(directory: Path) -> None:

@@ -24,12 +24,11 @@ from galileod.storage.base import (
     StorageError,
     Store,
     Stored,
-    WholeFile,
-    Written,
 )
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local.target import check_existing
 from galileod.storage.local.timing import Timings
+from galileod.storage.whole import WholeFile, Written
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.by_sink]
 

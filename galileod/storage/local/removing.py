@@ -1,0 +1,105 @@
+"""Finished files: looks at them, and removes them.
+
+Their names come from the ledger, and others may have put anything in their place.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from copy import copy
+
+from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.finished import Removed, Standing
+from galileod.storage.oserrors import translated
+
+from .batchwrite import by_folder
+from .folders import Folder
+from .leftovers import is_leftover
+from .parts import StoreParts
+
+
+def look(parts: StoreParts, names: Sequence[str]) -> Sequence[Standing | None]:
+    """See `Store.look`. Blocks. Raises StorageError."""
+    found: list[Standing | None] = [None] * len(names)
+    parts.directory.check()
+    for path, numbers in by_folder(dict(enumerate(names))).items():
+        if not _is_visible(path):
+            continue
+        try:
+            with parts.folders.nearest(path) as (folder, exists):
+                for at in numbers if exists else ():
+                    found[at] = _look(folder, names[at])
+        except ConflictError:
+            continue  # what is there is no folder: it has no files
+    return found
+
+
+def remove(
+    parts: StoreParts, names: Sequence[str], folders: Sequence[str]
+) -> Sequence[Removed | StorageError]:
+    """See `Store.remove`. Blocks. Raises StorageError before anything is removed."""
+    results: dict[int, Removed | StorageError] = {}
+    parts.directory.check()
+    for path, numbers in by_folder(dict(enumerate(names))).items():
+        try:
+            results.update(_remove_from(parts, path, {at: names[at] for at in numbers}))
+        except StorageError as error:
+            results.update((at, copy(error)) for at in numbers)
+    parts.folders.remove({path for path in folders if path and _is_visible(path)})
+    return [results[at] for at in range(len(names))]
+
+
+def _is_visible(path: str) -> bool:
+    """Whether a folder may have finished files: not `.galileod`, or one that others have hidden."""
+    return not path or all(
+        part and not part.startswith(".") and "\0" not in part for part in path.split("/")
+    )
+
+
+def _remove_from(
+    parts: StoreParts, path: str, names: dict[int, str]
+) -> dict[int, Removed | StorageError]:
+    """Remove files from one folder. Raises StorageError."""
+    results: dict[int, Removed | StorageError] = {
+        at: Removed(name, found=False) for at, name in names.items()
+    }
+    if not _is_visible(path):
+        return results
+    try:
+        with parts.folders.nearest(path) as (folder, exists):
+            if not exists:
+                return results
+            for at, name in names.items():
+                try:
+                    results[at] = Removed(name, found=_unlink(folder, name))
+                except StorageError as error:
+                    results[at] = error
+            with translated(f"cannot make the removal from the folder {path or '.'} durable"):
+                folder.sync()
+    except ConflictError:
+        pass  # what is there is no folder: it has no files
+    return results
+
+
+def _unlink(folder: Folder, path: str) -> bool:
+    if _look(folder, path) is None:
+        return False
+    with translated(f"cannot remove {path}"):
+        try:
+            os.unlink(path.rpartition("/")[2], dir_fd=folder.fd)
+        except FileNotFoundError:
+            return False  # since a moment ago
+    return True
+
+
+def _look(folder: Folder, path: str) -> Standing | None:
+    """The file at the path, which is in the folder; None if there is none. Raises StorageError."""
+    name = path.rpartition("/")[2]
+    if name in ("", ".", "..") or "\0" in name or is_leftover(name):
+        return None
+    with translated(f"cannot stat {path}"):
+        try:
+            state = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+    return Standing(state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None

@@ -1,0 +1,36 @@
+"""Files that are complete when their storing begins."""
+
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from galileod.policy.publication import Durability, OnConflict
+
+
+@frozen
+class WholeFile:
+    """A complete file that is in memory: its `pieces`, in order.
+
+    `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
+    the running one, by their names of hashlib.
+    """
+
+    upload: str
+    path: str
+    pieces: Sequence[bytes]
+    kinds: tuple[str, ...]
+    on_conflict: OnConflict
+    durability: Durability
+
+
+@frozen(eq=False)
+class Written:
+    """A file that is complete, durable if that was asked for, and not published.
+
+    `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
+    final; `replaces` is as for a Sink.
+    """
+
+    digests: Mapping[str, str]
+    identity: str
+    replaces: bool

@@ -6,12 +6,12 @@ from typing import Final
 from attrs import frozen
 
 from galileod import __version__
-from galileod.auth.grant import Grant
-from galileod.protocol.messages import MAX_SIZE, Metadata
+from galileod.ledger.records import About
+from galileod.protocol.messages import MAX_SIZE
 
 from .command import run_command
 from .post import post
-from .receipt import load_meta, without_surrogates
+from .receipt import load_meta
 from .settings import HookError, Hooks
 
 MAX_ANSWER: Final = 64 * 1024
@@ -38,19 +38,19 @@ class Answer:
     max_size: int | None = None
 
 
-def make_question(upload: str, metadata: Metadata, grant: Grant, peer: str) -> bytes:
-    """The question whether `upload` may begin, as JSON."""
+def make_question(upload: str, size: int, user: str, peer: str, about: About) -> bytes:
+    """The question whether `upload`, of `size` bytes, may begin, as JSON."""
     question = {
         "event": "admit",
         "upload": upload,
-        "name": without_surrogates(metadata.name),
-        "folder": without_surrogates(metadata.folder),
-        "size": metadata.size,
-        "modified": metadata.modified,
-        "user": grant.user,
+        "name": about.sent,
+        "folder": about.folder,
+        "size": size,
+        "modified": about.modified,
+        "user": user,
         "peer": peer,
-        "ticket": grant.ticket,
-        "meta": load_meta(grant.meta),
+        "ticket": about.ticket,
+        "meta": load_meta(about.meta),
         "version": __version__,
     }
     return json.dumps(question).encode()

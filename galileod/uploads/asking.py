@@ -60,7 +60,8 @@ class Asking:
 
     async def _wait_and_ask(self, upload: Upload, peer: Peer) -> Answer:
         hooks, grant = upload.config.hooks, upload.grant
-        question = make_question(upload.id, upload.metadata, grant, peer.name)
+        size = upload.metadata.size
+        question = make_question(upload.id, size, grant.user, peer.name, upload.about)
         user = peer.network if grant.anonymous else grant.user
         with trio.move_on_after(hooks.admit_timeout) as waiting:
             async with self._turns.take(user, hooks.admit_parallel):

@@ -31,6 +31,7 @@ from galileod.hooks.admit import (
 from galileod.hooks.settings import Hook, HookError, Hooks
 from galileod.protocol.messages import Metadata
 from galileod.units import Duration
+from galileod.uploads.upload import about
 
 QUESTION = b'{"event": "admit"}'
 PATIENCE = 30.0
@@ -104,23 +105,16 @@ def test_any_bytes_are_an_answer_or_a_hook_error(data: bytes) -> None:
 
 
 def test_the_question_has_what_is_known_and_any_parser_reads_it() -> None:
-    metadata = Metadata(
-        "a\n\0\ud800\U0001f600",
-        5,
-        token="gal_secret",  # noqa: S106
-        folder="\udfff/x",
-        modified=7,
-    )
-    grant = Grant("Anna\u00e9", once="t1", meta='{"album":7}')
-    question = make_question("u1", metadata, grant, "192.0.2.7:5")
+    metadata = Metadata("a\n\0\ud800\U0001f600", 5, folder="\udfff/x", modified=7)
+    stated = about(metadata, Grant("Anna\u00e9", once="t1", meta='{"album":7}'))
+    question = make_question("u1", 5, "Anna\u00e9", "192.0.2.7:5", stated)
     assert b"\n" not in question
-    assert b"secret" not in question
     found = json.loads(question)
     json.dumps(found, ensure_ascii=False).encode()  # no lone surrogate is left
     assert found == {
         "event": "admit",
         "upload": "u1",
-        "name": "a\n\0\ufffd\U0001f600",
+        "name": "a\n\ufffd\ufffd\U0001f600",
         "folder": "\ufffd/x",
         "size": 5,
         "modified": 7,

@@ -24,7 +24,7 @@ RESUMABLE_CODES: Final = SLEPT_CODES | {"storage_failed"}
 UNAUTHORIZED: Final = "unauthorized"
 """The fault code for a token that is missing, or that the server does not accept."""
 
-CREDENTIAL_HINT: Final = "Put a token into $GALILEO_TOKEN or into the file of --token-file."
+CREDENTIAL_HINT: Final = "Put a valid token into $GALILEO_TOKEN or into the file of --token-file."
 
 TAKEN_OVER: Final = "taken_over"
 """The fault code that tells that another client continues the upload."""

@@ -90,12 +90,28 @@ HOOKS_TOLD = ", ".join(HIDDEN)
         (
             "tls.certificate",
             '"/x"',
-            "tls.key: None: expected the path of a file, since tls.certificate is set",
+            "tls.key: not set: expected the path of a file, since tls.certificate is set",
         ),
         (
             "tls.key",
             '"/x"',
-            "tls.certificate: None: expected the path of a file, since tls.key is set",
+            "tls.certificate: not set: expected the path of a file, since tls.key is set",
+        ),
+        (
+            "server.trusted_proxies",
+            '["10.0.0.1/8"]',
+            (
+                "server.trusted_proxies[0]: '10.0.0.1/8': expected"
+                ' the address "10.0.0.1" alone, or its network "10.0.0.0/8"'
+            ),
+        ),
+        (
+            "metrics.allow",
+            '["fd00::1/64"]',
+            (
+                "metrics.allow[0]: 'fd00::1/64': expected"
+                ' the address "fd00::1" alone, or its network "fd00::/64"'
+            ),
         ),
         ("timeouts.handshake", "0", "timeouts.handshake: 0.0: expected a duration above 0"),
         ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),
@@ -113,8 +129,12 @@ HOOKS_TOLD = ", ".join(HIDDEN)
             f"limits.max_file_size: 'big': expected {SIZE_EXPECTED}",
         ),
         ("chunks.min", "1023", "chunks.min: 1023: expected a size from 1KiB to 1GiB"),
-        ("chunks.min", '"2GiB"', "chunks.min: 2147483648: expected a size from 1KiB to 1GiB"),
-        ("chunks.max", "1024", "chunks.max: 1024: expected a size from chunks.min (64KiB) to 1GiB"),
+        ("chunks.min", '"2GiB"', "chunks.min: '2GiB': expected a size from 1KiB to 1GiB"),
+        (
+            "chunks.max",
+            "1024",
+            "chunks.max: '1KiB': expected a size from chunks.min (64KiB) to 1GiB",
+        ),
         (
             "chunks.max_in_flight",
             "0",
@@ -253,7 +273,7 @@ def test_tickets_need_all_that_they_are_checked_with(tmp_path: Path, missing: st
     keys = {"algorithm": "ES256", "key_file": "/etc/key", "audience": "here"}
     lines = [f'{key} = "{value}"' for key, value in keys.items() if key != missing]
     text = '[auth]\nmode = "ticket"\n[auth.ticket]\n' + "\n".join(lines)
-    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: None: expected ")
+    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: not set: expected ")
 
 
 def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import click
 from galileod import __version__
 from galileod.client.address import Address, find_proxy
 from galileod.client.errors import OptionError
-from galileod.client.formatting import printable
 from galileod.client.options import TIMEOUT, Options
 from galileod.client.rate_limit import SharedPace
 from galileod.client.retry import RETRIES as DEFAULT_RETRIES
 from galileod.client.retry import RetryPolicy
 from galileod.client.stream import tls_context
+from galileod.printable import printable
 from galileod.protocol.sender import DEFAULT_CHUNK
 
 from .flags import DURATION, PARALLEL, RETRIES, SIZE, URL, read_token
@@ -79,7 +79,7 @@ Examples:
 )  # fmt: skip
 @click.option(
     "--retry-connrefused", is_flag=True,
-    help="Make all retries also if no connection was ever accepted. [default: for 5 s]",
+    help="Make all retries also if no connection was ever accepted; else they end after 5 s.",
 )  # fmt: skip
 @click.option(
     "--no-resume", is_flag=True,

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from galileod.client.errors import SendError
-from galileod.client.formatting import printable
 from galileod.client.options import Receipt
+from galileod.printable import printable
 
 from .bar_columns import columns
 from .jobs import Job

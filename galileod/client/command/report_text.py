@@ -4,14 +4,9 @@ import os
 from typing import Final, Literal
 
 from galileod.client.errors import MAX_QUOTED, SendError
-from galileod.client.formatting import (
-    format_duration,
-    format_rate,
-    plural,
-    printable,
-    truncated,
-)
+from galileod.client.formatting import format_duration, format_rate, plural, truncated
 from galileod.client.options import Receipt
+from galileod.printable import printable
 from galileod.units import human_size
 
 from .batch import Tally

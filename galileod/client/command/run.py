@@ -17,12 +17,13 @@ from attrs import frozen
 
 from galileod.client.address import Address, Proxy
 from galileod.client.content import open_source
-from galileod.client.formatting import format_period, plural, printable
+from galileod.client.formatting import format_period, plural
 from galileod.client.options import Options
 from galileod.client.retry import RetryPolicy
 from galileod.client.sources import Source
 from galileod.client.state_directory import State
 from galileod.clock import ProcessClock
+from galileod.printable import printable
 from galileod.units import human_size
 
 from .batch import Batch, Kept, Tally, how_to_go_on

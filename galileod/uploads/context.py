@@ -11,6 +11,7 @@ from galileod.files.publication import PublicationLock
 from galileod.files.quota_check import QuotaCheck
 from galileod.files.removal import Remover
 from galileod.files.rescan import Rescanner
+from galileod.hooks.receipt import make_removed_receipt
 from galileod.ledger.base import Ledger
 from galileod.ledger.records import FileEntry
 from galileod.metrics import Metrics, RemovalReason
@@ -19,6 +20,7 @@ from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 
 from .admission import Admission
+from .asking import Asking
 from .claims import Claims
 from .joint import Joint
 from .keeper import Keeper
@@ -59,6 +61,10 @@ def _make_rescanner(context: "Context") -> Rescanner:
     return Rescanner(context.store, context.ledger, context.checker)
 
 
+def _make_asking(context: "Context") -> Asking:
+    return Asking(context.metrics, context.store.location)
+
+
 def _make_room(context: "Context") -> Room:
     running = context.admission.running
     return Room(context.store, context.ledger, context.keeper, running, lambda: context.config)
@@ -87,6 +93,7 @@ class Context:
     remover: Remover = field(init=False, default=Factory(_make_remover, takes_self=True))
     rescanner: Rescanner = field(init=False, default=Factory(_make_rescanner, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))
+    asking: Asking = field(init=False, default=Factory(_make_asking, takes_self=True))
     room: Room = field(init=False, default=Factory(_make_room, takes_self=True))
     # A system call for each id would cost a small file 5 % of its time.
     _ids: Random = field(init=False, factory=Random)
@@ -97,8 +104,9 @@ class Context:
 
     def removed_receipt(self, entry: FileEntry, reason: RemovalReason) -> str | None:
         """The receipt of a removal, for the hook; None without one."""
-        del entry, reason
-        return None
+        if not self.config.hooks.removed:
+            return None
+        return make_removed_receipt(entry, reason)
 
     def adopt(self, config: Config) -> None:
         """Apply `config` to all uploads. Credits that were granted remain valid."""

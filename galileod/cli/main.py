@@ -12,6 +12,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
+from galileod.client.formatting import printable
 from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.file import Reading
@@ -112,7 +113,7 @@ def check_config(path: str | None, strict: bool) -> None:
     if strict and warnings:
         raise ConfigError(*warnings)
     for warning in warnings:
-        click.echo(f"galileod: warning: {warning}", err=True)
+        _complain(f"warning: {warning}")
     click.echo(config.dump(prepared.config), nl=False)
 
 
@@ -159,14 +160,19 @@ def _run() -> int:
     try:
         return cli(prog_name="galileod", standalone_mode=False) or 0
     except click.UsageError as error:
-        click.echo(f"galileod: {error.format_message()}", err=True)
+        _complain(error.format_message())
         return MISUSED
     except ConfigError as error:
         for mistake in error.mistakes:
-            click.echo(f"galileod: {mistake}", err=True)
+            _complain(mistake)
         return MISUSED
     except (click.ClickException, install.InstallError) as error:
-        click.echo(f"galileod: {error}", err=True)
+        _complain(str(error))
         return FAILED
     except click.exceptions.Abort:
         return FAILED
+
+
+def _complain(text: str) -> None:
+    """Write a line to standard error. Paths in it must not be able to control the terminal."""
+    click.echo(f"galileod: {printable(text)}", err=True)

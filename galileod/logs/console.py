@@ -10,6 +10,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 from galileod.units import human_size
 
+from .events import Category, category_of
+
 GAP: Final = "  "
 """Between two parts of a line."""
 
@@ -20,7 +22,8 @@ MIN_NAME: Final = 12
 """Columns that are left of the first part, the file name, if it is shortened."""
 
 FREQUENT: Final = ("connection.", "upload.", "hook.")
-"""Prefixes of the events whose lines are shortened, unless they are about a failure."""
+"""Prefixes of the events whose lines are shortened, unless they are about a failure: its reason
+must not be left out."""
 
 _LAST: Final = ("path", "peer", "upload", "connection")
 """Fields at the end of a line. Other fields are in the order of the call."""
@@ -47,12 +50,14 @@ class Console:
         exception = fields.pop("exception", "")
         if self._is_terminal:
             stamp = time.strftime("%H:%M:%S")
+        failed = category_of(event, fields) is Category.FAILURE
         event = one_line(event)
         label = "" if level == "info" else f"{GAP}{level}"
         leading = list(_leading(event, fields, self._scheme))
         rest = [f"{key}={_shown(value)}" for key, value in _in_order(fields) if value is not None]
         columns = self._columns()
-        if columns and level in ("debug", "info") and event.startswith(FREQUENT):
+        short = level in ("debug", "info") and event.startswith(FREQUENT) and not failed
+        if columns and short:
             used = len(f"{stamp} {event:{EVENT_WIDTH}}{label}{GAP}")
             parts = fitting(leading, rest, columns - used)
         else:

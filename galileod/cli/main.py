@@ -12,7 +12,6 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
-from galileod.client.formatting import printable
 from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.file import Reading
@@ -26,6 +25,7 @@ from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
 from galileod.daemon.suspicious import find_suspicious
 from galileod.logs import setup as logs
+from galileod.printable import printable
 
 from .control import reload
 from .options import DefaultGroup, config_option
@@ -160,7 +160,10 @@ def _run() -> int:
     try:
         return cli(prog_name="galileod", standalone_mode=False) or 0
     except click.UsageError as error:
-        _complain(error.format_message())
+        text = error.format_message()
+        end = "" if text.endswith((".", "?")) else "."
+        hint = f"{end} Try {error.ctx.command_path} --help." if error.ctx else ""
+        _complain(f"{text}{hint}")
         return MISUSED
     except ConfigError as error:
         for mistake in error.mistakes:

@@ -20,9 +20,9 @@ from galileod.auth.tokens import (
     make_token,
 )
 from galileod.auth.uses import Uses, load_uses
-from galileod.client.formatting import printable
 from galileod.config import file as config
 from galileod.config.model import Config
+from galileod.printable import printable
 from galileod.secretfile import SecretFileError
 from galileod.storage.state import token_uses_path
 from galileod.units import Duration, Size, format_duration, format_size, parse_duration, parse_size
@@ -86,9 +86,9 @@ def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime |
     try:
         end = now + timedelta(seconds=parse_duration(value))
     except ValueError:
-        end = _date(value)
+        end = _moment(value)
     else:
-        if _COMPACT.fullmatch(value) and _is_date_after(now, value):
+        if _COMPACT.fullmatch(value) and _is_moment_after(now, value):
             raise click.BadParameter(
                 f"{value!r}: may be a date or seconds: expected {END_EXPECTED}"
             )
@@ -97,7 +97,7 @@ def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime |
     return end.replace(microsecond=0)
 
 
-def _date(value: str) -> datetime:
+def _moment(value: str) -> datetime:
     """A date or time of ISO 8601. Raises click.BadParameter."""
     try:
         end = datetime.fromisoformat(value)
@@ -106,14 +106,14 @@ def _date(value: str) -> datetime:
         raise click.BadParameter(f"{value!r}: expected {END_EXPECTED}") from None
 
 
-def _is_date_after(now: datetime, value: str) -> bool:
+def _is_moment_after(now: datetime, value: str) -> bool:
     try:
-        return _date(value) > now
+        return _moment(value) > now
     except click.BadParameter:
         return False
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def token() -> None:
     """Add, list and revoke tokens. Changes take effect at once, without a restart or reload."""
 

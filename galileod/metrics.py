@@ -98,6 +98,13 @@ class Metrics:
         )
         for outcome in get_args(Outcome):
             self._attempts.labels(outcome)
+        self._asked = Counter(
+            "galileod_asked_files",
+            "Files of which clients have asked whether they are stored, by the answer.",
+            ["held"],
+            registry=self.registry,
+        )
+        self.asked(0, 0)
         self.credentials_refused: Final = Counter(
             "galileod_credentials_refused",
             "Invalid tokens and tickets, in a handshake or in metadata.",
@@ -152,6 +159,11 @@ class Metrics:
     def resume_event(self, event: ResumeEvent) -> None:
         """Count what happened to an upload that may be resumed."""
         self._resume_events.labels(event).inc()
+
+    def asked(self, held: int, others: int) -> None:
+        """Count the files of a question, by whether they are held."""
+        self._asked.labels("yes").inc(held)
+        self._asked.labels("no").inc(others)
 
     def refused(self, status: int | None) -> None:
         """Count a refused connection; `status` is that of the response, or None without one."""

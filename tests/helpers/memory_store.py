@@ -1,6 +1,7 @@
 """A store that keeps files in memory, without a thread, for which trio's clock would not wait."""
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 
@@ -49,7 +50,8 @@ class MemoryStore(Store):
     """Files by name in `contents`; `open_sinks` counts those not committed, discarded or suspended.
 
     `identities` has the name of each file by the identity of its sink; `spool` has the unfinished
-    files by their uploads, also those that are suspended. For a restart, call `recover`.
+    files by their uploads, also those that are suspended. `times` has the last modification of
+    those in `contents` that were changed, in nanoseconds. For a restart, call `recover`.
     """
 
     location = "/memory"
@@ -58,6 +60,7 @@ class MemoryStore(Store):
     def __init__(self, on_conflict: OnConflict = "rename") -> None:
         self.contents: dict[str, bytes] = {}
         self.identities: dict[str, str] = {}
+        self.times: dict[str, int] = {}
         self.spool: dict[str, Unfinished] = {}
         self.open_sinks = 0
         self.settings = Storage(on_conflict=on_conflict)
@@ -139,7 +142,9 @@ class MemoryStore(Store):
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         await trio.lowlevel.checkpoint()
         return [
-            Standing(len(self.contents[name]), 0) if name in self.contents else None
+            Standing(len(self.contents[name]), self.times.get(name, time.time_ns()))
+            if name in self.contents
+            else None
             for name in names
         ]
 

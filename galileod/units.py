@@ -27,10 +27,11 @@ _ROUNDED_UP: Final = 1023.95
 _SIZE_UNITS: Final = {
     unit: Fraction(length)
     for unit, length in {
-        "TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10,
-        "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3, "KB": 10**3, "B": 1,
+        "TiB": 1 << 40, "TB": 10**12, "GiB": 1 << 30, "GB": 10**9, "MiB": 1 << 20, "MB": 10**6,
+        "KiB": 1 << 10, "kB": 10**3, "KB": 10**3, "B": 1,
     }.items()
 }  # fmt: skip
+"""The largest ones first."""
 _DAY: Final = 86400
 _DURATION_UNITS: Final = {
     "d": Fraction(_DAY), "h": Fraction(3600), "min": Fraction(60), "m": Fraction(60),
@@ -65,9 +66,9 @@ def parse_duration(value: object) -> Duration:
 
 def format_size(size: Size) -> int | str:
     """Format a size with the largest exact unit, such as `"64KiB"`, or as the number of bytes."""
-    for unit in ("TiB", "GiB", "MiB", "KiB"):
-        if size and size % _SIZE_UNITS[unit] == 0:
-            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    for unit, length in _SIZE_UNITS.items():
+        if size and length > 1 and size % length == 0:
+            return f"{size // length}{unit}"
     return int(size)
 
 

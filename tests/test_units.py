@@ -176,10 +176,15 @@ def test_what_is_no_duration_is_refused_with_an_example(value: object) -> None:
         ((1 << 20) + 1024, "1025KiB"),
         (10 << 30, "10GiB"),
         (3 << 40, "3TiB"),
-        (1000, 1000),
+        (1000, "1kB"),
+        (1001, 1001),
+        (250_000, "250kB"),
+        (1_024_000, "1000KiB"),
+        (1_500_000_000, "1500MB"),
+        (100 * 10**12, "100TB"),
     ],
 )
-def test_a_size_is_written_in_its_shortest_exact_form(size: int, text: object) -> None:
+def test_a_size_is_written_with_the_largest_exact_unit(size: int, text: object) -> None:
     assert format_size(Size(size)) == text
 
 

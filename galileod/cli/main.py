@@ -159,7 +159,10 @@ def _run() -> int:
     try:
         return cli(prog_name="galileod", standalone_mode=False) or 0
     except click.UsageError as error:
-        click.echo(f"galileod: {error.format_message()}", err=True)
+        text = error.format_message()
+        end = "" if text.endswith((".", "?")) else "."
+        hint = f"{end} Try {error.ctx.command_path} --help." if error.ctx else ""
+        click.echo(f"galileod: {text}{hint}", err=True)
         return MISUSED
     except ConfigError as error:
         for mistake in error.mistakes:

@@ -79,20 +79,23 @@ def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime |
         return None
     now = datetime.now(UTC).replace(microsecond=0)
     try:
-        return now + timedelta(seconds=parse_duration(int(value) if value.isdecimal() else value))
+        end = now + timedelta(seconds=parse_duration(int(value) if value.isdecimal() else value))
     except ValueError:
-        pass  # it may be a date
-    try:
-        end = datetime.fromisoformat(value)
-        end = (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{value!r}: expected {END_EXPECTED}") from None
+        end = _moment(value)
     if end <= now:
         raise click.BadParameter(f"{value!r}: is past: expected {END_EXPECTED}")
     return end.replace(microsecond=0)
 
 
-@click.group()
+def _moment(value: str) -> datetime:
+    try:
+        end = datetime.fromisoformat(value)
+        return (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r}: expected {END_EXPECTED}") from None
+
+
+@click.group(no_args_is_help=False)
 def token() -> None:
     """Add, list and revoke tokens. Changes take effect at once, without a restart or reload."""
 

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import click
 
-from galileod.client.formatting import format_duration, format_rate, printable
+from galileod.client.formatting import format_duration, format_rate
+from galileod.printable import printable
 from galileod.units import human_size
 
 from .control import Row, ask, ask_rows, check_status

@@ -24,7 +24,7 @@ RESUMABLE_CODES: Final = SLEPT_CODES | {"storage_failed"}
 UNAUTHORIZED: Final = "unauthorized"
 """The fault code for a token that is missing, or that the server does not accept."""
 
-CREDENTIAL_HINT: Final = "Put a token into $GALILEO_TOKEN or into the file of --token-file."
+CREDENTIAL_HINT: Final = "Put a valid token into $GALILEO_TOKEN or into the file of --token-file."
 
 TAKEN_OVER: Final = "taken_over"
 """The fault code that tells that another client continues the upload."""
@@ -166,6 +166,18 @@ class RefusedError(SendError):
         self.discarded = resumable and kept is None and self.code != TAKEN_OVER
         passing = RESUMABLE_CODES if resumable else SLEPT_CODES if extended else frozenset[str]()
         self.transient = self.code in BUSY_CODES | passing
+
+
+class NotAskedError(SendError):
+    """The server does not say which files it has. Nothing was sent."""
+
+    kind = "notasked"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server does not say which files it has. It may not be able to, or say so to"
+            " authenticated users only (storage.ask in galileod)."
+        )
 
 
 class NonsenseError(SendError):

@@ -1,30 +1,11 @@
-"""Sizes, rates, durations and untrusted strings, formatted for a terminal."""
+"""Sizes, rates and durations, formatted for a terminal."""
 
-import unicodedata
 from typing import Final
 
 from galileod.units import human_size
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
-_INVISIBLE: Final = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_JOINERS: Final = "\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    """An untrusted string as one line without terminal control sequences.
-
-    Control characters and invisible ones are escaped, except the two joiners that emoji and some
-    scripts need.
-    """
-    if text.isascii() and text.isprintable():
-        return text  # most are
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in _INVISIBLE and char not in _JOINERS
-        else char
-        for char in text
-    )
 
 
 def truncated(text: str, length: int) -> str:

@@ -43,6 +43,7 @@ _HINTS: Final = {
     404: "Check the path in the URL.",
     426: "The server does not support this version of WebSocket.",
     **dict.fromkeys(BUSY_STATUSES, "Try again later."),
+    **dict.fromkeys((502, 504), "A proxy cannot reach the server. Try again later."),
 }
 
 

@@ -14,10 +14,10 @@ from typing import Final
 import trio
 from attrs import evolve
 
+from galileod.printable import printable
 from galileod.protocol.messages import Metadata
 
 from .address import Address
-from .formatting import printable
 from .options import OnWarning, Options
 from .sources import FileStamp, PathSource, Source
 from .state_directory import State

@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import define, field
 
-from .formatting import printable
+from galileod.printable import printable
 
 MAX_AGE: Final = 7 * 24 * 3600
 """Seconds after which an entry is removed."""

@@ -116,6 +116,12 @@ def _connect_error(peer: str, error: OSError) -> ConnectError:
     unreached = partial(ConnectError, unreached=True)
     causes = list(_leaves(error))
     for cause in causes:
+        if isinstance(cause, socket.gaierror) and "%" in peer:
+            return unreached(
+                f"Cannot connect to {peer}: the address is not link-local, or its zone names no"
+                " network interface of this machine.",
+                transient=False,
+            )
         if isinstance(cause, socket.gaierror):
             # EAI_AGAIN: the name server did not answer. The other codes are answers.
             return unreached(

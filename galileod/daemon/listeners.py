@@ -111,7 +111,13 @@ def _translated(address: Listen) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        if isinstance(error, socket.gaierror) and "%" in str(address):
+            reason = (
+                "the address is not link-local, or its zone names no network interface of this"
+                " machine"
+            )
+        raise ListenError(f"cannot listen on {address}: {reason}") from error
 
 
 async def _open(address: Listen, listeners: Listeners) -> None:

@@ -8,6 +8,7 @@ from typing import Final, TextIO
 
 from structlog.typing import EventDict, WrappedLogger
 
+from galileod.printable import printable
 from galileod.units import human_size
 
 GAP: Final = "  "
@@ -21,6 +22,9 @@ MIN_NAME: Final = 12
 
 FREQUENT: Final = ("connection.", "upload.", "hook.")
 """Prefixes of the events whose lines are shortened, unless they are about a failure."""
+
+REFUSED: Final = "connection.refused"
+"""Never shortened, though its level is info: the reason may name the key to set."""
 
 _LAST: Final = ("path", "peer", "upload", "connection")
 """Fields at the end of a line. Other fields are in the order of the call."""
@@ -47,18 +51,19 @@ class Console:
         exception = fields.pop("exception", "")
         if self._is_terminal:
             stamp = time.strftime("%H:%M:%S")
-        event = one_line(event)
+        event = printable(event)
         label = "" if level == "info" else f"{GAP}{level}"
         leading = list(_leading(event, fields, self._scheme))
         rest = [f"{key}={_shown(value)}" for key, value in _in_order(fields) if value is not None]
         columns = self._columns()
-        if columns and level in ("debug", "info") and event.startswith(FREQUENT):
+        frequent = level in ("debug", "info") and event.startswith(FREQUENT)
+        if columns and frequent and event != REFUSED:
             used = len(f"{stamp} {event:{EVENT_WIDTH}}{label}{GAP}")
             parts = fitting(leading, rest, columns - used)
         else:
             parts = [*leading, *rest]
         line = GAP.join([f"{stamp} {self._coloured(event, level)}{label}", *parts]).rstrip()
-        trace = "\n".join(map(one_line, exception.splitlines()))
+        trace = "\n".join(map(printable, exception.splitlines()))
         return f"{line}\n{trace}" if trace else line
 
     def _columns(self) -> int:
@@ -98,16 +103,6 @@ def shortened(text: str, columns: int) -> str:
     return f"{_beginning(text, columns - 1 - _width(end))}…{end}"
 
 
-def one_line(text: str) -> str:
-    """The text in one line, with all characters escaped that a terminal does not print.
-
-    File names must not be able to control the terminal, or look like another line.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
 def _leading(event: str, fields: EventDict, scheme: str) -> Iterator[str]:
     """What matters most, in words; these fields are removed."""
     name = fields.pop("name", None)
@@ -140,7 +135,7 @@ def _in_order(fields: EventDict) -> Iterator[tuple[str, object]]:
 
 
 def _shown(value: object) -> str:
-    return one_line(value if isinstance(value, str) else str(value))
+    return printable(value if isinstance(value, str) else str(value))
 
 
 def _clickable(listen: str, scheme: str) -> str:

@@ -116,12 +116,16 @@ def _is_link_local(host: str) -> bool:
 
 def parse_network(text: object) -> Network:
     """Parse a network in CIDR notation. Raises ValueError; its message says what is expected."""
+    if not isinstance(text, str):  # ip_network() accepts integers, too
+        raise ValueError(NETWORK_EXPECTED)  # noqa: TRY004
     try:
-        if isinstance(text, str):  # ip_network() accepts integers, too
-            return ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        pass  # raised below with another message
-    raise ValueError(NETWORK_EXPECTED)
+        raise ValueError(NETWORK_EXPECTED) from None
+    address, has_prefix, _ = text.partition("/")
+    if has_prefix and ipaddress.ip_address(address) != network.network_address:
+        raise ValueError(f'the address "{address}" alone, or its network "{network}"')
+    return network
 
 
 def is_trusted(host: str, trusted: Collection[Network]) -> bool:

@@ -19,6 +19,7 @@ import re
 import unicodedata
 from typing import Final
 
+from galileod.printable import FLAG, JOINERS
 from galileod.protocol.errors import Fault, FaultCode
 
 MAX_BYTES: Final = 240
@@ -29,7 +30,6 @@ MAX_CHARACTERS: Final = 1024
 
 MAX_EXTENSION_BYTES: Final = 32
 
-_JOINERS: Final = "\u200c\u200d"
 _RESERVED: Final = frozenset('<>:"|?*')
 _BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -41,12 +41,6 @@ _NEVER_VISIBLE: Final = re.compile(
     + "\u2065\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 """Unassigned code points that no letter or emoji will have."""
-
-_FLAG: Final = re.compile("(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,7}\U000e007f)")
-"""The flag of a region, such as England: a black flag, tags, and an end (UTS 51, annex C).
-
-The tags are the letters and digits of the region's code. Unicode defines no other emoji with tags;
-elsewhere they are invisible text."""
 
 _COMPRESSED: Final = frozenset({"gz", "bz2", "xz", "zst", "br", "lz", "lz4", "lzma", "lzo", "z"})
 _BEFORE_COMPRESSED: Final = frozenset(
@@ -87,7 +81,7 @@ def _made_safe(name: str) -> str:
 
 
 def _check_visible(name: str) -> None:
-    if all(character in _JOINERS or character.isspace() for character in name):
+    if all(character in JOINERS or character.isspace() for character in name):
         raise Fault(FaultCode.BAD_NAME, "The name of the file is empty once it is made safe.")
 
 
@@ -111,14 +105,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _replaced(name: str) -> str:
     """`name` with `_` for each character that is not safe."""
-    parts = _FLAG.split(name)  # every second one is a flag
+    parts = FLAG.split(name)  # every second one is a flag
     for at in range(0, len(parts), 2):
         parts[at] = "".join(map(_safe_character, parts[at]))
     return "".join(parts)
 
 
 def _safe_character(character: str) -> str:
-    if character in _JOINERS:
+    if character in JOINERS:
         return character
     category = unicodedata.category(character)
     bad = category in _BAD_CATEGORIES or character in _RESERVED
@@ -141,7 +135,7 @@ def _shorten(name: str) -> str:
 def cut(name: str, length: int) -> str:
     """At most `length` bytes from the beginning of `name`: whole characters, and whole flags."""
     kept = name.encode()[:length].decode(errors="ignore")
-    for flag in _FLAG.finditer(name):
+    for flag in FLAG.finditer(name):
         if flag.start() < len(kept) < flag.end():
             return kept[: flag.start()]
     return kept

@@ -85,24 +85,32 @@ def _chunk_violations(chunks: Chunks) -> Iterator[Violation]:
     if not MIN_CHUNK <= chunks.min <= MAX_CHUNK:
         yield (
             "chunks.min",
-            chunks.min,
+            format_size(chunks.min),
             f"a size from {format_size(MIN_CHUNK)} to {format_size(MAX_CHUNK)}",
         )
     if not chunks.min <= chunks.max <= MAX_CHUNK:
         at_least = f"chunks.min ({format_size(chunks.min)})"
-        yield "chunks.max", chunks.max, f"a size from {at_least} to {format_size(MAX_CHUNK)}"
+        yield (
+            "chunks.max",
+            format_size(chunks.max),
+            f"a size from {at_least} to {format_size(MAX_CHUNK)}",
+        )
     if not 1 <= chunks.max_in_flight <= MAX_IN_FLIGHT:
         yield "chunks.max_in_flight", chunks.max_in_flight, f"an integer from 1 to {MAX_IN_FLIGHT}"
     if chunks.memory < chunks.min:
         yield (
             "chunks.memory",
-            chunks.memory,
+            format_size(chunks.memory),
             f"a size of at least chunks.min ({format_size(chunks.min)})",
         )
     if chunks.whole > MAX_WHOLE:
-        yield "chunks.whole", chunks.whole, f"a size of at most {format_size(MAX_WHOLE)}"
+        yield (
+            "chunks.whole",
+            format_size(chunks.whole),
+            f"a size of at most {format_size(MAX_WHOLE)}",
+        )
     if not 0 <= chunks.next <= MAX_NEXT:
         yield "chunks.next", chunks.next, f"an integer from 0 to {MAX_NEXT}"
     if chunks.room < chunks.whole:
         at_least = f"chunks.whole ({format_size(chunks.whole)})"
-        yield "chunks.room", chunks.room, f"a size of at least {at_least}"
+        yield "chunks.room", format_size(chunks.room), f"a size of at least {at_least}"

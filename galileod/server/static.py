@@ -49,6 +49,7 @@ _CLIENT_PARTS: Final = (
     "client/file_upload.js",
     "client/places.js",
     "client/waiting.js",
+    "client/questions.js",
     "client/uploads.js",
     "client/api.js",
 )

@@ -1,139 +1,115 @@
-"""Answers which of a client's files are stored already (the extension `ask`)."""
+"""Asks the hook `hooks.admit` whether an upload may begin, before anything is reserved for it."""
 
-from collections.abc import Sequence
-from typing import Final
+import math
+from collections.abc import Awaitable, Callable
 
 import trio
-from structlog.typing import FilteringBoundLogger
+from attrs import evolve
 
-from galileod.ledger.base import LedgerError
-from galileod.ledger.records import FileEntry
-from galileod.policy.folders import place_of
-from galileod.protocol.encoding import encode_held
+from galileod.hooks.admit import Answer, ask, make_question
+from galileod.hooks.settings import HookError, Hooks
+from galileod.metrics import Metrics
+from galileod.net.peer import Peer
+from galileod.policy.limits import check_size
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Ask, AskEntry, Held
-from galileod.protocol.receiver import UploadReceiver
-from galileod.storage.base import RUNNING_HASH, StorageError
-from galileod.storage.finished import Standing
 
-from .connection import Connection, may_ask
-from .context import Context
+from .turns import Turns
+from .upload import Upload, path_for
 
-LONGEST: Final = 3600.0
-"""Maximum seconds for which questions keep a connection that sends no file."""
-
-CANDIDATES: Final = 2
-"""Maximum files that are looked at for an entry: the newest of those that the ledger has. So a
-question with 256 entries costs one query, and one thread call that looks at 512 files."""
-
-TOLERANCE: Final = 2.0
-"""Seconds by which the time of a file may differ: FAT has even seconds only."""
-
-OLDEST: Final = 3600.0
-"""Maximum seconds from the last write to a file until it was recorded as stored. A file that is
-older, and has not the time that its client stated, is another one."""
-
-_NS: Final = 1_000_000_000
+Ask = Callable[[Hooks, bytes, str, str], Awaitable[Answer]]
+"""Asks the question, with the id of the upload and the location of the store. Raises HookError."""
 
 
-async def answer(
-    connection: Connection, receiver: UploadReceiver, question: Ask, log: FilteringBoundLogger
-) -> None:
-    """Find out which files the user has, and send the answer.
+class Asking:
+    """Asks about uploads, at most `hooks.admit_parallel` at once; users take turns.
 
-    If that fails, or lasts for longer than `timeouts.idle`, no file is held: the client sends them
-    all, and hears what is wrong. Raises a Fault, `unauthorized`, if the credential is not valid any
-    more, and what `Connection.receive` raises if the connection ends.
+    `location` is that of the store.
     """
-    connection.transport.owe(1)
+
+    def __init__(self, metrics: Metrics, location: str, ask: Ask = ask) -> None:
+        self._metrics = metrics
+        self._location = location
+        self._ask = ask
+        self._turns = Turns()
+
+    async def admit(self, upload: Upload, peer: Peer) -> Upload:
+        """The upload, with the path that the hook wants; as it is if there is no hook.
+
+        Raises a Fault: `not_admitted` if the hook refuses it, `too_large` by its limit, and `busy`
+        if it does not decide and `hooks.admit_failure` is "refuse". That takes at most twice
+        `hooks.admit_timeout`, and the time to end a command.
+        """
+        if not upload.config.hooks.admit:
+            return upload
+        began, log = trio.current_time(), upload.log
+        try:
+            answer = await self._wait_and_ask(upload, peer)
+            path = _path(upload, answer)
+        except HookError as error:
+            return self._undecided(upload, str(error), began)
+        except Exception:  # a defect must not decide about the upload
+            log.exception("hook.error")
+            return self._undecided(upload, "internal error", began)
+        refusal = _refusal(upload, answer)
+        seconds = trio.current_time() - began
+        self._metrics.asked("admitted" if refusal is None else "refused", seconds)
+        if refusal is not None:
+            raise refusal
+        log.debug("hook.admitted", path=path, seconds=round(seconds, 6))
+        return _moved(upload, path)
+
+    async def _wait_and_ask(self, upload: Upload, peer: Peer) -> Answer:
+        hooks, grant = upload.config.hooks, upload.grant
+        size = upload.metadata.size
+        question = make_question(upload.id, size, grant.user, peer.name, upload.about)
+        user = peer.network if grant.anonymous else grant.user
+        with trio.move_on_after(hooks.admit_timeout) as waiting:
+            async with self._turns.take(user, hooks.admit_parallel):
+                waiting.deadline = math.inf
+                return await self._ask(hooks, question, upload.id, self._location)
+        raise HookError(f"other questions took more than {hooks.admit_timeout:g} seconds")
+
+    def _undecided(self, upload: Upload, reason: str, began: float) -> Upload:
+        """What happens without an answer."""
+        accepted = upload.config.hooks.admit_failure == "accept"
+        self._metrics.asked("failed", trio.current_time() - began)
+        upload.log.warning("hook.unanswered", reason=reason, accepted=accepted)
+        if accepted:
+            return upload
+        raise Fault(
+            FaultCode.BUSY,
+            "The server cannot decide now whether it accepts the file. Try again later.",
+        )
+
+
+def _path(upload: Upload, answer: Answer) -> str:
+    """The path for the name and folder in the answer. Raises HookError if they cannot be used."""
+    metadata = upload.metadata
+    name = metadata.name if answer.name is None else answer.name
+    folder = metadata.folder if answer.folder is None else answer.folder
+    if (name, folder) == (metadata.name, metadata.folder):
+        return upload.path
     try:
-        held = await _find(connection, receiver, question, log)
-    finally:
-        connection.transport.owe(-1)
-    signal = encode_held(Held(held, question.number))
-    await connection.transport.send(signal, timeout=connection.config.timeouts.close)
+        # The name in a ticket is compared with that of the client.
+        grant = evolve(upload.grant, name=None)
+        return path_for(evolve(metadata, name=name, folder=folder), grant, upload.config)
+    except Fault as fault:
+        raise HookError(f"the answer cannot be used: {fault.reason}") from None
 
 
-async def _find(
-    connection: Connection, receiver: UploadReceiver, question: Ask, log: FilteringBoundLogger
-) -> frozenset[int]:
-    context, held = connection.context, frozenset[int]()
-    grant = await connection.authorize_question(log)
-    try:
-        with trio.fail_after(context.config.timeouts.idle):
-            if may_ask(context.config, grant) and not grant.expired:
-                held = await connection.unless_ended(
-                    receiver, lambda: find_held(context, grant.user, question.entries)
-                )
-    except (LedgerError, StorageError) as error:
-        log.warning("files.lookup_failed", reason=str(error))
-    except trio.TooSlowError:
-        log.warning("files.lookup_failed", reason="the disk has not answered in time")
-    context.metrics.asked(len(held), len(question.entries) - len(held))
-    log.info("files.asked", user=grant.user, files=len(question.entries), held=len(held))
-    return held
+def _refusal(upload: Upload, answer: Answer) -> Fault | None:
+    if answer.refused is not None:
+        return Fault(FaultCode.NOT_ADMITTED, answer.refused)
+    if answer.max_size is not None:
+        try:
+            check_size(upload.metadata.size, answer.max_size)
+        except Fault as fault:
+            return fault
+    return None
 
 
-async def answer_first(
-    connection: Connection, receiver: UploadReceiver, question: Ask, log: FilteringBoundLogger
-) -> None:
-    """As `answer`, before the data of file 0. Raises a Fault, `idle`, after LONGEST seconds."""
-    if trio.current_time() - connection.opened > LONGEST:
-        raise Fault(FaultCode.IDLE, f"Only questions came within {LONGEST:g} seconds.")
-    await answer(connection, receiver, question, log)
-
-
-async def find_held(context: Context, user: str, entries: Sequence[AskEntry]) -> frozenset[int]:
-    """The indexes of the entries that `user` has stored. Raises LedgerError and StorageError."""
-    async with context.questions:
-        places = [_place(entry) for entry in entries]
-        wanted = list(dict.fromkeys(place for place in places if place is not None))
-        found = await context.ledger.find_files(user, wanted)
-        files = [
-            (index, file)
-            for index, (place, entry) in enumerate(zip(places, entries, strict=True))
-            for file in [file for file in found.get(place or "", ()) if is_meant(entry, file)][
-                :CANDIDATES
-            ]
-        ]
-        if not files:
-            return frozenset()
-        standings = await context.store.look([file.name for _, file in files])
-    return frozenset(
-        index
-        for (index, file), standing in zip(files, standings, strict=True)
-        if standing is not None and is_unchanged(file, standing)
-    )
-
-
-def is_meant(entry: AskEntry, file: FileEntry) -> bool:
-    """Whether a file at the place of `entry` is, as it was stored, the one that is asked for."""
-    if file.size != entry.size:
-        return False
-    if entry.modified is not None and entry.modified != file.modified:
-        return False
-    claim = entry.hash
-    return claim is None or (claim.type, claim.value) == (RUNNING_HASH, file.sha1)
-
-
-def is_unchanged(file: FileEntry, standing: Standing) -> bool:
-    """Whether what stands there now is what was stored.
-
-    It has the time that the client stated (`storage.keep_modified`), or else that of its storing.
-    """
-    if standing.size != file.size:
-        return False
-    now, tolerance = standing.modified_ns, int(TOLERANCE * _NS)
-    if file.modified is not None and abs(now - file.modified * 1_000_000) <= tolerance:
-        return True
-    if file.stored is None:
-        return False
-    stored = int(file.stored * _NS)
-    return stored - int(OLDEST * _NS) <= now <= stored + tolerance
-
-
-def _place(entry: AskEntry) -> str | None:
-    try:
-        return place_of(entry.folder, entry.name)
-    except Fault:
-        return None  # no file can be stored there
+def _moved(upload: Upload, path: str) -> Upload:
+    resumable = upload.resumable
+    if resumable is not None:
+        resumable = evolve(resumable, name=path.rpartition("/")[2], path=path)
+    return evolve(upload, path=path, resumable=resumable)

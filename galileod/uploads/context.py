@@ -15,6 +15,7 @@ from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 
 from .admission import Admission
+from .asking import Asking
 from .claims import Claims
 from .joint import Joint
 from .keeper import Keeper
@@ -23,7 +24,7 @@ from .publication import PublicationLock
 from .room import Room
 from .running import Running
 
-QUESTIONS: Final = 2
+LOOKUPS: Final = 2
 """Maximum questions of clients that are looked up at the same time: others wait, so that uploads
 do not have to wait for them."""
 
@@ -36,6 +37,10 @@ def _make_admission(context: "Context") -> Admission:
     return Admission(context.store, context.ledger, context.keeper, lambda: context.config)
 
 
+def _make_asking(context: "Context") -> Asking:
+    return Asking(context.metrics, context.store.location)
+
+
 def _make_room(context: "Context") -> Room:
     running = context.admission.running
     return Room(context.store, context.ledger, context.keeper, running, lambda: context.config)
@@ -45,7 +50,8 @@ def _make_room(context: "Context") -> Room:
 class Context:
     """What all uploads share. `config` is the configuration in force; `adopt` changes it.
 
-    `running` are the uploads that run, by their ids. `questions` limits how many are looked up.
+    `running` are the uploads that run, by their ids. `lookups` limits questions which
+    files are stored.
     """
 
     config: Config
@@ -58,12 +64,11 @@ class Context:
     publication: PublicationLock = field(factory=PublicationLock)
     claims: Claims = field(init=False, factory=Claims)
     joint: Joint = field(init=False, factory=Joint)
-    questions: trio.CapacityLimiter = field(
-        init=False, factory=lambda: trio.CapacityLimiter(QUESTIONS)
-    )
+    lookups: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(LOOKUPS))
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))
+    asking: Asking = field(init=False, default=Factory(_make_asking, takes_self=True))
     room: Room = field(init=False, default=Factory(_make_room, takes_self=True))
     # A system call for each id would cost a small file 5 % of its time.
     _ids: Random = field(init=False, factory=Random)

@@ -21,12 +21,12 @@ from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Abandon, Ask, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
-from .asking import LONGEST, answer
 from .batches import Batches
 from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
 from .faults import abandoned, interruptible, shutting_down, storage_faults
+from .held import LONGEST, answer
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 

@@ -17,11 +17,11 @@ from galileod.protocol.receiver import Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
 from galileod.storage.base import Stored
 
-from .asking import answer_first
 from .claims import Claim, taken_over
 from .connection import Connection
 from .context import Context
 from .faults import abandoned, interruptible, shutting_down, storage_faults, unfinished
+from .held import answer_first
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .running import Running, discarded, listed, running_entry

@@ -17,13 +17,13 @@ from galileod.protocol.states import ReceiverState
 from galileod.shutdown import Interrupt
 from galileod.storage.base import RUNNING_HASH, Sink
 
-from .asking import answer_first
 from .beside import run_beside
 from .checkpoints import Checkpoints
 from .claims import taken_over
 from .connection import Connection
 from .faults import abandoned, interruptible, shutting_down, unfinished
 from .flow import Flow
+from .held import answer_first
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .reservation import Reservation

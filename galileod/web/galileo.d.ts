@@ -105,16 +105,16 @@ export interface Progress {
 
 export interface Receipt {
   /**
-   * "replaced": the file was stored, and a later file of the same `uploadAll` was then stored in its
-   * place.
+   * "skipped": the server had the file already, and it was not sent; "replaced": the file was stored,
+   * and a later file of the same `uploadAll` was then stored in its place.
    */
-  outcome: "stored" | "replaced";
+  outcome: "stored" | "skipped" | "replaced";
   /** The name of the stored file, if the server reports it; else the name that was sent. */
   name: string;
   /** Where the file is stored below the server's directory, if the server reports it; else null. */
   path: string | null;
   size: number;
-  /** The hash that was sent for comparison, or null. */
+  /** The hash that was sent for comparison; null if none was, or the file was not sent. */
   hash: { type: HashType; value: string } | null;
   seconds: number;
 }
@@ -165,6 +165,12 @@ export interface UploadAllOptions
   files?: Iterable<File | FileOptions>;
   /** Connections at once: an integer from 1 to 16. Default 3. */
   connections?: number;
+  /**
+   * true or "modified": the server is asked first which files it has at the same place, with the same
+   * size and time of modification, and those are not sent. It answers if it supports the extension
+   * `ask`, by default to authenticated users; else all files are sent. Default false.
+   */
+  skipExisting?: boolean | "modified";
   /** Bytes; a larger file fails with the code `too_large`, and is not sent. */
   maxSize?: number;
   /** Called after each change of a file, and five times a second for each that is being sent. */
@@ -183,8 +189,9 @@ export interface FileUpload {
   /**
    * "sending": a connection has taken it. "checking": all bytes have left the browser.
    * "interrupted": its connection was lost, and it goes on by itself; "paused": by `pause`. The
-   * other four are ends: "replaced" follows on "stored" if a later file was stored in its place;
-   * "cancelled" is a failure with the code `aborted`.
+   * other five are ends. "skipped": with `skipExisting`, the server has the file already. "replaced"
+   * follows on "stored" if a later file was stored in its place. "cancelled" is a failure with the
+   * code `aborted`.
    */
   readonly state:
     | "waiting"
@@ -193,6 +200,7 @@ export interface FileUpload {
     | "interrupted"
     | "paused"
     | "stored"
+    | "skipped"
     | "replaced"
     | "failed"
     | "cancelled";
@@ -200,7 +208,7 @@ export interface FileUpload {
   readonly sent: number;
   /** Bytes a second, over the last three seconds. */
   readonly rate: number;
-  /** Of a stored or replaced file. */
+  /** Of a file that is stored, skipped or replaced. */
   readonly receipt: Receipt | null;
   /** Of a failed or cancelled file. */
   readonly error: UploadError | null;
@@ -212,7 +220,7 @@ export interface FileUpload {
   resume(): void;
 }
 
-/** Of all files that have not failed or been cancelled or replaced. */
+/** Of all files that have not failed, and were not cancelled, skipped or replaced. */
 export interface TotalProgress {
   /** Bytes that have left the browser. */
   sent: number;

@@ -30,6 +30,7 @@ export class Queue {
       maxSize: largest,
       retries: Infinity, // the server was there: the page is from it
       resume: true,
+      skipExisting: true,
       onretry: () => onoutage?.(),
       onfile: (upload) => this.#changed(upload),
       token: (file) => {

@@ -1,7 +1,7 @@
 // The states of an upload, and what can be done in each.
 
 const PAUSABLE = ["waiting", "sending", "interrupted"];
-const DONE = ["stored", "replaced"]; // ends without a failure
+const DONE = ["stored", "skipped", "replaced"]; // ends without a failure
 const ENDED = [...DONE, "failed", "cancelled"];
 
 export const STATES = [...PAUSABLE, "checking", "paused", ...ENDED];

@@ -56,6 +56,8 @@ export function statusText({ state, file, size, sent, rate, mayBeStored, error, 
       const renamed = receipt.name.normalize() !== file.name.normalize();
       return renamed ? `${how}, as ${receipt.name}` : how;
     }
+    case "skipped":
+      return "Already there";
     case "replaced":
       return "Replaced by a later file of the same name";
     case "cancelled":
@@ -71,13 +73,28 @@ export function begunText({ sent, size, handle }) {
   return `${percentText(sent / size)} sent${hint}`;
 }
 
-const OTHER_ENDS = ["replaced", "failed", "cancelled"];
+/** What is said of the uploads in each of these states. */
+const OTHER_ENDS = {
+  skipped: "already there",
+  replaced: "replaced",
+  failed: "failed",
+  cancelled: "cancelled",
+};
 
-/** How many of `all` uploads are stored, and have ended otherwise; `count` is by state. */
+const otherEnds = (count) =>
+  Object.entries(OTHER_ENDS).map(
+    ([state, word]) => count[state] > 0 && `${numberText(count[state])} ${word}`,
+  );
+
+/**
+ * How many of `all` uploads are stored, and have ended otherwise; `count` is by state. What is there
+ * already is none of those that are to be stored.
+ */
 export function countText(all, count) {
-  const some = (state) => count[state] > 0 && `${numberText(count[state])} ${state}`;
-  const stored = `${numberText(count.stored)} of ${numberText(all)} stored`;
-  return joined(stored, ...OTHER_ENDS.map(some));
+  const most = all - count.skipped;
+  const of = count.skipped > 0 && count.stored === most ? "" : ` of ${numberText(most)}`;
+  const stored = most > 0 && `${numberText(count.stored)}${of} stored`;
+  return joined(stored, ...otherEnds(count));
 }
 
 /**
@@ -120,10 +137,9 @@ export function moreText(number) {
 /** What a screen reader announces when uploads have ended. */
 export function endText(uploads) {
   if (uploads.length === 1) return `${uploads[0].name}: ${statusText(uploads[0])}`;
-  const some = (state) => {
-    const { length } = uploads.filter((upload) => upload.state === state);
-    return length > 0 && `${numberText(length)} ${state}`;
-  };
-  const ends = joined(some("stored"), ...OTHER_ENDS.map(some));
+  const count = {};
+  for (const { state } of uploads) count[state] = (count[state] ?? 0) + 1;
+  const stored = count.stored > 0 && `${numberText(count.stored)} stored`;
+  const ends = joined(stored, ...otherEnds(count));
   return `${someText(uploads.length, "file")} finished: ${ends}`;
 }

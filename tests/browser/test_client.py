@@ -60,7 +60,9 @@ def test_the_module_stores_a_file_and_gives_a_receipt(
     receipt = outcome(tab)["receipt"]
     assert receipt.pop("seconds") > 0
     assert receipt == {
+        "outcome": "stored",
         "name": chosen.name,
+        "path": chosen.name,
         "size": 5_000_000,
         "hash": {"type": "sha1", "value": sha1},
     }

@@ -48,7 +48,9 @@ def test_the_module_stores_the_files_and_gives_receipts(
         sha1 = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         assert receipt.pop("seconds") >= 0, receipt
         assert receipt == {
+            "outcome": "stored",
             "name": path.name,
+            "path": path.name,
             "size": len(content),
             "hash": {"type": "sha1", "value": sha1},
         }

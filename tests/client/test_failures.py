@@ -113,7 +113,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "unauthorized": (
         lambda peer: peer.answer("HTTP/1.1 401 Unauthorized\nConnection: close\n\n"),
-        "upgrade", "HTTP 401. Put a token into $GALILEO_TOKEN",
+        "upgrade", "HTTP 401. Put a valid token into $GALILEO_TOKEN",
     ),
     "not found": (
         lambda peer: peer.answer(

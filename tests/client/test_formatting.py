@@ -1,7 +1,5 @@
 """Numbers and foreign texts, fit to be printed."""
 
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +8,6 @@ from galileod.client.formatting import (
     format_duration,
     format_period,
     format_rate,
-    printable,
 )
 from galileod.units import human_size
 
@@ -51,29 +48,6 @@ def test_durations_are_short(seconds: float, text: str) -> None:
 def test_a_rate_needs_time() -> None:
     assert format_rate(2048, 2) == "1.0 KiB/s"
     assert format_rate(2048, 0) == "-"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Übergrößenträger 🚀.txt", "Übergrößenträger 🚀.txt"),
-        ("👩‍🚀", "👩‍🚀"),
-        ("a\nb\x1b[31m", r"a\nb\x1b[31m"),
-        ("\u202egnp.exe", r"\u202egnp.exe"),
-        ("\udcff", r"\udcff"),
-        ("[bold]", "[bold]"),
-    ],
-)
-def test_nothing_that_acts_on_a_terminal_gets_through(text: str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.text())
-def test_a_plain_text_is_one_line_that_can_be_printed(text: str) -> None:
-    shown = printable(text)
-    assert len(shown.splitlines()) <= 1
-    shown.encode()
-    assert not [char for char in shown if unicodedata.category(char) == "Cc"]
 
 
 @pytest.mark.parametrize(

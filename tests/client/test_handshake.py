@@ -134,7 +134,7 @@ async def test_an_upgrade_that_was_not_asked_for_is_none(old: bytes, new: bytes)
 @pytest.mark.parametrize(
     ("answer", "status", "retry_after", "sentence"),
     [
-        ("401 No\n\n", 401, None, "HTTP 401. Put a token into $GALILEO_TOKEN"),
+        ("401 No\n\n", 401, None, "HTTP 401. Put a valid token into $GALILEO_TOKEN"),
         (
             "404 No\nContent-Length: 9\n\nNot here.",
             404,
@@ -148,7 +148,12 @@ async def test_an_upgrade_that_was_not_asked_for_is_none(old: bytes, new: bytes)
         ("503 No\nRetry-After: -1\n\n", 503, None, "HTTP 503."),
         ("301 No\nLocation: wss://b.example/\n\n", 301, None, "It redirects to wss://b.example/:"),
         ("403 No\nContent-Type: text/html\n\nForbidden", 403, None, "HTTP 403. Check"),
-        ("502 No\n\n<html>", 502, None, "HTTP 502. Try again later."),
+        (
+            "502 No\n\n<html>",
+            502,
+            None,
+            "HTTP 502. A proxy cannot reach the server.",
+        ),
         ("400 No\nContent-Length: 99\n\nCut off", 400, None, "HTTP 400 (Cut off). Check the URL."),
         ("200 OK\n\n" + "x" * 9999, 200, None, f"HTTP 200 ({'x' * 200}). Check the URL."),
     ],

@@ -359,7 +359,7 @@ async def test_that_a_token_is_missing_is_found_out_once(tmp_path: Path, first: 
     failed = results if first else results[1:]
     assert len({id(result.error) for result in failed}) == 1
     assert isinstance(failed[0].error, RefusedError)
-    assert "Put a token into $GALILEO_TOKEN" in str(failed[0].error)
+    assert "Put a valid token into $GALILEO_TOKEN" in str(failed[0].error)
 
 
 async def test_a_ticket_for_one_file_is_not_the_matter_of_the_others(tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_a_name_that_does_not_resolve_is_told(command: Command, large_file: Path
     assert "The host name of the server at galileod.invalid cannot be resolved" in err
 
 
+def test_an_interface_that_is_not_there_is_told(command: Command, large_file: Path) -> None:
+    status, _, err = command("ws://[fe80::1%25none]:1/", large_file)
+    assert status == 1
+    assert "Cannot connect to the server at [fe80::1%none]:1: " in err
+    assert "its zone names no network interface of this machine." in err
+
+
 def test_an_unknown_authority_is_told_and_not_tried_again(
     command: Command, authority: trustme.CA, large_file: Path
 ) -> None:

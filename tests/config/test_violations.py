@@ -9,9 +9,12 @@ from galileod.auth.settings import MODE_EXPECTED
 from galileod.config.file import Reading, load
 from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
+from galileod.hooks.settings import HIDDEN, HOOK_EXPECTED
 from galileod.net.addresses import ADDRESS_EXPECTED
 from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
+
+HOOKS_TOLD = ", ".join(HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +90,28 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         (
             "tls.certificate",
             '"/x"',
-            "tls.key: None: expected the path of a file, since tls.certificate is set",
+            "tls.key: not set: expected the path of a file, since tls.certificate is set",
         ),
         (
             "tls.key",
             '"/x"',
-            "tls.certificate: None: expected the path of a file, since tls.key is set",
+            "tls.certificate: not set: expected the path of a file, since tls.key is set",
+        ),
+        (
+            "server.trusted_proxies",
+            '["10.0.0.1/8"]',
+            (
+                "server.trusted_proxies[0]: '10.0.0.1/8': expected"
+                ' the address "10.0.0.1" alone, or its network "10.0.0.0/8"'
+            ),
+        ),
+        (
+            "metrics.allow",
+            '["fd00::1/64"]',
+            (
+                "metrics.allow[0]: 'fd00::1/64': expected"
+                ' the address "fd00::1" alone, or its network "fd00::/64"'
+            ),
         ),
         ("timeouts.handshake", "0", "timeouts.handshake: 0.0: expected a duration above 0"),
         ("timeouts.metadata", '"0s"', "timeouts.metadata: 0.0: expected a duration above 0"),
@@ -110,8 +129,12 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
             f"limits.max_file_size: 'big': expected {SIZE_EXPECTED}",
         ),
         ("chunks.min", "1023", "chunks.min: 1023: expected a size from 1KiB to 1GiB"),
-        ("chunks.min", '"2GiB"', "chunks.min: 2147483648: expected a size from 1KiB to 1GiB"),
-        ("chunks.max", "1024", "chunks.max: 1024: expected a size from chunks.min (64KiB) to 1GiB"),
+        ("chunks.min", '"2GiB"', "chunks.min: '2GiB': expected a size from 1KiB to 1GiB"),
+        (
+            "chunks.max",
+            "1024",
+            "chunks.max: '1KiB': expected a size from chunks.min (64KiB) to 1GiB",
+        ),
         (
             "chunks.max_in_flight",
             "0",
@@ -165,7 +188,7 @@ from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
         (
             "storage.retention",
             "true",
-            'storage.retention: True: expected a duration such as 60, "500ms", "60s" or "2h"',
+            f"storage.retention: True: expected {DURATION_EXPECTED}",
         ),
         ("hash.required", "1", "hash.required: 1: expected true or false"),
         ("hash.required", '"yes"', "hash.required: 'yes': expected true or false"),
@@ -190,8 +213,21 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
         ("parallel = 0", "hooks.parallel: 0: expected an integer from 1 to 32"),
         ("parallel = 33", "hooks.parallel: 33: expected an integer from 1 to 32"),
         (
+            "admit_timeout = 0",
+            "hooks.admit_timeout: 0.0: expected a duration above 0, up to 60 seconds",
+        ),
+        (
+            'admit_timeout = "61s"',
+            "hooks.admit_timeout: 61.0: expected a duration above 0, up to 60 seconds",
+        ),
+        ("admit_parallel = 0", "hooks.admit_parallel: 0: expected an integer from 1 to 64"),
+        ("admit_parallel = 65", "hooks.admit_parallel: 65: expected an integer from 1 to 64"),
+        ('admit = "x"', f"hooks.admit: expected {HOOK_EXPECTED}"),
+        ("removed = 5", f"hooks.removed: expected {HOOK_EXPECTED}"),
+        ("admit_failure = 1", 'hooks.admit_failure: 1: expected one of "refuse", "accept"'),
+        (
             'stored = ["a"]\nsecret_file = "/x"',
-            "hooks.secret_file: '/x': expected no file, since hooks.stored is not a URL",
+            f"hooks.secret_file: '/x': expected no file, since none of {HOOKS_TOLD} is a URL",
         ),
         (
             'stored = "http://x/"\nsecret_file = ""',
@@ -237,7 +273,7 @@ def test_tickets_need_all_that_they_are_checked_with(tmp_path: Path, missing: st
     keys = {"algorithm": "ES256", "key_file": "/etc/key", "audience": "here"}
     lines = [f'{key} = "{value}"' for key, value in keys.items() if key != missing]
     text = '[auth]\nmode = "ticket"\n[auth.ticket]\n' + "\n".join(lines)
-    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: None: expected ")
+    assert complaint(tmp_path, text).startswith(f"auth.ticket.{missing}: not set: expected ")
 
 
 def test_a_layout_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ async def test_without_any_of_them_it_is_an_error() -> None:
     assert not logs
 
 
+async def test_an_interface_that_is_not_there_is_told() -> None:
+    with pytest.raises(ListenError) as failed:
+        await open_listeners([TcpAddress("fe80::1%none", 0)])
+    assert str(failed.value) == (
+        "cannot listen on [fe80::1%none]:0: the address is not link-local, or its zone names no"
+        " network interface of this machine"
+    )
+
+
 async def test_one_that_is_in_use_is_an_error_although_another_could_be_opened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

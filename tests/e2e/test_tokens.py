@@ -50,6 +50,7 @@ def test_a_token_has_a_note_and_an_end(office: Office) -> None:
     ("option", "value", "told"),
     [
         ("--expires", "2020-01-01", "'2020-01-01': is past: expected a duration such as"),
+        ("--expires", "0d", "'0d': is past: expected a duration such as"),
         ("--expires", "soon", "'soon': expected a duration such as"),
         ("--expires", "2027-02-30", "'2027-02-30': expected a duration such as"),
         ("--expires", "9999-12-31T23:59-23:00", "expected a duration such as"),

@@ -11,7 +11,8 @@ from helpers.terminal import shown
 from hypothesis import given
 from hypothesis import strategies as st
 
-from galileod.logs.console import GAP, MIN_NAME, Console, fitting, one_line, shortened
+from galileod.logs.console import GAP, MIN_NAME, Console, fitting, shortened
+from galileod.printable import printable
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -107,16 +108,10 @@ def test_a_field_of_another_type_breaks_no_line(fields: dict[str, Any]) -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="…"), max_size=60)
-parts = st.lists(texts.map(one_line), max_size=6)
+parts = st.lists(texts.map(printable), max_size=6)
 
 
-@given(texts)
-def test_any_text_becomes_one_printable_line(text: str) -> None:
-    assert one_line(text).isprintable()
-    assert one_line(text) == text or not text.isprintable()
-
-
-@given(text=texts.map(one_line), columns=st.integers(1, 70))
+@given(text=texts.map(printable), columns=st.integers(1, 70))
 def test_a_shortened_text_has_its_beginning_and_end(text: str, columns: int) -> None:
     short = shortened(text, columns)
     assert width(short) <= columns
@@ -172,6 +167,27 @@ def test_frequent_lines_fit_the_terminal_and_failures_are_complete(name: str, co
     assert started.split()[2][0] == stored.split()[2][0] == name[0]
     assert "idle: Nothing came for long" in failed
     assert failed.endswith("connection=c0ffee01")
+
+
+REFUSED = """
+import sys, structlog
+from galileod.logs import setup as logs
+logs.set_up("info", "auto", sys.stderr)
+structlog.get_logger().info("connection.refused", peer="192.0.2.7:51234", status=403,
+    reason="Pages of this origin may not upload here. " + sys.argv[1], connection="c0ffee01")
+"""
+
+
+def test_a_refusal_is_complete_on_each_terminal() -> None:
+    advice = 'To allow them, set server.allowed_origins = ["https://app.example.org"].'
+    (refused,) = shown([sys.executable, "-c", REFUSED, advice], 80)
+    assert "  192.0.2.7:51234  " in refused
+    assert advice in refused
+    assert refused.endswith("connection=c0ffee01")
+
+
+def test_a_name_with_an_emoji_stays_readable() -> None:
+    assert "  👩\u200d🚀.txt  " in line("upload.started", **UPLOAD | {"name": "👩\u200d🚀.txt"})
 
 
 def test_a_terminal_of_unknown_width_gets_everything() -> None:

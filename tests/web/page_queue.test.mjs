@@ -185,7 +185,7 @@ test("the states are counted, and which of the failed may be retried", async () 
   await refuse(page.sockets[0], "no_space");
   await store(page.sockets[1]);
   queue.cancel([queue.uploads[2]]);
-  const none = { waiting: 0, checking: 0, interrupted: 0, paused: 0, replaced: 0 };
+  const none = { waiting: 0, checking: 0, interrupted: 0, paused: 0, skipped: 0, replaced: 0 };
   const some = { sending: 1, stored: 1, failed: 2, cancelled: 1 };
   const may = { mayPause: 1, mayClear: 2, mayRetry: 1 };
   assert.deepEqual(queue.count, { ...none, ...some, ...may });

@@ -34,6 +34,7 @@ test("each state has its words", () => {
   assert.equal(said({ state: "paused" }), "Paused");
   assert.equal(said({ state: "paused", sent: 609 }), "Paused at 60%");
   assert.equal(said({ state: "checking" }), "Sent, being verified and stored");
+  assert.equal(said({ state: "skipped" }), "Already there");
   assert.equal(said({ state: "replaced" }), "Replaced by a later file of the same name");
   assert.equal(said({ state: "cancelled" }), "Cancelled");
   assert.match(said({ state: "cancelled", mayBeStored: true }), /^Cancelled, but .* may have stored/);
@@ -59,10 +60,15 @@ test("a failure is told in the server's words, and in our own where it said noth
 });
 
 test("the total counts, and says how far it is", () => {
-  const none = { stored: 0, failed: 0, cancelled: 0 };
+  const none = { stored: 0, skipped: 0, replaced: 0, failed: 0, cancelled: 0 };
   assert.equal(words.countText(3, none), "0 of 3 stored");
   assert.equal(words.countText(3, { ...none, stored: 1, replaced: 2 }), "1 of 3 stored, 2 replaced");
-  const count = { stored: 1_000, failed: 2, cancelled: 3 };
+  const skipped = { ...none, skipped: 60 };
+  assert.equal(words.countText(3_000, skipped), "0 of 2,940 stored, 60 already there");
+  const all = words.countText(3_000, { ...skipped, stored: 2_940 });
+  assert.equal(all, "2,940 stored, 60 already there");
+  assert.equal(words.countText(60, skipped), "60 already there");
+  const count = { ...none, stored: 1_000, failed: 2, cancelled: 3 };
   assert.equal(words.countText(1_006, count), "1,000 of 1,006 stored, 2 failed, 3 cancelled");
   const sum = { sent: 1024, size: 2048, rate: 512, secondsLeft: 7 };
   const said = (state, more = {}) => words.amountText({ ...sum, ...more }, state);
@@ -104,4 +110,6 @@ test("ends that come together are told in one sentence", () => {
   assert.equal(words.endText([failed]), "a.txt: Why.");
   const others = [failed, upload({ state: "stored" }), upload({ state: "stored" })];
   assert.equal(words.endText(others), "3 files finished: 2 stored, 1 failed");
+  const skipped = [upload({ state: "skipped" }), upload({ state: "replaced" })];
+  assert.equal(words.endText(skipped), "2 files finished: 1 already there, 1 replaced");
 });

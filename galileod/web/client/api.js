@@ -49,7 +49,7 @@ function transfer(options, on) {
     closed: (by) => by === last && one.isOver && close(),
   };
   const { retries, restarts } = settings;
-  const pool = new Pool({ limit: 1, retries, restarts, many: false, onretry: on.retry }, queue);
+  const pool = new Pool({ limit: 1, retries, restarts, can: ["resume"], onretry: on.retry }, queue);
   if (settings.signal?.aborted) queueMicrotask(() => one.abortBySignal());
   else pool.fill();
   return {

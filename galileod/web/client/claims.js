@@ -6,11 +6,13 @@ const MAX_CLAIMED = 64; // files; in bytes, READ_AHEAD
 class Claims {
   #owner; // the Connection
   #host;
+  #isMany; // whether small files are to be read whole
   #transfers = [];
 
-  constructor(owner, host) {
+  constructor(owner, host, isMany) {
     this.#owner = owner;
     this.#host = host;
+    this.#isMany = isMany;
   }
 
   get size() {
@@ -22,8 +24,15 @@ class Claims {
     return this.#transfers[0];
   }
 
-  /** Take the next file of the queue; `load`: to be read whole. */
-  take(load) {
+  /** Take a file before the connection is open; returns false if there is none. */
+  takeFirst() {
+    const size = this.#host.peek(this.#owner);
+    if (size === null) return false;
+    this.#take(this.#isMany && size <= MAX_LOADED);
+    return true;
+  }
+
+  #take(load) {
     const transfer = this.#host.take(this.#owner);
     this.#transfers.push(transfer);
     transfer.open(this.#owner, load);
@@ -36,10 +45,10 @@ class Claims {
   fill(left, isBetween) {
     let bytes = this.#transfers.reduce((sum, { size }) => sum + size, left);
     while (this.size < MAX_CLAIMED) {
-      const size = this.#host.peek();
+      const size = this.#host.peek(this.#owner);
       if (size === null) return;
       if (bytes + size > READ_AHEAD && (bytes > 0 || !isBetween)) return;
-      this.take(size <= MAX_LOADED);
+      this.#take(size <= MAX_LOADED);
       bytes += size;
     }
   }

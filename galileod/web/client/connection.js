@@ -15,21 +15,20 @@ class Connection {
   #leaving = null; // a Transfer that is to stop, as soon as the others are answered
 
   /**
-   * `settings`: `url`, `timeout`; `many`: whether to offer `next`; `restarts`: whether a file may be
-   * sent again by a new connection although the server cannot resume it. `host` is the Pool: it has
-   * the Transfers to send (`peek()`, the size of the next one, or null; `take(connection)`, that one;
-   * `putBack(transfer)` for one that has not begun), and is told what happens: `opened(connection)`;
-   * `gotThrough()` when the server has answered a file or has more of one than before;
-   * `lost(transfer, failure)` for one that has begun and ends without an answer, or was refused for
-   * now; `left(transfer)` for one that has stopped after `leave`; `ended(connection, failure)` once
-   * this sends no more files, `failure` null unless it ended by one; optionally `closed(connection)`.
-   * A failure is {code, error, cause}.
+   * `settings`: `url`, `timeout`; `can`: the extensions to offer; `restarts`: whether a file may be
+   * sent again by a new connection although the server cannot resume it. `host` is that of the Pool,
+   * which has the Transfers to send.
    */
   constructor(settings, host) {
     this.#settings = settings;
     this.#host = host;
-    this.#claims = new Claims(this, host);
-    this.#line = new Line(settings.many ? ["resume", "next"] : ["resume"]);
+    this.#claims = new Claims(this, host, settings.can.includes("next"));
+    this.#line = new Line(settings.can);
+  }
+
+  /** Whether the server can be asked which files it has: then it is, before they are sent. */
+  get asks() {
+    return this.#line.asks;
   }
 
   get timeout() {
@@ -41,23 +40,15 @@ class Connection {
     const { url } = this.#settings;
     try {
       this.#connect(webSocketURL(url));
-      this.#claimFirst();
+      this.#claims.takeFirst();
     } catch (error) {
       const reason = `Cannot connect to ${url}: ${error.message}`;
-      this.#claimFirst();
+      this.#claims.takeFirst();
       queueMicrotask(() => {
         this.#claims.shift()?.fail("connection_failed", reason, error); // for ever
         this.#end(null);
       });
     }
-  }
-
-  /** Take a file before the connection is open; returns false if there is none. */
-  #claimFirst() {
-    const size = this.#host.peek();
-    if (size === null) return false;
-    this.#claims.take(this.#settings.many && size <= MAX_LOADED);
-    return true;
   }
 
   #connect(url) {
@@ -74,9 +65,7 @@ class Connection {
         if (this.#isOpened) {
           this.#lose("connection_lost", "The connection to the server was lost.");
         } else {
-          // Browsers do not tell a page which of the two it is.
-          const other = this.#host.wasConnected() ? "" : ", or does not accept uploads from this page";
-          this.#lose("connection_failed", `The server at ${this.#socket.url} cannot be reached${other}.`);
+          this.#lose("connection_failed", unreachableText(this.#socket.url, this.#host.wasConnected()));
         }
       },
       onclose: ({ code, reason }) => {
@@ -101,6 +90,9 @@ class Connection {
     switch (event.type) {
       case "resume":
         if (transfer.resume(event)) this.#host.gotThrough();
+        break;
+      case "held":
+        this.#host.answered(this, event.held);
         break;
       case "error":
         transfer.warn(signal);
@@ -160,13 +152,32 @@ class Connection {
   /** Send all that is due. Called after each change of what may be due. */
   pump() {
     if (this.#isOver || !this.#isOpened || !this.#socket.isOpen) return;
-    while (this.#sendCurrent() && this.#beginNext());
+    while (!this.#ask() && this.#sendCurrent() && this.#beginNext());
     if (this.#isOver) return; // a handler has ended it
     this.#claim();
+    this.#ask(); // behind the last file
     const { first } = this.#claims; // it may be one for which the limits of the server have no room
-    const isIdle = this.#line.isIdle && !(first && this.#line.mayBegin(first.size));
+    const isNext = (first && this.#line.mayBegin(first.size)) || this.#mayCome;
+    const isIdle = this.#line.isIdle && !isNext;
     const isLeaving = this.#current === this.#leaving && !this.#leaving.isOver; // without an answer
     if (isIdle || (isLeaving && this.#transfers.size === 1)) this.#end(this.#refusal);
+  }
+
+  /** Whether files may come to be sent here, since a question has no answer yet. */
+  get #mayCome() {
+    return this.asks && this.#takesMore && this.#host.isAsking();
+  }
+
+  /** Ask which files the server has, where that is due. Returns whether to wait for the answer. */
+  #ask() {
+    const { isAsking, mayAsk, isUntouched } = this.#line;
+    if (isAsking || !mayAsk || !this.#takesMore) return isAsking;
+    if (!isUntouched && this.#claims.size > 0) return false;
+    const entries = this.#host.ask(this, isUntouched ? this.#current : undefined);
+    if (entries.length === 0) return false;
+    this.#socket.send(this.#line.ask(entries));
+    this.watch.activity();
+    return true;
   }
 
   get #current() {
@@ -304,35 +315,23 @@ class Connection {
 
   #goOn() {
     if (this.#isOpened || this.#isOver) this.pump();
-    else if (this.#claims.size === 0 && !this.#claimFirst()) this.#end(null);
+    else if (this.#claims.size === 0 && !this.#claims.takeFirst()) this.#end(null);
   }
 
   #tick() {
     this.watch.tick(this.#socket.buffered);
     if (this.#current?.isSeeking) this.watch.activity();
-    if (this.#isOpened) this.#reportProgress();
+    if (this.#isOpened) sampleAll([...this.#transfers.values()], this.#socket.buffered);
     if (this.#isOver) return;
     this.#current?.note();
     const unread = this.#unread;
     // Whether little is lost if the connection is given up.
     const isCheap = !unread && (this.#isOpened ? this.#line.resumable : this.#settings.restarts);
-    const limit = this.watch.limit(isCheap, this.#host.patience(), this.timeout);
-    if (!this.watch.isSilent(limit, isCheap)) return;
-    const seconds = Math.round(limit / 100) / 10;
+    const seconds = this.watch.overdue(isCheap, this.#host.patience(), this.timeout);
+    if (seconds === null) return;
     if (unread) {
       unread.failToRead("timeout", `No data could be read from "${unread.name}" for ${seconds} s.`);
     } else this.#lose("timeout", `${this.#awaited()} for ${seconds} s.`);
-  }
-
-  /** What has left the browser of each file: what has not is the end of what was sent. */
-  #reportProgress() {
-    let { buffered } = this.#socket;
-    for (const transfer of [...this.#transfers.values()].reverse()) {
-      if (transfer.isOver) continue;
-      const { sent } = transfer.sender;
-      transfer.sample(sent - Math.min(sent, buffered));
-      buffered -= Math.min(sent, buffered);
-    }
   }
 
   /** What did not happen, as the beginning of a sentence. */
@@ -350,10 +349,8 @@ class Connection {
 
   /** The server has ended the connection by an error. */
   #endByError(signal) {
-    const { code } = signal;
-    const reason = typeof signal.error === "string" ? signal.error : JSON.stringify(signal.error);
-    if (GOES_ON.has(code)) this.#end({ code, error: reason });
-    else this.#end({ code: "connection_lost", error: `The server ended the connection: ${reason}` });
+    if (!GOES_ON.has(signal.code)) this.#host.unanswered(this, true); // it may be about the question
+    this.#end(failureBy(signal));
   }
 
   #lose(code, error, cause) {
@@ -368,6 +365,7 @@ class Connection {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#socket?.close();
+    this.#host.unanswered(this, false);
     const first = this.#isOpened ? null : this.#claims.shift();
     this.#claims.putBack();
     if (first && failure) this.#host.lost(first, { ...failure, isAway: true });

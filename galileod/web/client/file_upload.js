@@ -31,5 +31,5 @@ class FileUpload {
   }
 }
 
-const ENDS = new Set(["stored", "replaced", "failed", "cancelled"]);
+const ENDS = new Set(["stored", "skipped", "replaced", "failed", "cancelled"]);
 const isWaiting = ({ state }) => state === "waiting" || state === "interrupted";

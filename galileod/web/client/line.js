@@ -1,6 +1,6 @@
 // The sending side of one connection as a state machine without I/O: which extensions are agreed,
-// which file may begin, and which file a message of the server is about. Sections 8 and 9 of the
-// protocol: `resume`, and many files, by `next`.
+// which file may begin, and which file a message of the server is about. Sections 8 to 10 of the
+// protocol: `resume`, many files, by `next`, and questions about them, by `ask`.
 
 const LIMITS = ["next", "whole", "room"];
 
@@ -9,6 +9,7 @@ class Line {
   senders = [];
   agreed = false; // whether the server takes further files
   resumable = false; // whether its uploads can be resumed
+  asks = false; // whether the server answers questions
   heard = false; // whether the first signal has come
   #offers;
   #last = false; // the server takes no more files here
@@ -16,6 +17,8 @@ class Line {
   #open = new Map(); // number of each further file without an answer → its bytes if sent whole
   #answered = new Set(); // numbers of the files with an answer that are not below #allBelow
   #allBelow = 0; // every file with a lower number has an answer
+  #questions = 0; // how many were asked
+  #asked = null; // the number of entries of the question that has no answer
   #underWay = 0; // bytes of the whole files in #open
 
   /** `offers`: the extensions that the metadata of file 0 offer. */
@@ -52,6 +55,30 @@ class Line {
     return this.hasAnswer(number) || this.senders[number].isFinished;
   }
 
+  /** Whether a question may be asked now: between two files, and before the first byte of file 0. */
+  get mayAsk() {
+    if (!this.asks || this.isAsking || !this.takesMore) return false;
+    return this.isBetween || this.isUntouched;
+  }
+
+  /** Whether file 0 is the only one, goes on, and nothing but its metadata was sent. */
+  get isUntouched() {
+    const [first, ...others] = this.senders.slice(0, 2);
+    return others.length === 0 && first?.isTouched === false && first.state !== "ended";
+  }
+
+  get isAsking() {
+    return this.#asked !== null;
+  }
+
+  /** The question whether the server has these files, each {name, folder, size, modified}. */
+  ask(entries) {
+    if (!this.mayAsk) throw new Error("No question may be asked now.");
+    this.#asked = entries.length;
+    this.#questions += 1;
+    return JSON.stringify({ ask: entries, n: this.#questions });
+  }
+
   /** Whether any file has an answer. */
   get hasProgress() {
     return this.#allBelow + this.#answered.size > 0;
@@ -82,7 +109,7 @@ class Line {
   /**
    * Handle a message of the server. Returns an event as of Sender.receive, with the `number` of
    * its file, and `ends`: whether it is an error that ends the connection. A "violation" ends the
-   * connection too. "over" is the answer about a file whose sender has ended. `number` is null, or
+   * connection too. "held" has the indexes of those files of the question that the server has. "over" is the answer about a file whose sender has ended. `number` is null, or
    * that of an answered file, for an error that is about no file that still waits. The caller
    * calls `answered` for each file that is over.
    */
@@ -93,6 +120,8 @@ class Line {
       return violation("bad_message", `The server sent an invalid message: ${quoted}.`);
     }
     this.#agree(signal);
+    const { error, ready, close, held } = signal;
+    if (this.asks && held !== undefined && !error && !ready && !close) return this.#hear(signal);
     const number = this.agreed ? (signal.file ?? 0) : 0;
     const ends = Boolean(signal.error && signal.fatal) && !(this.agreed && signal.next);
     const isKnown = Number.isInteger(number) && number >= 0 && number < this.senders.length;
@@ -112,6 +141,16 @@ class Line {
     return { signal, ...sender.receive(signal, this.resumable), number, ends };
   }
 
+  /** The answer to a question. */
+  #hear({ held, n }) {
+    const isIndex = (each) => Number.isInteger(each) && each >= 0 && each < this.#asked;
+    if (!this.isAsking || n !== this.#questions || !Array.isArray(held) || !held.every(isIndex)) {
+      return violation("bad_message", "The server answered a question that was not asked.");
+    }
+    this.#asked = null;
+    return { type: "held", held: new Set(held) };
+  }
+
   #agree(signal) {
     const { error, ready, close, can } = signal;
     if (!this.heard && (error || ready || close)) {
@@ -119,6 +158,7 @@ class Line {
       const both = this.#offers.filter((each) => Array.isArray(can) && can.includes(each));
       this.resumable = both.includes("resume");
       this.agreed = both.includes("next") && signal.next > 0;
+      this.asks = both.includes("ask") && this.agreed;
       if (this.agreed) this.#raise(signal);
     } else if (this.agreed && !error) this.#raise(signal); // in an error `next` is no limit
     if (this.agreed && signal.last) this.#last = true;

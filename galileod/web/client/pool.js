@@ -17,12 +17,14 @@ class Pool {
   #patience = PATIENCE;
 
   /**
-   * `settings`: `limit`, connections at once; `retries`, undefined for the default; `many`: whether
-   * to offer `next`; `onretry`. `queue` has the Transfers to send: `peek()`, {size, url, timeout}
-   * of the next one, or null; `take(connection)`, that one; `putBack(transfer)` for one that did
+   * `settings`: `limit`, connections at once; `retries`, undefined for the default; `can`: the
+   * extensions to offer; `onretry`. `queue` has the Transfers to send: `peek(connection)`, {size, url,
+   * timeout} of the next one, for this connection or for a new one, or null; `take(connection)`, that
+   * one; `putBack(transfer)` for one that did
    * not begin; `interrupted(transfer)` for one that goes on; `left(transfer)` for one that has
    * stopped after Connection's `leave`; `giveUp(failure)` for all that wait, when there is no further
-   * attempt; and optionally `closed(connection)`.
+   * attempt; and optionally `closed(connection)`. Where it offers `ask`, it also has the questions: see
+   * the class Questions.
    */
   constructor(settings, queue, random = Math.random) {
     this.#settings = settings;
@@ -46,8 +48,8 @@ class Pool {
 
   #connect() {
     const { url, timeout } = this.#queue.peek();
-    const { many, restarts } = this.#settings;
-    const connection = new Connection({ url, timeout, many, restarts }, this.#host);
+    const { can, restarts } = this.#settings;
+    const connection = new Connection({ url, timeout, can, restarts }, this.#host);
     this.#connections.add(connection);
     globalThis.addEventListener?.("online", this.#wake);
     if (this.#outage) this.#probe = connection;
@@ -57,6 +59,12 @@ class Pool {
   /** While no connection can be made; `at` is null during an attempt. See galileo.d.ts. */
   get outage() {
     return this.#opened.size > 0 ? null : this.#outage;
+  }
+
+  /** Files that a question was about can be sent now: also by connections that have none. */
+  #serve() {
+    for (const connection of [...this.#connections]) connection.pump();
+    this.fill();
   }
 
   /** Give back the files that have not begun. */
@@ -70,11 +78,27 @@ class Pool {
     if (this.#timer !== null) this.#tryAgain();
   };
 
-  /** What a Connection sees of this. */
+  /** What a Connection sees of this. A failure is {code, error, cause}. */
   #host = {
-    peek: () => this.#queue.peek()?.size ?? null,
+    // The size of the next file for a connection, or null.
+    peek: (connection) => this.#queue.peek(connection)?.size ?? null,
+    // The Transfer of that file.
     take: (connection) => this.#queue.take(connection),
+    // A Transfer that was taken has not begun.
     putBack: (transfer) => this.#queue.putBack(transfer),
+    // The entries of a question; `transfer` is the one that has begun and may wait for the answer.
+    ask: (connection, transfer) => this.#queue.ask(connection, transfer),
+    // Whether an answer is waited for, on whatever connection.
+    isAsking: () => this.#queue.isAsking?.() ?? false,
+    // The server has those files of the question that have these indexes.
+    answered: (connection, held) => {
+      this.#queue.answered(connection, held);
+      this.#serve();
+    },
+    // A question, if there is one, gets no answer; `isRefused`: since the server refuses it.
+    unanswered: (connection, isRefused) => {
+      if (this.#queue.unanswered?.(connection, isRefused)) queueMicrotask(() => this.#serve());
+    },
     patience: () => this.#patience,
     wasConnected: () => this.#everOpened,
     opened: (connection) => {
@@ -84,11 +108,15 @@ class Pool {
       if (this.#timer === null) this.#endOutage();
       this.fill();
     },
+    // The server has answered a file, or has more of one than before.
     gotThrough: () => {
       this.#failures = 0;
     },
+    // A Transfer has stopped after Connection's `leave`.
     left: (transfer) => this.#queue.left(transfer),
+    // One that has begun ends without an answer, or was refused for now.
     lost: (transfer, failure) => this.#lost(transfer, failure),
+    // The connection sends no more files; `failure` is null unless it ended by one.
     ended: (connection, failure) => this.#ended(connection, failure),
   };
 

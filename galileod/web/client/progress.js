@@ -28,3 +28,14 @@ class Progress {
     return { sent: gone, size, ratio: size > 0 ? gone / size : Number(stored), rate };
   }
 }
+
+/** Report what has left the browser of each Transfer of a connection, in the order in which they began. */
+function sampleAll(transfers, buffered) {
+  let left = buffered; // the end of what was sent
+  for (const transfer of transfers.reverse()) {
+    if (transfer.isOver) continue;
+    const { sent } = transfer.sender;
+    transfer.sample(sent - Math.min(sent, left));
+    left -= Math.min(sent, left);
+  }
+}

@@ -21,6 +21,13 @@ const GOES_ON = new Set([
 /** Those of them that say that the server takes nothing now, and nothing about a file. */
 const AWAY = new Set(["connection_failed", "busy", "shutting_down"]);
 
+/** The failure of a connection that the server has ended by this signal. */
+function failureBy({ code, error }) {
+  const reason = typeof error === "string" ? error : JSON.stringify(error);
+  if (GOES_ON.has(code)) return { code, error: reason };
+  return { code: "connection_lost", error: `The server ended the connection: ${reason}` };
+}
+
 /** How long to wait before attempt number `attempt`, from 1. Half of it is random, from 0 to 1. */
 function retryWait(attempt, random) {
   const longest = Math.min(MAX_WAIT, FIRST_WAIT * 2 ** Math.min(attempt - 1, 10));

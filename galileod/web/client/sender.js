@@ -25,6 +25,7 @@ function chunkSize(value) {
 class Sender {
   state = "start";
   sent = 0; // bytes of the file that the server has, or that were returned as chunks
+  isTouched = false; // whether a chunk or `finished` was returned
   isFinished = false; // whether `finished` was returned; it stays so after the end
   hash = null; // {type, value} as sent in `finished`
   errors = []; // the server's error signals, at most MAX_ERRORS and a fatal one
@@ -180,6 +181,7 @@ class Sender {
   take() {
     switch (this.due()) {
       case "chunk": {
+        this.isTouched = true;
         const { data, end, last } = this.#slices.shift();
         this.sent = end;
         if (last) this.state = "finishing";
@@ -188,7 +190,7 @@ class Sender {
       case "finished":
         this.#credits.shift();
         this.state = "awaitingClose";
-        this.isFinished = true;
+        this.isTouched = this.isFinished = true;
         return this.#finished;
       default:
         throw new Error("Nothing is due.");

@@ -79,3 +79,9 @@ class Socket {
     this.#socket.onclose = closed;
   }
 }
+
+/** Why no connection could be made. Browsers do not tell a page which of the two it is. */
+function unreachableText(url, wasConnected) {
+  const other = wasConnected ? "" : ", or does not accept uploads from this page";
+  return `The server at ${url} cannot be reached${other}.`;
+}

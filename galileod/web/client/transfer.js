@@ -292,15 +292,17 @@ class Transfer {
 
   /** `name` and `path` are those that the server has stated, or null. */
   succeed({ name, path }) {
-    const receipt = {
-      outcome: "stored",
-      name: name ?? this.name,
-      path,
-      size: this.size,
-      hash: this.sender.hash ?? this.#hash,
-      seconds: (performance.now() - this.#began) / 1000,
-    };
-    this.#finish(null, receipt);
+    const hash = this.sender.hash ?? this.#hash;
+    this.#finish(null, this.#receipt({ outcome: "stored", name: name ?? this.name, path, hash }));
+  }
+
+  /** The server has the file already: it is not sent. */
+  skip() {
+    this.#finish(null, this.#receipt({ outcome: "skipped", name: this.name, path: null, hash: null }));
+  }
+
+  #receipt(what) {
+    return { ...what, size: this.size, seconds: (performance.now() - this.#began) / 1000 };
   }
 
   fail(code, error, cause, isKept) {
@@ -380,7 +382,7 @@ class Transfer {
       this.#settle.reject(error);
       this.#on.failure(error);
     } else {
-      this.sample(this.size);
+      if (receipt.outcome === "stored") this.sample(this.size);
       this.#settle.resolve(receipt);
       this.#on.success(receipt);
     }

@@ -8,6 +8,7 @@ class Uploads {
   #options;
   #pool;
   #waiting = new Waiting();
+  #questions;
   #settings = new Map(); // FileUpload → its settings
   #transfers = new Map(); // FileUpload → Transfer: those that have begun, or may have
   #uploads = new Map(); // the same the other way round
@@ -26,7 +27,14 @@ class Uploads {
     if (!Number.isInteger(connections) || connections < 1 || connections > MAX_CONNECTIONS) {
       throw new TypeError(`connections must be an integer from 1 to ${MAX_CONNECTIONS}.`);
     }
-    const settings = { limit: connections, retries, many: true, restarts: true, onretry };
+    const asks = readSkipExisting(options);
+    this.#questions = new Questions(asks, this.#waiting, {
+      settings: (upload) => this.#settings.get(upload),
+      isSent: (upload, by) => this.#connections.get(this.#transfers.get(upload)) === by,
+      held: (upload) => this.#transferOf(upload).skip(),
+    });
+    const can = asks ? ["resume", "next", "ask"] : ["resume", "next"];
+    const settings = { limit: connections, retries, can, restarts: true, onretry };
     this.#pool = new Pool(settings, this.#queue);
     this.add(options.files ?? []);
     if (signal?.aborted) queueMicrotask(() => this.abort());
@@ -45,6 +53,7 @@ class Uploads {
     const added = settings.map((each) => {
       const upload = new FileUpload(this, each);
       this.#settings.set(upload, each);
+      if (each.modified === undefined) this.#questions.settle(upload); // there is nothing to compare
       return upload;
     });
     for (const upload of added) {
@@ -203,26 +212,28 @@ class Uploads {
   }
 
   #wait(upload, isSoon) {
-    if (isSoon) this.#waiting.addSoon(upload);
-    else this.#waiting.add(upload);
+    this.#questions.wait(upload, isSoon);
     this.#change(upload, { state: "waiting", rate: 0 });
   }
 
-  get #next() {
-    return this.#isHeld ? undefined : this.#waiting.next;
+  /** The next file for a connection; null: for a new one. */
+  #next(connection) {
+    if (this.#isHeld) return undefined;
+    return connection?.asks ? this.#waiting.ready : this.#waiting.next;
   }
 
   /** What the Pool sees of this. */
   #queue = {
-    peek: () => {
-      const next = this.#next;
+    peek: (connection = null) => {
+      const next = this.#next(connection);
       return next ? this.#settings.get(next) : null;
     },
     take: (connection) => {
-      const upload = this.#next;
+      const upload = this.#next(connection);
       this.#waiting.delete(upload);
-      const transfer = this.#transfers.get(upload) ?? this.#transferOf(upload);
+      const transfer = this.#transferOf(upload);
       this.#connections.set(transfer, connection);
+      this.#questions.taken(upload, connection);
       this.#changeInside(upload, { state: "sending" });
       return transfer;
     },
@@ -239,9 +250,13 @@ class Uploads {
       for (const upload of this.#waiting.list()) {
         if (!isWaiting(upload)) continue; // a handler has taken it out
         this.#waiting.delete(upload);
-        (this.#transfers.get(upload) ?? this.#transferOf(upload)).failWith(failure);
+        this.#transferOf(upload).failWith(failure);
       }
     },
+    ask: (connection, transfer) => this.#questions.ask(connection, this.#uploads.get(transfer)),
+    isAsking: () => this.#questions.areOpen,
+    answered: (connection, held) => this.#questions.answered(connection, held),
+    unanswered: (connection, isRefused) => this.#questions.unanswered(connection, isRefused),
   };
 
   /** A file has left its connection, and is the next one, unless it is paused. */
@@ -252,13 +267,18 @@ class Uploads {
       transfer.rest();
       return;
     }
-    this.#waiting.addNext(upload);
+    this.#waiting.addNext(upload, this.#questions.concerns(upload));
     const sent = transfer.isResumable ? upload.sent : 0; // else it begins anew
     this.#tally.sent(upload, sent);
     this.#changeInside(upload, { state: sent > 0 ? state : "waiting", sent, rate: 0 });
   }
 
+  /** The Transfer of a file; it is made if it has none. */
   #transferOf(upload) {
+    return this.#transfers.get(upload) ?? this.#begin(upload);
+  }
+
+  #begin(upload) {
     const settings = this.#settings.get(upload);
     const transfer = new Transfer(settings, {
       error: (signal) => callHandler(this.#options.onerror, signal, upload),
@@ -273,11 +293,10 @@ class Uploads {
         Object.assign(upload, { sent, folder: transfer.folder });
       },
       success: (receipt) => {
-        this.#tally.answered(true);
         this.#forget(upload);
-        const replaced = this.#places.store(upload, receipt.path);
-        if (replaced?.state === "stored") this.#replace(replaced);
-        this.#end(upload, { state: "stored", receipt });
+        if (receipt.outcome === "stored") this.#stored(upload, receipt);
+        else this.#tally.remove(upload);
+        this.#end(upload, { state: receipt.outcome, receipt });
       },
       failure: (error) => {
         const { mayBeStored } = transfer;
@@ -309,11 +328,14 @@ class Uploads {
     }
   }
 
-  /** A later file of these is stored where this one was. */
-  #replace(upload) {
-    this.#tally.remove(upload);
-    const receipt = { ...upload.receipt, outcome: "replaced" };
-    this.#change(upload, { state: "replaced", receipt });
+  /** The server has stored a file, maybe in the place of an earlier one of these. */
+  #stored(upload, { path }) {
+    this.#tally.answered(true);
+    const replaced = this.#places.store(upload, path);
+    if (replaced?.state !== "stored") return;
+    this.#tally.remove(replaced);
+    const receipt = { ...replaced.receipt, outcome: "replaced" };
+    this.#change(replaced, { state: "replaced", receipt });
   }
 
   #forget(upload) {
@@ -347,6 +369,14 @@ class Uploads {
     const { state } = upload;
     queueMicrotask(() => upload.state === state && callHandler(this.#options.onfile, upload));
   }
+}
+
+/** Whether the option says that files are left out which the server has already. */
+function readSkipExisting({ skipExisting = false }) {
+  if (![false, true, "modified"].includes(skipExisting)) {
+    throw new TypeError('skipExisting must be true, "modified" or false.');
+  }
+  return skipExisting !== false;
 }
 
 function signalled() {

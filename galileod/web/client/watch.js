@@ -86,6 +86,12 @@ class Watch {
     return enough + this.#verifying / VERIFY_RATE;
   }
 
+  /** The seconds for which nothing has happened if the connection is to be given up, else null. */
+  overdue(isCheap, patience, timeout) {
+    const limit = this.limit(isCheap, patience, timeout);
+    return this.isSilent(limit, isCheap) ? Math.round(limit / 100) / 10 : null;
+  }
+
   /** Whether nothing has happened for `limit` ms; `isCheap`: in doubt for less, since no harm is done. */
   isSilent(limit, isCheap) {
     const doubted = isCheap ? DOUBTED + this.#verifying / VERIFY_RATE : limit;

@@ -89,3 +89,11 @@ EVENTS: Final[Mapping[str, Category]] = {
     "unraisable": Category.ORDINARY,
 }
 """The category of each event, by its name."""
+
+
+def category_of(event: str, fields: Mapping[str, object]) -> Category:
+    """The category of a line with these fields; that of an END is FAILURE or ORDINARY."""
+    category = EVENTS.get(event, Category.ORDINARY)
+    if category is Category.END:
+        return Category.FAILURE if fields.get("stored") is False else Category.ORDINARY
+    return category

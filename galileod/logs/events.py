@@ -60,6 +60,8 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.expired": Category.ORDINARY,  # each line is about another upload
     "upload.evicted": Category.FAILURE,
     "upload.error": Category.FAILURE,
+    "files.asked": Category.ORDINARY,
+    "files.lookup_failed": Category.FAILURE,
     "hook.delivered": Category.ORDINARY,
     "hook.retry": Category.FAILURE,
     "hook.failed": Category.ORDINARY,  # each line is about another receipt

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from helpers.credentials import Office
 from helpers.daemon import Daemon, Daemons, log_time
-from helpers.rounds import SOAK
+from helpers.rounds import rounds
 from helpers.sending import Command, objects
 
 from galileod.client.command.jobs import Job, collect
@@ -17,7 +17,7 @@ from galileod.policy.folders import MAX_DEPTH, place_of
 ASKED: Final = {"storage": {"ask": "everybody", "durability": "none"}}
 
 FOLDERS: Final = 60
-IN_EACH: Final = 50 if SOAK else 10
+IN_EACH: Final = rounds(10, 50)
 
 ODD: Final = [
     b"caf\xe9", b"caf\xe8", "café".encode(), "cafe\u0301".encode(), b"a\\b", b"a*b", b"a?b", b"a|b",

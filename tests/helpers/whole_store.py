@@ -5,7 +5,6 @@ from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
-    Found,
     Progress,
     Recovered,
     Sink,
@@ -15,7 +14,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -162,7 +161,13 @@ class WholeSink(Sink):
     async def _write(self) -> Written:
         if self._written is None:
             file = WholeFile(
-                self._upload, self._path, self._pieces, KINDS, self._on_conflict, self._durability
+                self._upload,
+                self._path,
+                self._pieces,
+                KINDS,
+                self._on_conflict,
+                self._durability,
+                self.modified,
             )
             self._written = only(await self._store.write_whole([file]))
         return self._written

@@ -6,7 +6,8 @@ from typing import Final
 
 from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
 from galileod.policy.layout import MAX_STEPS
-from galileod.storage.base import Found, Progress
+from galileod.storage.base import Progress
+from galileod.storage.finished import Found
 from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY

@@ -150,8 +150,8 @@ def rescan(path: str | None, directory: str | None) -> None:
     if not last.get("ended"):
         raise click.ClickException("the daemon has not completed the rescan")
     click.echo(
-        "{files} files on the disk; {gone} records of files that are gone, {changed} files with"
-        " another size, {unknown} files that no upload has stored; {seconds:.1f} s".format(**last)
+        "files: {files}; gone: {gone}, changed: {changed}, not recorded before: {unknown}"
+        " ({seconds:.1f} s)".format(**last)
     )
 
 
@@ -224,6 +224,8 @@ def _below(directory: str, path: str) -> str:
     if name == "." or path.endswith("/"):
         raise ValueError("is a folder; the path of a file is expected")
     first = name.split("/", 1)[0]
+    if os.path.isdir(os.path.join(directory, name)):
+        raise ValueError("is a folder; the path of a file is expected")
     if first == "..":
         raise ValueError(f"is not below storage.directory {os.path.abspath(directory)}")
     if first == STATE_DIRECTORY:

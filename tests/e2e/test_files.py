@@ -183,3 +183,19 @@ def test_a_reload_of_the_retention_applies_to_stored_files(daemon: Daemons) -> N
     assert (line["path"], line["user"]) == ("a", "127.0.0.1")
     assert sorted(path.name for path in host.directory.iterdir()) == [".galileod", "by hand"]
     assert 'galileod_files_removed_total{reason="expired"} 1.0' in metrics(host)
+
+
+def test_the_hook_is_told_what_was_removed(daemon: Daemons, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hook = ["sh", "-c", f"cat >> {told}; echo >> {told}"]
+    host = daemon({"hooks": {"removed": hook}})
+    store(host, "a", "b")
+    (host.directory / "by hand").write_bytes(b"x")
+    assert files(host, "remove", "a", "by hand").returncode == 0
+    host.wait_for("hook.delivered")
+    reload(host, {"storage": {"retention": "1s"}})
+    poll("both receipts", lambda: told.read_text().count("\n") >= 2, host.text)
+    receipts = [json.loads(line) for line in told.read_text().splitlines() if line]
+    assert [(each["event"], each["reason"], each["name"]) for each in receipts] == [
+        ("removed", "removed", "a"), ("removed", "expired", "b"),
+    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from galileod.ledger.records import FileEntry, Records
+from galileod.ledger.records import FileEntry, Records, Wanted
 
 from . import files
 from .database import Database
@@ -16,10 +16,10 @@ class SqliteRecords(Records):
         self.database = database
 
     async def find_files(
-        self, user: str, places: Sequence[str]
-    ) -> Mapping[str, Sequence[FileEntry]]:
+        self, user: str, wanted: Sequence[Wanted]
+    ) -> Mapping[int, Sequence[FileEntry]]:
         """See `Records.find_files`."""
-        return await self.database.read(files.find, user, places)
+        return await self.database.read(files.find, user, wanted)
 
     def undated(self) -> Sequence[str]:
         """See `Records.undated`."""

@@ -31,6 +31,8 @@ from single_uploads import disk, far, one
 from small_files import small
 from tls_uploads import tls
 
+from galileod import __version__
+
 BENCHMARKS = {
     "one": one,
     "tls": tls,
@@ -97,8 +99,11 @@ def main() -> None:
 
 def header(names: Sequence[str], settings: Settings) -> str:
     """The description of the machine, the versions and the settings."""
-    packages = ("galileod", "trio", "websockets")
-    ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    versions = {
+        "galileod": __version__,
+        **{name: importlib.metadata.version(name) for name in ("trio", "websockets")},
+    }
+    ours = ", ".join(f"{name} {version}" for name, version in versions.items())
     pinned = {"tus": install_servers.TUS, "copyparty": install_servers.COPYPARTY}
     theirs = [package for name in names for package in pinned.get(name, ())]
     small = "" if settings.size == GIB else "; the targets apply to 1024 MiB"

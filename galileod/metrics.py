@@ -32,6 +32,9 @@ NO_RESPONSE: Final = "none"
 Outcome = Literal["delivered", "retried", "failed"]
 """The outcome of an attempt to deliver a receipt."""
 
+Decision = Literal["admitted", "refused", "failed"]
+"""The outcome of a question to the hook whether an upload may begin."""
+
 ResumeEvent = Literal["kept", "resumed", "expired", "evicted", "taken_over", "abandoned"]
 """What happened to an upload that may be resumed: the log has an event of each name."""
 
@@ -98,6 +101,19 @@ class Metrics:
         )
         for outcome in get_args(Outcome):
             self._attempts.labels(outcome)
+        self._questions = Counter(
+            "galileod_admit_questions",
+            "Uploads about which the hook was asked: admitted, refused, or failed (no answer).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for decision in get_args(Decision):
+            self._questions.labels(decision)
+        self._question_seconds = self._histogram(
+            "galileod_admit_seconds",
+            "Time until the hook has decided on an upload, or has failed to, waits included.",
+            _LINE_SECONDS,
+        )
         self.credentials_refused: Final = Counter(
             "galileod_credentials_refused",
             "Invalid tokens and tickets, in a handshake or in metadata.",
@@ -156,6 +172,11 @@ class Metrics:
     def refused(self, status: int | None) -> None:
         """Count a refused connection; `status` is that of the response, or None without one."""
         self._refused.labels(NO_RESPONSE if status is None else str(status)).inc()
+
+    def asked(self, decision: Decision, seconds: float) -> None:
+        """Count an upload about which the hook was asked, which took so many seconds."""
+        self._questions.labels(decision).inc()
+        self._question_seconds.observe(seconds)
 
     def attempted(self, outcome: Outcome) -> None:
         """Count an attempt to deliver a receipt."""

@@ -5,20 +5,23 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Final, Unpack
+from typing import Final, Unpack, get_args
 
 import trio
 from attrs import frozen
 
 from galileod.clock import ProcessClock
+from galileod.protocol.messages import AskEntry
 
 from .address import parse_url
+from .asking import Asker, SkipExisting
 from .content import Content, base_name, milliseconds, open_source
 from .errors import OptionError, SendError, Signal
 from .lane import send_all
 from .options import Options, Receipt, Settings, Unchecked
 from .retry import RetryPolicy
-from .sources import Source, type_name
+from .session import Session
+from .sources import FileStamp, Source, path_stamp, type_name
 from .state_directory import State
 from .work import Item, Work
 
@@ -42,12 +45,16 @@ class File:
 
 @frozen
 class FileResult:
-    """What became of the content number `index`: a receipt, or an error; the other one is None."""
+    """What became of the content number `index`: a receipt, or an error; the other one is None.
+
+    Both are None if the server had the file already (`held`).
+    """
 
     index: int
     content: Content
     receipt: Receipt | None = None
     error: SendError | None = None
+    held: bool = False
 
 
 @asynccontextmanager
@@ -56,6 +63,7 @@ async def send_files(
     contents: Iterable[Content | File],
     *,
     connections: int = 3,
+    skip_existing: SkipExisting | None = None,
     **settings: Unpack[Settings],
 ) -> AsyncGenerator[AsyncIterator[FileResult]]:
     """Send many files to the GalileoSend server at `url`, on as many `connections`.
@@ -74,6 +82,14 @@ async def send_files(
     Each file is sent again as `send_file` does it. If there is no server, or no permission, the
     files that are left fail with the same error.
 
+    With `skip_existing`, the server is asked first which files it has at their folder and name,
+    with the same size, and the same modification time ("modified") or SHA-1 ("hash"). Those are not
+    sent: their results are `held`. That is for paths; other contents are always sent. All
+    `contents` are taken, and asked for, before the first is sent. A server that does not say what
+    it has gets nothing, and each result has a NotAskedError.
+
+    If two receipts have the same `path`, the later file has replaced the earlier one.
+
     Raises OptionError for invalid arguments. Must be called in trio. At the end of the `async with`
     block the sending is cancelled if it is not complete.
     """
@@ -81,16 +97,23 @@ async def send_files(
         raise OptionError("send_files must be called in trio. Elsewhere call send_files_sync.")
     options, address = Options(**settings), parse_url(url)
     _check_connections(connections)
+    _check_skip(skip_existing)
     _check_contents(contents)
     results = _Results()
     items = _items(contents, options, results.add)
+    make_work = partial(
+        Work, address=address, options=options, policy=RetryPolicy(), state=State(),
+        only_resumed=True, hold=results.wait,
+    )  # fmt: skip
     try:
         async with trio.open_nursery() as nursery:
-            work = Work(
-                items, address, options, RetryPolicy(), State(), only_resumed=True,
-                hold=results.wait,
-            )  # fmt: skip
-            nursery.start_soon(_run, work, connections, results)
+            if skip_existing:
+                asker = Asker(address, options, RetryPolicy(), nursery)
+                nursery.start_soon(
+                    _run_asking, asker, skip_existing, items, make_work, connections, results
+                )
+            else:
+                nursery.start_soon(_run, make_work(items), connections, results)
             yield results
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
@@ -105,6 +128,7 @@ def send_files_sync(
     contents: Iterable[Content | File],
     *,
     connections: int = 3,
+    skip_existing: SkipExisting | None = None,
     **settings: Unpack[Settings],
 ) -> list[FileResult]:
     """As `send_files`, for programs without trio: the results in the order of `contents`."""
@@ -112,15 +136,39 @@ def send_files_sync(
         raise OptionError("send_files_sync would block trio. Use send_files(...).")
 
     async def run() -> list[FileResult]:
-        async with send_files(url, contents, connections=connections, **settings) as results:
+        async with send_files(
+            url, contents, connections=connections, skip_existing=skip_existing, **settings
+        ) as results:
             return sorted([one async for one in results], key=lambda one: one.index)
 
     return trio.run(run, clock=ProcessClock())
 
 
-async def _run(work: Work, connections: int, results: "_Results") -> None:
-    await send_all(work, connections)
+async def _run(
+    work: Work, connections: int, results: "_Results", session: Session | None = None
+) -> None:
+    await send_all(work, connections, session)
     results.end()
+
+
+async def _run_asking(
+    asker: Asker,
+    skip: SkipExisting,
+    items: Iterable["_ContentItem"],
+    make_work: Callable[[Iterable[Item]], Work],
+    connections: int,
+    results: "_Results",
+) -> None:
+    every = list(items)
+    try:
+        left = await asker.left(every, skip)
+    except SendError as error:
+        for item in every:
+            if item not in asker.held:
+                item.failed(error, dropped=False)
+        results.end()
+    else:
+        await _run(make_work(left), connections, results, asker.release())
 
 
 class _Results(AsyncIterator[FileResult]):
@@ -161,6 +209,7 @@ class _ContentItem(Item):
         self._options = options
         self._result = partial(FileResult, index, file.content)
         self._add = add
+        self._stamp: FileStamp | None = None
         if isinstance(file.content, str | os.PathLike) and file.size is None:
             path: Unchecked = os.fspath(file.content)
             texts = (file.name, file.folder)
@@ -174,7 +223,18 @@ class _ContentItem(Item):
             return  # `opened` raises it
         self.path, self.name = path, self._file.name or base_name(path)
         self.folder = self._file.folder or None
-        self.size = _size(path)
+        self._stamp = path_stamp(path)
+        self.size = self._stamp.size if self._stamp else None
+
+    @property
+    def question(self) -> AskEntry | None:
+        if self._stamp is None:
+            return None
+        modified = self._stamp.modified if self.modified is None else self.modified
+        return AskEntry(self.name, self._stamp.size, self.folder, modified)
+
+    def held(self) -> None:
+        self._add(self._result(held=True))
 
     def opened(self) -> AbstractAsyncContextManager[Source]:
         file = self._file
@@ -202,19 +262,20 @@ def _items(
         yield _ContentItem(index, file, options, add)
 
 
-def _size(path: str) -> int | None:
-    try:
-        return os.stat(path).st_size
-    except (OSError, ValueError):
-        return None  # opening it raises the error
-
-
 def _check_contents(contents: Unchecked) -> None:
     # Each letter would be taken for a path, each byte for a content.
     if isinstance(contents, str | bytes | bytearray | memoryview):
         raise OptionError(f"contents must be a list of contents, not {type_name(contents)}.")
     if not isinstance(contents, Iterable):
         raise OptionError(f"contents must be an iterable, not {type_name(contents)}.")
+
+
+def _check_skip(skip: Unchecked) -> None:
+    expected = get_args(SkipExisting)
+    if skip is not None and skip not in expected:
+        raise OptionError(
+            f"skip_existing must be {' or '.join(map(repr, expected))}, not {skip!r}."
+        )
 
 
 def _check_connections(connections: Unchecked) -> None:

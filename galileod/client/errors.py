@@ -168,6 +168,18 @@ class RefusedError(SendError):
         self.transient = self.code in BUSY_CODES | passing
 
 
+class NotAskedError(SendError):
+    """The server does not say which files it has. Nothing was sent."""
+
+    kind = "notasked"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server does not say which files it has. It may not be able to, or say so to"
+            " authenticated users only (storage.ask in galileod)."
+        )
+
+
 class NonsenseError(SendError):
     """The server violated the WebSocket or the GalileoSend protocol."""
 

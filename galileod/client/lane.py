@@ -35,12 +35,16 @@ MAX_UNANSWERED: Final = 64
 """Maximum files in all lanes that were sent alone and have no answer: each is an open file."""
 
 
-async def send_all(work: Work, connections: int) -> None:
-    """Send all items of `work` on as many connections; returns when each was stored or failed."""
+async def send_all(work: Work, connections: int, session: Session | None = None) -> None:
+    """Send all items of `work` on as many connections; returns when each was stored or failed.
+
+    `session` is one of them that is open already.
+    """
     unanswered = max(1, MAX_UNANSWERED // connections)
     async with trio.open_nursery() as nursery:
-        for _ in range(connections):
-            nursery.start_soon(Lane(work, nursery, unanswered).run)
+        for number in range(connections):
+            lane = Lane(work, nursery, unanswered, None if number else session)
+            nursery.start_soon(lane.run)
 
 
 class Lane:
@@ -50,12 +54,18 @@ class Lane:
     each larger one by a task of its own. Otherwise it has one.
     """
 
-    def __init__(self, work: Work, nursery: trio.Nursery, unanswered: int) -> None:
+    def __init__(
+        self,
+        work: Work,
+        nursery: trio.Nursery,
+        unanswered: int,
+        session: Session | None = None,
+    ) -> None:
         """At most `unanswered` files that are sent alone have no answer."""
         self._work = work
         self._nursery = nursery
         self._unanswered = unanswered
-        self._session: Session | None = None
+        self._session = session
         self._turn = trio.Lock()  # of the file that is being sent
         self._again: list[tuple[float, int, Entry]] = []  # a heap of what is to be sent again
         self._order = count()

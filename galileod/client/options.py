@@ -46,7 +46,9 @@ class Receipt:
     another. `size` is in bytes, `hashes` are hex by type, `seconds` run from the start of the
     connection to the server's `close`. `verified`: a hash was sent, which the server compares
     before it sends `close`. `warnings` are the errors that were not fatal. `resumed` are the bytes
-    that the server had already, from an earlier call; if those are all, `hashes` is empty.
+    that the server had already, from an earlier call; if those are all, `hashes` is empty. `path`
+    is where the server has stored the file below its directory, None if it does not say so; a later
+    file with the same path has replaced it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Receipt:
     verified: bool
     warnings: Sequence[Signal] = ()
     resumed: int = 0
+    path: str | None = None
 
 
 class Pace(Protocol):

@@ -1,6 +1,6 @@
 """One connection to a server, and the files that are sent on it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -8,7 +8,16 @@ import trio
 
 from galileod.protocol.errors import LocalProtocolError, RemoteProtocolError
 from galileod.protocol.files_sender import FilesSender
-from galileod.protocol.messages import Close, Error, HashClaim, Last, Metadata, Ready
+from galileod.protocol.messages import (
+    AskEntry,
+    Close,
+    Error,
+    HashClaim,
+    Held,
+    Last,
+    Metadata,
+    Ready,
+)
 from galileod.protocol.sender import UploadSender
 
 from .address import Address
@@ -47,6 +56,8 @@ class Session:
         self._nursery = nursery
         self.core: FilesSender | None = None  # once file 0 was begun
         self._open: dict[int, Sending] = {}
+        self._held: frozenset[int] | None = None  # the answer to a question
+        self._lost: LostError | NonsenseError | None = None
         self._change: trio.Event | None = None
         self._receiving = trio.CancelScope()
         self._received = trio.Event()
@@ -97,8 +108,27 @@ class Session:
         content = binary_frame(data) if data else ()
         return [text_frame(begin), *content, text_frame(finished)]
 
+    async def ask(self, entries: Sequence[AskEntry]) -> frozenset[int]:
+        """The indexes of those of at most MAX_ASKED files that the server has.
+
+        No file may be open, and no other question. Raises LostError and NonsenseError.
+        """
+        if self._lost is None and self.core:
+            self.websocket.idle.go_on()  # see `_answer`
+            await self.websocket.send_text(self.core.ask(entries))
+            while self._held is None and self._lost is None:
+                await self.changed()
+            self.websocket.idle.pause()
+        if self._held is None:
+            raise self._lost or LocalProtocolError("file 0 has not begun")
+        held, self._held = self._held, None
+        return held
+
     async def changed(self) -> None:
-        """Return when a file was answered, or the session takes no more files, or has ended."""
+        """Return when a file or a question was answered, or the session takes no more files.
+
+        Also when it has ended.
+        """
         if self._change is None:
             self._change = trio.Event()
         await self._change.wait()
@@ -116,7 +146,7 @@ class Session:
 
     def lose(self, error: LostError | NonsenseError) -> None:
         """The connection has ended. Each file that is open gets an error of its own."""
-        self.ended = True
+        self.ended, self._lost = True, error
         lost, self._open = self._open, {}
         for sending in lost.values():
             sending.lost(type(error)(str(error)))
@@ -150,6 +180,9 @@ class Session:
             case Ready() | Error():
                 if sending := self._open.get(signal.file):
                     sending.heard(signal)
+            case Held():
+                self._held = signal.entries
+                self._tell()
             case Last():
                 self._tell()
 

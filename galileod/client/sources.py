@@ -267,6 +267,15 @@ def file_stamp(file: BinaryIO) -> FileStamp | None:
     return FileStamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
+def path_stamp(path: str) -> FileStamp | None:
+    """The current stamp of the regular file at a path; None if there is none, or on an error."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None  # opening it raises the error
+    return FileStamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
 def open_path(path: str) -> tuple[Opened, int]:
     """The regular file at a path, and its size. Raises SourceError and OSError."""
     try:

@@ -309,6 +309,7 @@ class Transfer:
             verified=bool(hashes),
             warnings=outcome.warnings,
             resumed=resumed if outcome.resumable else 0,
+            path=outcome.path,
         )
 
 

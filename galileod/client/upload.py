@@ -81,12 +81,16 @@ class Attempt:
 
 @frozen
 class Outcome:
-    """The server has confirmed that the file is stored: as `name`, None for the name sent."""
+    """The server has confirmed that the file is stored: as `name`, None for the name sent.
+
+    `path` is where that is, with its folders; None if the server does not say so.
+    """
 
     name: str | None
     resumable: bool
     chunks: int
     warnings: Sequence[Signal]
+    path: str | None = None
 
 
 async def upload(address: Address, source: Source, options: Options, attempt: Attempt) -> Outcome:
@@ -172,7 +176,8 @@ class Upload:
             raise RefusedError(
                 self._end.details, resumable=resumable, extended=extended, kept=self._end.kept
             )
-        return Outcome(self._end.name, resumable, self._chunks, tuple(self._signals))
+        signals = tuple(self._signals)
+        return Outcome(self._end.name, resumable, self._chunks, signals, self._end.path)
 
     async def send(self, session: Session) -> None:
         """Send the file up to its `finished`, or until it is answered; `ended` tells how.

@@ -65,6 +65,7 @@ class Whole:
             chunks=1 if self.size else 0,
             verified=bool(hashes),
             warnings=self.signals,
+            path=end.path,
         )
         self.work.stored(self.entry, receipt)
         self.lane.wake()

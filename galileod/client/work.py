@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import trio
 from attrs import define
 
-from galileod.protocol.messages import HashClaim
+from galileod.protocol.messages import AskEntry, HashClaim
 
 from .address import Address
 from .errors import (
@@ -39,6 +39,14 @@ class Item(Watcher, ABC):
     modified: int | None = None
     path: str | None = None
     size: int | None = None
+
+    @property
+    def question(self) -> AskEntry | None:
+        """What a server is asked that may have the file; None if it is not a file at a path."""
+        return None
+
+    def held(self) -> None:
+        """The server has the file: it is not sent."""
 
     @abstractmethod
     def opened(self) -> AbstractAsyncContextManager[Source]:

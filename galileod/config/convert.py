@@ -60,7 +60,7 @@ def unstructure(config: Config) -> dict[str, Any]:
 
 def message(key: str, value: object, expected: str) -> str:
     """The error message for the value of `key`; it does not contain a value that may be secret."""
-    shown = "" if key == HIDDEN else f"{'not set' if value is None else show(value)}: "
+    shown = "" if key in HIDDEN else f"{'not set' if value is None else show(value)}: "
     return f"{key}: {shown}expected {expected}"
 
 

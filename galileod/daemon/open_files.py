@@ -16,6 +16,9 @@ FILES_PER_ATTEMPT: Final = 4
 """For an attempt of a hook: two pipes to the command, its pidfd, and a reserve for starting it. A
 request to a URL takes one socket."""
 
+FILES_PER_QUESTION: Final = 5
+"""For a question to `hooks.admit`: a third pipe."""
+
 OWN_FILES: Final = 128
 """For everything else: refused connections (at most 64), listeners, log, ledger and store."""
 
@@ -29,8 +32,11 @@ def fit_open_files(config: Config) -> Config:
     result, and a warning is logged.
     """
     server = config.server
-    attempts = config.hooks.parallel if config.hooks.stored else 0
-    reserved = OWN_FILES + FILES_PER_ATTEMPT * attempts
+    hooks, reserved = config.hooks, OWN_FILES
+    if hooks.delivers:
+        reserved += FILES_PER_ATTEMPT * hooks.parallel
+    if hooks.admit:
+        reserved += FILES_PER_QUESTION * hooks.admit_parallel
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     fitting = max(1, (hard - reserved) // FILES_PER_CONNECTION)

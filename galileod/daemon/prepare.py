@@ -46,10 +46,14 @@ def prepare(reading: Reading) -> Prepared:
     ticket_key = attempts.do(("auth.ticket.key_file",), lambda: open_ticket_key(config.auth))
     tls = attempts.do(("tls.certificate", "tls.key"), lambda: load_context(config.tls))
     attempts.do(("storage.directory",), lambda: check_directory(config.storage.directory))
+    hooks, directory = config.hooks, config.storage.directory
     attempts.do(
-        ("hooks.stored", "storage.directory"),
-        lambda: check_command(config.hooks.stored, config.storage.directory),
+        ("hooks.stored", "storage.directory"), lambda: check_command(hooks.stored, directory)
     )
+    attempts.do(
+        ("hooks.removed", "storage.directory"), lambda: check_command(hooks.removed, directory)
+    )
+    attempts.do(("hooks.admit", "storage.directory"), lambda: check_command(hooks.admit, directory))
     if (secret := config.hooks.secret_file) is not None:
         # Only a check: each delivery reads it again.
         attempts.do(("hooks.secret_file",), lambda: read_secret(secret))

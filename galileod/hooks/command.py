@@ -1,10 +1,14 @@
-"""A command as the hook: its standard input is the receipt, its exit status the result."""
+"""A command as the hook: its standard input is the receipt, its exit status the result.
+
+If it is asked, its standard output is the answer.
+"""
 
 import errno
 import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final, cast
 
 import structlog
@@ -28,24 +32,30 @@ READ: Final = 64 * 1024
 ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "TZ")
 """The environment variables that a command inherits from the daemon. Others may be secret."""
 
-Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream]
+Pipes = tuple[trio.abc.SendStream, trio.abc.ReceiveStream, trio.abc.ReceiveStream | None]
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 async def run_command(
-    command: Sequence[str], receipt: bytes, directory: str, timeout: float
-) -> None:
+    command: Sequence[str],
+    receipt: bytes,
+    directory: str,
+    timeout: float,
+    most: int | None = None,
+) -> bytes:
     """Run the command in `directory`. Raises HookError unless it exits with status 0 in time.
 
-    After `timeout` seconds, or if this is cancelled, its process group is terminated.
+    After `timeout` seconds, or if this is cancelled, its process group is terminated. With `most`,
+    its standard output is returned, and may have that many bytes; at the time limit it is killed,
+    since a client waits. Otherwise the output is only logged, and nothing is returned.
     """
     try:
         process = await trio.lowlevel.open_process(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if most is None else subprocess.PIPE,
             cwd=directory,
             env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
             start_new_session=True,
@@ -54,12 +64,16 @@ async def run_command(
         # str(error) contains the path, which may be long or secret.
         reason = os.strerror(error.errno or errno.EIO)
         raise HookError(f"the command cannot be started: {reason}") from None
-    stdin, stdout = cast(Pipes, (process.stdin, process.stdout))
-    output = bytearray()
+    stdin, stdout, stderr = cast(Pipes, (process.stdin, process.stdout, process.stderr))
+    answer, output = bytearray(), bytearray()
     try:
-        async with stdin, stdout, trio.open_nursery() as nursery:
+        async with AsyncExitStack() as pipes, trio.open_nursery() as nursery:
+            for pipe in filter(None, (stdin, stdout, stderr)):
+                await pipes.enter_async_context(pipe)
             nursery.start_soon(_feed, stdin, receipt)
-            nursery.start_soon(_drain, stdout, output)
+            nursery.start_soon(_drain, stderr or stdout, output)
+            if most is not None:
+                nursery.start_soon(_take, stdout, answer, most, nursery.cancel_scope)
             with trio.move_on_after(timeout) as limit:
                 await process.wait()
             # Background processes of the command may keep the pipes open for ever.
@@ -67,13 +81,16 @@ async def run_command(
             nursery.cancel_scope.deadline = trio.current_time() + output_seconds
     finally:
         if process.returncode is None:
-            await _terminate(process)
+            await _terminate(process, TERM_SECONDS if most is None else 0)
         if output:
             _log.debug("hook.output", output=output.decode(errors="replace"))
+    if most is not None and len(answer) > most:
+        raise HookError(f"the command printed more than {most} bytes")
     if limit.cancelled_caught:
         raise HookError(f"the command did not end within {timeout:g} seconds")
     if process.returncode:
         raise HookError(_status(process.returncode))
+    return bytes(answer)
 
 
 async def _feed(stdin: trio.abc.SendStream, receipt: bytes) -> None:
@@ -90,12 +107,23 @@ async def _drain(stdout: trio.abc.ReceiveStream, output: bytearray) -> None:
         del output[:-MAX_OUTPUT]
 
 
-async def _terminate(process: trio.Process) -> None:
-    """Send SIGTERM, then SIGKILL, to the process group of the command."""
+async def _take(
+    stdout: trio.abc.ReceiveStream, answer: bytearray, most: int, scope: trio.CancelScope
+) -> None:
+    """Read the answer; cancel `scope` if it is longer than `most` bytes."""
+    while data := await stdout.receive_some(READ):
+        answer += data
+        if len(answer) > most:
+            scope.cancel()
+
+
+async def _terminate(process: trio.Process, seconds: float) -> None:
+    """Send SIGTERM, and SIGKILL after `seconds`, to the process group of the command."""
     with trio.CancelScope(shield=True):
-        _signal_group(process.pid, signal.SIGTERM)
-        with trio.move_on_after(TERM_SECONDS):
-            await process.wait()
+        if seconds:
+            _signal_group(process.pid, signal.SIGTERM)
+            with trio.move_on_after(seconds):
+                await process.wait()
         # Also if the command has ended, since its children may still run.
         _signal_group(process.pid, signal.SIGKILL)
         with trio.move_on_after(TERM_SECONDS):  # a process in uninterruptible sleep does not end

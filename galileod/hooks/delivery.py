@@ -11,7 +11,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.outbox import Outbox, Owed
+from galileod.ledger.outbox import KINDS, Kind, Outbox, Owed
 from galileod.metrics import Metrics
 from galileod.policy.backoff import pause, wait
 from galileod.shutdown import Shutdown
@@ -19,29 +19,34 @@ from galileod.shutdown import Shutdown
 from .command import run_command
 from .post import post
 from .receipt import complete_receipt
-from .settings import HookError, Hooks
+from .settings import Hook, HookError, Hooks
 
 LEDGER_PAUSE: Final = 60.0
 """Seconds until the ledger is used again after an error of it."""
 
 Receipt = dict[str, object]
-Send = Callable[[Hooks, Receipt, str], Awaitable[None]]
+Send = Callable[[Hooks, Hook, Receipt, str], Awaitable[None]]
 """Makes one attempt; the string is the location of the store. Raises HookError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-async def send(hooks: Hooks, receipt: Receipt, location: str) -> None:
-    """Make one attempt with the hook in `hooks`; `location` is that of the store.
+async def send(hooks: Hooks, hook: Hook, receipt: Receipt, location: str) -> None:
+    """Make one attempt with `hook`, one of `hooks`; `location` is that of the store.
 
     A command runs in the directory `location`. Raises HookError.
     """
     body = json.dumps(receipt).encode()
-    if isinstance(hooks.stored, str):
+    if isinstance(hook, str):
         number = str(receipt["id"])
-        await post(hooks.stored, body, number, hooks.secret_file, hooks.timeout)
+        await post(hook, body, number, hooks.secret_file, hooks.timeout)
     else:
-        await run_command(hooks.stored, body, location, hooks.timeout)
+        await run_command(hook, body, location, hooks.timeout)
+
+
+def hook_for(hooks: Hooks, kind: Kind) -> Hook:
+    """The hook that gets receipts of this kind."""
+    return hooks.removed if kind == "removed" else hooks.stored
 
 
 class Delivery:
@@ -66,8 +71,9 @@ class Delivery:
         self._location = location
         self._send = send
         self._running: set[int] = set()
-        self._failures = 0
-        self._resume = -math.inf
+        # Of each hook, one of which may be down while the other is not.
+        self._failures = dict.fromkeys(KINDS, 0)
+        self._resume = dict.fromkeys(KINDS, -math.inf)
 
     async def run(self) -> None:
         """Deliver until the daemon drains. Running attempts continue as long as uploads may."""
@@ -81,25 +87,29 @@ class Delivery:
                             await self._outbox.wait()
 
     async def _warn_without_hook(self) -> None:
-        try:
-            count = 0 if self._hooks().stored else await self._outbox.count()
-        except LedgerError:
-            return  # only the warning is lost; uploads log the same error
-        if count:
-            _log.warning("hook.waiting", deliveries=count, reason="hooks.stored is not set")
+        for kind in (kind for kind in KINDS if not hook_for(self._hooks(), kind)):
+            try:
+                count = await self._outbox.count([kind])
+            except LedgerError:
+                return  # only the warning is lost; uploads log the same error
+            if count:
+                _log.warning("hook.waiting", deliveries=count, reason=f"hooks.{kind} is not set")
 
     async def _begin(self, attempts: trio.Nursery) -> float:
         """Begin the attempts that are due; returns the time of the next call on trio's clock."""
         hooks = self._hooks()
         now = trio.current_time()
-        if not hooks.stored or len(self._running) >= hooks.parallel:
+        if len(self._running) >= hooks.parallel:
             return math.inf
-        if now < self._resume:
-            return self._resume
+        resume = {kind: self._resume[kind] for kind in KINDS if hook_for(hooks, kind)}
+        kinds = [kind for kind, time in resume.items() if time <= now]
+        paused = min((time for time in resume.values() if time > now), default=math.inf)
+        if not kinds:
+            return paused
         running = frozenset(self._running)
         try:
             # Receipts whose attempts are running are still in the outbox.
-            owed = await self._outbox.first(hooks.parallel + len(running))
+            owed = await self._outbox.first(hooks.parallel + len(running), kinds)
         except LedgerError as error:
             _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE
@@ -107,12 +117,12 @@ class Delivery:
             if one.number in running:
                 continue  # its attempt runs, or ended after the outbox was read
             if one.wait > 0:
-                return trio.current_time() + one.wait
+                return min(paused, trio.current_time() + one.wait)
             if len(self._running) >= hooks.parallel:
                 break  # the end of an attempt calls notify
             self._running.add(one.number)
             attempts.start_soon(self._attempt, hooks, one)
-        return math.inf
+        return paused
 
     async def _attempt(self, hooks: Hooks, owed: Owed) -> None:
         """Make one attempt, and record its outcome."""
@@ -125,14 +135,14 @@ class Delivery:
                 return
             log = log.bind(upload=receipt["upload"], id=receipt["id"])
             try:
-                await self._send(hooks, receipt, self._location)
+                await self._send(hooks, hook_for(hooks, owed.kind), receipt, self._location)
             except HookError as error:
                 await self._failed(owed, str(error), log)
             except Exception:  # a defect in a hook's attempt must not end the daemon
                 log.exception("hook.error")
                 await self._failed(owed, "internal error", log)
             else:
-                self._failures, self._resume = 0, -math.inf
+                self._failures[owed.kind], self._resume[owed.kind] = 0, -math.inf
                 self._metrics.attempted("delivered")
                 with trio.CancelScope(shield=True):  # the ledger's methods have a time limit
                     await self._outbox.delivered(owed.number)
@@ -149,8 +159,8 @@ class Delivery:
     async def _failed(self, owed: Owed, reason: str, log: FilteringBoundLogger) -> None:
         attempt = owed.attempts + 1
         seconds = wait(attempt, random.random())  # noqa: S311  only spreads the load
-        self._failures += 1
-        self._resume = trio.current_time() + pause(self._failures)
+        self._failures[owed.kind] += 1
+        self._resume[owed.kind] = trio.current_time() + pause(self._failures[owed.kind])
         if seconds is None:
             await self._give_up(owed, reason, log)
         else:

@@ -1,4 +1,7 @@
-"""A URL as the hook: the receipt is the body of a POST, the status of the response the result."""
+"""A URL as the hook: the receipt is the body of a POST, the status of the response the result.
+
+If it is asked, the body of the response is the answer.
+"""
 
 import base64
 import hashlib
@@ -21,6 +24,11 @@ from .settings import HookError
 MAX_SECRET: Final = 4096
 """Maximum bytes of a secret."""
 
+OK: Final = 200
+ANSWERED: Final = (OK, 204)
+SUCCESSFUL: Final = range(200, 300)
+"""Statuses of RFC 9110, section 15.3."""
+
 _FAILURES: Final = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -30,13 +38,20 @@ _FAILURES: Final = (
 
 
 async def post(
-    url: str, receipt: bytes, number: str, secret_file: str | None, timeout: float
-) -> None:
+    url: str,
+    receipt: bytes,
+    number: str,
+    secret_file: str | None,
+    timeout: float,
+    most: int | None = None,
+) -> bytes:
     """Send the receipt. Raises HookError unless the response is 2xx within `timeout` seconds.
 
     `number` is the `id` of the receipt, by which the receiver recognizes a repetition. If
-    `secret_file` is set, the request is signed with the secret in it. Only the head of the response
-    is read, which httpcore limits to 100 KiB. Redirects are not followed.
+    `secret_file` is set, the request is signed with the secret in it. Redirects are not followed.
+    Of the response, only the head is read, which httpcore limits to 100 KiB. With `most`, the
+    response must be 200, or 204 without content; its body is returned, and may have that many
+    bytes.
     """
     secret = None
     if secret_file is not None:
@@ -53,12 +68,28 @@ async def post(
                 pool.stream("POST", destination, headers=headers, content=receipt) as response,
             ):
                 status = response.status
+                answer = await _read(response, most) if status == OK and most is not None else b""
     except trio.TooSlowError:
         raise HookError(f"no response within {timeout:g} seconds") from None
     except _FAILURES as error:
         raise HookError(f"the request failed: {_first_cause(error)}") from None
-    if not 200 <= status < 300:  # noqa: PLR2004  RFC 9110, section 15.3
+    if status not in (SUCCESSFUL if most is None else ANSWERED):
         raise HookError(f"the response is HTTP {status}")
+    return answer
+
+
+async def _read(response: httpcore.Response, most: int) -> bytes:
+    """The body of a response."""
+    body = bytearray()
+    # Cancelled, not left: httpcore's nested generators would only be closed by the collector.
+    with trio.CancelScope() as reading:
+        async for data in response.aiter_stream():
+            body += data
+            if len(body) > most:
+                reading.cancel()
+    if len(body) > most:
+        raise HookError(f"the response has more than {most} bytes")
+    return bytes(body)
 
 
 def make_headers(

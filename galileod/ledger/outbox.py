@@ -5,8 +5,8 @@ is set back delays no attempt by more than `policy.backoff.LONGEST`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, get_args
 
 import trio
 from attrs import frozen
@@ -18,6 +18,8 @@ hundredths of a second."""
 
 Kind = Literal["stored", "removed"]
 """What has become of a file: each kind of receipt is for another hook."""
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 @frozen
@@ -55,14 +57,14 @@ class Outbox(ABC):
         self._changed = trio.Event()
 
     @abstractmethod
-    async def count(self) -> int:
+    async def count(self, kinds: Collection[Kind] = KINDS) -> int:
         """The number of receipts, including those that were given up; at most MOST_COUNTED.
 
         May be cancelled while the disk hangs.
         """
 
     @abstractmethod
-    async def first(self, most: int) -> Sequence[Owed]:
+    async def first(self, most: int, kinds: Collection[Kind] = KINDS) -> Sequence[Owed]:
         """The first `most` receipts in the order of their due times, due or not."""
 
     @abstractmethod

@@ -66,6 +66,8 @@ EVENTS: Final[Mapping[str, Category]] = {
     "hook.error": Category.ORDINARY,
     "hook.waiting": Category.FAILURE,
     "hook.output": Category.ORDINARY,
+    "hook.admitted": Category.ORDINARY,
+    "hook.unanswered": Category.FAILURE,
     "ledger.behind": Category.FAILURE,
     "ledger.damaged": Category.ORDINARY,
     "ledger.owners_unknown": Category.ORDINARY,

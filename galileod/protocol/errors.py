@@ -30,6 +30,7 @@ class FaultCode(StrEnum):
     INTERNAL = "internal"
     ABANDONED = "abandoned"
     TAKEN_OVER = "taken_over"
+    NOT_ADMITTED = "not_admitted"
 
 
 class Fault(Exception):  # noqa: N818  the protocol's term for what ends an upload

@@ -15,7 +15,7 @@ from .claims import wait_for
 from .connection import Connection
 from .ending import Failure, log_fault, log_stopped
 from .joint import MOST_TOGETHER
-from .whole import WholeUpload, step_of, store_whole
+from .whole import WholeUpload, admit_whole, step_of, store_whole
 
 BATCHES: Final = 2
 """Maximum batches of one connection that are stored or answered at the same time: while one waits
@@ -75,9 +75,9 @@ class Batches:
     def add(self, whole: WholeUpload) -> None:
         """A file is complete. It is stored with the next batch."""
         self._count(1)
-        if whole.older:
-            # It holds up no batch: that of an older one may be next.
-            self._nursery.start_soon(self._add_after_older, whole)
+        if whole.older or whole.upload.config.hooks.admit:
+            # It holds up no batch: that of an older one may be next, and others are asked about.
+            self._nursery.start_soon(self._add_later, whole)
             return
         self._waiting.append(whole)
         if len(self._waiting) >= MOST_TOGETHER:
@@ -92,11 +92,13 @@ class Batches:
             free -= len(batch)
             self._begin(batch)
 
-    async def _add_after_older(self, whole: WholeUpload) -> None:
+    async def _add_later(self, whole: WholeUpload) -> None:
         try:
             with step_of([whole]):
-                seconds = whole.upload.config.timeouts.idle
-                await wait_for(whole.older, whole.claim, seconds)
+                if whole.older:
+                    seconds = whole.upload.config.timeouts.idle
+                    await wait_for(whole.older, whole.claim, seconds)
+                await admit_whole(self._connection.context, whole)
         finally:
             self._waiting.append(whole)  # also if that failed: it is answered then
             self.store()

@@ -13,6 +13,7 @@ from galileod.shutdown import Shutdown
 from galileod.storage.base import Store
 
 from .admission import Admission
+from .asking import Asking
 from .claims import Claims
 from .joint import Joint
 from .keeper import Keeper
@@ -28,6 +29,10 @@ def _make_keeper(context: "Context") -> Keeper:
 
 def _make_admission(context: "Context") -> Admission:
     return Admission(context.store, context.ledger, context.keeper, lambda: context.config)
+
+
+def _make_asking(context: "Context") -> Asking:
+    return Asking(context.metrics, context.store.location)
 
 
 def _make_room(context: "Context") -> Room:
@@ -55,6 +60,7 @@ class Context:
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))
+    asking: Asking = field(init=False, default=Factory(_make_asking, takes_self=True))
     room: Room = field(init=False, default=Factory(_make_room, takes_self=True))
     # A system call for each id would cost a small file 5 % of its time.
     _ids: Random = field(init=False, factory=Random)

@@ -10,11 +10,11 @@ from galileod.protocol.messages import Metadata
 from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import Stored
 
-from .claims import Claim, make_claim
+from .claims import Claim, make_claim, taken_over
 from .connection import Connection
 from .earlier import extensions, find_upload
 from .ending import NORMAL, Failure, end_connection, log_failed, log_stopped, log_stored, refuse
-from .faults import storage_faults
+from .faults import interruptible, shutting_down, storage_faults
 from .further import Further
 from .opening import LostError, open_upload
 from .small import is_small, receive_and_store
@@ -73,6 +73,7 @@ async def serve_file(
                 upload = await find_upload(connection, metadata, grant, claim, new_id, log)
                 if isinstance(upload, Upload):
                     log = upload.log
+                    upload = await _admit(connection, receiver, claim, upload)
                     receive = receive_and_store if is_small(context, upload) else _receive
                     with suppress(LostError):  # not known any more, so that the next one is new
                         stored = await receive(connection, receiver, upload, claim, received)
@@ -87,6 +88,23 @@ async def serve_file(
         failure = log_failed(error, connection, receiver, claim, log)
         return await refuse(failure, connection)
     return None
+
+
+async def _admit(
+    connection: Connection, receiver: UploadReceiver, claim: Claim, upload: Upload
+) -> Upload:
+    """`Asking.admit` for an upload whose client waits for its first `ready`.
+
+    Nothing is asked about one that is resumed. Raises a Fault also if the claim is lost or the
+    daemon stops, and TransportClosed if the connection ends.
+    """
+    if upload.kept is not None or not upload.config.hooks.admit:
+        return upload
+    context = connection.context
+    with interruptible((context.shutdown.no_uploads, shutting_down), (claim.lost, taken_over)):
+        return await connection.unless_ended(
+            receiver, partial(context.asking.admit, upload, connection.peer)
+        )
 
 
 async def _receive(

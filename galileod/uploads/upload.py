@@ -62,7 +62,7 @@ class Upload:
         if not self.config.hooks.stored:
             return None
         size, user = self.metadata.size, self.grant.user
-        return make_receipt(self.id, size, sha1, claim, user, peer.name)
+        return make_receipt(self.id, size, sha1, claim, user, peer.name, self.about)
 
 
 def begin(

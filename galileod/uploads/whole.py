@@ -28,7 +28,7 @@ from .claims import Claim, make_claim
 from .connection import Connection
 from .context import Context
 from .ending import log_stored
-from .faults import storage_faults
+from .faults import interruptible, shutting_down, storage_faults
 from .progress import Progress
 from .reservation import Reservation, commit_whole
 from .upload import Upload, begin
@@ -136,6 +136,23 @@ def begin_whole(
     whole = WholeUpload(connection, begun, claim, reservation, receiver, content)
     whole.older = context.claims.enter(claim)  # the last step: `leave` must follow it
     return whole
+
+
+async def admit_whole(context: Context, whole: WholeUpload) -> None:
+    """Ask the hook whether a file may be stored, unless an earlier attempt has stored it.
+
+    Raises LedgerError and Faults, as `Asking.admit` does.
+    """
+    if not whole.upload.config.hooks.admit:
+        return
+    if whole.claim.key is not None:
+        earlier = await context.keeper.find(whole.claim.key)
+        if isinstance(earlier, StoredUpload):
+            await _use_earlier(context, whole, earlier)
+            return
+    with interruptible((context.shutdown.no_uploads, shutting_down)):
+        whole.upload = await context.asking.admit(whole.upload, whole.connection.peer)
+        whole.reservation.upload = whole.upload
 
 
 async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:

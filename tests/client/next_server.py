@@ -12,13 +12,23 @@ from typing import Any, Final, Self
 from attrs import define, field, frozen
 from helpers.receivers import CLOSE, TEXT, Peer, Scripted
 
+from galileod.protocol.encoding import encode_held
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, Limits, Metadata, Resumption
+from galileod.protocol.messages import (
+    Abandon,
+    Ask,
+    AskEntry,
+    Finished,
+    Held,
+    Limits,
+    Metadata,
+    Resumption,
+)
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
 
 LIMITS: Final = Limits(next=100, whole=1000, room=50_000)
-CAN: Final = frozenset({"next", "resume"})
+CAN: Final = frozenset({"next", "resume", "ask"})
 CONTINUATION: Final = 0x0
 ENDED: Final = (ReceiverState.VERIFYING, ReceiverState.CLOSED, ReceiverState.FAILED)
 
@@ -28,18 +38,21 @@ class Act:
     """How one connection goes; without anything it goes well.
 
     It is lost when file number `lost` is finished: before it is stored, or with `stored` after
-    that; or before the `ready` of file number `begun`. With `silent`, further files have no answer
-    before. `refuses` are the codes of the errors about files of some names; those in `ending` end
-    the connection. `last` is said before the answer to that file. `can` are the extensions.
+    that; or before the `ready` of file number `begun`; or at question number `asked` (from 1). With
+    `silent`, further files have no answer before. `refuses` are the codes of the errors about files
+    of some names; those in `ending` end the connection. `last` is said before the answer to that
+    file, or to question number `last_asked`. `can` are the extensions.
     """
 
     lost: int | None = None
     stored: bool = False
     begun: int | None = None
     silent: bool = False
+    asked: int | None = None
     refuses: Mapping[str, FaultCode] = field(factory=dict)
     ending: frozenset[str] = frozenset()
     last: int | None = None
+    last_asked: int | None = None
     can: frozenset[str] = CAN
     limits: Limits = LIMITS
     does: Callable[[], object] = lambda: None
@@ -54,6 +67,8 @@ class NextServer:
         self.keys: dict[str, tuple[str, int]] = {}  # of what is stored
         self.files: list[list[Metadata]] = []  # of each connection
         self.abandoned: list[str] = []
+        self.questions: list[tuple[AskEntry, ...]] = []
+        self.holds: Callable[[AskEntry], bool] = lambda _: False
         self.closed = 0  # connections that ended with a Close frame
         self._lock = threading.Lock()
         self._scripted = Scripted(self._serve)
@@ -104,7 +119,7 @@ class _Connection:
     def run(self) -> None:
         self.receiver = UploadReceiver(self.act.can)
         if "next" in self.act.can:
-            self.receiver.offer(self.act.limits)
+            self.receiver.offer(self.act.limits, ask="ask" in self.act.can)
         while (message := self._message()) is not None:
             if self.receiver.state in ENDED:
                 self.receiver, self.data = self.receiver.next(), bytearray()
@@ -129,9 +144,22 @@ class _Connection:
                 return self._begin(metadata)
             case Finished():
                 return self._finish()
+            case Ask() as question:
+                return self._answer(question)
             case Abandon():
                 self._fail(FaultCode.ABANDONED)
                 self.server.abandoned.append(self.files[-1].name)
+        return False
+
+    def _answer(self, question: Ask) -> bool:
+        if question.number == self.act.asked:
+            self.peer.reset()
+            return True
+        self.server.questions.append(question.entries)
+        held = frozenset(i for i, one in enumerate(question.entries) if self.server.holds(one))
+        if question.number == self.act.last_asked:
+            self.peer.say(last=True)
+        self._say(encode_held(Held(held, question.number)))
         return False
 
     def _begin(self, metadata: Metadata) -> bool:

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from galileod.auth.settings import Algorithm, Auth, Modes, TicketSettings
 from galileod.config.file import dump, load
 from galileod.config.model import KEYS, Config
-from galileod.hooks.settings import MAX_PARALLEL, Hooks
+from galileod.hooks.settings import (
+    MAX_ADMIT_PARALLEL,
+    MAX_ADMIT_TIMEOUT,
+    MAX_PARALLEL,
+    AdmitFailure,
+    Hooks,
+)
 from galileod.logs.settings import Log, LogFormat, LogLevel
 from galileod.net.addresses import TcpAddress, UnixAddress
 from galileod.net.settings import Metrics, Server, Timeouts, Tls
@@ -132,6 +138,10 @@ CONFIGS = st.builds(
         stored=st.just(()) | st.builds(lambda word, rest: (word, *rest), WORDS, tuples(ARGUMENTS)),
         timeout=DURATIONS,
         parallel=st.integers(1, MAX_PARALLEL),
+        admit=st.just(()) | st.builds(lambda word: (word,), WORDS),
+        admit_timeout=st.floats(0.001, MAX_ADMIT_TIMEOUT).map(Duration),
+        admit_parallel=st.integers(1, MAX_ADMIT_PARALLEL),
+        admit_failure=one_of(AdmitFailure),
     )
     | st.builds(
         Hooks,

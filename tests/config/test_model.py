@@ -59,6 +59,11 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("hooks.stored", ()),
         ("hooks.timeout", 30),
         ("hooks.parallel", 4),
+        ("hooks.removed", ()),
+        ("hooks.admit", ()),
+        ("hooks.admit_timeout", 5),
+        ("hooks.admit_parallel", 16),
+        ("hooks.admit_failure", "refuse"),
         ("hooks.secret_file", None),
         ("chunks.min", 64 << 10),
         ("chunks.max", 8 << 20),
@@ -178,7 +183,12 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         ),
         hash=Hash(required=True),
         auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),
-        hooks=Hooks("https://example.org/stored", Duration(5), 2, "/etc/secret"),
+        hooks=Hooks(
+            stored="https://example.org/stored",
+            timeout=Duration(5),
+            parallel=2,
+            secret_file="/etc/secret",  # noqa: S106  a path
+        ),
         log=Log("debug", "json"),
         metrics=Metrics((IPv4Network("192.0.2.0/24"),)),
     )

@@ -9,9 +9,12 @@ from galileod.auth.settings import MODE_EXPECTED
 from galileod.config.file import Reading, load
 from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
+from galileod.hooks.settings import HIDDEN, HOOK_EXPECTED
 from galileod.net.addresses import ADDRESS_EXPECTED
 from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
+
+HOOKS_TOLD = ", ".join(HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +213,21 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
         ("parallel = 0", "hooks.parallel: 0: expected an integer from 1 to 32"),
         ("parallel = 33", "hooks.parallel: 33: expected an integer from 1 to 32"),
         (
+            "admit_timeout = 0",
+            "hooks.admit_timeout: 0.0: expected a duration above 0, up to 60 seconds",
+        ),
+        (
+            'admit_timeout = "61s"',
+            "hooks.admit_timeout: 61.0: expected a duration above 0, up to 60 seconds",
+        ),
+        ("admit_parallel = 0", "hooks.admit_parallel: 0: expected an integer from 1 to 64"),
+        ("admit_parallel = 65", "hooks.admit_parallel: 65: expected an integer from 1 to 64"),
+        ('admit = "x"', f"hooks.admit: expected {HOOK_EXPECTED}"),
+        ("removed = 5", f"hooks.removed: expected {HOOK_EXPECTED}"),
+        ("admit_failure = 1", 'hooks.admit_failure: 1: expected one of "refuse", "accept"'),
+        (
             'stored = ["a"]\nsecret_file = "/x"',
-            "hooks.secret_file: '/x': expected no file, since hooks.stored is not a URL",
+            f"hooks.secret_file: '/x': expected no file, since none of {HOOKS_TOLD} is a URL",
         ),
         (
             'stored = "http://x/"\nsecret_file = ""',

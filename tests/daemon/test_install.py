@@ -9,8 +9,13 @@ import pytest
 from helpers.daemon import DEADLINE, GALILEOD, environment, run_galileod
 
 from galileod.daemon import install
-from galileod.daemon.open_files import FILES_PER_ATTEMPT, FILES_PER_CONNECTION, OWN_FILES
-from galileod.hooks.settings import MAX_PARALLEL
+from galileod.daemon.open_files import (
+    FILES_PER_ATTEMPT,
+    FILES_PER_CONNECTION,
+    FILES_PER_QUESTION,
+    OWN_FILES,
+)
+from galileod.hooks.settings import MAX_ADMIT_PARALLEL, MAX_PARALLEL
 from galileod.net.settings import Server
 
 UNITS = Path("etc/systemd/system")
@@ -202,8 +207,8 @@ def test_the_limit_on_files_fits_the_default_number_of_connections_and_any_hook(
     unit = (REPOSITORY / "systemd/galileod.service").read_text()
     limit = int(unit.partition("\nLimitNOFILE=")[2].split()[0])
     connections = Server().max_connections
-    attempts = FILES_PER_ATTEMPT * MAX_PARALLEL
-    assert limit == FILES_PER_CONNECTION * connections + OWN_FILES + attempts
+    hooks = FILES_PER_ATTEMPT * MAX_PARALLEL + FILES_PER_QUESTION * MAX_ADMIT_PARALLEL
+    assert limit == FILES_PER_CONNECTION * connections + OWN_FILES + hooks
 
 
 def test_one_who_does_not_listen_to_the_end_is_not_told_of_it(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from helpers.clients import (
     hear,
     open_websocket,
     say,
+    some_bytes,
 )
+from helpers.credentials import Office, ticket
 from helpers.daemon import Daemon, Daemons, poll, run_galileod
 from helpers.hooks import HookReceiver, Script, secret_file, silence, status
 from helpers.reloading import hang_up, reload, rewrite
@@ -66,8 +68,72 @@ def test_a_command_gets_a_receipt_of_each_stored_file(daemon: Daemons, tmp_path:
         "upload": stored["upload"],
         "stored_at": receipt["stored_at"],
         "version": __version__,
+        "sent": "a b.txt",
+        "folder": None,
+        "modified": None,
+        "ticket": None,
+        "meta": None,
     }
     assert (line["upload"], line["name"]) == (stored["upload"], "a b.txt")
+
+
+def test_a_receipt_has_what_client_and_ticket_have_stated(
+    tmp_path: Path, receiver: HookReceiver
+) -> None:
+    office = Office(tmp_path, "ticket", more={"hooks": {"stored": receiver.origin}})
+    with office.host as host:
+        host.start()
+        token = ticket(jti="t1", meta={"album": [7], "who": "\u00c4nna"})
+        sent = "a\n\0\ud800.txt"
+        with open_websocket(host.url) as websocket:
+            say(websocket, name=sent, size=5, folder="x/../y", modified=7, token=token)
+            expect_ready(websocket)
+            websocket.send(DATA)
+            say(websocket, finished=True)
+            while "close" not in hear(websocket):
+                pass
+        host.wait_for("hook.delivered")
+    (posted,) = receiver.posted
+    receipt = posted.receipt
+    assert receipt["name"] == "x/_/y/a___.txt"
+    assert (receipt["sent"], receipt["folder"]) == ("a\n\ufffd\ufffd.txt", "x/../y")
+    assert (receipt["modified"], receipt["ticket"]) == (7, "t1")
+    assert receipt["meta"] == {"album": [7], "who": "\u00c4nna"}
+    assert b"\n" not in posted.body
+    assert token.encode() not in posted.body
+
+
+def test_a_resumed_upload_has_the_receipt_of_its_beginning(
+    tmp_path: Path, receiver: HookReceiver
+) -> None:
+    office = Office(tmp_path, "ticket", more={"hooks": {"stored": receiver.origin}})
+    data = some_bytes(3_000_000)
+    about = {"name": "a.bin", "size": len(data), "folder": "f", "modified": 7}
+    begun = {**about, "upload": "0" * 32, "can": ["resume"]}
+    with office.host as host:
+        host.start()
+        with open_websocket(host.url) as websocket:
+            say(websocket, **begun, token=ticket(jti="t1", meta={"at": "its beginning"}))
+            websocket.send(data[: expect_ready(websocket)])
+            expect_ready(websocket)
+        host.wait_for("upload.kept")
+        host.kill()
+        host.start()
+        with open_websocket(host.url) as websocket:
+            say(websocket, **begun, token=ticket(jti="t2", meta={"at": "its end"}))
+            first = hear(websocket)
+            offset, room = first["offset"], first["chunksize"]
+            while offset < len(data):
+                websocket.send(data[offset : offset + room])
+                offset = min(len(data), offset + room)
+                room = expect_ready(websocket)
+            say(websocket, finished=True)
+            while "close" not in hear(websocket):
+                pass
+        host.wait_for("hook.delivered")
+    receipt = receiver.posted[0].receipt
+    assert (receipt["ticket"], receipt["meta"]) == ("t1", {"at": "its beginning"})
+    assert (receipt["sent"], receipt["folder"], receipt["modified"]) == ("a.bin", "f", 7)
 
 
 def test_a_hash_of_another_kind_stands_in_the_receipt(

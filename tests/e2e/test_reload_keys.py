@@ -207,6 +207,16 @@ def hooks_at_once(host: Daemon) -> int:
     )
 
 
+def questions_at_once(host: Daemon) -> int:
+    """Two uploads begin; each question notes its start, and stays."""
+    with open_websocket(host.url) as one, open_websocket(host.url) as other:
+        say(one, name="one", size=1)
+        say(other, name="other", size=1)
+        return poll(
+            "two questions", lambda: len(list(host.directory.glob("began-*"))) == 2 and 2, host.text
+        )
+
+
 @frozen
 class Effect:
     """With `value` the probe gives `after`; before, unless that would take long, `before`."""
@@ -296,6 +306,24 @@ EFFECTS: Mapping[str, Effect] = {
         2,
         {"hooks": {"stored": ["sh", "-c", "> began-$$; sleep 3600"], "parallel": 1}},
     ),
+    "hooks.admit": Effect(["false"], code, None, "busy"),
+    "hooks.admit_timeout": Effect(
+        "100ms", code, LONG, "busy", {"hooks": {"admit": ["sleep", "3600"], "admit_timeout": "1m"}}
+    ),
+    "hooks.admit_parallel": Effect(
+        2,
+        questions_at_once,
+        LONG,
+        2,
+        {
+            "hooks": {
+                "admit": ["sh", "-c", "> began-$$; exec sleep 3600"],
+                "admit_timeout": "1m",
+                "admit_parallel": 1,
+            }
+        },
+    ),
+    "hooks.admit_failure": Effect("accept", code, "busy", None, {"hooks": {"admit": ["false"]}}),
     "metrics.allow": Effect(["192.0.2.0/24"], metrics, 200, 403),
     "storage.on_conflict": Effect("reject", same_name_twice, None, "conflict"),
     "storage.min_free": Effect("1000000TiB", code, None, "no_space"),
@@ -306,6 +334,7 @@ EFFECTS: Mapping[str, Effect] = {
 
 
 ELSEWHERE: Final = (
+    "hooks.removed",
     "hooks.secret_file",
     "tls.certificate",
     "tls.key",

@@ -84,6 +84,12 @@ class Burst:
         self.send(whole_file(name, data, **more))
         return self.sent
 
+    def send_metadata(self, name: str, size: int, **more: object) -> int:
+        """Begin a file that is not sent whole; returns its number."""
+        self.sent += 1
+        self.send(signal_frame(name=name, size=size, **more))
+        return self.sent
+
     def next_signal(self) -> Signal | None:
         """The next signal; None at the end."""
         while True:

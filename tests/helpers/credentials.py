@@ -37,10 +37,12 @@ def settings(folder: Path, *modes: str) -> Settings:
 class Office:
     """Hands out credentials for one daemon."""
 
-    def __init__(self, folder: Path, *modes: str, slowed: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *modes: str, slowed: bool = False, more: Settings | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         before = "" if slowed else UNSLOWED
-        self.host = Daemon(folder, settings(folder, *modes), before=before)
+        self.host = Daemon(folder, {**settings(folder, *modes), **(more or {})}, before=before)
 
     def token(self, user: str = "anna", *options: str) -> str:
         """A token of the real command's."""

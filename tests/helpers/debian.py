@@ -55,7 +55,7 @@ def wheels(folder: Path) -> None:
     """
     constraints = REPOSITORY / "constraints.txt"
     _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(REPOSITORY))
-    (wheel,) = folder.glob("galileod-*.whl")
+    (wheel,) = folder.glob("galileosend-*.whl")
     pinned = constraints.read_bytes() + (REPOSITORY / "pyproject.toml").read_bytes()
     dependencies = _cache() / f"wheels-{hashlib.sha256(pinned).hexdigest()[:16]}"
     with _made_once(dependencies) as target:

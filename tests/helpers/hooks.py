@@ -45,15 +45,37 @@ def status(code: int, **headers: str) -> Answer:
     return answer
 
 
+def answer(value: object) -> Answer:
+    """Answer 200 with this value as JSON, or with these bytes."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+
+    def send(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return send
+
+
 def silence(request: BaseHTTPRequestHandler) -> None:
     """Answer nothing, until the other side has had enough."""
     request.connection.recv(1)
 
 
 class HookReceiver:
-    """Notes each POST, and answers by the next of `answers`, the last of them for ever."""
+    """Notes each POST, and answers by the next of `answers`, the last of them for ever.
 
-    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    With `decide`, it answers with what that returns for the JSON that was posted.
+    """
+
+    def __init__(
+        self,
+        *answers: Answer,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        decide: Callable[[dict[str, Any]], object] | None = None,
+    ) -> None:
         self.posted: list[Posted] = []
         due = list(answers or (status(204),))
         receiver = self
@@ -63,7 +85,11 @@ class HookReceiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.posted.append(Posted(self.path, dict(self.headers), body))
+                posted = Posted(self.path, dict(self.headers), body)
+                receiver.posted.append(posted)
+                if decide is not None:
+                    answer(decide(posted.receipt))(self)
+                    return
                 (due.pop(0) if len(due) > 1 else due[0])(self)
 
             def log_message(self, *_: object) -> None:

@@ -59,3 +59,11 @@ def can_unshare(*namespaces: str) -> bool:
     """Whether this user may create such namespaces."""
     command = ("unshare", *namespaces, "--fork", "true")
     return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that nobody has waited for yet is dead all the same."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False

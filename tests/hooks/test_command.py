@@ -7,6 +7,7 @@ import pytest
 import trio
 from helpers.daemon import poll
 from helpers.hooks import Script
+from helpers.processes import alive
 from structlog.testing import capture_logs
 
 from galileod.hooks import command
@@ -20,14 +21,6 @@ PATIENCE = 30.0
 async def run(folder: Path, text: str, timeout: float = PATIENCE, receipt: bytes = RECEIPT) -> None:
     with trio.fail_after(PATIENCE):
         await run_command([str(Script(folder, text).path)], receipt, str(folder), timeout)
-
-
-def alive(pid: int) -> bool:
-    """Whether it runs; one that nobody has waited for yet is dead all the same."""
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
 
 
 async def test_a_command_gets_the_receipt_on_its_standard_input(tmp_path: Path) -> None:

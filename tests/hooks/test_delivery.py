@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
 from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
-from galileod.hooks.settings import HookError, Hooks
+from galileod.hooks.settings import Hook, HookError, Hooks
 from galileod.ledger.base import Clock
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.backoff import ATTEMPTS, DOWN_AFTER, LONGEST, LONGEST_PAUSE
@@ -52,7 +52,8 @@ class Scene:
             await self.ledger.promise(name, "1", json.dumps({"id": f"id-{name}", "upload": name}))
             await self.ledger.commit(name, name)
 
-    async def send(self, _hooks: Hooks, receipt: Receipt, directory: str) -> None:
+    async def send(self, hooks: Hooks, hook: Hook, receipt: Receipt, directory: str) -> None:
+        assert hook == (hooks.removed if receipt.get("event") == "removed" else hooks.stored)
         assert receipt["path"] == f"{directory}/{receipt['name']}"
         name = str(receipt["name"])
         self.told.append((name, trio.current_time()))

@@ -63,7 +63,7 @@ def install(service: Service) -> None:
     for command in commands[1:]:
         # The wheel of this source stands for the source; the network has no index.
         line = command.replace(
-            "pip install .", "pip install --no-index --find-links /wheels galileod"
+            "pip install .", "pip install --no-index --find-links /wheels galileosend"
         )
         said = service.run("sh", "-e", "-c", line)
     assert said.endswith("ok\n")  # of /healthz, at the end

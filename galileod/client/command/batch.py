@@ -1,19 +1,25 @@
 """Sends jobs. A failure of one file does not affect the others."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
+import trio
 from attrs import define, field, frozen
 
 from galileod.client.address import Address
-from galileod.client.errors import RefusedError, SendError, Signal
+from galileod.client.asking import Asker, SkipExisting
+from galileod.client.errors import NotAskedError, RefusedError, SendError, Signal
+from galileod.client.formatting import format_duration
 from galileod.client.lane import send_all
 from galileod.client.options import Options, Progress, Receipt
 from galileod.client.retry import RetryPolicy
+from galileod.client.session import Session
 from galileod.client.sources import Source
 from galileod.client.state_directory import State
 from galileod.client.work import Item, Work
+from galileod.printable import printable
+from galileod.protocol.messages import AskEntry
 
 from .jobs import Job
 
@@ -22,6 +28,9 @@ OpenJob = Callable[[Job], AbstractAsyncContextManager[Source]]
 
 MAX_WARNINGS: Final = 100
 """Maximum warnings about one file that are reported."""
+
+ALREADY_THERE: Final = "already there"
+"""Why a file is not sent that the server has."""
 
 GO_ON: Final = "Run the same command again to go on."
 """What continues an upload that the server keeps, if it was the only file."""
@@ -35,6 +44,9 @@ class Tally:
     """The counts of a batch. `size` is the number of bytes stored.
 
     `unconfirmed` are the files that were sent whole, and have no answer yet: they may be stored.
+    `held` are those that the server had already, `replaced` those that were stored, and replaced by
+    another one of the same run. `listed` are those that would be sent in a `dry_run`, `size` is
+    then that of them.
     """
 
     total: int
@@ -42,11 +54,16 @@ class Tally:
     failed: int = 0
     size: int = 0
     unconfirmed: int = 0
+    held: int = 0
+    replaced: int = 0
+    listed: int = 0
+    dry_run: bool = False
 
     @property
     def left(self) -> int:
         """Files that were not started, or were interrupted before their end."""
-        return self.total - self.stored - self.failed - self.unconfirmed
+        ended = self.stored + self.failed + self.held + self.replaced + self.listed
+        return self.total - ended - self.unconfirmed
 
 
 class Reporter(Protocol):
@@ -76,6 +93,18 @@ class Reporter(Protocol):
     def dropped(self, job: Job, error: SendError, attempts: int) -> None:
         """The file was not sent: another file failed with an error that concerns the server."""
 
+    def held(self, job: Job) -> None:
+        """The server has the file already; it is not sent."""
+
+    def replaced(self, job: Job, by: Job, path: str) -> None:
+        """The stored file is gone: `by` was stored at the same path of the server."""
+
+    def listed(self, job: Job) -> None:
+        """The file would be sent, if this were no dry run."""
+
+    def notice(self, sentence: str) -> None:
+        """A remark about no file in particular."""
+
 
 @frozen
 class Kept:
@@ -90,7 +119,8 @@ class Kept:
 class Batch:
     """Sends jobs on at most `parallel` connections.
 
-    `kept` are those that were interrupted by a cancellation, and can be resumed.
+    With `skip`, the server is asked first which files it has. `kept` are the jobs that were
+    interrupted by a cancellation, and can be resumed.
     """
 
     address: Address
@@ -100,13 +130,54 @@ class Batch:
     open: OpenJob
     parallel: int
     reporter: Reporter
+    skip: SkipExisting | None = None
     kept: list[Kept] = field(init=False, factory=list)  # at most those that are sent at once
+    stored: dict[str, tuple[Job, int]] = field(init=False, factory=dict)
+    """The jobs that are stored, and their sizes, by the path that the server has told."""
 
     async def run(self, jobs: Sequence[Job], tally: Tally) -> None:
-        """Send all jobs. `tally` is correct at any time, also after a cancellation."""
-        items = (_JobItem(self, job, tally) for job in jobs)
+        """Send all jobs. `tally` is correct at any time, also after a cancellation.
+
+        In a dry run, list those that would be sent. Raises NotAskedError.
+        """
+        items: Iterable[_JobItem] = (_JobItem(self, job, tally) for job in jobs)
+        if not self.skip:
+            await self._send(items, len(jobs), tally)
+            return
+        items, error = list(items), None
+        async with trio.open_nursery() as nursery:
+            asker = Asker(self.address, self.options, self.policy, nursery, self._ask_again)
+            try:
+                left = await asker.left(items, self.skip)
+            except SendError as raised:
+                error = raised
+            else:
+                if tally.dry_run:
+                    await asker.close()
+                await self._send(left, len(left), tally, asker.release())
+        if isinstance(error, NotAskedError):
+            raise error
+        if error:
+            for number, item in enumerate(item for item in items if item not in asker.held):
+                item.failed(error, dropped=number > 0)
+
+    async def _send(
+        self,
+        items: Iterable["_JobItem"],
+        count: int,
+        tally: Tally,
+        session: Session | None = None,
+    ) -> None:
+        if tally.dry_run:
+            for item in items:
+                await item.list()
+            return
         work = Work(items, self.address, self.options, self.policy, self.state)
-        await send_all(work, max(1, min(self.parallel, len(jobs))))
+        await send_all(work, max(1, min(self.parallel, count)), session)
+
+    def _ask_again(self, wait: float, error: SendError) -> None:
+        again = f"The server is asked again in {format_duration(wait)}."
+        self.reporter.notice(f"{printable(str(error))} {again}")
 
 
 def how_to_go_on(files: int) -> str:
@@ -131,6 +202,27 @@ class _JobItem(Item):
         self._kept: Kept | None = None
         self._warnings = 0
         self._unconfirmed = False
+
+    @property
+    def question(self) -> AskEntry | None:
+        return self._job.question
+
+    def held(self) -> None:
+        self._tally.held += 1
+        self._reporter.held(self._job)
+
+    async def list(self) -> None:
+        """Tell that the file would be sent, if it can be read."""
+        if self.path is not None:
+            try:
+                async with self._batch.open(self._job):
+                    pass
+            except SendError as error:
+                self.failed(error, dropped=False)
+                return
+        self._tally.listed += 1
+        self._tally.size += self._job.size or 0
+        self._reporter.listed(self._job)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Source]:
@@ -179,6 +271,18 @@ class _JobItem(Item):
         self._tally.stored += 1
         self._tally.size += receipt.size
         self._reporter.stored(self._job, receipt, self._attempts)
+        if receipt.path is not None:
+            self._replaces(receipt.path, receipt.size)
+
+    def _replaces(self, path: str, size: int) -> None:
+        """Tell if an earlier file was stored at the same path."""
+        earlier, self._batch.stored[path] = self._batch.stored.get(path), (self._job, size)
+        if earlier:
+            job, replaced_size = earlier
+            self._tally.stored -= 1
+            self._tally.replaced += 1
+            self._tally.size -= replaced_size
+            self._reporter.replaced(job, self._job, path)
 
     def failed(self, error: SendError, *, dropped: bool) -> None:
         self._is_unconfirmed(False)

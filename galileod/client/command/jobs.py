@@ -1,13 +1,16 @@
 """Finds the files to send: each path, and the files in directories, become jobs."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from galileod.client.content import Content, absolute, as_utf8, base_name
 from galileod.client.errors import SourceError
+from galileod.client.sources import FileStamp
+from galileod.protocol.messages import AskEntry
 
 
 @frozen
@@ -17,6 +20,8 @@ class Job:
     `open` returns the content. `size` in bytes is for the progress bars, None if it is not known.
     `declared` is the size given by the user, for content whose size cannot be determined. `path` is
     that of a file, None for other content. `folder` is sent with the name unless it is None.
+    `modified` is the modification time of a file in milliseconds since 1970, None if it is not
+    known.
     """
 
     label: str
@@ -26,6 +31,14 @@ class Job:
     declared: int | None = None
     path: str | None = None
     folder: str | None = None
+    modified: int | None = None
+
+    @property
+    def question(self) -> AskEntry | None:
+        """What a server is asked that may have the file; None for other content."""
+        if self.path is None or self.size is None or self.modified is None:
+            return None
+        return AskEntry(self.name, self.size, self.folder, self.modified)
 
     @property
     def place(self) -> str:
@@ -33,15 +46,23 @@ class Job:
         return f"{self.folder}/{self.name}" if self.folder else self.name
 
 
-def file_job(path: str, name: str | None = None, folder: str | None = None) -> Job:
-    """The job for a file at a path."""
+def file_job(
+    path: str,
+    status: os.stat_result | None,
+    name: str | None = None,
+    folder: str | None = None,
+) -> Job:
+    """The job for a file at a path, with this status if it is known."""
 
     async def the_path() -> Content:
         _check(path)
         return path
 
-    chosen = name or base_name(path)
-    return Job(path, the_path, chosen, _size(path), path=path, folder=folder)
+    job = Job(path, the_path, name or base_name(path), path=path, folder=folder)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return job  # opening it raises the error
+    stamp = FileStamp(status.st_size, status.st_mtime_ns)
+    return evolve(job, size=stamp.size, modified=stamp.modified)
 
 
 def _check(path: str) -> None:
@@ -75,7 +96,7 @@ def collect(
             for entry in _walk(path, flat=flat):
                 found.setdefault(absolute(entry.label), entry)
         else:
-            found.setdefault(absolute(path), file_job(path, name))
+            found.setdefault(absolute(path), file_job(path, _status(path), name))
     return list(found.values())
 
 
@@ -110,8 +131,9 @@ def _walk(directory: str, *, flat: bool) -> Iterator[Job | Skipped]:
         folder = None if flat else _folder(directory, place)
         for name in sorted(files):
             path = os.path.join(place, name)
-            if os.path.isfile(path) or not os.path.exists(path):
-                yield file_job(path, folder=folder)
+            status = _status(path)
+            if status is None or stat.S_ISREG(status.st_mode):
+                yield file_job(path, status, folder=folder)
             else:
                 yield Skipped(path, "not a regular file")
         for name in subdirectories:
@@ -138,8 +160,9 @@ def _unread_job(error: OSError) -> Job:
     return Job(path, fail, base_name(path))
 
 
-def _size(path: str) -> int | None:
+def _status(path: str) -> os.stat_result | None:
+    """The status of a file, which is read once; None if that fails."""
     try:
-        return os.stat(path).st_size
+        return os.stat(path)
     except OSError:
         return None  # opening it will raise the error

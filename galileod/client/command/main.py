@@ -3,13 +3,14 @@
 import os
 import sys
 import traceback
-from typing import Final, NoReturn
+from typing import Final, NoReturn, get_args
 
 import click
 
 from galileod import __version__
 from galileod.client.address import Address, find_proxy
-from galileod.client.errors import OptionError
+from galileod.client.asking import SkipExisting
+from galileod.client.errors import NotAskedError, OptionError
 from galileod.client.options import TIMEOUT, Options
 from galileod.client.rate_limit import SharedPace
 from galileod.client.retry import RETRIES as DEFAULT_RETRIES
@@ -28,16 +29,35 @@ FAILED: Final = 1
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
 
+SKIP_EXISTING: Final = get_args(SkipExisting)
+"""The values of --skip-existing; without a value it is the first one."""
+
+SEND_ALL: Final = "Nothing was sent. Without --skip-existing all files are sent."
+
 EXAMPLES: Final = """\b
 Examples:
   galileo-send wss://uploads.example.org/upload report.pdf
   galileo-send --recursive --parallel 8 ws://127.0.0.1:8750/upload photos/
+  galileo-send --recursive --skip-existing wss://uploads.example.org/upload photos/
   tar cz . | galileo-send --name backup.tgz ws+unix:/run/galileod.sock:/upload -
   GALILEO_TOKEN=... galileo-send --json wss://uploads.example.org/upload *.iso
 """
 
 
+class _Command(click.Command):
+    """A command of which one option may have a value, but only behind a `=`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the default into --skip-existing without a value: click takes the next argument."""
+        end = args.index("--") if "--" in args else len(args)
+        for index in range(end):
+            if args[index] == "--skip-existing":
+                args[index] = f"--skip-existing={SKIP_EXISTING[0]}"
+        return super().parse_args(ctx, args)
+
+
 @click.command(
+    cls=_Command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXAMPLES,
 )
@@ -53,6 +73,12 @@ Examples:
 @click.option(
     "--flat", is_flag=True, help="With --recursive, send the files without their directories."
 )
+@click.option(
+    "--skip-existing", "skip", type=click.Choice(SKIP_EXISTING), metavar="[=modified|hash]",
+    help="Ask the server first which files it has, and send the others. A file is known by its "
+    "size and modification time, or by its hash.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="List what would be sent, and send nothing.")
 @click.option("-n", "--name", help="The name to store a single file under.")
 @click.option("--size", type=SIZE, help="The size of standard input, which is then streamed.")
 @click.option(
@@ -107,6 +133,8 @@ def cli(  # noqa: PLR0913  one for each flag
     files: tuple[str, ...],
     recursive: bool,
     flat: bool,
+    skip: SkipExisting | None,
+    dry_run: bool,
     name: str | None,
     size: int | None,
     parallel: int,
@@ -129,7 +157,8 @@ def cli(  # noqa: PLR0913  one for each flag
     URL is ws://, wss://, or ws+unix:/path/of.sock:/upload. FILE may be - for standard input. A file
     counts as sent only when the server has confirmed that it is stored.
 
-    Exit status: 0 all stored, 1 some failed, 2 usage error, 130 interrupted.
+    Exit status: 0 all stored or already there, 1 some failed or were replaced, 2 usage error, 130
+    interrupted.
     """
     if "" in files:
         raise click.UsageError("FILE must not be empty.")
@@ -173,6 +202,8 @@ def cli(  # noqa: PLR0913  one for each flag
             verbosity=verbosity,
             as_json=as_json,
             token_file=token_file,
+            skip=skip,
+            dry_run=dry_run,
         )
     )
 
@@ -184,6 +215,8 @@ def main() -> NoReturn:
     except (click.UsageError, OptionError) as error:
         text = error.format_message() if isinstance(error, click.UsageError) else str(error)
         _exit(f"{text} Try galileo-send --help.", USAGE_ERROR)
+    except NotAskedError as error:
+        _exit(f"{error} {SEND_ALL}", USAGE_ERROR)
     except click.ClickException as error:
         _exit(error.format_message(), FAILED)
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -87,6 +87,7 @@ class BarReporter(TextReporter):
         self._above = _Above(self.draw)
         super().__init__(out or self._above, self._above, verbosity)
         self._progress = Progress(console=self._console, expand=True)  # used for its tasks only
+        self._size = size
         self._total = self._progress.add_task("", total=size or None)
         self._bars: dict[int, _Bar] = {}
         self._count = count
@@ -156,6 +157,7 @@ class BarReporter(TextReporter):
             self._total,
             description=f"{self._ended} of {self._count}",
             completed=completed,
+            total=self._size or None,
             visible=not self._closing.is_set() and (self._count > 1 or not bars),
         )
         table = progress.make_tasks_table(progress.tasks)
@@ -195,6 +197,12 @@ class BarReporter(TextReporter):
         """Replace the bar by a line."""
         self._end(job, job.size or 0)
         super().dropped(job, error, attempts)
+
+    def held(self, job: Job) -> None:
+        """Leave it out: its bytes must not count for the rate."""
+        self._ended += 1
+        self._size -= job.size or 0
+        super().held(job)
 
     def _end(self, job: Job, sent: int) -> None:
         self._ended += 1

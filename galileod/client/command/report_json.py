@@ -9,7 +9,7 @@ from attrs import field, frozen
 from galileod.client.errors import RefusedError, SendError, UpgradeError
 from galileod.client.options import Receipt
 
-from .batch import Tally
+from .batch import ALREADY_THERE, Tally
 from .jobs import Job
 from .output import Lines
 
@@ -26,7 +26,7 @@ class JsonReporter:
     _last: dict[int, float] = field(factory=dict)
 
     def _write(self, event: str, job: Job | None = None, **fields: object) -> None:
-        about = {} if job is None else {"file": job.label, "name": job.name}
+        about = {} if job is None else {"file": job.label, "name": job.name, "folder": job.folder}
         self.out.write(json.dumps({"event": event, **about, **fields}))
 
     def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002  of Reporter
@@ -61,6 +61,7 @@ class JsonReporter:
             "stored",
             job,
             stored_name=receipt.stored_name,
+            path=receipt.path,
             size=receipt.size,
             hashes=dict(receipt.hashes),
             seconds=receipt.seconds,
@@ -80,6 +81,18 @@ class JsonReporter:
         """`failed`, as for other errors."""
         self.failed(job, error, attempts)
 
+    def held(self, job: Job) -> None:
+        """`skipped`."""
+        self._write("skipped", job, size=job.size, reason=ALREADY_THERE)
+
+    def replaced(self, job: Job, by: Job, path: str) -> None:
+        """`replaced`."""
+        self._write("replaced", job, path=path, by=by.label)
+
+    def listed(self, job: Job) -> None:
+        """`would_send`."""
+        self._write("would_send", job, size=job.size)
+
     def skipped(self, path: str, why: str) -> None:
         """`skipped`."""
         self._write("skipped", file=path, reason=why)
@@ -93,6 +106,9 @@ class JsonReporter:
         self._write(
             "summary",
             stored=tally.stored,
+            skipped=tally.held,
+            replaced=tally.replaced,
+            would_send=tally.listed,
             failed=tally.failed,
             not_sent=tally.left,
             unconfirmed=tally.unconfirmed,

@@ -9,12 +9,15 @@ from galileod.client.options import Receipt
 from galileod.printable import printable
 from galileod.units import human_size
 
-from .batch import Tally
+from .batch import ALREADY_THERE, Tally
 from .jobs import Job
 from .output import Lines
 
 MAX_NAME: Final = 255
 """Maximum characters of a name from the server that are shown: the limit of most file systems."""
+
+MAX_PATH: Final = 4096
+"""Maximum characters of a path from the server that are shown: the limit of Linux."""
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 
@@ -83,6 +86,24 @@ class TextReporter:
         """A line; the error was reported with the first file."""
         self.err.write(f"galileo-send: {printable(job.label)}: not sent for the same reason.")
 
+    def held(self, job: Job) -> None:
+        """A line that tells why it is not sent."""
+        if not self._quiet:
+            self.out.write(f"skipped {printable(job.label)} ({ALREADY_THERE})")
+
+    def replaced(self, job: Job, by: Job, path: str) -> None:
+        """A line with the file that is there now."""
+        self.err.write(
+            f"galileo-send: {printable(job.label)} was replaced by {printable(by.label)}:"
+            f" both were stored as {printable(truncated(path, MAX_PATH))}."
+        )
+
+    def listed(self, job: Job) -> None:
+        """A line with its size."""
+        if not self._quiet:
+            size = "size not known" if job.size is None else human_size(job.size)
+            self.out.write(f"would send {printable(job.label)} ({size})")
+
     def skipped(self, path: str, why: str) -> None:
         """A line for a path that is not sent."""
         if not self._quiet:
@@ -101,8 +122,15 @@ class TextReporter:
 
 def summary(tally: Tally, seconds: float, *, interrupted: bool = False) -> str:
     """One line for all files."""
-    text = f"{tally.stored} of {plural(tally.total, 'file')} stored"
-    text += f" ({human_size(tally.size)} in {format_duration(seconds)})"
+    total, size = plural(tally.total, "file"), human_size(tally.size)
+    if tally.dry_run:
+        text = f"{tally.listed} of {total} would be sent ({size})"
+    else:
+        text = f"{tally.stored} of {total} stored ({size} in {format_duration(seconds)})"
+    if tally.held:
+        text += f", {tally.held} {ALREADY_THERE}"
+    if tally.replaced:
+        text += f", {tally.replaced} replaced by others"
     if tally.failed:
         text += f", {tally.failed} failed"
     if tally.unconfirmed:

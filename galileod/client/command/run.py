@@ -16,6 +16,7 @@ import trio
 from attrs import frozen
 
 from galileod.client.address import Address, Proxy
+from galileod.client.asking import SkipExisting
 from galileod.client.content import open_source
 from galileod.client.formatting import format_period, plural
 from galileod.client.options import Options
@@ -58,13 +59,15 @@ class Plan:
     verbosity: Verbosity
     as_json: bool
     token_file: str | None
+    skip: SkipExisting | None
+    dry_run: bool
 
 
 AnyReporter = TextReporter | JsonReporter
 
 
 def run(plan: Plan) -> int:
-    """Send all files; returns the exit status."""
+    """Send all files; returns the exit status. Raises NotAskedError."""
     paths = [path for path in plan.files if path != STDIN]
     found = collect(paths, plan.name, recursive=plan.recursive, flat=plan.flat)
     if STDIN in plan.files:
@@ -83,7 +86,8 @@ def run(plan: Plan) -> int:
                     if isinstance(entry, Skipped):
                         reporter.skipped(entry.label, entry.why)
                 _notices(plan, jobs, reporter)
-                tally, began = Tally(len(jobs)), time.monotonic()
+                tally = Tally(len(jobs), dry_run=plan.dry_run)
+                began = time.monotonic()
                 stopped = trio.run(_work, plan, jobs, tally, reporter, clock=ProcessClock())
             seconds = time.monotonic() - began
             reporter.ended(tally, seconds, interrupted=bool(stopped))
@@ -93,7 +97,7 @@ def run(plan: Plan) -> int:
             err.write(summary(tally, seconds, interrupted=bool(stopped)))
     if stopped:
         return 128 + stopped
-    return 1 if tally.failed or output_errors else 0
+    return 1 if tally.failed or tally.replaced or output_errors else 0
 
 
 def _reporter(
@@ -112,7 +116,7 @@ def _reporter(
 
 
 def _notices(plan: Plan, jobs: Sequence[Job], reporter: AnyReporter) -> None:
-    if plan.verbosity == "verbose":
+    if plan.verbosity == "verbose" and not plan.dry_run:
         through = f" through the proxy {plan.proxy}" if plan.proxy else ""
         reporter.notice(f"sending {plural(len(jobs), 'file')} to {plan.address}{through}.")
     if not jobs:
@@ -145,7 +149,9 @@ def _is_local(address: Address) -> bool:
 async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyReporter) -> int:
     """Send all files; returns the number of the signal that interrupted it, or 0."""
     state = State(reporter.notice if plan.verbosity == "verbose" else lambda _: None)
-    batch = Batch(plan.address, plan.options, plan.policy, state, _open, plan.parallel, reporter)
+    batch = Batch(
+        plan.address, plan.options, plan.policy, state, _open, plan.parallel, reporter, plan.skip
+    )
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
     if batch.kept:

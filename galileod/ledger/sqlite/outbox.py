@@ -1,10 +1,11 @@
 """The receipts that are owed to the hook."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 from galileod.ledger.base import Clock
-from galileod.ledger.outbox import MOST_COUNTED, Outbox, Owed
+from galileod.ledger.outbox import KINDS, MOST_COUNTED, Kind, Outbox, Owed
 from galileod.policy.backoff import LONGEST
 
 from .database import Database
@@ -18,31 +19,41 @@ def add(connection: sqlite3.Connection, receipts: Sequence[tuple[str, str]], due
     )
 
 
-def count(connection: sqlite3.Connection) -> int:
-    """The number of receipts, at most MOST_COUNTED."""
-    (number,) = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?)", (MOST_COUNTED,)
-    ).fetchone()
-    return int(number)
+def count(connection: sqlite3.Connection, kinds: Collection[Kind]) -> int:
+    """The number of receipts of these kinds, at most MOST_COUNTED."""
+    found = 0
+    for kind in kinds:
+        (number,) = connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM outbox WHERE kind = ? LIMIT ?)",
+            (kind, MOST_COUNTED - found),
+        ).fetchone()
+        found += int(number)
+    return found
 
 
-def first(connection: sqlite3.Connection, most: int, clock: Clock) -> Sequence[Owed]:
-    """The first `most` receipts by due time."""
+def first(
+    connection: sqlite3.Connection, most: int, kinds: Collection[Kind], clock: Clock
+) -> Sequence[Owed]:
+    """The first `most` receipts of these kinds by due time."""
     now = clock()
-    # No delay is longer than LONGEST. If a due time is later, the clock was set back, or the value
-    # is not a number (SQLite sorts text after numbers): the receipt is made due now.
-    connection.execute("UPDATE outbox SET due = ? WHERE due > ?", (now, now + LONGEST))
-    rows = connection.execute(
-        # The casts ensure these types even if a row was edited by hand.
-        "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER), due,"
-        " CASE kind WHEN 'removed' THEN kind ELSE 'stored' END"
-        " FROM outbox WHERE due IS NOT NULL ORDER BY due, number LIMIT ?",
-        (most,),
-    ).fetchall()
-    return [
-        Owed(number, name, receipt, attempts, max(0.0, due - now), kind)
-        for number, name, receipt, attempts, due, kind in rows
-    ]
+    found = list[tuple[float, int, Owed]]()
+    for kind in kinds:
+        # No delay is longer than LONGEST. If a due time is later, the clock was set back, or the
+        # value is not a number (SQLite sorts text after numbers): the receipt is made due now.
+        connection.execute(
+            "UPDATE outbox SET due = ? WHERE kind = ? AND due > ?", (now, kind, now + LONGEST)
+        )
+        rows = connection.execute(
+            # The casts ensure these types even if a row was edited by hand.
+            "SELECT number, CAST(name AS TEXT), CAST(receipt AS TEXT), CAST(attempts AS INTEGER),"
+            " due FROM outbox WHERE kind = ? AND due IS NOT NULL ORDER BY due, number LIMIT ?",
+            (kind, most),
+        )
+        found += [
+            (due, number, Owed(number, name, receipt, attempts, max(0.0, due - now), kind))
+            for number, name, receipt, attempts, due in rows
+        ]
+    return [owed for _, _, owed in sorted(found, key=itemgetter(0, 1))[:most]]
 
 
 def delivered(connection: sqlite3.Connection, number: int) -> None:
@@ -73,13 +84,13 @@ class SqliteOutbox(Outbox):
         self._database = database
         self._clock = clock
 
-    async def count(self) -> int:
+    async def count(self, kinds: Collection[Kind] = KINDS) -> int:
         """See `Outbox.count`."""
-        return await self._database.read(count)
+        return await self._database.read(count, kinds)
 
-    async def first(self, most: int) -> Sequence[Owed]:
+    async def first(self, most: int, kinds: Collection[Kind] = KINDS) -> Sequence[Owed]:
         """See `Outbox.first`."""
-        return await self._database.write(first, most, self._clock)
+        return await self._database.write(first, most, kinds, self._clock)
 
     async def delivered(self, number: int) -> None:
         """See `Outbox.delivered`."""

@@ -216,6 +216,8 @@ MIGRATIONS: Final = (
     ALTER TABLE uploads ADD COLUMN meta TEXT;
 
     ALTER TABLE outbox ADD COLUMN kind TEXT NOT NULL DEFAULT 'stored';
+    DROP INDEX outbox_by_due;
+    CREATE INDEX outbox_by_kind ON outbox (kind, due);
 
     -- Folders that were made for files, and go with the last of them.
     CREATE TABLE folders (path TEXT PRIMARY KEY) WITHOUT ROWID;

@@ -43,6 +43,6 @@ def test_lines_for_a_slow_reader_wait_and_progress_is_left_out() -> None:
         for number in range(BEHIND + 1):
             lines.write(str(number))
         assert lines.behind
-        report.moved(file_job("a"), 1, 2)
+        report.moved(file_job("a", None), 1, 2)
         slow.let.release(BEHIND + 1)
     assert "\n".join(slow.lines).split("\n") == [str(number) for number in range(BEHIND + 1)]

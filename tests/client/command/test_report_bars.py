@@ -95,6 +95,21 @@ def test_the_total_counts_files_and_bytes() -> None:
     assert "galileo-send: b: There is no way to b." in shown
 
 
+def test_what_the_server_has_already_counts_as_a_file_and_not_as_bytes() -> None:
+    screen = Screen(80)
+    first, second, third = job("a"), job("b", 5000), Job("-", nothing, "stdin")
+    with screen.bars(3, 6000) as reporter:
+        reporter.held(second)
+        reporter.held(third)
+        reporter.started(first, 1)
+        reporter.moved(first, 400, 1000)
+        total, last = screen.lines(reporter)
+    assert total.startswith("2 of 3 ")
+    assert " 40% " in total
+    assert last.startswith("a ")
+    assert "skipped b (already there)" in screen.text.getvalue()
+
+
 def test_no_more_bars_are_drawn_than_the_terminal_has_rows() -> None:
     screen = Screen(80)
     reporter = screen.bars(200, 200_000)

@@ -16,8 +16,11 @@ async def nothing() -> bytes:
     return b""
 
 
-JOB = Job("photos/a.jpg", nothing, "a.jpg", 2048)
-RECEIPT = Receipt("a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True, resumed=1000)
+JOB = Job("photos/a.jpg", nothing, "a.jpg", 2048, folder="june")
+RECEIPT = Receipt(
+    "a.jpg", "a (1).jpg", 2048, {"sha1": "ab12"}, 2.0, 3, verified=True, resumed=1000,
+    path="june/a (1).jpg",
+)  # fmt: skip
 
 
 def test_progress_in_json_comes_now_and_then_for_each_file() -> None:
@@ -48,7 +51,9 @@ def test_a_receipt_in_json_has_all_of_it() -> None:
         "event": "stored",
         "file": "photos/a.jpg",
         "name": "a.jpg",
+        "folder": "june",
         "stored_name": "a (1).jpg",
+        "path": "june/a (1).jpg",
         "size": 2048,
         "hashes": {"sha1": "ab12"},
         "seconds": 2.0,

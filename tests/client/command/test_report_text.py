@@ -85,9 +85,12 @@ def test_what_comes_from_elsewhere_does_nothing_to_a_terminal() -> None:
     report.retrying(ODD, 1, 2.0, LostError(bad))
     report.failed(ODD, RefusedError({"error": bad}), 1)
     report.skipped(ODD.label, "not a regular file")
+    report.held(ODD)
+    report.listed(ODD)
+    report.replaced(ODD, ODD, bad)
     report.stored(ODD, Receipt("odd", bad, 1, {}, 1.0, 1, verified=False), 1)
     printed = (screen.out + screen.err).splitlines()
-    assert len(printed) == 7  # one for each, and one with the hash
+    assert len(printed) == 10  # one for each, and one with the hash
     assert all(line.isprintable() for line in printed)
 
 
@@ -113,6 +116,19 @@ def test_another_attempt_is_told_unless_quiet() -> None:
                 "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 2 without an answer, which may"
                 " be stored, 1 not sent."
             ),
+        ),
+        (
+            Tally(9, 2, 1, 0, held=3, replaced=1),
+            False,
+            (
+                "2 of 9 files stored (0 B in 3.0 s), 3 already there, 1 replaced by others, 1"
+                " failed, 2 not sent."
+            ),
+        ),
+        (
+            Tally(5, size=2048, failed=1, held=1, listed=3, dry_run=True),
+            False,
+            "3 of 5 files would be sent (2.0 KiB), 1 already there, 1 failed.",
         ),
         (Tally(5, 2, 0, 0), True, "Interrupted: 2 of 5 files stored (0 B in 3.0 s), 3 not sent."),
     ],

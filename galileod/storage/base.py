@@ -104,10 +104,13 @@ class Sink(ABC):
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
     file that was neither committed nor suspended. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name.
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` may
+    be set before `prepare`: the modification time that the file is to get, in nanoseconds since
+    1970; None: when it was written.
     """
 
     replaces: bool
+    modified: int | None = None
 
     @property
     @abstractmethod
@@ -307,6 +310,18 @@ class Store(ABC):
         del on_conflict  # a store that can tell at little cost overrides this
         return await self.free_at(path)
 
+    async def admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> Sequence[Space | StorageError | None]:
+        """`admit` for several files: what it returns or raises for each of them, in order."""
+        results: list[Space | StorageError | None] = []
+        for path in paths:
+            try:
+                results.append(await self.admit(path, on_conflict))
+            except StorageError as error:
+                results.append(error)
+        return results
+
     @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""
@@ -356,6 +371,7 @@ class Store(ABC):
             return error
         try:
             await sink.write(file.pieces)
+            sink.modified = file.modified
             digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *file.kinds}}
             await sink.prepare()
             return WrittenSink(digests, sink.identity, sink.replaces, sink)

@@ -1,7 +1,8 @@
 """Admission of uploads: quota, disk space and single-use tickets, held while an upload runs."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import partial
 from typing import Final
 
@@ -36,25 +37,18 @@ SAMPLE_SECONDS: Final = 1.0
 AMPLE: Final = 4 * 1024 * 1024 * 1024
 """Bytes of free space, beyond what is needed, that nobody fills within SAMPLE_SECONDS."""
 
+MAX_SAMPLES: Final = 1000
+"""Maximum folders of which a sample is remembered. At this number all are forgotten."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
 class Sample:
-    """The `space` for files in one `folder`, found at the time `at`."""
+    """The `space` for files in a folder, found at the time `at`."""
 
-    folder: str
     at: float
     space: Space
-
-    def is_ample(
-        self, folder: str, now: float, config: Config, running: Collection[Reservation]
-    ) -> bool:
-        """Whether small files may be stored in the folder without another look."""
-        if folder != self.folder or now - self.at > SAMPLE_SECONDS:
-            return False
-        expected = sum(each.upload.metadata.size for each in running)
-        return self.space.free - expected >= config.storage.min_free + AMPLE
 
 
 class Admission:
@@ -78,7 +72,7 @@ class Admission:
         # Of two simultaneous uploads the second is to count the first. If both were added before
         # the check, each would count the other and both could be refused.
         self._checking_space = trio.Lock()
-        self._sample: Sample | None = None
+        self._samples: dict[str, Sample] = {}  # by folder
 
     @asynccontextmanager
     async def admit(
@@ -161,24 +155,63 @@ class Admission:
 
     async def hold_space(
         self, reservations: Sequence[Reservation], on_conflict: OnConflict = "rename"
-    ) -> list[Fault | None]:
-        """Reserve disk space for small files in one folder, until `release_space`.
+    ) -> list[Fault | StorageError | None]:
+        """Reserve disk space for small files, until `release_space`.
 
-        With another `on_conflict`, the name of the first one is checked. Returns a Fault for
-        each that there is no space for, else None. Raises StorageError and LedgerError.
+        With another `on_conflict`, the name of the first one in each folder is checked. Returns an
+        error for each that is refused, else None. Raises LedgerError.
         """
-        path = reservations[0].upload.path
-        folder, now = path.rpartition("/")[0], trio.current_time()
-        known = on_conflict == "rename" and self._sample
-        if known and known.is_ample(folder, now, self._config(), self.running):
-            for each in reservations:
-                each.filesystem = known.space.filesystem
-            self.running.update(reservations)
+        paths: dict[str, str] = {}  # of the first file in each folder
+        for each in reservations:
+            paths.setdefault(folder_of(each), each.upload.path)
+        spaces = self._ample(paths) if on_conflict == "rename" else {}
+        for each in reservations:
+            if (ample := spaces.get(folder_of(each))) is not None:
+                each.filesystem = ample.filesystem
+                self.running.add(each)
+        if len(spaces) == len(paths):
             return [None] * len(reservations)
         async with self._checking_space:
-            space = await self._store.admit(path, on_conflict)
-            self._sample = Sample(folder, now, space) if space else None
-            return [await self._hold(each, space) for each in reservations]
+            found = await self._look(
+                {folder: path for folder, path in paths.items() if folder not in spaces},
+                on_conflict,
+            )
+            results = list[Fault | StorageError | None]()
+            for each in reservations:
+                space = found.get(folder_of(each))
+                if each in self.running:
+                    results.append(None)
+                elif isinstance(space, StorageError):
+                    results.append(copy(space))
+                else:
+                    results.append(await self._hold(each, space))
+            return results
+
+    def _ample(self, folders: Collection[str]) -> Mapping[str, Space]:
+        """The space in those folders where small files may be stored without another look."""
+        now, min_free = trio.current_time(), self._config().storage.min_free
+        expected = sum(each.upload.metadata.size for each in self.running)
+        return {
+            folder: sample.space
+            for folder in folders
+            if (sample := self._samples.get(folder))
+            and now - sample.at <= SAMPLE_SECONDS
+            and sample.space.free - expected >= min_free + AMPLE
+        }
+
+    async def _look(
+        self, paths: Mapping[str, str], on_conflict: OnConflict
+    ) -> Mapping[str, Space | StorageError | None]:
+        """The space in these folders, with the path of a file in each of them."""
+        now = trio.current_time()
+        spaces = await self._store.admit_all(list(paths.values()), on_conflict)
+        found = dict(zip(paths, spaces, strict=True))
+        if len(self._samples) + len(found) > MAX_SAMPLES:
+            self._samples.clear()
+        for folder, space in found.items():
+            if isinstance(space, Space):
+                self._samples[folder] = Sample(now, space)
+        return found
 
     def release_space(self, reservations: Collection[Reservation]) -> None:
         """Release the disk space of uploads that are written, or have failed."""
@@ -246,6 +279,11 @@ class Admission:
             )
         except AlreadyUsedError:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+
+def folder_of(reservation: Reservation) -> str:
+    """The folder of the upload's file."""
+    return reservation.upload.path.rpartition("/")[0]
 
 
 def single_use(grant: Grant) -> SingleUse | None:

@@ -88,6 +88,7 @@ class WholeUpload:
             self.kinds,
             settings.on_conflict,
             settings.durability,
+            upload.modified,
         )
 
     async def entry(self, written: Written) -> WholeEntry:
@@ -173,17 +174,16 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
 
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve disk space."""
-    by_folder: dict[str, list[WholeUpload]] = {}
     held = context.admission.running
-    for whole in (each for each in _pending(batch) if each.reservation not in held):
-        by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
-    for wholes in by_folder.values():
-        with step_of(wholes):
-            reservations = [whole.reservation for whole in wholes]
-            for whole, fault in zip(
-                wholes, await context.admission.hold_space(reservations), strict=True
-            ):
-                whole.error = fault
+    wholes = [each for each in _pending(batch) if each.reservation not in held]
+    if not wholes:
+        return
+    with step_of(wholes):
+        refused = await context.admission.hold_space([whole.reservation for whole in wholes])
+        for whole, error in zip(wholes, refused, strict=True):
+            with step_of([whole]):
+                if error is not None:
+                    raise error
 
 
 async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:

@@ -2,12 +2,13 @@
 
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 from attrs import field, frozen
+from helpers.bursts import Burst
 from helpers.clients import (
     JavaScriptClient,
     ask,
@@ -188,6 +189,15 @@ def in_folder(host: Daemon) -> bool:
     return path.startswith(f"{host.directory}/127.0.0.1/")
 
 
+def is_old(host: Daemon) -> bool:
+    """Whether a file that is old is stored so."""
+    began = log_time()
+    with closing(Burst(host, log_time(), more={"modified": 1_234_567_890_123})) as burst:
+        assert burst.begin()
+    path = Path(host.wait_for("upload.stored", since=began)["path"])
+    return path.stat().st_mtime_ns == 1_234_567_890_123_000_000
+
+
 def hook_delivers(host: Daemon) -> bool:
     code(host)
     return bool(host.wait_for("hook.delivered"))
@@ -291,6 +301,7 @@ EFFECTS: Mapping[str, Effect] = {
     "resume.min_size": Effect("1KiB", interrupted, "upload.failed", "upload.kept"),
     "resume.user_uploads": Effect(1, kept_of_two, 2, 1, {"resume": {"min_size": 1}}),
     "storage.layout": Effect("{user}/{name}", in_folder, False, True),
+    "storage.keep_modified": Effect(False, is_old, True, False),
     "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
     "hooks.timeout": Effect(
         "100ms",
@@ -344,7 +355,6 @@ ELSEWHERE: Final = (
     "auth.ticket.key_file",
     "auth.ticket.audience",
     "storage.ask",
-    "storage.keep_modified",
     "storage.retention",
 )
 """Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py. On

@@ -1,6 +1,7 @@
 """A store that keeps files in memory, without a thread, for which trio's clock would not wait."""
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 
@@ -48,7 +49,8 @@ class Unfinished:
 class MemoryStore(Store):
     """Files by name in `contents`; `open_sinks` counts those not committed, discarded or suspended.
 
-    `identities` has the name of each file by the identity of its sink; `spool` has the unfinished
+    `identities` has the name of each file by the identity of its sink, `modified` the times that
+    were stated, in nanoseconds; `spool` has the unfinished
     files by their uploads, also those that are suspended. For a restart, call `recover`.
     """
 
@@ -58,6 +60,7 @@ class MemoryStore(Store):
     def __init__(self, on_conflict: OnConflict = "rename") -> None:
         self.contents: dict[str, bytes] = {}
         self.identities: dict[str, str] = {}
+        self.modified: dict[str, int] = {}
         self.spool: dict[str, Unfinished] = {}
         self.open_sinks = 0
         self.settings = Storage(on_conflict=on_conflict)
@@ -139,7 +142,9 @@ class MemoryStore(Store):
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         await trio.lowlevel.checkpoint()
         return [
-            Standing(len(self.contents[name]), 0) if name in self.contents else None
+            Standing(len(self.contents[name]), self.modified.get(name, time.time_ns()))
+            if name in self.contents
+            else None
             for name in names
         ]
 
@@ -251,6 +256,8 @@ class MemorySink(Sink):
             del self._store.identities[one]
         self._store.contents[path] = bytes(self._file.data)
         self._store.identities[self._identity] = path
+        if self.modified is not None:
+            self._store.modified[path] = self.modified
         self._remove()
         return Stored(path, f"{self._store.location}/{path}")
 

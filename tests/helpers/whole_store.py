@@ -159,7 +159,13 @@ class WholeSink(Sink):
     async def _write(self) -> Written:
         if self._written is None:
             file = WholeFile(
-                self._upload, self._path, self._pieces, KINDS, self._on_conflict, self._durability
+                self._upload,
+                self._path,
+                self._pieces,
+                KINDS,
+                self._on_conflict,
+                self._durability,
+                self.modified,
             )
             self._written = only(await self._store.write_whole([file]))
         return self._written

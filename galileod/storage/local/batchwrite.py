@@ -20,6 +20,7 @@ from galileod.storage.whole import WholeFile, Written
 
 from .folders import Folder
 from .identity import identity_of
+from .modified import set_modified
 from .parts import StoreParts
 from .pending import PendingFile
 from .reopening import Opened
@@ -133,6 +134,8 @@ class BatchWriter:
         try:
             for _ in write_all(fd, file.pieces, self._parts.timings.write):
                 pass  # all of it
+            if file.modified is not None:
+                set_modified(fd, file.modified, inode_kept=spool.inode_kept)
             with translated("cannot set the permissions of the file"):
                 state = os.fstat(fd)
                 usable = inherited.give(fd, state)
@@ -151,7 +154,7 @@ class BatchWriter:
     def _write_as_sink(self, folder: Folder, file: WholeFile) -> LocalWritten:
         opened = Opened(*create_file(self._parts.spool, folder, file.upload))
         spool_file = self._parts.spool_file(file.upload, opened, file.durability)
-        pending = PendingFile(self._parts, spool_file, file.path, file.on_conflict)
+        pending = PendingFile(self._parts, spool_file, file.path, file.on_conflict, file.modified)
         try:
             spool_file.append(file.pieces)
             pending.prepare(lambda: None)

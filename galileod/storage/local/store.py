@@ -181,6 +181,15 @@ class LocalStore(Store):
             self._admit, path, on_conflict, limiter=self.threads.openers, abandon_on_cancel=True
         )
 
+    async def admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> Sequence[Space | StorageError]:
+        """`admit` for all of them, in one thread call."""
+        return await trio.to_thread.run_sync(
+            self._admit_all, paths, on_conflict,
+            limiter=self.threads.openers, abandon_on_cancel=True,
+        )  # fmt: skip
+
     async def check(self) -> None:
         """Check the directory; create a file and publish it in the spool, and remove it."""
         await trio.to_thread.run_sync(
@@ -287,7 +296,27 @@ class LocalStore(Store):
             return _space_of(folder)
 
     def _admit(self, path: str, on_conflict: OnConflict) -> Space:
-        self._make_ready()
+        (result,) = self._admit_all([path], on_conflict)
+        if isinstance(result, StorageError):
+            raise result
+        return result
+
+    def _admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> list[Space | StorageError]:
+        results: list[Space | StorageError] = []
+        try:
+            self._make_ready()
+        except StorageError as error:
+            return [copy(error) for _ in paths]
+        for path in paths:
+            try:
+                results.append(self._admit_one(path, on_conflict))
+            except StorageError as error:
+                results.append(error)
+        return results
+
+    def _admit_one(self, path: str, on_conflict: OnConflict) -> Space:
         folder_path, _, name = path.rpartition("/")
         with self._parts.folders.nearest(folder_path) as (folder, exists):
             check_target(self._spool, folder, name, on_conflict, exists=exists)

@@ -101,6 +101,13 @@ class Metrics:
         )
         for outcome in get_args(Outcome):
             self._attempts.labels(outcome)
+        self._looked_up = Counter(
+            "galileod_asked_files",
+            "Files of which clients have asked whether they are stored, by the answer.",
+            ["held"],
+            registry=self.registry,
+        )
+        self.looked_up(0, 0)
         self._questions = Counter(
             "galileod_admit_questions",
             "Uploads about which the hook was asked: admitted, refused, or failed (no answer).",
@@ -168,6 +175,11 @@ class Metrics:
     def resume_event(self, event: ResumeEvent) -> None:
         """Count what happened to an upload that may be resumed."""
         self._resume_events.labels(event).inc()
+
+    def looked_up(self, held: int, others: int) -> None:
+        """Count the files of a client's question, by whether they are held."""
+        self._looked_up.labels("yes").inc(held)
+        self._looked_up.labels("no").inc(others)
 
     def refused(self, status: int | None) -> None:
         """Count a refused connection; `status` is that of the response, or None without one."""

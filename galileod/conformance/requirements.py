@@ -24,8 +24,8 @@ _SECTIONS: Final[Mapping[str, tuple[int, frozenset[int]]]] = {
     "C8": (12, frozenset({5, 9, 10, 12})),
     "S9": (13, frozenset()),
     "C9": (11, frozenset()),
-    "S10": (5, frozenset()),
-    "C10": (4, frozenset()),
+    "S10": (6, frozenset({6})),
+    "C10": (5, frozenset()),
     "S11": (4, frozenset({2, 4})),
     "C11": (3, frozenset()),
 }

@@ -1,7 +1,9 @@
 """What all uploads share."""
 
 from random import Random
+from typing import Final
 
+import trio
 from attrs import Factory, define, field
 
 from galileod.auth.authenticator import Authenticator
@@ -21,6 +23,10 @@ from .memory import MemoryPool
 from .publication import PublicationLock
 from .room import Room
 from .running import Running
+
+LOOKUPS: Final = 2
+"""Maximum questions of clients that are looked up at the same time: others wait, so that uploads
+do not have to wait for them."""
 
 
 def _make_keeper(context: "Context") -> Keeper:
@@ -44,7 +50,8 @@ def _make_room(context: "Context") -> Room:
 class Context:
     """What all uploads share. `config` is the configuration in force; `adopt` changes it.
 
-    `running` are the uploads that run, by their ids.
+    `running` are the uploads that run, by their ids. `lookups` limits questions which
+    files are stored.
     """
 
     config: Config
@@ -57,6 +64,7 @@ class Context:
     publication: PublicationLock = field(factory=PublicationLock)
     claims: Claims = field(init=False, factory=Claims)
     joint: Joint = field(init=False, factory=Joint)
+    lookups: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(LOOKUPS))
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
     admission: Admission = field(init=False, default=Factory(_make_admission, takes_self=True))

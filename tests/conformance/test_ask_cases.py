@@ -66,7 +66,7 @@ async def test_a_client_without_the_extension_violates_nothing(
     assert result.seconds == 0
 
 
-@pytest.mark.parametrize("mistake", ["C10.1", "C10.2", "C10.2b", "C10.3", "C10.4"])
+@pytest.mark.parametrize("mistake", ["C10.1", "C10.2", "C10.2b", "C10.3", "C10.4", "C10.5"])
 async def test_a_mistake_of_a_client_is_found(mistake: str, autojump_clock: object) -> None:
     requirement = mistake.rstrip("b")
     cases = [case for case in CLIENT.values() if requirement in case.requirements]

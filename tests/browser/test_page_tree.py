@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from browser.tab import Tab, UploadPage, http
 from helpers.credentials import Office
+from helpers.daemon import Daemon
 from playwright.sync_api import expect
 
 FOLDERS: Final = 60
@@ -40,12 +41,17 @@ def files_in(root: Path) -> dict[str, bytes]:
     }
 
 
+def stored(host: Daemon) -> int:
+    """How many uploads were stored so far."""
+    return sum(line["event"] == "upload.stored" for line in host.log())
+
+
 def run(page: UploadPage, tree: Path, summary: str) -> None:
     page.page.set_input_files("#folder", tree)
     expect(page.page.locator("#count")).to_have_text(summary, timeout=60_000)
 
 
-def test_a_chosen_tree_is_stored_as_it_is(
+def test_a_chosen_tree_is_stored_as_it_is_and_sent_once_only(
     office: Office, new_tab: Callable[..., Tab], tree: Path
 ) -> None:
     place = http(office.host)
@@ -55,3 +61,8 @@ def test_a_chosen_tree_is_stored_as_it_is(
     for path in tree.rglob("*.jpg"):
         copy = office.host.directory / "photos" / path.relative_to(tree)
         assert abs(copy.stat().st_mtime - path.stat().st_mtime) < 0.001
+    before = stored(office.host)
+    assert before == FOLDERS * EACH
+    run(UploadPage(new_tab(), place, fragment), tree, f"{ALL} already there")
+    assert stored(office.host) == before
+    assert files_in(office.host.directory / "photos") == files_in(tree)

@@ -32,6 +32,9 @@ NO_RESPONSE: Final = "none"
 Outcome = Literal["delivered", "retried", "failed"]
 """The outcome of an attempt to deliver a receipt."""
 
+RemovalReason = Literal["removed", "expired"]
+"""Why a stored file was removed: somebody wanted it, or its retention is over."""
+
 Decision = Literal["admitted", "refused", "failed"]
 """The outcome of a question to the hook whether an upload may begin."""
 
@@ -101,6 +104,15 @@ class Metrics:
         )
         for outcome in get_args(Outcome):
             self._attempts.labels(outcome)
+        self._removals = Counter(
+            "galileod_files_removed",
+            "Stored files that galileod has removed, by the reason: removed (galileod files remove,"
+            " files prune), or expired.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in get_args(RemovalReason):
+            self._removals.labels(reason)
         self._looked_up = Counter(
             "galileod_asked_files",
             "Files of which clients have asked whether they are stored, by the answer.",
@@ -193,6 +205,10 @@ class Metrics:
     def attempted(self, outcome: Outcome) -> None:
         """Count an attempt to deliver a receipt."""
         self._attempts.labels(outcome).inc()
+
+    def file_removed(self, reason: RemovalReason) -> None:
+        """Count a stored file that was removed."""
+        self._removals.labels(reason).inc()
 
 
 async def watch_loop(metrics: Metrics, system_time: Callable[[], float] = perf_counter) -> None:

@@ -28,6 +28,7 @@ from galileod.logs import setup as logs
 from galileod.printable import printable
 
 from .control import reload
+from .files import files
 from .options import DefaultGroup, config_option
 from .output import keep_errors, status_of_output
 from .token import token
@@ -121,6 +122,7 @@ cli.add_command(token)
 cli.add_command(reload)
 cli.add_command(usage)
 cli.add_command(uploads)
+cli.add_command(files)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(

@@ -5,16 +5,13 @@ import os
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import Literal
 
 from galileod import __version__
 from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import About, FileEntry
+from galileod.metrics import RemovalReason
 from galileod.protocol.messages import HashClaim
 from galileod.storage.base import RUNNING_HASH
-
-Removal = Literal["expired", "removed"]
-"""Why a file was removed: its time was over, or an administrator has removed it."""
 
 
 def make_receipt(
@@ -44,7 +41,7 @@ def make_receipt(
     )
 
 
-def make_removed_receipt(entry: FileEntry, reason: Removal) -> str:
+def make_removed_receipt(entry: FileEntry, reason: RemovalReason) -> str:
     """The fields of a receipt for a file that was removed, as JSON."""
     return json.dumps(
         {

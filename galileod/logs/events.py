@@ -57,6 +57,10 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.resumed": Category.BEGINNING,
     "upload.taken_over": Category.FAILURE,
     "upload.abandoned": Category.FAILURE,
+    "file.removed": Category.ORDINARY,  # each line is about another file
+    "file.expired": Category.ORDINARY,
+    "file.not_removed": Category.FAILURE,
+    "ledger.rescanned": Category.ORDINARY,
     "upload.expired": Category.ORDINARY,  # each line is about another upload
     "upload.evicted": Category.FAILURE,
     "upload.error": Category.FAILURE,

@@ -1,8 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -10,7 +9,7 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
-from .finished import Removed, Standing
+from .finished import Found, Removed, Standing
 from .settings import Storage
 from .whole import WholeFile, Written
 
@@ -63,20 +62,6 @@ class Stored:
     name: str
     path: str
     made: tuple[str, ...] = ()
-
-
-@frozen
-class Found:
-    """The finished files of a store.
-
-    `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
-    asked for by its identity, and `modified` the last modification of each that was asked for by
-    its name, in seconds since the epoch.
-    """
-
-    sizes: Mapping[str, int]
-    names: Mapping[str, str]
-    modified: Mapping[str, float] = MappingProxyType({})
 
 
 @frozen
@@ -337,6 +322,13 @@ class Store(ABC):
 
         `undated` are the names of files whose last modification is wanted. Each identity is from a
         sink of this store, possibly of an earlier process. Blocks; called only at startup.
+        """
+
+    @abstractmethod
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """The names of the finished files, `count` at a time, while files are stored and removed.
+
+        One that comes or goes meanwhile may be left out. Each step blocks.
         """
 
     @abstractmethod

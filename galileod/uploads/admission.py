@@ -13,11 +13,12 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
+from galileod.files.quota_check import QuotaCheck
 from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.newfolders import NewFolders
 from galileod.policy.publication import OnConflict
-from galileod.policy.quota import check_quota, find_used_up
+from galileod.policy.quota import QuotaFault, check_quota, find_used_up
 from galileod.policy.settings import Quota
 from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
@@ -64,12 +65,14 @@ class Admission:
         ledger: Ledger,
         keeper: Keeper,
         config: Callable[[], Config],
+        quota_check: QuotaCheck,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._keeper = keeper
         self.running: set[Reservation] = set()
         self._config = config
+        self._quota_check = quota_check
         # Of two simultaneous uploads the second is to count the first. If both were added before
         # the check, each would count the other and both could be refused.
         self._checking_space = trio.Lock()
@@ -116,7 +119,12 @@ class Admission:
         if free is not None:
             free += await self._giving_way(anonymous=False)
         no_space = None if free is None else find_no_space(free, config.storage.min_free)
-        return no_space or find_used_up(config.quota, await self._ledger.total())
+        if no_space is not None:
+            return no_space
+        used_up = find_used_up(config.quota, await self._ledger.total())
+        if used_up is not None and await self._quota_check.ask(None):
+            used_up = find_used_up(config.quota, await self._ledger.total())
+        return used_up
 
     async def log_exhausted(self) -> None:
         """Log a warning if every upload is refused because of a limit. Raises nothing."""
@@ -277,7 +285,22 @@ class Admission:
             pinned = every - await self._giving_way(anonymous=True)
         return partial(check_quota, quota, upload.metadata.size, pinned=pinned)
 
+    async def may_fit_now(self, refused: QuotaFault, user: str) -> bool:
+        """Whether the quota that has refused an upload is to be asked again.
+
+        Files that count to it are looked at on the disk, where some may have been removed by hand.
+        """
+        return refused.of_files and await self._quota_check.ask(None if refused.all_users else user)
+
     async def _reserve(self, reservation: Reservation) -> None:
+        try:
+            await self._reserve_once(reservation)
+        except QuotaFault as refused:
+            if not await self.may_fit_now(refused, reservation.upload.grant.user):
+                raise
+            await self._reserve_once(reservation)
+
+    async def _reserve_once(self, reservation: Reservation) -> None:
         upload = reservation.upload
         grant, allow = upload.grant, await self.allow(reservation)
         if upload.kept is not None:

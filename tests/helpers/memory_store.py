@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from itertools import count
 
 import trio
@@ -13,7 +13,6 @@ from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
     ConflictError,
-    Found,
     MissingError,
     Progress,
     Recovered,
@@ -24,7 +23,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.settings import Storage
 
 STEP = 1000
@@ -154,6 +153,11 @@ class MemoryStore(Store):
         del folders  # a file has its folder in its name
         await trio.lowlevel.checkpoint()
         return [Removed(name, self.contents.pop(name, None) is not None) for name in names]
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        names = sorted(self.contents)
+        for first in range(0, len(names), count):
+            yield names[first : first + count]
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

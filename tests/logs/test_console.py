@@ -152,6 +152,7 @@ log.warning("upload.failed", code="idle", reason="Nothing came " + "for long " *
 log = structlog.get_logger().bind(connection="c0ffee01", peer="192.0.2.7:51234")
 log.info("connection.refused", status=403, reason="Pages " + "of this origin " * 9 + "may not.")
 log.info("connection.closed", reason="lost " * 20 + "at last", seconds=1.0, stored=False)
+log.info("connection.closed", reason="lost", seconds=1.0, stored=False, more="and " * 30)
 """
 
 
@@ -161,7 +162,7 @@ log.info("connection.closed", reason="lost " * 20 + "at last", seconds=1.0, stor
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_frequent_lines_fit_the_terminal_and_failures_are_complete(name: str, columns: int) -> None:
     told = shown([sys.executable, "-c", SCRIPT, name], columns)
-    opened, started, stored, failed, refused, lost = told
+    opened, started, stored, failed, refused, lost, ended = told
     for text, words in ((opened, "192.0.2.7:51234"), (started, "  1.2 MiB"), (stored, "  1.2 MiB")):
         assert width(text) <= columns
         assert text.isprintable()
@@ -174,6 +175,8 @@ def test_frequent_lines_fit_the_terminal_and_failures_are_complete(name: str, co
     assert "may not.  status=403" in refused
     assert "192.0.2.7:51234  1.00 s  lost lost" in lost
     assert "lost at last" in lost
+    assert width(ended) <= columns
+    assert "192.0.2.7:51234  1.00 s  lost" in ended
 
 
 REFUSED = """

@@ -1,7 +1,7 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from typing import Final
@@ -11,7 +11,6 @@ import trio
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
-    Found,
     Progress,
     Recovered,
     Space,
@@ -20,7 +19,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -31,7 +30,7 @@ from .parts import StoreParts
 from .recovery import make_space, recover
 from .removing import look, remove
 from .reopening import Opened, reopen
-from .scan import scan
+from .scan import scan, walk
 from .sink import LocalSink
 from .spool import Spool
 from .statedir import StateDirectory
@@ -205,6 +204,11 @@ class LocalStore(Store):
     ) -> Found:
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         return scan(self._directory.fd, identities, progress, undated)
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """See `Store.walk`."""
+        self._directory.check()
+        yield from walk(self._directory.fd, count)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         """Look at all of them in one thread call."""

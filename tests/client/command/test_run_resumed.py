@@ -291,9 +291,11 @@ def test_two_processes_do_not_take_an_upload_from_each_other(path: Path, state: 
         assert server.connections == 1
         with subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
             poll("the first", lambda: server.connections == 2)
+            sending.send_signal(signal.SIGSTOP)  # it does not end before the other one begins
             second = subprocess.run(
                 [GALILEO_SEND, "-v", server.url, path], capture_output=True, check=False
             )
+            sending.send_signal(signal.SIGCONT)
             assert second.returncode == 0, second.stderr
             assert b"another upload of %s to this server is running" % bytes(path) in second.stderr
             sending.communicate(timeout=DEADLINE)

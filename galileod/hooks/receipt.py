@@ -7,7 +7,6 @@ import time
 from datetime import UTC, datetime
 
 from galileod import __version__
-from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import About, FileEntry
 from galileod.metrics import RemovalReason
 from galileod.protocol.messages import HashClaim
@@ -42,7 +41,7 @@ def make_receipt(
 
 
 def make_removed_receipt(entry: FileEntry, reason: RemovalReason) -> str:
-    """The fields of a receipt for a file that was removed, as JSON."""
+    """The fields of a receipt for a file that was removed, as JSON; its user must be known."""
     return json.dumps(
         {
             "id": secrets.token_hex(16),
@@ -50,7 +49,7 @@ def make_removed_receipt(entry: FileEntry, reason: RemovalReason) -> str:
             "reason": reason,
             "size": entry.size,
             "sha1": entry.sha1,
-            "user": None if entry.user == UNKNOWN_USER else entry.user,
+            "user": entry.user,
             "upload": entry.upload,
             "stored_at": None if entry.stored is None else _iso(entry.stored),
             "removed_at": _iso(time.time()),

@@ -6,8 +6,8 @@ from typing import Final
 
 from attrs import frozen
 
-MOST_OF_PLACE: Final = 16
-"""Maximum files that `find_files` returns of one place."""
+CANDIDATES: Final = 2
+"""Maximum files that `find_files` returns for one that is wanted."""
 
 
 @frozen
@@ -59,6 +59,19 @@ class FileEntry:
 
 
 @frozen
+class Wanted:
+    """A file that is looked for: of this place and size, and with the other values if given.
+
+    They are those of its FileEntry.
+    """
+
+    place: str
+    size: int
+    modified: int | None = None
+    sha1: str | None = None
+
+
+@frozen
 class Commit:
     """An upload that was stored as `name`: the arguments of `Ledger.commit`."""
 
@@ -95,11 +108,11 @@ class Records(ABC):
 
     @abstractmethod
     async def find_files(
-        self, user: str, places: Sequence[str]
-    ) -> Mapping[str, Sequence[FileEntry]]:
-        """The user's files of each place, the newest first; at most MOST_OF_PLACE of each.
+        self, user: str, wanted: Sequence[Wanted]
+    ) -> Mapping[int, Sequence[FileEntry]]:
+        """For each index of `wanted`, the user's files that match; at most CANDIDATES, the newest.
 
-        A place without files is left out. May be cancelled while the disk hangs.
+        One without files is left out. May be cancelled while the disk hangs.
         """
 
     @abstractmethod

@@ -7,7 +7,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.records import FileEntry
+from galileod.ledger.records import FileEntry, Wanted
 from galileod.policy.folders import place_of
 from galileod.protocol.encoding import encode_held
 from galileod.protocol.errors import Fault, FaultCode
@@ -21,10 +21,6 @@ from .context import Context
 
 LONGEST: Final = 3600.0
 """Maximum seconds for which questions keep a connection that sends no file."""
-
-CANDIDATES: Final = 2
-"""Maximum files that are looked at for an entry: the newest of those that the ledger has. So a
-question with 256 entries costs one query, and one thread call that looks at 512 files."""
 
 TOLERANCE: Final = 2.0
 """Seconds by which the time of a file may differ: FAT has even seconds only."""
@@ -86,16 +82,9 @@ async def answer_first(
 async def find_held(context: Context, user: str, entries: Sequence[AskEntry]) -> frozenset[int]:
     """The indexes of the entries that `user` has stored. Raises LedgerError and StorageError."""
     async with context.lookups:
-        places = [_place(entry) for entry in entries]
-        wanted = list(dict.fromkeys(place for place in places if place is not None))
-        found = await context.ledger.find_files(user, wanted)
-        files = [
-            (index, file)
-            for index, (place, entry) in enumerate(zip(places, entries, strict=True))
-            for file in [file for file in found.get(place or "", ()) if is_meant(entry, file)][
-                :CANDIDATES
-            ]
-        ]
+        wanted = [(index, one) for index, entry in enumerate(entries) if (one := _wanted(entry))]
+        found = await context.ledger.find_files(user, [one for _, one in wanted])
+        files = [(wanted[key][0], file) for key, each in found.items() for file in each]
         if not files:
             return frozenset()
         standings = await context.store.look([file.name for _, file in files])
@@ -104,16 +93,6 @@ async def find_held(context: Context, user: str, entries: Sequence[AskEntry]) ->
         for (index, file), standing in zip(files, standings, strict=True)
         if standing is not None and is_unchanged(file, standing)
     )
-
-
-def is_meant(entry: AskEntry, file: FileEntry) -> bool:
-    """Whether a file at the place of `entry` is, as it was stored, the one that is asked for."""
-    if file.size != entry.size:
-        return False
-    if entry.modified is not None and entry.modified != file.modified:
-        return False
-    claim = entry.hash
-    return claim is None or (claim.type, claim.value) == (RUNNING_HASH, file.sha1)
 
 
 def is_unchanged(file: FileEntry, standing: Standing) -> bool:
@@ -132,8 +111,13 @@ def is_unchanged(file: FileEntry, standing: Standing) -> bool:
     return stored - int(OLDEST * _NS) <= now <= stored + tolerance
 
 
-def _place(entry: AskEntry) -> str | None:
+def _wanted(entry: AskEntry) -> Wanted | None:
+    """What is looked for; None if there can be no such file."""
+    claim = entry.hash
+    if claim and claim.type != RUNNING_HASH:
+        return None
     try:
-        return place_of(entry.folder, entry.name)
+        place = place_of(entry.folder, entry.name)
     except Fault:
         return None  # no file can be stored there
+    return Wanted(place, entry.size, entry.modified, claim.value if claim else None)

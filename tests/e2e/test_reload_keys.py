@@ -23,7 +23,7 @@ from helpers.clients import (
     some_bytes,
     unique_name,
 )
-from helpers.daemon import Daemon, Daemons, Settings, log_time, poll
+from helpers.daemon import Daemon, Daemons, Settings, log_time, poll, run_galileod
 from helpers.frames import signal_frame
 from helpers.reloading import code, count, hang_up, reload, rewrite
 from helpers.resuming import ResumingClient
@@ -217,6 +217,14 @@ def hooks_at_once(host: Daemon) -> int:
     )
 
 
+def removal_is_told(host: Daemon) -> bool:
+    """A file is removed; whether that was delivered."""
+    name = unique_name()
+    assert JavaScriptClient(host.url, b"data", name).run().ending == "stored"
+    assert not run_galileod("files", "remove", name, "--config", host.config).returncode
+    return bool(host.wait_for("hook.delivered", name=name))
+
+
 def questions_at_once(host: Daemon) -> int:
     """Two uploads begin; each question notes its start, and stays."""
     with open_websocket(host.url) as one, open_websocket(host.url) as other:
@@ -317,6 +325,7 @@ EFFECTS: Mapping[str, Effect] = {
         2,
         {"hooks": {"stored": ["sh", "-c", "> began-$$; sleep 3600"], "parallel": 1}},
     ),
+    "hooks.removed": Effect(["true"], removal_is_told, LONG, True),
     "hooks.admit": Effect(["false"], code, None, "busy"),
     "hooks.admit_timeout": Effect(
         "100ms", code, LONG, "busy", {"hooks": {"admit": ["sleep", "3600"], "admit_timeout": "1m"}}
@@ -345,7 +354,6 @@ EFFECTS: Mapping[str, Effect] = {
 
 
 ELSEWHERE: Final = (
-    "hooks.removed",
     "hooks.secret_file",
     "tls.certificate",
     "tls.key",

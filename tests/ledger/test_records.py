@@ -9,12 +9,12 @@ from helpers.ledgers import allow, resumable
 
 from galileod.ledger.base import KeptUpload, Ledger, Recovery, WholeEntry
 from galileod.ledger.records import (
-    MOST_OF_PLACE,
     About,
     Commit,
     FileEntry,
     Removal,
     Selection,
+    Wanted,
 )
 from galileod.policy.quota import Holding
 
@@ -44,7 +44,9 @@ def recorded(name: str, clock: FakeClock, upload: str = "u1") -> FileEntry:
 
 
 async def found(ledger: Ledger, user: str, place: str = ABOUT.place) -> list[FileEntry]:
-    return list((await ledger.find_files(user, [place])).get(place, []))
+    sizes = (7, 90, 100)
+    files = await ledger.find_files(user, [Wanted(place, size) for size in sizes])
+    return [file for index in range(len(sizes)) for file in files.get(index, [])]
 
 
 async def test_what_is_known_of_an_upload_becomes_the_record_of_its_file(
@@ -117,21 +119,47 @@ async def test_a_file_that_is_replaced_has_the_record_of_the_new_one(
     ]
 
 
-async def test_only_the_newest_files_of_a_place_are_found(ledger: Ledger) -> None:
-    about = {place: About(place, None, place) for place in ("a", "b", "c", "")}
+async def test_only_the_newest_of_the_files_that_match_are_found(ledger: Ledger) -> None:
+    places, numbers = ("a", "b", ""), range(40)
     entries = [
-        WholeEntry(f"{place}{number}", "anna", 1, allow, about=about[place])
-        for number in range(MOST_OF_PLACE + 4)
-        for place in ("a", "b", "")
-    ]
+        WholeEntry(
+            f"{place}{number}", "anna", number // 20, allow,
+            about=About(place, None, place, number % 5), sha1=str(number % 2),
+        )
+        for number in numbers
+        for place in places
+    ]  # fmt: skip
     await ledger.enter_whole(entries)
     await ledger.commit_whole([Commit(one.upload, one.upload) for one in entries])
-    files = await ledger.find_files("anna", ["c", "b", "a", ""])
-    assert {place: [one.name for one in each] for place, each in files.items()} == {
-        place: [f"{place}{number}" for number in range(MOST_OF_PLACE + 3, 3, -1)]
-        for place in ("a", "b")
+
+    async def names(*wanted: Wanted) -> dict[int, list[str]]:
+        files = await ledger.find_files("anna", wanted)
+        return {index: [one.name for one in each] for index, each in files.items()}
+
+    assert await names(
+        Wanted("a", 0),
+        Wanted("b", 1, 2),
+        Wanted("c", 1),
+        Wanted("b", 0, sha1="0"),
+        Wanted("a", 1, 3, "1"),
+        Wanted("a", 1, 3, "2"),
+        Wanted("a", 2),
+        Wanted("", 0),
+        Wanted("a", 0),
+        Wanted("a", 0, 2**70, "\udcff"),
+    ) == {
+        0: ["a19", "a18"],
+        1: ["b37", "b32"],
+        3: ["b18", "b16"],
+        4: ["a33", "a23"],
+        8: ["a19", "a18"],
     }
-    assert await ledger.find_files("anna", []) == {}
+    every = [Wanted("a", number // 20, number % 5, str(number % 2)) for number in numbers]
+    found = await names(*every)
+    assert [found[number][-1] for number in numbers] == [
+        f"a{20 * (number // 20) + number % 10}" for number in numbers
+    ]
+    assert await names() == {}
 
 
 async def test_a_file_that_was_changed_by_hand_keeps_only_what_is_certain(ledger: Ledger) -> None:

@@ -41,7 +41,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.records import FileEntry
+from galileod.ledger.records import FileEntry, Wanted
 from galileod.policy.settings import Quota
 from galileod.storage.base import StorageError
 from galileod.storage.finished import Standing
@@ -270,14 +270,14 @@ async def test_a_question_costs_one_query_and_one_look(
             await put(raw, number, "a", DATA)
         looked, find_files = watch(store), wire.ledger.find_files
 
-        async def counted(user: str, places: Sequence[str]) -> Mapping[str, Sequence[FileEntry]]:
-            queries.append(places)
-            return await find_files(user, places)
+        async def counted(user: str, wanted: Sequence[Wanted]) -> Mapping[int, Sequence[FileEntry]]:
+            queries.append([one.place for one in wanted])
+            return await find_files(user, wanted)
 
         monkeypatch.setattr(wire.ledger, "find_files", counted)
         entries = [entry("a", 5), entry("b", 5), entry("..", 5)] * 85
         assert await held(raw, *entries) == list(range(0, 255, 3))
-    assert queries == [["a", "b"]]
+    assert queries == [["a", "b"] * 85]
     (names,) = looked
     assert len(names) == 2 * 85
     assert (
@@ -293,7 +293,7 @@ async def test_a_few_questions_are_looked_up_at_once(
 ) -> None:
     running, most = 0, 0
 
-    async def slow(*_: object) -> Mapping[str, Sequence[FileEntry]]:
+    async def slow(*_: object) -> Mapping[int, Sequence[FileEntry]]:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -318,7 +318,7 @@ async def test_a_few_questions_are_looked_up_at_once(
 async def test_where_the_lookup_fails_nothing_is_held_and_the_connection_goes_on(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    async def fail_ledger(*_: object) -> Mapping[str, Sequence[FileEntry]]:
+    async def fail_ledger(*_: object) -> Mapping[int, Sequence[FileEntry]]:
         raise LedgerError("the disk is on fire")
 
     async def fail_store(*_: object) -> Sequence[Standing | None]:
@@ -350,7 +350,7 @@ async def test_where_the_lookup_fails_nothing_is_held_and_the_connection_goes_on
     assert asked == [(1, 0), (1, 1)]
 
 
-async def hanging(*_: object) -> Mapping[str, Sequence[FileEntry]]:
+async def hanging(*_: object) -> Mapping[int, Sequence[FileEntry]]:
     await trio.sleep_forever()
     raise AssertionError
 

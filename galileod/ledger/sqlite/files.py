@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
+from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Final
 
 from galileod.ledger.base import UNKNOWN_USER
-from galileod.ledger.records import MOST_OF_PLACE, Commit, FileEntry
+from galileod.ledger.records import CANDIDATES, Commit, FileEntry, Wanted
 
 from . import folders
 
@@ -46,11 +48,16 @@ _RESIZE: Final = (
     "UPDATE files SET bytes = ?, sha1 = NULL, stored = NULL, modified = NULL, expires = NULL"
 )
 
-_FIND: Final = (
-    f"{_SELECT}, value"  # noqa: S608  it is constant
-    " FROM json_each(?1) CROSS JOIN files WHERE files.rowid IN"
-    " (SELECT rowid FROM files WHERE user = ?2 AND place = value"
-    " ORDER BY rowid DESC LIMIT ?3) ORDER BY files.rowid DESC"
+_ALIKE: Final = (
+    "SELECT files.rowid, place, bytes, modified, sha1 FROM json_each(?1) CROSS JOIN files"
+    " WHERE user = ?3 AND place = value AND bytes IN (SELECT value FROM json_each(?2))"
+    " ORDER BY files.rowid"
+)
+"""Reads each place once, however often it is wanted. A user may have many files of one place."""
+
+_ROWS: Final = (
+    f"{_SELECT}, files.rowid FROM files"  # noqa: S608  it is constant
+    " WHERE files.rowid IN (SELECT value FROM json_each(?))"
 )
 
 ALL: Final = f"{_SELECT} FROM files ORDER BY name"
@@ -64,14 +71,24 @@ def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float)
 
 
 def find(
-    connection: sqlite3.Connection, user: str, places: Sequence[str]
-) -> Mapping[str, Sequence[FileEntry]]:
-    """The user's files of each place, the newest first. See `Records.find_files`."""
-    found: dict[str, list[FileEntry]] = {}
-    wanted = json.dumps([place for place in places if place], ensure_ascii=False)
-    for *columns, place in connection.execute(_FIND, (wanted, user, MOST_OF_PLACE)):
-        found.setdefault(place, []).append(entry(columns))
-    return found
+    connection: sqlite3.Connection, user: str, wanted: Sequence[Wanted]
+) -> Mapping[int, Sequence[FileEntry]]:
+    """The user's files that match, by the index in `wanted`. See `Records.find_files`."""
+    found = {one: deque[int](maxlen=CANDIDATES) for one in wanted}  # of what has the same values
+    places, sizes = {one.place for one in found if one.place}, {one.size for one in found}
+    arguments = (json.dumps(list(places), ensure_ascii=False), json.dumps(list(sizes)), user)
+    for row, place, size, modified, sha1 in connection.execute(_ALIKE, arguments):
+        for values in set(product((modified, None), (sha1, None))):
+            rows = found.get(Wanted(place, size, *values))
+            if rows is not None:
+                rows.append(row)
+    every = json.dumps([row for rows in found.values() for row in rows])
+    entries = {row: entry(columns) for *columns, row in connection.execute(_ROWS, (every,))}
+    return {
+        index: [entries[row] for row in reversed(found[one]) if row in entries]
+        for index, one in enumerate(wanted)
+        if found[one]
+    }
 
 
 def of_names(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, FileEntry]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from galileod.ledger.base import Clock
 from galileod.ledger.outbox import Outbox
-from galileod.ledger.records import FileEntry, Records, Removal, Selection
+from galileod.ledger.records import FileEntry, Records, Removal, Selection, Wanted
 
 from . import files, folders, listing, outbox
 from .database import Database
@@ -25,10 +25,10 @@ class SqliteRecords(Records):
         self._clock = clock
 
     async def find_files(
-        self, user: str, places: Sequence[str]
-    ) -> Mapping[str, Sequence[FileEntry]]:
+        self, user: str, wanted: Sequence[Wanted]
+    ) -> Mapping[int, Sequence[FileEntry]]:
         """See `Records.find_files`."""
-        return await self.database.read(files.find, user, places)
+        return await self.database.read(files.find, user, wanted)
 
     def undated(self) -> Sequence[str]:
         """See `Records.undated`."""

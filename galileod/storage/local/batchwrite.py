@@ -25,7 +25,14 @@ from .parts import StoreParts
 from .pending import PendingFile
 from .reopening import Opened
 from .spoolfile import close_file, write_all
-from .target import Destination, check_existing, check_name, create_file
+from .target import (
+    Destination,
+    check_existing,
+    check_length,
+    check_name,
+    check_new_folders,
+    create_file,
+)
 from .threads import FSYNCS
 from .timing import timed
 from .writeback import start_writeback
@@ -107,9 +114,12 @@ class BatchWriter:
         try:
             with self._parts.folders.nearest(path) as (folder, exists):
                 destination = Destination.of(spool, folder)
+                if not exists:
+                    check_new_folders(spool, f"{path}/", destination.status)
                 for at, file in files.items():
                     try:
                         name = file.path.rpartition("/")[2]
+                        check_length(self._parts.directory.path, file.path)
                         check_name(spool, name, file.on_conflict, destination.status)
                         if exists:
                             check_existing(folder, name, file.on_conflict)

@@ -36,6 +36,7 @@ from .spool import Spool
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
 from .target import (
+    check_length,
     check_target,
     create_file,
     create_unnamed,
@@ -251,9 +252,9 @@ class LocalStore(Store):
 
     def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
-        folder_path, _, name = path.rpartition("/")
-        with self._parts.folders.nearest(folder_path) as (folder, exists):
-            check_target(self._spool, folder, name, on_conflict, exists=exists)
+        check_length(self.location, path)
+        with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+            check_target(self._spool, folder, path, on_conflict, exists=exists)
             return Opened(*create_file(self._spool, folder, upload))
 
     def _write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
@@ -269,10 +270,9 @@ class LocalStore(Store):
         self._make_ready()
         opened = reopen(self._spool, upload, suspended)
         unnamed = opened.unnamed
-        folder_path, _, name = path.rpartition("/")
         try:
-            with self._parts.folders.nearest(folder_path) as (folder, exists):
-                check_target(self._spool, folder, name, on_conflict, exists=exists)
+            with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+                check_target(self._spool, folder, path, on_conflict, exists=exists)
                 if not fits(self._spool, folder, opened.fd, unnamed=unnamed, final=False):
                     # It will be copied to the filesystem of the folder, if that is possible.
                     os.close(create_unnamed(folder))
@@ -321,9 +321,9 @@ class LocalStore(Store):
         return results
 
     def _admit_one(self, path: str, on_conflict: OnConflict) -> Space:
-        folder_path, _, name = path.rpartition("/")
-        with self._parts.folders.nearest(folder_path) as (folder, exists):
-            check_target(self._spool, folder, name, on_conflict, exists=exists)
+        check_length(self.location, path)
+        with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+            check_target(self._spool, folder, path, on_conflict, exists=exists)
             return _space_of(folder)
 
 

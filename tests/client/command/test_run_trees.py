@@ -180,6 +180,21 @@ def test_a_flat_tree_that_replaces_has_as_many_files_as_it_says(
     assert len(visible(host)) == 105
 
 
+def test_a_flat_tree_is_not_sent_twice(daemon: Daemons, command: Command, tmp_path: Path) -> None:
+    host = daemon(ASKED)
+    for folder in range(30):
+        (tmp_path / "tree" / str(folder)).mkdir(parents=True)
+        make(bytes(tmp_path / "tree" / str(folder) / "same"), folder)
+    assert command("--flat", "-r", host.url, tmp_path / "tree")[0] == 0
+    for kind in ("modified", "hash"):
+        status, out, err = command(
+            f"--skip-existing={kind}", "--flat", "-r", host.url, tmp_path / "tree"
+        )
+        assert status == 0, err
+        assert out.count("(already there)") == 30
+    assert len(visible(host)) == 30
+
+
 def test_a_folder_that_the_server_refuses_fails_alone(
     daemon: Daemons, command: Command, tmp_path: Path
 ) -> None:

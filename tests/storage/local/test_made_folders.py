@@ -11,7 +11,7 @@ from helpers.local_store import open_local, opened, spool
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, StorageError, Stored
+from galileod.storage.base import BadNameError, ConflictError, StorageError, Stored
 from galileod.storage.finished import Removed
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local import publish as publishing
@@ -327,3 +327,37 @@ async def test_each_file_of_a_batch_is_in_its_own_folder(directory: Path) -> Non
         assert [name.rpartition("/")[0] for name in names] == [
             path.rpartition("/")[0] for path in paths
         ]
+
+
+async def test_a_path_that_no_program_could_open_is_refused(tmp_path: Path, way: str) -> None:
+    directory = tmp_path
+    while len(str(directory)) < 3000:
+        directory = directory / ("d" * 200)
+        directory.mkdir()
+    room = 4095 - len(str(directory)) - 1 - len(" (9999)")
+    longest = "/".join(["x" * 199] * 5)[: room - 2].rstrip("/") + "/"
+    longest += "n" * (room - len(longest))
+    with opened(directory) as store:
+        assert (await put(store, longest, way)).name == longest
+        refused = pytest.raises(BadNameError, match=r"^the path has 4096 bytes, and the system ")
+        with refused:
+            await put(store, f"{longest}n", way)
+        with refused:
+            await store.admit(f"{longest}n", "rename")
+        assert store.scan().sizes == {longest: len(CONTENT)}
+
+
+async def test_folders_that_the_filesystem_does_not_accept_are_refused_before_there_is_data(
+    directory: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(directory) as store:
+        store._spool.any_name = False
+        monkeypatch.setattr(store._spool, "accepts", lambda name: "\u00e9" not in name)
+        refused = pytest.raises(BadNameError, match="does not accept the name \u00e9")
+        with refused:
+            await put(store, "a/\u00e9/x", way)
+        with refused:
+            await store.admit("a/\u00e9/x", "rename")
+        assert (await put(store, "a/b/x", way)).made == ("a", "a/b")
+        (directory / "a/\u00e9").mkdir()
+        assert (await put(store, "a/\u00e9/x", way)).name == "a/\u00e9/x"

@@ -198,6 +198,13 @@ def is_old(host: Daemon) -> bool:
     return path.stat().st_mtime_ns == 1_234_567_890_123_000_000
 
 
+def may_ask(host: Daemon) -> bool:
+    """Whether a client without a credential is offered to ask what is stored."""
+    with closing(Burst(host, log_time(), can=("next", "ask"))) as burst:
+        assert burst.start is not None
+        return "ask" in burst.start["can"]
+
+
 def hook_delivers(host: Daemon) -> bool:
     code(host)
     return bool(host.wait_for("hook.delivered"))
@@ -309,6 +316,7 @@ EFFECTS: Mapping[str, Effect] = {
     "resume.min_size": Effect("1KiB", interrupted, "upload.failed", "upload.kept"),
     "resume.user_uploads": Effect(1, kept_of_two, 2, 1, {"resume": {"min_size": 1}}),
     "storage.layout": Effect("{user}/{name}", in_folder, False, True),
+    "storage.ask": Effect("everybody", may_ask, False, True),
     "storage.keep_modified": Effect(False, is_old, True, False),
     "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
     "hooks.timeout": Effect(
@@ -362,11 +370,10 @@ ELSEWHERE: Final = (
     "auth.ticket.algorithm",
     "auth.ticket.key_file",
     "auth.ticket.audience",
-    "storage.ask",
     "storage.retention",
 )
-"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py. On
-those of the storage, no part of the daemon depends yet."""
+"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py; and one
+that has its effect later: tests/files/test_retention.py."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:

@@ -43,7 +43,7 @@ export async function fetchTicket(url) {
     signal: AbortSignal.timeout(TIMEOUT),
   });
   if (answer.status >= 500) throw new Error(`The application answered with ${answer.status}.`);
-  return answer.ok ? ticketIn(await textOf(answer)) : null;
+  return answer.ok && answer.body ? ticketIn(await textOf(answer)) : null;
 }
 
 /** The text of an answer, or "" if it is too long: the path may be that of anything. */

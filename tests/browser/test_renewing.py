@@ -126,6 +126,7 @@ def test_a_second_link_of_the_application_reaches_the_same_tab(
     with tab.context.expect_page() as opened:
         tab.page.evaluate(opening, f"{place}/#ticket={once()}")
     page = opened.value
+    expect(page.locator("#drop")).to_be_visible()  # its script runs
     page.set_input_files("#files", paths)
     expect(page.locator("#credential-hint")).to_have_text(LINK_REFUSED)
     for stored in (2, 3):

@@ -9,6 +9,7 @@ class Authorization {
   #token; // that was taken last
   #refusals = 0; // tokens in a row that the server has refused
   #refusal = null; // its last answer of that kind, a signal
+  #refused; // the token that this was about
 
   /**
    * `on` has the handlers `given()` for when a token that was waited for is there, and
@@ -20,11 +21,14 @@ class Authorization {
     this.#on = on;
   }
 
-  /** Take a token for a new attempt; returns false if one is waited for. */
+  /** Take a token for a new attempt; returns false if one is waited for, or there is none. */
   take() {
     if (this.isPending) return false;
-    const taken = this.#take();
-    if (!(taken instanceof Promise)) return true;
+    let taken = this.#take();
+    if (!(taken instanceof Promise)) {
+      if (this.#refusal === null || taken !== this.#refused) return true;
+      taken = Promise.reject(new TokenError("The page has no other token."));
+    }
     this.isPending = true;
     taken.then(
       () => {
@@ -62,11 +66,13 @@ class Authorization {
     if (this.#refusals >= MAX_REFUSALS || !tokens.renew(file, this.#token)) return false;
     this.#refusals += 1;
     this.#refusal = signal;
+    this.#refused = this.#token;
     return true;
   }
 
   /** The server has accepted the token. */
   accepted() {
     this.#refusals = 0;
+    this.#refusal = null;
   }
 }

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 from helpers.credentials import Office
-from helpers.daemon import Daemon, Daemons, log_time
+from helpers.daemon import Daemon, Daemons, log_time, poll
 from helpers.rounds import rounds
 from helpers.sending import Command, objects
 
@@ -142,6 +142,8 @@ def test_only_what_is_new_or_changed_is_sent_the_next_time(
     ]
     assert len(visible(host)) == 3
     host.wait_for("upload.abandoned")
+    poll("the end of the connection", host.at_rest)
+    assert host.spooled() == []
     status, _, err = command("--skip-existing", "-r", host.url, root)
     assert status == 0
     assert err.startswith("4 of 5 files stored (")

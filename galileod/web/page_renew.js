@@ -2,7 +2,8 @@
 
 const TIMEOUT = 15_000; // ms for the answer
 const LONGEST = 16_384; // characters of an answer
-const TICKET = /^[\w.~+/=-]{1,8192}$/;
+const MAX_TICKET = 8192;
+const TICKET = /^[\w.~+/=-]+$/;
 
 /**
  * The URL for a path in the fragment of the page at `base`; null unless it is one of the same origin.
@@ -24,7 +25,8 @@ export function ticketIn(text) {
       return null;
     }
   }
-  return typeof found === "string" && TICKET.test(found) ? found : null;
+  const valid = typeof found === "string" && found.length <= MAX_TICKET && TICKET.test(found);
+  return valid ? found : null;
 }
 
 /**

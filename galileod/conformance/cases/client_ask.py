@@ -60,7 +60,7 @@ async def questions(client: Client, judge: Judge) -> None:
     needs=("files",),
 )
 async def one_at_a_time(client: Client, judge: Judge) -> None:
-    """The files need two questions, and none is answered."""
+    """The files need two questions, and none is answered. The client may abandon file 0 first."""
     files = some_files(*[10] * COUNT)
     async with many_files(client, judge, files, can=("next", "ask"), complete=False) as intake:
         await _begin(intake)
@@ -69,6 +69,8 @@ async def one_at_a_time(client: Client, judge: Judge) -> None:
         while (event := await intake.connection.silent()) is not None:
             signal = as_signal(event)
             asked += signal is not None and "ask" in signal
+            if signal is not None and signal.get("abandon"):
+                await intake.connection.error(code="abandoned", next=True)
             if intake.connection.websocket.closing or intake.connection.websocket.ended:
                 break
         if not asked:

@@ -113,23 +113,28 @@ class Container:
             connection.settimeout(DEADLINE)
             connection.connect(str(self.path(address)))
             return connection
-        found: list[socket.socket | OSError] = []
+        return dial_in(self._leader, address)
 
-        def connect() -> None:
-            # A thread may enter a network by itself, and a socket belongs to that of its birth.
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(f"/proc/{self._leader}/ns/net") as network:
-                if libc.setns(network.fileno(), _NEW_NETWORK) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            try:
-                found.append(socket.create_connection(address, DEADLINE))
-            except OSError as error:
-                found.append(error)
 
-        thread = Thread(target=connect)
-        thread.start()
-        thread.join()
-        (result,) = found
-        if isinstance(result, OSError):
-            raise result
-        return result
+def dial_in(pid: int, address: tuple[str, int]) -> socket.socket:
+    """Connect to an address in the network of a process. Raises OSError."""
+    found: list[socket.socket | OSError] = []
+
+    def connect() -> None:
+        # A thread may enter a network by itself, and a socket belongs to that of its birth.
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(f"/proc/{pid}/ns/net") as network:
+            if libc.setns(network.fileno(), _NEW_NETWORK) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        try:
+            found.append(socket.create_connection(address, DEADLINE))
+        except OSError as error:
+            found.append(error)
+
+    thread = Thread(target=connect)
+    thread.start()
+    thread.join()
+    (result,) = found
+    if isinstance(result, OSError):
+        raise result
+    return result

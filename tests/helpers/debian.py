@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -34,19 +34,19 @@ class Unavailable(Exception):  # noqa: N818  a reason to leave the tests out
     """It cannot be made on this machine; the text says why."""
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     """What apt-get would have to install."""
-    return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return [package for program, package in programs.items() if shutil.which(program) is None]
 
 
 def debian() -> Path:
     """The root of a Debian that nobody may change. Raises Unavailable."""
     key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:16]
-    with _made_once(_cache() / f"{RELEASE}-{key}") as target:
+    with made_once(cache() / f"{RELEASE}-{key}") as target:
         if target is not None:
             packages = f"--include={','.join(PACKAGES)}"
             _run("debootstrap", "--variant=minbase", packages, RELEASE, str(target))
-    return _cache() / f"{RELEASE}-{key}"
+    return cache() / f"{RELEASE}-{key}"
 
 
 def wheels(folder: Path) -> None:
@@ -67,23 +67,24 @@ def dependencies(python: str) -> Path:
     constraints = REPOSITORY / "constraints.txt"
     project = (REPOSITORY / "pyproject.toml").read_bytes()
     key = hashlib.sha256(constraints.read_bytes() + project + python.encode()).hexdigest()[:16]
-    with _made_once(_cache() / f"wheels-{key}") as target:
+    with made_once(cache() / f"wheels-{key}") as target:
         if target is not None:
             _pip(
                 "download", "--only-binary=:all:", f"--python-version={python}",
                 "-c", str(constraints), "-d", str(target),
                 *tomllib.loads(project.decode())["project"]["dependencies"],
             )  # fmt: skip
-    return _cache() / f"wheels-{key}"
+    return cache() / f"wheels-{key}"
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where they are kept."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "galileod-tests"
 
 
 @contextmanager
-def _made_once(path: Path) -> Iterator[Path | None]:
+def made_once(path: Path) -> Iterator[Path | None]:
     """Where to make what shall stand at `path`, or None where it does; one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +20,8 @@ PROGRAMS: Final = {"mmdebstrap": "mmdebstrap", "umoci": "umoci", "runc": "runc"}
 
 EPOCH: Final = "1700000000"
 ADDRESS: Final = ("127.0.0.1", 8750)
+USER: Final = 54321
+"""Neither the image nor this machine has such a user."""
 
 
 class NotReproducibleError(Exception):
@@ -47,8 +51,12 @@ def _base() -> Path:
     made = cache() / f"image-base-{hashlib.sha256(inputs).hexdigest()[:16]}"
     with made_once(made) as target:
         if target is not None:
-            for name in ("base.tar", "again.tar"):
-                _build([sources / "base", target / name], {})
+            with ThreadPoolExecutor() as both:
+                for made_one in [
+                    both.submit(_build, [sources / "base", target / name], {})
+                    for name in ("base.tar", "again.tar")
+                ]:
+                    made_one.result()
             if digest_of(target / "base.tar") != digest_of(target / "again.tar"):
                 raise NotReproducibleError("packaging/container/base makes different archives")
             (target / "again.tar").unlink()
@@ -85,11 +93,18 @@ def unpack(archive: Path, folder: Path) -> Path:
 class ImageContainer:
     """A container with a read-only root, a user that the image does not know, and one volume.
 
-    It has a network of its own. `settings`, if given, are mounted at /etc/galileod.toml.
+    It has a network of its own, or that of the process `beside`. `settings`, if given, are mounted
+    at /etc/galileod.toml.
     """
 
     def __init__(
-        self, bundle: Path, folder: Path, volume: Path, *, user: int, settings: Path | None = None
+        self,
+        bundle: Path,
+        folder: Path,
+        volume: Path,
+        *,
+        settings: Path | None = None,
+        beside: int | None = None,
     ) -> None:
         folder.mkdir()
         self._root = folder / "runc"
@@ -98,12 +113,18 @@ class ImageContainer:
         config: dict[str, Any] = json.loads((bundle / "config.json").read_text())
         config["root"] = {"path": str(bundle / "rootfs"), "readonly": True}
         config["process"]["terminal"] = False
-        config["process"]["user"] = {"uid": user, "gid": user}
+        config["process"]["user"] = {"uid": USER, "gid": USER}
         config["process"]["capabilities"] = {}
+        if beside is not None:
+            for space in config["linux"]["namespaces"]:
+                if space["type"] == "network":
+                    space["path"] = f"/proc/{beside}/ns/net"
         config["mounts"] = [
             mount for mount in config["mounts"] if mount["destination"] != "/var/lib/galileod"
         ]
-        binds = {"/var/lib/galileod": volume, **({"/etc/galileod.toml": settings} if settings else {})}
+        binds = {"/var/lib/galileod": volume}
+        if settings is not None:
+            binds["/etc/galileod.toml"] = settings
         config["mounts"] += [
             {
                 "destination": inside, "source": str(path), "type": "bind",
@@ -160,7 +181,8 @@ class ImageContainer:
         """All that it wrote; each line must be a JSON object."""
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
-    def dial(self) -> Any:  # noqa: ANN401  as socket.create_connection
+    def dial(self) -> socket.socket:
+        """A connection to galileod."""
         return dial_in(self.pid, ADDRESS)
 
     def run(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":

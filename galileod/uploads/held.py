@@ -91,7 +91,7 @@ async def find_held(context: Context, user: str, entries: Sequence[AskEntry]) ->
     return frozenset(
         index
         for (index, file), standing in zip(files, standings, strict=True)
-        if standing is not None and is_unchanged(file, standing)
+        if isinstance(standing, Standing) and is_unchanged(file, standing)
     )
 
 

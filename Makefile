@@ -7,6 +7,7 @@
 # make conformance  judge all clients and servers of the repository with galileo-conformance
 # make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
+# make packages build all packages into dist/; CONTRIBUTING.md has what that needs
 # make install  create .venv with galileod and galileo-send; the other targets do this first
 #
 # PYTHON creates the environment, and CONSTRAINTS has the versions that are installed into it. The tests
@@ -31,7 +32,7 @@ LEFT_OUT := bench browser conformance filesystems prometheus proxies soak system
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
 
-.PHONY: run test test-python check bench fuzz conformance soak screenshots install install-tests install-checks format clean
+.PHONY: run test test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
@@ -97,6 +98,11 @@ soak: install-tests
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
+
+# Each builds one kind of package, and can be called alone.
+PACKAGES := deb
+packages: install
+	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
 
 clean:
 	rm -rf .venv .venv-* $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

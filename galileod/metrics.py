@@ -32,6 +32,9 @@ NO_RESPONSE: Final = "none"
 Outcome = Literal["delivered", "retried", "failed"]
 """The outcome of an attempt to deliver a receipt."""
 
+RemovalReason = Literal["removed", "expired"]
+"""Why a stored file was removed: somebody wanted it, or its retention is over."""
+
 Decision = Literal["admitted", "refused", "failed"]
 """The outcome of a question to the hook whether an upload may begin."""
 
@@ -101,6 +104,22 @@ class Metrics:
         )
         for outcome in get_args(Outcome):
             self._attempts.labels(outcome)
+        self._removals = Counter(
+            "galileod_files_removed",
+            "Stored files that galileod has removed, by the reason: removed (galileod files remove,"
+            " files prune), or expired.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for reason in get_args(RemovalReason):
+            self._removals.labels(reason)
+        self._looked_up = Counter(
+            "galileod_asked_files",
+            "Files of which clients have asked whether they are stored, by the answer.",
+            ["held"],
+            registry=self.registry,
+        )
+        self.looked_up(0, 0)
         self._questions = Counter(
             "galileod_admit_questions",
             "Uploads about which the hook was asked: admitted, refused, or failed (no answer).",
@@ -169,6 +188,11 @@ class Metrics:
         """Count what happened to an upload that may be resumed."""
         self._resume_events.labels(event).inc()
 
+    def looked_up(self, held: int, others: int) -> None:
+        """Count the files of a client's question, by whether they are held."""
+        self._looked_up.labels("yes").inc(held)
+        self._looked_up.labels("no").inc(others)
+
     def refused(self, status: int | None) -> None:
         """Count a refused connection; `status` is that of the response, or None without one."""
         self._refused.labels(NO_RESPONSE if status is None else str(status)).inc()
@@ -181,6 +205,10 @@ class Metrics:
     def attempted(self, outcome: Outcome) -> None:
         """Count an attempt to deliver a receipt."""
         self._attempts.labels(outcome).inc()
+
+    def file_removed(self, reason: RemovalReason) -> None:
+        """Count a stored file that was removed."""
+        self._removals.labels(reason).inc()
 
 
 async def watch_loop(metrics: Metrics, system_time: Callable[[], float] = perf_counter) -> None:

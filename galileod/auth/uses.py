@@ -81,4 +81,5 @@ def save_uses(path: str, uses: Uses, known: Collection[str]) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+    # O_NONBLOCK: opening a FIFO must not wait for a reader.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

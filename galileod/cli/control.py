@@ -4,8 +4,11 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 import click
@@ -24,6 +27,9 @@ MAX_BODY: Final = 512 * 1024
 
 MAX_ROWS_BODY: Final = 256 * 1024 * 1024
 """Maximum size of a response with rows in bytes: more than a million rows."""
+
+MAX_SPOOLED: Final = 16 * 1024 * 1024
+"""Bytes of a list of any length that are kept in memory; more are in a temporary file."""
 
 Row = dict[str, Any]
 """A JSON object in a list of the daemon."""
@@ -87,12 +93,61 @@ def ask(
     `timeout` seconds. Raises NotRunningError, and click.ClickException if there is no complete
     response.
     """
+    with _response(directory, method, target, timeout) as response:
+        return response.status, _text_of(response, timeout, max_body)
+
+
+def ask_rows_one_by_one(
+    directory: str, method: str, target: str, *, at_once: bool = False
+) -> Iterator[Row]:
+    """The list at `target` of a daemon, whatever its length, each row when it comes.
+
+    With `at_once`, the whole response is read before the first row, to memory or to a temporary
+    file, so that the daemon need not wait for a caller that pauses. Each row may take
+    REPLY_SECONDS. Raises as `ask_rows` does.
+    """
+    with _response(directory, method, target, REPLY_SECONDS) as response:
+        if response.status != HTTPStatus.OK:
+            check_status(response.status, _text_of(response, REPLY_SECONDS, MAX_BODY))
+        if not at_once:
+            yield from map(_row, _lines_of(response, directory))
+            return
+        with SpooledTemporaryFile(MAX_SPOOLED) as spooled:
+            for line in _lines_of(response, directory):
+                spooled.write(line)
+            spooled.seek(0)
+            yield from map(_row, spooled)
+
+
+def _lines_of(response: HTTPResponse, directory: str) -> Iterator[bytes]:
+    """The lines of a list. Raises click.ClickException if the last one is an error."""
+    while line := response.readline(MAX_BODY):
+        if not line.endswith(b"\n"):
+            raise HTTPException
+        if line.startswith(b'{"error": '):
+            raise click.ClickException(f"{ledger_path(directory)}: {_row(line)['error']}")
+        yield line
+
+
+def _row(line: bytes) -> Row:
+    try:
+        row: Row = json.loads(line)
+    except ValueError:
+        raise click.ClickException(
+            f"the daemon's response cannot be understood: {line[:80]!r}"
+        ) from None
+    return row
+
+
+@contextmanager
+def _response(directory: str, method: str, target: str, timeout: float) -> Iterator[HTTPResponse]:
+    """The response to a request, for the block. Raises what `ask` raises."""
     path = control_path(directory)
     connection = _UnixConnection(path, timeout)
     try:
         connection.request(method, target)
         with connection.getresponse() as response:
-            return response.status, _text_of(response, timeout, max_body)
+            yield response
     except (FileNotFoundError, ConnectionRefusedError):
         # A changed storage.directory is in force only after a restart.
         raise NotRunningError(

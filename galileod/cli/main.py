@@ -25,8 +25,10 @@ from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
 from galileod.daemon.suspicious import find_suspicious
 from galileod.logs import setup as logs
+from galileod.printable import printable
 
 from .control import reload
+from .files import files
 from .options import DefaultGroup, config_option
 from .output import keep_errors, status_of_output
 from .token import token
@@ -112,7 +114,7 @@ def check_config(path: str | None, strict: bool) -> None:
     if strict and warnings:
         raise ConfigError(*warnings)
     for warning in warnings:
-        click.echo(f"galileod: warning: {warning}", err=True)
+        _complain(f"warning: {warning}")
     click.echo(config.dump(prepared.config), nl=False)
 
 
@@ -120,6 +122,7 @@ cli.add_command(token)
 cli.add_command(reload)
 cli.add_command(usage)
 cli.add_command(uploads)
+cli.add_command(files)
 
 
 _root_option: Final[Callable[..., Callable[..., None]]] = click.option(
@@ -162,14 +165,19 @@ def _run() -> int:
         text = error.format_message()
         end = "" if text.endswith((".", "?")) else "."
         hint = f"{end} Try {error.ctx.command_path} --help." if error.ctx else ""
-        click.echo(f"galileod: {text}{hint}", err=True)
+        _complain(f"{text}{hint}")
         return MISUSED
     except ConfigError as error:
         for mistake in error.mistakes:
-            click.echo(f"galileod: {mistake}", err=True)
+            _complain(mistake)
         return MISUSED
     except (click.ClickException, install.InstallError) as error:
-        click.echo(f"galileod: {error}", err=True)
+        _complain(str(error))
         return FAILED
     except click.exceptions.Abort:
         return FAILED
+
+
+def _complain(text: str) -> None:
+    """Write a line to standard error. Paths in it must not be able to control the terminal."""
+    click.echo(f"galileod: {printable(text)}", err=True)

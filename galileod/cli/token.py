@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -21,6 +22,7 @@ from galileod.auth.tokens import (
 from galileod.auth.uses import Uses, load_uses
 from galileod.config import file as config
 from galileod.config.model import Config
+from galileod.printable import printable
 from galileod.secretfile import SecretFileError
 from galileod.storage.state import token_uses_path
 from galileod.units import Duration, Size, format_duration, format_size, parse_duration, parse_size
@@ -33,6 +35,9 @@ END_EXPECTED: Final = (
     'a duration such as "90d", or a date or time in the future such as 2027-01-01 or'
     " 2027-01-01T12:00+01:00"
 )
+
+_COMPACT: Final = re.compile(r"\d{8}", re.ASCII)
+"""20270101, which is a date in the basic format of ISO 8601, and also a number of seconds."""
 
 _LINE: Final = (
     "{id:12}  {user:32} {created:20} {expires:20} {last_used:20} {max_file_size:>10} {quota:>10}"
@@ -54,7 +59,7 @@ def _quantity(parse: Callable[[object], T]) -> Callable[..., T | None]:
         if value is None:
             return None
         try:
-            return parse(int(value) if value.isdecimal() else value)
+            return parse(value)
         except ValueError as expected:
             raise click.BadParameter(f"{value!r}: expected {expected}") from None
 
@@ -79,20 +84,33 @@ def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime |
         return None
     now = datetime.now(UTC).replace(microsecond=0)
     try:
-        end = now + timedelta(seconds=parse_duration(int(value) if value.isdecimal() else value))
+        end = now + timedelta(seconds=parse_duration(value))
     except ValueError:
         end = _moment(value)
+    else:
+        if _COMPACT.fullmatch(value) and _is_moment_after(now, value):
+            raise click.BadParameter(
+                f"{value!r}: may be a date or seconds: expected {END_EXPECTED}"
+            )
     if end <= now:
         raise click.BadParameter(f"{value!r}: is past: expected {END_EXPECTED}")
     return end.replace(microsecond=0)
 
 
 def _moment(value: str) -> datetime:
+    """A date or time of ISO 8601. Raises click.BadParameter."""
     try:
         end = datetime.fromisoformat(value)
         return (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{value!r}: expected {END_EXPECTED}") from None
+
+
+def _is_moment_after(now: datetime, value: str) -> bool:
+    try:
+        return _moment(value) > now
+    except click.BadParameter:
+        return False
 
 
 @click.group(no_args_is_help=False)
@@ -196,7 +214,9 @@ def _uses(directory: str) -> Uses:
     try:
         return load_uses(token_uses_path(directory))
     except SecretFileError as error:
-        click.echo(f"galileod: warning: the last uses are not known: {error}", err=True)
+        click.echo(
+            f"galileod: warning: the last uses are not known: {printable(str(error))}", err=True
+        )
         return {}
 
 

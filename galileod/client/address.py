@@ -26,7 +26,8 @@ MAX_UNIX_PATH: Final = 107
 _UNIX: Final = "ws+unix:"
 _SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _SAFE: Final = "/%:@!$&'()*+,;=~-._?"
-_HOST: Final = re.compile(r"[\w.:%-]+", re.ASCII)
+_NAME: Final = re.compile(r"[\w.-]+", re.ASCII)
+_IN_BRACKETS: Final = re.compile(r"(?:[^@]*@)?\[[\w.:%-]+\](?::\d*)?", re.ASCII)
 _PORTS: Final = {False: 80, True: 443}
 # Newer versions of Python also count 169.254.0.0/16 when it is mapped into IPv6; it has no zones.
 _LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
@@ -168,10 +169,10 @@ def _host_port(parts: SplitResult, usual: int) -> tuple[str, int]:
         host = ""
     if parts.port == 0:
         raise AddressError(f"The port must be from 1 to 65535. {EXPECTED}")
-    if not _HOST.fullmatch(host):
-        raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}")
-    if ":" in host:
+    if _IN_BRACKETS.fullmatch(parts.netloc):
         host = _with_zone(host)
+    elif "[" in parts.netloc or not _NAME.fullmatch(host):
+        raise AddressError(f"The URL has no host or an invalid one. {EXPECTED}")
     return host, parts.port or usual
 
 

@@ -204,6 +204,6 @@ def _first_line(answer: Answer) -> str:
 
 def _retry_after(value: str) -> float | None:
     """Seconds of a Retry-After. A date is ignored: it would need synchronized clocks."""
-    if not re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+    if not re.fullmatch(r"\d+", value.strip(), re.ASCII):
         return None
     return min(float(value), MAX_RETRY_AFTER)

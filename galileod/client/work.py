@@ -20,7 +20,7 @@ from .errors import (
     UpgradeError,
 )
 from .options import Options, Progress, Receipt
-from .retry import Contact, RetryPolicy
+from .retry import MAX_RETRY_AFTER, Contact, RetryPolicy
 from .sources import FileStamp, Source
 from .state_directory import State
 from .transfer import Watcher
@@ -176,8 +176,10 @@ class Work:
         if isinstance(error, RefusedError):
             # With a token, it may be a ticket: that is for one file, and another one may be it.
             return error.code == UNAUTHORIZED and self.options.token is None
-        busy = isinstance(error, UpgradeError) and error.transient
-        return isinstance(error, ConnectError) and not busy
+        if isinstance(error, UpgradeError) and error.transient:
+            # It may be busy for a moment, unless it asks for a longer wait.
+            return error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER
+        return isinstance(error, ConnectError)
 
 
 def is_small(item: Item, most: int) -> bool:

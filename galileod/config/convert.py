@@ -32,6 +32,9 @@ from .model import KEYS, MAX_MISTAKES, Config
 MAX_SHOWN: Final = 120
 """Maximum characters of an invalid value or an unknown key in an error message."""
 
+MAX_INTEGER: Final = 1 << 63
+"""Integers are below this; TOML promises no more, and the ledger stores no more."""
+
 _Path = tuple[str | int, ...]
 """Keys and indexes that lead to a value, from the root of the file."""
 
@@ -70,6 +73,9 @@ def show(value: object) -> str:
         return _cut(repr(value))
     except RecursionError:
         return "a table with too many levels"  # TOML writes them as a.b.c, without nesting
+    except ValueError:  # sys.set_int_max_str_digits; TOML reads more of them in hex
+        digits = "an integer of thousands of digits"
+        return digits if isinstance(value, int) else f"a value with {digits}"
 
 
 def _cut(text: str) -> str:
@@ -147,11 +153,19 @@ def _unknown_key(key: str) -> str:
 
 def _exactly(kind: type, expected: str) -> Callable[[object, Any], object]:
     def structure_exactly(value: object, _: Any) -> object:  # noqa: ANN401
-        if type(value) is not kind:  # not isinstance(): True is an int
+        if type(value) is not kind:
             raise ValueError(expected)
         return value
 
     return structure_exactly
+
+
+def _structure_integer(value: object, _: Any) -> object:  # noqa: ANN401
+    if type(value) is not int:  # not isinstance(): True is an int
+        raise ValueError("an integer")
+    if not -MAX_INTEGER <= value < MAX_INTEGER:
+        raise ValueError("an integer below 2^63")
+    return value
 
 
 def _has_origin(origin: object) -> Callable[[Any], bool]:
@@ -188,7 +202,7 @@ def _structure_section(section: Any) -> Callable[[object, Any], object]:  # noqa
 
 _converter: Final = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(str, _exactly(str, "a string"))
-_converter.register_structure_hook(int, _exactly(int, "an integer"))
+_converter.register_structure_hook(int, _structure_integer)
 _converter.register_structure_hook(bool, _exactly(bool, "true or false"))
 _converter.register_structure_hook_func(_has_origin(tuple), _structure_list)
 _converter.register_structure_hook_func(_has_origin(Literal), _structure_literal)

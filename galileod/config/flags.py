@@ -6,7 +6,7 @@ from typing import TypeVar
 from attrs import Factory, define, evolve, field, frozen
 
 from galileod.net.addresses import parse_address
-from galileod.net.settings import ORIGIN_EXPECTED, is_origin
+from galileod.net.settings import ORIGIN_EXPECTED, clashes, is_origin
 from galileod.units import parse_size
 
 from .convert import message
@@ -37,6 +37,8 @@ def with_flags(reading: Reading, flags: Flags) -> Reading:
     if flags.listen:
         listen = applied.parse("server.listen", "--listen", flags.listen, parse_address)
         server = evolve(server, listen=listen)
+        for address, instead in clashes(listen):
+            applied.mistakes.append(message("--listen", address, instead))
         if "auth.mode" not in reading.wrong:
             for _, value, instead in exposed(config.auth, listen):
                 applied.mistakes.append(message("--listen", value, instead))

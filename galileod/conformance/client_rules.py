@@ -81,6 +81,8 @@ def judge_metadata(
     for key in ("finished", "hash", "directory"):
         if key in signal:
             yield "C2.4", f"expected metadata without {key!r}, but {came} came"
+    if not isinstance(signal.get("folder", ""), str) or type(signal.get("modified", 0)) is not int:
+        yield "C2.6", f"expected `folder` to be a string and `modified` an integer, but {came} came"
     can = signal.get("can")
     if isinstance(can, list) and "resume" in can and not is_key(signal.get("upload")):
         yield "C8.2", f"expected `upload` with 32 hexadecimal digits, but {came} came"

@@ -18,6 +18,8 @@ from galileod.conformance.transcript import show
 
 MAX_ENTRIES: Final = 256
 """Entries of one question."""
+MAX_QUESTION: Final = 16 * 1024
+"""Bytes of one question: what every server accepts."""
 
 
 def judge_many_client(many: Many, message: Message) -> Iterator[Violation]:
@@ -35,6 +37,9 @@ def judge_many_client(many: Many, message: Message) -> Iterator[Violation]:
         yield from _metadata(many, signal, came)
     elif "ask" in signal:
         yield from _ask(many, signal, came)
+        if len(message.data) > MAX_QUESTION:
+            what = f"expected a question of at most {MAX_QUESTION} bytes"
+            yield "C10.5", f"{what}, but {len(message.data)} came"
     elif not is_true(signal.get("abandon")):
         yield "C1.8", f"expected metadata or finished, but {came} came"
 

@@ -21,7 +21,8 @@ Violation = tuple[str, str]
 """A requirement, and a sentence that says what was expected and what came."""
 
 EXTENSION_KEYS: Final = (
-    "can", "offset", "keep", "check", "kept", "next", "whole", "room", "file", "last", "held",
+    "can", "offset", "keep", "check", "kept", "next", "whole", "room", "file", "last", "path",
+    "held",
 )  # fmt: skip
 
 _FIRST_PRINTABLE: Final = 0x20
@@ -64,6 +65,18 @@ def _form(signal: Mapping[str, Any], came: str) -> Iterator[Violation]:
     name = signal.get("name")
     if truthy(signal.get("close")) and isinstance(name, str) and not is_plain(name):
         yield "S7.3", f"expected a name without directories and control characters, but {came} came"
+
+    if truthy(signal.get("close")) and "path" in signal and not is_place(signal["path"], name):
+        yield "S8.25", f"expected `path` to be folders and the stored name, but {came} came"
+
+
+def is_place(path: object, name: object) -> bool:
+    """Whether the `path` in `close` has plain parts, and ends with `name` if that is a string."""
+    if not isinstance(path, str):
+        return False
+    *_, last = parts = path.split("/")
+    fine = all(part not in {"", ".", ".."} and is_plain(part) for part in parts)
+    return fine and (not isinstance(name, str) or last == name)
 
 
 def is_plain(name: str) -> bool:

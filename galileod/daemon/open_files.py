@@ -33,7 +33,7 @@ def fit_open_files(config: Config) -> Config:
     """
     server = config.server
     hooks, reserved = config.hooks, OWN_FILES
-    if hooks.delivers:
+    if hooks.stored or hooks.removed:
         reserved += FILES_PER_ATTEMPT * hooks.parallel
     if hooks.admit:
         reserved += FILES_PER_QUESTION * hooks.admit_parallel

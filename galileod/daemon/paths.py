@@ -8,6 +8,9 @@ from typing import Final
 
 from galileod.hooks.settings import Hook
 
+MAX_DIRECTORY: Final = 1024
+"""Maximum bytes in the path of a directory. Linux allows 4096; the rest is for the files in it."""
+
 _IMPOSSIBLE: Final = {errno.ENAMETOOLONG, errno.ELOOP}
 """What stat(2) fails with if nothing can be at a path."""
 
@@ -23,6 +26,8 @@ class PathError(Exception):
 def check_directory(directory: str) -> None:
     """Raise PathError if there is no directory at this path, and none can be created."""
     path = os.path.abspath(directory)
+    if (length := len(os.fsencode(path))) > MAX_DIRECTORY:
+        raise PathError(f"a path of {length} bytes: expected at most {MAX_DIRECTORY} bytes")
     existing = nearest_existing(path)
     if existing is None or os.path.isdir(existing):
         return  # if this user may not look at it, the daemon's user perhaps may

@@ -54,11 +54,12 @@ class Reloader:
         self._readers = trio.CapacityLimiter(MAX_READERS)
 
     async def reload(self) -> Reloaded:
-        """Read the configuration and put it in force.
+        """Read the configuration and put it in force. Request a rescan of the directory as well.
 
-        Raises ConfigError with the reason if it is rejected; then nothing is changed. Both outcomes
-        are logged.
+        It is not waited for, and takes place also if the configuration is rejected. Raises
+        ConfigError with the reason then, and nothing else is changed. Both outcomes are logged.
         """
+        self._context.rescanner.request()
         async with self._one_at_a_time:
             try:
                 prepared, reloaded = await self._prepare_in_thread()

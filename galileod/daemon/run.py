@@ -10,6 +10,7 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
+from galileod.files.retention import Retention
 from galileod.hooks.delivery import Delivery
 from galileod.ledger.base import Ledger
 from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
@@ -75,6 +76,8 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
             control.start_soon(context.keeper.run)
+            control.start_soon(context.rescanner.run)
+            control.start_soon(_make_retention(context).run)
             control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
@@ -123,6 +126,10 @@ def _make_delivery(context: Context) -> Delivery:
         context.shutdown,
         context.store.location,
     )
+
+
+def _make_retention(context: Context) -> Retention:
+    return Retention(context.ledger, context.remover, lambda: context.config.storage.retention)
 
 
 async def _open_listeners(prepared: Prepared, manager: Manager) -> Listeners:

@@ -17,7 +17,7 @@ from galileod.auth.settings import Auth, TicketSettings
 from galileod.config.convert import show, unstructure
 from galileod.config.file import Reading
 from galileod.config.model import Config
-from galileod.net.addresses import TcpAddress, is_loopback
+from galileod.net.addresses import TcpAddress, UnixAddress, is_loopback
 from galileod.net.settings import Server
 from galileod.units import Size, format_size, human_size
 
@@ -26,6 +26,9 @@ from .prepare import Prepared
 
 Suspicion = tuple[str, str]
 """A key, and what is suspicious about its value."""
+
+RUN: Final = ("/run/", "/var/run/")
+"""The directories of sockets that do not outlast a start of the machine."""
 
 _FOR_ALL: Final = stat.S_IROTH
 _BY_ALL: Final = stat.S_IWOTH
@@ -36,7 +39,7 @@ def find_suspicious(reading: Reading, prepared: Prepared) -> list[str]:
     config = prepared.config
     lines = [
         f"{reading.where(key)}: {show(_in_file(config, key))}: {reason}"
-        for find in (_limits, _access, _unused, _storage, _certificate)
+        for find in (_limits, _access, _sockets, _unused, _storage, _certificate)
         for key, reason in find(config)
     ]
     tokens = prepared.authenticator.tokens
@@ -85,6 +88,23 @@ def _access(config: Config) -> Iterator[Suspicion]:
             "server.allowed_origins",
             "every web page that a user opens may upload, since no credential is required",
         )
+
+
+def _sockets(config: Config) -> Iterator[Suspicion]:
+    """The unix sockets that cannot be created as things are."""
+    for address in config.server.listen:
+        if not isinstance(address, UnixAddress):
+            continue
+        folder = os.path.dirname(address.path)
+        try:
+            if not stat.S_ISSOCK(os.stat(address.path).st_mode):
+                yield "server.listen", f"{address.path} exists and is not a socket"
+        except (FileNotFoundError, NotADirectoryError):
+            # What is in /run is created at each start of the machine or of the service.
+            if not os.path.isdir(folder) and not f"{folder}/".startswith(RUN):
+                yield "server.listen", f"{folder} is not a directory that exists"
+        except OSError:
+            pass  # this user may not look at it
 
 
 def _reachable(server: Server) -> list[TcpAddress]:

@@ -5,16 +5,12 @@ import os
 import secrets
 import time
 from datetime import UTC, datetime
-from typing import Literal
 
 from galileod import __version__
-from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import About, FileEntry
+from galileod.metrics import RemovalReason
 from galileod.protocol.messages import HashClaim
 from galileod.storage.base import RUNNING_HASH
-
-Removal = Literal["expired", "removed"]
-"""Why a file was removed: its time was over, or an administrator has removed it."""
 
 
 def make_receipt(
@@ -44,8 +40,8 @@ def make_receipt(
     )
 
 
-def make_removed_receipt(entry: FileEntry, reason: Removal) -> str:
-    """The fields of a receipt for a file that was removed, as JSON."""
+def make_removed_receipt(entry: FileEntry, reason: RemovalReason) -> str:
+    """The fields of a receipt for a file that was removed, as JSON; its user must be known."""
     return json.dumps(
         {
             "id": secrets.token_hex(16),
@@ -53,7 +49,7 @@ def make_removed_receipt(entry: FileEntry, reason: Removal) -> str:
             "reason": reason,
             "size": entry.size,
             "sha1": entry.sha1,
-            "user": None if entry.user == UNKNOWN_USER else entry.user,
+            "user": entry.user,
             "upload": entry.upload,
             "stored_at": None if entry.stored is None else _iso(entry.stored),
             "removed_at": _iso(time.time()),

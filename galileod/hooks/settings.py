@@ -51,11 +51,6 @@ class Hooks:
     admit_failure: AdmitFailure = "refuse"
     secret_file: str | None = None
 
-    @property
-    def delivers(self) -> bool:
-        """Whether receipts are delivered to a hook."""
-        return bool(self.stored or self.removed)
-
 
 class HookError(Exception):
     """An attempt failed; the message says why, without any part of the hook that may be secret."""

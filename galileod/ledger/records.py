@@ -1,13 +1,13 @@
 """What a ledger knows of each stored file, and the contract of the methods that find it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
 
-MOST_OF_PLACE: Final = 16
-"""Maximum files that `find_files` returns of one place."""
+CANDIDATES: Final = 2
+"""Maximum files that `find_files` returns for one that is wanted."""
 
 
 @frozen
@@ -59,6 +59,19 @@ class FileEntry:
 
 
 @frozen
+class Wanted:
+    """A file that is looked for: of this place and size, and with the other values if given.
+
+    They are those of its FileEntry.
+    """
+
+    place: str
+    size: int
+    modified: int | None = None
+    sha1: str | None = None
+
+
+@frozen
 class Commit:
     """An upload that was stored as `name`: the arguments of `Ledger.commit`."""
 
@@ -69,16 +82,37 @@ class Commit:
     made: Sequence[str] = ()
 
 
+@frozen
+class Selection:
+    """Which files are wanted: of one user, stored at `since` or later, and before `until`.
+
+    Times are in seconds since the epoch. A file whose time is not known is in no selection with a
+    time.
+    """
+
+    user: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+@frozen
+class Removal:
+    """A file that was removed: its record, and the receipt that is owed for it."""
+
+    entry: FileEntry
+    receipt: str | None = None
+
+
 class Records(ABC):
     """The part of a ledger that knows the stored files. All methods raise LedgerError."""
 
     @abstractmethod
     async def find_files(
-        self, user: str, places: Sequence[str]
-    ) -> Mapping[str, Sequence[FileEntry]]:
-        """The user's files of each place, the newest first; at most MOST_OF_PLACE of each.
+        self, user: str, wanted: Sequence[Wanted]
+    ) -> Mapping[int, Sequence[FileEntry]]:
+        """For each index of `wanted`, the user's files that match; at most CANDIDATES, the newest.
 
-        A place without files is left out. May be cancelled while the disk hangs.
+        One without files is left out. May be cancelled while the disk hangs.
         """
 
     @abstractmethod
@@ -86,4 +120,67 @@ class Records(ABC):
         """The files whose time is to be found on the disk: an older version has not recorded it.
 
         Blocks.
+        """
+
+    @abstractmethod
+    async def files_from(
+        self, selection: Selection, cursor: str, count: int
+    ) -> tuple[Sequence[FileEntry], str | None]:
+        """Those of the next `count` files after `cursor` that are selected, at first "".
+
+        Returns the cursor for the next ones as well, None if there are none. They are sorted by
+        place if they are of one user, by time if they are of a time, and else by name. A file that
+        is stored meanwhile may be missing. May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
+    def files(self, selection: Selection) -> Iterator[FileEntry]:
+        """All files of a selection. Blocks."""
+
+    @abstractmethod
+    async def expired(
+        self, retention: float | None, cursor: str, count: int
+    ) -> tuple[Sequence[FileEntry], str | None]:
+        """At most `count` files after `cursor` whose time is over, and the cursor for the next.
+
+        A file without a retention of its own is to be removed `retention` seconds after it was
+        stored, None: never. Files of UNKNOWN_USER are left out. May be cancelled while the disk
+        hangs.
+        """
+
+    @abstractmethod
+    async def entries(self, names: Sequence[str]) -> Mapping[str, FileEntry]:
+        """The records of those of the names that have one.
+
+        May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
+    async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
+        """Drop the records of files that were removed, and make their receipts due.
+
+        A record that has changed since it was read stays, and its receipt is dropped. Returns those
+        of the folders that were made for the files in which the ledger has no files any more; it
+        forgets that they were made.
+        """
+
+    @abstractmethod
+    async def drop_files(self, entries: Sequence[FileEntry]) -> int:
+        """Drop the records of files that are not on the disk any more, unless they have changed.
+
+        Returns how many have been dropped.
+        """
+
+    @abstractmethod
+    async def enter_found(self, found: Sequence[tuple[str, int]]) -> int:
+        """Enter files by name and size for UNKNOWN_USER, unless they have a record.
+
+        Returns how many have been entered.
+        """
+
+    @abstractmethod
+    async def resize_files(self, changed: Sequence[tuple[FileEntry, int]]) -> int:
+        """Enter the size that files have now, unless their records have changed meanwhile.
+
+        See FileEntry. Returns how many have been changed.
         """

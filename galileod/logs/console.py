@@ -11,6 +11,8 @@ from structlog.typing import EventDict, WrappedLogger
 from galileod.printable import printable
 from galileod.units import human_size
 
+from .events import EVENTS, Category, category_of
+
 GAP: Final = "  "
 """Between two parts of a line."""
 
@@ -21,10 +23,8 @@ MIN_NAME: Final = 12
 """Columns that are left of the first part, the file name, if it is shortened."""
 
 FREQUENT: Final = ("connection.", "upload.", "hook.")
-"""Prefixes of the events whose lines are shortened, unless they are about a failure."""
-
-REFUSED: Final = "connection.refused"
-"""Never shortened, though its level is info: the reason may name the key to set."""
+"""Prefixes of the events whose lines are shortened, unless they are about a failure: its reason
+must not be left out."""
 
 _LAST: Final = ("path", "peer", "upload", "connection")
 """Fields at the end of a line. Other fields are in the order of the call."""
@@ -51,17 +51,20 @@ class Console:
         exception = fields.pop("exception", "")
         if self._is_terminal:
             stamp = time.strftime("%H:%M:%S")
+        complete = level not in ("debug", "info") or EVENTS.get(event) is Category.FAILURE
+        failed = category_of(event, fields) is Category.FAILURE
         event = printable(event)
         label = "" if level == "info" else f"{GAP}{level}"
         leading = list(_leading(event, fields, self._scheme))
         rest = [f"{key}={_shown(value)}" for key, value in _in_order(fields) if value is not None]
         columns = self._columns()
-        frequent = level in ("debug", "info") and event.startswith(FREQUENT)
-        if columns and frequent and event != REFUSED:
-            used = len(f"{stamp} {event:{EVENT_WIDTH}}{label}{GAP}")
-            parts = fitting(leading, rest, columns - used)
-        else:
+        room = columns - len(f"{stamp} {event:{EVENT_WIDTH}}{label}{GAP}")
+        if complete or not (columns and event.startswith(FREQUENT)):
             parts = [*leading, *rest]
+        elif failed and _width(GAP.join(leading)) > room:
+            parts = leading
+        else:
+            parts = fitting(leading, rest, room)
         line = GAP.join([f"{stamp} {self._coloured(event, level)}{label}", *parts]).rstrip()
         trace = "\n".join(map(printable, exception.splitlines()))
         return f"{line}\n{trace}" if trace else line

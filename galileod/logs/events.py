@@ -57,9 +57,15 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.resumed": Category.BEGINNING,
     "upload.taken_over": Category.FAILURE,
     "upload.abandoned": Category.FAILURE,
+    "file.removed": Category.ORDINARY,  # each line is about another file
+    "file.expired": Category.ORDINARY,
+    "file.not_removed": Category.FAILURE,
+    "ledger.rescanned": Category.ORDINARY,
     "upload.expired": Category.ORDINARY,  # each line is about another upload
     "upload.evicted": Category.FAILURE,
     "upload.error": Category.FAILURE,
+    "files.asked": Category.ORDINARY,
+    "files.lookup_failed": Category.FAILURE,
     "hook.delivered": Category.ORDINARY,
     "hook.retry": Category.FAILURE,
     "hook.failed": Category.ORDINARY,  # each line is about another receipt
@@ -87,3 +93,11 @@ EVENTS: Final[Mapping[str, Category]] = {
     "unraisable": Category.ORDINARY,
 }
 """The category of each event, by its name."""
+
+
+def category_of(event: str, fields: Mapping[str, object]) -> Category:
+    """The category of a line with these fields; that of an END is FAILURE or ORDINARY."""
+    category = EVENTS.get(event, Category.ORDINARY)
+    if category is Category.END:
+        return Category.FAILURE if fields.get("stored") is False else Category.ORDINARY
+    return category

@@ -8,7 +8,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from galileod.policy.flood import NO_CLIENT, Flood, Kind
 
-from .events import EVENTS, Category
+from .events import Category, category_of
 
 
 class Suppression:
@@ -26,10 +26,8 @@ class Suppression:
         """The fields to render. Raises structlog.DropEvent if the line is not to be written."""
         network = fields.pop("network", NO_CLIENT)
         event = fields["event"]
-        category = EVENTS.get(event, Category.ORDINARY)
-        if category is Category.ORDINARY or (
-            category is Category.END and fields.get("stored") is not False
-        ):
+        category = category_of(event, fields)
+        if category is Category.ORDINARY:
             return fields
         kind = Kind(event, str(fields.get("code", fields.get("status", ""))))
         with self._lock:

@@ -33,6 +33,9 @@ REMEMBERED: Final = 4096
 # Newer versions of Python also count 169.254.0.0/16 when it is mapped into IPv6; it has no zones.
 _LINK_LOCAL: Final = ipaddress.IPv6Network("fe80::/10")
 
+MAX_NAME: Final = 253
+"""Maximum length of a host name, in ASCII characters (RFC 1035, section 2.3.4)."""
+
 _TCP: Final = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.:-]+)?)\]|([^\s:\[\]/*]+)):(\d{1,5})", re.ASCII
 )
@@ -95,11 +98,24 @@ def parse_address(text: object) -> Listen:
         if path != name and path.startswith("/") and fits:
             return UnixAddress(path, marked)
         match = _TCP.fullmatch(name)
-        if match and int(match[3]) < 1 << 16 and (match[2] or _is_v6(match[1])):
+        if match and int(match[3]) < 1 << 16 and (_is_name(match[2]) or _is_v6(match[1])):
             if match[1] and "%" not in match[1] and _is_link_local(match[1]):
                 raise ValueError(ZONE_EXPECTED)
             return TcpAddress(match[1] or match[2], int(match[3]), marked)
     raise ValueError(ADDRESS_EXPECTED)
+
+
+def _is_name(host: str | None) -> bool:
+    """Whether the resolver can be asked for this host: it encodes names with IDNA."""
+    try:
+        return (
+            host is not None
+            and host.isprintable()
+            and "%" not in host
+            and len(host.encode("idna").removesuffix(b".")) <= MAX_NAME
+        )
+    except UnicodeError:
+        return False
 
 
 def _is_v6(host: str) -> bool:

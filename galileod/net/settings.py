@@ -2,14 +2,14 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from attrs import fields, frozen
+from attrs import evolve, fields, frozen
 
 from galileod.units import Duration, Violation
 
-from .addresses import Listen, Network, TcpAddress
+from .addresses import Listen, Network, TcpAddress, address_of
 
 
 @frozen
@@ -66,19 +66,23 @@ PATH_EXPECTED: Final = (
 )
 
 _ORIGIN: Final = re.compile(
-    r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+"
+    r"(?!http://.*:80$)(?!https://.*:443$)[a-z][a-z0-9+.-]*://"
+    r"(?:\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()+,;=%-]+)(?::([1-9][0-9]{0,4}))?"
 )
 """An origin as browsers serialize it (RFC 6454, section 6.2); no other spelling would match."""
 
 ORIGIN_EXPECTED: Final = (
     'an origin as browsers send it, such as "https://example.org" or "http://localhost:3000":'
-    " lower case, without a path or the default port"
+    " lower case, without a path, the default port or a wildcard"
 )
+
+MAX_PORT: Final = 65_535
 
 
 def is_origin(text: str) -> bool:
     """Whether `server.allowed_origins` may contain this origin: see ORIGIN_EXPECTED, or "null"."""
-    return text == "null" or _ORIGIN.fullmatch(text) is not None
+    found = _ORIGIN.fullmatch(text)
+    return text == "null" or (found is not None and int(found[1] or 0) <= MAX_PORT)
 
 
 def violations(server: Server, tls: Tls, timeouts: Timeouts) -> Iterator[Violation]:
@@ -95,9 +99,33 @@ def violations(server: Server, tls: Tls, timeouts: Timeouts) -> Iterator[Violati
             yield f"timeouts.{attribute.name}", value, "a duration above 0"
 
 
+def clashes(listen: Sequence[Listen]) -> Iterator[tuple[str, str]]:
+    """The addresses that cannot be opened beside those before them, and what was expected."""
+    seen: set[Listen] = set()
+    any_of: dict[tuple[int, int], Listen] = {}
+    all_of: dict[tuple[int, int], Listen] = {}
+    for address in listen:
+        plain = evolve(address, proxy_protocol=False)
+        if isinstance(plain, TcpAddress) and plain.port == 0:
+            continue  # each gets a port of its own
+        host = address_of(plain.host) if isinstance(plain, TcpAddress) else None
+        if plain in seen:
+            yield str(address), "each address once"
+        elif isinstance(plain, TcpAddress) and host:
+            group = (host.version, plain.port)
+            if other := (any_of if host.is_unspecified else all_of).get(group):
+                yield str(address), f"another port than that of {other}, as one includes the other"
+            any_of.setdefault(group, plain)
+            if host.is_unspecified:
+                all_of.setdefault(group, plain)
+        seen.add(plain)
+
+
 def _server_violations(server: Server) -> Iterator[Violation]:
     if not server.listen:
         yield "server.listen", [], "at least one address"
+    for address, expected in clashes(server.listen):
+        yield "server.listen", address, expected
     if not server.paths:
         yield "server.paths", [], "at least one path"
     for path in server.paths:

@@ -94,9 +94,12 @@ class WebSocketTransport:
         """
         self._messages.allow_texts(count)
 
-    def owe(self, owes: bool) -> None:
-        """Set whether the peer waits for answers, also while messages of it are received."""
-        self._keepalive.owe(owes)
+    def owe(self, more: int) -> None:
+        """The peer waits for `more` answers, also while messages of it are received, or for less.
+
+        While it waits for any, Pings are sent to it.
+        """
+        self._keepalive.owe(more)
 
     async def receive(self, idle: float, at_most: float = math.inf) -> Message:
         """Receive the next message, or part of one. Both limits are in seconds.

@@ -25,8 +25,19 @@ class Holding:
     kept_uploads: int = 0
 
 
+class QuotaFault(Fault):
+    """A limit would be exceeded: one for `all_users`, or for one; with `of_files` on files."""
+
+    def __init__(
+        self, reason: str, *, all_users: bool, of_files: bool, limit: int, used: int
+    ) -> None:
+        super().__init__(FaultCode.QUOTA_EXCEEDED, reason, limit=limit, used=used)
+        self.all_users = all_users
+        self.of_files = of_files
+
+
 def check_quota(quota: Quota, size: int, total: Holding, user: Holding, *, pinned: int = 0) -> None:
-    """Raise a `quota_exceeded` Fault if one more file of `size` bytes would exceed a limit.
+    """Raise a QuotaFault if one more file of `size` bytes would exceed a limit.
 
     `total` is what all users hold, `user` what the upload's user holds. A running upload counts as
     a file of its declared size. Kept uploads do not count, since they give way, except `pinned`
@@ -40,9 +51,10 @@ def check_quota(quota: Quota, size: int, total: Holding, user: Holding, *, pinne
         ("you", "uploads at once", quota.user_uploads, user.uploads, 1),
     ):
         if limit is not None and used + more > limit:
-            raise Fault(
-                FaultCode.QUOTA_EXCEEDED,
+            raise QuotaFault(
                 f"The quota for {whose} is {limit} {what}. In use: {used}; this needs {more} more.",
+                all_users=whose == "all users",
+                of_files=what != "uploads at once",
                 limit=limit,
                 used=used,
             )

@@ -21,6 +21,10 @@ class RateMeter:
         """Seconds of waiting until the window ends and its rate is checked."""
         return self._window - self._waited
 
+    def restart(self) -> None:
+        """Begin a new window: what was waited for until now is not measured."""
+        self._waited, self._received = 0.0, 0
+
     def add(self, waited: float, received: int) -> None:
         """Add `waited` seconds, and `received` bytes that came since the last call.
 
@@ -32,7 +36,7 @@ class RateMeter:
         if self._waited < self._window - 1e-9:
             return
         rate = self._received / self._waited
-        self._waited, self._received = 0.0, 0
+        self.restart()
         if rate < self._minimum:
             raise Fault(
                 FaultCode.TOO_SLOW,

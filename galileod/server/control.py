@@ -29,12 +29,16 @@ from galileod.uploads.context import Context
 from .authorize import Access
 from .caps import Cap
 from .exchange import Exchange
+from .files import answer_files, answer_prune, answer_remove, answer_rescan
 from .routes import Route, Routes, respond
 from .uploads import answer_discard, answer_uploads
 from .usage import answer_usage
 
 MAX_CONNECTIONS: Final = 16
 """Maximum simultaneous connections; others are closed without a response."""
+
+SEND_SECONDS: Final = 60.0
+"""Time limit for each part of a response: a list may be read by a program that pauses."""
 
 _PEER: Final = Peer(UNIX_PEER, UNIX_PEER, UNIX_PEER)
 
@@ -65,6 +69,10 @@ def control_routes(context: Context, reload: Reload) -> Routes:
         row("/usage", partial(answer_usage, context)),
         row("/uploads", partial(answer_uploads, context)),
         row("/uploads/discard", partial(answer_discard, context), ("POST",)),
+        row("/files", partial(answer_files, context)),
+        row("/files/remove", partial(answer_remove, context), ("POST",)),
+        row("/files/prune", partial(answer_prune, context), ("POST",)),
+        row("/files/rescan", partial(answer_rescan, context), ("POST",)),
     )
 
 
@@ -122,4 +130,4 @@ class ControlServer:
         if response is not None:
             if response.refuses:
                 log.info("connection.refused", status=response.status, reason=response.text)
-            await send_response(stream, response, timeouts.close, head=head, version=version)
+            await send_response(stream, response, SEND_SECONDS, head=head, version=version)

@@ -4,12 +4,17 @@ import re
 from collections.abc import Collection
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
 
 from galileod.net.http11 import Refused, Request, Response
 from galileod.net.settings import is_origin
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^/?#\\\s]*@)?([^/?#@\\\s]+)", re.IGNORECASE)
+_HOST: Final = re.compile(
+    r"(\[[0-9a-f:.]+(?:%[a-z0-9._~%-]+)?\]|[a-z0-9._~!$&'()+,;=%-]+)(?::([0-9]{0,5}))?",
+    re.IGNORECASE | re.ASCII,
+)
+"""A host and a port, if any (RFC 3986, section 3.2); browsers send names in ASCII."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _QUOTABLE: Final = re.compile(r"[a-z0-9+.:/_\[\]-]{1,300}")
@@ -35,21 +40,25 @@ def is_same_origin(origin: str, scheme: str, host: str) -> bool:
     """Whether `origin`, an Origin header, equals that of `scheme` and `host` (with a port, if any).
 
     A missing port is the default port of the scheme. The zone of an IPv6 address does not count: it
-    has a meaning only on the machine of the client.
+    has a meaning only on the machine of the client. A `host` that is more than a host and a port,
+    such as `user@host`, equals no origin.
     """
-    try:
-        ours, theirs = urlsplit(f"{scheme}://{host}"), urlsplit(origin)
-        default = _DEFAULT_PORTS.get(scheme)
-        same_port = (ours.port or default) == (theirs.port or default)
-    except ValueError:
+    default = _DEFAULT_PORTS.get(scheme)
+    prefix, separator, theirs = origin.partition("://")
+    if default is None or prefix.lower() != scheme or not separator:
         return False
-    host = _without_zone(ours)
-    return theirs.scheme == scheme and same_port and host != "" and host == _without_zone(theirs)
+    ours = _host_and_port(host, default)
+    return ours is not None and ours == _host_and_port(theirs, default)
 
 
-def _without_zone(url: SplitResult) -> str:
-    host = url.hostname or ""
-    return host.partition("%")[0] if ":" in host else host
+def _host_and_port(text: str, default: int) -> tuple[str, int] | None:
+    found = _HOST.fullmatch(text)
+    if not found:
+        return None
+    host = found[1].lower()
+    if host[0] == "[":
+        host = host.strip("[]").partition("%")[0]
+    return host, int(found[2] or default)
 
 
 def origin_for_log(request: Request) -> str:

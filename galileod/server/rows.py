@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Final
 
@@ -9,6 +10,7 @@ import trio
 
 from galileod.ledger.base import LedgerError
 from galileod.net.http11 import ByteStream, Response
+from galileod.storage.base import StorageError
 
 PAGE: Final = 500
 """Maximum entries per access to the ledger, so that uploads wait for milliseconds at most."""
@@ -28,6 +30,24 @@ def stream_rows(read_page: ReadPage) -> Response:
     """The response with all rows. If the ledger fails, the last one has the key "error"."""
     headers = {"Content-Type": "application/x-ndjson"}
     return Response(HTTPStatus.OK, ByteStream(_lines(read_page)), headers)
+
+
+def stream(rows: AsyncGenerator[Row, None]) -> Response:
+    """`stream_rows` for rows that are made one by one; what makes them may raise StorageError too.
+
+    No time limit applies: each row may take as long as it needs.
+    """
+
+    async def lines() -> AsyncGenerator[bytes, None]:
+        async with aclosing(rows):
+            try:
+                async for row in rows:
+                    yield _line(row)
+            except (LedgerError, StorageError) as error:
+                yield _line({"error": str(error)})
+
+    headers = {"Content-Type": "application/x-ndjson"}
+    return Response(HTTPStatus.OK, ByteStream(lines()), headers)
 
 
 def after(key: str) -> str:

@@ -1,8 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -10,7 +9,7 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
-from .finished import Removed, Standing
+from .finished import Found, Removed, Standing
 from .settings import Storage
 from .whole import WholeFile, Written
 
@@ -66,20 +65,6 @@ class Stored:
 
 
 @frozen
-class Found:
-    """The finished files of a store.
-
-    `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
-    asked for by its identity, and `modified` the last modification of each that was asked for by
-    its name, in seconds since the epoch.
-    """
-
-    sizes: Mapping[str, int]
-    names: Mapping[str, str]
-    modified: Mapping[str, float] = MappingProxyType({})
-
-
-@frozen
 class Recovered:
     """What a crash or a restart has left of an upload: the first `offset` bytes of its file.
 
@@ -104,10 +89,13 @@ class Sink(ABC):
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
     file that was neither committed nor suspended. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name.
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` may
+    be set before `prepare`: the modification time that the file is to get, in nanoseconds since
+    1970; None: when it was written.
     """
 
     replaces: bool
+    modified: int | None = None
 
     @property
     @abstractmethod
@@ -307,6 +295,18 @@ class Store(ABC):
         del on_conflict  # a store that can tell at little cost overrides this
         return await self.free_at(path)
 
+    async def admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> Sequence[Space | StorageError | None]:
+        """`admit` for several files: what it returns or raises for each of them, in order."""
+        results: list[Space | StorageError | None] = []
+        for path in paths:
+            try:
+                results.append(await self.admit(path, on_conflict))
+            except StorageError as error:
+                results.append(error)
+        return results
+
     @abstractmethod
     async def check(self) -> None:
         """Raise StorageError if files cannot be stored now."""
@@ -322,6 +322,13 @@ class Store(ABC):
 
         `undated` are the names of files whose last modification is wanted. Each identity is from a
         sink of this store, possibly of an earlier process. Blocks; called only at startup.
+        """
+
+    @abstractmethod
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """The names of the finished files, `count` at a time, while files are stored and removed.
+
+        One that comes or goes meanwhile may be left out. Each step blocks.
         """
 
     @abstractmethod
@@ -356,6 +363,7 @@ class Store(ABC):
             return error
         try:
             await sink.write(file.pieces)
+            sink.modified = file.modified
             digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *file.kinds}}
             await sink.prepare()
             return WrittenSink(digests, sink.identity, sink.replaces, sink)

@@ -1,5 +1,8 @@
 """What a store tells about files that are finished."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from attrs import frozen
 
 
@@ -17,3 +20,17 @@ class Removed:
 
     name: str
     found: bool
+
+
+@frozen
+class Found:
+    """The finished files of a store.
+
+    `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
+    asked for by its identity, and `modified` the last modification of each that was asked for by
+    its name, in seconds since the epoch.
+    """
+
+    sizes: Mapping[str, int]
+    names: Mapping[str, str]
+    modified: Mapping[str, float] = MappingProxyType({})

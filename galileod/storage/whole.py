@@ -12,7 +12,7 @@ class WholeFile:
     """A complete file that is in memory: its `pieces`, in order.
 
     `upload` and `path` are as for `Store.create`. `kinds` are the hashes that are wanted beside
-    the running one, by their names of hashlib.
+    the running one, by their names of hashlib. `modified` is as for a Sink.
     """
 
     upload: str
@@ -21,6 +21,7 @@ class WholeFile:
     kinds: tuple[str, ...]
     on_conflict: OnConflict
     durability: Durability
+    modified: int | None = None
 
 
 @frozen(eq=False)

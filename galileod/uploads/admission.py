@@ -1,7 +1,8 @@
 """Admission of uploads: quota, disk space and single-use tickets, held while an upload runs."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import partial
 from typing import Final
 
@@ -12,14 +13,16 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
+from galileod.files.quota_check import QuotaCheck
 from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
 from galileod.policy.exhausted import Exhausted
+from galileod.policy.newfolders import NewFolders
 from galileod.policy.publication import OnConflict
-from galileod.policy.quota import check_quota, find_used_up
+from galileod.policy.quota import QuotaFault, check_quota, find_used_up
 from galileod.policy.settings import Quota
 from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import Space, StorageError, Store
+from galileod.storage.base import Space, StorageError, Store, Stored
 
 from .keeper import Keeper
 from .reservation import Reservation
@@ -36,25 +39,18 @@ SAMPLE_SECONDS: Final = 1.0
 AMPLE: Final = 4 * 1024 * 1024 * 1024
 """Bytes of free space, beyond what is needed, that nobody fills within SAMPLE_SECONDS."""
 
+MAX_SAMPLES: Final = 1000
+"""Maximum folders of which a sample is remembered. At this number all are forgotten."""
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
 class Sample:
-    """The `space` for files in one `folder`, found at the time `at`."""
+    """The `space` for files in a folder, found at the time `at`."""
 
-    folder: str
     at: float
     space: Space
-
-    def is_ample(
-        self, folder: str, now: float, config: Config, running: Collection[Reservation]
-    ) -> bool:
-        """Whether small files may be stored in the folder without another look."""
-        if folder != self.folder or now - self.at > SAMPLE_SECONDS:
-            return False
-        expected = sum(each.upload.metadata.size for each in running)
-        return self.space.free - expected >= config.storage.min_free + AMPLE
 
 
 class Admission:
@@ -69,16 +65,19 @@ class Admission:
         ledger: Ledger,
         keeper: Keeper,
         config: Callable[[], Config],
+        quota_check: QuotaCheck,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._keeper = keeper
         self.running: set[Reservation] = set()
         self._config = config
+        self._quota_check = quota_check
         # Of two simultaneous uploads the second is to count the first. If both were added before
         # the check, each would count the other and both could be refused.
         self._checking_space = trio.Lock()
-        self._sample: Sample | None = None
+        self._new_folders = NewFolders()
+        self._samples: dict[str, Sample] = {}  # by folder
 
     @asynccontextmanager
     async def admit(
@@ -91,6 +90,8 @@ class Admission:
         StorageError if the free space cannot be read. If the block raises, the reservation is
         released, or turned into a kept upload: see `Reservation.keep`.
         """
+        if (too_many := self._find_too_many_folders(upload)) is not None:
+            raise too_many
         reservation = Reservation(self._ledger, self._keeper, upload, remaining)
         async with self._checking_space:
             space = await self._store.free_at(upload.path)
@@ -118,7 +119,12 @@ class Admission:
         if free is not None:
             free += await self._giving_way(anonymous=False)
         no_space = None if free is None else find_no_space(free, config.storage.min_free)
-        return no_space or find_used_up(config.quota, await self._ledger.total())
+        if no_space is not None:
+            return no_space
+        used_up = find_used_up(config.quota, await self._ledger.total())
+        if used_up is not None and await self._quota_check.ask(None):
+            used_up = find_used_up(config.quota, await self._ledger.total())
+        return used_up
 
     async def log_exhausted(self) -> None:
         """Log a warning if every upload is refused because of a limit. Raises nothing."""
@@ -161,28 +167,79 @@ class Admission:
 
     async def hold_space(
         self, reservations: Sequence[Reservation], on_conflict: OnConflict = "rename"
-    ) -> list[Fault | None]:
-        """Reserve disk space for small files in one folder, until `release_space`.
+    ) -> list[Exception | None]:
+        """Reserve disk space for small files, until `release_space`.
 
-        With another `on_conflict`, the name of the first one is checked. Returns a Fault for
-        each that there is no space for, else None. Raises StorageError and LedgerError.
+        With another `on_conflict`, the name of the first one in each folder is checked. Returns an
+        error for each that is refused, else None. Raises LedgerError.
         """
-        path = reservations[0].upload.path
-        folder, now = path.rpartition("/")[0], trio.current_time()
-        known = on_conflict == "rename" and self._sample
-        if known and known.is_ample(folder, now, self._config(), self.running):
-            for each in reservations:
-                each.filesystem = known.space.filesystem
-            self.running.update(reservations)
-            return [None] * len(reservations)
-        async with self._checking_space:
-            space = await self._store.admit(path, on_conflict)
-            self._sample = Sample(folder, now, space) if space else None
-            return [await self._hold(each, space) for each in reservations]
+        refused = {each: self._find_too_many_folders(each.upload) for each in reservations}
+        left = [each for each in reservations if refused[each] is None]
+        paths: dict[str, str] = {}  # of the first file in each folder
+        for each in left:
+            paths.setdefault(folder_of(each), each.upload.path)
+        spaces = self._ample(paths) if on_conflict == "rename" else {}
+        for each in left:
+            if (ample := spaces.get(folder_of(each))) is not None:
+                each.filesystem = ample.filesystem
+                self.running.add(each)
+        unknown = {folder: path for folder, path in paths.items() if folder not in spaces}
+        if unknown:
+            async with self._checking_space:
+                found = await self._look(unknown, on_conflict)
+                for each in left:
+                    if each not in self.running:
+                        space = found[folder_of(each)]
+                        if isinstance(space, StorageError):
+                            refused[each] = copy(space)
+                        else:
+                            refused[each] = await self._hold(each, space)
+        return list(refused.values())
+
+    def _ample(self, folders: Collection[str]) -> Mapping[str, Space]:
+        """The space in those folders where small files may be stored without another look."""
+        now, min_free = trio.current_time(), self._config().storage.min_free
+        expected = sum(each.upload.metadata.size for each in self.running)
+        return {
+            folder: sample.space
+            for folder in folders
+            if (sample := self._samples.get(folder))
+            and now - sample.at <= SAMPLE_SECONDS
+            and sample.space.free - expected >= min_free + AMPLE
+        }
+
+    async def _look(
+        self, paths: Mapping[str, str], on_conflict: OnConflict
+    ) -> Mapping[str, Space | StorageError | None]:
+        """The space in these folders, with the path of a file in each of them."""
+        now = trio.current_time()
+        spaces = await self._store.admit_all(list(paths.values()), on_conflict)
+        found = dict(zip(paths, spaces, strict=True))
+        if len(self._samples) + len(found) > MAX_SAMPLES:
+            self._samples.clear()
+        for folder, space in found.items():
+            if isinstance(space, Space):
+                self._samples[folder] = Sample(now, space)
+        return found
 
     def release_space(self, reservations: Collection[Reservation]) -> None:
         """Release the disk space of uploads that are written, or have failed."""
         self.running.difference_update(reservations)
+
+    def stored(self, upload: Upload, stored: Stored) -> None:
+        """Count the folders that were created for its file."""
+        user, made = upload.grant.user, len(stored.made)
+        self._new_folders.count(user, made, trio.current_time())
+
+    def _find_too_many_folders(self, upload: Upload) -> Exception | None:
+        """The Fault if no more folders are to be created for the user, and one may be needed."""
+        if not upload.metadata.folder:
+            return None
+        try:
+            self._new_folders.check(upload.grant.user, trio.current_time())
+        except Fault as fault:
+            return fault
+        return None
 
     async def _hold(self, reservation: Reservation, space: Space | None) -> Fault | None:
         if space is not None:
@@ -228,7 +285,22 @@ class Admission:
             pinned = every - await self._giving_way(anonymous=True)
         return partial(check_quota, quota, upload.metadata.size, pinned=pinned)
 
+    async def may_fit_now(self, refused: QuotaFault, user: str) -> bool:
+        """Whether the quota that has refused an upload is to be asked again.
+
+        Files that count to it are looked at on the disk, where some may have been removed by hand.
+        """
+        return refused.of_files and await self._quota_check.ask(None if refused.all_users else user)
+
     async def _reserve(self, reservation: Reservation) -> None:
+        try:
+            await self._reserve_once(reservation)
+        except QuotaFault as refused:
+            if not await self.may_fit_now(refused, reservation.upload.grant.user):
+                raise
+            await self._reserve_once(reservation)
+
+    async def _reserve_once(self, reservation: Reservation) -> None:
         upload = reservation.upload
         grant, allow = upload.grant, await self.allow(reservation)
         if upload.kept is not None:
@@ -246,6 +318,11 @@ class Admission:
             )
         except AlreadyUsedError:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+
+
+def folder_of(reservation: Reservation) -> str:
+    """The folder of the upload's file."""
+    return reservation.upload.path.rpartition("/")[0]
 
 
 def single_use(grant: Grant) -> SingleUse | None:

@@ -33,14 +33,12 @@ class Asking:
         self._turns = Turns()
 
     async def admit(self, upload: Upload, peer: Peer) -> Upload:
-        """The upload, with the path that the hook wants; as it is if there is no hook.
+        """The upload, with the path that the hook wants. `hooks.admit` must be set.
 
         Raises a Fault: `not_admitted` if the hook refuses it, `too_large` by its limit, and `busy`
         if it does not decide and `hooks.admit_failure` is "refuse". That takes at most twice
         `hooks.admit_timeout`, and the time to end a command.
         """
-        if not upload.config.hooks.admit:
-            return upload
         began, log = trio.current_time(), upload.log
         try:
             answer = await self._wait_and_ask(upload, peer)

@@ -171,7 +171,7 @@ class Batches:
 
     def _count(self, more: int) -> None:
         self.open += more
-        self._connection.transport.owe(self.open > 0)
+        self._connection.transport.owe(more)
 
     def _go_on(self) -> None:
         self._answered.set()

@@ -36,6 +36,13 @@ ENDS_CONNECTION: Final = frozenset(
 )
 """The faults after which a connection has no further file. After all others it may have."""
 
+
+def may_ask(config: Config, grant: Grant) -> bool:
+    """Whether `storage.ask` lets a user ask which files are stored."""
+    setting = config.storage.ask
+    return setting == "everybody" or (setting == "users" and not grant.anonymous)
+
+
 Incoming = Metadata | Finished | Abandon | Ask | Ignored | MessagePart | BinaryMessage
 """What a client may send: a signal, or data of a chunk."""
 
@@ -65,6 +72,7 @@ class Connection:
     stored: int = field(init=False, default=0)
     over: bool = field(init=False, default=False)
     limits: Limits | None = field(init=False, default=None)
+    _token: str | None = field(init=False, default=None, repr=False)  # which allowed file 0
     _rest: int = field(init=False, default=0)  # bytes that are held for a file that failed
     _counted: int = field(init=False, default=0)  # received bytes, as of `next_message`
 
@@ -73,7 +81,7 @@ class Connection:
         return trio.current_time() if receiver.number else self.opened
 
     def offer_next(self, receiver: UploadReceiver, grant: Grant) -> None:
-        """Offer the client further files on this connection, if it can send them.
+        """Offer the client further files on this connection, and questions, if it can send them.
 
         The memory for whole files is held until `release`. A ticket that is valid once is for one
         file.
@@ -84,7 +92,7 @@ class Connection:
         room = self.context.pool.take_room(chunks.room, chunks.whole)
         self.limits = Limits(max(1, chunks.next), min(chunks.whole, room), room)
         self.transport.budget.permit(room, self.limits.whole)
-        receiver.offer(self.limits)
+        receiver.offer(self.limits, ask=may_ask(self.context.config, grant))
 
     def continues_after(self, error: BaseException, receiver: UploadReceiver) -> bool:
         """Whether the connection may have further files after one failed with `error`."""
@@ -138,12 +146,19 @@ class Connection:
         credential, `shutting_down`.
         """
         if receiver.number:
-            grant = await self._further_grant(metadata, log)
+            grant = await self._further_grant(metadata.token or self.credential, log)
         else:
             grant = await self._first_grant(metadata, log, allow_expired=receiver.resumable)
         if grant.expired and not receiver.resumable:
             raise self.refuse_expired(log)
         return grant
+
+    async def authorize_question(self, log: FilteringBoundLogger) -> Grant:
+        """Return what the credential of file 0 allows now; that of a ticket may be `expired`.
+
+        Raises a Fault: `unauthorized` if it is not valid any more, `shutting_down`.
+        """
+        return await self._further_grant(self._token or self.credential, log)
 
     async def _first_grant(
         self, metadata: Metadata, log: FilteringBoundLogger, *, allow_expired: bool
@@ -155,12 +170,12 @@ class Connection:
             return Grant(self.peer.user, anonymous=True)
         if metadata.token is None:
             raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
+        self._token = metadata.token
         return await self._check(metadata.token, log, allow_expired=allow_expired)
 
-    async def _further_grant(self, metadata: Metadata, log: FilteringBoundLogger) -> Grant:
+    async def _further_grant(self, credential: str | None, log: FilteringBoundLogger) -> Grant:
         if self.context.authenticator.is_open:
             return Grant(self.peer.user, anonymous=True)
-        credential = metadata.token or self.credential
         if credential is None:
             raise Fault(FaultCode.UNAUTHORIZED, CREDENTIAL_NEEDED)
         return await self._check(credential, log, allow_expired=True)  # it ends this file alone

@@ -5,7 +5,7 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, StoredUpload
-from galileod.protocol.messages import NEXT, RESUME, Metadata
+from galileod.protocol.messages import ASK, NEXT, RESUME, Metadata
 
 from .claims import Claim
 from .connection import Connection
@@ -15,7 +15,11 @@ from .upload import Upload, begin, resume
 
 def extensions(config: Config) -> frozenset[str]:
     """The extensions of the protocol that the server supports."""
-    supported = {RESUME: config.resume.keep, NEXT: config.chunks.next}
+    supported = {
+        RESUME: config.resume.keep,
+        NEXT: config.chunks.next,
+        ASK: config.storage.ask != "nobody",
+    }
     return frozenset(name for name, enabled in supported.items() if enabled)
 
 

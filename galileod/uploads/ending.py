@@ -52,6 +52,7 @@ def log_stored(
     seconds = trio.current_time() - progress.began
     connection.stored += 1
     connection.context.metrics.stored(seconds)
+    connection.context.admission.stored(upload, stored)
     upload.log.info(
         "upload.stored",
         path=stored.path,

@@ -18,7 +18,7 @@ from galileod.net.watch import MessageIncomplete
 from galileod.policy.rate import RateMeter
 from galileod.protocol.encoding import encode_last
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, Limits, Metadata
+from galileod.protocol.messages import Abandon, Ask, Finished, Limits, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
 from .batches import Batches
@@ -26,6 +26,7 @@ from .claims import Claim, make_claim
 from .connection import Connection, Incoming
 from .ending import Failure, log_failed, log_stopped, refuse
 from .faults import abandoned, interruptible, shutting_down, storage_faults
+from .held import LONGEST, answer
 from .progress import Progress, count_chunk
 from .whole import Content, begin_whole
 
@@ -103,7 +104,7 @@ class Further:
 
     async def _next_metadata(self) -> Metadata | None:
         """The next metadata; None if none have come for some time after `last` was said."""
-        self._since = trio.current_time()
+        self._since = began = trio.current_time()
         while True:
             match self._connection.receive_nowait(self._receiver) or await self._between():
                 case Metadata() as metadata:
@@ -116,8 +117,27 @@ class Further:
                     )
                 case BinaryMessage(length=length):
                     self._receiver.receive_binary(length)  # drops it, or raises
+                case Ask() as question:
+                    if not await self._answer(question, until=began + LONGEST):
+                        return None
                 case None:
                     return None
+
+    async def _answer(self, question: Ask, until: float) -> bool:
+        """Answer a question, which keeps the connection up to the time `until`.
+
+        Returns whether it may have more messages.
+        """
+        self._pause()
+        shutdown = self._connection.context.shutdown
+        with interruptible((shutdown.no_uploads, shutting_down)):
+            await answer(self._connection, self._receiver, question, self._connection.log)
+        now = trio.current_time()
+        if not self._said_last and now < until:
+            self._since = now
+            return True
+        await self._say_last()
+        return now < self._since + self._timeouts.close
 
     async def _between(self) -> Incoming | None:
         """Wait for a message between two files; None as for `_next_metadata`."""

@@ -80,7 +80,7 @@ class Reservation:
     def committed(self, stored: Stored, sha1: str) -> Commit:
         """What the ledger is to record."""
         remember = self.upload.config.resume.keep if self.upload.resumable else 0
-        return Commit(self.upload.id, stored.name, remember, sha1)
+        return Commit(self.upload.id, stored.name, remember, sha1, stored.made)
 
     async def end(self) -> None:
         """Release the reservation, or turn it into a kept upload. Never raises LedgerError."""

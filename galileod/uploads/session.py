@@ -125,6 +125,7 @@ async def _receive(
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
             received()
+            sink.modified = upload.modified
             sha1 = await verify(sink, claimed_hash, required=config.hash.required)
             receipt = upload.receipt(connection.peer, sha1, claimed_hash)
             if sink.replaces or receipt or upload.resumable:

@@ -3,6 +3,7 @@
 It has one credit for all of it, and no file before all of it has come.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,7 @@ import trio
 from galileod.ledger.base import StoredUpload
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
-from galileod.protocol.messages import Abandon, Finished, Resumption
+from galileod.protocol.messages import Abandon, Ask, Finished, Resumption
 from galileod.protocol.receiver import Credit, UploadReceiver
 from galileod.protocol.states import ReceiverState
 from galileod.storage.base import Stored
@@ -20,6 +21,7 @@ from .claims import Claim, taken_over
 from .connection import Connection
 from .context import Context
 from .faults import abandoned, interruptible, shutting_down, storage_faults, unfinished
+from .held import answer_first
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .running import Running, discarded, listed, running_entry
@@ -93,11 +95,7 @@ async def _receive(
         (entry.discard, discarded),
     ) as ending:
         while True:
-            if (step := receiver.grant(upload.metadata.size, 1)) is not None:
-                if isinstance(step, Credit):
-                    progress.granted(1)
-                    connection.transport.budget.promise(step.length, step.length)
-                await connection.transport.send(receiver.ready(step), timeout=idle)
+            await _grant(connection, receiver, progress, upload)
             receiving = receiver.state is ReceiverState.RECEIVING
             if not receiving:
                 # Only `finished` is due: other messages do not extend the time for it.
@@ -112,6 +110,21 @@ async def _receive(
                 case Finished(claimed):
                     connection.transport.budget.promise(0, 0)
                     return Content(pieces, claimed, progress)
+                case Ask() as question:
+                    await answer_first(connection, receiver, question, upload.log)
+                    rate.restart()
+                    ending.deadline = math.inf
                 case Abandon():
                     raise abandoned()
     raise unfinished(idle)
+
+
+async def _grant(
+    connection: Connection, receiver: UploadReceiver, progress: Progress, upload: Upload
+) -> None:
+    """Send the `ready` that is due, for all of the file or for `finished`."""
+    if (step := receiver.grant(upload.metadata.size, 1)) is not None:
+        if isinstance(step, Credit):
+            progress.granted(1)
+            connection.transport.budget.promise(step.length, step.length)
+        await connection.transport.send(receiver.ready(step), timeout=upload.config.timeouts.idle)

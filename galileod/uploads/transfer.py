@@ -1,5 +1,6 @@
 """The data of one upload: from a connection into a sink."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,7 @@ from attrs import Factory, define, field
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.protocol.messages import Abandon, Finished, HashClaim, Resumption
+from galileod.protocol.messages import Abandon, Ask, Finished, HashClaim, Resumption
 from galileod.protocol.receiver import UploadReceiver
 from galileod.protocol.states import ReceiverState
 from galileod.shutdown import Interrupt
@@ -22,6 +23,7 @@ from .claims import taken_over
 from .connection import Connection
 from .faults import abandoned, interruptible, shutting_down, unfinished
 from .flow import Flow
+from .held import answer_first
 from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .reservation import Reservation
@@ -145,6 +147,10 @@ class Transfer:
                         await self._store(message, sink, reservation)
                     case Finished(claim):
                         return claim
+                    case Ask():
+                        await answer_first(self.connection, self.receiver, message, self.upload.log)
+                        self._rate.restart()
+                        ending.deadline = math.inf
                     case Abandon():
                         raise abandoned()
                 del message  # its data is stored: the next wait must not keep it in memory

@@ -1,5 +1,6 @@
 """An upload: the values that its metadata fixes, independent of the connection."""
 
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -15,6 +16,7 @@ from galileod.net.peer import Peer
 from galileod.policy.folders import place_of, safe_folder
 from galileod.policy.layout import place
 from galileod.policy.limits import check_size
+from galileod.policy.modified import believable
 from galileod.policy.names import safe_name
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim, Metadata
@@ -51,6 +53,13 @@ class Upload:
     def keep_seconds(self) -> int:
         """For how long it is kept if it is interrupted, as the client is told."""
         return max(1, round(self.config.resume.keep))
+
+    @property
+    def modified(self) -> int | None:
+        """The modification time of its file, in nanoseconds since 1970; None: when it is stored."""
+        if not self.config.storage.keep_modified:
+            return None
+        return believable(self.metadata.modified, time.time())
 
     @property
     def keeps(self) -> bool:

@@ -17,6 +17,7 @@ from galileod.ledger.base import (
     StoredUpload,
     WholeEntry,
 )
+from galileod.policy.quota import QuotaFault
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import HashClaim, Metadata
 from galileod.protocol.receiver import UploadReceiver
@@ -88,6 +89,7 @@ class WholeUpload:
             self.kinds,
             settings.on_conflict,
             settings.durability,
+            upload.modified,
         )
 
     async def entry(self, written: Written) -> WholeEntry:
@@ -173,17 +175,16 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
 
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve disk space."""
-    by_folder: dict[str, list[WholeUpload]] = {}
     held = context.admission.running
-    for whole in (each for each in _pending(batch) if each.reservation not in held):
-        by_folder.setdefault(whole.upload.path.rpartition("/")[0], []).append(whole)
-    for wholes in by_folder.values():
-        with step_of(wholes):
-            reservations = [whole.reservation for whole in wholes]
-            for whole, fault in zip(
-                wholes, await context.admission.hold_space(reservations), strict=True
-            ):
-                whole.error = fault
+    wholes = [each for each in _pending(batch) if each.reservation not in held]
+    if not wholes:
+        return
+    with step_of(wholes):
+        refused = await context.admission.hold_space([whole.reservation for whole in wholes])
+        for whole, error in zip(wholes, refused, strict=True):
+            with step_of([whole]):
+                if error is not None:
+                    raise error
 
 
 async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
@@ -205,12 +206,28 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
 
 async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve the quota, and promise the files; find those that were stored already."""
-    wholes = _pending(batch)
+    again = list[WholeUpload]()
+    for whole, fault in await _enter_once(context, _pending(batch)):
+        if await context.admission.may_fit_now(fault, whole.upload.grant.user):
+            again.append(whole)
+        else:
+            whole.error = fault
+    for whole, fault in await _enter_once(context, again):
+        whole.error = fault
+
+
+async def _enter_once(
+    context: Context, wholes: Sequence[WholeUpload]
+) -> Sequence[tuple[WholeUpload, QuotaFault]]:
+    """Enter files; returns those that a quota has refused."""
+    refused = list[tuple[WholeUpload, QuotaFault]]()
     with step_of(wholes):
         entries = [await whole.entry(whole.written) for whole in wholes if whole.written]
         for whole, result in zip(wholes, await context.keeper.enter_whole(entries), strict=True):
             with step_of([whole]):
                 match result:
+                    case QuotaFault():
+                        refused.append((whole, result))
                     case None:
                         whole.entered = True
                     case KeptUpload() | StoredUpload():
@@ -219,6 +236,7 @@ async def _enter(context: Context, batch: Sequence[WholeUpload]) -> None:
                         raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID)
                     case error:
                         raise error
+    return refused
 
 
 async def _use_earlier(

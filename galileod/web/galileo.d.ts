@@ -14,6 +14,9 @@ export interface ErrorSignal {
 
 export type HashType = "sha1" | "sha256" | "sha512" | "blake2b";
 
+/** A token or a ticket; nothing if there is none. */
+export type Token = string | undefined | null;
+
 /** What concerns one file. */
 export interface FileOptions {
   file: File | Blob;
@@ -32,10 +35,16 @@ export interface FileOptions {
    */
   hash?: HashType | "none";
   /**
-   * A token or a ticket, if the server requires one. It is sent in the metadata as "token". A
-   * function is called for each file when its metadata is sent.
+   * A token or a ticket, if the server requires one. It is sent in the metadata as "token".
+   *
+   * A function that gives strings is called for each file when its metadata is sent. If it gives a
+   * promise, the token of that is used for all files with the same function. It is called again, with
+   * `old`, if the server answers `unauthorized` to the token `old`, or if that is a ticket (a JSON Web
+   * Token) that expires within 30 seconds. Then the file goes on with what it gives; if that is nothing
+   * or `old`, a file that was refused fails. A file may be refused three times in a row. One promise is
+   * waited for at a time; while it is rejected, it is called up to five times, with waits.
    */
-  token?: string | ((file: File | Blob) => string | undefined);
+  token?: Token | ((file: File | Blob, old?: string) => Token | Promise<Token>);
   /** The same as `token`. */
   ticket?: FileOptions["token"];
   /** The handle of the file, which is remembered with `resume`: see `unfinished`. */

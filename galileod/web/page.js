@@ -29,8 +29,9 @@ const queue = new Queue({
   largest,
   onchange,
   onoutage: paintSoon,
-  onrefused: (used) => credential.refused(used),
+  onrefused: () => credential.refused(),
   credential: token,
+  renew: (old) => credential.renew(old),
 });
 const credential = new Credential(byId("credential"), { auth, onchange: () => queue.start() });
 const list = new List(byId("uploads"), byId("row"), (upload) => ({

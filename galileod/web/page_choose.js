@@ -1,6 +1,6 @@
 // The ways in which files are chosen: the dialogs of the browser, a drop, a paste.
 
-import { filesOf, pick } from "./page_drop.js";
+import { chosenIn, filesOf, pick } from "./page_drop.js";
 import { someText } from "./page_units.js";
 
 const byId = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ const byId = (id) => document.getElementById(id);
 export function listen(add) {
   for (const input of [byId("files"), byId("folder")]) {
     input.onchange = () => {
-      take({ files: input.files, unreadable: 0 });
+      take({ files: chosenIn(input), unreadable: 0 });
       input.value = ""; // so that the same file can be chosen again
     };
   }

@@ -1,23 +1,31 @@
 // The credential of the uploads: a token that is typed in, or a token or ticket in the fragment of
-// the page's URL. It is kept in memory and nowhere else.
+// the page's URL, behind which may be the path for another ticket. It is kept in memory and nowhere
+// else.
 
-const FRAGMENT = /^#(?:token|ticket)=(.+)$/;
+import { fetchTicket, renewalOf } from "./page_renew.js";
 
-/** The credential in a fragment (`#ticket=…`), or null. */
+const FRAGMENT = /^#(?:token|ticket)=(.+?)(?:&renew=(.*))?$/;
+
+/** The credential and the path for another one in a fragment (`#ticket=…&renew=…`), or null. */
 export function fromFragment(fragment) {
-  const found = FRAGMENT.exec(fragment);
-  if (!found) return null;
+  const [, value = "", renew = ""] = FRAGMENT.exec(fragment) ?? [];
+  const found = { value: decoded(value).trim(), renew: decoded(renew) };
+  return found.value ? found : null;
+}
+
+function decoded(text) {
   try {
-    return decodeURIComponent(found[1]).trim() || null;
+    return decodeURIComponent(text);
   } catch {
-    return found[1]; // an invalid escape such as a lone %: the server decides
+    return text; // an invalid escape such as a lone %: the server decides
   }
 }
 
 const NEEDED_TOKEN = "The files are sent once a token is given.";
 const REFUSED_TOKEN = "The server did not accept this token. It may have expired.";
-const REFUSED_TICKET =
-  "The server did not accept the link. It may have expired. Open this page from the application again.";
+const REFUSED_LINK =
+  "The server did not accept the link. It may have expired. Open this page again from the application," +
+  " in this tab: the files in the list are kept until then.";
 
 /**
  * The credential, and the form that asks for it. `auth` has the kinds that the server accepts; with
@@ -30,6 +38,8 @@ export class Credential {
   #form;
   #onchange;
   #typed;
+  #isLink = false; // whether the credential is from the URL
+  #renewal = null; // the URL for another one
 
   constructor(form, { auth, onchange }) {
     this.#form = form;
@@ -40,6 +50,8 @@ export class Credential {
     form.querySelector(".linked").hidden = this.#typed;
     form.onsubmit = (event) => {
       event.preventDefault();
+      this.#isLink = false;
+      this.#renewal = null;
       this.#set(this.#input.value.trim());
     };
     addEventListener("hashchange", () => this.#readFragment());
@@ -47,12 +59,28 @@ export class Credential {
     form.hidden = this.value !== null;
   }
 
-  /** The server refused `value`: ask for another credential, unless there is a new one already. */
-  refused(value) {
-    if (this.value === null || value !== this.value) return; // several uploads are refused at once
+  /**
+   * Another credential than `old`, which has expired or is refused: what was given meanwhile, or a
+   * promise of what the application gives. Null if there is none.
+   */
+  renew(old) {
+    if (this.value !== old) return this.value;
+    return this.#renewal && this.#fetch(old);
+  }
+
+  async #fetch(old) {
+    const ticket = await fetchTicket(this.#renewal);
+    if (this.value !== old) return this.value; // given meanwhile
+    if (ticket !== null) this.value = ticket;
+    return ticket;
+  }
+
+  /** The server refused the credential, and there is no other one: ask for one. */
+  refused() {
+    if (this.value === null) return; // several uploads are refused at once
     this.value = null;
     this.#form.hidden = false;
-    this.#hint.textContent = this.#typed ? REFUSED_TOKEN : REFUSED_TICKET;
+    this.#hint.textContent = this.#isLink || !this.#typed ? REFUSED_LINK : REFUSED_TOKEN;
     this.#input?.focus();
   }
 
@@ -74,7 +102,12 @@ export class Credential {
     const found = fromFragment(location.hash);
     if (found === null) return;
     history.replaceState(null, "", location.pathname + location.search);
-    this.#set(found);
+    this.#isLink = true;
+    this.#renewal = renewalOf(found.renew, location.href);
+    if (found.renew && !this.#renewal) {
+      console.warn(`renew=${found.renew} is not used: it must be a path of this origin, as /path.`);
+    }
+    this.#set(found.value);
   }
 
   #set(value) {

@@ -57,6 +57,10 @@ async function walk(folder, found) {
   }
 }
 
+/** The files of an input, those of a folder sorted by path. */
+export const chosenIn = ({ files }) =>
+  [...files].sort((one, other) => byName(one.webkitRelativePath, other.webkitRelativePath));
+
 /** The entries of a folder, sorted by name: the browser gives them in no particular order. */
 async function entriesOf(folder) {
   const reader = folder.createReader();

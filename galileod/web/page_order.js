@@ -1,7 +1,7 @@
 // The order of the list, without the DOM: what runs is at the top, what has ended at the bottom.
 
 /** The places in the list, from the top; page.css has the same. */
-const PLACES = ["running", "failed", "waiting", "ended"];
+const PLACES = ["running", "failed", "waiting", "ended", "there"];
 
 const SETTLED = 1_000; // ms from the begin of an upload until its row moves to the top
 
@@ -21,6 +21,8 @@ export function placeOf({ state, sent }, begun, now) {
       return sent > 0 ? "running" : "waiting";
     case "failed":
       return "failed";
+    case "skipped":
+      return "there"; // below what is new
     default:
       return "ended";
   }

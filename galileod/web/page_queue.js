@@ -7,10 +7,11 @@ import { tooLargeText } from "./page_words.js";
 /**
  * `uploadAll` is that of the client; `url` is for it. `largest` is the limit in bytes.
  * `onchange(upload)` is called after each change, `onoutage()` when no connection could be made.
- * `credential()` returns the current credential. While that is null no upload is started.
- * `onrefused(credential)` is called for one that the server did not accept. An upload that the
- * server refuses as unauthorized waits again if the credential has changed since it started. The
- * caller of the constructor calls `start` when the credential changes.
+ * `credential()` returns the current credential. While that is null no upload is started. `renew(old)`
+ * gives another one than `old`, which has expired or is refused, or a promise of one, or nothing.
+ * `onrefused()` is called when the server refuses the current credential, and there is no other one.
+ * If there is none then, the upload that was refused waits. The caller of the constructor calls
+ * `start` when there is another credential.
  */
 export class Queue {
   #sending;
@@ -18,9 +19,9 @@ export class Queue {
   #onchange;
   #onrefused;
   #credential;
-  #used = new WeakMap(); // file → the credential that was sent for it
 
-  constructor({ uploadAll, url, largest, onchange, onoutage, onrefused, credential = () => "" }) {
+  constructor({ uploadAll, url, largest, onchange, onoutage, onrefused, ...given }) {
+    const { credential = () => "", renew = credential } = given;
     this.#largest = largest;
     this.#onchange = onchange;
     this.#onrefused = onrefused;
@@ -33,11 +34,7 @@ export class Queue {
       skipExisting: true,
       onretry: () => onoutage?.(),
       onfile: (upload) => this.#changed(upload),
-      token: (file) => {
-        const value = this.#credential();
-        this.#used.set(file, value);
-        return value || undefined;
-      },
+      token: (file, old) => (old === undefined ? credential() : renew(old)) || undefined,
     });
   }
 
@@ -126,9 +123,8 @@ export class Queue {
   }
 
   #refused(upload) {
-    const used = this.#used.get(upload.file);
-    this.#onrefused?.(used);
-    if (this.#credential() === used) return;
+    this.#onrefused?.();
+    if (this.#credential() !== null) return;
     this.#steer();
     this.#sending.retry([upload]);
   }

@@ -40,6 +40,12 @@ def test_tokens_that_are_gone_leave_the_file(tmp_path: Path) -> None:
 DAMAGED = [b"", b"{", b"[]", b'{"a": 1}', b'{"a": "now"}', b"\xff", b"[" * 100_000, b"null"]
 
 
+def test_a_pipe_in_the_place_of_the_new_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "uses.new")
+    with pytest.raises(OSError, match="No such device"):
+        save_uses(str(tmp_path / "uses"), {"a": NOW}, {"a"})
+
+
 @pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_file_is_reported_and_replaced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "uses"

@@ -26,8 +26,13 @@ PAINTING: Final = 300
 STORE: Final = -1.0
 CHECK: Final = 1.0
 NEVER_SENT: Final = None
+HELD: Final = "held"
+"""The server has the file already."""
 
-Plan = float | Mapping[str, object] | None
+FLAT: Final = "flat"
+"""It is stored without its folder, in the place of those with the same name."""
+
+Plan = float | Mapping[str, object] | str | None
 """The part of a file that is sent before the server falls silent, or the fault that it tells."""
 
 NO_SPACE: Final = {"error": "There is not enough room on the server's disk.", "code": "no_space"}
@@ -46,7 +51,9 @@ EMPTY: Final = "notes.txt"
 ARCHIVE: Final = "measurements.tar.gz"
 TABLE: Final = "survey.csv"
 IMAGE: Final = "whole disk.img"
+TREE: Final = "Holiday"
 
+PICTURE: Final = 1_200_000
 SIZES: Final = {
     VIDEO: 6 * MIB,
     PHOTO: 1_481_600,
@@ -73,10 +80,24 @@ SCENES: Final[Mapping[str, Mapping[str, Plan]]] = {
     "paused": {PHOTO: STORE, VIDEO: 0.6, LONG: MISMATCH, ARCHIVE: 0.25, TABLE: NEVER_SENT},
     "outage": {PHOTO: STORE, VIDEO: 0.6, ARCHIVE: 0.25, LONG: 0.8, TABLE: NEVER_SENT},
     "unfinished": {VIDEO: 0.6, LONG: 0.8, ARCHIVE: 0.25},
+    "folders": {
+        f"{TREE}/cover.jpg": HELD,
+        f"{TREE}/day 1/IMG_0001.jpg": HELD,
+        f"{TREE}/day 1/IMG_0002.jpg": STORE,
+        f"{TREE}/day 1/title.jpg": FLAT,
+        f"{TREE}/day 2/IMG_0001.jpg": STORE,
+        f"{TREE}/day 2/IMG_0002.jpg": HELD,
+        f"{TREE}/day 2/title.jpg": FLAT,
+        f"{TREE}/day 3, from the harbour up to the lighthouse and back/IMG_0001.jpg": 0.4,
+    },
 }
+"""What becomes of each file; a path is that in a folder that is chosen."""
 
 FIRST: Final = {"ready": True, "chunksize": CHUNK, "can": ["resume"], "offset": 0, "keep": 86_400}
 """The first signal of a server that keeps what it has of an interrupted upload."""
+
+MANY: Final = {**FIRST, "can": ["resume", "next", "ask"], "next": 1, "whole": 0, "room": 0}
+"""That of one that also takes further files, and says which it has."""
 
 LONGEST_WAIT: Final = "Math.random = () => 1"
 """Without it how long the page waits before it connects again is a matter of chance."""
@@ -109,35 +130,52 @@ class Server:
         self._page.evaluate("0")  # whatever is on its way arrives before the answer
 
     def _converse(self, socket: WebSocketRoute) -> None:
-        name, size, received = "", 0, 0
+        path, size, received, number = "", 0, 0, -1
         self._sockets.append(socket)
 
+        def say(signal: Mapping[str, object]) -> None:
+            socket.send(json.dumps({**signal, "file": number} if number else signal))
+
         def answer() -> None:
-            plan = self._plans[name]
+            plan = self._plans[path]
             if isinstance(plan, Mapping):
-                socket.send(json.dumps({**plan, "fatal": True}))
-            elif plan is not None and (plan == STORE or received < plan * size):
-                socket.send(json.dumps({"ready": True, "chunksize": CHUNK} if received else FIRST))
+                say({**plan, "fatal": True})
+            elif plan in (STORE, HELD, FLAT) or (
+                isinstance(plan, float) and received < plan * size
+            ):
+                first = MANY if "/" in path else FIRST
+                say({"ready": True, "chunksize": CHUNK} if received else first)
                 return
-            self._settled.add(name)
+            self._settled.add(path)
 
         def hear(message: str | bytes) -> None:
-            nonlocal received, name, size
+            nonlocal received, path, size, number
             if isinstance(message, bytes):
                 received += len(message)
                 answer()
                 return
             signal: dict[str, Any] = json.loads(message)
-            if "abandon" in signal:
-                socket.send(json.dumps(ABANDONED))
+            if "ask" in signal:
+                asked = [_path(entry) for entry in signal["ask"]]
+                held = [index for index, each in enumerate(asked) if self._plans[each] == HELD]
+                self._settled.update(asked[index] for index in held)
+                socket.send(json.dumps({"held": held, "n": signal["n"]}))
+            elif "abandon" in signal:
+                say({**ABANDONED, "next": "/" in path})
             elif "finished" in signal:
-                socket.send(json.dumps({"close": True}))
-                self._settled.add(name)
+                place = Path(path).name if self._plans[path] == FLAT else path
+                say({"close": True, "path": place})
+                self._settled.add(path)
             else:
-                name, size = signal["name"], signal["size"]
+                path, size, received, number = _path(signal), signal["size"], 0, number + 1
                 answer()
 
         socket.on_message(hear)
+
+
+def _path(signal: Mapping[str, Any]) -> str:
+    """The name of a file, behind its folder."""
+    return "/".join(filter(None, (signal.get("folder"), str(signal["name"]))))
 
 
 def play(tab: Tab, base: str, scene: str, folder: Path) -> UploadPage:
@@ -150,13 +188,17 @@ def play(tab: Tab, base: str, scene: str, folder: Path) -> UploadPage:
     tab.page.clock.pause_at(NOON + 60)
     paths = [folder / name for name in plans]
     for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            file.truncate(SIZES[path.name])
+            file.truncate(SIZES.get(path.name, PICTURE))
     if scene == "unfinished":
         tab.page.evaluate(PICK, {"name": ARCHIVE, "size": SIZES[ARCHIVE]})
         page.page.get_by_text("Choose files").click()
         paths.remove(folder / ARCHIVE)
-    if paths:
+    if scene == "folders":
+        tab.page.set_input_files("#folder", folder / TREE)
+        server.wait()
+    elif paths:
         page.choose(*paths)
         server.wait()
     tab.page.clock.run_for(SENDING)

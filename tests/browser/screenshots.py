@@ -27,7 +27,7 @@ def main() -> None:
         running_browser(program) as browser,
     ):
         daemon.start()
-        for scene in ("empty", "running", "done", "failed", "outage", "unfinished"):
+        for scene in ("empty", "running", "done", "failed", "outage", "unfinished", "folders"):
             tab = Tab(browser, reduced_motion="reduce")
             page = play(tab, http(daemon), scene, Path(folder)).page
             for suffix, width in WIDTHS.items():

@@ -23,6 +23,10 @@ STATES: Final = {
     "paused": ["stored", "paused", "failed", "paused", "paused"],
     "outage": ["stored", "interrupted", "interrupted", "interrupted", "waiting"],
     "unfinished": [],
+    "folders": [
+        *("skipped", "skipped", "stored", "replaced"),
+        *("stored", "skipped", "stored", "sending"),
+    ],
 }
 
 

@@ -44,9 +44,9 @@ def test_a_drag_that_leaves_uploads_nothing(page: UploadPage, write: Write) -> N
     expect(page.rows).to_have_count(0)
 
 
-def check_in_folders(host: Daemon, paths: Sequence[Path]) -> None:
+def check_in_folders(host: Daemon, root: Path, paths: Sequence[Path]) -> None:
     for path in paths:
-        [stored] = host.directory.rglob(path.name)
+        stored = host.directory / path.relative_to(root)
         assert filecmp.cmp(path, stored, shallow=False), path.name
 
 
@@ -56,7 +56,7 @@ def test_a_dropped_folder_is_stored(
     paths = [write(1000, f"dropped/{unique_name()}"), write(2000, f"dropped/in/{unique_name()}")]
     drag(page, ["dragEnter", "dragOver", "drop"], [tmp_path / "dropped"])
     page.expect_states(["stored", "stored"])
-    check_in_folders(host, paths)
+    check_in_folders(host, tmp_path, paths)
 
 
 def test_a_chosen_folder_is_stored(
@@ -65,7 +65,7 @@ def test_a_chosen_folder_is_stored(
     paths = [write(1000, f"chosen/{unique_name()}"), write(2000, f"chosen/in/{unique_name()}")]
     page.page.set_input_files("#folder", tmp_path / "chosen")
     page.expect_states(["stored", "stored"])
-    check_in_folders(host, paths)
+    check_in_folders(host, tmp_path, paths)
 
 
 PICKER: Final = """\

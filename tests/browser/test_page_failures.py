@@ -3,10 +3,12 @@
 import signal
 from collections.abc import Callable
 
+import pytest
 from browser.files import Write, check_stored
 from browser.line import Line
 from browser.tab import OpenPage, UploadPage
 from helpers.daemon import Daemon
+from helpers.hooks import HookReceiver, answer
 from playwright.sync_api import expect
 
 
@@ -63,6 +65,21 @@ def test_a_file_that_changed_on_the_way_fails_in_words_and_a_retry_stores_it(
     page.button("retry").click()
     page.expect_states(["stored"])
     check_stored(host, [path])
+
+
+@pytest.mark.parametrize("length", [1000, 2_000_000])
+def test_a_refusal_of_the_application_is_shown_in_its_words(
+    daemon: Callable[..., Daemon], upload_page: OpenPage, write: Write, length: int
+) -> None:
+    refusal = answer({"admit": False, "reason": "The album <b>June</b> is closed."})
+    paths = [write(length, seed=seed) for seed in range(3)]
+    with HookReceiver(refusal) as receiver:
+        host = daemon({"hooks": {"admit": receiver.origin}})
+        page = upload_page(host)
+        page.choose(*paths)
+        page.expect_states(["failed"] * 3)
+        expect(page.status()).to_have_text("The album <b>June</b> is closed.")
+    assert len(receiver.posted) == 3, "none is tried again"
 
 
 def test_a_daemon_that_dies_and_comes_back_gets_the_rest_of_the_file(

@@ -53,6 +53,12 @@ def test_a_url_becomes_an_address(url: str, address: Address) -> None:
         ("ws://[fe80::1]/", r"needs its zone: \[fe80::1%25eth0\]"),
         ("ws://[fe80::1%25a/b]/", "Invalid IPv6"),
         ("ws://[v1.a:b]/", "no host"),
+        ("ws://[v1.a]/", "no host"),
+        ("ws://[::1]x/", "no host"),
+        ("ws://[::1]x:80/", "no host"),
+        ("ws://x[::1]/", "no host|Invalid IPv6"),
+        ("ws://good.example%00.evil/", "no host"),
+        ("ws://192.0.2.1%25eth0/", "no host"),
         ("ws://a b/", "space"),
         ("ws://a\nb/", "space"),
         ("ws://" + "a" * 9000, "too long"),
@@ -81,6 +87,7 @@ def test_any_text_is_an_address_or_an_error(url: str) -> None:
         assert address.target.isascii()
         assert address.target.startswith("/")
         assert not set(address.target + address.authority) & set(" \r\n\t")
+        assert "%" not in address.host or ":" in address.host
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,8 @@ async def test_an_upgrade_that_was_not_asked_for_is_none(old: bytes, new: bytes)
         ("418 No\n\n", 418, None, "HTTP 418. Check the URL."),
         ("503 No\nRetry-After: 7\n\nFull.\nOf us.", 503, 7, "HTTP 503 (Full). Try again later."),
         ("503 No\nRetry-After: 999999999\n\n", 503, MAX_RETRY_AFTER, "HTTP 503."),
+        ("503 No\nRetry-After: 99999999999999\n\n", 503, MAX_RETRY_AFTER, "HTTP 503."),
+        (f"503 No\nRetry-After: {'9' * 5000}\n\n", 503, MAX_RETRY_AFTER, "HTTP 503."),
         ("503 No\nRetry-After: Mon, 01 Jan 2029 00:00:00 GMT\n\n", 503, None, "HTTP 503."),
         ("503 No\nRetry-After: -1\n\n", 503, None, "HTTP 503."),
         ("301 No\nLocation: wss://b.example/\n\n", 301, None, "It redirects to wss://b.example/:"),

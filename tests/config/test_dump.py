@@ -21,7 +21,7 @@ from galileod.hooks.settings import (
 )
 from galileod.logs.settings import Log, LogFormat, LogLevel
 from galileod.net.addresses import TcpAddress, UnixAddress
-from galileod.net.settings import Metrics, Server, Timeouts, Tls
+from galileod.net.settings import Metrics, Server, Timeouts, Tls, clashes
 from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.settings import (
     MAX_CHUNK,
@@ -66,7 +66,7 @@ CONFIGS = st.builds(
     Config,
     server=st.builds(
         Server,
-        listen=tuples(ADDRESSES, 1),
+        listen=tuples(ADDRESSES, 1).filter(lambda listen: not list(clashes(listen))),
         paths=tuples(st.from_regex(r"/([a-z0-9_~%-][a-z0-9/_~%-]{0,20})?", fullmatch=True), 1),
         max_connections=st.integers(1, 1 << 40),
         max_connections_per_address=st.integers(1, 1 << 40),

@@ -104,13 +104,14 @@ def test_the_mistakes_of_flags_are_added(tmp_path: Path) -> None:
     path = written(tmp_path, '[log]\nlevel = "loud"\n')
     reading = with_flags(
         read(path),
-        Flags(("nowhere", "127.0.0.1:1", "0.0.0.0:1"), "", ("*", "here"), "huge"),
+        Flags(("nowhere", "127.0.0.1:1", "0.0.0.0:2", "127.0.0.1:1"), "", ("*", "here"), "huge"),
     )
     keys = [mistake.split(": ")[0] for mistake in reading.mistakes]
     assert keys == [
-        path, "--listen", "--listen", "--allow-origin", "--directory", "--max-file-size",
+        path, *["--listen"] * 3, "--allow-origin", "--directory", "--max-file-size",
     ]  # fmt: skip
-    assert reading.mistakes[2] == f"--listen: '0.0.0.0:1': expected {EXPOSED}"
+    assert reading.mistakes[2] == "--listen: '127.0.0.1:1': expected each address once"
+    assert reading.mistakes[3] == f"--listen: '0.0.0.0:2': expected {EXPOSED}"
 
 
 def test_a_value_of_a_flag_is_named_by_the_flag(tmp_path: Path) -> None:

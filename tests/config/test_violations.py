@@ -10,8 +10,8 @@ from galileod.config.file import Reading, load
 from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
 from galileod.hooks.settings import HIDDEN, HOOK_EXPECTED
-from galileod.net.addresses import ADDRESS_EXPECTED
-from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED
+from galileod.net.addresses import ADDRESS_EXPECTED, parse_address
+from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED, clashes
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
 
 HOOKS_TOLD = ", ".join(HIDDEN)
@@ -50,6 +50,37 @@ HOOKS_TOLD = ", ".join(HIDDEN)
         ),
         ("server.max_connections", "5.0", "server.max_connections: 5.0: expected an integer"),
         (
+            "server.max_connections",
+            str(1 << 63),
+            f"server.max_connections: {1 << 63}: expected an integer below 2^63",
+        ),
+        (
+            "quota.user_files",
+            "0x" + "f" * 5000,
+            "quota.user_files: an integer of thousands of digits: expected an integer below 2^63",
+        ),
+        (
+            "limits.max_file_size",
+            "0x" + "f" * 5000,
+            f"limits.max_file_size: an integer of thousands of digits: expected {SIZE_EXPECTED}",
+        ),
+        (
+            "timeouts.idle",
+            "[0x" + "f" * 5000 + "]",
+            "timeouts.idle: a value with an integer of thousands of digits: expected "
+            + DURATION_EXPECTED,
+        ),
+        (
+            "server.listen",
+            '["localhost:1", "[::1]:2", "localhost:1 proxy_protocol"]',
+            "server.listen: 'localhost:1 proxy_protocol': expected each address once",
+        ),
+        (
+            "server.listen",
+            '["unix:/run/x", "unix:/run/x"]',
+            "server.listen: 'unix:/run/x': expected each address once",
+        ),
+        (
             "server.max_connections_per_address",
             "-3",
             "server.max_connections_per_address: -3: expected an integer of at least 1",
@@ -72,6 +103,13 @@ HOOKS_TOLD = ", ".join(HIDDEN)
                 "https://example.org:443",
                 "http://example.org:80",
                 "https://user@example.org",
+                "https://*.example.org",
+                "https://example.org:99999",
+                "https://example.org:0",
+                "https://example.org:",
+                "https://ex\u00e4mple.org",
+                "https://[::1",
+                "https://a]b",
             )
         ),
         *(
@@ -240,9 +278,29 @@ def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: st
     assert complaint(tmp_path, f"[hooks]\n{text}\n") == line
 
 
+@pytest.mark.parametrize(
+    ("listen", "told"),
+    [
+        (["a:1", "b:1", "a:2", "unix:/a", "unix:/b"], []),
+        (["127.0.0.1:1", "127.0.0.2:1", "[::1]:1", "[::]:2"], []),
+        (["0.0.0.0:1", "[::]:1", "0.0.0.0:2", "127.0.0.1:3"], []),
+        (["127.0.0.1:0", "127.0.0.1:0", "0.0.0.0:0", "a:0", "a:0"], []),
+        (["a:1", "a:2", "a:1 proxy_protocol", "a:1"], ["a:1 proxy_protocol", "a:1"]),
+        (["unix:/a proxy_protocol", "unix:/a"], ["unix:/a"]),
+        (["0.0.0.0:1", "[::1]:1", "127.0.0.1:1", "192.0.2.1:1"], ["127.0.0.1:1", "192.0.2.1:1"]),
+        (["127.0.0.1:1", "192.0.2.1:1", "0.0.0.0:1"], ["0.0.0.0:1"]),
+        (["[::1]:1", "[::]:1 proxy_protocol"], ["[::]:1 proxy_protocol"]),
+    ],
+)
+def test_addresses_that_cannot_be_opened_together_are_told(
+    listen: list[str], told: list[str]
+) -> None:
+    assert [address for address, _ in clashes(list(map(parse_address, listen)))] == told
+
+
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "example.org:1"])
 def test_an_address_that_others_reach_needs_a_decision(tmp_path: Path, listen: str) -> None:
-    text = f'[server]\nlisten = ["127.0.0.1:1", "{listen}"]\n'
+    text = f'[server]\nlisten = ["127.0.0.1:2", "{listen}"]\n'
     assert complaint(tmp_path, text) == f"server.listen: {listen!r}: expected {EXPOSED}"
     with pytest.raises(ConfigError, match=r"^--listen: .*auth\.mode"):
         with_flags(Reading(Config()), Flags((listen,))).checked()

@@ -166,6 +166,13 @@ def galileo_send(workshop: Workshop) -> list[str]:
     return ["--command", f"{BIN / 'galileo-send'} --parallel 1 {{url}} {{files}}"]
 
 
+def galileo_send_asking(workshop: Workshop) -> list[str]:
+    """The command, where it asks what is stored: only how it does that."""
+    *_, command = galileo_send(workshop)
+    asking = command.replace("--parallel 1", "--parallel 1 --skip-existing")
+    return ["--command", asking, "--profile", "ask"]
+
+
 def javascript_in_node(workshop: Workshop) -> list[str]:
     """The JavaScript client, as a daemon serves it."""
     node = shutil.which("node")
@@ -223,6 +230,7 @@ IMPLEMENTATIONS: Final = (
     Implementation("galileod with tokens", "server", galileod_with_tokens),
     Implementation("examples/go/server", "server", go_server),
     Implementation("galileo-send", "client", galileo_send),
+    Implementation("galileo-send --skip-existing", "client", galileo_send_asking),
     Implementation("galileo.js in Node.js", "client", javascript_in_node),
     Implementation("galileo.js in Chromium", "client", javascript_in_chromium, drive_chromium),
     Implementation("examples/go/client", "client", go_client),

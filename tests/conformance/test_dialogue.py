@@ -123,6 +123,8 @@ def test_an_upload_that_is_resumed_has_no_violation() -> None:
         ("C2.2", [("C", {"name": "a", "size": 1})]),
         ("C2.3", [("C", METADATA), ("S", READY), ("C", METADATA)]),
         ("C2.4", [("C", {**METADATA, "directory": "/"})]),
+        ("C2.6", [("C", {**METADATA, "folder": ["june"]})]),
+        ("C2.6", [("C", {**METADATA, "modified": 1.5})]),
         ("C2.5", [("C", METADATA), ("C", binary(CONTENT[:1]))]),
         ("C3.1", [*WHOLE[:2], ("C", binary(CONTENT[:1000])), ("C", binary(CONTENT[1000:]))]),
         ("C3.2", [*WHOLE[:2], ("C", binary(CONTENT[:1001]))]),

@@ -144,6 +144,7 @@ def test_a_resumed_file_begins_at_its_offset() -> None:
         ("C10.2", [*FILE_0, ("C", {**QUESTION, "n": "7"})]),
         ("C10.2", [*FILE_0, ("C", {**QUESTION, "ask": [ENTRY] * 257})]),
         ("C10.3", [*FILE_0, ("C", QUESTION), ("C", QUESTION)]),
+        ("C10.5", [*FILE_0, ("C", {**QUESTION, "ask": [{**ENTRY, "name": "a" * 200}] * 100})]),
     ],
 )  # fmt: skip
 def test_a_violation_is_found(requirement: str, lines: Lines) -> None:

@@ -35,6 +35,8 @@ def test_a_relative_directory_is_below_the_present_one(
         ("dangling/a", "{0}/dangling: is a symbolic link to nothing"),
         ("loop", "{0}/loop: cannot exist: "),
         ("n" * 256, "File name too long"),
+        ("n/" * 600, "1024 bytes"),
+        ("nnn/" * 256, "1024 bytes"),
     ],
 )
 def test_a_directory_that_cannot_exist_is_refused(tmp_path: Path, path: str, told: str) -> None:

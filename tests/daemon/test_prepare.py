@@ -115,7 +115,12 @@ def test_all_mistakes_are_reported_together(config: Config, tmp_path: Path) -> N
         config,
         tls=Tls(str(tmp_path / "a"), str(tmp_path / "b")),
         storage=Storage(directory=str(tmp_path / "ticket" / "files")),
-        hooks=evolve(config.hooks, stored=("/nowhere/program", "secret word")),
+        hooks=evolve(
+            config.hooks,
+            stored=("/nowhere/program", "secret word"),
+            removed=("/nowhere/program", "secret word"),
+            admit=("/nowhere/program", "secret word"),
+        ),
     )
     with pytest.raises(ConfigError) as error:
         prepare(Reading(broken, "x.toml", ["x.toml: log.level: 1: expected another"]))
@@ -129,6 +134,8 @@ def test_all_mistakes_are_reported_together(config: Config, tmp_path: Path) -> N
             "tls.key",
             "storage.directory",
             "hooks.stored",
+            "hooks.removed",
+            "hooks.admit",
             "hooks.secret_file",
         )
     ]

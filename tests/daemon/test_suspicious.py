@@ -1,6 +1,7 @@
 """What check-config warns about, although it is valid."""
 
 import os
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config
 from galileod.daemon.prepare import prepare
 from galileod.daemon.suspicious import find_suspicious
-from galileod.net.addresses import TcpAddress, parse_address, parse_network
+from galileod.net.addresses import TcpAddress, UnixAddress, parse_address, parse_network
 from galileod.net.settings import Metrics, Server, Tls
 from galileod.policy.settings import Chunks, Limits, Quota, Resume
 from galileod.storage.settings import Storage
@@ -135,6 +136,21 @@ def test_a_suspicious_value_is_told_with_the_reason(
     for line, expected in zip(told, lines, strict=True):
         assert line.startswith(f"{file}: {expected}")
         assert line.isprintable()
+
+
+def test_a_unix_socket_that_cannot_be_created_is_told(plain: Config, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(tmp_path / "old"))
+    fine = (f"{tmp_path}/new", f"{tmp_path}/old", "/run/no-such-service/x", "/var/run/none/x")
+    wrong = (f"{tmp_path}/file", f"{tmp_path}/none/x", f"{tmp_path}/file/x")
+    listen = tuple(UnixAddress(path) for path in (*fine, *wrong))
+    told = warnings(evolve(plain, server=Server(listen=listen)))
+    assert [line.rpartition(": ")[2] for line in told] == [
+        f"{tmp_path}/file exists and is not a socket",
+        f"{tmp_path}/none is not a directory that exists",
+        f"{tmp_path}/file is not a directory that exists",
+    ]
 
 
 def test_a_directory_that_does_not_exist_is_told_with_its_whole_path(

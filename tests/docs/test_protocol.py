@@ -88,6 +88,15 @@ def test_the_daemon_continues_the_interrupted_upload_as_it_is_described(daemon: 
     assert daemon.visible()["disk.img"].stat().st_size == 200_000
 
 
+def test_the_daemon_answers_the_question_as_it_is_described(daemon: Daemon) -> None:
+    (dialogue,) = blocks("dialogue: asking")
+    first, second, rest = dialogue.split("C CLOSE 1000\n")
+    assert not rest
+    for lines in (first, second):
+        play(daemon, lines.splitlines())
+    assert sorted(path.name for path in daemon.visible()["june"].iterdir()) == ["a.jpg", "b.jpg"]
+
+
 def play(daemon: Daemon, lines: list[str]) -> None:
     with open_websocket(daemon.url) as websocket:
         for line in lines:

@@ -96,3 +96,21 @@ def test_with_strict_a_warning_is_an_error(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"galileod: {config}: quota.user_bytes: 5: is less than ")
+
+
+ESCAPES = "\x1b[31m\x9b1m\u202e"
+
+
+def test_paths_in_mistakes_and_warnings_do_not_control_the_terminal(tmp_path: Path) -> None:
+    settings: Settings = {"storage": {"directory": str(tmp_path / ESCAPES), "min_free": 0}}
+    config = write_config(tmp_path / f"{ESCAPES}.toml", settings)
+    told = run_galileod("check-config", "--config", config).stderr.splitlines()
+    assert [line.endswith("[31m\\x9b1m\\u202e does not exist; it is created at the start")
+            for line in told] == [True]  # fmt: skip
+    tls = {"certificate": f"/nowhere/{ESCAPES}", "key": f"/nowhere/{ESCAPES}"}
+    write_config(config, {**settings, "tls": tls})
+    told += run_galileod("check-config", "--config", config).stderr.splitlines()
+    told += run_galileod("--config", f"/nowhere/{ESCAPES}").stderr.splitlines()
+    told += run_galileod("token", "list", "--config", config, ESCAPES).stderr.splitlines()
+    assert len(told) == 5
+    assert [line for line in told if not line.isprintable()] == []

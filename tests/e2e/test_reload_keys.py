@@ -2,12 +2,13 @@
 
 import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
 from attrs import field, frozen
+from helpers.bursts import Burst
 from helpers.clients import (
     JavaScriptClient,
     ask,
@@ -22,7 +23,7 @@ from helpers.clients import (
     some_bytes,
     unique_name,
 )
-from helpers.daemon import Daemon, Daemons, Settings, log_time, poll
+from helpers.daemon import Daemon, Daemons, Settings, log_time, poll, run_galileod
 from helpers.frames import signal_frame
 from helpers.reloading import code, count, hang_up, reload, rewrite
 from helpers.resuming import ResumingClient
@@ -188,6 +189,22 @@ def in_folder(host: Daemon) -> bool:
     return path.startswith(f"{host.directory}/127.0.0.1/")
 
 
+def is_old(host: Daemon) -> bool:
+    """Whether a file that is old is stored so."""
+    began = log_time()
+    with closing(Burst(host, log_time(), more={"modified": 1_234_567_890_123})) as burst:
+        assert burst.begin()
+    path = Path(host.wait_for("upload.stored", since=began)["path"])
+    return path.stat().st_mtime_ns == 1_234_567_890_123_000_000
+
+
+def may_ask(host: Daemon) -> bool:
+    """Whether a client without a credential is offered to ask what is stored."""
+    with closing(Burst(host, log_time(), can=("next", "ask"))) as burst:
+        assert burst.start is not None
+        return "ask" in burst.start["can"]
+
+
 def hook_delivers(host: Daemon) -> bool:
     code(host)
     return bool(host.wait_for("hook.delivered"))
@@ -205,6 +222,14 @@ def hooks_at_once(host: Daemon) -> int:
     return poll(
         "two hooks", lambda: len(list(host.directory.glob("began-*"))) == 2 and 2, host.text
     )
+
+
+def removal_is_told(host: Daemon) -> bool:
+    """A file is removed; whether that was delivered."""
+    name = unique_name()
+    assert JavaScriptClient(host.url, b"data", name).run().ending == "stored"
+    assert not run_galileod("files", "remove", name, "--config", host.config).returncode
+    return bool(host.wait_for("hook.delivered", name=name))
 
 
 def questions_at_once(host: Daemon) -> int:
@@ -291,6 +316,8 @@ EFFECTS: Mapping[str, Effect] = {
     "resume.min_size": Effect("1KiB", interrupted, "upload.failed", "upload.kept"),
     "resume.user_uploads": Effect(1, kept_of_two, 2, 1, {"resume": {"min_size": 1}}),
     "storage.layout": Effect("{user}/{name}", in_folder, False, True),
+    "storage.ask": Effect("everybody", may_ask, False, True),
+    "storage.keep_modified": Effect(False, is_old, True, False),
     "hooks.stored": Effect(["true"], hook_delivers, LONG, True),
     "hooks.timeout": Effect(
         "100ms",
@@ -306,6 +333,7 @@ EFFECTS: Mapping[str, Effect] = {
         2,
         {"hooks": {"stored": ["sh", "-c", "> began-$$; sleep 3600"], "parallel": 1}},
     ),
+    "hooks.removed": Effect(["true"], removal_is_told, LONG, True),
     "hooks.admit": Effect(["false"], code, None, "busy"),
     "hooks.admit_timeout": Effect(
         "100ms", code, LONG, "busy", {"hooks": {"admit": ["sleep", "3600"], "admit_timeout": "1m"}}
@@ -334,7 +362,6 @@ EFFECTS: Mapping[str, Effect] = {
 
 
 ELSEWHERE: Final = (
-    "hooks.removed",
     "hooks.secret_file",
     "tls.certificate",
     "tls.key",
@@ -343,12 +370,10 @@ ELSEWHERE: Final = (
     "auth.ticket.algorithm",
     "auth.ticket.key_file",
     "auth.ticket.audience",
-    "storage.ask",
-    "storage.keep_modified",
     "storage.retention",
 )
-"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py. On
-those of the storage, no part of the daemon depends yet."""
+"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py; and one
+that has its effect later: tests/files/test_retention.py."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:

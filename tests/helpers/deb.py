@@ -51,10 +51,6 @@ def later_package(package: Path, folder: Path) -> Path:
     control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {LATER}"))
     settings = tree / "etc/galileod.toml"
     settings.write_text(f"{settings.read_text()}# Added in {LATER}.\n")
-    (module,) = tree.glob("usr/lib/galileod/lib/python*/site-packages/galileod/__init__.py")
-    module.write_text(f'__version__ = "{LATER}"\n')
-    for compiled in module.parent.glob("__pycache__/__init__.*"):
-        compiled.unlink()
     later = folder / f"galileod_{LATER}.deb"
     dpkg_deb("--root-owner-group", "-Zgzip", "-z1", "--build", tree, later)
     shutil.rmtree(tree)

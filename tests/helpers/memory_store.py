@@ -1,7 +1,8 @@
 """A store that keeps files in memory, without a thread, for which trio's clock would not wait."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from itertools import count
 
 import trio
@@ -12,7 +13,6 @@ from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
     ConflictError,
-    Found,
     MissingError,
     Progress,
     Recovered,
@@ -23,7 +23,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.settings import Storage
 
 STEP = 1000
@@ -48,7 +48,8 @@ class Unfinished:
 class MemoryStore(Store):
     """Files by name in `contents`; `open_sinks` counts those not committed, discarded or suspended.
 
-    `identities` has the name of each file by the identity of its sink; `spool` has the unfinished
+    `identities` has the name of each file by the identity of its sink, `modified` the times that
+    were stated, in nanoseconds; `spool` has the unfinished
     files by their uploads, also those that are suspended. For a restart, call `recover`.
     """
 
@@ -58,6 +59,7 @@ class MemoryStore(Store):
     def __init__(self, on_conflict: OnConflict = "rename") -> None:
         self.contents: dict[str, bytes] = {}
         self.identities: dict[str, str] = {}
+        self.modified: dict[str, int] = {}
         self.spool: dict[str, Unfinished] = {}
         self.open_sinks = 0
         self.settings = Storage(on_conflict=on_conflict)
@@ -139,7 +141,9 @@ class MemoryStore(Store):
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         await trio.lowlevel.checkpoint()
         return [
-            Standing(len(self.contents[name]), 0) if name in self.contents else None
+            Standing(len(self.contents[name]), self.modified.get(name, time.time_ns()))
+            if name in self.contents
+            else None
             for name in names
         ]
 
@@ -149,6 +153,11 @@ class MemoryStore(Store):
         del folders  # a file has its folder in its name
         await trio.lowlevel.checkpoint()
         return [Removed(name, self.contents.pop(name, None) is not None) for name in names]
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        names = sorted(self.contents)
+        for first in range(0, len(names), count):
+            yield names[first : first + count]
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings
@@ -251,6 +260,8 @@ class MemorySink(Sink):
             del self._store.identities[one]
         self._store.contents[path] = bytes(self._file.data)
         self._store.identities[self._identity] = path
+        if self.modified is not None:
+            self._store.modified[path] = self.modified
         self._remove()
         return Stored(path, f"{self._store.location}/{path}")
 

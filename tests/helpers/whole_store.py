@@ -1,11 +1,10 @@
 """Stores that store each file in one step, for tests that store it by a sink."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
-    Found,
     Progress,
     Recovered,
     Sink,
@@ -15,7 +14,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -86,6 +85,9 @@ class WholeStore(Store):
         self, names: Sequence[str], folders: Sequence[str] = ()
     ) -> Sequence[Removed | StorageError]:
         return await self.store.remove(names, folders)
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        return self.store.walk(count)
 
     def reconfigure(self, settings: Storage) -> None:
         self._settings = settings
@@ -159,7 +161,13 @@ class WholeSink(Sink):
     async def _write(self) -> Written:
         if self._written is None:
             file = WholeFile(
-                self._upload, self._path, self._pieces, KINDS, self._on_conflict, self._durability
+                self._upload,
+                self._path,
+                self._pieces,
+                KINDS,
+                self._on_conflict,
+                self._durability,
+                self.modified,
             )
             self._written = only(await self._store.write_whole([file]))
         return self._written

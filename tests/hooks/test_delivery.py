@@ -52,6 +52,22 @@ class Scene:
             await self.ledger.promise(name, "1", json.dumps({"id": f"id-{name}", "upload": name}))
             await self.ledger.commit(name, name)
 
+    async def remove(self, *names: str) -> None:
+        """Owe receipts for removals of these files."""
+
+        def add(connection: sqlite3.Connection) -> None:
+            receipts = [
+                (name, json.dumps({"id": f"id-{name}", "event": "removed", "upload": None}))
+                for name in names
+            ]
+            connection.executemany(
+                "INSERT INTO outbox (name, receipt, due, kind) VALUES (?, ?, 0, 'removed')",
+                receipts,
+            )
+
+        await self.ledger.database.write(add)
+        self.ledger.outbox.notify()
+
     async def send(self, hooks: Hooks, hook: Hook, receipt: Receipt, directory: str) -> None:
         assert hook == (hooks.removed if receipt.get("event") == "removed" else hooks.stored)
         assert receipt["path"] == f"{directory}/{receipt['name']}"
@@ -449,3 +465,62 @@ async def test_what_is_owed_from_before_is_due_at_the_start_whatever_the_clock_s
     async with scene.delivering():
         await trio.sleep(1)
         assert scene.names == ["a"]
+
+
+BOTH: Final = evolve(HOOKS, removed=("other",))
+
+
+async def test_each_kind_of_receipt_is_for_its_hook(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene(BOTH)
+    await scene.store("a")
+    await scene.remove("b")
+    async with scene.delivering():
+        await wait_all_tasks_blocked()
+    assert sorted(scene.names) == ["a", "b"]
+    assert await scene.owed() == 0
+
+
+@pytest.mark.parametrize(
+    ("hooks", "delivered", "missing"),
+    [(HOOKS, "a", "hooks.removed"), (Hooks(removed=("other",)), "b", "hooks.stored")],
+)
+async def test_receipts_without_a_hook_wait_and_keep_no_others_waiting(
+    make_scene: MakeScene, autojump_clock: MockClock, hooks: Hooks, delivered: str, missing: str
+) -> None:
+    scene = make_scene(hooks)
+    await scene.store(*(["a"] if delivered == "a" else [f"a{at}" for at in range(50)]))
+    await scene.remove(*(["b"] if delivered == "b" else [f"b{at}" for at in range(50)]))
+    with capture_logs() as logs:
+        async with scene.delivering():
+            await wait_all_tasks_blocked()
+            assert scene.names == [delivered]
+            assert await scene.owed() == 50
+            scene.context.adopt(evolve(scene.context.config, hooks=BOTH))
+            await wait_all_tasks_blocked()
+    assert await scene.owed() == 0
+    (waiting,) = of_event(logs, "hook.waiting")
+    assert (waiting["deliveries"], waiting["reason"]) == (50, f"{missing} is not set")
+
+
+async def test_a_hook_that_is_down_does_not_pause_the_other(
+    make_scene: MakeScene, autojump_clock: MockClock
+) -> None:
+    scene = make_scene(evolve(BOTH, parallel=1))
+    removed = [f"b{at}" for at in range(3 * DOWN_AFTER)]
+    await scene.remove(*removed)
+    scene.act = refuse(*removed)
+    async with scene.delivering():
+        await trio.sleep(0.001)
+        assert len(scene.told) == DOWN_AFTER, "it is paused"
+        began = trio.current_time()
+        await scene.store("a")
+        await trio.sleep(0.001)
+        assert scene.told[-1] == ("a", began)
+        # What is due again is attempted when the pause is over, although "a" was delivered.
+        await trio.sleep(0.5)
+        assert len(scene.told) == DOWN_AFTER + 1
+        scene.act = lambda _: None
+        await trio.sleep(LONGEST_PAUSE * 2)
+    assert await scene.owed() == 0

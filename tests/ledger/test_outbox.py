@@ -120,3 +120,13 @@ async def test_a_task_is_woken_also_by_what_came_before_it_waited(ledger: Ledger
         with trio.move_on_after(0) as scope:
             await ledger.outbox.wait()
         assert scope.cancelled_caught, "once for each time"
+
+
+async def test_receipts_of_one_kind_are_found_and_counted_alone(ledger: Ledger) -> None:
+    outbox = ledger.outbox
+    await store(ledger, "a", "b", receipt=RECEIPT)
+    assert [one.name for one in await outbox.first(10, ["stored"])] == ["a", "b"]
+    assert [one.kind for one in await outbox.first(10)] == ["stored"] * 2
+    assert (await outbox.first(10, ["removed"]), await outbox.first(10, [])) == ([], [])
+    assert await outbox.count(["stored"]) == 2
+    assert (await outbox.count(["removed"]), await outbox.count([])) == (0, 0)

@@ -149,6 +149,10 @@ log.info("upload.started")
 log.info("upload.stored", path="/srv/" + name, sha1="7a21017330602a0382447f99704a03436ebfaceb",
          seconds=0.036789, bytes_per_second=34203987)
 log.warning("upload.failed", code="idle", reason="Nothing came " + "for long " * 20)
+log = structlog.get_logger().bind(connection="c0ffee01", peer="192.0.2.7:51234")
+log.info("connection.refused", status=403, reason="Pages " + "of this origin " * 9 + "may not.")
+log.info("connection.closed", reason="lost " * 20 + "at last", seconds=1.0, stored=False)
+log.info("connection.closed", reason="lost", seconds=1.0, stored=False, more="and " * 30)
 """
 
 
@@ -158,7 +162,7 @@ log.warning("upload.failed", code="idle", reason="Nothing came " + "for long " *
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_frequent_lines_fit_the_terminal_and_failures_are_complete(name: str, columns: int) -> None:
     told = shown([sys.executable, "-c", SCRIPT, name], columns)
-    opened, started, stored, failed = told
+    opened, started, stored, failed, refused, lost, ended = told
     for text, words in ((opened, "192.0.2.7:51234"), (started, "  1.2 MiB"), (stored, "  1.2 MiB")):
         assert width(text) <= columns
         assert text.isprintable()
@@ -167,6 +171,12 @@ def test_frequent_lines_fit_the_terminal_and_failures_are_complete(name: str, co
     assert started.split()[2][0] == stored.split()[2][0] == name[0]
     assert "idle: Nothing came for long" in failed
     assert failed.endswith("connection=c0ffee01")
+    assert "192.0.2.7:51234  Pages of this origin" in refused
+    assert "may not.  status=403" in refused
+    assert "192.0.2.7:51234  1.00 s  lost lost" in lost
+    assert "lost at last" in lost
+    assert width(ended) <= columns
+    assert "192.0.2.7:51234  1.00 s  lost" in ended
 
 
 REFUSED = """
@@ -191,6 +201,6 @@ def test_a_name_with_an_emoji_stays_readable() -> None:
 
 
 def test_a_terminal_of_unknown_width_gets_everything() -> None:
-    _, _, stored, _ = shown([sys.executable, "-c", SCRIPT, "n" * 300], 0)
+    _, _, stored, *_ = shown([sys.executable, "-c", SCRIPT, "n" * 300], 0)
     assert "n" * 300 in stored
     assert stored.endswith("connection=c0ffee01")

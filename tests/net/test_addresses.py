@@ -25,6 +25,9 @@ PORTS = st.integers(0, 65535)
     [
         ("127.0.0.1:8750", TcpAddress("127.0.0.1", 8750)),
         ("localhost:0", TcpAddress("localhost", 0)),
+        ("localhost.:80", TcpAddress("localhost.", 80)),
+        ("b\u00fccher.example:80", TcpAddress("b\u00fccher.example", 80)),
+        ("my_host:80", TcpAddress("my_host", 80)),
         ("files.example.org:65535", TcpAddress("files.example.org", 65535)),
         ("[::]:80", TcpAddress("::", 80)),
         ("[2001:db8::1]:443", TcpAddress("2001:db8::1", 443)),
@@ -65,6 +68,15 @@ def test_an_address_is_read_and_written_back(text: str, address: Listen) -> None
         "[::1:80",
         "a b:80",
         "a:80\n",
+        "\x1b:80",
+        "a\u202eb:80",
+        "a..b:80",
+        ".a:80",
+        "a" * 64 + ":80",
+        "a." * 130 + "a:80",
+        "\u00e4" * 60 + ":80",
+        "a%eth0:80",
+        "192.0.2.1%eth0:80",
         "a/b:80",
         "http://a:80",
         "localhost:\u0668\u0660",
@@ -96,7 +108,7 @@ def test_what_is_no_address_is_refused_with_the_forms_there_are(value: object) -
 
 LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 HOSTS = st.from_regex(
-    r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True
+    r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?(\.[a-z0-9]{1,5}){0,2}", fullmatch=True
 ) | st.ip_addresses().map(lambda ip: f"{ip}%eth0" if ip in LINK_LOCAL else str(ip))
 UNIX_PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=25).map(
     "/{}".format

@@ -46,6 +46,24 @@ pytestmark = pytest.mark.timeout(30)
         ("http://files.example", "files.example:99999", False),
         ("http://[", "[", False),
         ("file://", "files.example", False),
+        ("HTTP://files.example", "files.example", True),
+        ("http://files.example", "files.example:", True),
+        ("http://evil", "files.example@evil", False),
+        ("http://evil", "evil/.files.example", False),
+        ("http://evil", "evil?files.example", False),
+        ("http://evil", "evil#files.example", False),
+        ("http://evil", "evil\\files.example", False),
+        ("http://evil@files.example", "files.example", False),
+        ("http://files.example/", "files.example", False),
+        ("http://files.example/x", "files.example", False),
+        ("http://files.ex\tample", "files.example", False),
+        (" http://files.example", "files.example", False),
+        ("http://files.example\n", "files.example", False),
+        ("http:files.example", "files.example", False),
+        ("http:///files.example", "files.example", False),
+        ("http://[::1]x:8750", "[::1]:8750", False),
+        ("http://[::1]:8750", "[::1]x:8750", False),
+        ("http://files.example:\u0668\u0660", "files.example", False),
     ],
 )
 def test_which_origins_are_our_own(origin: str, host: str, *, same: bool) -> None:
@@ -68,6 +86,11 @@ def test_which_origins_are_our_own(origin: str, host: str, *, same: bool) -> Non
 )
 def test_which_origins_are_our_own_over_tls(origin: str, host: str, *, same: bool) -> None:
     assert is_same_origin(origin, "https", host) is same
+
+
+@pytest.mark.parametrize("scheme", ["javascript", "chrome-extension", "", "http://evil/"])
+def test_no_origin_is_our_own_if_a_proxy_names_another_scheme(scheme: str) -> None:
+    assert not is_same_origin(f"{scheme}://files.example", scheme, "files.example")
 
 
 def refusal(origin: str, *allowed: str, by_unknown_proxy: bool = False) -> str | None:

@@ -16,6 +16,9 @@ from structlog.testing import capture_logs
 
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
+from galileod.files.check import Checker
+from galileod.files.publication import PublicationLock
+from galileod.files.quota_check import QuotaCheck
 from galileod.ledger.base import LedgerError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.metrics import Metrics
@@ -61,7 +64,11 @@ class Scene:
     def __attrs_post_init__(self) -> None:
         self.ledger = open_inline_ledger(self.clock)
         self.keeper = Keeper(self.disk, self.ledger, Metrics())
-        self.admission = Admission(self.disk, self.ledger, self.keeper, lambda: self.config)
+        checker = Checker(self.disk, self.ledger, PublicationLock())
+        quota_check = QuotaCheck(self.ledger, checker)
+        self.admission = Admission(
+            self.disk, self.ledger, self.keeper, lambda: self.config, quota_check
+        )
 
     def admit(
         self, number: str, path: str, grant: Grant, size: int, remaining: Callable[[], int]

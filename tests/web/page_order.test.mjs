@@ -15,6 +15,7 @@ test("a row has the place of its state", () => {
   }
   assert.equal(place("failed", 1), "failed");
   for (const state of ["stored", "cancelled"]) assert.equal(place(state, 1), "ended");
+  assert.equal(place("skipped"), "there");
 });
 
 test("a file that is stored within a moment is never at the top", () => {
@@ -24,12 +25,10 @@ test("a file that is stored within a moment is never at the top", () => {
 });
 
 test("so many are shown from the top, in the order of their places", () => {
-  const rows = ["ended", "ended", "waiting", "failed", "running", "waiting"].map((place, index) => ({
-    index,
-    place,
-  }));
+  const places = ["there", "ended", "ended", "waiting", "failed", "running", "waiting"];
+  const rows = places.map((place, index) => ({ index, place }));
   const first = (number) => [...firstOf(rows, number)].map(({ index }) => index);
-  assert.deepEqual(first(100), [4, 3, 2, 5, 0, 1]);
-  assert.deepEqual(first(3), [4, 3, 2]);
+  assert.deepEqual(first(100), [5, 4, 3, 6, 1, 2, 0]);
+  assert.deepEqual(first(3), [5, 4, 3]);
   assert.deepEqual(first(0), []);
 });

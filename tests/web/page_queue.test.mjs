@@ -136,8 +136,8 @@ test("while nobody is known nothing is sent, and what is refused waits again", a
   const refused = [];
   const { page, queue } = scripted({
     credential: () => known,
-    onrefused(used) {
-      refused.push(used);
+    onrefused() {
+      refused.push(known);
       known = null;
     },
   });
@@ -150,7 +150,7 @@ test("while nobody is known nothing is sent, and what is refused waits again", a
   page.sockets.forEach((socket) => socket.open());
   assert.deepEqual(sentNames(page), ["f0", "f1"]);
   for (const socket of [...page.sockets]) await refuse(socket, "unauthorized");
-  assert.deepEqual(refused, ["a token", "a token"]);
+  assert.deepEqual(refused, ["a token", null]);
   assert.equal(states(queue), "waiting waiting");
   assert.equal(page.sockets.length, 2);
   queue.cancel([queue.uploads[0]]);
@@ -169,6 +169,38 @@ test("what is refused after another token was given is sent with that", async ()
   assert.deepEqual(page.sockets.map(({ sent }) => sent[0].token), ["old", "new"]);
   assert.equal(page.sockets.length, 2);
   assert.equal(states(queue), "failed");
+});
+
+test("what is refused goes on with a renewed credential, and has not failed", async () => {
+  const olds = [];
+  const renew = async (old) => {
+    olds.push(old);
+    return "new";
+  };
+  const { page, queue, changes } = scripted({ credential: () => "old", renew });
+  queue.add(files(1));
+  await refuse(page.sockets[0], "unauthorized");
+  assert.equal(page.sockets.length, 2);
+  await store(page.sockets[1]);
+  assert.deepEqual(page.sockets.map(({ sent }) => sent[0].token), ["old", "new"]);
+  assert.deepEqual(olds, ["old"]);
+  assert.equal(states(queue), "stored");
+  assert.ok(!changes.includes("f0 failed"));
+});
+
+test("if there is no renewed credential, what is refused waits for one", async () => {
+  let known = "old";
+  const onrefused = () => {
+    known = null;
+  };
+  const { page, queue } = scripted({ credential: () => known, renew: async () => null, onrefused });
+  queue.add(files(4));
+  for (const socket of [...page.sockets]) await refuse(socket, "unauthorized");
+  for (const socket of page.sockets.slice(3)) socket.open();
+  await quiet();
+  assert.equal(known, null);
+  assert.equal(states(queue), "waiting waiting waiting waiting");
+  assert.equal(page.sockets.flatMap(({ sent }) => sent.filter(({ name }) => name)).length, 3);
 });
 
 test("where it is not known what else to show, a refusal is a failure", async () => {

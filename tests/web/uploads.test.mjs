@@ -303,14 +303,17 @@ for (const token of ["wrong", undefined]) {
 
 test("a function is asked for another token after a refusal", async () => {
   const page = stage();
-  const tokens = ["wrong", "right"];
+  const tokens = ["wrong", "right", "other"];
   const uploads = page.uploadAll({ ...OPTIONS, files: files(1, 2), token: () => tokens.shift() });
   page.sockets[0].open();
   page.sockets[0].say({ error: "No.", fatal: true, code: "unauthorized" });
   await until(() => page.sockets.length === 2);
   await agree(page.sockets[1]);
+  page.sockets[1].say({ close: true, file: 1 });
   await uploads.done;
-  assert.equal(states(uploads), "failed stored");
+  assert.equal(states(uploads), "stored stored");
+  const sent = page.sockets.flatMap((socket) => socket.sent.filter(({ name }) => name));
+  assert.deepEqual(sent.map(({ name, token }) => `${name} ${token}`), ["f0 wrong", "f0 right", "f1 other"]);
 });
 
 test("connections are an integer from 1 to 16", () => {

@@ -33,7 +33,7 @@ ALREADY_THERE: Final = "already there"
 """Why a file is not sent that the server has."""
 
 GO_ON: Final = "Run the same command again to go on."
-"""What continues an upload that the server keeps, if it was the only file."""
+"""What continues an upload that the server keeps, if no other file is sent twice then."""
 
 GO_ON_OF_MANY: Final = "Run the same command again with the files that are not stored to go on."
 """The same if there were others: the same command would send again those that are stored."""
@@ -180,9 +180,9 @@ class Batch:
         self.reporter.notice(f"{printable(str(error))} {again}")
 
 
-def how_to_go_on(files: int) -> str:
-    """The sentence for a command with so many files."""
-    return GO_ON if files == 1 else GO_ON_OF_MANY
+def how_to_go_on(files: int, skip: SkipExisting | None) -> str:
+    """The sentence for a command with so many files; with `skip`, none is sent twice."""
+    return GO_ON if files == 1 or skip else GO_ON_OF_MANY
 
 
 class _JobItem(Item):
@@ -291,7 +291,7 @@ class _JobItem(Item):
             self._reporter.dropped(self._job, error, self._attempts)
             return
         if error.kept and self._kept:
-            error.args = (f"{error} {how_to_go_on(self._tally.total)}",)
+            error.args = (f"{error} {how_to_go_on(self._tally.total, self._batch.skip)}",)
         self._reporter.failed(self._job, error, max(1, self._attempts))
 
     def interrupted(self) -> None:

@@ -155,18 +155,18 @@ async def _work(plan: Plan, jobs: Sequence[Job], tally: Tally, reporter: AnyRepo
     with trio.CancelScope() as sending, _interruption(sending.cancel) as stopped:
         await batch.run(jobs, tally)
     if batch.kept:
-        reporter.notice(_what_is_kept(batch.kept, tally.total))
+        reporter.notice(_what_is_kept(batch.kept, tally.total, plan.skip))
     return stopped[0] if stopped else 0
 
 
-def _what_is_kept(kept: Sequence[Kept], total: int) -> str:
+def _what_is_kept(kept: Sequence[Kept], total: int, skip: SkipExisting | None) -> str:
     """What the server keeps of the files that were interrupted, of `total`; how to go on."""
     sent, size = (sum(getattr(one, key) for one in kept) for key in ("sent", "size"))
     files = f" of {plural(len(kept), 'file')}" if len(kept) > 1 else ""
     period = format_period(min(one.seconds for one in kept))
     return (
         f"about {human_size(sent)} of {human_size(size)}{files} are kept by the server for "
-        f"{period}. {how_to_go_on(total)}"
+        f"{period}. {how_to_go_on(total, skip)}"
     )
 
 

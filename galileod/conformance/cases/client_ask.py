@@ -8,6 +8,8 @@ from galileod.conformance.peer import as_signal
 
 COUNT = 300
 """Files: more than one question may have."""
+LONG = 150
+"""Files with long names: more than one question can have."""
 
 
 @client_case(
@@ -58,7 +60,7 @@ async def questions(client: Client, judge: Judge) -> None:
     needs=("files",),
 )
 async def one_at_a_time(client: Client, judge: Judge) -> None:
-    """The files need two questions, and none is answered."""
+    """The files need two questions, and none is answered. The client may abandon file 0 first."""
     files = some_files(*[10] * COUNT)
     async with many_files(client, judge, files, can=("next", "ask"), complete=False) as intake:
         await _begin(intake)
@@ -67,11 +69,30 @@ async def one_at_a_time(client: Client, judge: Judge) -> None:
         while (event := await intake.connection.silent()) is not None:
             signal = as_signal(event)
             asked += signal is not None and "ask" in signal
+            if signal is not None and signal.get("abandon"):
+                await intake.connection.error(code="abandoned", next=True)
             if intake.connection.websocket.closing or intake.connection.websocket.ended:
                 break
         if not asked:
             judge.unsupported("the client asks nothing")
         await intake.connection.error("the case is over", code="bad_metadata")
+        await intake.run.outcome()
+
+
+@client_case(
+    "10.2.4",
+    "A question about files with long names is no longer than every server accepts.",
+    requirements=("C10.2", "C10.5"),
+    profile="ask",
+    needs=("files",),
+)
+async def long_names(client: Client, judge: Judge) -> None:
+    """Less than 256 of them fill a question."""
+    files = [(f"{'x' * 150}-{name}", content) for name, content in some_files(*[10] * LONG)]
+    async with many_files(client, judge, files, can=("next", "ask"), complete=False) as intake:
+        await _begin(intake)
+        if not await take_all(intake):  # the rules of the dialogue see a long one
+            judge.unsupported("the client asks nothing")
         await intake.run.outcome()
 
 

@@ -9,7 +9,7 @@ from galileod.conformance.judge import Judge
 @client_case(
     "2.2.1",
     "The first message is metadata with name and size, and without reserved keys.",
-    requirements=("C2.1", "C2.2", "C2.4"),
+    requirements=("C2.1", "C2.2", "C2.4", "C2.6"),
 )
 async def metadata(client: Client, judge: Judge) -> None:
     """A file of several chunks; the upload is refused then."""

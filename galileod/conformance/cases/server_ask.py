@@ -47,6 +47,8 @@ async def what_is_held(server: Server, judge: Judge) -> None:
             {**file, "hash": digest(CONTENT[1:])},
             {**file, "modified": MODIFIED + 3_600_000},
             {**file, "folder": "elsewhere", "hash": SHA1},
+            {**file, "modified": MODIFIED, "hash": digest(CONTENT[1:])},
+            {**file, "modified": MODIFIED + 3_600_000, "hash": SHA1},
         ]
         held = await ask(uploads, entries, 7, "S10.1")
         named = held["held"]
@@ -67,8 +69,10 @@ async def what_is_held(server: Server, judge: Judge) -> None:
 async def many_entries(server: Server, judge: Judge) -> None:
     """Before the first byte of file 0 it is between files too."""
     async with asking(server, judge, complete=False) as (uploads, _):
+        # Short names: a server need not accept signals of more than 16 KiB.
+        prefix = server.name()[:16]
         entries: list[Signal] = [
-            {"name": server.name(), "size": 1, "modified": MODIFIED} for _ in range(MAX_ENTRIES)
+            {"name": f"{prefix}{i}", "size": 1, "modified": 1} for i in range(MAX_ENTRIES)
         ]
         first = await ask(uploads, entries, 1, "S10.1")
         judge.check("S10.1", first["held"] == [], f"expected no file to be held, but {first} came")
@@ -117,6 +121,51 @@ async def other_user(server: Server, judge: Judge) -> None:
         held = await ask(uploads, entries, 1, None)
         expected = "expected no file of another user to be held"
         judge.check("S10.4", held["held"] == [], f"{expected}, but {held} came")
+
+
+@server_case(
+    "10.1.6",
+    "A question within a file is refused.",
+    requirements=("S10.6",),
+    profile="ask",
+)
+async def within_a_file(server: Server, judge: Judge) -> None:
+    """Behind the metadata of a file that waits for its `ready`."""
+    async with asking(server, judge) as (uploads, name):
+        content = uploads.large(1)
+        number = await uploads.begin(server.name(), len(content))
+        await uploads.ready(number)
+        await uploads.connection.send(
+            {"ask": [{"name": name, "size": SMALL, "modified": MODIFIED}], "n": 1}
+        )
+        while uploads.ended is None and number not in uploads.answers and not uploads.held:
+            await uploads.take("S10.6", "expected a fatal error after a question within a file")
+        sentence = "expected a fatal error after a question within a file, but it was answered"
+        judge.check("S10.6", not uploads.held, sentence)
+
+
+@server_case(
+    "10.1.7",
+    "File 0 can be abandoned behind a question, and the connection goes on.",
+    requirements=("S10.1", "S9.13"),
+    profile="ask",
+)
+async def file_0_is_held(server: Server, judge: Judge) -> None:
+    """As a client does with file 0 that is held."""
+    async with asking(server, judge, complete=False) as (uploads, name):
+        file = {"name": name, "size": SMALL, "modified": MODIFIED}
+        for n in (1, 2):
+            held = await ask(uploads, [file], n, "S10.1")
+            judge.check(
+                "S10.1", held["held"] == [], f"expected no file to be held, but {held} came"
+            )
+        await uploads.connection.send({"abandon": True})
+        answer = await uploads.expect_error(0, "S9.13", "expected the fault `abandoned`")
+        sentence = f"expected a truthy `next` in the fault, but {answer} came"
+        judge.require("S9.13", answer.get("next"), sentence)
+        number = await uploads.send(server.name(), uploads.small(1))
+        await uploads.expect_stored(number)
+        await ask(uploads, [file], 3, "S10.1")
 
 
 @server_case(

@@ -33,7 +33,7 @@ CODES: Final = (
     "bad_message", "bad_metadata", "bad_name", "bad_chunk", "too_large", "unauthorized", "idle",
     "too_slow", "busy", "quota_exceeded", "size_mismatch", "hash_mismatch", "hash_required",
     "unsupported_hash", "conflict", "no_space", "storage_failed", "shutting_down", "internal",
-    "abandoned", "taken_over",
+    "abandoned", "taken_over", "not_admitted",
 )  # fmt: skip
 """The table of section 5."""
 

@@ -34,9 +34,11 @@ SCRIPTS: Final = (
 """Names in many scripts, with right-to-left, combining and 4-byte characters, and spaces."""
 
 
-async def _send_all(connection: ServerConnection, name: str, content: bytes) -> Event:
+async def _send_all(
+    connection: ServerConnection, name: str, content: bytes, **more: object
+) -> Event:
     """Send metadata and content; return the ready that finished answers, or what came instead."""
-    await connection.send_metadata(name, len(content))
+    await connection.send_metadata(name, len(content), **more)
     sent = 0
     while True:
         event = await connection.message()
@@ -60,10 +62,11 @@ async def _finish(connection: ServerConnection, content: bytes, event: Event) ->
     return event
 
 
-async def _try(server: Server, name: str, content: bytes) -> Event:
+async def _try(server: Server, name: str, content: bytes, **more: object) -> Event:
     """Upload as far as the server permits; return its last answer."""
     async with server.connect(content=content) as connection:
-        return await _finish(connection, content, await _send_all(connection, name, content))
+        last = await _send_all(connection, name, content, **more)
+        return await _finish(connection, content, last)
 
 
 def _is_fatal(signal: Signal | None) -> bool:
@@ -124,6 +127,25 @@ async def outside(server: Server, judge: Judge) -> None:
         _name_in_close(judge, "S7.1", name, await _try(server, name, content))
         strays = sorted(await server.strays(mark))
         judge.check("S7.1", not strays, f"expected no file outside for {name!r}, but {strays} came")
+
+
+@server_case(
+    "7.1.12",
+    "No folder leads out of the place where the server stores files.",
+    requirements=("S7.1",),
+    needs=("listing",),
+)
+async def folders_outside(server: Server, judge: Judge) -> None:
+    """The hostile names, and long and deep ones; each file has a unique name."""
+    content = b"stored by a case of galileo-conformance"
+    for template in (*HOSTILE, "../" * 50, "a/../" * 50, "//", "\0", "x" * 5000):
+        mark = server.name("")
+        folder = template.replace("TEMPORARY", tempfile.gettempdir()).replace("MARK", "a")
+        await _try(server, mark, content, folder=folder)
+        strays = sorted(await server.strays(mark))
+        judge.check(
+            "S7.1", not strays, f"expected no file outside for {folder!r}, but {strays} came"
+        )
 
 
 @server_case(

@@ -17,6 +17,7 @@ from galileod.conformance.judge import Judge
 from galileod.conformance.peer import Signal
 from galileod.conformance.server import Server
 from galileod.conformance.server_connection import ServerConnection
+from galileod.conformance.server_rules import is_place
 
 KEYS: Final = (
     "can",
@@ -29,6 +30,7 @@ KEYS: Final = (
     "room",
     "file",
     "last",
+    "path",
     "held",
 )
 """The keys of extensions in the signals of a server."""
@@ -184,3 +186,34 @@ def _states_no_resume(judge: Judge, first: Signal) -> None:
         not first.get("ready") or "resume" not in stated(first),
         f"expected no resume in can without a key, but {first} came",
     )
+
+
+@server_case(
+    "8.1.32",
+    "Where an extension is agreed, close states where the file is, with its folders.",
+    requirements=("S8.24", "S8.25"),
+)
+async def states_the_path(server: Server, judge: Judge) -> None:
+    """What the server makes of the folder is its own: it may store all files in one."""
+    known = await known_extensions(server)
+    for folder in (None, "conformance", "../conformance//./a\\b"):
+        async with server.connect() as connection:
+            upload = new_upload(server, SMALL)
+            more: dict[str, Any] = {} if folder is None else {"folder": folder}
+            ready = await announce(connection, upload, can=known, **more)
+            if not stated(ready):
+                judge.unsupported("the server agrees to no extension")
+            if not ready.get("ready"):
+                continue  # it refuses such a folder
+            close = await complete(connection, upload, ready, 0)
+            path = close.get("path")
+            judge.check("S8.24", path is not None, f"expected close with a path, but {close} came")
+            if path is None:
+                continue
+            name = close.get("name", upload.name)
+            fine = is_place(path, name)
+            sentence = f"expected a path that ends with the stored name {name!r}, but {close} came"
+            judge.require("S8.25", fine, sentence)
+            if "listing" in server.target.offers:
+                there = path in await server.listing()
+                judge.check("S8.25", there, f"expected a file at {path!r}, but there is none")

@@ -53,11 +53,9 @@ class SqliteLedger(SqliteRecords, Ledger):
         *,
         rebuilt: bool = False,
     ) -> None:
-        super().__init__(database)
+        super().__init__(database, clock)
         self._path = path
         self._rebuilt = rebuilt
-        self.outbox = outbox.SqliteOutbox(database, clock)
-        self._clock = clock
         self._boot = boot or read_boot_id()
 
     @classmethod

@@ -11,11 +11,16 @@ from galileod.policy.backoff import LONGEST
 from .database import Database
 
 
-def add(connection: sqlite3.Connection, receipts: Sequence[tuple[str, str]], due: float) -> None:
+def add(
+    connection: sqlite3.Connection,
+    receipts: Sequence[tuple[str, str]],
+    due: float,
+    kind: Kind = "stored",
+) -> None:
     """Add receipts, each with the name of its file, which are due at `due` (since the epoch)."""
     connection.executemany(
-        "INSERT INTO outbox (name, receipt, due) VALUES (?, ?, ?)",
-        [(name, receipt, due) for name, receipt in receipts],
+        "INSERT INTO outbox (name, receipt, due, kind) VALUES (?, ?, ?, ?)",
+        [(name, receipt, due, kind) for name, receipt in receipts],
     )
 
 

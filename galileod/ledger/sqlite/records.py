@@ -1,27 +1,85 @@
 """The methods of the ledger that concern stored files."""
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
-from galileod.ledger.records import FileEntry, Records
+from galileod.ledger.base import Clock
+from galileod.ledger.outbox import Outbox
+from galileod.ledger.records import FileEntry, Records, Removal, Selection, Wanted
 
-from . import files
+from . import files, folders, listing, outbox
 from .database import Database
 from .errors import translated
 
+_AT_ONCE: Final = 1000
+"""Rows that `SqliteRecords.files` reads at once."""
+
 
 class SqliteRecords(Records):
-    """The table `files`."""
+    """The tables `files` and `folders`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
+        self.outbox: Outbox = outbox.SqliteOutbox(database, clock)
+        self._clock = clock
 
     async def find_files(
-        self, user: str, places: Sequence[str]
-    ) -> Mapping[str, Sequence[FileEntry]]:
+        self, user: str, wanted: Sequence[Wanted]
+    ) -> Mapping[int, Sequence[FileEntry]]:
         """See `Records.find_files`."""
-        return await self.database.read(files.find, user, places)
+        return await self.database.read(files.find, user, wanted)
 
     def undated(self) -> Sequence[str]:
         """See `Records.undated`."""
         with translated():
             return files.undated(self.database.connection)
+
+    async def files_from(
+        self, selection: Selection, cursor: str, count: int
+    ) -> tuple[Sequence[FileEntry], str | None]:
+        """See `Records.files_from`."""
+        return await self.database.read(listing.page, selection, cursor, count)
+
+    def files(self, selection: Selection) -> Iterator[FileEntry]:
+        """See `Records.files`."""
+        with translated():
+            yield from listing.pages(self.database.connection, selection, _AT_ONCE)
+
+    async def expired(
+        self, retention: float | None, cursor: str, count: int
+    ) -> tuple[Sequence[FileEntry], str | None]:
+        """See `Records.expired`."""
+        return await self.database.read(listing.expired, retention, cursor, count, self._clock())
+
+    async def entries(self, names: Sequence[str]) -> Mapping[str, FileEntry]:
+        """See `Records.entries`."""
+        return await self.database.read(files.of_names, names)
+
+    async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
+        """See `Records.remove_files`."""
+        empty = await self.database.write(self._remove, removals)
+        self.outbox.notify()
+        return empty
+
+    async def drop_files(self, entries: Sequence[FileEntry]) -> int:
+        """See `Records.drop_files`."""
+        return sum(await self.database.write(files.remove, entries))
+
+    async def enter_found(self, found: Sequence[tuple[str, int]]) -> int:
+        """See `Records.enter_found`."""
+        return await self.database.write(files.add_unknown, found)
+
+    async def resize_files(self, changed: Sequence[tuple[FileEntry, int]]) -> int:
+        """See `Records.resize_files`."""
+        return await self.database.write(files.resize_unchanged, changed)
+
+    def _remove(self, connection: sqlite3.Connection, removals: Sequence[Removal]) -> Sequence[str]:
+        dropped = files.remove(connection, [each.entry for each in removals])
+        owed = [
+            (each.entry.name, each.receipt)
+            for each, done in zip(removals, dropped, strict=True)
+            if done and each.receipt is not None
+        ]
+        outbox.add(connection, owed, self._clock(), "removed")
+        return folders.take_empty(connection, [each.entry.name for each in removals])

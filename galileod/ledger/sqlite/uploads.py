@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import astuple, fields
+from attrs import fields
 
 from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, WholeEntry
 from galileod.ledger.records import About, Commit
@@ -15,24 +15,33 @@ from . import files, outbox, stored, tickets
 _RUNNING: Final = "SELECT upload, receipt, key, metadata FROM uploads WHERE offset IS NULL"
 
 _COLUMNS: Final = (
-    "upload, user, bytes, inode, receipt, sha1,"
-    " sent, folder, place, modified, retention, ticket, meta,"
-    " key, metadata, name, path, on_conflict, durability, authenticated, began, durable, boot"
+    "upload, user, bytes, inode, receipt, sha1, "
+    "sent, folder, place, modified, retention, ticket, meta"
 )
+"""Of all uploads."""
+
+_RESUMABLE: Final = (
+    "key, metadata, name, path, on_conflict, durability, authenticated, began, durable, boot"
+)
+"""Only of those that may be resumed."""
 
 _UNKNOWN: Final = (None,) * len(fields(About))
 
-_ADD: Final = (
-    f"INSERT INTO uploads ({_COLUMNS}) SELECT "  # noqa: S608  the columns are constant
-    + ", ".join(
+
+def _insert(columns: str) -> str:
+    """The statement that adds rows, given as one JSON array of arrays with these columns."""
+    values = ", ".join(
         # The type of the column `inode`, INTEGER, would turn the text "007" into 7.
         f"CAST(json_extract(value, '$[{number}]') AS BLOB)"
-        if column.strip() == "inode"
+        if column == "inode"
         else f"json_extract(value, '$[{number}]')"
-        for number, column in enumerate(_COLUMNS.split(","))
+        for number, column in enumerate(columns.split(", "))
     )
-    + " FROM json_each(?)"
-)
+    return f"INSERT INTO uploads ({columns}) SELECT {values} FROM json_each(?)"  # noqa: S608
+
+
+_ADD: Final = _insert(_COLUMNS)
+_ADD_RESUMABLE: Final = _insert(f"{_COLUMNS}, {_RESUMABLE}")
 
 
 def add(
@@ -43,13 +52,15 @@ def add(
     This is one statement: nothing of it remains if it fails, and other threads wait once for it.
     """
     rows = [_row(entry, now, boot) for entry in entries]
-    connection.execute(_ADD, (json.dumps(rows, ensure_ascii=False),))
+    # Each value takes a third of a microsecond, also if there is none.
+    statement = _ADD_RESUMABLE if any(entry.resumable for entry in entries) else _ADD
+    connection.execute(statement, (json.dumps(rows, ensure_ascii=False),))
 
 
 def _row(entry: WholeEntry, now: float, boot: str) -> Sequence[object]:
     fixed, identity = entry.resumable, entry.identity
     common = entry.upload, entry.user, entry.size, identity, entry.receipt, entry.sha1
-    about = _UNKNOWN if entry.about is None else astuple(entry.about)
+    about = _UNKNOWN if entry.about is None else _values(entry.about)
     if fixed is None:
         return *common, *about
     durable = entry.size if identity is not None and fixed.durability == "full" else 0
@@ -66,6 +77,19 @@ def _row(entry: WholeEntry, now: float, boot: str) -> Sequence[object]:
         now,
         durable,
         boot,
+    )
+
+
+def _values(about: About) -> Sequence[object]:
+    # `attrs.astuple` takes ten times as long.
+    return (
+        about.sent,
+        about.folder,
+        about.place,
+        about.modified,
+        about.retention,
+        about.ticket,
+        about.meta,
     )
 
 

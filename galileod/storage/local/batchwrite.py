@@ -20,11 +20,19 @@ from galileod.storage.whole import WholeFile, Written
 
 from .folders import Folder
 from .identity import identity_of
+from .modified import set_modified
 from .parts import StoreParts
 from .pending import PendingFile
 from .reopening import Opened
 from .spoolfile import close_file, write_all
-from .target import Destination, check_existing, check_name, create_file
+from .target import (
+    Destination,
+    check_existing,
+    check_length,
+    check_name,
+    check_new_folders,
+    create_file,
+)
 from .threads import FSYNCS
 from .timing import timed
 from .writeback import start_writeback
@@ -106,9 +114,12 @@ class BatchWriter:
         try:
             with self._parts.folders.nearest(path) as (folder, exists):
                 destination = Destination.of(spool, folder)
+                if not exists:
+                    check_new_folders(spool, f"{path}/", destination.status)
                 for at, file in files.items():
                     try:
                         name = file.path.rpartition("/")[2]
+                        check_length(self._parts.directory.path, file.path)
                         check_name(spool, name, file.on_conflict, destination.status)
                         if exists:
                             check_existing(folder, name, file.on_conflict)
@@ -133,6 +144,8 @@ class BatchWriter:
         try:
             for _ in write_all(fd, file.pieces, self._parts.timings.write):
                 pass  # all of it
+            if file.modified is not None:
+                set_modified(fd, file.modified, inode_kept=spool.inode_kept)
             with translated("cannot set the permissions of the file"):
                 state = os.fstat(fd)
                 usable = inherited.give(fd, state)
@@ -151,7 +164,7 @@ class BatchWriter:
     def _write_as_sink(self, folder: Folder, file: WholeFile) -> LocalWritten:
         opened = Opened(*create_file(self._parts.spool, folder, file.upload))
         spool_file = self._parts.spool_file(file.upload, opened, file.durability)
-        pending = PendingFile(self._parts, spool_file, file.path, file.on_conflict)
+        pending = PendingFile(self._parts, spool_file, file.path, file.on_conflict, file.modified)
         try:
             spool_file.append(file.pieces)
             pending.prepare(lambda: None)

@@ -15,6 +15,7 @@ from . import publish
 from .diskname import name_on_disk
 from .folders import TRIES, Folder, GoneError
 from .inheritance import complete
+from .modified import set_modified
 from .parts import StoreParts
 from .spoolfile import SpoolFile
 from .target import create_unnamed, fits
@@ -27,12 +28,14 @@ class PendingFile:
     """The spool file `file`, to be published at `path`. All methods block.
 
     `published` tells whether it has its name; it may still be withdrawn if `commit` then fails.
+    `modified` is as for a Sink.
     """
 
     _parts: StoreParts
     file: SpoolFile
     path: str
     on_conflict: OnConflict
+    modified: int | None = None
     published: bool = field(init=False, default=False)
     _prepared: bool = field(init=False, default=False)
 
@@ -50,7 +53,7 @@ class PendingFile:
                 file = self.file
                 if not fits(self._parts.spool, folder, file.fd, unnamed=file.unnamed, final=True):
                     self._move(folder, checkpoint)
-            self.file.sync()
+            self._finish()
         self._prepared = True
 
     def commit(self, checkpoint: Callable[[], None]) -> Stored:
@@ -94,6 +97,14 @@ class PendingFile:
             self._parts.spool.remove(self.file.name)
         complete(self.file.fd, folder.fd)
 
+    def _finish(self) -> None:
+        """Give the file its time, and make it durable."""
+        if self.modified is not None:
+            # One that was created elsewhere than in the spool may have the inode number of another.
+            kept = self._parts.spool.inode_kept and not self.file.unnamed
+            set_modified(self.file.fd, self.modified, inode_kept=kept)
+        self.file.sync()
+
     def _settle(self, folder: Folder, name: str) -> Stored:
         """Make the name durable, or withdraw it."""
         parts = self._parts
@@ -117,7 +128,7 @@ class PendingFile:
             # is then not that of the copy; that matters only if there is a crash as well.
             with translated("cannot set the permissions of the file"):
                 self._move(folder, lambda: None)
-            self.file.sync()
+            self._finish()
             return self._publish_once(folder)
 
     def _publish_once(self, folder: Folder) -> str:

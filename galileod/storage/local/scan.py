@@ -1,12 +1,13 @@
 """The scan of a store at the start: finds all finished files, in one pass over its folders."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
 from galileod.policy.layout import MAX_STEPS
-from galileod.storage.base import Found, Progress
+from galileod.storage.base import Progress
+from galileod.storage.finished import Found
 from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY
@@ -35,6 +36,38 @@ def scan(
                 modified[path] = state.st_mtime
             progress(count)
     return Found(sizes, names, modified)
+
+
+def walk(fd: int, count: int) -> Iterator[Sequence[str]]:
+    """The names of the files below the directory `fd`. See `Store.walk`."""
+    page = list[str]()
+    with translated("cannot list the directory"):
+        for path in _names_below(fd, "", MAX_DEPTH):
+            page.append(path)
+            if len(page) == count:
+                yield page
+                page = []
+    if page:
+        yield page
+
+
+def _names_below(fd: int, prefix: str, depth: int) -> Iterator[str]:
+    """As `files_below`, while files and folders come and go; temporary files are in use."""
+    with entries_of(fd) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name).decode(errors="backslashreplace")
+            if entry.is_file(follow_symlinks=False):
+                if not is_leftover(name):
+                    yield prefix + name
+            elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                try:
+                    child = os.open(entry.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                except (PermissionError, FileNotFoundError, NotADirectoryError):
+                    continue  # none of our files are there, or it was removed since
+                try:
+                    yield from _names_below(child, f"{prefix}{name}/", depth - 1)
+                finally:
+                    os.close(child)
 
 
 def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:

@@ -123,6 +123,7 @@ class LocalSink(Sink):
 
     async def prepare(self) -> None:
         """Move the file to the filesystem of its folder, if necessary; permissions and fsync."""
+        self._pending.modified = self.modified
         await trio.to_thread.run_sync(
             self._pending.prepare,
             trio.from_thread.check_cancelled,
@@ -131,6 +132,7 @@ class LocalSink(Sink):
 
     async def commit(self) -> Stored:
         """Publish, fsync of the directory; in that order, each once."""
+        self._pending.modified = self.modified
         return await trio.to_thread.run_sync(self._commit, limiter=self._parts.threads.committers)
 
     async def discard(self) -> None:

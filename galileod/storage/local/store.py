@@ -1,7 +1,7 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
 from typing import Final
@@ -11,7 +11,6 @@ import trio
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
-    Found,
     Progress,
     Recovered,
     Space,
@@ -20,7 +19,7 @@ from galileod.storage.base import (
     Stored,
     ignore_progress,
 )
-from galileod.storage.finished import Removed, Standing
+from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -31,12 +30,13 @@ from .parts import StoreParts
 from .recovery import make_space, recover
 from .removing import look, remove
 from .reopening import Opened, reopen
-from .scan import scan
+from .scan import scan, walk
 from .sink import LocalSink
 from .spool import Spool
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
 from .target import (
+    check_length,
     check_target,
     create_file,
     create_unnamed,
@@ -181,6 +181,15 @@ class LocalStore(Store):
             self._admit, path, on_conflict, limiter=self.threads.openers, abandon_on_cancel=True
         )
 
+    async def admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> Sequence[Space | StorageError]:
+        """`admit` for all of them, in one thread call."""
+        return await trio.to_thread.run_sync(
+            self._admit_all, paths, on_conflict,
+            limiter=self.threads.openers, abandon_on_cancel=True,
+        )  # fmt: skip
+
     async def check(self) -> None:
         """Check the directory; create a file and publish it in the spool, and remove it."""
         await trio.to_thread.run_sync(
@@ -195,6 +204,11 @@ class LocalStore(Store):
     ) -> Found:
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         return scan(self._directory.fd, identities, progress, undated)
+
+    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        """See `Store.walk`."""
+        self._directory.check()
+        yield from walk(self._directory.fd, count)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         """Look at all of them in one thread call."""
@@ -238,9 +252,9 @@ class LocalStore(Store):
 
     def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
-        folder_path, _, name = path.rpartition("/")
-        with self._parts.folders.nearest(folder_path) as (folder, exists):
-            check_target(self._spool, folder, name, on_conflict, exists=exists)
+        check_length(self.location, path)
+        with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+            check_target(self._spool, folder, path, on_conflict, exists=exists)
             return Opened(*create_file(self._spool, folder, upload))
 
     def _write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
@@ -256,10 +270,9 @@ class LocalStore(Store):
         self._make_ready()
         opened = reopen(self._spool, upload, suspended)
         unnamed = opened.unnamed
-        folder_path, _, name = path.rpartition("/")
         try:
-            with self._parts.folders.nearest(folder_path) as (folder, exists):
-                check_target(self._spool, folder, name, on_conflict, exists=exists)
+            with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+                check_target(self._spool, folder, path, on_conflict, exists=exists)
                 if not fits(self._spool, folder, opened.fd, unnamed=unnamed, final=False):
                     # It will be copied to the filesystem of the folder, if that is possible.
                     os.close(create_unnamed(folder))
@@ -287,10 +300,30 @@ class LocalStore(Store):
             return _space_of(folder)
 
     def _admit(self, path: str, on_conflict: OnConflict) -> Space:
-        self._make_ready()
-        folder_path, _, name = path.rpartition("/")
-        with self._parts.folders.nearest(folder_path) as (folder, exists):
-            check_target(self._spool, folder, name, on_conflict, exists=exists)
+        (result,) = self._admit_all([path], on_conflict)
+        if isinstance(result, StorageError):
+            raise result
+        return result
+
+    def _admit_all(
+        self, paths: Sequence[str], on_conflict: OnConflict
+    ) -> list[Space | StorageError]:
+        results: list[Space | StorageError] = []
+        try:
+            self._make_ready()
+        except StorageError as error:
+            return [copy(error) for _ in paths]
+        for path in paths:
+            try:
+                results.append(self._admit_one(path, on_conflict))
+            except StorageError as error:
+                results.append(error)
+        return results
+
+    def _admit_one(self, path: str, on_conflict: OnConflict) -> Space:
+        check_length(self.location, path)
+        with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
+            check_target(self._spool, folder, path, on_conflict, exists=exists)
             return _space_of(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.base import BadNameError, ConflictError, StorageError
 from galileod.storage.oserrors import translated
 
 from .folders import Folder
@@ -23,18 +23,24 @@ from .spool import NO_UNNAMED, UNNAMED, Spool
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._ -]{1,100}")
 """Names that every filesystem accepts."""
 
+MAX_PATH: Final = 4095
+"""Maximum bytes of a path that the kernel accepts (PATH_MAX, without the zero at its end)."""
+
 _NUMBER_BYTES: Final = len(f" ({MAX_NUMBER})")
 
 
 def check_target(
-    spool: Spool, folder: Folder, name: str, on_conflict: OnConflict, *, exists: bool
+    spool: Spool, folder: Folder, path: str, on_conflict: OnConflict, *, exists: bool
 ) -> None:
-    """Check that a file may get the name `name` in the folder, or below it if not `exists`.
+    """Check that a file may be stored at the path; `folder` and `exists` are from `nearest`.
 
     Creates nothing in the folder, since programs may watch it. Blocks. Raises ConflictError,
     BadNameError and StorageError.
     """
+    name = path.rpartition("/")[2]
     status = check_folder(folder)
+    if not exists:
+        check_new_folders(spool, path, status)
     check_name(spool, name, on_conflict, status)
     if exists:
         check_existing(folder, name, on_conflict)
@@ -52,6 +58,22 @@ def check_folder(folder: Folder) -> os.statvfs_result:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder.fd, effective_ids=True):
             raise OSError(errno.EACCES, "it is not writable")
     return status
+
+
+def check_new_folders(spool: Spool, path: str, status: os.statvfs_result) -> None:
+    """Check that the filesystem accepts the names of all folders in the path of a file.
+
+    Blocks. Raises BadNameError and StorageError.
+    """
+    for name in path.split("/")[:-1]:
+        check_name(spool, name, "reject", status)
+
+
+def check_length(location: str, path: str) -> None:
+    """Check that programs can open a file at `path` below `location`. Raises BadNameError."""
+    length = len(os.fsencode(location)) + 1 + len(os.fsencode(path)) + _NUMBER_BYTES
+    if length > MAX_PATH:
+        raise BadNameError(f"the path has {length} bytes, and the system accepts {MAX_PATH}")
 
 
 def check_name(spool: Spool, name: str, on_conflict: OnConflict, status: os.statvfs_result) -> None:

@@ -129,8 +129,13 @@ class Connection {
     const transfer = this.#transfers.get(number);
     const { code } = signal;
     const isOwn = code === "taken_over" && transfer.wasSilent();
+    const isRenewed = code === "unauthorized" && transfer.renewToken(signal);
     const isForNow = this.#line.resumable && (isOwn || GOES_ON.has(code));
-    this.#answered(number, !isForNow);
+    this.#answered(number, !isForNow && !isRenewed);
+    if (isRenewed) {
+      this.#host.putBack(transfer);
+      return;
+    }
     if (!isForNow) {
       transfer.refuse(signal);
       return;
@@ -218,10 +223,11 @@ class Connection {
   #beginNext() {
     if (this.#isOver || this.#refusal) return false;
     const next = this.#claims.first;
-    if (!next || !this.#line.mayBegin(next.size) || !next.isRecalled) return false;
+    if (!next || !this.#line.mayBegin(next.size)) return false;
     const isFirst = this.#line.senders.length === 0;
     const whole = this.#line.isWhole(next.size);
     if (whole && !next.isOpen) return false; // a file that cannot be read must not begin
+    if (!next.prepare()) return false;
     this.#claims.shift();
     const can = isFirst ? this.#line.can : undefined;
     const hasKey = isFirst || this.#line.resumable;
@@ -320,7 +326,7 @@ class Connection {
 
   #tick() {
     this.watch.tick(this.#socket.buffered);
-    if (this.#current?.isSeeking) this.watch.activity();
+    if (this.#current?.isSeeking || this.#claims.first?.isAuthorizing) this.watch.activity();
     if (this.#isOpened) sampleAll([...this.#transfers.values()], this.#socket.buffered);
     if (this.#isOver) return;
     this.#current?.note();
@@ -350,7 +356,9 @@ class Connection {
   /** The server has ended the connection by an error. */
   #endByError(signal) {
     if (!GOES_ON.has(signal.code)) this.#host.unanswered(this, true); // it may be about the question
-    this.#end(failureBy(signal));
+    // Where only the credential is wrong, there is nothing to wait for.
+    const isRefused = signal.code === "unauthorized" && this.#transfers.size === 0;
+    this.#end(isRefused ? null : failureBy(signal));
   }
 
   #lose(code, error, cause) {

@@ -32,6 +32,7 @@ function readOptions(options) {
   if (hashType !== "none" && !Object.hasOwn(HASHES, hashType)) {
     throw new TypeError(`hash must be one of ${Object.keys(HASHES).join(", ")}, none.`);
   }
+  const token = options.token ?? options.ticket;
   // hash_worker.js and vendor/ are resolved against this.
   const base = worker ? absoluteURL(worker).href : GALILEO_BASE;
   return {
@@ -51,7 +52,8 @@ function readOptions(options) {
     hashRequired: hash !== undefined && hash !== null,
     worker: worker === false ? null : worker ? base : new URL("hash_worker.js", base).href,
     library: new URL(`vendor/hash-wasm/${hashType}.umd.min.js`, base).href,
-    token: options.token ?? options.ticket,
+    token,
+    tokens: tokensOf(token),
     chunksize: chunkSize(options.chunksize) || DEFAULT_CHUNK,
     timeout: options.timeout > 0 ? Number(options.timeout) : DEFAULT_TIMEOUT,
   };

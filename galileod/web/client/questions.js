@@ -63,7 +63,7 @@ class Questions {
     const asked = [];
     const entries = [];
     let bytes = 0;
-    for (const upload of [...(isFirst ? [first] : []), ...this.#waiting.unasked()]) {
+    for (const upload of this.#candidates(isFirst ? [first] : [])) {
       const { name, folder, size, modified, token } = this.#on.settings(upload);
       if (token !== this.#tokens.get(connection)) break; // it may be another user's
       const entry = { name, folder: folder || undefined, size, modified };
@@ -75,6 +75,11 @@ class Questions {
     if (asked.length > 0) this.#open.set(connection, asked);
     for (const upload of asked) this.#waiting.delete(upload);
     return entries;
+  }
+
+  *#candidates(first) {
+    yield* first;
+    yield* this.#waiting.unasked();
   }
 
   /** The server has those files of the question that have these indexes. */

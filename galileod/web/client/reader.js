@@ -21,6 +21,23 @@ class HashError extends Error {
 /** The file has another size than it said. */
 class LengthError extends Error {}
 
+/** The failure of a file by this error: {code, error, cause}. `settings` are those of readOptions. */
+function readingFailure({ name, hashType }, error) {
+  if (error instanceof HashError) {
+    const { cause } = error;
+    const reason = `This page cannot compute ${hashType}: ${cause.message}`;
+    return { code: "hash_unavailable", error: reason, cause };
+  }
+  if (error instanceof LengthError) {
+    const reason = `The size of "${name}" changed while it was being read.`;
+    return { code: "file_changed", error: reason };
+  }
+  const lead = `"${name}" cannot be read.`;
+  const guess = "It may have been changed, moved or deleted since it was chosen";
+  const reason = `${lead} ${guess} (${error?.name || "Error"}).`;
+  return { code: "file_unreadable", error: reason, cause: error };
+}
+
 /**
  * A reader for the file of `settings`. It hashes in a Worker if one can be started, else on the
  * page's thread. If the hash library cannot be loaded there and the hash is not required, it does

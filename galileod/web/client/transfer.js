@@ -23,6 +23,7 @@ class Transfer {
   #most = -1; // bytes of the longest part that was reported as sent
   #renewals = 0;
   #silent = 0; // connections that were given up since they were silent
+  #authorization;
   #meetings = 0; // with servers that cannot resume what another one has begun
   #hash = null; // that was sent on a connection that was lost
   #mayBeFinished = false; // whether `finished` was sent on a connection that was lost
@@ -45,9 +46,13 @@ class Transfer {
     this.#progress = new Progress(settings.size, this.#began);
     this.folder = settings.folder;
     this.#memory = new Remembering(settings);
+    this.#authorization = new Authorization(settings, {
+      given: () => this.#tell(),
+      denied: (error, refusal) => this.#denied(error, refusal),
+    });
     this.#source = new Source(settings, {
       opened: () => this.#tell(),
-      failed: (error) => this.#notOpened(error),
+      failed: (error) => this.#notRead(error),
     });
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
@@ -64,11 +69,6 @@ class Transfer {
     return this.#settings.name;
   }
 
-  /** Whether it is known what an earlier page has begun. */
-  get isRecalled() {
-    return this.#memory.isRecalled;
-  }
-
   /** The Sender of the attempt that runs, or null. */
   get sender() {
     return this.#attempt?.sender ?? null;
@@ -79,7 +79,7 @@ class Transfer {
     return this.#attempt?.isSeeking ?? false;
   }
 
-  /** Whether the reader is there; of a file that is loaded, all bytes. */
+  /** Whether all bytes of a file that is loaded are there; of another one, whether it can be read. */
   get isOpen() {
     return this.#source.isOpen;
   }
@@ -104,8 +104,10 @@ class Transfer {
     const error = `The upload was cancelled.${this.mayBeStoredText("The server")}`;
     const begun = isKept ? this.#memory.handOver() : null;
     this.fail("aborted", error, cause);
-    if (begun) begun.discard(this.#token);
-    else if (isKept) abandonUpload(this.#settings.url, this.#metadata());
+    if (!isKept) return;
+    const token = this.#authorization.newest;
+    if (begun) begun.discard(token);
+    else abandonUpload(this.#settings.url, { ...this.#metadata(), token });
   }
 
   /**
@@ -116,14 +118,14 @@ class Transfer {
    */
   open(host, load) {
     this.#host = host;
-    if (!this.isRecalled) this.#recalling ??= this.#recall();
+    if (!this.#memory.isRecalled) this.#recalling ??= this.#recall();
     this.#source.open(load, this.#recalling);
   }
 
-  #notOpened(error) {
-    if (error instanceof HashError) this.#hashUnavailable(error.cause);
-    else if (error instanceof LengthError) this.#changed();
-    else this.#unreadable(error);
+  #notRead(exception) {
+    const { code, error, cause } = readingFailure(this.#settings, exception);
+    if (code === "file_unreadable") this.failToRead(code, error, cause);
+    else this.fail(code, error, cause);
   }
 
   #tell() {
@@ -147,6 +149,30 @@ class Transfer {
     this.#tell();
   }
 
+  /** Whether the metadata can be sent: all in them is known. If not, `pump` is called once it is. */
+  prepare() {
+    return this.#memory.isRecalled && this.#authorization.take();
+  }
+
+  /** Whether a token is waited for. */
+  get isAuthorizing() {
+    return this.#authorization.isPending;
+  }
+
+  /** The server has refused the token by this signal. Returns whether the file goes on with another. */
+  renewToken(signal) {
+    if (this.isOver || !this.#authorization.refused(signal)) return false;
+    this.interrupt({ signal });
+    return true;
+  }
+
+  #denied(error, refusal) {
+    if (this.isOver) return;
+    const reason = `The page has no token for the upload: ${error?.message ?? error}`;
+    if (refusal) this.refuse(refusal);
+    else this.fail("unauthorized", reason, error, this.isResumable);
+  }
+
   /**
    * The metadata, for a new attempt. `can` are the extensions to offer, `hasKey` tells whether the
    * upload can be resumed; `options` are those of Sender.
@@ -159,8 +185,8 @@ class Transfer {
       activity: () => this.#host.watch.activity(),
       due: () => this.#tell(),
       differs: () => this.#differs(),
-      changed: () => this.#changed(),
-      failed: (error) => this.#unreadable(error),
+      changed: () => this.#notRead(new LengthError()),
+      failed: (error) => this.#notRead(error),
     });
     return sender.start();
   }
@@ -169,20 +195,7 @@ class Transfer {
     const { name, modified } = this.#settings;
     const upload = this.key;
     const folder = this.folder || undefined;
-    return { name, size: this.size, folder, modified, token: this.#token, upload, can };
-  }
-
-  /** The credential; none if the page's function throws, and the server decides. */
-  get #token() {
-    const { file, token } = this.#settings;
-    let given = token;
-    if (typeof token === "function") {
-      given = undefined;
-      callHandler(() => {
-        given = token(file);
-      });
-    }
-    return given ?? undefined;
+    return { name, size: this.size, folder, modified, token: this.#authorization.token, upload, can };
   }
 
   /**
@@ -192,6 +205,7 @@ class Transfer {
   resume({ offset, keep, check }) {
     const hasMore = offset > this.#offset;
     if (hasMore) this.losses = 0;
+    this.#authorization.accepted();
     this.#offset = offset;
     this.isResumable = true;
     this.#mayBeFinished = false;
@@ -293,16 +307,17 @@ class Transfer {
   /** `name` and `path` are those that the server has stated, or null. */
   succeed({ name, path }) {
     const hash = this.sender.hash ?? this.#hash;
-    this.#finish(null, this.#receipt({ outcome: "stored", name: name ?? this.name, path, hash }));
+    this.#done({ outcome: "stored", name: name ?? this.name, path, hash });
   }
 
   /** The server has the file already: it is not sent. */
   skip() {
-    this.#finish(null, this.#receipt({ outcome: "skipped", name: this.name, path: null, hash: null }));
+    this.#done({ outcome: "skipped", name: this.name, path: null, hash: null });
   }
 
-  #receipt(what) {
-    return { ...what, size: this.size, seconds: (performance.now() - this.#began) / 1000 };
+  #done(what) {
+    const seconds = (performance.now() - this.#began) / 1000;
+    this.#finish(null, { ...what, size: this.size, seconds });
   }
 
   fail(code, error, cause, isKept) {
@@ -349,24 +364,9 @@ class Transfer {
     return ` ${subject} may have stored the file nevertheless.`;
   }
 
-  #unreadable(error) {
-    const lead = `"${this.name}" cannot be read.`;
-    const guess = "It may have been changed, moved or deleted since it was chosen";
-    this.failToRead("file_unreadable", `${lead} ${guess} (${error?.name || "Error"}).`, error);
-  }
-
   /** Fail; the server keeps what it has, since the file may be there again later. */
   failToRead(code, error, cause) {
     this.fail(code, error, cause, this.isResumable && (this.sender?.sent ?? 0) > 0);
-  }
-
-  #changed() {
-    this.fail("file_changed", `The size of "${this.name}" changed while it was being read.`);
-  }
-
-  #hashUnavailable(error) {
-    const reason = `This page cannot compute ${this.#settings.hashType}: ${error.message}`;
-    this.fail("hash_unavailable", reason, error);
   }
 
   /** `isKept`: the server has a part of the file, which may be continued later. */

@@ -308,7 +308,7 @@ class Uploads {
         const state = error.code === "aborted" ? "cancelled" : "failed";
         if (state === "failed") this.#tally.answered(false);
         this.#end(upload, { state, error, mayBeStored });
-        if (error.code === "unauthorized") this.#failWith(settings.token, error);
+        if (error.code === "unauthorized") this.#failWith(settings, error);
       },
     });
     this.#transfers.set(upload, transfer);
@@ -317,8 +317,8 @@ class Uploads {
   }
 
   /** The server has refused `token`: what waits with the same one fails too, without being tried. */
-  #failWith(token, error) {
-    if (typeof token === "function") return; // it is asked again for each file
+  #failWith({ token, tokens }, error) {
+    if (typeof token === "function" && !tokens.isShared) return; // it is asked for each file
     for (const upload of this.#waiting.list()) {
       if (!isWaiting(upload) || this.#settings.get(upload).token !== token) continue;
       this.#waiting.delete(upload);

@@ -17,6 +17,7 @@ from galileod.client import (
     UpgradeError,
 )
 from galileod.client.address import parse_url
+from galileod.client.asking import SkipExisting
 from galileod.client.command.batch import GO_ON, GO_ON_OF_MANY, Batch, Kept, Tally
 from galileod.client.command.jobs import Job
 from galileod.client.lane import Lane
@@ -278,7 +279,7 @@ async def test_what_is_kept_of_the_interrupted_is_told(
     assert one.kept == [Kept(4, 10, 3600)]
 
 
-@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(("others", "skip"), [(0, None), (1, None), (1, "modified")])
 @pytest.mark.parametrize("kept", [False, True])
 async def test_how_to_go_on_after_a_failure_is_told_if_one_can(
     autojump_clock: MockClock,
@@ -286,6 +287,7 @@ async def test_how_to_go_on_after_a_failure_is_told_if_one_can(
     remembers: Callable[[Callable[[str], bool]], None],
     kept: bool,
     others: int,
+    skip: SkipExisting | None,
 ) -> None:
     async def attempt(name: str, one: Attempt, options: Options) -> None:
         if name == "other":
@@ -296,8 +298,10 @@ async def test_how_to_go_on_after_a_failure_is_told_if_one_can(
     remembers(lambda _: kept)
     heard = Heard()
     given = jobs(*["other"] * others, "a")
-    await batch(attempt, 1, heard, RetryPolicy(retries=0)).run(given, Tally(len(given)))
+    sending = batch(attempt, 1, heard, RetryPolicy(retries=0))
+    sending.skip = skip
+    await sending.run(given, Tally(len(given)))
     assert heard.events("a") == ["started", "resumed", "failed"]
-    go_on = GO_ON_OF_MANY if others else GO_ON
+    go_on = GO_ON_OF_MANY if others and not skip else GO_ON
     sentence = "Lost. The server keeps what it has for 60 seconds."
     assert str(heard.told[-1][2]) == (f"{sentence} {go_on}" if kept else sentence)

@@ -108,6 +108,25 @@ def test_the_next_run_goes_on_where_one_was_ended(
     assert entries(state) == []
 
 
+def test_the_next_run_goes_on_with_the_same_folder_and_time(
+    command: Command, path: Path, state: Path
+) -> None:
+    flags, folder = ("--retries", "0", "--recursive"), path.parent.name
+    with ResumableServer(Act(after=MIB)) as server:
+        assert command(*flags, server.url, path.parent)[0] == 1
+        assert entry(state)["folder"] == folder
+        assert command(*flags, server.url, path.parent)[0] == 0
+        assert server.stored == [DATA]
+        assert server.received == len(DATA)
+        begun, resumed = server.metadata
+        assert (begun.upload, begun.folder, begun.modified) == (
+            resumed.upload, folder, resumed.modified
+        )  # fmt: skip
+        command(*flags, server.url, path)  # without a folder it is another upload
+    assert server.metadata[2].upload != begun.upload
+    assert server.metadata[2].folder is None
+
+
 def test_an_interruption_says_how_to_go_on(path: Path) -> None:
     with ResumableServer() as server:
         status, err = interrupted(server, path, signal.SIGINT)
@@ -272,9 +291,11 @@ def test_two_processes_do_not_take_an_upload_from_each_other(path: Path, state: 
         assert server.connections == 1
         with subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as sending:
             poll("the first", lambda: server.connections == 2)
+            sending.send_signal(signal.SIGSTOP)  # it does not end before the other one begins
             second = subprocess.run(
                 [GALILEO_SEND, "-v", server.url, path], capture_output=True, check=False
             )
+            sending.send_signal(signal.SIGCONT)
             assert second.returncode == 0, second.stderr
             assert b"another upload of %s to this server is running" % bytes(path) in second.stderr
             sending.communicate(timeout=DEADLINE)

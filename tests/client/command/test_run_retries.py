@@ -61,6 +61,22 @@ def test_files_behind_one_that_is_given_up_are_sent(
     assert f"stored {paths[1]}" in out
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("seconds", [301, 10**12])
+def test_a_server_that_asks_for_a_long_wait_is_not_asked_for_each_file(
+    command: Command, tmp_path: Path, status: int, seconds: int
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.answer(f"HTTP/1.1 {status} No\nRetry-After: {seconds}\n\n")
+
+    paths = files_in(tmp_path, "a", "b", "c")
+    with Scripted(script) as host:
+        ended, _, err = command("--parallel", "1", host.url, *paths)
+        assert host.connections == 1
+    assert ended == 1
+    assert f"galileo-send: {paths[2]}: not sent for the same reason." in err
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
 def test_a_url_that_is_refused_is_asked_once_for_all_files(
     command: Command, tmp_path: Path, status: int

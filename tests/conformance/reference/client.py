@@ -37,6 +37,7 @@ SWITCHES: Final = {
     "C2.2": "states one byte more than the file has",
     "C2.3": "sends the metadata again after a warning",
     "C2.4": "states a directory",
+    "C2.6": "states a modification time with a fraction",
     "C2.5": "sends a chunk directly behind the metadata",
     "C3.1": "answers a ready with two chunks",
     "C3.1 silence": "does not answer the second ready",
@@ -248,6 +249,8 @@ class _Upload:
             metadata["size"] = size + 1
         if self.broken == "C2.4":
             metadata["directory"] = "/srv"
+        if self.broken == "C2.6":
+            metadata["modified"] = 1.5
         await self.send_signal(metadata, binary=self.broken == "C1.1")
 
     async def send_finished(self) -> None:

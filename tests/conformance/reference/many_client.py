@@ -18,6 +18,7 @@ from galileod.conformance.websocket import WebSocket
 
 CHUNK: Final = 250_000
 MAX_ENTRIES: Final = 256
+MAX_QUESTION: Final = 16 * 1024
 
 Signal = dict[str, Any]
 
@@ -212,12 +213,16 @@ class Session:
         metadata = {"name": file.name, "size": len(file.content), **offer}
         await self.websocket.send_signal(metadata)
 
+    def entries_of(self, files: list[File]) -> list[dict[str, object]]:
+        return [{"name": file.name, "size": len(file.content), "modified": 1} for file in files]
+
     async def ask(self) -> None:
         most = MAX_ENTRIES if self.broken != "C10.2" else 2 * MAX_ENTRIES
+        longest = MAX_QUESTION if self.broken != "C10.5" else 2 * MAX_QUESTION
         self.pending = list(self.todo)[:most]
-        entries = [
-            {"name": file.name, "size": len(file.content), "modified": 1} for file in self.pending
-        ]
+        while len(json.dumps(self.entries_of(self.pending))) > longest - 100:
+            self.pending.pop()
+        entries = self.entries_of(self.pending)
         if self.broken == "C10.2b":
             entries[0].pop("modified")
         await self.websocket.send_signal({"ask": entries, "n": 1})

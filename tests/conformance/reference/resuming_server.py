@@ -257,7 +257,7 @@ class ResumingServer(ReferenceServer):
     async def _receive(self, session: Session, metadata: Signal, upload: Upload) -> None:
         """Take the bytes and `finished`, and store the file."""
         if upload.stored_as and self.broken != "S8.20":
-            await session.send({"close": True, **_renamed(metadata, upload)})
+            await session.send(self._close(metadata, upload))
             return
         size, offset = metadata["size"], len(upload.data)
         resumable = upload in self.uploads.values()
@@ -322,8 +322,18 @@ class ResumingServer(ReferenceServer):
                 if "abandon" in await session.signal():
                     raise Fault("abandoned")
         self._store(metadata["name"], upload)
-        await session.send({"close": True, **_renamed(metadata, upload)})
+        resumable = upload in self.uploads.values()
+        await session.send(self._close(metadata, upload, stated=resumable))
         return True
+
+    def _close(self, metadata: Signal, upload: Upload, *, stated: bool = True) -> Signal:
+        path = upload.stored_as
+        if self.broken == "S8.25":
+            path = f"/{path}"
+        if self.broken == "S8.25b":
+            path = f"{path}/x"
+        more = {"path": path} if stated and self.broken != "S8.24" else {}
+        return {"close": True, **_renamed(metadata, upload), **more}
 
     def _verify(self, claim: Any, upload: Upload, offset: int) -> None:  # noqa: ANN401  # JSON
         if claim is None or (self.broken == "S8.15b" and offset):

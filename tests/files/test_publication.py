@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from galileod.uploads.publication import PublicationLock
+from galileod.files.publication import PublicationLock
 
 
 @define

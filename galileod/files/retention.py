@@ -1,0 +1,65 @@
+"""Removes files in the background once their retention is over."""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.storage.base import StorageError
+
+from .removal import Remover
+
+CHECK_SECONDS: Final = 5.0
+"""Seconds between two rounds."""
+
+ROUND_SECONDS: Final = 5.0
+"""Seconds after which a round begins no further page."""
+
+PAGE: Final = 64
+"""Maximum files that are read from the ledger at once."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+class Retention:
+    """Removes the files whose time is over. `retention` returns `storage.retention` in force."""
+
+    def __init__(
+        self, ledger: Ledger, remover: Remover, retention: Callable[[], float | None]
+    ) -> None:
+        self._ledger = ledger
+        self._remover = remover
+        self._retention = retention
+        # Where the next page begins. A file that cannot be removed is thereby tried again only
+        # after all others.
+        self._cursor = ""
+
+    async def run(self) -> None:
+        """Remove files until cancelled."""
+        while True:
+            await trio.sleep(CHECK_SECONDS)
+            try:
+                await self.remove_expired()
+            except (LedgerError, StorageError) as error:
+                _log.warning("file.not_removed", path=None, user=None, reason=str(error))
+
+    async def remove_expired(self) -> None:
+        """Remove files whose time is over, all or as many as one round may.
+
+        Raises LedgerError and StorageError.
+        """
+        end = trio.current_time() + ROUND_SECONDS
+        while (began := trio.current_time()) < end:
+            entries, following = await self._ledger.expired(self._retention(), self._cursor, PAGE)
+            self._cursor = following or ""
+            for one in await self._remover.remove_recorded(entries, "expired"):
+                if one.result in ("failed", "changed"):
+                    _log.warning(
+                        "file.not_removed", path=one.name, user=one.user, reason=one.reason
+                    )
+            if following is None:
+                return
+            await trio.sleep(trio.current_time() - began)  # uploads come first

@@ -1,0 +1,165 @@
+"""The ledger is brought back to the disk while uploads run."""
+
+import os
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import pytest
+import trio
+import trio.testing
+from attrs import evolve
+from helpers.stored_files import StoredFiles
+from structlog.testing import capture_logs
+
+from galileod.files import check
+from galileod.files.check import Differences
+from galileod.files.rescan import Rescanned
+from galileod.ledger.base import LedgerError
+from galileod.policy.quota import Holding
+from galileod.storage.finished import Standing
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("galileod.files.rescan.PAGE", 2)
+
+
+async def test_records_become_what_is_on_the_disk(stored: StoredFiles) -> None:
+    for name in ("a", "b", "june/c", "june/d", "e"):
+        await stored.upload("anna", name)
+    same = {each.name: each for each in stored.entries()}
+    stored.unlink("a")
+    stored.unlink("june/c")
+    stored.write("b", 25)
+    stored.write("new/by hand", 5)
+    stored.write("f", 0)
+    stored.write(".hidden/x", 7)
+    os.symlink("b", stored.directory / "link")
+    with capture_logs() as logs:
+        done = await stored.rescan()
+    assert evolve(done, seconds=0) == Rescanned(5, 5, Differences(2, 1, 2), ended=True)
+    assert [(line["event"], line["files"], line["gone"]) for line in logs] == [
+        ("ledger.rescanned", 5, 2)
+    ]
+    assert stored.records() == {
+        "b": ("anna", 25), "e": ("anna", 10), "f": ("", 0), "june/d": ("anna", 10),
+        "new/by hand": ("", 5),
+    }  # fmt: skip
+    assert stored.ledger.holdings() == {
+        "": Holding(bytes=5, files=2),
+        "anna": Holding(bytes=45, files=3),
+    }
+    after = {each.name: each for each in stored.entries()}
+    assert (after["e"], after["june/d"]) == (same["e"], same["june/d"])
+    assert not (await stored.rescan()).differences
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_left_to_the_start(stored: StoredFiles) -> None:
+    stored.write(os.fsdecode(b"caf\xe9"), 5)
+    stored.restart()
+    before = stored.records()
+    assert list(before.values()) == [("", 5)]
+    assert not (await stored.rescan()).differences
+    assert stored.records() == before
+
+
+async def test_only_one_rescan_runs_at_a_time_and_a_request_causes_one_more(
+    stored: StoredFiles,
+) -> None:
+    stored.write("a", 1)
+    async with aclosing(stored.rescanner.rescan()) as steps, trio.open_nursery() as nursery:
+        await anext(steps)
+        with capture_logs() as logs:
+            nursery.start_soon(stored.rescanner.run)
+            stored.rescanner.request()
+            stored.rescanner.request()
+            await trio.testing.wait_all_tasks_blocked()
+            async for _ in steps:
+                pass
+            assert len(logs) == 1
+            while len(logs) == 1:  # noqa: ASYNC110  the other one ends with a line
+                await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
+            assert [line["event"] for line in logs] == ["ledger.rescanned"] * 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_rescan_that_fails_is_logged_and_the_next_one_works(
+    stored: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LedgerError("disk I/O error")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stored.rescanner.run)
+        with capture_logs() as logs:
+            with monkeypatch.context() as patched:
+                patched.setattr(stored.ledger, "files_from", fail)
+                stored.rescanner.request()
+                while not logs:  # noqa: ASYNC110  it ends with a line
+                    await trio.sleep(0.01)
+            stored.rescanner.request()
+            while len(logs) == 1:  # noqa: ASYNC110  likewise
+                await trio.sleep(0.01)
+        assert [line["event"] for line in logs] == ["ledger.behind", "ledger.rescanned"]
+        nursery.cancel_scope.cancel()
+
+
+# What happens between the first look and the second.
+
+
+async def test_a_file_that_comes_back_before_the_second_look_keeps_its_record(
+    stored: StoredFiles,
+) -> None:
+    await stored.upload("anna", "a")
+    (entry,) = stored.entries()
+    stored.unlink("a")
+    look, looks = stored.store.look, 0
+
+    async def look_and_restore(names: Sequence[str]) -> Sequence[Standing | None]:
+        nonlocal looks
+        found = await look(names)
+        looks += 1
+        stored.write("a", 10)
+        return found
+
+    stored.store.look = look_and_restore  # type: ignore[method-assign]
+    assert await stored.checker.check([entry]) == Differences()
+    assert looks == 2
+    assert stored.entries() == [entry]
+
+
+async def test_a_file_that_is_replaced_meanwhile_keeps_its_new_record(stored: StoredFiles) -> None:
+    await stored.upload("anna", "a", 10)
+    (entry,) = stored.entries()
+    stored.unlink("a")
+    await stored.upload("bert", "a", 20)
+    stored.unlink("a")
+    assert await stored.checker.check([entry]) == Differences()
+    assert stored.records() == {"a": ("bert", 20)}
+
+
+async def test_a_file_that_is_being_published_is_entered_by_its_upload_alone(
+    stored: StoredFiles,
+) -> None:
+    async with (
+        trio.open_nursery() as nursery,
+        stored.admitted("anna", "a", 10) as reservation,
+        await stored.store.create(reservation.upload.id, "a") as sink,
+    ):
+        await sink.write([bytes(10)])
+        async with stored.publication.hold(replaces=False):
+            committed = await sink.commit()
+            nursery.start_soon(stored.checker.add, ["a"])
+            await trio.testing.wait_all_tasks_blocked()
+            assert stored.records() == {}
+            await reservation.commit(committed, "sha1")
+    assert stored.records() == {"a": ("anna", 10)}
+    assert stored.ledger.holdings() == {"anna": Holding(bytes=10, files=1)}
+
+
+def test_pages_are_small_enough_not_to_hold_up_uploads() -> None:
+    assert check.PAGE <= 500

@@ -7,7 +7,7 @@
 # make conformance  judge all clients and servers of the repository with galileo-conformance
 # make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
-# make packages build all packages into dist/; CONTRIBUTING.md has what that needs
+# make packages build all packages into dist/; docs/install.md has what that needs
 # make install  create .venv with galileod and galileo-send; the other targets do this first
 #
 # PYTHON creates the environment, and CONSTRAINTS has the versions that are installed into it. The tests
@@ -25,9 +25,9 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
 INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
-# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, or JavaScript rather
-# than Python; bench and soak repeat, for longer, what other tests do once.
-LEFT_OUT := bench browser conformance filesystems prometheus proxies soak systemd web
+# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, a package, or JavaScript
+# rather than Python; bench and soak repeat, for longer, what other tests do once.
+LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak systemd web
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
@@ -100,7 +100,7 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 # Each builds one kind of package, and can be called alone.
-PACKAGES := deb
+PACKAGES := wheels deb
 packages: install
 	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,20 +54,27 @@ def wheels(folder: Path) -> None:
 
     Raises Unavailable.
     """
-    constraints = REPOSITORY / "constraints.txt"
     _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(REPOSITORY))
-    (wheel,) = folder.glob("galileosend-*.whl")
-    pinned = constraints.read_bytes() + (REPOSITORY / "pyproject.toml").read_bytes()
-    dependencies = _cache() / f"wheels-{hashlib.sha256(pinned).hexdigest()[:16]}"
-    with _made_once(dependencies) as target:
+    for dependency in dependencies(PYTHON).iterdir():
+        os.link(dependency, folder / dependency.name)
+
+
+def dependencies(python: str) -> Path:
+    """A folder with the wheels of all that galileod depends on, for a version of Python.
+
+    Raises Unavailable.
+    """
+    constraints = REPOSITORY / "constraints.txt"
+    project = (REPOSITORY / "pyproject.toml").read_bytes()
+    key = hashlib.sha256(constraints.read_bytes() + project + python.encode()).hexdigest()[:16]
+    with _made_once(_cache() / f"wheels-{key}") as target:
         if target is not None:
             _pip(
-                "download", "--only-binary=:all:", f"--python-version={PYTHON}",
-                "-c", str(constraints), "-d", str(target), str(wheel),
+                "download", "--only-binary=:all:", f"--python-version={python}",
+                "-c", str(constraints), "-d", str(target),
+                *tomllib.loads(project.decode())["project"]["dependencies"],
             )  # fmt: skip
-            (target / wheel.name).unlink()
-    for dependency in dependencies.iterdir():
-        os.link(dependency, folder / dependency.name)
+    return _cache() / f"wheels-{key}"
 
 
 def _cache() -> Path:

@@ -166,7 +166,7 @@ class Uploads {
 
   /** Of all files that have not failed or been cancelled. */
   get progress() {
-    return this.#tally.progress(this.outage === null);
+    return this.#tally.progress(this.outage === null && !this.#isHeld);
   }
 
   /** A promise of the result of each file, once all have ended: a Receipt or an UploadError. */

@@ -21,7 +21,7 @@ LINK_REFUSED: Final = (
     " application, in this tab: the files in the list are kept until then."
 )
 
-TOKEN_REFUSED: Final = "The server did not accept this token. It may have expired."
+NOT_ACCEPTED: Final = "The server did not accept this token. It may have expired."
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_revoked_token_leaves_the_files_in_the_queue(
         office.revoke("anna")
         large = [write(3_000_000, unique_name(), seed=seed) for seed in range(4)]
         page.choose(*large)
-        expect(page.page.locator("#credential-hint")).to_have_text(TOKEN_REFUSED)
+        expect(page.page.locator("#credential-hint")).to_have_text(NOT_ACCEPTED)
         page.expect_states(["stored"] + ["waiting"] * 4)
         expect(page.page.locator("#amount")).not_to_contain_text("left")
         page.page.get_by_label("Token", exact=True).fill(office.token("anna"))

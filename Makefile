@@ -7,6 +7,7 @@
 # make conformance  judge all clients and servers of the repository with galileo-conformance
 # make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
+# make packages build all packages into dist/; docs/install.md has what that needs
 # make install  create .venv with galileod and galileo-send; the other targets do this first
 #
 # PYTHON creates the environment, and CONSTRAINTS has the versions that are installed into it. The tests
@@ -24,14 +25,14 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
 INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
-# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, or JavaScript rather
-# than Python; bench and soak repeat, for longer, what other tests do once.
-LEFT_OUT := bench browser conformance filesystems prometheus proxies soak systemd web
+# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, a package, or JavaScript
+# rather than Python; bench and soak repeat, for longer, what other tests do once.
+LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak systemd web
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
 
-.PHONY: run test test-python check bench fuzz conformance soak screenshots install install-tests install-checks format clean
+.PHONY: run test test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
@@ -93,10 +94,15 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/conformance/test_broken.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
+
+# Each builds one kind of package, and can be called alone.
+PACKAGES := wheels deb
+packages: install
+	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
 
 clean:
 	rm -rf .venv .venv-* $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -20,11 +20,11 @@ from galileod.config.model import ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.collector import collect_seldom
-from galileod.daemon.malloc import keep_freed_memory
 from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
 from galileod.daemon.suspicious import find_suspicious
 from galileod.logs import setup as logs
+from galileod.malloc import keep_freed_memory
 from galileod.printable import printable
 
 from .control import reload

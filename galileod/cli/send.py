@@ -12,7 +12,7 @@ def main() -> None:
 
 def _load() -> Callable[[], object]:
     from galileod.client.command.main import main as run  # noqa: PLC0415  the slow part
-    from galileod.daemon.malloc import keep_freed_memory  # noqa: PLC0415  not before that
+    from galileod.malloc import keep_freed_memory  # noqa: PLC0415  not before that
 
     # Each block of a file is a new buffer, and with TLS its records are another.
     keep_freed_memory()

@@ -8,10 +8,11 @@ import pytest
 from browser.tab import Tab, UploadPage, http
 from helpers.credentials import Office
 from helpers.daemon import Daemon
+from helpers.rounds import rounds
 from playwright.sync_api import expect
 
 FOLDERS: Final = 60
-EACH: Final = 50
+EACH: Final = rounds(10, 50)
 ALL: Final = f"{FOLDERS * EACH:,}"
 
 
@@ -25,7 +26,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty folders of fifty files with equal names, in which no two files are equal."""
+    """Sixty folders of files with equal names, in which no two files are equal."""
     root = tmp_path_factory.mktemp("tree") / "photos"
     for folder in range(FOLDERS):
         place = root / f"2026-{folder // 5:02}" / f"day {folder % 5}"

@@ -209,9 +209,8 @@ def test_arguments_that_are_not_utf_8_name_the_files_as_they_are_listed(daemon: 
     assert files(host, "rescan").returncode == 0
     assert listed(host, "--name", os.fsdecode(b"*\xff*")) == [r"odd\xff.bin"]
     assert listed(host, "--user", odd) == []
-    assert (
-        files(host, "prune", "--older-than", "0s", "--user", odd).stdout == "0 files removed, 0 B\n"
-    )
+    said = files(host, "prune", "--older-than", "0s", "--user", odd)
+    assert said.stdout == "0 files removed, 0 B\n"
     for named in (odd, r"odd\xff.bin"):
         (host.directory / odd).write_bytes(b"x")
         said = files(host, "remove", named)
@@ -221,3 +220,13 @@ def test_arguments_that_are_not_utf_8_name_the_files_as_they_are_listed(daemon: 
     assert said.stderr == "galileod: odd\\xff.bin: there is no such file\n"
     assert host.stop() == 0
     assert listed(host, "--name", odd, "--user", odd) == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_list_without_a_ledger_is_an_error_in_one_line(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    said = run_galileod("files", "list", *flags, cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert len(said.stderr.splitlines()) == 1
+    assert "galileod has not been started with this directory" in said.stderr

@@ -1,4 +1,4 @@
-"""A Debian 12 and the packages of galileod, made once and kept between runs of the tests."""
+"""A Debian and the packages of galileod, made once and kept between runs of the tests."""
 
 import fcntl
 import hashlib
@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -33,19 +34,19 @@ class Unavailable(Exception):  # noqa: N818  a reason to leave the tests out
     """It cannot be made on this machine; the text says why."""
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     """What apt-get would have to install."""
-    return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return [package for program, package in programs.items() if shutil.which(program) is None]
 
 
-def debian() -> Path:
+def debian(release: str = RELEASE) -> Path:
     """The root of a Debian that nobody may change. Raises Unavailable."""
     key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:16]
-    with _made_once(_cache() / f"{RELEASE}-{key}") as target:
+    with _made_once(_cache() / f"{release}-{key}") as target:
         if target is not None:
             packages = f"--include={','.join(PACKAGES)}"
-            _run("debootstrap", "--variant=minbase", packages, RELEASE, str(target))
-    return _cache() / f"{RELEASE}-{key}"
+            _run("debootstrap", "--variant=minbase", packages, release, str(target))
+    return _cache() / f"{release}-{key}"
 
 
 def wheels(folder: Path) -> None:
@@ -53,20 +54,27 @@ def wheels(folder: Path) -> None:
 
     Raises Unavailable.
     """
-    constraints = REPOSITORY / "constraints.txt"
     _pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(REPOSITORY))
-    (wheel,) = folder.glob("galileosend-*.whl")
-    pinned = constraints.read_bytes() + (REPOSITORY / "pyproject.toml").read_bytes()
-    dependencies = _cache() / f"wheels-{hashlib.sha256(pinned).hexdigest()[:16]}"
-    with _made_once(dependencies) as target:
+    for dependency in dependencies(PYTHON).iterdir():
+        os.link(dependency, folder / dependency.name)
+
+
+def dependencies(python: str) -> Path:
+    """A folder with the wheels of all that galileod depends on, for a version of Python.
+
+    Raises Unavailable.
+    """
+    constraints = REPOSITORY / "constraints.txt"
+    project = (REPOSITORY / "pyproject.toml").read_bytes()
+    key = hashlib.sha256(constraints.read_bytes() + project + python.encode()).hexdigest()[:16]
+    with _made_once(_cache() / f"wheels-{key}") as target:
         if target is not None:
             _pip(
-                "download", "--only-binary=:all:", f"--python-version={PYTHON}",
-                "-c", str(constraints), "-d", str(target), str(wheel),
+                "download", "--only-binary=:all:", f"--python-version={python}",
+                "-c", str(constraints), "-d", str(target),
+                *tomllib.loads(project.decode())["project"]["dependencies"],
             )  # fmt: skip
-            (target / wheel.name).unlink()
-    for dependency in dependencies.iterdir():
-        os.link(dependency, folder / dependency.name)
+    return _cache() / f"wheels-{key}"
 
 
 def _cache() -> Path:

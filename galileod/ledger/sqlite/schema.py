@@ -230,6 +230,9 @@ _KEPT: Final = 4
 _TOTALS: Final = 5
 """The first version with the table `totals`."""
 
+_RECORDS: Final = 6
+"""The first version that knows more of a file than its user and size."""
+
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Apply the missing migrations. Raises LedgerError if the file is of a newer version."""
@@ -241,7 +244,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 def adapt_to_read(connection: sqlite3.Connection) -> None:
     """Make a file of an older version readable, without a change to it. Raises LedgerError."""
-    # Of what is read, two columns and a table are missing. The view is found before the table.
+    # Of what is read, columns and a table are missing. A view is found before the table.
     version = read_version(connection)
     if 0 < version < _KEPT:
         connection.execute(
@@ -249,6 +252,12 @@ def adapt_to_read(connection: sqlite3.Connection) -> None:
         )
     if 0 < version < _TOTALS:
         connection.execute(f"CREATE TEMP VIEW totals AS {SUM_OF_HOLDINGS}")
+    if 0 < version < _RECORDS:
+        connection.execute(
+            "CREATE TEMP VIEW files AS SELECT rowid AS rowid, *, 0 AS stored, '' AS place,"
+            " NULL AS sha1, NULL AS sent, NULL AS folder, NULL AS modified, NULL AS upload,"
+            " NULL AS expires, NULL AS ticket, NULL AS meta FROM main.files"
+        )
 
 
 def read_version(connection: sqlite3.Connection) -> int:

@@ -9,7 +9,7 @@ import pytest
 from helpers.ledgers import allow, keep
 
 from galileod.ledger.base import KeptUpload, LedgerError, Recovery
-from galileod.ledger.records import FileEntry
+from galileod.ledger.records import FileEntry, Selection
 from galileod.ledger.sqlite import SqliteLedger, files, quota
 from galileod.policy.quota import Holding
 
@@ -65,6 +65,21 @@ def test_whoever_only_looks_leaves_a_ledger_of_an_older_schema_as_it_is(
         assert list(older.iterdump()) == before
         assert older.execute("PRAGMA user_version").fetchone() == (schema,)
     assert os.listdir(Path(path).parent) == [Path(path).name]
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"), [(1, ["a.txt"]), (5, ["2026-11-28/carl/c.bin", "a.txt", "by-hand.txt"])]
+)
+def test_the_files_of_a_ledger_of_an_older_schema_are_listed(
+    path: str, schema: int, names: list[str]
+) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        older.execute("PRAGMA journal_mode = WAL")
+        load(older, schema)
+    with closing(SqliteLedger.open_read_only(path)) as ledger:
+        assert [each.name for each in ledger.files(Selection())] == names
+        assert list(ledger.files(Selection("anna"))) == [FileEntry("a.txt", "anna", 100)]
+        assert list(ledger.files(Selection(since=1))) == []
 
 
 def test_a_look_leaves_nothing_behind_and_makes_no_ledger(path: str) -> None:

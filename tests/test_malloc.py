@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from galileod.daemon.malloc import MAX_FREE_BYTES, MMAP_BYTES, keep_freed_memory
+from galileod.malloc import MAX_FREE_BYTES, MMAP_BYTES, keep_freed_memory
 
 GLIBC = hasattr(ctypes.CDLL(None), "mallopt")
 
 LOOP = """
 import resource, sys
 from galileod.cli.send import _load
-from galileod.daemon.malloc import keep_freed_memory
+from galileod.malloc import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

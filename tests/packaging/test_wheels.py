@@ -1,0 +1,62 @@
+"""Wheel and source archive of galileosend."""
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from helpers.clients import some_bytes
+from helpers.daemon import Daemon
+from helpers.debian import Unavailable
+from helpers.missing import leave_out
+from helpers.packages import SECONDS, Wheels, build_wheels, clone, install, run
+
+from galileod import __version__
+
+pytestmark = pytest.mark.timeout(SECONDS)  # at first the dependencies are downloaded
+
+
+def test_two_clones_of_a_commit_give_the_same_bytes(
+    source: Path, wheels: Wheels, tmp_path: Path
+) -> None:
+    other = clone(tmp_path / "elsewhere")
+    # What git does not keep: other files, times, and permissions.
+    (other / "galileod/untracked.py").write_text("")
+    (other / "galileod/client/untracked.py").write_text("")
+    os.utime(other / "galileod/units.py", (0, 0))
+    (other / "galileod/units.py").chmod(0o600)
+    again = build_wheels(other)
+    for one, two in ((wheels.daemon, again.daemon), (wheels.sdist, again.sdist),
+                     (wheels.send, again.send)):  # fmt: skip
+        assert one.name == two.name
+        assert one.read_bytes() == two.read_bytes(), one.name
+
+
+def test_the_source_archive_has_what_git_tracks(source: Path, wheels: Wheels) -> None:
+    tracked = set(run("git", "ls-files", cwd=source).splitlines())
+    with tarfile.open(wheels.sdist) as archive:
+        top, files = f"galileosend-{__version__}/", archive.getmembers()
+        assert all(member.isfile() and member.name.startswith(top) for member in files)
+        packed = {member.name.removeprefix(top) for member in files}
+        contents = b"".join(archive.extractfile(member).read() for member in files)  # type: ignore[union-attr]
+    assert packed == {*tracked, "PKG-INFO"}
+    assert str(source).encode() not in contents
+
+
+def test_the_wheel_is_complete_without_the_directory_it_was_built_in(
+    wheels: Wheels, tmp_path: Path
+) -> None:
+    try:
+        programs = install(tmp_path / "environment", wheels.daemon)
+    except Unavailable as reason:
+        leave_out(f"needs the wheels of the dependencies: {reason}")
+    said = run(programs / "galileod", "--version", cwd=tmp_path)
+    assert __version__ in said
+    file = tmp_path / "a.bin"
+    file.write_bytes(some_bytes(300_000))
+    variables = {"PYTHONPATH": ""}
+    with Daemon(tmp_path / "host", program=(programs / "galileod",), environ=variables) as daemon:
+        daemon.start()
+        run(programs / "galileo-send", daemon.url, file)
+        assert (daemon.directory / "a.bin").read_bytes() == file.read_bytes()
+    assert (tmp_path / "environment/share/man/man1/galileo-send.1").is_file()

@@ -1,4 +1,4 @@
-"""A Debian 12 and the packages of galileod, made once and kept between runs of the tests."""
+"""A Debian and the packages of galileod, made once and kept between runs of the tests."""
 
 import fcntl
 import hashlib
@@ -39,14 +39,14 @@ def missing_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     return [package for program, package in programs.items() if shutil.which(program) is None]
 
 
-def debian() -> Path:
+def debian(release: str = RELEASE) -> Path:
     """The root of a Debian that nobody may change. Raises Unavailable."""
     key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:16]
-    with made_once(cache() / f"{RELEASE}-{key}") as target:
+    with made_once(cache() / f"{release}-{key}") as target:
         if target is not None:
             packages = f"--include={','.join(PACKAGES)}"
-            _run("debootstrap", "--variant=minbase", packages, RELEASE, str(target))
-    return cache() / f"{RELEASE}-{key}"
+            _run("debootstrap", "--variant=minbase", packages, release, str(target))
+    return cache() / f"{release}-{key}"
 
 
 def wheels(folder: Path) -> None:

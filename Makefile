@@ -102,7 +102,7 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 # Each builds one kind of package, and can be called alone.
-PACKAGES := wheels npm-package
+PACKAGES := wheels npm-package deb
 packages: install
 	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
 

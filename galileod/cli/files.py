@@ -4,23 +4,23 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain, islice
 from posixpath import normpath
 from typing import Final
 from urllib.parse import urlencode
 
 import click
 
-from galileod.ledger.base import UNKNOWN_USER, LedgerError
+from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import Selection
-from galileod.ledger.sqlite import SqliteLedger
 from galileod.printable import printable
 from galileod.server.files import file_row, matches
-from galileod.storage.state import STATE_DIRECTORY, ledger_path
+from galileod.storage.state import STATE_DIRECTORY
 from galileod.units import human_size, parse_duration
 
 from .control import NotRunningError, Row, ask_rows_one_by_one
+from .ledger_file import open_ledger
 from .options import DefaultGroup, daemon_directory, daemon_options
 
 MAX_TARGET: Final = 8 * 1024
@@ -75,6 +75,8 @@ def list_files(
     where = daemon_directory(path, directory)
     selection = Selection(user, None if since is None else time.time() - since)
     rows = _rows(where, selection, name)
+    first = list(islice(rows, 1))  # before anything is printed: it may be an error
+    rows = chain(first, rows)
     if as_json:
         _print_json(rows)
         return
@@ -165,18 +167,10 @@ def _rows(where: str, selection: Selection, name: str | None) -> Iterator[Row]:
         pass
     else:
         return
-    path = ledger_path(where)
-    try:
-        os.stat(path)
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None
-    try:
-        with closing(SqliteLedger.open_read_only(path)) as ledger:
-            for entry in ledger.files(selection):
-                if matches(entry.name, name):
-                    yield dict(file_row(entry, None))
-    except LedgerError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+    with open_ledger(where) as ledger:
+        for entry in ledger.files(selection):
+            if matches(entry.name, name):
+                yield dict(file_row(entry, None))
 
 
 def _print_json(rows: Iterable[Row]) -> None:

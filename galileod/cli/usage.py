@@ -1,18 +1,13 @@
 """`galileod usage`: what each user holds, from the running daemon or from the ledger's file."""
 
 import json
-import os
-from contextlib import closing
 from typing import Final
 
 import click
 from attrs import asdict
 
-from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger
-from galileod.storage.state import ledger_path
-
 from .control import NotRunningError, Row, ask_rows
+from .ledger_file import open_ledger
 from .options import daemon_directory, daemon_options
 
 _LINE: Final = (
@@ -30,7 +25,7 @@ def usage(path: str | None, directory: str | None, as_json: bool) -> None:
         # On some filesystems its file can be read only as a copy, which takes long if it is large.
         rows = ask_rows(where, "/usage")
     except NotRunningError:
-        rows = _read_file(ledger_path(where))
+        rows = _read_file(where)
     if as_json:
         click.echo(json.dumps({"users": rows}))
         return
@@ -40,20 +35,8 @@ def usage(path: str | None, directory: str | None, as_json: bool) -> None:
         click.echo(_LINE.format(**{**row, "user": row["user"] or "(unknown)"}))
 
 
-def _read_file(path: str) -> list[Row]:
+def _read_file(where: str) -> list[Row]:
     """Raises click.ClickException."""
-    try:
-        os.stat(path)
-    except FileNotFoundError:
-        raise click.ClickException(
-            f"{path}: does not exist: galileod has not been started with this directory, or the"
-            " ledger was removed; the next start creates one"
-        ) from None
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None
-    try:
-        with closing(SqliteLedger.open_read_only(path)) as ledger:
-            holdings = ledger.holdings()
-    except LedgerError as error:
-        raise click.ClickException(f"{path}: {error}") from None
+    with open_ledger(where) as ledger:
+        holdings = ledger.holdings()
     return [{"user": user, **asdict(holding)} for user, holding in holdings.items()]

@@ -47,7 +47,8 @@ class File:
 class FileResult:
     """What became of the content number `index`: a receipt, or an error; the other one is None.
 
-    Both are None if the server had the file already (`held`).
+    Both are None if the server had the file already (`held`), at `held_path` if it says that: where
+    files may replace others. A receipt with the same `path` is then that of a file in its place.
     """
 
     index: int
@@ -55,6 +56,7 @@ class FileResult:
     receipt: Receipt | None = None
     error: SendError | None = None
     held: bool = False
+    held_path: str | None = None
 
 
 @asynccontextmanager
@@ -233,8 +235,8 @@ class _ContentItem(Item):
         modified = self._stamp.modified if self.modified is None else self.modified
         return AskEntry(self.name, self._stamp.size, self.folder, modified)
 
-    def held(self) -> None:
-        self._add(self._result(held=True))
+    def held(self, path: str | None) -> None:
+        self._add(self._result(held=True, held_path=path))
 
     def opened(self) -> AbstractAsyncContextManager[Source]:
         file = self._file

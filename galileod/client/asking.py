@@ -14,6 +14,7 @@ from galileod.protocol.messages import (
     AskEntry,
     Close,
     Error,
+    Held,
     Metadata,
     Ready,
 )
@@ -72,10 +73,10 @@ class Asker:
         self._nursery.start_soon(prepare, preparing, questions, send)
         try:
             async for batch in receive:
-                found = await self._ask([one.entry for one in batch], smallest)
-                for index in sorted(found):
+                answer = await self._ask([one.entry for one in batch], smallest)
+                for index in sorted(answer.entries):
                     self.held.add(batch[index].item)
-                    batch[index].item.held()
+                    batch[index].item.held(answer.paths.get(index))
         finally:
             preparing.cancel()
         return [item for item in every if item not in self.held]
@@ -91,7 +92,7 @@ class Asker:
             session.closing.set()
             await session.closed.wait()
 
-    async def _ask(self, entries: Sequence[AskEntry], smallest: AskEntry) -> frozenset[int]:
+    async def _ask(self, entries: Sequence[AskEntry], smallest: AskEntry) -> Held:
         failures = 0
         while True:
             self._contact.begin(trio.current_time())

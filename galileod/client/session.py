@@ -56,7 +56,7 @@ class Session:
         self._nursery = nursery
         self.core: FilesSender | None = None  # once file 0 was begun
         self._open: dict[int, Sending] = {}
-        self._held: frozenset[int] | None = None  # the answer to a question
+        self._held: Held | None = None  # the answer to a question
         self._lost: LostError | NonsenseError | None = None
         self._change: trio.Event | None = None
         self._receiving = trio.CancelScope()
@@ -108,8 +108,8 @@ class Session:
         content = binary_frame(data) if data else ()
         return [text_frame(begin), *content, text_frame(finished)]
 
-    async def ask(self, entries: Sequence[AskEntry]) -> frozenset[int]:
-        """The indexes of those of at most MAX_ASKED files that the server has.
+    async def ask(self, entries: Sequence[AskEntry]) -> Held:
+        """Which of at most MAX_ASKED files the server has.
 
         No file may be open, and no other question. Raises LostError and NonsenseError.
         """
@@ -181,7 +181,7 @@ class Session:
                 if sending := self._open.get(signal.file):
                     sending.heard(signal)
             case Held():
-                self._held = signal.entries
+                self._held = signal
                 self._tell()
             case Last():
                 self._tell()

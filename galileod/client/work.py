@@ -45,8 +45,8 @@ class Item(Watcher, ABC):
         """What a server is asked that may have the file; None if it is not a file at a path."""
         return None
 
-    def held(self) -> None:
-        """The server has the file: it is not sent."""
+    def held(self, path: str | None) -> None:
+        """The server has the file, at `path` if it tells it: it is not sent."""
 
     @abstractmethod
     def opened(self) -> AbstractAsyncContextManager[Source]:

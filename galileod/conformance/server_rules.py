@@ -22,7 +22,7 @@ Violation = tuple[str, str]
 
 EXTENSION_KEYS: Final = (
     "can", "offset", "keep", "check", "kept", "next", "whole", "room", "file", "last", "path",
-    "held",
+    "held", "paths",
 )  # fmt: skip
 
 _FIRST_PRINTABLE: Final = 0x20

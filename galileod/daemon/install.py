@@ -36,6 +36,9 @@ _FILES: Final = {
 """Each installed file and its source. The configuration file, which administrators edit, is not
 among them."""
 
+_PACKAGED: Final = f"/usr/lib/systemd/system/{SERVICE}"
+"""Where a package of the distribution has the unit. One in /etc overrides it."""
+
 _KEPT: Final = (
     DEFAULT_FILE,
     *(f"{_UNITS}/{unit}.d" for unit in (SERVICE, SOCKET)),  # written by systemctl edit
@@ -68,6 +71,13 @@ def install(root: str, report: Report) -> None:
     program = _program(root)
     if root == "/":
         _check_reachable(program)
+    packaged = _below(root, _PACKAGED)
+    if os.path.lexists(packaged):
+        raise InstallError(
+            f"{packaged}: a package has installed the service already, and updates it; to change"
+            f" a setting use systemctl edit {SERVICE}, to start it"
+            f" systemctl enable --now {SOCKET} {SERVICE}"
+        )
     # Quoted for spaces; % is special within quotes, too (systemd.syntax(7)).
     quoted = f'"{program.replace("%", "%%")}"'
     foreign = [path for path in _files(root) if os.path.lexists(path) and not _is_ours(path)]
@@ -114,6 +124,9 @@ def uninstall(root: str, report: Report) -> None:
     for path in present:
         if path not in ours:
             report(f"kept {path}: it was not written by galileod")
+    packaged = _below(root, _PACKAGED)
+    if os.path.lexists(packaged):
+        report(f"kept {packaged}: it belongs to a package")
     for path in _KEPT:
         if os.path.lexists(_below(root, path)):
             report(f"kept {_below(root, path)}")

@@ -12,15 +12,16 @@ from galileod.storage.base import StorageError
 
 from .check import PAGE, Checker
 
-ASK_SECONDS: Final = 10.0
-"""Minimum seconds between two checks of the same files. A client that is refused again and again
-causes no more."""
-
 MOST_SECONDS: Final = 2.0
 """Maximum seconds of a check, for which an upload waits. The next one goes on where it ended."""
 
 PAUSE: Final = 10
-"""A check is followed by a pause of at least this many times its duration."""
+"""A check of the same files is followed by a pause of this many times its duration. So a client
+that is refused again and again keeps no disk busy."""
+
+MOST_WAIT: Final = 1.0
+"""Maximum seconds that an upload waits for the end of the pause; if that is further away, it is
+refused. A pause is as long only for some ten thousand files."""
 
 MOST_CHECKS: Final = 2
 """Maximum checks at the same time."""
@@ -33,13 +34,14 @@ MOST_REMEMBERED: Final = 10_000
 class _Asked:
     """The checks of one user's files: the next one from `again` on, at `cursor`.
 
-    The last one has `found` something or not.
+    The last one `began` at that time. The last that has found something ended at `found`.
     """
 
     lock: trio.Lock = field(factory=trio.Lock)
+    began: float = float("-inf")
     again: float = float("-inf")
     cursor: str = ""
-    found: bool = False
+    found: float = float("-inf")
 
 
 class QuotaCheck:
@@ -52,22 +54,25 @@ class QuotaCheck:
         self._limiter = trio.CapacityLimiter(MOST_CHECKS)
 
     async def ask(self, user: str | None) -> bool:
-        """Whether the last check has found that less is stored, by the user or, for None, by all.
+        """Whether a check finds that less is stored, by the user or, for None, by all.
 
-        Checks before, unless that was done a moment ago. Those who ask at the same time share one
-        check.
+        Those who ask at the same time share one check.
         """
-        asked = self._find(user)
+        asked, came = self._find(user), trio.current_time()
         async with asked.lock:
-            began = trio.current_time()
-            if began >= asked.again:
-                asked.found = False
-                try:
-                    await self._check_for_a_while(user, asked)
-                finally:  # also if the client leaves
-                    now = trio.current_time()
-                    asked.again = now + max(ASK_SECONDS, PAUSE * (now - began))
-            return asked.found
+            pause = asked.again - trio.current_time()
+            if asked.began < came and pause <= MOST_WAIT:
+                await trio.sleep(max(0.0, pause))
+                await self._check_again(user, asked)
+            return asked.found >= came
+
+    async def _check_again(self, user: str | None, asked: _Asked) -> None:
+        asked.began = trio.current_time()
+        try:
+            await self._check_for_a_while(user, asked)
+        finally:  # also if the client leaves
+            now = trio.current_time()
+            asked.again = now + PAUSE * (now - asked.began)
 
     async def _check_for_a_while(self, user: str | None, asked: _Asked) -> None:
         try:
@@ -81,7 +86,8 @@ class QuotaCheck:
         selection, cursor = Selection(user), asked.cursor
         while True:
             entries, following = await self._ledger.files_from(selection, cursor, PAGE)
-            asked.found |= bool(await self._checker.check(entries))
+            if await self._checker.check(entries):
+                asked.found = trio.current_time()
             asked.cursor = cursor = following or ""
             if following is None:
                 return

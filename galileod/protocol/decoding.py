@@ -189,7 +189,14 @@ def _held(signal: Mapping[str, object]) -> Held:
     entries, number = signal.get("held"), signal.get("n")
     if not isinstance(entries, list) or type(number) is not int:
         return Held(frozenset({-1}), 0)
-    return Held(frozenset(entry if type(entry) is int else -1 for entry in entries), number)
+    indexes = [entry if type(entry) is int else -1 for entry in entries]
+    paths = signal.get("paths")
+    if not isinstance(paths, list) or len(paths) != len(indexes):
+        paths = []
+    known = {
+        index: path for index, path in zip(indexes, paths, strict=False) if isinstance(path, str)
+    }
+    return Held(frozenset(indexes), number, known)
 
 
 def _name(signal: Mapping[str, object]) -> str:

@@ -1,10 +1,14 @@
 """Encodes signals as JSON objects for TEXT messages."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from .errors import FaultCode, Json
 from .messages import Agreement, Ask, AskEntry, Finished, HashClaim, Held, Metadata, Resumption
+
+MAX_PATHS: Final = 32 * 1024
+"""Maximum characters of the paths in an answer: clients accept messages of 64 KiB."""
 
 
 def encode_metadata(metadata: Metadata) -> str:
@@ -102,8 +106,23 @@ def encode_error(
 
 
 def encode_held(held: Held) -> str:
-    """`{"held": [...], "n": ...}`: the answer to a question."""
-    return json.dumps({"held": sorted(held.entries), "n": held.number})
+    """`{"held": [...], "n": ...}`: the answer to a question; `paths` only if there are any.
+
+    They have at most MAX_PATHS characters together; what is beyond is null.
+    """
+    signal: dict[str, object] = {"held": sorted(held.entries), "n": held.number}
+    if held.paths:
+        signal["paths"] = list(_paths(held))
+    return json.dumps(signal)
+
+
+def _paths(held: Held) -> Iterator[str | None]:
+    left = MAX_PATHS
+    for index in sorted(held.entries):
+        path = held.paths.get(index)
+        if path is not None:
+            left -= len(json.dumps(path))
+        yield path if left >= 0 else None
 
 
 def encode_last() -> str:

@@ -180,10 +180,14 @@ class Error:
 
 @frozen
 class Held:
-    """The server has the files of these `entries`, by their indexes in question `number`."""
+    """The server has the files of these `entries`, by their indexes in question `number`.
+
+    `paths` has where they are, by the same indexes, of those of which the server tells it.
+    """
 
     entries: frozenset[int]
     number: int
+    paths: Mapping[int, str] = field(factory=dict)
 
 
 @frozen

@@ -1,6 +1,6 @@
 """Answers which of a client's files are stored already (the extension `ask`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -46,14 +46,18 @@ async def answer(
         held = await _find(connection, receiver, question, log)
     finally:
         connection.transport.owe(-1)
-    signal = encode_held(Held(held, question.number))
+    # Nothing else can take the place of a file.
+    replaces = connection.context.config.storage.on_conflict == "replace"
+    paths = {index: path for index, path in held.items() if path is not None and replaces}
+    signal = encode_held(Held(frozenset(held), question.number, paths))
     await connection.transport.send(signal, timeout=connection.config.timeouts.close)
 
 
 async def _find(
     connection: Connection, receiver: UploadReceiver, question: Ask, log: FilteringBoundLogger
-) -> frozenset[int]:
-    context, held = connection.context, frozenset[int]()
+) -> Mapping[int, str | None]:
+    context = connection.context
+    held: Mapping[int, str | None] = {}
     grant = await connection.authorize_question(log)
     try:
         with trio.fail_after(context.config.timeouts.idle):
@@ -79,20 +83,25 @@ async def answer_first(
     await answer(connection, receiver, question, log)
 
 
-async def find_held(context: Context, user: str, entries: Sequence[AskEntry]) -> frozenset[int]:
-    """The indexes of the entries that `user` has stored. Raises LedgerError and StorageError."""
+async def find_held(
+    context: Context, user: str, entries: Sequence[AskEntry]
+) -> dict[int, str | None]:
+    """The indexes of the entries that `user` has stored, with their paths.
+
+    The path is None if there are several such files. Raises LedgerError and StorageError.
+    """
     async with context.lookups:
         wanted = [(index, one) for index, entry in enumerate(entries) if (one := _wanted(entry))]
         found = await context.ledger.find_files(user, [one for _, one in wanted])
         files = [(wanted[key][0], file) for key, each in found.items() for file in each]
         if not files:
-            return frozenset()
+            return {}
         standings = await context.store.look([file.name for _, file in files])
-    return frozenset(
-        index
-        for (index, file), standing in zip(files, standings, strict=True)
-        if standing is not None and is_unchanged(file, standing)
-    )
+    held = dict[int, str | None]()
+    for (index, file), standing in zip(files, standings, strict=True):
+        if standing is not None and is_unchanged(file, standing):
+            held[index] = None if index in held else file.name
+    return held
 
 
 def is_unchanged(file: FileEntry, standing: Standing) -> bool:

@@ -114,8 +114,8 @@ export interface Progress {
 
 export interface Receipt {
   /**
-   * "skipped": the server had the file already, and it was not sent; "replaced": the file was stored,
-   * and a later file of the same `uploadAll` was then stored in its place.
+   * "skipped": the server had the file already, and it was not sent; "replaced": the file was stored or
+   * there, and a later file of the same `uploadAll` was then stored in its place.
    */
   outcome: "stored" | "skipped" | "replaced";
   /** The name of the stored file, if the server reports it; else the name that was sent. */

@@ -4,12 +4,13 @@
 
 import { fetchTicket, renewalOf } from "./page_renew.js";
 
-const FRAGMENT = /^#(?:token|ticket)=(.+?)(?:&renew=(.*))?$/;
+const FRAGMENT = /^#(token|ticket)=(.+?)(?:&renew=(.*))?$/;
 
 /** The credential and the path for another one in a fragment (`#ticket=…&renew=…`), or null. */
 export function fromFragment(fragment) {
-  const [, value = "", renew = ""] = FRAGMENT.exec(fragment) ?? [];
-  const found = { value: decoded(value).trim(), renew: decoded(renew) };
+  const [, kind, value = "", renew = ""] = FRAGMENT.exec(fragment) ?? [];
+  const isTicket = kind === "ticket";
+  const found = { value: decoded(value).trim(), renew: decoded(renew), isTicket };
   return found.value ? found : null;
 }
 
@@ -38,7 +39,7 @@ export class Credential {
   #form;
   #onchange;
   #typed;
-  #isLink = false; // whether the credential is from the URL
+  #isTicket = false; // whether the credential is a ticket, which is from the URL
   #renewal = null; // the URL for another one
 
   constructor(form, { auth, onchange }) {
@@ -50,7 +51,7 @@ export class Credential {
     form.querySelector(".linked").hidden = this.#typed;
     form.onsubmit = (event) => {
       event.preventDefault();
-      this.#isLink = false;
+      this.#isTicket = false;
       this.#renewal = null;
       this.#set(this.#input.value.trim());
     };
@@ -80,7 +81,7 @@ export class Credential {
     if (this.value === null) return; // several uploads are refused at once
     this.value = null;
     this.#form.hidden = false;
-    this.#hint.textContent = this.#isLink || !this.#typed ? REFUSED_LINK : REFUSED_TOKEN;
+    this.#hint.textContent = this.#isTicket || !this.#typed ? REFUSED_LINK : REFUSED_TOKEN;
     this.#input?.focus();
   }
 
@@ -102,7 +103,7 @@ export class Credential {
     const found = fromFragment(location.hash);
     if (found === null) return;
     history.replaceState(null, "", location.pathname + location.search);
-    this.#isLink = true;
+    this.#isTicket = found.isTicket;
     this.#renewal = renewalOf(found.renew, location.href);
     if (found.renew && !this.#renewal) {
       console.warn(`renew=${found.renew} is not used: it must be a path of this origin, as /path.`);

@@ -111,6 +111,24 @@ def test_a_unit_of_somebody_else_is_told_and_nothing_is_written(tmp_path: Path, 
     assert files(tmp_path) == {UNITS / "galileod.socket"}
 
 
+def test_a_service_of_a_package_is_told_and_not_overridden(tmp_path: Path) -> None:
+    unit = tmp_path / "usr/lib/systemd/system/galileod.service"
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    check_refused("install-service", tmp_path, f"{unit}: a package has installed the service")
+    assert files(tmp_path) == {unit.relative_to(tmp_path)}
+
+
+def test_the_units_that_override_those_of_a_package_are_taken_away(tmp_path: Path) -> None:
+    run("install-service", tmp_path)
+    unit = tmp_path / "usr/lib/systemd/system/galileod.service"
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    said = run("uninstall-service", tmp_path)
+    assert f"kept {unit}: it belongs to a package\n" in said
+    assert files(tmp_path) == {unit.relative_to(tmp_path), SETTINGS}
+
+
 def test_what_was_written_is_taken_away_and_all_else_is_kept(tmp_path: Path) -> None:
     run("install-service", tmp_path)
     data = tmp_path / "var/lib/galileod"

@@ -1,5 +1,6 @@
 """The documents have every flag of both programs, each at its command."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -51,6 +52,19 @@ def test_each_command_has_its_flags(name: str) -> None:
 def test_there_is_a_section_for_each_command_and_no_other() -> None:
     sections = [each for each in headings(COMMANDS) if each.startswith("galileod")]
     assert sorted(sections) == sorted(BY_NAME)
+
+
+def test_the_manual_page_has_each_command_and_its_flags() -> None:
+    page = (DOCS / "galileod.8").read_text().replace("\\-", "-")
+    sections = page.split("\n.SS ")[1:]
+    for name, command in BY_NAME.items():
+        headed = [text for text in sections if name in text.split("\n")[0]]
+        assert headed, name
+        for flag in flags(command):
+            # These are described once, for several commands.
+            shared = name == "galileod" or flag in ("--config", "--directory", "--json")
+            text = page if shared else headed[0]
+            assert re.search(rf'(?m)^\.B\w* (.*, " )?{flag}\b', text), (name, flag)
 
 
 def test_galileo_send_has_its_flags() -> None:

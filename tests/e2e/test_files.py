@@ -199,3 +199,13 @@ def test_the_hook_is_told_what_was_removed(daemon: Daemons, tmp_path: Path) -> N
     assert [(each["event"], each["reason"], each["name"]) for each in receipts] == [
         ("removed", "removed", "a"), ("removed", "expired", "b"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_list_without_a_ledger_is_an_error_in_one_line(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    said = run_galileod("files", "list", *flags, cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert len(said.stderr.splitlines()) == 1
+    assert "galileod has not been started with this directory" in said.stderr

@@ -36,30 +36,74 @@ async def test_what_was_moved_away_by_hand_refuses_nobody(
     assert stored.records() == {"b": ("anna", 10), "c": ("anna", 10)}
 
 
-async def test_one_that_is_full_still_refuses_and_the_disk_is_not_asked_each_time(
-    stored: StoredFiles, mock_clock: trio.testing.MockClock
-) -> None:
-    checked = list[int]()
+@pytest.fixture
+def checked(stored: StoredFiles, mock_clock: trio.testing.MockClock) -> list[int]:
+    """The number of files of each check; looking at one takes a millisecond."""
+    numbers = list[int]()
     check = stored.checker.check
 
     async def count(entries: list[FileEntry]) -> Differences:
-        checked.append(len(entries))
+        numbers.append(len(entries))
+        mock_clock.jump(0.001 * len(entries))
         return await check(entries)
 
     stored.checker.check = count  # type: ignore[method-assign, assignment]
+    return numbers
+
+
+async def end_pauses(clock: trio.testing.MockClock) -> None:
+    """Let time pass as soon as a check waits for its turn. An autojump clock does not wait for
+    threads."""
+    while True:
+        wait = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        if wait <= quota_check.MOST_WAIT:
+            clock.jump(wait)
+        await trio.lowlevel.checkpoint()
+
+
+async def test_what_was_moved_away_since_the_last_check_refuses_nobody_either(
+    stored: StoredFiles, checked: list[int], mock_clock: trio.testing.MockClock
+) -> None:
+    names = ["a", "b", "c", "d", "e", "f"]
+    for name in names[:2]:
+        await stored.upload("anna", name)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_pauses, mock_clock)
+        for gone, name in zip(names, names[2:], strict=False):  # a program takes each file
+            stored.unlink(gone)
+            assert await stored.upload("anna", name, 10, TWO_FILES) == name
+        nursery.cancel_scope.cancel()
+    assert checked == [2, 2, 2, 2]
+
+
+async def test_one_that_is_full_is_refused_and_the_disk_is_not_asked_all_the_time(
+    stored: StoredFiles, checked: list[int], mock_clock: trio.testing.MockClock
+) -> None:
     await stored.upload("anna", "a")
     await stored.upload("anna", "b")
-    for _ in range(5):
-        await refused(stored)
-    assert checked == [2]
-    stored.unlink("a")
-    await refused(stored)  # not seen yet
-    mock_clock.jump(quota_check.ASK_SECONDS)
-    assert await stored.upload("anna", "c", 10, TWO_FILES) == "c"
-    assert checked == [2, 2]
-    # What that has found is found for all who were refused before.
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(end_pauses, mock_clock)
+        for _ in range(5):
+            await refused(stored)
+        nursery.cancel_scope.cancel()
+    assert checked == [2] * 5
+    looking = 5 * 0.002
+    assert trio.current_time() - began >= looking + 4 * quota_check.PAUSE * 0.002 - 1e-6
+
+
+async def test_an_upload_does_not_wait_long_for_the_next_check(
+    stored: StoredFiles, checked: list[int], mock_clock: trio.testing.MockClock
+) -> None:
+    await stored.upload("anna", "a")
+    await stored.upload("anna", "b")
     await refused(stored)
-    assert checked == [2, 2]
+    stored.quota_check._find("anna").again += quota_check.MOST_WAIT  # as after a longer check
+    stored.unlink("a")
+    await refused(stored)
+    assert checked == [2]
+    mock_clock.jump(quota_check.MOST_WAIT + 0.02)
+    assert await stored.upload("anna", "c", 10, TWO_FILES) == "c"
 
 
 async def refused(stored: StoredFiles) -> None:

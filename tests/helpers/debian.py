@@ -1,4 +1,4 @@
-"""A Debian 12 and the packages of galileod, made once and kept between runs of the tests."""
+"""A Debian and the packages of galileod, made once and kept between runs of the tests."""
 
 import fcntl
 import hashlib
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -34,19 +34,19 @@ class Unavailable(Exception):  # noqa: N818  a reason to leave the tests out
     """It cannot be made on this machine; the text says why."""
 
 
-def missing_packages() -> list[str]:
+def missing_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     """What apt-get would have to install."""
-    return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    return [package for program, package in programs.items() if shutil.which(program) is None]
 
 
-def debian() -> Path:
+def debian(release: str = RELEASE) -> Path:
     """The root of a Debian that nobody may change. Raises Unavailable."""
     key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:16]
-    with _made_once(_cache() / f"{RELEASE}-{key}") as target:
+    with _made_once(_cache() / f"{release}-{key}") as target:
         if target is not None:
             packages = f"--include={','.join(PACKAGES)}"
-            _run("debootstrap", "--variant=minbase", packages, RELEASE, str(target))
-    return _cache() / f"{RELEASE}-{key}"
+            _run("debootstrap", "--variant=minbase", packages, release, str(target))
+    return _cache() / f"{release}-{key}"
 
 
 def wheels(folder: Path) -> None:

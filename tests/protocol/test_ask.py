@@ -312,6 +312,32 @@ def test_questions_are_numbered_and_each_waits_for_the_answer_to_the_one_before(
     assert core.receive_text('{"held": [], "n": 2}') == Held(frozenset(), 2)
 
 
+def test_an_answer_may_tell_where_the_files_are() -> None:
+    answer = Held(frozenset({0, 2}), 1, {2: "june/a"})
+    text = encode_held(answer)
+    assert json.loads(text) == {"held": [0, 2], "paths": [None, "june/a"], "n": 1}
+    core = sender_of()
+    core.ask([ENTRY] * 3)
+    assert core.receive_text(text) == answer
+
+
+@pytest.mark.parametrize("paths", [["a"], ["a", "b", "c"], "ab", {"0": "a"}, None, [1, []]])
+def test_paths_that_are_not_those_of_the_entries_are_not_known(paths: object) -> None:
+    core = sender_of()
+    core.ask([ENTRY] * 2)
+    text = json.dumps({"held": [1, 0], "paths": paths, "n": 1})
+    assert core.receive_text(text) == Held(frozenset({0, 1}), 1)
+
+
+def test_an_answer_is_shorter_than_what_clients_accept() -> None:
+    paths = dict.fromkeys(range(MAX_ASKED), "\N{SNOWMAN}" * 1000)
+    text = encode_held(Held(frozenset(paths), 2**63 - 1, paths))
+    assert len(text) < 64 * 1024
+    told = json.loads(text)["paths"]
+    assert told[:5] == ["\N{SNOWMAN}" * 1000] * 5
+    assert (told[-1], len(told)) == (None, MAX_ASKED)
+
+
 def test_a_question_has_at_least_one_and_at_most_256_entries() -> None:
     core = sender_of()
     for count in (0, MAX_ASKED + 1):

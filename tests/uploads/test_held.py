@@ -566,3 +566,17 @@ async def test_a_quota_for_running_uploads_does_not_keep_a_question_back(
         await raw.send(whole("a", b"1") + whole("b", b"2") + question(entry("0", 0)))
         assert await raw.receive() == {"held": [0], "n": 1}
         assert await answers(raw, 2) == {1: stored("a"), 2: stored("b")}
+
+
+async def test_where_files_are_is_told_if_others_may_replace_them(
+    autojump_clock: MockClock,
+) -> None:
+    config = answering()
+    config = evolve(config, storage=evolve(config.storage, on_conflict="replace"))
+    async with serving(MemoryStore(), config) as wire:
+        raw = await opened(wire)
+        await put(raw, 1, "a", DATA)
+        await raw.send(question(entry("no", 5), entry("a", 5), entry("0", 0)))
+        assert await raw.receive() == {"held": [1, 2], "paths": ["a", "0"], "n": 1}
+        await raw.send(question(entry("no", 5)))
+        assert await raw.receive() == {"held": [], "n": 1}

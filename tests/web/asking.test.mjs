@@ -281,3 +281,45 @@ test("an option of another value is refused", () => {
   const message = /skipExisting must be true, "modified" or false/;
   assert.throws(() => uploadAll({ ...OPTIONS, skipExisting: "size" }), { name: "TypeError", message });
 });
+
+test("a file that was there is replaced by one that is stored at its path", async () => {
+  const { uploads, socket } = start(files(6));
+  await agree(socket);
+  const { n } = asked(socket).at(-1);
+  socket.say({ held: [1, 2, 3], paths: ["x", "y", null], n });
+  await storeFirst(socket);
+  assert.match(states(uploads), /^stored skipped skipped skipped /);
+  const paths = uploads.files.map(({ receipt }) => receipt?.path);
+  assert.deepEqual(paths.slice(0, 4), [null, "x", "y", null]);
+  await until(() => socket.finished.length > 2, "finished");
+  socket.say({ close: true, file: 1, path: "x" });
+  socket.say({ close: true, file: 2, path: "z" });
+  await quiet();
+  assert.equal(states(uploads), "stored replaced skipped skipped stored stored");
+  assert.equal(uploads.files[1].receipt.outcome, "replaced");
+  const { files: count, filesEnded } = uploads.progress;
+  assert.deepEqual([count, filesEnded], [3, 3]);
+});
+
+test("all that are at one path are replaced", async () => {
+  const { uploads, socket } = start(files(3));
+  await agree(socket);
+  const { n } = asked(socket).at(-1);
+  socket.say({ held: [0, 1], paths: ["x", "x"], n });
+  socket.say(fault("abandoned", { next: true }));
+  await until(() => socket.finished.length > 0, "finished");
+  socket.say({ close: true, file: 1, path: "x" });
+  await quiet();
+  assert.equal(states(uploads), "replaced replaced stored");
+});
+
+for (const paths of [["x"], "x", [1, {}], null]) {
+  test(`paths ${JSON.stringify(paths)} of files that are there are not known`, async () => {
+    const { uploads, socket } = start(files(3));
+    await agree(socket);
+    const { n } = asked(socket).at(-1);
+    socket.say({ held: [1, 2], paths, n });
+    await storeFirst(socket);
+    assert.deepEqual(uploads.files.map(({ receipt }) => receipt.path), [null, null, null]);
+  });
+}

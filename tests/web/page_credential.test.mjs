@@ -25,7 +25,8 @@ for (const [fragment, found, renew] of [
   ["", null],
 ]) {
   test(`the fragment "${fragment}" holds ${found} ${renew ?? ""}`, () => {
-    assert.deepEqual(fromFragment(fragment), found && { value: found, renew });
+    const isTicket = fragment.startsWith("#ticket=");
+    assert.deepEqual(fromFragment(fragment), found && { value: found, renew, isTicket });
   });
 }
 

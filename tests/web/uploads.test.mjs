@@ -353,6 +353,9 @@ test("the progress counts what has left the browser, and the handler is told of 
   assert.deepEqual([sent, rate], [310, 310]);
   const file = 131_072; // it takes as long as so many bytes
   assert.equal(secondsLeft, (200 + file) / (310 + file));
+  uploads.hold();
+  assert.equal(uploads.progress.secondsLeft, null); // nobody knows when the files go on
+  uploads.release();
   socket.bufferedAmount = 0;
   socket.say({ ready: true, chunksize: 100, file: 1 });
   await quiet();

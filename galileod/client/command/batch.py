@@ -44,9 +44,9 @@ class Tally:
     """The counts of a batch. `size` is the number of bytes stored.
 
     `unconfirmed` are the files that were sent whole, and have no answer yet: they may be stored.
-    `held` are those that the server had already, `replaced` those that were stored, and replaced by
-    another one of the same run. `listed` are those that would be sent in a `dry_run`, `size` is
-    then that of them.
+    `held` are those that the server had already, `replaced` those that were stored or there, and
+    replaced by another one of the same run. `listed` are those that would be sent in a `dry_run`,
+    `size` is then that of them.
     """
 
     total: int
@@ -132,8 +132,11 @@ class Batch:
     reporter: Reporter
     skip: SkipExisting | None = None
     kept: list[Kept] = field(init=False, factory=list)  # at most those that are sent at once
-    stored: dict[str, tuple[Job, int]] = field(init=False, factory=dict)
-    """The jobs that are stored, and their sizes, by the path that the server has told."""
+    there: dict[str, list[tuple[Job, int | None]]] = field(init=False, factory=dict)
+    """The jobs that are at the server, by the path that it has told, with the size if it was sent.
+
+    That is None for those that were there before. Of these only, several can be at one path.
+    """
 
     async def run(self, jobs: Sequence[Job], tally: Tally) -> None:
         """Send all jobs. `tally` is correct at any time, also after a cancellation.
@@ -207,9 +210,11 @@ class _JobItem(Item):
     def question(self) -> AskEntry | None:
         return self._job.question
 
-    def held(self) -> None:
+    def held(self, path: str | None) -> None:
         self._tally.held += 1
         self._reporter.held(self._job)
+        if path is not None:
+            self._batch.there.setdefault(path, []).append((self._job, None))
 
     async def list(self) -> None:
         """Tell that the file would be sent, if it can be read."""
@@ -275,13 +280,16 @@ class _JobItem(Item):
             self._replaces(receipt.path, receipt.size)
 
     def _replaces(self, path: str, size: int) -> None:
-        """Tell if an earlier file was stored at the same path."""
-        earlier, self._batch.stored[path] = self._batch.stored.get(path), (self._job, size)
-        if earlier:
-            job, replaced_size = earlier
-            self._tally.stored -= 1
+        """Tell which earlier files were at the same path."""
+        earlier = self._batch.there.pop(path, [])
+        self._batch.there[path] = [(self._job, size)]
+        for job, replaced_size in earlier:
             self._tally.replaced += 1
-            self._tally.size -= replaced_size
+            if replaced_size is None:
+                self._tally.held -= 1
+            else:
+                self._tally.stored -= 1
+                self._tally.size -= replaced_size
             self._reporter.replaced(job, self._job, path)
 
     def failed(self, error: SendError, *, dropped: bool) -> None:

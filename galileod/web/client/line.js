@@ -109,7 +109,8 @@ class Line {
   /**
    * Handle a message of the server. Returns an event as of Sender.receive, with the `number` of
    * its file, and `ends`: whether it is an error that ends the connection. A "violation" ends the
-   * connection too. "held" has the indexes of those files of the question that the server has. "over" is the answer about a file whose sender has ended. `number` is null, or
+   * connection too. "held" is a Map from the indexes of those files of the question that the server has
+   * to their paths, null where it does not tell them. "over" is the answer about a file whose sender has ended. `number` is null, or
    * that of an answered file, for an error that is about no file that still waits. The caller
    * calls `answered` for each file that is over.
    */
@@ -142,13 +143,15 @@ class Line {
   }
 
   /** The answer to a question. */
-  #hear({ held, n }) {
+  #hear({ held, n, paths }) {
     const isIndex = (each) => Number.isInteger(each) && each >= 0 && each < this.#asked;
     if (!this.isAsking || n !== this.#questions || !Array.isArray(held) || !held.every(isIndex)) {
       return violation("bad_message", "The server answered a question that was not asked.");
     }
     this.#asked = null;
-    return { type: "held", held: new Set(held) };
+    const known = Array.isArray(paths) && paths.length === held.length ? paths : [];
+    const pathOf = (index) => (typeof known[index] === "string" ? known[index] : null);
+    return { type: "held", held: new Map(held.map((entry, index) => [entry, pathOf(index)])) };
   }
 
   #agree(signal) {

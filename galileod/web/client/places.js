@@ -1,19 +1,28 @@
-// Where the server has stored the files of one `uploadAll`, so far as it has said that.
+// Where the server has the files of one `uploadAll`, so far as it has said that.
 
 class Places {
-  #last = new Map(); // path → the FileUpload that was stored there last
+  #at = new Map(); // path → the FileUploads whose file is there: several only if it was there before
 
-  /** `upload` is stored at `path`, null where that is not known. Returns the one that it replaced. */
+  /** The file of `upload` was there before, at `path`, null where that is not known. */
+  add(upload, path) {
+    if (path === null) return;
+    const others = this.#at.get(path) ?? [];
+    this.#at.set(path, [...others, upload]);
+  }
+
+  /** `upload` is stored at `path`, null where that is not known. Returns those that it replaced. */
   store(upload, path) {
-    if (path === null) return undefined;
-    const replaced = this.#last.get(path);
-    this.#last.set(path, upload);
+    if (path === null) return [];
+    const replaced = this.#at.get(path) ?? [];
+    this.#at.set(path, [upload]);
     return replaced;
   }
 
   /** `upload` is no more one of the files. */
   remove(upload) {
     const path = upload.receipt?.path;
-    if (this.#last.get(path) === upload) this.#last.delete(path);
+    const others = this.#at.get(path)?.filter((each) => each !== upload) ?? [];
+    if (others.length > 0) this.#at.set(path, others);
+    else this.#at.delete(path);
   }
 }

@@ -14,8 +14,8 @@ class Questions {
 
   /**
    * `isWanted`: whether anything is asked; `waiting` has the files. `on` has `settings(upload)`,
-   * `isSent(upload, connection)`, whether this has taken it, and `held(upload)` for those that the
-   * server has.
+   * `isSent(upload, connection)`, whether this has taken it, and `held(upload, path)` for those that
+   * the server has; `path` is null where it does not tell it.
    */
   constructor(isWanted, waiting, on) {
     this.#isWanted = isWanted;
@@ -82,14 +82,14 @@ class Questions {
     yield* this.#waiting.unasked();
   }
 
-  /** The server has those files of the question that have these indexes. */
+  /** The server has those files of the question that have these indexes; `held` maps them to paths. */
   answered(connection, held) {
     for (const [index, upload] of this.#end(connection).entries()) {
       const isSent = this.#on.isSent(upload, connection);
       if (!isSent && !isWaiting(upload)) continue; // it was paused, cancelled, or is asked about again
       this.settle(upload);
       this.#waiting.delete(upload);
-      if (held.has(index)) this.#on.held(upload);
+      if (held.has(index)) this.#on.held(upload, held.get(index));
       else if (!isSent) this.wait(upload, false);
     }
   }

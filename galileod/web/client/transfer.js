@@ -310,9 +310,9 @@ class Transfer {
     this.#done({ outcome: "stored", name: name ?? this.name, path, hash });
   }
 
-  /** The server has the file already: it is not sent. */
-  skip() {
-    this.#done({ outcome: "skipped", name: this.name, path: null, hash: null });
+  /** The server has the file already, at `path` if that is not null: it is not sent. */
+  skip(path) {
+    this.#done({ outcome: "skipped", name: this.name, path, hash: null });
   }
 
   #done(what) {

@@ -31,7 +31,7 @@ class Uploads {
     this.#questions = new Questions(asks, this.#waiting, {
       settings: (upload) => this.#settings.get(upload),
       isSent: (upload, by) => this.#connections.get(this.#transfers.get(upload)) === by,
-      held: (upload) => this.#transferOf(upload).skip(),
+      held: (upload, path) => this.#transferOf(upload).skip(path),
     });
     const can = asks ? ["resume", "next", "ask"] : ["resume", "next"];
     const settings = { limit: connections, retries, can, restarts: true, onretry };
@@ -148,8 +148,8 @@ class Uploads {
     this.files = this.files.filter((upload) => !cleared.has(upload));
     this.#ended = this.#ended.map((upload) => (cleared.has(upload) ? null : upload));
     for (const upload of cleared) {
-      if (!this.#settings.delete(upload) || upload.state !== "stored") continue;
-      this.#tally.remove(upload);
+      if (!this.#settings.delete(upload)) continue;
+      if (upload.state === "stored") this.#tally.remove(upload);
       this.#places.remove(upload);
     }
   }
@@ -166,7 +166,7 @@ class Uploads {
 
   /** Of all files that have not failed or been cancelled. */
   get progress() {
-    return this.#tally.progress(this.outage === null);
+    return this.#tally.progress(this.outage === null && !this.#isHeld);
   }
 
   /** A promise of the result of each file, once all have ended: a Receipt or an UploadError. */
@@ -295,7 +295,7 @@ class Uploads {
       success: (receipt) => {
         this.#forget(upload);
         if (receipt.outcome === "stored") this.#stored(upload, receipt);
-        else this.#tally.remove(upload);
+        else this.#skipped(upload, receipt);
         this.#end(upload, { state: receipt.outcome, receipt });
       },
       failure: (error) => {
@@ -331,11 +331,17 @@ class Uploads {
   /** The server has stored a file, maybe in the place of an earlier one of these. */
   #stored(upload, { path }) {
     this.#tally.answered(true);
-    const replaced = this.#places.store(upload, path);
-    if (replaced?.state !== "stored") return;
-    this.#tally.remove(replaced);
-    const receipt = { ...replaced.receipt, outcome: "replaced" };
-    this.#change(replaced, { state: "replaced", receipt });
+    for (const replaced of this.#places.store(upload, path)) {
+      if (replaced.state === "stored") this.#tally.remove(replaced);
+      const receipt = { ...replaced.receipt, outcome: "replaced" };
+      this.#change(replaced, { state: "replaced", receipt });
+    }
+  }
+
+  /** The server has the file already. */
+  #skipped(upload, { path }) {
+    this.#tally.remove(upload);
+    this.#places.add(upload, path);
   }
 
   #forget(upload) {

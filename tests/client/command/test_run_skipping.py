@@ -211,6 +211,31 @@ def test_json_has_what_was_replaced(daemon: Daemons, command: Command, tmp_path:
     assert summary["bytes"] == paths[0].stat().st_size
 
 
+def test_a_file_that_was_there_and_was_then_replaced_is_not_there(
+    daemon: Daemons, command: Command, tmp_path: Path
+) -> None:
+    host = daemon({"storage": {"on_conflict": "replace", "layout": "{name}", "ask": "everybody"}})
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (first,), (second,) = (files_in(tree / name, "x.jpg") for name in "ab")
+    second.write_bytes(b"the second")
+    assert command("-r", "-p", "1", host.url, tree)[0] == 1
+    flags = ("--skip-existing", "-r", host.url, tree)
+    status, out, err = command(*flags)
+    assert status == 1
+    assert f"skipped {second} (already there)" in out.splitlines()
+    replaced = f"galileo-send: {second} was replaced by {first}: both were stored as x.jpg."
+    assert replaced in err.splitlines()
+    assert err.splitlines()[-1].startswith("1 of 2 files stored (")
+    assert err.endswith("), 1 replaced by others.\n")
+    status, out, _ = command("--json", *flags)
+    assert status == 1
+    summary = objects(out)[-1]
+    assert (summary["stored"], summary["skipped"], summary["replaced"]) == (1, 0, 1)
+    assert summary["bytes"] == len(b"the second")
+    assert host.visible()["x.jpg"].read_bytes() == b"the second"
+
+
 def test_files_of_one_name_that_are_renamed_are_all_stored(
     server: Daemon, command: Command, tmp_path: Path
 ) -> None:

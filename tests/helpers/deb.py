@@ -1,0 +1,78 @@
+"""The Debian packages of this source, and of a later version."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from helpers.daemon import environment
+from helpers.debian import BUILD_SECONDS, PROGRAMS, REPOSITORY, Unavailable
+
+NEEDED: Final = {**PROGRAMS, "mmdebstrap": "mmdebstrap", "lintian": "lintian"}
+"""What the tests need, and Debian's package for it."""
+
+EPOCH: Final = "1700000000"
+LATER: Final = "99.0"
+"""The version of the package that `later_package` makes."""
+
+
+def build_package(release: str, folder: Path) -> Path:
+    """The package of this source for a release, built from a copy in `folder`.
+
+    Raises Unavailable.
+    """
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if not name.startswith("tests/") and (REPOSITORY / name).exists():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target)
+    ended = subprocess.run(
+        [folder / "packaging/deb", release],
+        env=environment({"PYTHON": sys.executable, "SOURCE_DATE_EPOCH": EPOCH}),
+        capture_output=True, text=True, timeout=BUILD_SECONDS, check=False,
+    )  # fmt: skip
+    if ended.returncode != 0:
+        raise Unavailable(f"packaging/deb: {' / '.join(ended.stderr.splitlines()[-5:])}")
+    return folder / ended.stdout.strip()
+
+
+def later_package(package: Path, folder: Path) -> Path:
+    """The same package as version LATER, with another configuration file."""
+    tree = folder / "tree"
+    dpkg_deb("--raw-extract", package, tree)
+    control = tree / "DEBIAN/control"
+    version = version_of(package)
+    control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {LATER}"))
+    settings = tree / "etc/galileod.toml"
+    settings.write_text(f"{settings.read_text()}# Added in {LATER}.\n")
+    later = folder / f"galileod_{LATER}.deb"
+    dpkg_deb("--root-owner-group", "-Zgzip", "-z1", "--build", tree, later)
+    shutil.rmtree(tree)
+    return later
+
+
+def version_of(package: Path) -> str:
+    return dpkg_deb("--field", package, "Version").strip()
+
+
+def dpkg_deb(*arguments: str | Path) -> str:
+    return subprocess.run(
+        ["dpkg-deb", *arguments], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def complaints(package: Path) -> str:
+    """What lintian says of it."""
+    allowed = ["--allow-root"] if os.geteuid() == 0 else []
+    ended = subprocess.run(
+        ["lintian", *allowed, "--tag-display-limit", "0", "--fail-on", "error,warning", package],
+        capture_output=True, text=True, timeout=BUILD_SECONDS, check=False,
+    )  # fmt: skip
+    assert ended.returncode in (0, 2), ended.stderr
+    return ended.stdout

@@ -1,0 +1,216 @@
+"""The Debian package: built, and installed, upgraded and removed in a booted Debian.
+
+One test in steps for each release, since it is one story.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Final
+
+import pytest
+from helpers import debian
+from helpers.container import Container
+from helpers.daemon import poll
+from helpers.deb import (
+    LATER,
+    NEEDED,
+    build_package,
+    complaints,
+    later_package,
+    version_of,
+)
+from helpers.missing import leave_out
+from helpers.rounds import SOAK
+from helpers.service import ADDRESS, SERVICE, SOCKET, URL, HealthChecks, Service, is_active
+
+RELEASES: Final = ("bookworm", "trixie")
+BUILT_TWICE: Final = RELEASES if SOAK else ("trixie",)
+"""A build takes a minute of CPU time."""
+
+STORED: Final = 15_000_000
+"""Bytes of the upload during the upgrade."""
+
+SLOWLY: Final = 1_000_000
+"""Bytes per second at which it is sent."""
+
+SETTINGS: Final = "/etc/galileod.toml"
+DATA: Final = "/var/lib/galileod"
+OURS: Final = "# Written by `galileod install-service`\n"
+
+
+def apt(service: Service, *arguments: str) -> str:
+    return service.run(
+        "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", *arguments,
+    )  # fmt: skip
+
+
+def install(service: Service, package: Path) -> str:
+    # As unattended-upgrades does with a configuration that was edited.
+    kept = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+    return apt(service, "install", *kept, f"/packages/{package.name}")
+
+
+def mode(service: Service, path: str) -> str:
+    return service.run("stat", "--format=%a %U:%G", path).strip()
+
+
+def begin(service: Service, package: Path) -> None:
+    """What the administrator has after the installation."""
+    install(service, package)
+    assert service.ask().status == 200
+    for unit in (SERVICE, SOCKET):
+        assert is_active(service, unit)
+        assert service.run("systemctl", "is-enabled", unit) == "enabled\n"
+    assert service.show("FragmentPath").removeprefix("/usr") == f"/lib/systemd/system/{SERVICE}"
+    assert service.run("systemd-analyze", "verify", SERVICE, SOCKET) == ""
+    assert mode(service, SETTINGS) == "640 root:galileod"
+    assert {line["level"] for line in service.log()} == {"info"}
+    version = service.run("galileod", "--version").split()[1]
+    assert version_of(package).startswith(f"{version}~deb")
+    for command, section in (("galileod", 8), ("galileo-send", 1), ("galileo-conformance", 1)):
+        service.run(command, "--help")
+        service.run("zcat", f"/usr/share/man/man{section}/{command}.{section}.gz")
+        completion = f"/usr/share/bash-completion/completions/{command}"
+        asked = f". {completion}; complete -p {command}"
+        assert command in service.run("bash", "-c", asked)
+    said = service.run("galileod", "install-service", check=False)
+    assert "a package has installed the service already" in said
+    # All that was unpacked is as it was built, also after it has run.
+    assert service.run("dpkg", "--verify", "galileod") == ""
+
+
+def store(service: Service) -> None:
+    service.container.path("/root/a.bin").write_bytes(bytes(3_000_000))
+    assert "stored" in service.run("galileo-send", URL, "/root/a.bin")
+    assert service.stored("a.bin").read_bytes() == bytes(3_000_000)
+    service.run("galileod", "token", "add", "anna")
+
+
+def is_under_way(service: Service) -> bool:
+    found = json.loads(service.run("galileod", "uploads", "--json"))["uploads"]
+    return [upload for upload in found if upload["offset"] > 2_000_000] != []
+
+
+def upgrade_during_an_upload(service: Service, later: Path) -> None:
+    settings = service.container.path(SETTINGS)
+    text = settings.read_text()
+    edited = text.replace('"30s"', '"100ms"', 1)
+    assert edited != text
+    settings.write_text(edited)
+    service.run("systemctl", "reload", SERVICE)
+    content = os.urandom(STORED)
+    service.container.path("/root/b.bin").write_bytes(content)
+    before = service.pid()
+    command = f"echo $$ >/root/pid; exec galileo-send --limit-rate {SLOWLY} {URL} /root/b.bin"
+    sending = service.container.start("sh", "-c", command)
+    poll("the upload", lambda: is_under_way(service))
+    # It cannot end before the upgrade, however long that takes.
+    service.run("sh", "-c", "kill -STOP $(cat /root/pid)")
+    with HealthChecks(service) as checks:
+        install(service, later)
+        sending.send_signal(signal.SIGCONT)  # nsenter has stopped with it, and continues it
+        answered = len(checks.statuses)
+        poll("answers of the new version", lambda: len(checks.statuses) > answered + 5)
+    assert not checks.errors
+    assert set(checks.statuses) <= {200, 503}
+    said, _ = sending.communicate(timeout=120)
+    assert sending.returncode == 0, said
+    assert service.stored("b.bin").read_bytes() == content
+    # The upload was interrupted, and what had arrived was not sent again.
+    poll("the line", lambda: service.count("upload.resumed") == 1)
+    (offset,) = [line["offset"] for line in service.log() if line["event"] == "upload.resumed"]
+    assert offset > 2_000_000
+    assert service.pid() != before
+    assert service.run("dpkg-query", "--show", "galileod") == f"galileod\t{LATER}\n"
+    assert settings.read_text() == edited
+    assert mode(service, SETTINGS) == "640 root:galileod"
+    assert f"# Added in {LATER}." in service.run("cat", f"{SETTINGS}.dpkg-dist")
+
+
+def remove(service: Service) -> None:
+    apt(service, "remove", "galileod")
+    for unit in (SERVICE, SOCKET):
+        assert not is_active(service, unit)
+    with pytest.raises(ConnectionRefusedError):
+        service.container.dial(ADDRESS)
+    for path in ("/usr/lib/galileod", "/usr/bin/galileod", f"/usr/lib/systemd/system/{SERVICE}"):
+        assert not service.container.path(path).exists()
+    for path in (SETTINGS, "/etc/galileod.tokens", f"{DATA}/.galileod/ledger.sqlite3"):
+        assert service.container.path(path).exists()
+
+
+def come_back(service: Service, later: Path) -> None:
+    install(service, later)
+    assert service.ask().status == 200
+    assert '"100ms"' in service.container.path(SETTINGS).read_text()
+
+
+def purge(service: Service) -> None:
+    said = apt(service, "purge", "galileod")
+    assert f"galileod: kept the files in {DATA}" in said
+    etc = service.container.path("/etc")
+    left = [path for path in etc.rglob("galileod*") if path.name != "galileod.toml.dpkg-dist"]
+    assert left == []
+    assert not service.container.path(f"{DATA}/.galileod").exists()
+    assert service.stored("a.bin").stat().st_size == 3_000_000
+    assert service.stored("b.bin").stat().st_size == STORED
+    assert mode(service, f"{DATA}/b.bin").split()[1] == "galileod:galileod"
+
+
+def respect_an_earlier_service(service: Service, package: Path) -> None:
+    """One that `install-service` wrote, for the galileod of pip, goes on until it is removed."""
+    unit = service.container.path(f"/etc/systemd/system/{SERVICE}")
+    unit.write_text(f"{OURS}[Service]\nExecStart=/bin/sleep infinity\n")
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "start", SERVICE)
+    before = service.pid()
+    said = install(service, package)
+    assert f"/etc/systemd/system/{SERVICE} overrides the unit of the package" in said
+    assert (service.pid(), is_active(service, SOCKET)) == (before, False)
+    apt(service, "remove", "galileod")
+    assert service.pid() == before
+    install(service, package)
+    (commands,) = re.findall(r"use the package's: (.*)\ngalileod: (.*)\n", said)
+    service.run("sh", "-e", "-c", commands[0].replace(", and then", ""))
+    service.run("sh", "-e", "-c", commands[1])
+    assert service.ask().status == 200
+    assert service.show("FragmentPath").removeprefix("/usr") == f"/lib/systemd/system/{SERVICE}"
+    apt(service, "purge", "galileod")
+    assert service.stored("b.bin").stat().st_size == STORED
+
+
+@pytest.mark.timeout(3 * debian.BUILD_SECONDS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_life_of_a_package(release: str, tmp_path: Path, subtests: pytest.Subtests) -> None:
+    if os.geteuid() != 0:
+        leave_out("needs root, to boot a container")
+    if missing := debian.missing_packages(NEEDED):
+        leave_out(f"needs Debian's packages {' '.join(missing)}")
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    try:
+        root = debian.debian(release)
+        built = build_package(release, tmp_path / "source")
+        again = build_package(release, tmp_path / "again") if release in BUILT_TWICE else None
+    except debian.Unavailable as reason:
+        leave_out(str(reason))
+    package = packages / built.name
+    shutil.copyfile(built, package)
+    later = later_package(package, packages)
+    with subtests.test("built twice"):
+        assert again is None or again.read_bytes() == built.read_bytes()
+    with subtests.test("lintian"):
+        assert complaints(package) == ""
+    with Container(root, tmp_path / "console", {"/packages": packages}) as container:
+        service = Service(container)
+        begin(service, package)
+        store(service)
+        upgrade_during_an_upload(service, later)
+        remove(service)
+        come_back(service, later)
+        purge(service)
+        respect_an_earlier_service(service, package)

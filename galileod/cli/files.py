@@ -16,6 +16,7 @@ from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import Selection
 from galileod.printable import printable
 from galileod.server.files import file_row, matches
+from galileod.storage.escaping import escaped
 from galileod.storage.state import STATE_DIRECTORY
 from galileod.units import human_size, parse_duration
 
@@ -27,6 +28,17 @@ MAX_TARGET: Final = 8 * 1024
 """Maximum length of a request's target; further paths are in another request."""
 
 _LINE: Final = "{stored:20}  {user:24} {size:>10}  {path}"
+
+
+class Text(click.ParamType[str]):
+    """A string. What is not UTF-8 in it is escaped, as in the names of files in the ledger."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click.ParamType."""
+        del param, ctx
+        return escaped(value)
 
 
 class Age(click.ParamType[float]):
@@ -55,11 +67,12 @@ def files() -> None:
 
 @files.command("list")
 @daemon_options
-@click.option("--user", metavar="USER", help="Only the files of this user.")
+@click.option("--user", metavar="USER", type=Text(), help="Only the files of this user.")
 @click.option("--since", metavar="AGE", type=Age(), help="Only files stored since then, as in 7d.")
 @click.option(
     "--name",
     metavar="GLOB",
+    type=Text(),
     help="Only files whose name fits; if GLOB has a slash, whose whole path fits.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
@@ -98,7 +111,7 @@ def remove(path: str | None, directory: str | None, paths: tuple[str, ...]) -> N
     names, failed = list[str](), False
     for each in paths:
         try:
-            names.append(_below(where, each))
+            names.append(escaped(_below(where, each)))
         except ValueError as error:
             failed = True
             _complain(each, str(error))
@@ -114,7 +127,7 @@ def remove(path: str | None, directory: str | None, paths: tuple[str, ...]) -> N
 @click.option(
     "--older-than", metavar="AGE", type=Age(), required=True, help="Stored longer ago, as in 30d."
 )
-@click.option("--user", metavar="USER", help="Only the files of this user.")
+@click.option("--user", metavar="USER", type=Text(), help="Only the files of this user.")
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 def prune(
     path: str | None, directory: str | None, older_than: float, user: str | None, dry_run: bool

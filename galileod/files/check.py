@@ -4,23 +4,24 @@ A record is changed only after a second look, while no file is published. It is 
 had when it was read, so one that has come since then stays.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from attrs import frozen
+from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import UNKNOWN_USER, Ledger
+from galileod.ledger.base import Ledger
 from galileod.ledger.records import FileEntry
-from galileod.storage.base import Store
+from galileod.storage.base import StorageError, Store
+from galileod.storage.finished import Standing
 
 from .publication import PublicationLock
 
 PAGE: Final = 500
 """Files that are looked at in one thread call: some milliseconds."""
 
-_ESCAPED: Final = re.compile(r"\\x[89a-f][0-9a-f]")
-"""A byte in a name that is not UTF-8, as `Store.scan` and `Store.walk` name it."""
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen
@@ -74,23 +75,23 @@ class Checker:
             found = [
                 (name, now.size)
                 for name, now in zip(suspects, standings, strict=True)
-                if now is not None
+                if isinstance(now, Standing)
             ]
             return Differences(unknown=await self._ledger.enter_found(found) if found else 0)
 
     async def _differing(
         self, entries: Sequence[FileEntry]
     ) -> Sequence[tuple[FileEntry, int | None]]:
-        """The files that are not as recorded, and their sizes; None if they are gone."""
-        looked = [each for each in entries if not _is_escaped(each)]
-        standings = await self._store.look([each.name for each in looked])
+        """The files that are not as recorded, and their sizes; None if they are gone.
+
+        One that cannot be looked at stays as recorded.
+        """
+        standings = await self._store.look([each.name for each in entries])
+        failures = [now for now in standings if isinstance(now, StorageError)]
+        if failures:
+            _log.warning("ledger.behind", reason=str(failures[0]), files=len(failures))
         return [
             (each, None if now is None else now.size)
-            for each, now in zip(looked, standings, strict=True)
-            if now is None or now.size != each.size
+            for each, now in zip(entries, standings, strict=True)
+            if not isinstance(now, StorageError) and (now is None or now.size != each.size)
         ]
-
-
-def _is_escaped(entry: FileEntry) -> bool:
-    """Whether the file perhaps has another name on the disk; then only the start finds it."""
-    return entry.user == UNKNOWN_USER and _ESCAPED.search(entry.name) is not None

@@ -49,7 +49,8 @@ class Remover:
     """Removes files; no file is published meanwhile.
 
     The file goes first, then its record: if galileod crashes between them, the next start drops the
-    record. In the other order, the file would stay without an owner.
+    record. In the other order, the file would stay without an owner. The receipt for the hook is
+    recorded before both.
     """
 
     def __init__(
@@ -93,14 +94,18 @@ class Remover:
             async with self._publication.hold(replaces=True):
                 records = await self._unchanged(part)
                 standings = await self._look(list(records))
+                failed = {
+                    name: now for name, now in standings.items() if isinstance(now, StorageError)
+                }
+                outcomes += [_failed(records[name], error) for name, error in failed.items()]
                 changed = {
                     name: now.size
                     for name, now in standings.items()
-                    if now is not None and now.size != records[name].size
+                    if isinstance(now, Standing) and now.size != records[name].size
                 }
                 await self._disown([records[name] for name in changed], changed)
                 outcomes += [_changed(records[name], size) for name, size in changed.items()]
-                names = [name for name in records if name not in changed]
+                names = [name for name in records if name not in changed and name not in failed]
                 found = [name for name in names if standings[name] is not None]
                 outcomes += await self._remove(names, records, reason, told=found)
         return outcomes
@@ -111,7 +116,9 @@ class Remover:
         outcomes = list[Outcome]()
         for each in entries:
             now = standings[each.name]
-            if now is not None and now.size != each.size:
+            if isinstance(now, StorageError):
+                outcomes.append(_failed(each, now))
+            elif now is not None and now.size != each.size:
                 outcomes.append(_changed(each, now.size))
             else:
                 result: Result = "gone" if now is None else "removed"
@@ -122,7 +129,7 @@ class Remover:
         now = await self._ledger.entries([each.name for each in entries])
         return {each.name: each for each in entries if now.get(each.name) == each}
 
-    async def _look(self, names: Sequence[str]) -> dict[str, Standing | None]:
+    async def _look(self, names: Sequence[str]) -> dict[str, Standing | StorageError | None]:
         return dict(zip(names, await self._store.look(names), strict=True))
 
     async def _disown(self, entries: Sequence[FileEntry], sizes: Mapping[str, int]) -> None:
@@ -145,33 +152,30 @@ class Remover:
         """
         if not names:
             return []
-        outcomes, gone = list[Outcome](), list[FileEntry]()
+        told_names = frozenset(told)
+        removals = {
+            name: Removal(entry, self._receipt_of(entry, reason) if name in told_names else None)
+            for name in names
+            if (entry := records.get(name)) is not None
+        }
+        outcomes, gone = list[Outcome](), list[Removal]()
+        await self._ledger.promise_removals(list(removals.values()))
         with trio.CancelScope(shield=True):  # the record must follow the file
             for name, result in zip(names, await self._store.remove(names), strict=True):
-                entry = records.get(name)
-                user, size = (entry.user, entry.size) if entry else (None, None)
+                removal = removals.get(name)
+                user, size = (removal.entry.user, removal.entry.size) if removal else (None, None)
                 if isinstance(result, StorageError):
                     outcomes.append(Outcome(name, "failed", user, size, str(result)))
-                elif entry is None and not result.found:
+                elif removal is None and not result.found:
                     outcomes.append(Outcome(name, "failed", reason="there is no such file"))
                 else:
                     outcomes.append(
                         Outcome(name, "removed" if result.found else "gone", user, size)
                     )
-                    if entry is not None:
-                        gone.append(entry)
-            told_names = frozenset(told)
-            await self._drop(
-                [
-                    Removal(
-                        each,
-                        self._receipt(each, reason)
-                        if each.name in told_names and each.user != UNKNOWN_USER
-                        else None,
-                    )
-                    for each in gone
-                ]
-            )
+                    if removal is not None:
+                        gone.append(removal)
+            stay = [one.name for one in outcomes if one.result == "failed"]
+            await self._drop(gone, [name for name in stay if name in removals])
         for one in outcomes:
             if one.result in ("removed", "gone") and one.name in told_names:
                 self._metrics.file_removed(reason)
@@ -181,11 +185,19 @@ class Remover:
                     _log.info("file.removed", path=one.name, user=one.user)
         return outcomes
 
-    async def _drop(self, removals: Sequence[Removal]) -> None:
-        """Drop records, and remove the folders that are empty now. Raises nothing."""
-        if not removals:
-            return
+    def _receipt_of(self, entry: FileEntry, reason: RemovalReason) -> str | None:
+        return None if entry.user == UNKNOWN_USER else self._receipt(entry, reason)
+
+    async def _drop(self, removals: Sequence[Removal], stay: Sequence[str]) -> None:
+        """Drop records, and remove the folders that are empty now. Raises nothing.
+
+        Files that `stay` could not be removed.
+        """
         try:
+            if stay:
+                await self._ledger.break_promises(stay)
+            if not removals:
+                return
             empty = await self._ledger.remove_files(removals)
         except LedgerError as error:
             # The records stay until the ledger is next compared with the disk.
@@ -197,6 +209,10 @@ class Remover:
             await self._store.remove((), empty)
         except StorageError as error:
             _log.warning("file.not_removed", path=empty[0], user=None, reason=str(error))
+
+
+def _failed(entry: FileEntry, error: StorageError) -> Outcome:
+    return Outcome(entry.name, "failed", entry.user, entry.size, str(error))
 
 
 def _changed(entry: FileEntry, size: int) -> Outcome:

@@ -156,9 +156,22 @@ class Records(ABC):
         """
 
     @abstractmethod
+    async def promise_removals(self, removals: Sequence[Removal]) -> None:
+        """Record the receipts of files that are about to be removed, durably.
+
+        `remove_files` or `break_promises` must follow. After a crash before that, the next start
+        makes the receipts of those files due that are not on the disk any more.
+        """
+
+    @abstractmethod
+    async def break_promises(self, names: Sequence[str]) -> None:
+        """Drop the receipts that were promised for files which could not be removed."""
+
+    @abstractmethod
     async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
         """Drop the records of files that were removed, and make their receipts due.
 
+        A receipt that was promised, now or by an attempt that has failed, is used in place of one.
         A record that has changed since it was read stays, and its receipt is dropped. Returns those
         of the folders that were made for the files in which the ledger has no files any more; it
         forgets that they were made.

@@ -332,10 +332,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
-        """The finished files with these names, as in `Stored`; None where no regular file is.
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
+        """The finished files with these names, as `scan` has them; None where no regular file is.
 
-        No link is followed.
+        A failure to look at one, which affects no other, is in its place. No link is followed.
         """
 
     @abstractmethod

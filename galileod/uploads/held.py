@@ -99,7 +99,7 @@ async def find_held(
         standings = await context.store.look([file.name for _, file in files])
     held = dict[int, str | None]()
     for (index, file), standing in zip(files, standings, strict=True):
-        if standing is not None and is_unchanged(file, standing):
+        if isinstance(standing, Standing) and is_unchanged(file, standing):
             held[index] = None if index in held else file.name
     return held
 

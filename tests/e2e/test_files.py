@@ -1,6 +1,7 @@
 """`galileod files`: the list, removal, retention and rescan of a running daemon."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -199,6 +200,26 @@ def test_the_hook_is_told_what_was_removed(daemon: Daemons, tmp_path: Path) -> N
     assert [(each["event"], each["reason"], each["name"]) for each in receipts] == [
         ("removed", "removed", "a"), ("removed", "expired", "b"),
     ]  # fmt: skip
+
+
+def test_arguments_that_are_not_utf_8_name_the_files_as_they_are_listed(daemon: Daemons) -> None:
+    host = daemon()
+    odd = os.fsdecode(b"odd\xff.bin")
+    (host.directory / odd).write_bytes(b"x")
+    assert files(host, "rescan").returncode == 0
+    assert listed(host, "--name", os.fsdecode(b"*\xff*")) == [r"odd\xff.bin"]
+    assert listed(host, "--user", odd) == []
+    said = files(host, "prune", "--older-than", "0s", "--user", odd)
+    assert said.stdout == "0 files removed, 0 B\n"
+    for named in (odd, r"odd\xff.bin"):
+        (host.directory / odd).write_bytes(b"x")
+        said = files(host, "remove", named)
+        assert (said.returncode, said.stdout, said.stderr) == (0, "removed odd\\xff.bin\n", "")
+        assert host.visible() == {}
+    said = files(host, "remove", odd)
+    assert said.stderr == "galileod: odd\\xff.bin: there is no such file\n"
+    assert host.stop() == 0
+    assert listed(host, "--name", odd, "--user", odd) == []
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

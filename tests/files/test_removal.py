@@ -1,6 +1,8 @@
 """Files that are removed, from the disk and from the ledger."""
 
 import os
+from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
 import trio
@@ -8,6 +10,8 @@ from helpers.stored_files import StoredFiles, results
 from structlog.testing import capture_logs
 
 from galileod.files.removal import MOST_AT_ONCE
+from galileod.ledger.base import LedgerError
+from galileod.ledger.records import Removal
 from galileod.policy.quota import Holding
 from galileod.storage.base import StorageError
 
@@ -118,6 +122,102 @@ class _FailingStore:
     async def remove(self, names: list[str], folders: list[str] = []) -> object:  # noqa: B006
         results = await self._store.remove([name for name in names if name != "a"], folders)
         return [StorageError("cannot remove a: Operation not permitted"), *results]
+
+
+async def test_a_file_that_cannot_be_looked_at_holds_up_no_other(stored: StoredFiles) -> None:
+    for name in ("a", "b", "c"):
+        await stored.upload("anna", name)
+    hidden = stored.make_hidden("b")
+    entries = stored.entries()
+    expected = {"a": "removed", hidden: "failed", "c": "removed"}
+    assert results(await stored.remover.look(entries)) == expected
+    outcomes = await stored.remover.remove_recorded(entries, "expired")
+    assert results(outcomes) == expected
+    assert set(stored.records()) == {hidden}
+    assert [name for name, _ in stored.told] == ["a", "c"]
+
+
+async def owed(stored: StoredFiles) -> list[str]:
+    return [each.name for each in await stored.ledger.outbox.first(9, ["removed"])]
+
+
+async def test_the_hook_hears_of_each_removal_once_also_after_a_crash(
+    stored: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon dies after the file is gone, and before the ledger knows."""
+    for name in ("a", "b", "c"):
+        await stored.upload("anna", name)
+
+    async def die(names: Sequence[str], folders: Sequence[str] = ()) -> NoReturn:
+        del folders
+        stored.unlink("a")
+        raise KeyboardInterrupt(names)
+
+    monkeypatch.setattr(stored.store, "remove", die)
+    with pytest.raises(KeyboardInterrupt):
+        await stored.remover.remove_named(["a", "b"])
+    assert await owed(stored) == []
+    stored.restart()
+    assert set(stored.records()) == {"b", "c"}
+    assert await owed(stored) == ["a"]
+    await stored.remover.remove_named(["b"])
+    assert await owed(stored) == ["a", "b"]
+    stored.restart()
+    assert await owed(stored) == ["a", "b"]
+
+
+async def test_the_hook_hears_of_a_removal_that_the_ledger_could_not_record(
+    stored: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored.upload("anna", "a", retention=1)
+    stored.clock.now += 2
+
+    async def fail(_removals: Sequence[Removal]) -> NoReturn:
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stored.ledger, "remove_files", fail)
+        await stored.remove_expired()
+    assert (stored.on_disk(), await owed(stored)) == ({}, [])
+    await stored.remove_expired()
+    assert (stored.records(), await owed(stored)) == ({}, ["a"])
+
+
+async def test_nothing_is_removed_whose_receipt_cannot_be_recorded(
+    stored: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored.upload("anna", "a")
+
+    async def fail(_removals: Sequence[Removal]) -> NoReturn:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(stored.ledger, "promise_removals", fail)
+    with pytest.raises(LedgerError):
+        await stored.remover.remove_named(["a"])
+    assert stored.on_disk() == {"a": 10}
+
+
+async def test_the_hook_does_not_hear_of_a_file_that_could_not_be_removed(
+    stored: StoredFiles,
+) -> None:
+    await stored.upload("anna", "a")
+    real = stored.store
+    stored.remover._store = _FailingStore(stored)  # type: ignore[assignment]
+    await stored.remover.remove_named(["a"])
+    stored.unlink("a")  # by hand
+    stored.remover._store = real
+    stored.restart()
+    assert (stored.records(), await owed(stored)) == ({}, [])
+
+
+async def test_a_file_whose_name_is_not_utf_8_is_removed_as_it_is_listed(
+    stored: StoredFiles,
+) -> None:
+    for name in (b"a\xff", b"june\xfe/b", rb"c\xff", rb"both\xff", b"both\xff"):
+        stored.write(os.fsdecode(name), 3)
+    names = [r"a\xff", r"june\xfe/b", r"c\xff", r"both\xff"]
+    assert set(results(await stored.remover.remove_named(names)).values()) == {"removed"}
+    assert stored.on_disk() == {os.fsdecode(b"both\xff"): 3}
 
 
 async def test_nothing_is_published_while_files_are_removed(stored: StoredFiles) -> None:

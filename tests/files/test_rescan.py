@@ -16,6 +16,7 @@ from galileod.files.check import Differences
 from galileod.files.rescan import Rescanned
 from galileod.ledger.base import LedgerError
 from galileod.policy.quota import Holding
+from galileod.storage.base import StorageError
 from galileod.storage.finished import Standing
 
 pytestmark = pytest.mark.timeout(60)
@@ -119,7 +120,7 @@ async def test_a_file_that_comes_back_before_the_second_look_keeps_its_record(
     stored.unlink("a")
     look, looks = stored.store.look, 0
 
-    async def look_and_restore(names: Sequence[str]) -> Sequence[Standing | None]:
+    async def look_and_restore(names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         nonlocal looks
         found = await look(names)
         looks += 1
@@ -163,3 +164,33 @@ async def test_a_file_that_is_being_published_is_entered_by_its_upload_alone(
 
 def test_pages_are_small_enough_not_to_hold_up_uploads() -> None:
     assert check.PAGE <= 500
+
+
+async def test_files_whose_names_are_not_utf_8_are_entered_and_dropped(
+    stored: StoredFiles,
+) -> None:
+    odd = [os.fsdecode(name) for name in (b"a\xff", b"june\xfe/b")]
+    for name in odd:
+        stored.write(name, 3)
+    assert (await stored.rescan()).differences == Differences(unknown=2)
+    assert set(stored.records()) == {r"a\xff", r"june\xfe/b"}
+    assert (await stored.rescan()).differences == Differences()
+    stored.unlink(odd[0])
+    stored.write(odd[1], 4)
+    assert (await stored.rescan()).differences == Differences(gone=1, changed=1)
+    assert stored.records() == {r"june\xfe/b": ("", 4)}
+
+
+async def test_a_file_that_cannot_be_looked_at_stays_and_holds_up_no_other(
+    stored: StoredFiles,
+) -> None:
+    for name in ("a", "b", "c"):
+        await stored.upload("anna", name)
+    hidden = stored.make_hidden("b")
+    stored.unlink("c")
+    with capture_logs() as logs:
+        assert (await stored.rescan()).differences == Differences(gone=1)
+    assert set(stored.records()) == {"a", hidden}
+    (behind,) = (line for line in logs if line["event"] == "ledger.behind")
+    assert behind["files"] == 1
+    assert behind["reason"].startswith("cannot ")

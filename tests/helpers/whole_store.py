@@ -78,7 +78,7 @@ class WholeStore(Store):
     ) -> Found:
         return self.store.scan(identities, progress, undated)
 
-    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         return await self.store.look(names)
 
     async def remove(

@@ -20,7 +20,7 @@ from galileod.ledger.base import (
     WholeEntry,
 )
 from galileod.ledger.records import Commit
-from galileod.policy.quota import Holding, check_quota
+from galileod.policy.quota import Holding, QuotaFault, check_quota
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
 from galileod.units import Size
@@ -96,7 +96,9 @@ async def test_an_entry_is_refused_by_what_those_before_it_hold(ledger: Ledger) 
     results = await ledger.enter_whole(
         [WholeEntry(upload, user, size, partial(decide, size)) for upload, user, size in sizes]
     )
-    assert [result and type(result) for result in results] == [None, Fault, None, None, Fault]
+    assert [result and type(result) for result in results] == [
+        None, QuotaFault, None, None, QuotaFault,
+    ]  # fmt: skip
     assert seen == [
         (Holding(), Holding()),
         (Holding(reserved=60, uploads=1), Holding(reserved=60, uploads=1)),

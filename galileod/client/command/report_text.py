@@ -19,6 +19,9 @@ MAX_NAME: Final = 255
 MAX_PATH: Final = 4096
 """Maximum characters of a path from the server that are shown: the limit of Linux."""
 
+MAX_DROPPED: Final = 10
+"""Maximum number of lines for files that are not sent since another one has failed."""
+
 Verbosity = Literal["quiet", "normal", "verbose"]
 
 
@@ -30,6 +33,8 @@ class TextReporter:
         self.err = err
         self._quiet = verbosity == "quiet"
         self._verbose = verbosity == "verbose"
+        self._dropped = 0
+        self._last = ""  # why the last of them was dropped
 
     def started(self, job: Job, attempt: int, *, whole: bool = False) -> None:  # noqa: ARG002  of Reporter
         """A line with --verbose."""
@@ -83,8 +88,11 @@ class TextReporter:
         self.err.write(f"galileo-send: {lead}{sentence}{tried}")
 
     def dropped(self, job: Job, error: SendError, attempts: int) -> None:  # noqa: ARG002
-        """A line; the error was reported with the first file."""
-        self.err.write(f"galileo-send: {printable(job.label)}: not sent for the same reason.")
+        """A line for the first MAX_DROPPED; the error was reported with the file before them."""
+        self._dropped += 1
+        self._last = str(error)
+        if self._dropped <= MAX_DROPPED:
+            self.err.write(f"galileo-send: {printable(job.label)}: not sent for the same reason.")
 
     def held(self, job: Job) -> None:
         """A line that tells why it is not sent."""
@@ -115,7 +123,13 @@ class TextReporter:
             self.err.write(f"galileo-send: {sentence}")
 
     def ended(self, tally: Tally, seconds: float, *, interrupted: bool) -> None:
-        """A summary, for several files and after an interruption."""
+        """A summary, for several files and after an interruption, behind files without a line."""
+        if (more := self._dropped - MAX_DROPPED) > 0:
+            were = "were" if more > 1 else "was"
+            self.err.write(
+                f"galileo-send: {more} more file{'s' * (more > 1)} {were} not sent for this reason:"
+                f" {printable(self._last)}"
+            )
         if interrupted or (tally.total > 1 and not self._quiet):
             self.err.write(summary(tally, seconds, interrupted=interrupted))
 

@@ -200,7 +200,7 @@ class SqliteLedger(SqliteRecords, Ledger):
             self.database.transaction() as connection,
         ):
             restart.settle(connection, on_disk, published, recovery, self._clock())
-            outbox.restart(connection)
+            outbox.restart(connection, on_disk)
             incomplete = self._rebuilt or files.is_empty(connection)
             unknown = files.reconcile(connection, on_disk)
             files.set_times(connection, modified)

@@ -1,14 +1,18 @@
 """The receipts that are owed to the hook."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from operator import itemgetter
+from typing import Final
 
 from galileod.ledger.base import Clock
 from galileod.ledger.outbox import KINDS, MOST_COUNTED, Kind, Outbox, Owed
 from galileod.policy.backoff import LONGEST
 
 from .database import Database
+
+_PROMISED: Final = "removing"
+"""The kind of a receipt of a file that is about to be removed. No hook gets it."""
 
 
 def add(
@@ -21,6 +25,31 @@ def add(
     connection.executemany(
         "INSERT INTO outbox (name, receipt, due, kind) VALUES (?, ?, ?, ?)",
         [(name, receipt, due, kind) for name, receipt in receipts],
+    )
+
+
+def promise(connection: sqlite3.Connection, receipts: Sequence[tuple[str, str]]) -> None:
+    """Add receipts of files, by name, that are about to be removed: `keep_promise` follows."""
+    break_promises(connection, [name for name, _ in receipts])
+    connection.executemany(
+        "INSERT INTO outbox (name, receipt, kind) VALUES (?, ?, ?)",
+        [(name, receipt, _PROMISED) for name, receipt in receipts],
+    )
+
+
+def keep_promise(connection: sqlite3.Connection, name: str, due: float) -> bool:
+    """The file was removed: make its receipt due; returns whether one was promised."""
+    kept = connection.execute(
+        "UPDATE outbox SET kind = 'removed', due = ? WHERE kind = ? AND name = ?",
+        (due, _PROMISED, name),
+    )
+    return bool(kept.rowcount)
+
+
+def break_promises(connection: sqlite3.Connection, names: Iterable[str]) -> None:
+    """Drop the receipts that were promised for files which were not removed."""
+    connection.executemany(
+        "DELETE FROM outbox WHERE kind = ? AND name = ?", [(_PROMISED, name) for name in names]
     )
 
 
@@ -76,8 +105,16 @@ def postpone(
     )
 
 
-def restart(connection: sqlite3.Connection) -> None:
-    """Make every receipt due and reset its attempts: the hook may have been repaired."""
+def restart(connection: sqlite3.Connection, on_disk: Container[str]) -> None:
+    """Make every receipt due and reset its attempts: the hook may have been repaired.
+
+    Those that were promised for files which are still `on_disk` are dropped.
+    """
+    promised = connection.execute(
+        "SELECT CAST(name AS TEXT) FROM outbox WHERE kind = ?", (_PROMISED,)
+    ).fetchall()
+    break_promises(connection, [name for (name,) in promised if name in on_disk])
+    connection.execute("UPDATE outbox SET kind = 'removed' WHERE kind = ?", (_PROMISED,))
     connection.execute("UPDATE outbox SET attempts = 0, due = 0")
 
 

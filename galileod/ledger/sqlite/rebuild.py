@@ -104,7 +104,7 @@ _TABLES: Final = (
             **_cast(text="name receipt"),
             "attempts": "0",
             "due": "0",
-            "kind": "CASE kind WHEN 'removed' THEN kind ELSE 'stored' END",
+            "kind": "CASE WHEN kind IN ('removed', 'removing') THEN kind ELSE 'stored' END",
         },
         order="number",
     ),

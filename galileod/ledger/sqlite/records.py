@@ -56,6 +56,16 @@ class SqliteRecords(Records):
         """See `Records.entries`."""
         return await self.database.read(files.of_names, names)
 
+    async def promise_removals(self, removals: Sequence[Removal]) -> None:
+        """See `Records.promise_removals`."""
+        owed = [(each.entry.name, each.receipt) for each in removals if each.receipt is not None]
+        if owed:
+            await self.database.write_durably(outbox.promise, owed)
+
+    async def break_promises(self, names: Sequence[str]) -> None:
+        """See `Records.break_promises`."""
+        await self.database.write(outbox.break_promises, names)
+
     async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
         """See `Records.remove_files`."""
         empty = await self.database.write(self._remove, removals)
@@ -76,10 +86,11 @@ class SqliteRecords(Records):
 
     def _remove(self, connection: sqlite3.Connection, removals: Sequence[Removal]) -> Sequence[str]:
         dropped = files.remove(connection, [each.entry for each in removals])
-        owed = [
-            (each.entry.name, each.receipt)
-            for each, done in zip(removals, dropped, strict=True)
-            if done and each.receipt is not None
-        ]
-        outbox.add(connection, owed, self._clock(), "removed")
+        now = self._clock()
+        for each, done in zip(removals, dropped, strict=True):
+            name = each.entry.name
+            if not done:
+                outbox.break_promises(connection, [name])
+            elif not outbox.keep_promise(connection, name, now) and each.receipt is not None:
+                outbox.add(connection, [(name, each.receipt)], now, "removed")
         return folders.take_empty(connection, [each.entry.name for each in removals])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from copy import copy
 
 from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.escaping import unescaped
 from galileod.storage.finished import Removed, Standing
 from galileod.storage.oserrors import translated
 
@@ -18,20 +19,10 @@ from .leftovers import is_leftover
 from .parts import StoreParts
 
 
-def look(parts: StoreParts, names: Sequence[str]) -> Sequence[Standing | None]:
+def look(parts: StoreParts, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
     """See `Store.look`. Blocks. Raises StorageError."""
-    found: list[Standing | None] = [None] * len(names)
     parts.directory.check()
-    for path, numbers in by_folder(dict(enumerate(names))).items():
-        if not _is_visible(path):
-            continue
-        try:
-            with parts.folders.nearest(path) as (folder, exists):
-                for at in numbers if exists else ():
-                    found[at] = _look(folder, names[at])
-        except ConflictError:
-            continue  # what is there is no folder: it has no files
-    return found
+    return _look_at(parts, _disk_paths(parts, names))
 
 
 def remove(
@@ -40,13 +31,48 @@ def remove(
     """See `Store.remove`. Blocks. Raises StorageError before anything is removed."""
     results: dict[int, Removed | StorageError] = {}
     parts.directory.check()
-    for path, numbers in by_folder(dict(enumerate(names))).items():
+    paths = _disk_paths(parts, names)
+    for path, numbers in by_folder(dict(enumerate(paths))).items():
         try:
-            results.update(_remove_from(parts, path, {at: names[at] for at in numbers}))
+            found = _remove_from(parts, path, {at: paths[at] for at in numbers})
+            results.update(
+                (at, one if isinstance(one, StorageError) else Removed(names[at], found=one))
+                for at, one in found.items()
+            )
         except StorageError as error:
             results.update((at, copy(error)) for at in numbers)
     parts.folders.remove({path for path in folders if path and _is_visible(path)})
     return [results[at] for at in range(len(names))]
+
+
+def _disk_paths(parts: StoreParts, names: Sequence[str]) -> Sequence[str]:
+    """The paths of the files on the disk: `Store.scan` and `Store.walk` have escaped some names."""
+    raw = {at: path for at, name in enumerate(names) if (path := unescaped(name)) is not None}
+    paths = list(names)
+    for at, found in zip(raw, _look_at(parts, [names[at] for at in raw]), strict=True):
+        if found is None:
+            paths[at] = raw[at]
+    return paths
+
+
+def _look_at(parts: StoreParts, paths: Sequence[str]) -> list[Standing | StorageError | None]:
+    found: list[Standing | StorageError | None] = [None] * len(paths)
+    for path, numbers in by_folder(dict(enumerate(paths))).items():
+        if not _is_visible(path):
+            continue
+        try:
+            with parts.folders.nearest(path) as (folder, exists):
+                for at in numbers if exists else ():
+                    try:
+                        found[at] = _look(folder, paths[at])
+                    except StorageError as error:
+                        found[at] = error
+        except ConflictError:
+            continue  # what is there is no folder: it has no files
+        except StorageError as error:
+            for at in numbers:
+                found[at] = copy(error)
+    return found
 
 
 def _is_visible(path: str) -> bool:
@@ -58,11 +84,9 @@ def _is_visible(path: str) -> bool:
 
 def _remove_from(
     parts: StoreParts, path: str, names: dict[int, str]
-) -> dict[int, Removed | StorageError]:
-    """Remove files from one folder. Raises StorageError."""
-    results: dict[int, Removed | StorageError] = {
-        at: Removed(name, found=False) for at, name in names.items()
-    }
+) -> dict[int, bool | StorageError]:
+    """Remove files from one folder: whether each was there, or its error. Raises StorageError."""
+    results: dict[int, bool | StorageError] = dict.fromkeys(names, False)
     if not _is_visible(path):
         return results
     try:
@@ -71,7 +95,7 @@ def _remove_from(
                 return results
             for at, name in names.items():
                 try:
-                    results[at] = Removed(name, found=_unlink(folder, name))
+                    results[at] = _unlink(folder, name)
                 except StorageError as error:
                     results[at] = error
             with translated(f"cannot make the removal from the folder {path or '.'} durable"):

@@ -7,6 +7,7 @@ from typing import Final
 from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
 from galileod.policy.layout import MAX_STEPS
 from galileod.storage.base import Progress
+from galileod.storage.escaping import escaped
 from galileod.storage.finished import Found
 from galileod.storage.oserrors import translated
 
@@ -55,7 +56,7 @@ def _names_below(fd: int, prefix: str, depth: int) -> Iterator[str]:
     """As `files_below`, while files and folders come and go; temporary files are in use."""
     with entries_of(fd) as entries:
         for entry in entries:
-            name = os.fsencode(entry.name).decode(errors="backslashreplace")
+            name = escaped(entry.name)
             if entry.is_file(follow_symlinks=False):
                 if not is_leftover(name):
                     yield prefix + name
@@ -79,7 +80,7 @@ def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat
     """
     with entries_of(fd) as entries:
         for entry in entries:
-            name = os.fsencode(entry.name).decode(errors="backslashreplace")
+            name = escaped(entry.name)
             if entry.is_file(follow_symlinks=False):
                 if is_leftover(name):
                     remove_leftover(fd, entry.name)

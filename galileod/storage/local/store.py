@@ -210,7 +210,7 @@ class LocalStore(Store):
         self._directory.check()
         yield from walk(self._directory.fd, count)
 
-    async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """Look at all of them in one thread call."""
         return await trio.to_thread.run_sync(
             look, self._parts, names, limiter=self.threads.lookers, abandon_on_cancel=True

@@ -8,7 +8,7 @@ from attrs import evolve
 from galileod.client.command.batch import Tally
 from galileod.client.command.jobs import Job
 from galileod.client.command.output import Lines
-from galileod.client.command.report_text import TextReporter, Verbosity, summary
+from galileod.client.command.report_text import MAX_DROPPED, TextReporter, Verbosity, summary
 from galileod.client.errors import LostError, RefusedError, SourceError
 from galileod.client.options import Receipt
 
@@ -74,6 +74,30 @@ def test_a_failure_is_told_however_quiet(verbosity: Verbosity) -> None:
         "galileo-send: photos/a.jpg is a folder.\n"
     )
     assert not screen.out
+
+
+@pytest.mark.parametrize("verbosity", ["quiet", "normal"])
+def test_of_many_files_that_are_not_sent_the_first_have_lines(verbosity: Verbosity) -> None:
+    screen = Screen(verbosity)
+    error = LostError("The server is gone.")
+    for _ in range(MAX_DROPPED):
+        screen.reporter.dropped(JOB, error, 0)
+    lines = ["galileo-send: photos/a.jpg: not sent for the same reason."] * MAX_DROPPED
+    assert screen.err.splitlines() == lines
+    for _ in range(2):
+        screen.reporter.dropped(JOB, error, 0)
+    assert screen.err.splitlines() == lines
+    screen.reporter.ended(Tally(1), 1.0, interrupted=False)
+    last = "galileo-send: 2 more files were not sent for this reason: The server is gone."
+    assert screen.err.splitlines() == [*lines, last]
+
+
+def test_one_more_file_that_is_not_sent_is_one() -> None:
+    screen = Screen()
+    for _ in range(MAX_DROPPED + 1):
+        screen.reporter.dropped(JOB, LostError("The server is gone."), 0)
+    screen.reporter.ended(Tally(1), 1.0, interrupted=False)
+    assert screen.err.endswith("1 more file was not sent for this reason: The server is gone.\n")
 
 
 def test_what_comes_from_elsewhere_does_nothing_to_a_terminal() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.local_store import open_local, opened
 
+from galileod.storage.finished import Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.whole import WholeFile
 
@@ -67,7 +68,7 @@ async def test_files_that_only_their_time_tells_apart_have_different_ones(
         assert len(identities) == 6
         assert store.scan(identities).names == identities
         for standing in await store.look("abcdef"):
-            assert standing is not None
+            assert isinstance(standing, Standing)
             assert THEN <= standing.modified_ns < THEN + MILLISECOND
 
 

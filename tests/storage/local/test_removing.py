@@ -8,7 +8,7 @@ from helpers.local_store import opened
 from structlog.testing import capture_logs
 
 from galileod.storage.base import StorageError
-from galileod.storage.finished import Removed
+from galileod.storage.finished import Removed, Standing
 
 
 @pytest.fixture
@@ -130,3 +130,19 @@ async def test_a_directory_that_is_not_at_its_path_is_left_alone(directory: Path
             with pytest.raises(StorageError, match="was moved"):
                 await call(["june/first/a"])
     assert (directory.parent / "moved/june/first/a").exists()
+
+
+async def test_what_cannot_be_looked_at_affects_no_other(directory: Path) -> None:
+    (directory / "b").write_bytes(b"12")
+    names = ["x" * 300, "b", f"{'y' * 300}/a", "july/x"]
+    with opened(directory) as store:
+        first, second, third, fourth = await store.look(names)
+        assert (str(first), str(third)) == (
+            f"cannot stat {names[0]}: File name too long",
+            f"cannot use the folder {'y' * 300}: File name too long",
+        )
+        assert isinstance(first, StorageError)
+        assert isinstance(third, StorageError)
+        assert isinstance(second, Standing)
+        assert second.size == 2
+        assert fourth is None

@@ -1,6 +1,7 @@
 """Asks a hook whether an upload may begin: the question, and what may be answered."""
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import frozen
@@ -74,7 +75,7 @@ def parse_answer(data: bytes) -> Answer:
     if not data.strip():
         return Answer()
     try:
-        answer = json.loads(data)
+        answer = json.loads(data, object_pairs_hook=_members)
     except (ValueError, RecursionError):
         raise HookError("the answer is not JSON") from None
     admit = answer.get("admit") if isinstance(answer, dict) else None
@@ -90,6 +91,14 @@ def parse_answer(data: bytes) -> Answer:
     if size is not None and not (type(size) is int and 0 <= size <= MAX_SIZE):
         raise HookError('the answer has a "max_size" that is not a size in bytes')
     return Answer(None, name, folder, size)
+
+
+def _members(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """An object. If it says "admit" several times, a refusal counts."""
+    members = dict(pairs)
+    if any(key == "admit" and value is False for key, value in pairs):
+        members["admit"] = False
+    return members
 
 
 def _printable(reason: object) -> str:

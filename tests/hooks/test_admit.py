@@ -322,3 +322,11 @@ async def test_a_port_without_tls_fails(tmp_path: Path) -> None:
 
 async def test_nobody_who_listens_fails(tmp_path: Path) -> None:
     assert "Connection refused" in await failure("http://127.0.0.1:9/", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer", ['"admit": false, "admit": true', '"admit": true, "admit": false']
+)
+def test_of_contradicting_answers_the_refusal_counts(answer: str) -> None:
+    found = parse_answer(f'{{{answer}, "reason": "No."}}'.encode())
+    assert found == Answer(refused="No.")

@@ -25,18 +25,20 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TESTS := $(VENV)/.installed-tests
 INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
+VITE := tests/packaging/vite
 # Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, a package, or JavaScript
 # rather than Python; bench and soak repeat, for longer, what other tests do once.
 LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak systemd web
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
+INSTALLED_VITE := $(if $(shell command -v npm),$(VITE)/node_modules/.package-lock.json)
 
 .PHONY: run test test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
-install-tests: $(INSTALLED_TESTS) $(INSTALLED_PUPPETEER)
+install-tests: $(INSTALLED_TESTS) $(INSTALLED_PUPPETEER) $(INSTALLED_VITE)
 
 install-checks: install-tests $(INSTALLED_CHECKS)
 
@@ -55,8 +57,8 @@ $(INSTALLED_CHECKS): $(INSTALLED_TESTS)
 	$(PIP) -e '.[test,check]'
 	touch $@
 
-$(PUPPETEER)/node_modules/.package-lock.json: $(PUPPETEER)/package.json $(PUPPETEER)/package-lock.json
-	cd $(PUPPETEER) && npm ci --loglevel=error
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --loglevel=error
 	touch $@
 
 run: install
@@ -100,9 +102,9 @@ screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 # Each builds one kind of package, and can be called alone.
-PACKAGES := wheels deb image
+PACKAGES := wheels npm-package deb image
 packages: install
 	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
 
 clean:
-	rm -rf .venv .venv-* $(PUPPETEER)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* $(PUPPETEER)/node_modules $(VITE)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -12,6 +12,7 @@ from typing import Final
 from galileod.config.model import Config
 from galileod.net.http11 import Request, Response
 
+from .client_files import CLIENT_FILES, read_client_file
 from .exchange import Exchange
 
 SCRIPT: Final = "text/javascript; charset=utf-8"
@@ -19,61 +20,6 @@ STYLE: Final = "text/css; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 IMAGE: Final = "image/svg+xml"
 TEXT: Final = "text/plain; charset=utf-8"
-
-_HASHES: Final = ("sha1", "sha256", "sha512", "blake2b")
-
-_CLIENT_PARTS: Final = (
-    # Concatenated in this order between a head and a tail; the files share one scope.
-    "client/errors.js",
-    "client/options.js",
-    "client/sender.js",
-    "client/line.js",
-    "client/resumable_hash.js",
-    "client/reader.js",
-    "client/silence.js",
-    "client/watch.js",
-    "client/progress.js",
-    "client/total.js",
-    "client/retry.js",
-    "client/socket.js",
-    "client/abandon.js",
-    "client/tokens.js",
-    "client/authorization.js",
-    "client/memory.js",
-    "client/remembering.js",
-    "client/source.js",
-    "client/attempt.js",
-    "client/transfer.js",
-    "client/claims.js",
-    "client/connection.js",
-    "client/pool.js",
-    "client/tally.js",
-    "client/file_upload.js",
-    "client/places.js",
-    "client/waiting.js",
-    "client/questions.js",
-    "client/uploads.js",
-    "client/api.js",
-)
-
-_CLIENT: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    # path: media type, and the files that are concatenated
-    "/galileo.js": (SCRIPT, ("client/module.head.js", *_CLIENT_PARTS, "client/module.tail.js")),
-    "/galileo_send.js": (
-        SCRIPT,
-        ("client/classic.head.js", *_CLIENT_PARTS, "client/classic.tail.js"),
-    ),
-    "/galileo.d.ts": (TEXT, ("galileo.d.ts",)),
-    "/hash_worker.js": (
-        SCRIPT,
-        ("client/worker.head.js", "client/resumable_hash.js", "hash_worker.js"),
-    ),
-    "/vendor/hash-wasm/LICENSE": (TEXT, ("vendor/hash-wasm/LICENSE",)),
-    **{
-        f"/vendor/hash-wasm/{name}.umd.min.js": (SCRIPT, (f"vendor/hash-wasm/{name}.umd.min.js",))
-        for name in _HASHES
-    },
-}
 
 _PAGE_SCRIPTS: Final = (
     "page",
@@ -173,8 +119,10 @@ def _not_modified(file: Response) -> Response:
 @cache
 def _client() -> Mapping[str, Response]:
     return {
-        path: _file(kind, "".join(map(_read, names)), _CLIENT_HEADERS)
-        for path, (kind, names) in _CLIENT.items()
+        f"/{path}": _file(
+            SCRIPT if path.endswith(".js") else TEXT, read_client_file(path), _CLIENT_HEADERS
+        )
+        for path in CLIENT_FILES
     }
 
 

@@ -12,7 +12,7 @@ from docs.source import PACKAGE
 from docs.tables import DOCS, ROOT, codes, rows, section, without_code
 
 from galileod.config.model import KEYS
-from galileod.server import static
+from galileod.server import client_files, static
 
 TEXT: Final = (DOCS / "architecture.md").read_text()
 STEPS: Final = "The steps of an upload"
@@ -95,7 +95,7 @@ def test_the_packages_are_in_the_order_that_make_check_enforces() -> None:
 def test_the_parts_of_the_browser_client_and_of_the_page_are_named() -> None:
     text = section(TEXT, "web")
     parts = [f"client/{codes(row[0])[0]}" for row in rows(text)]
-    assert parts == list(static._CLIENT_PARTS)
+    assert parts == list(client_files.PARTS)
     for script in (path for path in static._PAGE if path.endswith(".js")):
         assert f"`{script[1:]}`" in text
     for name in filter(SCRIPT.fullmatch, codes(text)):

@@ -1,12 +1,14 @@
 """Wheel and source archive of galileosend."""
 
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 from helpers.clients import some_bytes
-from helpers.daemon import Daemon
+from helpers.daemon import Daemon, environment
 from helpers.debian import Unavailable
 from helpers.missing import leave_out
 from helpers.packages import SECONDS, Wheels, build_wheels, clone, install, run
@@ -60,3 +62,27 @@ def test_the_wheel_is_complete_without_the_directory_it_was_built_in(
         run(programs / "galileo-send", daemon.url, file)
         assert (daemon.directory / "a.bin").read_bytes() == file.read_bytes()
     assert (tmp_path / "environment/share/man/man1/galileo-send.1").is_file()
+
+
+@pytest.mark.parametrize("script", ["wheels", "npm-package"])
+def test_a_python_that_is_too_old_is_named(script: str, source: Path) -> None:
+    # It ends with status 1, as one that finds its version too low.
+    ended = subprocess.run(
+        [source / "packaging" / script], env=environment({"PYTHON": "false"}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr == f"packaging/{script}: false is not Python 3.11 or newer: set PYTHON\n"
+
+
+def test_an_unpacked_archive_is_no_clone(wheels: Wheels, tmp_path: Path) -> None:
+    with tarfile.open(wheels.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    ended = subprocess.run(
+        [folder / "packaging/wheels"], env=environment({"PYTHON": sys.executable}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "no clone of the git repository" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -13,8 +13,8 @@ export const PAGE = "https://page.example/dir/index.html";
 export const text = (name) => readFileSync(WEB + name, "utf8");
 
 /** The parts of the client, joined in the order in which the daemon serves them. */
-const served = readFileSync(`${WEB}../server/static.py`, "utf8");
-const [, listed] = /_CLIENT_PARTS: Final = \(([^)]*)\)/.exec(served);
+const served = readFileSync(`${WEB}../server/client_files.py`, "utf8");
+const [, listed] = /PARTS: Final = \(([^)]*)\)/.exec(served);
 const parts = [...listed.matchAll(/"(client\/\w+\.js)"/g)].map(([, name]) => text(name));
 export const client = parts.join("");
 
@@ -213,7 +213,10 @@ export function stage({ worker = null, script = true, random = Math.random() } =
     globalThis: globalWith(page.listeners),
     Math: Object.assign(Object.create(Math), { random: () => random }),
     reportError: (error) => page.reported.push(error),
-    GALILEO_BASE: BASE,
+    galileoFiles: () => ({
+      worker: `${BASE}hash_worker.js`,
+      library: (hashType) => `${BASE}vendor/hash-wasm/${hashType}.umd.min.js`,
+    }),
   };
   const body = `"use strict";\n${client}\nreturn { upload, uploadAll, unfinished, GalileoSend, UploadError };`;
   Object.assign(page, new Function(...Object.keys(globals), body)(...Object.values(globals)));

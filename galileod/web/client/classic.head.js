@@ -1,4 +1,5 @@
 (function () {
 "use strict";
-const GALILEO_BASE = new URL(".", document.currentScript?.src || document.baseURI).href;
+const GALILEO_BASE = document.currentScript?.src || document.baseURI;
+const galileoFiles = () => filesBeside(new URL("hash_worker.js", GALILEO_BASE));
 

@@ -33,8 +33,7 @@ function readOptions(options) {
     throw new TypeError(`hash must be one of ${Object.keys(HASHES).join(", ")}, none.`);
   }
   const token = options.token ?? options.ticket;
-  // hash_worker.js and vendor/ are resolved against this.
-  const base = worker ? absoluteURL(worker).href : GALILEO_BASE;
+  const files = worker ? filesBeside(absoluteURL(worker)) : galileoFiles();
   return {
     url: options.url,
     signal: options.signal,
@@ -50,13 +49,19 @@ function readOptions(options) {
     hashType,
     // If the default hash cannot be computed, the file is sent without a hash.
     hashRequired: hash !== undefined && hash !== null,
-    worker: worker === false ? null : worker ? base : new URL("hash_worker.js", base).href,
-    library: new URL(`vendor/hash-wasm/${hashType}.umd.min.js`, base).href,
+    worker: worker === false ? null : files.worker,
+    library: files.library(hashType),
     token,
     tokens: tokensOf(token),
     chunksize: chunkSize(options.chunksize) || DEFAULT_CHUNK,
     timeout: options.timeout > 0 ? Number(options.timeout) : DEFAULT_TIMEOUT,
   };
+}
+
+/** The addresses of the Worker's script, which this is, and of the hash library in vendor/. */
+function filesBeside(worker) {
+  const library = (hashType) => new URL(`vendor/hash-wasm/${hashType}.umd.min.js`, worker).href;
+  return { worker: worker.href, library };
 }
 
 /** The folder part of the path that a file has below a folder that was chosen; "" without one. */

@@ -193,7 +193,7 @@ async function loadHasher({ hashType, library }) {
 }
 
 function loadScript(url) {
-  if (typeof document !== "object") return import(url);
+  if (typeof document !== "object") return import(/* webpackIgnore: true */ /* @vite-ignore */ url);
   // A script element, since import() from another origin would need CORS.
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");

@@ -44,8 +44,9 @@ def keep_free(wire: Wire, min_free: int) -> None:
     wire.context.adopt(evolve(config, storage=storage))
 
 
-async def store(wire: Wire, name: str, size: int) -> None:
+async def store(wire: Wire, disk: MemoryStore, name: str, size: int) -> None:
     await wire.ledger.reserve(name, "anna", size, allow)
+    disk.contents[name] = bytes(size)
     await wire.ledger.commit(name, name)
 
 
@@ -87,10 +88,11 @@ async def test_it_fails_while_the_stored_files_use_up_a_quota_for_all(
     autojump_clock: MockClock,
 ) -> None:
     quota = Quota(total_bytes=Size(1000), total_files=2)
-    async with serving(MemoryStore(), Config(quota=quota)) as wire:
-        await store(wire, "a", 999)
+    disk = MemoryStore()
+    async with serving(disk, Config(quota=quota)) as wire:
+        await store(wire, disk, "a", 999)
         assert await reason(wire) is None
-        await store(wire, "b", 0)
+        await store(wire, disk, "b", 0)
         assert await reason(wire) == (
             "Uploads are refused. quota.total_files is 2, and 2 files are stored."
         )

@@ -18,7 +18,7 @@ def extensions(config: Config) -> frozenset[str]:
     supported = {
         RESUME: config.resume.keep,
         NEXT: config.chunks.next,
-        ASK: config.storage.ask != "nobody",
+        ASK: config.chunks.next and config.storage.ask != "nobody",  # it needs `next`
     }
     return frozenset(name for name, enabled in supported.items() if enabled)
 

@@ -23,7 +23,7 @@ from helpers.daemon import (
 from helpers.reloading import count, rewrite
 
 AS_NOBODY = """
-import encodings.utf_8_sig, os
+import encodings.idna, encodings.utf_8_sig, os
 from galileod.cli.main import main
 # All is imported by now: the program may be where only root can read it.
 os.setgroups([])

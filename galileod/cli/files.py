@@ -30,7 +30,7 @@ MAX_TARGET: Final = 8 * 1024
 _LINE: Final = "{stored:20}  {user:24} {size:>10}  {path}"
 
 
-class Text(click.ParamType[str]):
+class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A string. What is not UTF-8 in it is escaped, as in the names of files in the ledger."""
 
     name = "text"
@@ -41,7 +41,7 @@ class Text(click.ParamType[str]):
         return escaped(value)
 
 
-class Age(click.ParamType[float]):
+class Age(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A duration such as 7d, in seconds."""
 
     name = "age"

@@ -92,8 +92,9 @@ async def test_files_that_cannot_be_removed_do_not_hold_up_the_others(
     assert stored.on_disk() == {}
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_rounds_go_on_in_the_background_also_after_an_error(stored: StoredFiles) -> None:
+async def test_rounds_go_on_in_the_background_also_after_an_error(
+    stored: StoredFiles, autojump_clock: trio.testing.MockClock
+) -> None:
     times = list[float]()
 
     class Failing(retention.Retention):

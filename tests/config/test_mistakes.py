@@ -1,5 +1,6 @@
 """All mistakes of a file in one error, a line each, and none that only follows from another one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,17 @@ def test_the_number_of_lines_is_limited(tmp_path: Path) -> None:
     assert caught.value.mistakes[-1] == MORE_MISTAKES
 
 
-@pytest.mark.parametrize("text", ["x" * 9000 + " = 1\n", "[server]\n" + "a." * 9000 + "a = 1\n"])
+@pytest.mark.parametrize("text", ["x" * 9000 + " = 1\n", "[server]\n" + "a." * 3000 + "a = 1\n"])
 def test_a_long_unknown_key_is_cut(tmp_path: Path, text: str) -> None:
     (line,) = mistakes(tmp_path, text)
     assert len(line) < 300
 
 
 def test_tables_without_end_in_the_place_of_a_value_are_refused(tmp_path: Path) -> None:
-    (line,) = mistakes(tmp_path, "[server]\npage." + "a." * 9000 + "a = 1\n")
-    assert line == "server.page: a table with too many levels: expected true or false"
+    (line,) = mistakes(tmp_path, "[server]\npage." + "a." * 3000 + "a = 1\n")
+    # Some versions of Python can show so many levels, of which the beginning is quoted.
+    shown = r"a table with too many levels|\{'a': .{1,200}\.\.\."
+    assert re.fullmatch(rf"server\.page: ({shown}): expected true or false", line)
 
 
 def test_the_mistakes_of_flags_are_added(tmp_path: Path) -> None:

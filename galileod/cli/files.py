@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import chain, islice
 from posixpath import normpath
 from typing import Final
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 
 import click
 
+from galileod.client.formatting import format_time
 from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import Selection
 from galileod.printable import printable
@@ -191,7 +191,7 @@ def _print_json(rows: Iterable[Row]) -> None:
     click.echo('{"files": [', nl=False)
     separator = ""
     for row in rows:
-        shown = {**row, **{key: _stamp(row[key]) for key in ("stored", "expires")}}
+        shown = {**row, **{key: format_time(row[key]) for key in ("stored", "expires")}}
         click.echo(separator + json.dumps(shown), nl=False)
         separator = ", "
     click.echo("]}")
@@ -255,14 +255,8 @@ def _targets(path: str, names: Sequence[str]) -> Iterator[str]:
 
 def _cells(row: Row) -> dict[str, str]:
     return {
-        "stored": _stamp(row["stored"]) or "-",
+        "stored": format_time(row["stored"]) or "-",
         "user": printable(row["user"]) if row["user"] != UNKNOWN_USER else "(unknown)",
         "size": human_size(row["size"]),
         "path": printable(row["path"]),
     }
-
-
-def _stamp(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

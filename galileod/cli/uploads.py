@@ -2,14 +2,13 @@
 
 import json
 import time
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
 import click
 
-from galileod.client.formatting import format_duration, format_rate
+from galileod.client.formatting import format_duration, format_rate, format_time
 from galileod.printable import printable
 from galileod.units import human_size
 
@@ -38,7 +37,9 @@ def list_uploads(path: str | None, directory: str | None, as_json: bool) -> None
     """List the running uploads, and the interrupted ones that are kept."""
     rows = ask_rows(daemon_directory(path, directory), "/uploads")
     if as_json:
-        shown = [{**row, **{key: _stamp(row[key]) for key in ("began", "until")}} for row in rows]
+        shown = [
+            {**row, **{key: format_time(row[key]) for key in ("began", "until")}} for row in rows
+        ]
         click.echo(json.dumps({"uploads": shown}))
         return
     names = ("upload", "state", "user", "size", "progress", "rate", "age", "left", "name")
@@ -74,9 +75,3 @@ def _cells(row: Row, now: float) -> dict[str, str]:
         "left": "-" if until is None else format_duration(max(0.0, until - now)),
         "name": printable(row["name"]),
     }
-
-
-def _stamp(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,5 +1,6 @@
-"""Sizes, rates and durations, formatted for a terminal."""
+"""Sizes, rates, durations and times, formatted for a terminal."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from galileod.units import human_size
@@ -29,6 +30,13 @@ def format_duration(seconds: float) -> str:
     if whole < _HOUR:
         return f"{minutes}:{rest:02}"
     return f"{minutes // _MINUTE}:{minutes % _MINUTE:02}:{rest:02}"
+
+
+def format_time(seconds: float | None) -> str | None:
+    """A time in seconds since the epoch, in UTC: `2026-01-02T03:04:05Z`; None stays None."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_period(seconds: float) -> str:

@@ -19,11 +19,10 @@ PAUSE: Final = 0.5
 """After each page, a pause of this many times the time that it took: so that a rescan uses at most
 two thirds of one core."""
 
-_log: FilteringBoundLogger = structlog.get_logger()
-
-
 WAIT_SECONDS: Final = 10.0
 """While another rescan runs, `rescan` reports this often that it waits."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
 
 
 @frozen

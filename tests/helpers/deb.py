@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from helpers.daemon import environment
-from helpers.debian import BUILD_SECONDS, PROGRAMS, REPOSITORY, Unavailable
+from helpers.debian import BUILD_SECONDS, PROGRAMS
+from helpers.packages import build_from_copy, copy_source
 
 NEEDED: Final = {**PROGRAMS, "mmdebstrap": "mmdebstrap", "lintian": "lintian"}
 """What the tests need, and Debian's package for it."""
 
-EPOCH: Final = "1700000000"
 LATER: Final = "99.0"
 """The version of the package that `later_package` makes."""
 
@@ -23,23 +22,9 @@ def build_package(release: str, folder: Path) -> Path:
 
     Raises Unavailable.
     """
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if not name.startswith("tests/") and (REPOSITORY / name).exists():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, target)
-    ended = subprocess.run(
-        [folder / "packaging/deb", release],
-        env=environment({"PYTHON": sys.executable, "SOURCE_DATE_EPOCH": EPOCH}),
-        capture_output=True, text=True, timeout=BUILD_SECONDS, check=False,
-    )  # fmt: skip
-    if ended.returncode != 0:
-        raise Unavailable(f"packaging/deb: {' / '.join(ended.stderr.splitlines()[-5:])}")
-    return folder / ended.stdout.strip()
+    copy_source(folder)
+    said = build_from_copy([folder / "packaging/deb", release], {"PYTHON": sys.executable})
+    return folder / said.strip()
 
 
 def later_package(package: Path, folder: Path) -> Path:

@@ -13,12 +13,12 @@ from typing import Any, Final, Self
 
 from helpers.container import dial_in
 from helpers.daemon import DEADLINE, environment, poll
-from helpers.debian import BUILD_SECONDS, REPOSITORY, Unavailable, cache, made_once
+from helpers.debian import REPOSITORY, cache, made_once
+from helpers.packages import build_from_copy, copy_source
 
 PROGRAMS: Final = {"mmdebstrap": "mmdebstrap", "umoci": "umoci", "runc": "runc"}
 """What the tests need, and Debian's package for it."""
 
-EPOCH: Final = "1700000000"
 ADDRESS: Final = ("127.0.0.1", 8750)
 USER: Final = 54321
 """Neither the image nor this machine has such a user."""
@@ -30,17 +30,10 @@ class NotReproducibleError(Exception):
 
 def build_image(folder: Path) -> Path:
     """The OCI archive of this source, built from a copy in `folder`. Raises Unavailable."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True,
-    ).stdout  # fmt: skip
-    for name in filter(None, listed.split("\0")):
-        if not name.startswith("tests/") and (REPOSITORY / name).exists():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((REPOSITORY / name).read_bytes())
-            target.chmod((REPOSITORY / name).stat().st_mode)
-    said = _build([folder / "packaging/image"], {"BASE": str(_base()), "PYTHON": sys.executable})
+    copy_source(folder)
+    said = build_from_copy(
+        [folder / "packaging/image"], {"BASE": str(_base()), "PYTHON": sys.executable}
+    )
     return folder / said.strip()
 
 
@@ -53,7 +46,7 @@ def _base() -> Path:
         if target is not None:
             with ThreadPoolExecutor() as both:
                 for made_one in [
-                    both.submit(_build, [sources / "base", target / name], {})
+                    both.submit(build_from_copy, [sources / "base", target / name], {})
                     for name in ("base.tar", "again.tar")
                 ]:
                     made_one.result()
@@ -61,16 +54,6 @@ def _base() -> Path:
                 raise NotReproducibleError("packaging/container/base makes different archives")
             (target / "again.tar").unlink()
     return made / "base.tar"
-
-
-def _build(command: list[str | Path], variables: dict[str, str]) -> str:
-    ended = subprocess.run(
-        command, env=environment({"SOURCE_DATE_EPOCH": EPOCH, **variables}),
-        capture_output=True, text=True, timeout=BUILD_SECONDS, check=False,
-    )  # fmt: skip
-    if ended.returncode != 0:
-        raise Unavailable(f"{command[0]}: {' / '.join(ended.stderr.splitlines()[-5:])}")
-    return ended.stdout
 
 
 def digest_of(file: Path) -> str:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +18,17 @@ SECONDS: Final = 600
 WHEN: Final = "2026-01-02T03:04:05+00:00"
 """The time of the commit in each clone."""
 
+EPOCH: Final = "1700000000"
+"""The time of what is built from a copy, in seconds since 1970."""
+
 AUTHOR: Final = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
 
 ALONE: Final = {"PYTHONPATH": "", "GIT_CONFIG_GLOBAL": os.devnull}
 """Variables without which a program uses what is installed with it, and git its defaults."""
 
 
-def clone(folder: Path) -> Path:
-    """A clone of a repository whose only commit has the source as it is here now."""
+def copy_source(folder: Path) -> None:
+    """Copy the source as it is here now: what git tracks, or would."""
     listed = run(
         "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
         cwd=debian.REPOSITORY,
@@ -35,6 +39,11 @@ def clone(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(debian.REPOSITORY / name, target)
             shutil.copymode(debian.REPOSITORY / name, target)
+
+
+def clone(folder: Path) -> Path:
+    """A clone of a repository whose only commit has the source as it is here now."""
+    copy_source(folder)
     run("git", "init", "--quiet", cwd=folder)
     run("git", "add", "--all", cwd=folder)
     dates = {"GIT_AUTHOR_DATE": WHEN, "GIT_COMMITTER_DATE": WHEN}
@@ -66,6 +75,20 @@ def build(source: Path, script: str) -> list[Path]:
     """The packages that a script in packaging/ says that it has built, from a clone."""
     said = run(source / "packaging" / script, cwd=source, environ={"PYTHON": sys.executable})
     return [source / line for line in said.splitlines()]
+
+
+def build_from_copy(command: Sequence[str | Path], variables: dict[str, str]) -> str:
+    """Run a script of packaging/ where no commit has the time of the files; returns what it says.
+
+    Raises debian.Unavailable: it needs a mirror of Debian.
+    """
+    ended = subprocess.run(
+        command, env=environment({"SOURCE_DATE_EPOCH": EPOCH, **variables}),
+        capture_output=True, text=True, timeout=debian.BUILD_SECONDS, check=False,
+    )  # fmt: skip
+    if ended.returncode != 0:
+        raise debian.Unavailable(f"{command[0]}: {' / '.join(ended.stderr.splitlines()[-5:])}")
+    return ended.stdout
 
 
 def install(folder: Path, wheel: Path) -> Path:

@@ -13,7 +13,6 @@ from helpers.clients import expect_ready, hear, open_websocket, say
 from helpers.daemon import poll
 from helpers.debian import BUILD_SECONDS, Unavailable, missing_packages
 from helpers.image import (
-    EPOCH,
     PROGRAMS,
     USER,
     ImageContainer,
@@ -22,6 +21,7 @@ from helpers.image import (
     unpack,
 )
 from helpers.missing import leave_out
+from helpers.packages import EPOCH
 
 pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
 

@@ -75,7 +75,7 @@ class Remover:
         """
         outcomes = list[Outcome]()
         for part in _parts(names):
-            async with self._publication.hold(replaces=True):
+            async with self._publication.hold(part, replaces=True):
                 records = await self._ledger.entries(part)
                 outcomes += await self._remove(part, records, "removed", told=part)
         return outcomes
@@ -91,7 +91,7 @@ class Remover:
         """
         outcomes = list[Outcome]()
         for part in _parts(entries):
-            async with self._publication.hold(replaces=True):
+            async with self._publication.hold([each.name for each in part], replaces=True):
                 records = await self._unchanged(part)
                 standings = await self._look(list(records))
                 failed = {

@@ -107,10 +107,13 @@ async def find_held(
 def is_unchanged(file: FileEntry, standing: Standing) -> bool:
     """Whether what stands there now is what was stored.
 
-    It has the time that the client stated (`storage.keep_modified`), or else that of its storing.
+    The store knows which upload has stored it; else it has the time that the client stated
+    (`storage.keep_modified`), or that of its storing.
     """
     if standing.size != file.size:
         return False
+    if standing.upload is not None and file.upload is not None:
+        return standing.upload == file.upload
     now, tolerance = standing.modified_ns, int(TOLERANCE * _NS)
     if file.modified is not None and abs(now - file.modified * 1_000_000) <= tolerance:
         return True

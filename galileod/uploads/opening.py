@@ -57,6 +57,7 @@ async def open_upload(
         async with context.admission.admit(upload, lambda: transfer.remaining) as reservation:
             try:
                 async with await _open(context, upload) as sink:
+                    sink.modified = upload.modified
                     # From now on, the file is what this connection makes of it.
                     reservation.discard()
                     try:
@@ -94,7 +95,8 @@ def is_kept_after(error: BaseException) -> bool:
 async def _open(context: Context, upload: Upload) -> Sink:
     kept = upload.kept
     if kept is None:
-        return await context.store.create(upload.id, upload.path)
+        size = upload.metadata.size
+        return await context.store.create(upload.id, upload.path, size=size)
     fixed = kept.resumable
     sink = await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
     if sink.offset > min(kept.offset, upload.metadata.size):
@@ -118,6 +120,7 @@ async def _suspend(
             pass  # what came before is kept; `suspend` finds out whether it is sound
         try:
             if sink.offset:
-                reservation.keep(sink.offset, await sink.suspend())
+                durable = await sink.suspend()
+                reservation.keep(sink.offset, durable)
         except StorageError as error:
             reservation.upload.log.warning("upload.not_kept", reason=str(error))

@@ -75,7 +75,9 @@ class MemoryStore(Store):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> "MemorySink":
+        del size
         await trio.lowlevel.checkpoint()
         self._refuse_conflict(path, on_conflict or self.settings.on_conflict)
         sink = self.make_sink(upload, path)

@@ -39,7 +39,9 @@ class WholeStore(Store):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> "WholeSink":
+        del size
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         await self.store.admit(path, on_conflict)
@@ -182,7 +184,9 @@ class WholeLocalStore(LocalStore):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> WholeSink:
+        del size
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         await self.admit(path, on_conflict)

@@ -245,6 +245,14 @@ def test_a_file_of_which_nothing_is_known_is_not_held() -> None:
     assert is_unchanged(evolve(found, modified=MODIFIED), Standing(5, MODIFIED * 1_000_000))
 
 
+def test_a_store_that_knows_which_upload_it_has_a_file_of_decides_by_that() -> None:
+    stored = evolve(STORED, upload="1")
+    assert is_unchanged(stored, Standing(5, 0, "1"))
+    assert not is_unchanged(stored, Standing(4, 0, "1"))
+    assert not is_unchanged(stored, Standing(5, MODIFIED * 1_000_000, "2"))
+    assert is_unchanged(STORED, Standing(5, MODIFIED * 1_000_000, "2"))
+
+
 # What a question costs
 
 

@@ -14,6 +14,7 @@ from attrs import frozen
 from galileod.policy.publication import Durability, OnConflict
 from galileod.policy.quota import Holding
 
+from .objects import Objects
 from .outbox import Outbox
 from .records import About, Commit, Records
 
@@ -152,6 +153,7 @@ class Ledger(Records):
     """
 
     outbox: Outbox
+    objects: Objects
 
     @abstractmethod
     async def reserve(

@@ -13,7 +13,8 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger
 from galileod.ledger.records import FileEntry
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .publication import PublicationLock

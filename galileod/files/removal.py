@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from galileod.ledger.base import UNKNOWN_USER, Ledger, LedgerError
 from galileod.ledger.records import FileEntry, Removal
 from galileod.metrics import Metrics, RemovalReason
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .publication import PublicationLock

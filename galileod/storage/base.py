@@ -9,6 +9,7 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
+from .errors import StorageError
 from .finished import Found, Removed, Standing
 from .settings import Storage
 from .whole import WholeFile, Written
@@ -21,34 +22,6 @@ SUSPEND_SECONDS: Final = 30.0
 
 CLEANUP_SECONDS: Final = 5.0
 """Maximum seconds for `discard`; a file that it cannot remove is removed at the next start."""
-
-
-class StorageError(Exception):
-    """The storage failed; the text names the step and the reason."""
-
-
-class NoSpaceError(StorageError):
-    """There is no space left for the file."""
-
-
-class ConflictError(StorageError):
-    """A file of that name exists, and must not be replaced."""
-
-
-class BadNameError(StorageError):
-    """The storage does not accept the name of the file."""
-
-
-class MissingError(StorageError):
-    """There is no file of an interrupted upload that could be continued."""
-
-
-class StorageBusyError(StorageError):
-    """The storage can take nothing more at present; later it may."""
-
-
-class UnsupportedHashError(StorageError):
-    """The storage cannot compute the hash of this kind for this file."""
 
 
 @frozen

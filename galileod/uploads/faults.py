@@ -8,8 +8,8 @@ import trio
 from galileod.ledger.base import LedgerError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
-from galileod.storage.base import (
-    RUNNING_HASH,
+from galileod.storage.base import RUNNING_HASH
+from galileod.storage.errors import (
     BadNameError,
     ConflictError,
     NoSpaceError,

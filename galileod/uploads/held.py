@@ -13,7 +13,8 @@ from galileod.protocol.encoding import encode_held
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Ask, AskEntry, Held
 from galileod.protocol.receiver import UploadReceiver
-from galileod.storage.base import RUNNING_HASH, StorageError
+from galileod.storage.base import RUNNING_HASH
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .connection import Connection, may_ask

@@ -9,7 +9,8 @@ import trio
 from galileod.ledger.base import UnknownUploadError
 from galileod.net.websocket import TransportClosed
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import MissingError, Sink, StorageError
+from galileod.storage.base import Sink
+from galileod.storage.errors import MissingError, StorageError
 
 from .claims import Claim, Kept
 from .context import Context

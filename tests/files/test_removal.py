@@ -13,7 +13,7 @@ from galileod.files.removal import MOST_AT_ONCE
 from galileod.ledger.base import LedgerError
 from galileod.ledger.records import Removal
 from galileod.policy.quota import Holding
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(60)
 

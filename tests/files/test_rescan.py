@@ -16,7 +16,7 @@ from galileod.files.check import Differences
 from galileod.files.rescan import Rescanned
 from galileod.ledger.base import LedgerError
 from galileod.policy.quota import Holding
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 pytestmark = pytest.mark.timeout(60)

@@ -12,17 +12,15 @@ from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
-    ConflictError,
-    MissingError,
     Progress,
     Recovered,
     Sink,
     Space,
-    StorageError,
     Store,
     Stored,
     ignore_progress,
 )
+from galileod.storage.errors import ConflictError, MissingError, StorageError
 from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.settings import Storage
 

@@ -31,7 +31,8 @@ from galileod.net.settings import Server
 from galileod.net.sockets import DirectSocket
 from galileod.net.streams import QUIET
 from galileod.server import caps
-from galileod.storage.base import Sink, StorageError
+from galileod.storage.base import Sink
+from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(20)
 

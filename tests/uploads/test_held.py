@@ -43,7 +43,7 @@ from trio.testing import MockClock
 from galileod.ledger.base import LedgerError
 from galileod.ledger.records import FileEntry, Wanted
 from galileod.policy.settings import Quota
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 from galileod.storage.local.store import LocalStore
 from galileod.storage.settings import Ask

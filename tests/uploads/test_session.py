@@ -29,13 +29,12 @@ from trio.testing import MockClock
 
 from galileod.hooks.settings import Hooks
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import (
+from galileod.storage.base import Sink, Stored
+from galileod.storage.errors import (
     BadNameError,
     NoSpaceError,
-    Sink,
     StorageBusyError,
     StorageError,
-    Stored,
     UnsupportedHashError,
 )
 

@@ -13,6 +13,7 @@ import pytest
 import trio
 from attrs import define, field
 from helpers.ledgers import allow
+from helpers.rounds import rounds
 from helpers.stored_files import SHA1, StoredFiles, results
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -356,4 +357,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = pytest.mark.timeout(600)(Machine.TestCase)
-TestMachine.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
+TestMachine.settings = settings(max_examples=rounds(12, 100), stateful_step_count=50, deadline=None)

@@ -63,7 +63,7 @@ class ObjectUpload:
     name: str | None = None
     multipart: str | None = None
     completing: bool = False
-    parts: Sequence[Part] = ()
+    parts: tuple[Part, ...] = ()
     tail: Tail | None = None
 
     @property

@@ -8,10 +8,14 @@ from attrs import frozen
 
 @frozen
 class Standing:
-    """A finished file as it is now: `size` in bytes, `modified_ns` in nanoseconds since 1970."""
+    """A finished file as it is now: `size` in bytes, `modified_ns` in nanoseconds since 1970.
+
+    `upload` is the id of the upload that has stored it; None: the store does not know.
+    """
 
     size: int
     modified_ns: int
+    upload: str | None = None
 
 
 @frozen

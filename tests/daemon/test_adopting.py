@@ -222,7 +222,7 @@ async def test_a_file_that_replaces_is_alone_from_its_publication_to_the_ledger(
     async with serving(store) as wire, trio.open_nursery() as nursery:
 
         async def publish(sink: Sink, what: str) -> None:
-            async with wire.context.publication.hold(replaces=sink.replaces):
+            async with wire.context.publication.hold([], replaces=sink.replaces):
                 told.append(f"{what} began")
                 await trio.sleep(1)
                 told.append(f"{what} ended")

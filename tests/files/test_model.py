@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
                     await reservation.promise(sink, None, SHA1)
                 if crash == "before publication":
                     return None
-                async with files.publication.hold(replaces=replaces):
+                async with files.publication.hold([], replaces=replaces):
                     stored = await sink.commit()
                     if crash == "no":
                         await reservation.commit(stored, SHA1)
@@ -177,7 +177,7 @@ class Machine(RuleBasedStateMachine):
             assert await files.ledger.enter_whole(entries) == [None] * len(entries)
             if crash == "before publication":
                 return []
-            async with files.publication.hold(replaces=False):
+            async with files.publication.hold([], replaces=False):
                 stored = [
                     one
                     for one in await files.store.publish_whole(complete)

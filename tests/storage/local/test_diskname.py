@@ -9,7 +9,7 @@ import pytest
 from helpers.local_store import listed, put
 from helpers.missing import find, leave_out
 
-from galileod.storage.base import ConflictError
+from galileod.storage.errors import ConflictError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.diskname import name_on_disk
 

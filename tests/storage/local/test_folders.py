@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from galileod.policy.names import safe_name
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, NoSpaceError, StorageError
+from galileod.storage.errors import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, durablenames
 from galileod.storage.local.durablenames import DurableNames
 from galileod.storage.local.folders import Folders

@@ -11,7 +11,8 @@ from helpers.local_store import listed, open_local, opened, spool
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.finished import Removed
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local import publish as publishing

@@ -17,14 +17,8 @@ from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    BadNameError,
-    ConflictError,
-    NoSpaceError,
-    StorageError,
-    Store,
-    Stored,
-)
+from galileod.storage.base import Store, Stored
+from galileod.storage.errors import BadNameError, ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local.target import check_existing
 from galileod.storage.local.timing import Timings

@@ -40,7 +40,7 @@ class PartBuffers(Generic[Entry]):
 
     def leave(self, entry: Entry) -> None:
         """Remove an upload that stopped waiting. `serve` must follow."""
-        self._queue = deque(one for one in self._queue if one[0] is not entry)
+        self._queue = deque(one for one in self._queue if one[0] != entry)
 
     def give_back(self, length: int) -> list[Entry]:
         """Release a buffer of `length` bytes. `serve` must follow.

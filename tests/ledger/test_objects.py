@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import trio
 from helpers.ledgers import allow
-from helpers.objects import MIB, part, tail
+from helpers.objects import MIB, PART, part, tail
 
 from galileod.ledger.base import Ledger, LedgerError, Recovery, UnknownUploadError
 from galileod.ledger.objects import Claim, NameTakenError, Objects, ObjectUpload
@@ -25,7 +25,7 @@ def objects(ledger: Ledger) -> Objects:
 
 async def begin(objects: Objects, *uploads: str) -> None:
     for upload in uploads:
-        await objects.begin(upload, 20 * MIB, 8 * MIB)
+        await objects.begin(upload, 20 * MIB, PART)
 
 
 async def known(objects: Objects, upload: str = "u1") -> ObjectUpload:
@@ -50,15 +50,15 @@ async def test_what_was_entered_is_known_until_it_is_dropped(reopen: Open) -> No
     ledger = reopen()
     objects = ledger.objects
     await begin(objects, "u1")
-    assert await objects.get("u1") == ObjectUpload("u1", 20 * MIB, 8 * MIB)
+    assert await objects.get("u1") == ObjectUpload("u1", 20 * MIB, PART)
     await objects.claim("u1", "folder/a.bin", "rename")
     await objects.created("u1", "multipart-1")
     await objects.add_part("u1", part(1))
-    await objects.set_tail("u1", tail(8 * MIB, 100))
+    await objects.set_tail("u1", tail(PART, 100))
     await objects.completing("u1")
     entered = ObjectUpload(
-        "u1", 20 * MIB, 8 * MIB, "folder/a.bin", "multipart-1",
-        completing=True, parts=(part(1),), tail=tail(8 * MIB, 100),
+        "u1", 20 * MIB, PART, "folder/a.bin", "multipart-1",
+        completing=True, parts=(part(1),), tail=tail(PART, 100),
     )  # fmt: skip
     assert await objects.get("u1") == entered
     ledger.close()
@@ -74,7 +74,7 @@ async def test_an_upload_that_begins_twice_stays_as_it_is(objects: Objects) -> N
     await begin(objects, "u1")
     await objects.created("u1", "multipart-1")
     await objects.begin("u1", 1, 1)
-    assert await objects.get("u1") == ObjectUpload("u1", 20 * MIB, 8 * MIB, multipart="multipart-1")
+    assert await objects.get("u1") == ObjectUpload("u1", 20 * MIB, PART, multipart="multipart-1")
 
 
 async def test_an_upload_that_has_not_begun_is_refused(objects: Objects) -> None:
@@ -193,7 +193,7 @@ async def test_an_upload_keeps_its_name_unless_that_is_taken_in_the_store(
     assert await objects.claim("u2", "a", "rename") == "a (1)"
     assert (await known(objects, "u2")).completing
     assert await objects.claim("u2", "a", "rename", {"a", "a (1)"}) == "a (2)"
-    assert await objects.get("u2") == ObjectUpload("u2", 20 * MIB, 8 * MIB, "a (2)")
+    assert await objects.get("u2") == ObjectUpload("u2", 20 * MIB, PART, "a (2)")
     with pytest.raises(NameTakenError):
         await objects.claim("u3", "b", "reject", ["b"])
     assert await objects.claim("u3", "b", "replace", ["b"]) == "b"
@@ -248,12 +248,12 @@ async def test_a_part_that_comes_again_replaces_the_one_before(objects: Objects)
 async def test_a_tail_counts_until_parts_have_its_bytes(objects: Objects) -> None:
     await begin(objects, "u1")
     await objects.add_part("u1", part(1))
-    assert await objects.set_tail("u1", tail(8 * MIB, 100)) is None
-    assert (await known(objects)).offset == 8 * MIB + 100
+    assert await objects.set_tail("u1", tail(PART, 100)) is None
+    assert (await known(objects)).offset == PART + 100
     # A part behind a gap does not have them.
     assert await objects.add_part("u1", part(3)) is None
-    assert (await known(objects)).offset == 8 * MIB + 100
-    assert await objects.add_part("u1", part(2)) == tail(8 * MIB, 100)
+    assert (await known(objects)).offset == PART + 100
+    assert await objects.add_part("u1", part(2)) == tail(PART, 100)
     assert (await known(objects)).tail is None
     assert (await known(objects)).offset == 24 * MIB
     assert await objects.add_part("u1", part(4)) is None
@@ -281,10 +281,10 @@ async def test_an_upload_that_goes_on_forgets_the_parts_behind_a_gap(objects: Ob
     await begin(objects, "u1")
     for number in (1, 3, 4):
         await objects.add_part("u1", part(number))
-    await objects.set_tail("u1", tail(8 * MIB, 5))
+    await objects.set_tail("u1", tail(PART, 5))
     await objects.completing("u1")
     resumed = await objects.resume("u1")
-    assert resumed == ObjectUpload("u1", 20 * MIB, 8 * MIB, parts=(part(1),), tail=tail(8 * MIB, 5))
+    assert resumed == ObjectUpload("u1", 20 * MIB, PART, parts=(part(1),), tail=tail(PART, 5))
     assert await objects.get("u1") == resumed
     await objects.add_part("u1", part(2))
     assert (await known(objects)).parts == (part(1), part(2))
@@ -361,3 +361,14 @@ async def test_without_a_listing_a_promised_removal_stays_promised(reopen: Open)
     owed = await ledger.outbox.first(9)
     assert sorted(one.receipt for one in owed) == ["receipt of a", "receipt of b"]
     assert {one.kind for one in owed} == {"removed"}
+
+
+async def test_many_uploads_are_forgotten_at_the_start_with_their_parts(objects: Objects) -> None:
+    await begin(objects, "u1", "u2", "u3")
+    await objects.claim("u1", "a.bin", "rename")
+    await objects.add_part("u1", part(1))
+    objects.forget(["u1", "u3", "never"])
+    assert [one.upload for one in objects.all()] == ["u2"]
+    assert await objects.claim("u2", "a.bin", "rename") == "a.bin"
+    await begin(objects, "u1")
+    assert (await known(objects)).parts == ()

@@ -145,7 +145,7 @@ def drop(connection: sqlite3.Connection, upload: str) -> ObjectUpload | None:
     return found
 
 
-def forget(connection: sqlite3.Connection, uploads: Sequence[str]) -> None:
+def forget(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
     """Forget uploads, if they are there. A trigger removes their parts."""
     # One by one takes a microsecond each; a local store has none.
     connection.executemany(
@@ -226,6 +226,11 @@ class SqliteObjects(Objects):
             while found := page(self._database.connection, after, _AT_ONCE):
                 yield from found
                 after = found[-1].upload
+
+    def forget(self, uploads: Collection[str]) -> None:
+        """See `Objects.forget`."""
+        with self._database.transaction() as connection:
+            forget(connection, uploads)
 
 
 def _claim_one(connection: sqlite3.Connection, one: Claim) -> str | NameTakenError:

@@ -162,8 +162,8 @@ def rebuild(path: str, reason: str, step: Step) -> None:
         kept=kept,
         advice="the readable entries were copied into a new ledger. Without the others, files count"
         " for no user, receipts are not delivered, used tickets are valid until they expire, and"
-        " interrupted uploads begin anew; `galileod files rescan` enters those in object storage"
-        " again. To use a backup instead, stop galileod, copy the backup"
+        " interrupted uploads begin anew. Files in object storage are entered again by"
+        " `galileod files rescan`. To use a backup instead, stop galileod, copy the backup"
         " to the path, and start galileod",
     )
 

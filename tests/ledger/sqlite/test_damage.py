@@ -10,7 +10,7 @@ import pytest
 import trio
 from helpers.forks import run_code
 from helpers.ledgers import KILL_AFTER, allow, begin, keep, owed, resumable
-from helpers.objects import MIB, part, tail
+from helpers.objects import PART, part, tail
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import (
@@ -29,7 +29,7 @@ FILES = 3000
 BEGAN = 1000.0
 NEVER = 2**40
 PAGE = 4096
-PART = 8 * MIB
+
 KEPT = KeptUpload("u3", "carla", 100, resumable("key of u3"), 40, 30, BEGAN, BEGAN + NEVER)
 
 

@@ -31,6 +31,10 @@ class NoSpaceError(StorageError):
     """There is no space left for the file."""
 
 
+class StorageBusyError(StorageError):
+    """The storage has too much to do, and asks for another try later."""
+
+
 class ConflictError(StorageError):
     """A file of that name exists, and must not be replaced."""
 

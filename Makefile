@@ -29,6 +29,8 @@ VITE := tests/packaging/vite
 # Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, object storage, a package,
 # or JavaScript rather than Python; bench and soak repeat, for longer, what other tests do once.
 LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak storage/s3 systemd web
+# Building and installing takes minutes, and packages change seldom.
+PACKAGED := packaging systemd/test_package.py
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)

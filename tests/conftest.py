@@ -6,10 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from helpers.daemon import Daemons
+from helpers.missing import leave_out
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # No example is judged by how long it takes: the machine has other things to do.
 settings.register_profile("galileod", deadline=None)
@@ -44,3 +49,15 @@ def run_folder() -> Iterator[Path]:
     """A folder with a path short enough for unix sockets."""
     with tempfile.TemporaryDirectory(prefix="galileod-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """The browser: one for the session, since Playwright cannot be started twice in a process."""
+    from browser.chromium import MISSING, find_browser, running_browser  # noqa: PLC0415  costly
+
+    program = find_browser()
+    if program is None:
+        leave_out(MISSING)
+    with running_browser(program) as browser:
+        yield browser

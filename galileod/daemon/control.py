@@ -9,7 +9,7 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.state import control_path
 
 from .unix_listener import SocketFile, open_new_unix_listener, open_unix_listener

@@ -17,7 +17,8 @@ from structlog.typing import FilteringBoundLogger
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.sqlite import SqliteLedger
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
 from galileod.storage.state import ledger_path

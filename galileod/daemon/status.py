@@ -4,7 +4,8 @@ from typing import Final
 
 import trio
 
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.uploads.context import Context
 
 from .systemd import Manager

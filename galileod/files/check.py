@@ -13,7 +13,8 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger
 from galileod.ledger.records import FileEntry
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .publication import PublicationLock
@@ -53,7 +54,7 @@ class Checker:
         """Compare records with the files. Raises LedgerError and StorageError."""
         if not (suspects := [each for each, _ in await self._differing(entries)]):
             return Differences()
-        async with self._publication.hold(replaces=True):
+        async with self._publication.hold([each.name for each in suspects], replaces=True):
             differing = await self._differing(suspects)
             gone = [each for each, size in differing if size is None]
             changed = [(each, size) for each, size in differing if size is not None]
@@ -70,7 +71,7 @@ class Checker:
         known = await self._ledger.entries(names)
         if not (suspects := [name for name in names if name not in known]):
             return Differences()
-        async with self._publication.hold(replaces=True):
+        async with self._publication.hold(suspects, replaces=True):
             standings = await self._store.look(suspects)
             found = [
                 (name, now.size)

@@ -1,9 +1,11 @@
 """The order of publications: from the file on disk to its entry in the ledger."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
+
+from galileod.storage.base import Store
 
 
 class PublicationLock:
@@ -20,8 +22,12 @@ class PublicationLock:
         self._released = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def hold(self, *, replaces: bool) -> AsyncIterator[None]:
-        """Hold the lock for the block: exclusively if `replaces`, else shared."""
+    async def hold(self, names: Collection[str], *, replaces: bool) -> AsyncIterator[None]:
+        """Hold the lock for the block, for files with these names.
+
+        Exclusively if `replaces`: what is there under a name is changed or removed; else shared.
+        """
+        del names  # filesystems differ in which names are the same
         async with self._entrance:
             if replaces:
                 while self._sharing:
@@ -34,3 +40,38 @@ class PublicationLock:
         finally:
             self._sharing -= 1
             self._released.unpark_all()
+
+
+class NameLock(PublicationLock):
+    """A lock for each name, for a store where a name is claimed before its file is published.
+
+    There, a file that replaces none cannot be in the way of another, and publishing one may take
+    minutes, for which files of other names must not wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks: dict[str, trio.Lock] = {}  # of names that are held
+
+    @asynccontextmanager
+    async def hold(self, names: Collection[str], *, replaces: bool) -> AsyncIterator[None]:
+        """Hold these names for the block, if `replaces`; else nothing."""
+        async with AsyncExitStack() as held:
+            for name in sorted(set(names)) if replaces else ():  # in one order: no deadlock
+                await held.enter_async_context(self._one(name))
+            yield
+
+    @asynccontextmanager
+    async def _one(self, name: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(name, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._locks.get(name) is lock:
+                del self._locks[name]
+
+
+def lock_for(store: Store) -> PublicationLock:
+    """The lock for the files of a store."""
+    return NameLock() if store.claims_names else PublicationLock()

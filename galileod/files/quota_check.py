@@ -8,7 +8,7 @@ from attrs import define, field
 
 from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.records import Selection
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 from .check import PAGE, Checker
 

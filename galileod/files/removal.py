@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from galileod.ledger.base import UNKNOWN_USER, Ledger, LedgerError
 from galileod.ledger.records import FileEntry, Removal
 from galileod.metrics import Metrics, RemovalReason
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .publication import PublicationLock
@@ -75,7 +76,7 @@ class Remover:
         """
         outcomes = list[Outcome]()
         for part in _parts(names):
-            async with self._publication.hold(replaces=True):
+            async with self._publication.hold(part, replaces=True):
                 records = await self._ledger.entries(part)
                 outcomes += await self._remove(part, records, "removed", told=part)
         return outcomes
@@ -91,7 +92,7 @@ class Remover:
         """
         outcomes = list[Outcome]()
         for part in _parts(entries):
-            async with self._publication.hold(replaces=True):
+            async with self._publication.hold([each.name for each in part], replaces=True):
                 records = await self._unchanged(part)
                 standings = await self._look(list(records))
                 failed = {

@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.records import Selection
-from galileod.storage.base import StorageError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 
 from .check import PAGE, Checker, Differences
 

@@ -8,7 +8,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger, LedgerError
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 from .removal import Remover
 

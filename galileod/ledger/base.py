@@ -1,7 +1,8 @@
 """The contract of a ledger: the owners of files, and what running uploads have reserved.
 
-The store is authoritative. At startup `reconcile` makes the ledger agree with it: files may have
-been removed, added or changed by hand, and uploads may have been interrupted by a crash.
+A store that lists its files is authoritative. At startup `reconcile` makes the ledger agree with
+it: files may have been removed, added or changed by hand, and uploads may have been interrupted by
+a crash.
 """
 
 from abc import abstractmethod
@@ -323,7 +324,7 @@ class Ledger(Records):
     @abstractmethod
     def reconcile(
         self,
-        on_disk: Mapping[str, int],
+        on_disk: Mapping[str, int] | None,
         published: Mapping[str, str],
         step: Step = ignore_step,
         recovery: Recovery = Recovery(),
@@ -331,14 +332,16 @@ class Ledger(Records):
     ) -> None:
         """Make the ledger agree with the store. Blocks; called only before any upload runs.
 
-        `on_disk` maps each finished file to its size, and `published` those of the identities of
-        `promised` that were found to the names of the files. A file that is not in the ledger gets
-        the owner UNKNOWN_USER. If the file of a reservation was found, it was published before the
-        crash, and the reservation is committed. Resumable ones with an offset in `recovery` become
-        kept uploads, or stay kept until their time is over. All others are dropped. Every receipt
-        that is owed becomes due, and its attempts count from zero again. `modified` has the time of
-        the last modification of the files in `undated`, in seconds since the epoch; they count as
-        stored then.
+        `on_disk` maps each finished file to its size; None: those of the ledger are right, and
+        files whose removal was promised may be there or not. `published` maps those of the
+        identities of `promised` that were found to the names of the files, which without `on_disk`
+        have the right size. A file that is not in the ledger gets the owner UNKNOWN_USER. If the
+        file of a reservation was found, it was published before the crash, and the reservation is
+        committed. Resumable ones with an offset in `recovery` become kept uploads, or stay kept
+        until their time is over. All others are dropped; what `objects` has of them stays. Every
+        receipt that is owed becomes due, and its attempts count from zero again. `modified` has the
+        time of the last modification of the files in `undated`, in seconds since the epoch; they
+        count as stored then.
         """
 
     @abstractmethod

@@ -63,7 +63,7 @@ class ObjectUpload:
     name: str | None = None
     multipart: str | None = None
     completing: bool = False
-    parts: Sequence[Part] = ()
+    parts: tuple[Part, ...] = ()
     tail: Tail | None = None
 
     @property
@@ -179,3 +179,7 @@ class Objects(ABC):
     @abstractmethod
     def all(self) -> Iterator[ObjectUpload]:
         """All uploads, in the order of their names. Blocks; called only at the start."""
+
+    @abstractmethod
+    def forget(self, uploads: Collection[str]) -> None:
+        """`drop` for many uploads. Blocks; called only at the start."""

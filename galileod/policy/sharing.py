@@ -34,6 +34,9 @@ class MemoryShare(Generic[Entry]):
     A *room* is held by a connection instead of an upload: bytes of whole files that its client may
     send without a credit.
 
+    `buffers` are bytes of parts (`policy.buffers`), and `aside` what one waits for: no upload gets
+    any of that beyond its `minimum`.
+
     Only `resize` changes `total` and `minimum`. If it lowers `total` below what is held, nothing is
     granted until enough is released.
     """
@@ -43,6 +46,8 @@ class MemoryShare(Generic[Entry]):
         self.minimum = minimum
         self.held = 0
         self.rooms = 0
+        self.buffers = 0
+        self.aside = 0
         self._queue: deque[Entry] = deque()
 
     @property
@@ -58,8 +63,8 @@ class MemoryShare(Generic[Entry]):
     @property
     def head_start(self) -> int:
         """Bytes that a new upload may be granted at first. If they are few, `Pacer` grants more."""
-        # Rooms do not count: a few connections that hold them must not slow down new uploads.
-        return max(0, self.total // HEAD_START - (self.held - self.rooms))
+        # Rooms and buffers do not count: a few that hold them must not slow down new uploads.
+        return max(0, self.total // HEAD_START - (self.held - self.rooms - self.buffers))
 
     def room(self, held: int, held_by_user: int) -> int:
         """Bytes that an upload which holds `held` may be promised: at least `minimum`, or 0.
@@ -69,9 +74,10 @@ class MemoryShare(Generic[Entry]):
         """
         if self._queue or self.free < self.minimum:
             return 0
+        free = self.free - self.aside
         share = min(
-            (self.free - SHARE * held) // (SHARE + 1),
-            max((self.free - held_by_user) // 2, MIN_SHARES * self.minimum - held),
+            (free - SHARE * held) // (SHARE + 1),
+            max((free - held_by_user) // 2, MIN_SHARES * self.minimum - held),
         )
         if share >= self.minimum:
             return share

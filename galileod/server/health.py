@@ -7,7 +7,7 @@ from attrs import evolve
 
 from galileod.ledger.base import LedgerError
 from galileod.net.http11 import Response
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.uploads.context import Context
 
 from .exchange import Exchange, busy

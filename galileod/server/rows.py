@@ -10,7 +10,7 @@ import trio
 
 from galileod.ledger.base import LedgerError
 from galileod.net.http11 import ByteStream, Response
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 PAGE: Final = 500
 """Maximum entries per access to the ledger, so that uploads wait for milliseconds at most."""

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from galileod.ledger.base import LedgerError
 from galileod.ledger.outbox import MOST_COUNTED
 from galileod.net.http11 import Response
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.uploads.context import Context
 
 from .exchange import Exchange

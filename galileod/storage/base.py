@@ -9,6 +9,7 @@ from attrs import frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
+from .errors import StorageError
 from .finished import Found, Removed, Standing
 from .settings import Storage
 from .whole import WholeFile, Written
@@ -21,30 +22,6 @@ SUSPEND_SECONDS: Final = 30.0
 
 CLEANUP_SECONDS: Final = 5.0
 """Maximum seconds for `discard`; a file that it cannot remove is removed at the next start."""
-
-
-class StorageError(Exception):
-    """The storage failed; the text names the step and the reason."""
-
-
-class NoSpaceError(StorageError):
-    """There is no space left for the file."""
-
-
-class StorageBusyError(StorageError):
-    """The storage has too much to do, and asks for another try later."""
-
-
-class ConflictError(StorageError):
-    """A file of that name exists, and must not be replaced."""
-
-
-class BadNameError(StorageError):
-    """The storage does not accept the name of the file."""
-
-
-class MissingError(StorageError):
-    """There is no file of an interrupted upload that could be continued."""
 
 
 @frozen
@@ -95,11 +72,14 @@ class Sink(ABC):
     file that was neither committed nor suspended. Every method but `discard` may raise
     StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` may
     be set before `prepare`: the modification time that the file is to get, in nanoseconds since
-    1970; None: when it was written.
+    1970; None: when it was written. It may have to be stated to the storage with the first data,
+    so it is best set before that. `promised`: what is published must have been promised in the
+    ledger before, since after a crash the file is only found by that.
     """
 
     replaces: bool
     modified: int | None = None
+    promised: bool = False
 
     @property
     @abstractmethod
@@ -119,11 +99,19 @@ class Sink(ABC):
         `digest` waits for what is left.
         """
 
+    async def make_ready(self) -> None:
+        """Wait until there is memory for data, which then does not have to wait in `write`.
+
+        Until then no data should be asked for. By default, there is always memory.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+
     @abstractmethod
     async def checkpoint(self) -> int:
         """Make what was written durable; returns how many bytes now survive a power failure.
 
-        0 if `storage.durability` was "none" when the file was created. Runs beside `write`. If it
+        They are fewer than were written if the store keeps whole parts only. 0 if
+        `storage.durability` was "none" when the file was created. Runs beside `write`. If it
         raises, the data is lost, and `suspend` raises as well.
         """
 
@@ -131,8 +119,9 @@ class Sink(ABC):
     async def suspend(self) -> int:
         """Keep the file for `Store.reopen`, as durable as after `checkpoint`; returns the same.
 
-        Takes at most SUSPEND_SECONDS, and works in a cancelled scope. If it raises, the file cannot
-        be continued, and is discarded at the end of the `async with`.
+        `offset` is what is kept then: less than before if a part could not be stored. Takes at most
+        SUSPEND_SECONDS, and works in a cancelled scope. If it raises, the file cannot be continued,
+        and is discarded at the end of the `async with`.
         """
 
     @abstractmethod
@@ -141,7 +130,10 @@ class Sink(ABC):
 
     @abstractmethod
     async def digest(self, kind: str) -> str:
-        """The hash of all bytes written, in lower-case hex. `kind` is a hash name of hashlib."""
+        """The hash of all bytes written, in lower-case hex. `kind` is a hash name of hashlib.
+
+        Raises UnsupportedHashError for another kind than RUNNING_HASH, if it cannot be computed.
+        """
 
     @property
     @abstractmethod
@@ -190,11 +182,14 @@ class Store(ABC):
     """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
 
     `location` is the absolute path or the URL below which the files are, for the log and the hook.
-    `part_size` is the number of bytes that one call of `Sink.write` should have.
+    `part_size` is the number of bytes that one call of `Sink.write` should have. `claims_names`: a
+    name belongs to one upload before its file is published, unless it replaces another; so only
+    what is done to files of the same name must be kept apart.
     """
 
     location: str
     part_size: int
+    claims_names: bool = False
 
     @abstractmethod
     async def create(
@@ -203,15 +198,17 @@ class Store(ABC):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> Sink:
         """Create the sink of a file that is to be published at `path`.
 
         `path` is a valid file name, after any valid folder names with slashes. `upload` is unique
         among running uploads. `on_conflict` and `durability` are by default those of the settings;
-        a later `reconfigure` does not affect the file. What can be found out
-        fails here, before any data is received: raises ConflictError if the name exists and must
-        not be replaced or a folder cannot be one, BadNameError if the name is not accepted, and
-        StorageError if no file can be stored at `path`.
+        a later `reconfigure` does not affect the file. `size` is that of the whole file in bytes;
+        None: it is not known. What can be found out fails here, before any data is received: raises
+        ConflictError if the name exists and must not be replaced or a folder cannot be one,
+        BadNameError if the name is not accepted, and StorageError if no file can be stored at
+        `path`.
         """
 
     async def write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
@@ -273,8 +270,9 @@ class Store(ABC):
 
         `trusted` maps each upload to the number of bytes that are certain, None for all that stands
         in its file. Returns those whose file still exists: with an `offset` of at most that number,
-        and for a published file with its identity. `step` is called repeatedly. Blocks; called once
-        at startup, before `scan` and any `create`.
+        unless the store itself knows that more is certain, and for a published file with its
+        identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
+        `create`.
         """
 
     @abstractmethod
@@ -361,16 +359,19 @@ class Store(ABC):
         """Close the store. Blocks; no sink may be used afterwards."""
 
     async def _write_one(self, file: WholeFile) -> Written | StorageError:
+        size = sum(map(len, file.pieces))
         try:
-            sink = await self.create(file.upload, file.path, file.on_conflict, file.durability)
+            sink = await self.create(
+                file.upload, file.path, file.on_conflict, file.durability, size
+            )
         except StorageError as error:
             return error
         try:
-            await sink.write(file.pieces)
             sink.modified = file.modified
+            await sink.write(file.pieces)
             digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *file.kinds}}
             await sink.prepare()
-            return WrittenSink(digests, sink.identity, sink.replaces, sink)
+            return WrittenSink(digests, sink.identity, sink.replaces, sink, promised=sink.promised)
         except BaseException as error:
             await sink.discard()
             if isinstance(error, StorageError):

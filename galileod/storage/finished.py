@@ -8,10 +8,14 @@ from attrs import frozen
 
 @frozen
 class Standing:
-    """A finished file as it is now: `size` in bytes, `modified_ns` in nanoseconds since 1970."""
+    """A finished file as it is now: `size` in bytes, `modified_ns` in nanoseconds since 1970.
+
+    `upload` is the id of the upload that has stored it; None: the store does not know.
+    """
 
     size: int
     modified_ns: int
+    upload: str | None = None
 
 
 @frozen
@@ -26,11 +30,12 @@ class Removed:
 class Found:
     """The finished files of a store.
 
-    `sizes` has the size of each in bytes, by its name. `names` has the name of each file that was
+    `sizes` has the size of each in bytes, by its name; None: the store does not list its files at
+    the start, and the ledger is right. `names` has the name of each file that was
     asked for by its identity, and `modified` the last modification of each that was asked for by
     its name, in seconds since the epoch.
     """
 
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int] | None
     names: Mapping[str, str]
     modified: Mapping[str, float] = MappingProxyType({})

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Final
 
-from .base import NoSpaceError, StorageError
+from .errors import NoSpaceError, StorageError
 
 _NO_SPACE: Final = {errno.ENOSPC, errno.EDQUOT}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from galileod.policy.publication import Durability, OnConflict
 
@@ -29,9 +29,10 @@ class Written:
     """A file that is complete, durable if that was asked for, and not published.
 
     `digests` has its hashes by kind, in lower-case hex. `identity` is as `Sink.identity`, and
-    final; `replaces` is as for a Sink.
+    final; `replaces` and `promised` are as for a Sink.
     """
 
     digests: Mapping[str, str]
     identity: str
     replaces: bool
+    promised: bool = field(default=False, kw_only=True)

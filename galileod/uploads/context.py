@@ -9,7 +9,7 @@ from attrs import Factory, define, field
 from galileod.auth.authenticator import Authenticator
 from galileod.config.model import Config
 from galileod.files.check import Checker
-from galileod.files.publication import PublicationLock
+from galileod.files.publication import PublicationLock, lock_for
 from galileod.files.quota_check import QuotaCheck
 from galileod.files.removal import Remover
 from galileod.files.rescan import Rescanner
@@ -91,7 +91,9 @@ class Context:
     authenticator: Authenticator = field(factory=Authenticator)
     metrics: Metrics = field(factory=Metrics)
     shutdown: Shutdown = field(factory=Shutdown)
-    publication: PublicationLock = field(factory=PublicationLock)
+    publication: PublicationLock = field(
+        init=False, default=Factory(lambda it: lock_for(it.store), takes_self=True)
+    )
     claims: Claims = field(init=False, factory=Claims)
     joint: Joint = field(init=False, factory=Joint)
     lookups: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(LOOKUPS))

@@ -8,7 +8,15 @@ import trio
 from galileod.ledger.base import LedgerError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
-from galileod.storage.base import BadNameError, ConflictError, NoSpaceError, StorageError
+from galileod.storage.base import RUNNING_HASH
+from galileod.storage.errors import (
+    BadNameError,
+    ConflictError,
+    NoSpaceError,
+    StorageBusyError,
+    StorageError,
+    UnsupportedHashError,
+)
 
 
 def shutting_down() -> Fault:
@@ -59,5 +67,12 @@ def storage_faults() -> Iterator[None]:
         raise Fault(FaultCode.BAD_NAME, f"The name cannot be stored: {error}.") from error
     except ConflictError as error:
         raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
+    except StorageBusyError as error:
+        raise Fault(FaultCode.BUSY, f"The storage is busy: {error}. Try again later.") from error
+    except UnsupportedHashError as error:
+        raise Fault(
+            FaultCode.UNSUPPORTED_HASH,
+            f"The hash cannot be checked: {error}. {RUNNING_HASH} is supported for every file.",
+        ) from error
     except (StorageError, LedgerError) as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error

@@ -13,7 +13,8 @@ from galileod.protocol.encoding import encode_held
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Ask, AskEntry, Held
 from galileod.protocol.receiver import UploadReceiver
-from galileod.storage.base import RUNNING_HASH, StorageError
+from galileod.storage.base import RUNNING_HASH
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 from .connection import Connection, may_ask
@@ -107,10 +108,13 @@ async def find_held(
 def is_unchanged(file: FileEntry, standing: Standing) -> bool:
     """Whether what stands there now is what was stored.
 
-    It has the time that the client stated (`storage.keep_modified`), or else that of its storing.
+    The store knows which upload has stored it; else it has the time that the client stated
+    (`storage.keep_modified`), or that of its storing.
     """
     if standing.size != file.size:
         return False
+    if standing.upload is not None and file.upload is not None:
+        return standing.upload == file.upload
     now, tolerance = standing.modified_ns, int(TOLERANCE * _NS)
     if file.modified is not None and abs(now - file.modified * 1_000_000) <= tolerance:
         return True

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 import trio
 from attrs import define, field
 
+from galileod.policy.buffers import PartBuffers
 from galileod.policy.sharing import MemoryShare
+from galileod.storage.s3.memory import PartMemory
 
 
 @define(eq=False)
@@ -22,6 +24,7 @@ class MemoryPool:
 
     def __init__(self, total: int, minimum: int) -> None:
         self.share: MemoryShare[QueueEntry] = MemoryShare(total, minimum)
+        self.buffers = PartBuffers(self.share)
         self.by_user: Counter[str] = Counter()
 
     def give_back(self, length: int) -> None:
@@ -40,6 +43,10 @@ class MemoryPool:
         """Release `length` bytes that `take_room` has returned, and serve the queue."""
         self._wake(self.share.give_room_back(length))
 
+    def give_buffer_back(self, length: int) -> None:
+        """Release a buffer of `length` bytes, and serve both queues."""
+        self._wake(self.buffers.give_back(length))
+
     def resize(self, total: int, minimum: int) -> None:
         """Change the size. If uploads hold more than `total`, they release the excess over time."""
         self._wake(self.share.resize(total, minimum))
@@ -48,6 +55,12 @@ class MemoryPool:
         for entry in entries:
             # `minimum` may change before the waiting upload runs.
             entry.bytes = self.share.minimum
+            entry.served.set()
+        self.serve_buffers()
+
+    def serve_buffers(self) -> None:
+        """Give buffers to uploads that wait for one, if there is room now."""
+        for entry in self.buffers.serve():
             entry.served.set()
 
 
@@ -100,3 +113,35 @@ class MemoryAccount:
         by_user[self._user] += more
         if not by_user[self._user]:
             del by_user[self._user]  # users without uploads are not kept
+
+
+class PoolPartMemory(PartMemory):
+    """The memory of the pool, for the parts that a store collects and sends."""
+
+    def __init__(self, pool: MemoryPool) -> None:
+        self._pool = pool
+
+    def take(self, length: int) -> bool:
+        """See `PartMemory.take`."""
+        return self._pool.buffers.take(length)
+
+    async def wait(self, length: int) -> None:
+        """See `PartMemory.wait`."""
+        if self.take(length):
+            return
+        buffers, entry = self._pool.buffers, QueueEntry()
+        buffers.wait(entry, length)
+        self._pool.serve_buffers()
+        try:
+            await entry.served.wait()
+        except trio.Cancelled:
+            if entry.served.is_set():
+                self.give_back(length)
+            else:
+                buffers.leave(entry)
+                self._pool.serve_buffers()
+            raise
+
+    def give_back(self, length: int) -> None:
+        """See `PartMemory.give_back`."""
+        self._pool.give_buffer_back(length)

@@ -9,7 +9,8 @@ import trio
 from galileod.ledger.base import UnknownUploadError
 from galileod.net.websocket import TransportClosed
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import MissingError, Sink, StorageError
+from galileod.storage.base import Sink
+from galileod.storage.errors import MissingError, StorageError
 
 from .claims import Claim, Kept
 from .context import Context
@@ -57,6 +58,7 @@ async def open_upload(
         async with context.admission.admit(upload, lambda: transfer.remaining) as reservation:
             try:
                 async with await _open(context, upload) as sink:
+                    sink.modified = upload.modified
                     # From now on, the file is what this connection makes of it.
                     reservation.discard()
                     try:
@@ -94,7 +96,8 @@ def is_kept_after(error: BaseException) -> bool:
 async def _open(context: Context, upload: Upload) -> Sink:
     kept = upload.kept
     if kept is None:
-        return await context.store.create(upload.id, upload.path)
+        size = upload.metadata.size
+        return await context.store.create(upload.id, upload.path, size=size)
     fixed = kept.resumable
     sink = await context.store.reopen(upload.id, fixed.path, fixed.on_conflict, fixed.durability)
     if sink.offset > min(kept.offset, upload.metadata.size):
@@ -118,6 +121,7 @@ async def _suspend(
             pass  # what came before is kept; `suspend` finds out whether it is sound
         try:
             if sink.offset:
-                reservation.keep(sink.offset, await sink.suspend())
+                durable = await sink.suspend()
+                reservation.keep(sink.offset, durable)
         except StorageError as error:
             reservation.upload.log.warning("upload.not_kept", reason=str(error))

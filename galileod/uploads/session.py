@@ -125,16 +125,16 @@ async def _receive(
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
             received()
-            sink.modified = upload.modified
             sha1 = await verify(sink, claimed_hash, required=config.hash.required)
             receipt = upload.receipt(connection.peer, sha1, claimed_hash)
-            if sink.replaces or receipt or upload.resumable:
+            promised = bool(receipt or upload.resumable or sink.promised)
+            if sink.replaces or promised:
                 # The identity of the file must be final, and an fsync must not hold the lock
                 # exclusively. Otherwise `commit` does this too, with one thread call less.
                 await sink.prepare()
-            if receipt or upload.resumable:
+            if promised:
                 await reservation.promise(sink, receipt, sha1)
-            async with context.publication.hold(replaces=sink.replaces):
+            async with context.publication.hold([upload.path], replaces=sink.replaces):
                 stored = await sink.commit()
                 await reservation.commit(stored, sha1)
     # Before `close` is sent.

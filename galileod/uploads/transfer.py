@@ -1,9 +1,10 @@
 """The data of one upload: from a connection into a sink."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import trio
 from attrs import Factory, define, field
@@ -29,6 +30,8 @@ from .progress import Progress, count_chunk
 from .reservation import Reservation
 from .running import Running, discarded, listed, running_entry
 from .upload import Upload
+
+T = TypeVar("T")
 
 
 def _make_flow(transfer: "Transfer") -> Flow:
@@ -112,6 +115,7 @@ class Transfer:
         checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
         receive = partial(self._receive, sink, reservation, checkpoints.written)
         with interruptible(*causes), self._flow:
+            await self._wait_for(sink.make_ready)
             if self.upload.keeps:
                 claim = await run_beside(receive, checkpoints.run, sink.catch_up)
             else:
@@ -162,7 +166,7 @@ class Transfer:
         chunks = self.connection.context.config.chunks
         granted = self._flow.grant(trio.current_time(), chunks)
         if self._flow.starved:
-            reserved = await self._wait_for_memory()
+            reserved = await self._wait_for(self._flow.wait_for_share)
             granted = self._flow.grant(trio.current_time(), chunks, reserved)
         if granted:
             self.progress.granted(self._flow.outstanding)
@@ -170,11 +174,11 @@ class Transfer:
             # A client that does not read these is treated as silent.
             await self.connection.transport.send(*signals, timeout=self.upload.config.timeouts.idle)
 
-    async def _wait_for_memory(self) -> int:
-        """Wait for the minimum share of the memory; returns its size, which is then held."""
+    async def _wait_for(self, memory: Callable[[], Awaitable[T]]) -> T:
+        """Wait for memory; returns what `memory` returns. Raises a Fault, `busy`."""
         try:
             with trio.fail_after(self.upload.config.timeouts.idle):
-                return await self.connection.unless_ended(self.receiver, self._flow.wait_for_share)
+                return await self.connection.unless_ended(self.receiver, memory)
         except trio.TooSlowError:
             raise Fault(
                 FaultCode.BUSY, "The server has too many uploads at once. Try again later."

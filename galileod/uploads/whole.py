@@ -96,7 +96,7 @@ class WholeUpload:
         """What is recorded before the file is published. Raises LedgerError."""
         upload, sha1 = self.upload, written.digests[RUNNING_HASH]
         receipt = upload.receipt(self.connection.peer, sha1, self.content.claimed)
-        promised = receipt is not None or upload.resumable is not None
+        promised = receipt is not None or upload.resumable is not None or written.promised
         return WholeEntry(
             upload.id,
             upload.grant.user,
@@ -166,8 +166,8 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
         await _admit(context, batch)
         await _write(context, batch)
         await _enter(context, batch)
-        replaces = any(whole.written.replaces for whole in batch if whole.written)
-        async with context.publication.hold(replaces=replaces):
+        replacing = [each.upload.path for each in batch if each.written and each.written.replaces]
+        async with context.publication.hold(replacing, replaces=bool(replacing)):
             await _publish(context, batch)
     finally:
         await _clean_up(context, batch)

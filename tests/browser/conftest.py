@@ -5,25 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from browser.chromium import MISSING, find_browser, running_browser
 from browser.files import Write
 from browser.line import Line
 from browser.tab import ADD_CHOICE, OpenPage, Tab, UploadPage, http
 from helpers.clients import some_bytes, unique_name
 from helpers.daemon import Daemon
-from helpers.missing import leave_out
 from playwright.sync_api import Browser
 
 MakeTab = Callable[..., Tab]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        leave_out(MISSING)
-    with running_browser(program) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

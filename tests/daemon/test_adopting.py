@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 from attrs import evolve
+from helpers.local_store import listed
 from helpers.memory_store import MemoryStore
 from helpers.wire import Wire, WireClient, serving
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -206,8 +207,8 @@ async def test_files_that_take_others_places_and_files_that_do_not_leave_the_led
 
                     nursery.start_soon(upload)
         (holding,) = wire.context.ledger.holdings().values()
-        assert holding.bytes == sum(store.scan().sizes.values())
-        assert holding.files == len(store.scan().sizes)
+        assert holding.bytes == sum(listed(store).values())
+        assert holding.files == len(listed(store))
     store.close()
 
 
@@ -221,7 +222,7 @@ async def test_a_file_that_replaces_is_alone_from_its_publication_to_the_ledger(
     async with serving(store) as wire, trio.open_nursery() as nursery:
 
         async def publish(sink: Sink, what: str) -> None:
-            async with wire.context.publication.hold(replaces=sink.replaces):
+            async with wire.context.publication.hold([], replaces=sink.replaces):
                 told.append(f"{what} began")
                 await trio.sleep(1)
                 told.append(f"{what} ended")

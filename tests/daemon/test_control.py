@@ -13,7 +13,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from galileod.daemon.control import CHECK_SECONDS, serve_control_socket
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.state import control_path
 
 pytestmark = pytest.mark.timeout(20)

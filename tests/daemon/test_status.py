@@ -16,7 +16,7 @@ from galileod.config.model import Config
 from galileod.daemon.status import report_to
 from galileod.daemon.systemd import Manager
 from galileod.ledger.sqlite import SqliteLedger
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 from galileod.uploads.reservation import Reservation

@@ -13,6 +13,7 @@ import pytest
 import trio
 from attrs import define, field
 from helpers.ledgers import allow
+from helpers.rounds import rounds
 from helpers.stored_files import SHA1, StoredFiles, results
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -137,7 +138,7 @@ class Machine(RuleBasedStateMachine):
                     await reservation.promise(sink, None, SHA1)
                 if crash == "before publication":
                     return None
-                async with files.publication.hold(replaces=replaces):
+                async with files.publication.hold([], replaces=replaces):
                     stored = await sink.commit()
                     if crash == "no":
                         await reservation.commit(stored, SHA1)
@@ -176,7 +177,7 @@ class Machine(RuleBasedStateMachine):
             assert await files.ledger.enter_whole(entries) == [None] * len(entries)
             if crash == "before publication":
                 return []
-            async with files.publication.hold(replaces=False):
+            async with files.publication.hold([], replaces=False):
                 stored = [
                     one
                     for one in await files.store.publish_whole(complete)
@@ -356,4 +357,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = pytest.mark.timeout(600)(Machine.TestCase)
-TestMachine.settings = settings(max_examples=30, stateful_step_count=50, deadline=None)
+TestMachine.settings = settings(max_examples=rounds(12, 100), stateful_step_count=50, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from galileod.files.publication import PublicationLock
+from galileod.files.publication import NameLock, PublicationLock
 
 
 @define
@@ -21,7 +21,7 @@ class Publications:
     holding: list[bool] = field(factory=list)
 
     async def publish(self, name: str, *, replaces: bool, seconds: float = 1) -> None:
-        async with self.lock.hold(replaces=replaces):
+        async with self.lock.hold([], replaces=replaces):
             self.holding.append(replaces)
             # One that replaces is alone; the others may be together.
             assert len(self.holding) == 1 or not any(self.holding)
@@ -116,15 +116,51 @@ async def test_one_that_fails_or_is_cancelled_in_the_block_lets_others_in(
     publications: Publications, autojump_clock: MockClock, *, replaces: bool
 ) -> None:
     async def fail() -> None:
-        async with publications.lock.hold(replaces=replaces):
+        async with publications.lock.hold([], replaces=replaces):
             raise KeyError("odd")
 
     with pytest.raises(KeyError):
         await fail()
     with trio.move_on_after(0.5):
-        async with publications.lock.hold(replaces=replaces):
+        async with publications.lock.hold([], replaces=replaces):
             await trio.sleep_forever()
     with trio.fail_after(10):
         assert await run_in_order(publications, "A") == ["A began", "A ended"]
         publications.events.clear()
         assert await run_in_order(publications, "a") == ["a began", "a ended"]
+
+
+async def test_in_a_store_where_names_are_claimed_only_files_of_one_name_are_kept_apart(
+    autojump_clock: MockClock,
+) -> None:
+    lock, began = NameLock(), dict[str, float]()
+    start = trio.current_time()
+
+    async def publish(names: str, *, replaces: bool = True) -> None:
+        async with lock.hold(list(names), replaces=replaces):
+            began[names] = trio.current_time() - start
+            await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        for names in ("ab", "cd", "ba", "dd"):
+            nursery.start_soon(publish, names)
+            await wait_all_tasks_blocked()
+        await publish("abcd", replaces=False)
+    assert began == {"ab": 0, "cd": 0, "abcd": 0, "ba": 1, "dd": 1}
+    assert not lock._locks
+
+
+async def test_a_name_whose_holder_is_cancelled_or_fails_is_free(autojump_clock: MockClock) -> None:
+    lock = NameLock()
+
+    async def hold(seconds: float, *names: str) -> None:
+        with trio.move_on_after(seconds):
+            async with lock.hold(names, replaces=True):
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hold, 2, "a")
+        await wait_all_tasks_blocked()
+        await hold(1, "b", "a")
+        assert list(lock._locks) == ["a"]
+    assert not lock._locks

@@ -13,7 +13,7 @@ from galileod.files.removal import MOST_AT_ONCE
 from galileod.ledger.base import LedgerError
 from galileod.ledger.records import Removal
 from galileod.policy.quota import Holding
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -222,7 +222,7 @@ async def test_a_file_whose_name_is_not_utf_8_is_removed_as_it_is_listed(
 
 async def test_nothing_is_published_while_files_are_removed(stored: StoredFiles) -> None:
     names = [await stored.upload("anna", f"{number}") for number in range(MOST_AT_ONCE + 1)]
-    async with trio.open_nursery() as nursery, stored.publication.hold(replaces=False):
+    async with trio.open_nursery() as nursery, stored.publication.hold([], replaces=False):
         nursery.start_soon(stored.remover.remove_named, names)
         await trio.testing.wait_all_tasks_blocked()
         assert len(stored.on_disk()) == len(names)

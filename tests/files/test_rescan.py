@@ -16,7 +16,7 @@ from galileod.files.check import Differences
 from galileod.files.rescan import Rescanned
 from galileod.ledger.base import LedgerError
 from galileod.policy.quota import Holding
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 
 pytestmark = pytest.mark.timeout(60)
@@ -152,7 +152,7 @@ async def test_a_file_that_is_being_published_is_entered_by_its_upload_alone(
         await stored.store.create(reservation.upload.id, "a") as sink,
     ):
         await sink.write([bytes(10)])
-        async with stored.publication.hold(replaces=False):
+        async with stored.publication.hold([], replaces=False):
             committed = await sink.commit()
             nursery.start_soon(stored.checker.add, ["a"])
             await trio.testing.wait_all_tasks_blocked()

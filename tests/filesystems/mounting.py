@@ -47,7 +47,12 @@ class Mounts(ExitStack):
     def image(self, size: int, *mkfs: str) -> Path:
         """A sparse file, in memory, with a filesystem that the command `mkfs` makes in it."""
         # An fsync of a real disk takes long, and other tests wait for the same disk.
-        path = self.mount("tmpfs", "tmpfs", f"size={size + MIB}") / "image"
+        folder = self.directory()
+        run("mount", "-t", "tmpfs", "-o", f"size={size + MIB}", "tmpfs", folder)
+        # A container that a neighbour runs has a copy of each mount for as long as it sets itself
+        # up, and the program behind a FUSE mount has the image open until the last copy is gone.
+        self.callback(run, "umount", "--lazy", folder)
+        path = folder / "image"
         with path.open("wb") as file:
             file.truncate(size)
         run(*mkfs, path)

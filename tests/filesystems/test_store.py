@@ -28,7 +28,7 @@ from helpers.clients import (
 from helpers.daemon import Daemon, poll
 from helpers.watching import CLOSE_WRITE, MOVED_TO, watching
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 

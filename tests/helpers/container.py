@@ -79,7 +79,7 @@ class Container:
         # It is ready to be entered once it is the first process of a space of its own.
         try:
             ready = children and Path(f"/proc/{children[0]}/comm").read_text().strip() == "systemd"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return 0  # a child that ended meanwhile; another becomes the container's first
         return int(children[0]) if ready else 0
 

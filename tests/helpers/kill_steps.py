@@ -21,6 +21,7 @@ import pytest
 import trio
 from helpers.disk import FaultyOs, put_into_place
 from helpers.ledgers import allow, owed
+from helpers.local_store import listed
 
 from galileod.ledger.base import WholeEntry
 from galileod.ledger.records import Commit
@@ -113,7 +114,7 @@ class Scene:
             "holdings": {user: held.files for user, held in ledger.holdings().items()},
             "receipts": [name for name, _, _ in await owed(ledger)],
             "spool": os.listdir(self.directory / ".galileod/spool"),
-            "counted": sorted(store.scan().sizes),
+            "counted": sorted(listed(store)),
         }
 
     def reset(self) -> None:

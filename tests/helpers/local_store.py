@@ -44,6 +44,13 @@ def opened(directory: Path) -> Iterator[LocalStore]:
         store.close()
 
 
+def listed(store: LocalStore) -> Mapping[str, int]:
+    """The sizes of the finished files, by their names."""
+    sizes = store.scan().sizes
+    assert sizes is not None
+    return sizes
+
+
 def visible(directory: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".galileod"

@@ -12,17 +12,15 @@ from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
-    ConflictError,
-    MissingError,
     Progress,
     Recovered,
     Sink,
     Space,
-    StorageError,
     Store,
     Stored,
     ignore_progress,
 )
+from galileod.storage.errors import ConflictError, MissingError, StorageError
 from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.settings import Storage
 
@@ -75,7 +73,9 @@ class MemoryStore(Store):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> "MemorySink":
+        del size
         await trio.lowlevel.checkpoint()
         self._refuse_conflict(path, on_conflict or self.settings.on_conflict)
         sink = self.make_sink(upload, path)

@@ -17,7 +17,7 @@ def state(pid: int) -> str:
     """The letter that ps gives; X if it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X"
 
 
@@ -51,7 +51,7 @@ def mappings(pid: int) -> int:
     """How much it has mapped: the count grows with its imports. 0 if it has ended."""
     try:
         return len(Path(f"/proc/{pid}/maps").read_text().splitlines())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
 
 
@@ -65,5 +65,5 @@ def alive(pid: int) -> bool:
     """Whether it runs; one that nobody has waited for yet is dead all the same."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
-from helpers.local_store import open_local
+from helpers.local_store import listed, open_local
 from helpers.memory_store import MemoryStore
 from helpers.whole_store import WholeStore
 
@@ -40,7 +40,7 @@ class Kind:
 
 def read_all(store: LocalStore) -> dict[str, bytes]:
     location = Path(store.location)
-    return {name: (location / name).read_bytes() for name in store.scan().sizes}
+    return {name: (location / name).read_bytes() for name in listed(store)}
 
 
 def spooled(store: LocalStore) -> int:

@@ -128,7 +128,7 @@ class StoredFiles:
             await self.store.create(reservation.upload.id, name, on_conflict) as sink,
         ):
             await sink.write([bytes(size)])
-            async with self.publication.hold(replaces=sink.replaces):
+            async with self.publication.hold([], replaces=sink.replaces):
                 stored = await sink.commit()
                 await reservation.commit(stored, SHA1)
         return stored.name

@@ -13,7 +13,7 @@ import pytest
 _SCRIPT: Final = """
 import json, os, sys
 import trio
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 

@@ -35,6 +35,10 @@ class StubbornSink(MemorySink):
         super().__init__(store, name, upload)
         self._ours = store
 
+    async def make_ready(self) -> None:
+        await self._ours.step("make_ready")
+        await super().make_ready()
+
     async def write(self, pieces: Sequence[bytes]) -> None:
         await self._ours.step("write")
         await super().write(pieces)
@@ -69,9 +73,10 @@ class StubbornStore(MemoryStore):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> MemorySink:
         await self.step("create")
-        return await super().create(upload, path, on_conflict, durability)
+        return await super().create(upload, path, on_conflict, durability, size)
 
     async def step(self, name: str) -> None:
         if name == self._at:

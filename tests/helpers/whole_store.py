@@ -4,16 +4,8 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    Progress,
-    Recovered,
-    Sink,
-    Space,
-    StorageError,
-    Store,
-    Stored,
-    ignore_progress,
-)
+from galileod.storage.base import Progress, Recovered, Sink, Space, Store, Stored, ignore_progress
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
@@ -39,7 +31,9 @@ class WholeStore(Store):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> "WholeSink":
+        del size
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         await self.store.admit(path, on_conflict)
@@ -182,7 +176,9 @@ class WholeLocalStore(LocalStore):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> WholeSink:
+        del size
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         await self.admit(path, on_conflict)

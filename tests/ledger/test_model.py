@@ -12,6 +12,7 @@ import trio
 from attrs import astuple, define, evolve, field
 from helpers.clocks import FakeClock
 from helpers.ledgers import OPENERS, allow, names, resumable
+from helpers.rounds import rounds
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -363,4 +364,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
-TestMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=rounds(15, 120), stateful_step_count=40, deadline=None)

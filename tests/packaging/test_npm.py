@@ -13,12 +13,12 @@ from typing import Any, Final
 from urllib.request import urlopen
 
 import pytest
-from browser.chromium import MISSING, find_browser, running_browser
 from browser.tab import Tab, http
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon
 from helpers.missing import find, leave_out
 from helpers.packages import SECONDS, build, clone, run
+from playwright.sync_api import Browser
 
 from galileod import __version__
 
@@ -141,16 +141,13 @@ def site(project: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_a_browser_sends_with_the_bundle_of_vite(
-    site: tuple[str, list[str]], file: Path, tmp_path: Path
+    chromium: Browser, site: tuple[str, list[str]], file: Path, tmp_path: Path
 ) -> None:
     origin, asked = site
-    program = find_browser()
-    if program is None:
-        leave_out(MISSING)
     settings = {"server": {"allowed_origins": [origin]}}
-    with Daemon(tmp_path / "host", settings) as daemon, running_browser(program) as browser:
+    with Daemon(tmp_path / "host", settings) as daemon:
         daemon.start()
-        tab = Tab(browser)
+        tab = Tab(chromium)
         tab.page.goto(f"{origin}/?url={daemon.url}")
         tab.page.set_input_files("input", file)
         check(

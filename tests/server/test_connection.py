@@ -31,7 +31,8 @@ from galileod.net.settings import Server
 from galileod.net.sockets import DirectSocket
 from galileod.net.streams import QUIET
 from galileod.server import caps
-from galileod.storage.base import Sink, StorageError
+from galileod.storage.base import Sink
+from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -257,7 +258,7 @@ async def test_a_peer_that_is_gone_when_its_request_is_answered_ends_in_silence(
 
 
 class BrokenStore(MemoryStore):
-    async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
+    async def create(self, upload: str, name: str, *_: object, **_keys: object) -> Sink:  # type: ignore[override]
         raise RuntimeError(f"a bug with {upload} and {name}")
 
     async def check(self) -> None:

@@ -23,7 +23,7 @@ from galileod.net.settings import Metrics, Server
 from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
 from galileod.server.scrape import DISK_SECONDS
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)

@@ -15,7 +15,8 @@ import trio
 from helpers.store_kinds import DATA, KINDS, MakeStore, open_whole, put, unfinished, visible
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, Store
+from galileod.storage.base import Store
+from galileod.storage.errors import ConflictError
 from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)

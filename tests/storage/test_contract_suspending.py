@@ -7,14 +7,8 @@ import trio
 from helpers.store_kinds import DATA, MakeStore, Restart, put, sha1, unfinished, visible
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    ConflictError,
-    MissingError,
-    Recovered,
-    Sink,
-    StorageError,
-    Store,
-)
+from galileod.storage.base import Recovered, Sink, Store
+from galileod.storage.errors import ConflictError, MissingError, StorageError
 from galileod.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)

@@ -8,7 +8,8 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.ledger.base import Ledger
-from galileod.storage.base import Sink, StorageError
+from galileod.storage.base import Sink
+from galileod.storage.errors import StorageError
 from galileod.uploads.checkpoints import CHECKPOINT_BYTES, CHECKPOINT_SECONDS, Checkpoints
 
 

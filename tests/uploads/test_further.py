@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.policy.settings import Limits, Quota
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from galileod.policy.settings import Quota
-from galileod.storage.base import StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(rounds(120, 3600))
 

@@ -43,7 +43,7 @@ from trio.testing import MockClock
 from galileod.ledger.base import LedgerError
 from galileod.ledger.records import FileEntry, Wanted
 from galileod.policy.settings import Quota
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
 from galileod.storage.local.store import LocalStore
 from galileod.storage.settings import Ask
@@ -243,6 +243,14 @@ def test_a_file_of_which_nothing_is_known_is_not_held() -> None:
     found = FileEntry("a", "anna", 5)
     assert not is_unchanged(found, Standing(5, 0))
     assert is_unchanged(evolve(found, modified=MODIFIED), Standing(5, MODIFIED * 1_000_000))
+
+
+def test_a_store_that_knows_which_upload_it_has_a_file_of_decides_by_that() -> None:
+    stored = evolve(STORED, upload="1")
+    assert is_unchanged(stored, Standing(5, 0, "1"))
+    assert not is_unchanged(stored, Standing(4, 0, "1"))
+    assert not is_unchanged(stored, Standing(5, MODIFIED * 1_000_000, "2"))
+    assert is_unchanged(STORED, Standing(5, MODIFIED * 1_000_000, "2"))
 
 
 # What a question costs

@@ -54,9 +54,10 @@ class SmallStore(MemoryStore):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> MemorySink:
         self.created += 1
-        return await super().create(upload, path, on_conflict, durability)
+        return await super().create(upload, path, on_conflict, durability, size)
 
 
 async def test_declared_sizes_of_running_uploads_count_against_the_free_disk(

@@ -29,7 +29,14 @@ from trio.testing import MockClock
 
 from galileod.hooks.settings import Hooks
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, NoSpaceError, Sink, StorageError, Stored
+from galileod.storage.base import Sink, Stored
+from galileod.storage.errors import (
+    BadNameError,
+    NoSpaceError,
+    StorageBusyError,
+    StorageError,
+    UnsupportedHashError,
+)
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -45,7 +52,7 @@ async def test_close_is_sent_after_commit_and_never_before(autojump_clock: MockC
             return stored
 
     class SlowStore(MemoryStore):
-        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
+        async def create(self, upload: str, name: str, *_: object, **_keys: object) -> Sink:  # type: ignore[override]
             del upload
             return Slow(self, name)
 
@@ -78,6 +85,8 @@ async def test_the_numeral_1_is_as_good_as_true_and_unknown_signals_are_ignored(
     [
         (StorageError("the disk is on fire"), "storage_failed", 1008, "error"),
         (NoSpaceError("the disk is full"), "no_space", 1008, "warning"),
+        (StorageBusyError("it asks for fewer requests"), "busy", 1008, "warning"),
+        (UnsupportedHashError("it is stored in parts"), "unsupported_hash", 1008, "warning"),
         (RuntimeError("a bug"), "internal", 1011, "error"),
     ],
 )
@@ -255,7 +264,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
 
         async def prepare(self) -> None:
             steps.append("prepare")
-            async with wire.context.publication.hold(replaces=True):
+            async with wire.context.publication.hold([], replaces=True):
                 during_prepare.append(True)  # nobody holds it
             await super().prepare()
 
@@ -264,7 +273,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
             return await super().commit()
 
     class RecordingStore(MemoryStore):
-        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
+        async def create(self, upload: str, name: str, *_: object, **_keys: object) -> Sink:  # type: ignore[override]
             del upload
             return Recording(self, name)
 
@@ -279,7 +288,7 @@ async def test_a_file_is_prepared_before_its_receipt_is_promised_and_outside_the
 
 async def test_a_name_that_the_storage_refuses_is_a_bad_name(autojump_clock: MockClock) -> None:
     class Refusing(MemoryStore):
-        async def create(self, upload: str, name: str, *_: object) -> Sink:  # type: ignore[override]
+        async def create(self, upload: str, name: str, *_: object, **_keys: object) -> Sink:  # type: ignore[override]
             del upload
             raise BadNameError(f"the filesystem does not accept the name {name}")
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.policy.settings import Chunks, Limits, Quota
-from galileod.storage.base import NoSpaceError, StorageError
+from galileod.storage.errors import NoSpaceError, StorageError
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
 from galileod.units import Size

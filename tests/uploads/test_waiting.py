@@ -65,6 +65,35 @@ async def test_a_client_that_waits_gets_pings(
         await raw.stream.aclose()
 
 
+@pytest.mark.parametrize(("seconds", "busy"), [(50, False), (70, True)])
+async def test_no_data_is_asked_for_before_the_store_has_memory_for_it(
+    autojump_clock: MockClock, seconds: float, *, busy: bool
+) -> None:
+    store = StubbornStore("make_ready", sleeping(seconds))
+    async with serving(store, with_chunks(len(DATA), 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": len(DATA)}))
+        pings, signal = await raw.receive_after_pings()
+        assert pings >= 2
+        assert signal.get("ready") is (None if busy else True)
+        assert signal.get("code") == ("busy" if busy else None)
+        await raw.stream.aclose()
+
+
+async def test_who_waits_for_memory_of_the_store_and_goes_is_not_waited_for(
+    autojump_clock: MockClock,
+) -> None:
+    store = StubbornStore("make_ready", trio.sleep_forever)
+    async with serving(store, with_chunks(len(DATA), 1)) as wire:
+        raw = await wire.open_raw()
+        await raw.send(text_frame({"name": "a.bin", "size": len(DATA)}))
+        await wait_all_tasks_blocked()
+        assert store.open_sinks == 1
+        await raw.stream.aclose()
+        await wire.all_ended()
+        assert store.open_sinks == 0
+
+
 async def test_a_client_that_waits_for_memory_gets_pings(autojump_clock: MockClock) -> None:
     chunks = Chunks(min=Size(1000), max=Size(1000), memory=Size(1000))
     config = evolve(Config(chunks=chunks), timeouts=Timeouts(idle=Duration(1000)))

@@ -26,6 +26,7 @@ from galileod.ledger.base import (
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
+from galileod.ledger.objects import Objects
 from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
 
@@ -34,6 +35,7 @@ from .connection import reporting
 from .database import Database
 from .errors import DamagedError, translated
 from .filenames import adopt_copy
+from .objects import SqliteObjects
 from .rebuild import rebuild
 from .records import SqliteRecords
 from .uploads import release
@@ -54,6 +56,7 @@ class SqliteLedger(SqliteRecords, Ledger):
         rebuilt: bool = False,
     ) -> None:
         super().__init__(database, clock)
+        self.objects: Objects = SqliteObjects(database)
         self._path = path
         self._rebuilt = rebuilt
         self._boot = boot or read_boot_id()
@@ -188,7 +191,7 @@ class SqliteLedger(SqliteRecords, Ledger):
 
     def reconcile(
         self,
-        on_disk: Mapping[str, int],
+        on_disk: Mapping[str, int] | None,
         published: Mapping[str, str],
         step: Step = ignore_step,
         recovery: Recovery = Recovery(),  # noqa: B008  it is frozen
@@ -202,7 +205,7 @@ class SqliteLedger(SqliteRecords, Ledger):
             restart.settle(connection, on_disk, published, recovery, self._clock())
             outbox.restart(connection, on_disk)
             incomplete = self._rebuilt or files.is_empty(connection)
-            unknown = files.reconcile(connection, on_disk)
+            unknown = 0 if on_disk is None else files.reconcile(connection, on_disk)
             files.set_times(connection, modified)
             quota.rebuild(connection)
         if incomplete and unknown:

@@ -105,16 +105,22 @@ def postpone(
     )
 
 
-def restart(connection: sqlite3.Connection, on_disk: Container[str]) -> None:
+def restart(connection: sqlite3.Connection, on_disk: Container[str] | None) -> None:
     """Make every receipt due and reset its attempts: the hook may have been repaired.
 
-    Those that were promised for files which are still `on_disk` are dropped.
+    Those that were promised for files which are still `on_disk` are dropped. Without it, those of
+    files in the ledger stay promised: they become due once the record of the file is removed.
     """
-    promised = connection.execute(
-        "SELECT CAST(name AS TEXT) FROM outbox WHERE kind = ?", (_PROMISED,)
-    ).fetchall()
-    break_promises(connection, [name for (name,) in promised if name in on_disk])
-    connection.execute("UPDATE outbox SET kind = 'removed' WHERE kind = ?", (_PROMISED,))
+    if on_disk is not None:
+        promised = connection.execute(
+            "SELECT CAST(name AS TEXT) FROM outbox WHERE kind = ?", (_PROMISED,)
+        ).fetchall()
+        break_promises(connection, [name for (name,) in promised if name in on_disk])
+    connection.execute(
+        "UPDATE outbox SET kind = 'removed'"
+        " WHERE kind = ? AND (? OR name NOT IN (SELECT name FROM files))",
+        (_PROMISED, on_disk is not None),
+    )
     connection.execute("UPDATE outbox SET attempts = 0, due = 0")
 
 

@@ -116,6 +116,24 @@ _TABLES: Final = (
         order="number",
     ),
     _Table("folders", "folders", _cast(text="path"), order="path"),
+    _Table(
+        "objects",
+        "objects",
+        {
+            **_cast(
+                text="upload name multipart tail_key",
+                whole="size part_size replaces completing tail_offset tail_length",
+            ),
+            "tail_state": "tail_state",
+        },
+        order="upload",
+    ),
+    _Table(
+        "parts",
+        "parts",
+        {**_cast(text="upload etag", whole="number length"), "state": "state"},
+        order="upload",
+    ),
 )
 """What is kept. Sums are left out, since `reconcile` computes them."""
 
@@ -144,7 +162,8 @@ def rebuild(path: str, reason: str, step: Step) -> None:
         kept=kept,
         advice="the readable entries were copied into a new ledger. Without the others, files count"
         " for no user, receipts are not delivered, used tickets are valid until they expire, and"
-        " interrupted uploads begin anew. To use a backup instead, stop galileod, copy the backup"
+        " interrupted uploads begin anew. Files in object storage are entered again by"
+        " `galileod files rescan`. To use a backup instead, stop galileod, copy the backup"
         " to the path, and start galileod",
     )
 

@@ -11,7 +11,7 @@ from . import stored, transitions, uploads
 
 def settle(
     connection: sqlite3.Connection,
-    on_disk: Mapping[str, int],
+    on_disk: Mapping[str, int] | None,
     published: Mapping[str, str],
     recovery: Recovery,
     now: float,
@@ -24,11 +24,12 @@ def settle(
     for upload, size, identity in uploads.promised(connection):
         name = published.get(identity)
         # The filesystem may have given the identity to another file since.
-        if name is not None and on_disk.get(name) == size:
+        if name is not None and (on_disk is None or on_disk.get(name) == size):
             uploads.commit(connection, [Commit(upload, name, seconds)], now, due=0)
     for upload, name in recovery.names.items():
         # A power failure may have removed the promise, and that the upload was not kept any more.
-        if on_disk.get(name, -1) == uploads.size(connection, upload):
+        declared = uploads.size(connection, upload)
+        if declared is not None and (on_disk is None or on_disk.get(name) == declared):
             transitions.resume(connection, upload)
             uploads.commit(connection, [Commit(upload, name, seconds)], now, due=0)
     transitions.recover(connection, recovery.offsets if seconds else {}, now, seconds)

@@ -222,6 +222,25 @@ MIGRATIONS: Final = (
     -- Folders that were made for files, and go with the last of them.
     CREATE TABLE folders (path TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    # 7: uploads to object storage: see ObjectUpload.
+    """
+    CREATE TABLE objects (
+        upload TEXT PRIMARY KEY, size INTEGER NOT NULL, part_size INTEGER NOT NULL,
+        -- What was claimed; `replaces`: other uploads that replace may claim it as well.
+        name TEXT, replaces INTEGER NOT NULL DEFAULT 0,
+        multipart TEXT, completing INTEGER NOT NULL DEFAULT 0,
+        tail_key TEXT, tail_offset INTEGER, tail_length INTEGER, tail_state BLOB
+    ) WITHOUT ROWID;
+    CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;
+    CREATE TABLE parts (
+        upload TEXT NOT NULL, number INTEGER NOT NULL,
+        length INTEGER NOT NULL, etag TEXT NOT NULL, state BLOB NOT NULL,
+        PRIMARY KEY (upload, number)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER object_removed AFTER DELETE ON objects BEGIN
+        DELETE FROM parts WHERE upload = old.upload;
+    END;
+    """,
 )
 
 _KEPT: Final = 4

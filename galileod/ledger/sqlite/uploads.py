@@ -10,7 +10,7 @@ from attrs import fields
 from galileod.ledger.base import LedgerError, StoredUpload, UnknownUploadError, WholeEntry
 from galileod.ledger.records import About, Commit
 
-from . import files, outbox, stored, tickets
+from . import files, objects, outbox, stored, tickets
 
 _RUNNING: Final = "SELECT upload, receipt, key, metadata FROM uploads WHERE offset IS NULL"
 
@@ -141,7 +141,9 @@ def commit(
                 until = now + each.remember
                 remembered.append((key, StoredUpload(metadata, each.name), until))
     files.enter(connection, known, now)
-    release(connection, [each.upload for each in known])
+    ended = [each.upload for each in known]
+    release(connection, ended)
+    objects.forget(connection, ended)
     outbox.add(connection, receipts, due)
     tickets.end_use(connection, keys)
     stored.remember(connection, remembered)

@@ -9,7 +9,8 @@ from copy import copy
 from attrs import define, field
 
 from galileod.policy.publication import Durability
-from galileod.storage.base import StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 from . import publish

@@ -14,7 +14,8 @@ from copy import copy
 from attrs import define, field, frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import RUNNING_HASH, StorageError
+from galileod.storage.base import RUNNING_HASH
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 from galileod.storage.whole import WholeFile, Written
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 PIECE: Final = 8 * 1024 * 1024

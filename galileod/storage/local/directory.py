@@ -10,7 +10,7 @@ from typing import Final, Self
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

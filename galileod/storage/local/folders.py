@@ -10,7 +10,7 @@ import structlog
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.errors import ConflictError, StorageError
 from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY

@@ -8,7 +8,8 @@ from attrs import define, field
 from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 from . import publish

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.policy.names import numbered
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.oserrors import as_storage_error
 
 from .folders import GoneError

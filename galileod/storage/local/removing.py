@@ -8,7 +8,7 @@ import stat
 from collections.abc import Sequence
 from copy import copy
 
-from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.errors import ConflictError, StorageError
 from galileod.storage.escaping import unescaped
 from galileod.storage.finished import Removed, Standing
 from galileod.storage.oserrors import translated

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-from galileod.storage.base import MissingError
+from galileod.storage.errors import MissingError
 from galileod.storage.oserrors import translated
 
 from .spool import Spool

@@ -8,14 +8,8 @@ from typing import Final
 import trio
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import (
-    CLEANUP_SECONDS,
-    RUNNING_HASH,
-    SUSPEND_SECONDS,
-    Sink,
-    StorageError,
-    Stored,
-)
+from galileod.storage.base import CLEANUP_SECONDS, RUNNING_HASH, SUSPEND_SECONDS, Sink, Stored
+from galileod.storage.errors import StorageError
 
 from .parts import StoreParts
 from .pending import PendingFile

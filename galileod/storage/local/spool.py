@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 from .groupsync import GroupSync

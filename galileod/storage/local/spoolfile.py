@@ -11,7 +11,7 @@ import trio
 from attrs import Factory, define, field
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 from .copying import copy

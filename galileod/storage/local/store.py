@@ -14,11 +14,11 @@ from galileod.storage.base import (
     Progress,
     Recovered,
     Space,
-    StorageError,
     Store,
     Stored,
     ignore_progress,
 )
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Found, Removed, Standing
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
@@ -100,8 +100,10 @@ class LocalStore(Store):
         path: str,
         on_conflict: OnConflict | None = None,
         durability: Durability | None = None,
+        size: int | None = None,
     ) -> LocalSink:
         """Check what the folder may refuse, and create the file there or in the spool."""
+        del size  # the caller has found space for it
         on_conflict = on_conflict or self._settings.on_conflict
         durability = durability or self._settings.durability
         opened = await trio.to_thread.run_sync(

@@ -7,7 +7,7 @@ import structlog
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 from .hashing import RunningHash
 

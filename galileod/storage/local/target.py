@@ -10,7 +10,7 @@ from typing import Final, Self
 from attrs import frozen
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.oserrors import translated
 
 from .folders import Folder

@@ -5,7 +5,8 @@ from copy import copy
 
 from attrs import define, field
 
-from galileod.storage.base import StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import StorageError
 from galileod.storage.whole import WholeFile, Written
 
 from .batchpublish import BatchPublisher

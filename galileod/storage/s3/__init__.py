@@ -1,4 +1,4 @@
-"""Files in S3-compatible object storage.
+"""The store in S3-compatible object storage.
 
-Imports nothing: botocore, which `client` needs, is an extra, and only this backend loads it.
+Nothing is imported here: with the local store, the libraries for it are not loaded.
 """

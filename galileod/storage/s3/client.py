@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from attrs import frozen
 
-from galileod.storage.base import MissingError, StorageBusyError, StorageError
+from galileod.storage.errors import MissingError, StorageBusyError, StorageError
 from galileod.storage.settings import S3
 
 from .errors import REFUSED_KEYS, KeyTakenError, Place, UncertainError, code_of, is_uncertain

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from galileod.printable import printable
-from galileod.storage.base import BadNameError, NoSpaceError, StorageBusyError, StorageError
+from galileod.storage.errors import BadNameError, NoSpaceError, StorageBusyError, StorageError
 
 from .library import ClientError
 from .transport import CONNECT_SECONDS

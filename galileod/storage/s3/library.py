@@ -1,6 +1,6 @@
 """The only module that imports botocore. Importing it raises StorageError if that is missing."""
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 
 try:
     import botocore.credentials

@@ -5,7 +5,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from galileod.secretfile import SecretFileError
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.settings import S3
 
 from .credentials import KeyFile

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.settings import S3
 
 from .client import UPLOAD, Client

@@ -10,6 +10,7 @@ import pytest
 import trio
 from helpers.forks import run_code
 from helpers.ledgers import KILL_AFTER, allow, begin, keep, owed, resumable
+from helpers.objects import PART, part, tail
 from structlog.testing import capture_logs
 
 from galileod.ledger.base import (
@@ -20,6 +21,7 @@ from galileod.ledger.base import (
     SingleUse,
     StoredUpload,
 )
+from galileod.ledger.objects import ObjectUpload
 from galileod.ledger.sqlite import SqliteLedger, filenames
 from galileod.policy.quota import Holding
 
@@ -27,6 +29,7 @@ FILES = 3000
 BEGAN = 1000.0
 NEVER = 2**40
 PAGE = 4096
+
 KEPT = KeptUpload("u3", "carla", 100, resumable("key of u3"), 40, 30, BEGAN, BEGAN + NEVER)
 
 
@@ -51,6 +54,14 @@ def path(tmp_path: Path) -> Path:
         await begin(ledger, "u4", "carla")
         await begin(ledger, "u5", "carla", 9)
         await ledger.commit("u5", "stored", remember=NEVER)
+        for upload in ("u3", "u4"):
+            await ledger.objects.begin(upload, 100, 8)
+            await ledger.objects.claim(upload, f"{upload}.bin", "rename")
+        await ledger.objects.created("u3", "multipart")
+        for number in (1, 2, 4):
+            await ledger.objects.add_part("u3", part(number))
+        await ledger.objects.set_tail("u3", tail(2 * PART, 5))
+        await ledger.objects.completing("u4")
         ledger.close()
 
     trio.run(fill)
@@ -154,7 +165,7 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
     assert holdings["anna"] == Holding(bytes=10, files=2)
     assert logs[0]["kept"] == {
         "files": kept + 2, "resumable": 2, "uploads": 1, "receipts": 1, "tickets": 1,
-        "stored_uploads": 1, "folders": 0,
+        "stored_uploads": 1, "folders": 0, "objects": 2, "parts": 3,
     }  # fmt: skip
     assert sorted(await owed(ledger)) == [
         ("owed", '{"id": "owed"}', 0), ("promised", '{"id": "promised"}', 0),
@@ -176,6 +187,34 @@ async def test_uploads_that_may_be_resumed_are_kept_and_stored_ones_remembered(p
     ledger.close()
 
 
+async def test_uploads_to_object_storage_are_kept_with_names_parts_and_tails(path: Path) -> None:
+    with closing(SqliteLedger.open(str(path))) as ledger:
+        before = list(ledger.objects.all())
+    spoil_rows(path)
+    ledger = SqliteLedger.open(str(path))
+    assert list(ledger.objects.all()) == before
+    assert before == [
+        ObjectUpload(
+            "u3", 100, 8, "u3.bin", "multipart",
+            parts=(part(1), part(2)), tail=tail(2 * PART, 5),
+        ),
+        ObjectUpload("u4", 100, 8, "u4.bin", completing=True),
+    ]  # fmt: skip
+    await ledger.objects.add_part("u3", part(3))
+    (u3, _) = ledger.objects.all()
+    assert u3.offset == 4 * PART
+    ledger.close()
+
+
+async def test_a_tail_does_not_count_if_a_part_before_it_was_lost(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM parts WHERE number = 2")
+    ledger = SqliteLedger.open(str(path))
+    (u3, _) = ledger.objects.all()
+    assert (u3.tail, u3.offset) == (None, PART)
+    ledger.close()
+
+
 async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite3"
     with closing(sqlite3.connect(path)) as older:
@@ -186,7 +225,7 @@ async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Pat
         ledger = SqliteLedger.open(str(path))
     assert logs[0]["kept"] == {
         "files": 1, "resumable": 0, "uploads": 1, "receipts": 1, "tickets": 1, "stored_uploads": 0,
-        "folders": 0,
+        "folders": 0, "objects": 0, "parts": 0,
     }  # fmt: skip
     assert list(ledger.promised()) == ["4711"]
     ledger.reconcile({"a.txt": 100, "b.txt": 30}, {"4711": "b.txt"})

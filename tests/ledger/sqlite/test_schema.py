@@ -9,11 +9,16 @@ import pytest
 from helpers.ledgers import allow, keep
 
 from galileod.ledger.base import KeptUpload, LedgerError, Recovery
+from galileod.ledger.objects import Part
 from galileod.ledger.records import FileEntry, Selection
 from galileod.ledger.sqlite import SqliteLedger, files, quota
 from galileod.policy.quota import Holding
 
 RECEIPT = '{"id": "1"}'
+A_TXT = FileEntry(
+    "a.txt", "anna", 100, "sha1 of a.txt", 1.79e9, "a.txt", None, "a.txt", 1_700_000_000_000, "u0"
+)
+"""The file of `schema_6.sql`."""
 
 
 @pytest.fixture
@@ -68,7 +73,8 @@ def test_whoever_only_looks_leaves_a_ledger_of_an_older_schema_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("schema", "names"), [(1, ["a.txt"]), (5, ["2026-11-28/carl/c.bin", "a.txt", "by-hand.txt"])]
+    ("schema", "names"),
+    [(1, ["a.txt"]), (5, ["2026-11-28/carl/c.bin", "a.txt", "by-hand.txt"]), (6, ["a.txt"])],
 )
 def test_the_files_of_a_ledger_of_an_older_schema_are_listed(
     path: str, schema: int, names: list[str]
@@ -78,8 +84,9 @@ def test_the_files_of_a_ledger_of_an_older_schema_are_listed(
         load(older, schema)
     with closing(SqliteLedger.open_read_only(path)) as ledger:
         assert [each.name for each in ledger.files(Selection())] == names
-        assert list(ledger.files(Selection("anna"))) == [FileEntry("a.txt", "anna", 100)]
-        assert list(ledger.files(Selection(since=1))) == []
+        known = A_TXT if schema == 6 else FileEntry("a.txt", "anna", 100)
+        assert list(ledger.files(Selection("anna"))) == [known]
+        assert list(ledger.files(Selection(since=1))) == ([known] if schema == 6 else [])
 
 
 def test_a_look_leaves_nothing_behind_and_makes_no_ledger(path: str) -> None:
@@ -197,6 +204,27 @@ async def test_a_ledger_of_the_version_before_gets_records_of_its_files(path: st
     assert [(one.name, one.kind) for one in await ledger.outbox.first(9)] == [
         ("a.txt", "stored"), ("folder/u2.bin", "stored"),
     ]  # fmt: skip
+    ledger.close()
+
+
+async def test_a_ledger_of_the_version_before_gets_uploads_to_object_storage(path: str) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        load(older, 6)
+    ledger = SqliteLedger.open(path, lambda: 1.79e9 + 60, boot="boot-1")
+    assert list(ledger.objects.all()) == []
+    ledger.reconcile(None, {"4711:9": "folder/u1.bin"}, recovery=Recovery({"u2": 40}, seconds=60))
+    assert entries(ledger)[0] == A_TXT
+    assert ledger.holdings() == {
+        "anna": Holding(bytes=100, files=1),
+        "bert": Holding(bytes=30, files=1),
+        "carl": Holding(kept=40, kept_uploads=1),
+    }
+    await ledger.objects.begin("u2", 100, 8)
+    assert await ledger.objects.claim("u2", "a.txt", "rename") == "a (1).txt"
+    assert await ledger.objects.add_part("u2", Part(1, 8, "etag", b"state")) is None
+    await ledger.resume("u2", allow)
+    await ledger.commit("u2", "a (1).txt")
+    assert list(ledger.objects.all()) == []
     ledger.close()
 
 

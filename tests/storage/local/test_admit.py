@@ -11,7 +11,8 @@ from helpers.local_store import spool, visible
 from helpers.watching import watching
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, Space, StorageError
+from galileod.storage.base import Space
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.local import LocalStore
 
 OpenStore = Callable[..., LocalStore]

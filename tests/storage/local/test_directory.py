@@ -15,7 +15,7 @@ from helpers.local_store import DATA, open_local, put, spool, visible
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
 

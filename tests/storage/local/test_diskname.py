@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.local_store import put
+from helpers.local_store import listed, put
 from helpers.missing import find, leave_out
 
-from galileod.storage.base import ConflictError
+from galileod.storage.errors import ConflictError
 from galileod.storage.local import LocalStore
 from galileod.storage.local.diskname import name_on_disk
 
@@ -39,7 +39,7 @@ async def test_names_that_differ_in_case_are_one_name(
     store = open_store(at=ignoring_case)
     assert store._spool.maps_names
     names = [await put(store, name) for name in ("a.bin", "A.bin", "a.BIN", "Anna/b", "anna/B")]
-    assert sorted(names) == sorted(store.scan().sizes)
+    assert sorted(names) == sorted(listed(store))
     assert len({name.casefold() for name in names}) == 5
 
 
@@ -48,7 +48,7 @@ async def test_a_file_that_replaces_one_in_another_case_has_its_name(
 ) -> None:
     store = open_store("replace", at=ignoring_case)
     for name in ("Anna/a.bin", "Anna/A.BIN", "ANNA/a.BIN"):
-        assert [await put(store, name)] == list(store.scan().sizes)
+        assert [await put(store, name)] == list(listed(store))
 
 
 async def test_rejecting_refuses_a_name_in_another_case_before_the_data(

@@ -14,7 +14,7 @@ from helpers.local_store import DATA, opened, put, spool, visible
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import NoSpaceError, StorageError
+from galileod.storage.errors import NoSpaceError, StorageError
 from galileod.storage.local import LocalStore
 
 pytestmark = [pytest.mark.timeout(20), pytest.mark.by_sink]

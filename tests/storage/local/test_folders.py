@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers.local_store import open_local
+from helpers.local_store import listed, open_local
 from structlog.testing import capture_logs
 
 from galileod.policy.names import safe_name
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, NoSpaceError, StorageError
+from galileod.storage.errors import ConflictError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, durablenames
 from galileod.storage.local.durablenames import DurableNames
 from galileod.storage.local.folders import Folders
@@ -55,7 +55,7 @@ async def test_a_file_goes_into_folders_that_are_made_for_it(directory: Path) ->
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a.txt"
         assert await put(store, "2026-11-23/anna/a.txt") == "2026-11-23/anna/a (1).txt"
         assert await put(store, "2026-11-23/a.b/a") == "2026-11-23/a.b/a"
-        assert store.scan().sizes == {
+        assert listed(store) == {
             "2026-11-23/anna/a.txt": 4, "2026-11-23/anna/a (1).txt": 4, "2026-11-23/a.b/a": 4
         }  # fmt: skip
     folder = directory / "2026-11-23" / "anna"
@@ -203,7 +203,7 @@ async def test_a_file_whose_folder_cannot_be_made_durable_fails_and_leaves_nothi
                 with pytest.raises(kind, match=r"^cannot make the file's name durable: "):
                     await sink.commit()
         assert os.listdir(directory) == [".galileod"]
-        assert store.scan().sizes == {}
+        assert listed(store) == {}
 
 
 def test_files_are_found_to_the_depth_of_any_layout(directory: Path) -> None:
@@ -225,7 +225,7 @@ async def test_the_ledger_is_told_of_files_in_folders_at_the_start(directory: Pa
     with open_store(directory) as store:
         await put(store, "anna/a.txt")
     with capture_logs(), open_store(directory) as store:
-        assert store.scan().sizes == {"anna/a.txt": 4}
+        assert listed(store) == {"anna/a.txt": 4}
 
 
 async def test_a_file_left_under_a_temporary_name_is_removed_and_never_counted(
@@ -237,9 +237,9 @@ async def test_a_file_left_under_a_temporary_name_is_removed_and_never_counted(
         (directory / "anna" / name).write_bytes(b"data")
         with monkeypatch.context() as patch, capture_logs() as logs:
             patch.setattr(os, "unlink", fail_with_eio)
-            assert store.scan().sizes == {"anna/a.txt": 4}
+            assert listed(store) == {"anna/a.txt": 4}
         assert [line["path"] for line in logs] == [name]
-        assert store.scan().sizes == {"anna/a.txt": 4}
+        assert listed(store) == {"anna/a.txt": 4}
     assert os.listdir(directory / "anna") == ["a.txt"]
 
 
@@ -256,4 +256,4 @@ async def test_a_folder_is_listed_as_it_is_at_the_moment(directory: Path) -> Non
     with open_store(directory) as store:
         for number in range(3):
             await put(store, f"{number}")
-            assert len(store.scan().sizes) == number + 1
+            assert len(listed(store)) == number + 1

@@ -16,7 +16,7 @@ from helpers.local_store import open_local, visible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from galileod.storage.base import NoSpaceError
+from galileod.storage.errors import NoSpaceError
 from galileod.storage.local import LocalStore, hashing, spoolfile
 from galileod.storage.local.sink import LocalSink
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.local_store import open_local, opened, spool
+from helpers.local_store import listed, open_local, opened, spool
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError, Stored
+from galileod.storage.base import Stored
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.finished import Removed
 from galileod.storage.local import LocalStore, folders
 from galileod.storage.local import publish as publishing
@@ -323,7 +324,7 @@ async def test_each_file_of_a_batch_is_in_its_own_folder(directory: Path) -> Non
         results = await put_all(store, paths)
         names = [one.name for one in results if isinstance(one, Stored)]
         assert len(set(names)) == 64
-        assert {*names} == {*store.scan().sizes}
+        assert {*names} == {*listed(store)}
         assert [name.rpartition("/")[0] for name in names] == [
             path.rpartition("/")[0] for path in paths
         ]
@@ -344,7 +345,7 @@ async def test_a_path_that_no_program_could_open_is_refused(tmp_path: Path, way:
             await put(store, f"{longest}n", way)
         with refused:
             await store.admit(f"{longest}n", "rename")
-        assert store.scan().sizes == {longest: len(CONTENT)}
+        assert listed(store) == {longest: len(CONTENT)}
 
 
 async def test_folders_that_the_filesystem_does_not_accept_are_refused_before_there_is_data(

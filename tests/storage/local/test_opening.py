@@ -10,7 +10,7 @@ from helpers.disk import descriptors, faulty, nth
 from helpers.local_store import open_local, put, spool, visible
 from structlog.testing import capture_logs
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)

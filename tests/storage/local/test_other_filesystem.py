@@ -14,7 +14,7 @@ from helpers.local_store import DATA, open_local, put, spool
 from helpers.mounts import mounted, tmpfs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, MissingError, NoSpaceError, StorageError
+from galileod.storage.errors import ConflictError, MissingError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, copying, suspended, target
 
 pytestmark = pytest.mark.timeout(60)

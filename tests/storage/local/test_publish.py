@@ -15,7 +15,7 @@ from helpers.local_store import DATA, open_local, put, spool, visible
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import ConflictError, StorageError
+from galileod.storage.errors import ConflictError, StorageError
 from galileod.storage.local import LocalStore, publish
 
 pytestmark = pytest.mark.timeout(20)

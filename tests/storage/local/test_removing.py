@@ -7,7 +7,7 @@ import pytest
 from helpers.local_store import opened
 from structlog.testing import capture_logs
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.finished import Removed, Standing
 
 

@@ -13,7 +13,7 @@ from helpers.local_store import DATA, open_local, put, spool, visible
 from helpers.mounts import tmpfs
 from structlog.testing import capture_logs
 
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import SUSPEND_SECONDS, MissingError, NoSpaceError, StorageError
+from galileod.storage.base import SUSPEND_SECONDS
+from galileod.storage.errors import MissingError, NoSpaceError, StorageError
 from galileod.storage.local import LocalStore, spoolfile, suspended
 from galileod.storage.local.sink import LocalSink
 from galileod.storage.local.timing import Timings

@@ -13,7 +13,7 @@ from helpers.mounts import mounted
 from helpers.unprivileged import put_unprivileged
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import BadNameError, ConflictError, StorageError
+from galileod.storage.errors import BadNameError, ConflictError, StorageError
 from galileod.storage.local import LocalStore, publish
 
 OpenStore = Callable[..., LocalStore]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from galileod.policy.publication import Durability
-from galileod.storage.base import StorageError
+from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore, spoolfile
 from galileod.storage.local.sink import WRITE_SLICE, slices
 from galileod.storage.local.threads import WRITERS

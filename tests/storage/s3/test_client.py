@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from helpers.engines.buckets import Bucket
 
-from galileod.storage.base import MissingError
+from galileod.storage.errors import MissingError
 from galileod.storage.s3.client import Client
 from galileod.storage.s3.errors import KeyTakenError, NoSuchUploadError, UncertainError
 

@@ -1,0 +1,343 @@
+"""The uploads to object storage: their names, parts and tails."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count
+from typing import Any, Final
+
+from attrs import evolve
+
+from galileod.ledger.base import UnknownUploadError
+from galileod.ledger.objects import (
+    MOST_NUMBER,
+    Claim,
+    NameTakenError,
+    Objects,
+    ObjectUpload,
+    Part,
+    Tail,
+    parts_end,
+)
+from galileod.policy.names import numbered
+from galileod.policy.publication import OnConflict
+
+from .database import Database
+from .errors import translated
+
+_AT_ONCE: Final = 1000
+"""Rows that `SqliteObjects.all` reads at once."""
+
+_TAIL: Final = "tail_key, tail_offset, tail_length, tail_state"
+
+_SELECT: Final = (
+    f"SELECT upload, size, part_size, name, multipart, completing, {_TAIL} FROM objects"  # noqa: S608
+)
+
+_TAKEN: Final = (
+    "SELECT EXISTS (SELECT 1 FROM files WHERE name = ?1)"
+    " OR EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2)"
+)
+
+_CLAIMED_ALONE: Final = (
+    "SELECT EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2 AND NOT replaces)"
+)
+
+
+def begin(connection: sqlite3.Connection, upload: str, size: int, part_size: int) -> None:
+    """See `Objects.begin`."""
+    connection.execute(
+        "INSERT OR IGNORE INTO objects (upload, size, part_size) VALUES (?, ?, ?)",
+        (upload, size, part_size),
+    )
+
+
+def claim(
+    connection: sqlite3.Connection,
+    upload: str,
+    path: str,
+    on_conflict: OnConflict,
+    taken: Collection[str],
+) -> str:
+    """See `Objects.claim`."""
+    row = connection.execute("SELECT name FROM objects WHERE upload = ?", (upload,)).fetchone()
+    if row is None:
+        raise _unknown()
+    (name,) = row
+    if name is not None and name not in taken:
+        return str(name)
+    name = _free_name(connection, upload, path, on_conflict, taken)
+    connection.execute(
+        "UPDATE objects SET name = ?, replaces = ?, completing = FALSE WHERE upload = ?",
+        (name, on_conflict == "replace", upload),
+    )
+    return name
+
+
+def claim_whole(
+    connection: sqlite3.Connection, claims: Sequence[Claim]
+) -> list[str | NameTakenError]:
+    """See `Objects.claim_whole`."""
+    return [_claim_one(connection, each) for each in claims]
+
+
+def created(connection: sqlite3.Connection, upload: str, multipart: str) -> None:
+    """See `Objects.created`."""
+    _update(connection, "multipart = ?", (multipart,), upload)
+
+
+def add_part(connection: sqlite3.Connection, upload: str, part: Part) -> Tail | None:
+    """See `Objects.add_part`."""
+    tail = _tail(connection, upload)
+    connection.execute(
+        "INSERT OR REPLACE INTO parts (upload, number, length, etag, state) VALUES (?, ?, ?, ?, ?)",
+        (upload, part.number, part.length, part.etag, part.state),
+    )
+    if tail is None or parts_end(_parts(connection, upload)) < tail.offset + tail.length:
+        return None
+    _update(connection, f"({_TAIL}) = (NULL, NULL, NULL, NULL)", (), upload)
+    return tail
+
+
+def set_tail(connection: sqlite3.Connection, upload: str, tail: Tail) -> Tail | None:
+    """See `Objects.set_tail`."""
+    before = _tail(connection, upload)
+    values = tail.key, tail.offset, tail.length, tail.state
+    _update(connection, f"({_TAIL}) = (?, ?, ?, ?)", values, upload)
+    return before
+
+
+def completing(connection: sqlite3.Connection, upload: str) -> None:
+    """See `Objects.completing`."""
+    _update(connection, "completing = TRUE", (), upload)
+
+
+def resume(connection: sqlite3.Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.resume`."""
+    found = get(connection, upload)
+    if found is None:
+        return None
+    connection.execute("UPDATE objects SET completing = FALSE WHERE upload = ?", (upload,))
+    connection.execute(
+        "DELETE FROM parts WHERE upload = ? AND number > ?", (upload, len(found.parts))
+    )
+    return evolve(found, completing=False)
+
+
+def get(connection: sqlite3.Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.get`."""
+    row = connection.execute(f"{_SELECT} WHERE upload = ?", (upload,)).fetchone()
+    return None if row is None else _read(connection, row)
+
+
+def page(connection: sqlite3.Connection, after: str, most: int) -> list[ObjectUpload]:
+    """At most `most` in the order of their names, after `after`."""
+    rows = connection.execute(
+        f"{_SELECT} WHERE upload > ? ORDER BY upload LIMIT ?", (after, most)
+    ).fetchall()
+    return [_read(connection, row) for row in rows]
+
+
+def drop(connection: sqlite3.Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.drop`."""
+    found = get(connection, upload)
+    forget(connection, [upload])
+    return found
+
+
+def forget(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
+    """Forget uploads, if they are there. A trigger removes their parts."""
+    # One by one takes a microsecond each; a local store has none.
+    connection.executemany(
+        "DELETE FROM objects WHERE upload = ?", [(upload,) for upload in uploads]
+    )
+
+
+def known(connection: sqlite3.Connection, column: str, values: Collection[str]) -> set[str]:
+    """Those of the values that a column has."""
+    rows = connection.execute(
+        f"SELECT {column} FROM objects"  # noqa: S608  constant
+        f" WHERE {column} IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(values), ensure_ascii=False),),
+    )
+    return {value for (value,) in rows}
+
+
+class SqliteObjects(Objects):
+    """The tables `objects` and `parts`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, upload: str, size: int, part_size: int) -> None:
+        """See `Objects.begin`."""
+        await self._database.write(begin, upload, size, part_size)
+
+    async def claim(
+        self, upload: str, path: str, on_conflict: OnConflict, taken: Collection[str] = ()
+    ) -> str:
+        """See `Objects.claim`."""
+        return await self._database.write(claim, upload, path, on_conflict, taken)
+
+    async def claim_whole(self, claims: Sequence[Claim]) -> Sequence[str | NameTakenError]:
+        """See `Objects.claim_whole`."""
+        return await self._database.write_durably(claim_whole, claims)
+
+    async def created(self, upload: str, multipart: str) -> None:
+        """See `Objects.created`."""
+        await self._database.write_durably(created, upload, multipart)
+
+    async def add_part(self, upload: str, part: Part) -> Tail | None:
+        """See `Objects.add_part`."""
+        return await self._database.write_durably(add_part, upload, part)
+
+    async def set_tail(self, upload: str, tail: Tail) -> Tail | None:
+        """See `Objects.set_tail`."""
+        return await self._database.write_durably(set_tail, upload, tail)
+
+    async def completing(self, upload: str) -> None:
+        """See `Objects.completing`."""
+        await self._database.write_durably(completing, upload)
+
+    async def resume(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.resume`."""
+        return await self._database.write(resume, upload)
+
+    async def get(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.get`."""
+        return await self._database.read(get, upload)
+
+    async def drop(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.drop`."""
+        return await self._database.write(drop, upload)
+
+    async def known(self, multiparts: Collection[str]) -> Collection[str]:
+        """See `Objects.known`."""
+        return await self._database.read(known, "multipart", multiparts)
+
+    async def known_tails(self, keys: Collection[str]) -> Collection[str]:
+        """See `Objects.known_tails`."""
+        return await self._database.read(known, "tail_key", keys)
+
+    def all(self) -> Iterator[ObjectUpload]:
+        """See `Objects.all`."""
+        after = ""
+        with translated():
+            while found := page(self._database.connection, after, _AT_ONCE):
+                yield from found
+                after = found[-1].upload
+
+    def forget(self, uploads: Collection[str]) -> None:
+        """See `Objects.forget`."""
+        with self._database.transaction() as connection:
+            forget(connection, uploads)
+
+
+def _claim_one(connection: sqlite3.Connection, one: Claim) -> str | NameTakenError:
+    try:
+        name = _free_name(connection, one.upload, one.path, one.on_conflict, ())
+    except NameTakenError as error:
+        return error
+    begin(connection, one.upload, one.size, one.size)
+    _update(
+        connection,
+        "name = ?, replaces = ?, completing = TRUE",
+        (name, one.on_conflict == "replace"),
+        one.upload,
+    )
+    return name
+
+
+def _free_name(
+    connection: sqlite3.Connection,
+    upload: str,
+    path: str,
+    on_conflict: OnConflict,
+    taken: Collection[str],
+) -> str:
+    """The name that an upload may claim. Raises NameTakenError."""
+
+    def is_taken(name: str) -> bool:
+        return name in taken or _exists(connection, _TAKEN, name, upload)
+
+    if on_conflict == "replace":
+        # Else what replaces could be confirmed, and then be overwritten by the other upload.
+        if _exists(connection, _CLAIMED_ALONE, path, upload):
+            raise NameTakenError(f"another upload has claimed the name {path}")
+        return path
+    if not is_taken(path):
+        return path
+    if on_conflict == "reject":
+        raise NameTakenError(f"the name {path} is taken")
+    folder, slash, name = path.rpartition("/")
+    number = _free_number(lambda number: is_taken(f"{folder}{slash}{numbered(name, number)}"))
+    if number is None:
+        raise NameTakenError(f"the name {path} is taken, with each number")
+    return f"{folder}{slash}{numbered(name, number)}"
+
+
+def _free_number(is_taken: Callable[[int], bool]) -> int | None:
+    """A number that is free, and is 1 or comes after one that is taken.
+
+    With thousands of equal names, to try one number after the other would take seconds.
+    """
+    low, high = 0, 1
+    while is_taken(high):
+        if high == MOST_NUMBER:
+            return None
+        low, high = high, min(2 * high, MOST_NUMBER)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_taken(middle) else (low, middle)
+    return high
+
+
+def _exists(connection: sqlite3.Connection, query: str, name: str, upload: str) -> bool:
+    (exists,) = connection.execute(query, (name, upload)).fetchone()
+    return bool(exists)
+
+
+def _update(
+    connection: sqlite3.Connection, changes: str, values: Sequence[object], upload: str
+) -> None:
+    """Change a row. Raises UnknownUploadError."""
+    query = f"UPDATE objects SET {changes} WHERE upload = ?"  # noqa: S608  constant
+    if not connection.execute(query, (*values, upload)).rowcount:
+        raise _unknown()
+
+
+def _tail(connection: sqlite3.Connection, upload: str) -> Tail | None:
+    """The tail of an upload, if it has one. Raises UnknownUploadError."""
+    row = connection.execute(
+        f"SELECT {_TAIL} FROM objects WHERE upload = ?",  # noqa: S608  constant
+        (upload,),
+    ).fetchone()
+    if row is None:
+        raise _unknown()
+    return None if row[0] is None else Tail(*row)
+
+
+def _parts(connection: sqlite3.Connection, upload: str) -> tuple[Part, ...]:
+    """The parts of an upload up to the first gap."""
+    rows = connection.execute(
+        "SELECT number, length, etag, state FROM parts WHERE upload = ? ORDER BY number", (upload,)
+    )
+    parts = list[Part]()
+    for expected, row in zip(count(1), rows, strict=False):
+        if row[0] != expected:
+            break
+        parts.append(Part(*row))
+    return tuple(parts)
+
+
+def _read(connection: sqlite3.Connection, row: Sequence[Any]) -> ObjectUpload:
+    upload, size, part_size, name, multipart, completes, *tail_of = row
+    parts = _parts(connection, upload)
+    tail = None if tail_of[0] is None else Tail(*tail_of)
+    if tail is not None and tail.offset > parts_end(parts):
+        tail = None  # the ledger was damaged, and has lost a part before it
+    return ObjectUpload(upload, size, part_size, name, multipart, bool(completes), parts, tail)
+
+
+def _unknown() -> UnknownUploadError:
+    return UnknownUploadError("the upload is not in the ledger")

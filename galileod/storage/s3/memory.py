@@ -1,0 +1,20 @@
+"""The memory for parts of files that a store collects before it can store them."""
+
+from typing import Protocol
+
+
+class PartMemory(Protocol):
+    """Memory that all uploads share, in bytes."""
+
+    def take(self, length: int) -> bool:
+        """Hold `length` bytes, if there is room for them, and nobody waits for some."""
+
+    async def wait(self, length: int) -> None:
+        """Hold `length` bytes, once there is room for them, in the order of the calls.
+
+        To be called for the first buffer of an upload only, before data is asked for. An upload
+        that waits for another while it holds data could keep all from going on.
+        """
+
+    def give_back(self, length: int) -> None:
+        """Release `length` bytes."""

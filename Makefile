@@ -1,6 +1,5 @@
 # make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
-# make test     run all tests but those of the packages; ARGS are arguments of pytest
-# make test-packages  build the packages, and install, upgrade and remove them
+# make test     run all tests; ARGS are arguments of pytest
 # make test-python  run the tests that depend on Python and its packages alone
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
@@ -17,7 +16,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
-ifneq ($(filter test test-packages test-python,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-python,$(MAKECMDGOALS)),)
 VENV := .venv$(patsubst %,-%,$(notdir $(filter-out python3,$(PYTHON))))$(patsubst %.txt,-%,$(filter-out constraints.txt,$(CONSTRAINTS)))
 endif
 BIN := $(VENV)/bin
@@ -27,9 +26,9 @@ INSTALLED_TESTS := $(VENV)/.installed-tests
 INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
 VITE := tests/packaging/vite
-# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, a package, or JavaScript
-# rather than Python; bench and soak repeat, for longer, what other tests do once.
-LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak systemd web
+# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, object storage, a package,
+# or JavaScript rather than Python; bench and soak repeat, for longer, what other tests do once.
+LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak storage/s3 systemd web
 # Building and installing takes minutes, and packages change seldom.
 PACKAGED := packaging systemd/test_package.py
 # What npm writes last. Installed only where tests can use it.
@@ -37,7 +36,7 @@ INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v fire
 	$(PUPPETEER)/node_modules/.package-lock.json)
 INSTALLED_VITE := $(if $(shell command -v npm),$(VITE)/node_modules/.package-lock.json)
 
-.PHONY: run test test-packages test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
+.PHONY: run test test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
@@ -70,10 +69,7 @@ run: install
 
 # Compiled tests are kept, whatever the environment says: else each worker compiles all of them.
 test: install-tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=--ignore=tests/%) $(ARGS)
-
-test-packages: install-tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=tests/%) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(ARGS)
 
 test-python: $(INSTALLED_TESTS)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(LEFT_OUT:%=--ignore=tests/%) $(ARGS)
@@ -102,7 +98,7 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

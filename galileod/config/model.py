@@ -90,7 +90,7 @@ def violations(config: Config) -> Iterator[Violation]:
     yield from policy.violations(config.quota, config.chunks, config.resume)
     yield from exposed(config.auth, config.server.listen)
     yield from auth.violations(config.auth)
-    yield from storage.violations(config.storage)
+    yield from storage.violations(config.storage, config.chunks.memory)
     yield from hooks.violations(config.hooks)
 
 

@@ -1,7 +1,7 @@
 """Reload: reads the configuration again, and replaces it as a whole or not at all."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
 import trio
@@ -18,7 +18,18 @@ from galileod.uploads.context import Context
 from .open_files import fit_open_files
 from .prepare import Prepared, prepare
 
-NEEDS_RESTART: Final = ("server.listen", "storage.directory", "log.format")
+NEEDS_RESTART: Final = (
+    "server.listen",
+    "storage.backend",
+    "storage.directory",
+    "storage.s3.bucket",
+    "storage.s3.prefix",
+    "storage.s3.endpoint",
+    "storage.s3.region",
+    "storage.s3.style",
+    "storage.s3.credentials_file",
+    "log.format",
+)
 """Keys whose new values require a restart; all other keys take effect with the reload."""
 
 READ_SECONDS: Final = 10.0
@@ -30,6 +41,8 @@ cannot be ended. With a limit of 1 it would prevent all later reloads."""
 
 Read = Callable[[], Reading]
 """Reads the configuration. Blocks. Raises ConfigError if the file cannot be read."""
+
+S = TypeVar("S", bound=Any)
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -118,9 +131,11 @@ def _differing(config: Config, other: Config) -> list[str]:
     return [key for key in KEYS if value_of(config, key) != value_of(other, key)]
 
 
-def _with_value(config: Config, key: str, value: object) -> Config:
-    section, _, name = key.partition(".")
-    return evolve(config, **{section: evolve(getattr(config, section), **{name: value})})
+def _with_value(section: S, key: str, value: object) -> S:
+    name, _, below = key.partition(".")
+    if below:
+        value = _with_value(getattr(section, name), below, value)
+    return evolve(section, **{name: value})
 
 
 def _as_in_file(value: object) -> object:

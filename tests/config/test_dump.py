@@ -33,7 +33,7 @@ from galileod.policy.settings import (
     Quota,
     Resume,
 )
-from galileod.storage.settings import Ask, Storage
+from galileod.storage.settings import S3, Ask, Storage, Style
 from galileod.units import Duration, Size
 
 SIZES = st.integers(0, (1 << 63) - 1).map(Size)
@@ -121,6 +121,16 @@ CONFIGS = st.builds(
         keep_modified=st.booleans(),
         ask=one_of(Ask),
         retention=DURATIONS | st.none(),
+        s3=st.builds(
+            S3,
+            bucket=WORDS | st.none(),
+            prefix=ARGUMENTS,
+            endpoint=WORDS | st.none(),
+            region=WORDS | st.none(),
+            style=one_of(Style),
+            credentials_file=WORDS | st.none(),
+            part_size=SIZES,
+        ),
     ),
     hash=st.builds(Hash, required=st.booleans()),
     auth=st.builds(
@@ -173,7 +183,8 @@ def test_the_printed_configuration_has_every_key() -> None:
     hooks = Hooks("https://example.org/", secret_file="/etc/secret")  # noqa: S106  a path
     auth = Auth(Modes(("none",)), ticket=TicketSettings("ES256", "/etc/key", "here"))
     tls = Tls("/chain.pem", "/key.pem")
-    storage = Storage(retention=Duration(1))
+    s3 = S3("bucket", "uploads/", "https://s3.example.org", "eu", "path", "/etc/s3")
+    storage = Storage(retention=Duration(1), s3=s3)
     config = evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls, storage=storage)
     text = dump(config)
     for key in KEYS:

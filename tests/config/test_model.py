@@ -20,7 +20,7 @@ from galileod.policy.settings import (
     Limits,
     Quota,
 )
-from galileod.storage.settings import Storage
+from galileod.storage.settings import S3, Storage
 from galileod.units import Duration, Size
 
 
@@ -69,6 +69,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("chunks.max", 8 << 20),
         ("chunks.max_in_flight", 16),
         ("chunks.memory", 256 << 20),
+        ("storage.backend", "local"),
         ("storage.directory", "uploads"),
         ("storage.on_conflict", "rename"),
         ("storage.min_free", 1 << 30),
@@ -121,8 +122,9 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         min = "1KiB"
         max = 1024
         max_in_flight = 1
-        memory = 2048
+        memory = 33554432
         [storage]
+        backend = "s3"
         directory = "/srv/x"
         layout = "in/{user}/{name}"
         on_conflict = "replace"
@@ -131,6 +133,14 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         keep_modified = false
         ask = "everybody"
         retention = "30d"
+        [storage.s3]
+        bucket = "a-bucket"
+        prefix = "uploads"
+        endpoint = "https://s3.example.org:9000"
+        region = "eu-central-1"
+        style = "path"
+        credentials_file = "/etc/s3"
+        part_size = "16MiB"
         [hash]
         required = true
         [auth]
@@ -170,8 +180,9 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         timeouts=Timeouts(Duration(0.5), Duration(7200), Duration(1.5), Duration(7)),
         limits=Limits(Size(5_000_000), Size(0)),
         quota=Quota(Size(1 << 40), 1, Size(2), 3, 0),
-        chunks=Chunks(Size(1024), Size(1024), 1, Size(2048)),
+        chunks=Chunks(Size(1024), Size(1024), 1, Size(32 << 20)),
         storage=Storage(
+            "s3",
             "/srv/x",
             "in/{user}/{name}",
             "replace",
@@ -180,6 +191,15 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
             keep_modified=False,
             ask="everybody",
             retention=Duration(30 * 86400),
+            s3=S3(
+                "a-bucket",
+                "uploads/",
+                "https://s3.example.org:9000",
+                "eu-central-1",
+                "path",
+                "/etc/s3",
+                Size(16 << 20),
+            ),
         ),
         hash=Hash(required=True),
         auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),

@@ -14,6 +14,7 @@ from galileod.net.addresses import ADDRESS_EXPECTED, parse_address
 from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED, clashes
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
 
+ENDPOINT_EXPECTED = 'expected the URL of a server, such as "https://s3.example.org"'
 HOOKS_TOLD = ", ".join(HIDDEN)
 
 
@@ -199,6 +200,16 @@ HOOKS_TOLD = ", ".join(HIDDEN)
             "storage.directory: 'a\\x00b': expected the path of a directory",
         ),
         (
+            "storage.backend",
+            '"swift"',
+            'storage.backend: \'swift\': expected one of "local", "s3"',
+        ),
+        (
+            "storage.s3.style",
+            '"host"',
+            'storage.s3.style: \'host\': expected one of "auto", "path", "virtual"',
+        ),
+        (
             "storage.on_conflict",
             '"Rename"',
             'storage.on_conflict: \'Rename\': expected one of "rename", "reject", "replace"',
@@ -276,6 +287,61 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
 )
 def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: str) -> None:
     assert complaint(tmp_path, f"[hooks]\n{text}\n") == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "storage.s3.bucket: not set: expected the name of a bucket"),
+        ('bucket = "a/b"', "storage.s3.bucket: 'a/b': expected the name of a bucket"),
+        (
+            'bucket = "b"\nendpoint = "s3.example.org"',
+            f"storage.s3.endpoint: 's3.example.org': {ENDPOINT_EXPECTED}",
+        ),
+        (
+            'bucket = "b"\nendpoint = "https://user@host/"',
+            f"storage.s3.endpoint: 'https://user@host/': {ENDPOINT_EXPECTED}",
+        ),
+        (
+            'bucket = "b"\nregion = ""',
+            "storage.s3.region: '': expected the name of a region, such as \"eu-central-1\"",
+        ),
+        (
+            'bucket = "b"\nprefix = "/a"',
+            "storage.s3.prefix: '/a/': expected a prefix of at most 256 bytes, such as uploads/",
+        ),
+        (
+            'bucket = "b"\ncredentials_file = ""',
+            "storage.s3.credentials_file: '': expected the path of a file",
+        ),
+        (
+            'bucket = "b"\npart_size = 5242879',
+            'storage.s3.part_size: 5242879: expected a size from "5MiB" to "5GiB"',
+        ),
+        (
+            'bucket = "b"\npart_size = "129MiB"',
+            "storage.s3.part_size: '129MiB': expected at most half of chunks.memory (256MiB)",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_the_object_storage_is_told(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    assert complaint(tmp_path, f'[storage]\nbackend = "s3"\n[storage.s3]\n{text}\n') == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'endpoint = "http://127.0.0.1:9000"',
+        'endpoint = "https://[::1]:9000/"',
+        'prefix = "a/b"',
+        'part_size = "128MiB"',
+    ],
+)
+def test_an_object_storage_may_be_set(tmp_path: Path, text: str) -> None:
+    text = f'[storage]\nbackend = "s3"\n[storage.s3]\nbucket = "a.b-c_1"\n{text}\n'
+    assert load(written(tmp_path, text)).storage.backend == "s3"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from galileod.logs.settings import Log
 from galileod.net.settings import Server, Tls
 from galileod.policy.settings import Limits
 from galileod.storage.local import LocalStore
-from galileod.storage.settings import Storage
+from galileod.storage.settings import S3, Storage
 from galileod.units import Size
 
 pytestmark = pytest.mark.timeout(20)
@@ -70,6 +70,16 @@ async def test_what_may_change_is_put_in_force_and_what_may_not_stays(tmp_path: 
     assert reloaded.restart_needed == ["log.format"]
     assert kept["event"] == "config.restart_needed"
     assert (kept["key"], kept["in_force"]) == ("log.format", "auto")
+
+
+async def test_a_key_of_the_object_storage_stays_and_the_part_size_changes(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as running:
+        s3 = S3(bucket="other", part_size=Size(6 << 20))
+        new = evolve(running.began, storage=evolve(running.began.storage, s3=s3))
+        reloaded = await running.reloader(lambda: Reading(new, SOURCE)).reload()
+        assert running.config.storage.s3 == S3(part_size=Size(6 << 20))
+    assert reloaded.changed == ["storage.s3.part_size"]
+    assert reloaded.restart_needed == ["storage.s3.bucket"]
 
 
 async def test_the_same_again_changes_nothing(tmp_path: Path) -> None:

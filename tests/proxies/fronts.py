@@ -17,6 +17,7 @@ from helpers.certificates import Certificate
 from helpers.clients import Reply, read_all, read_head
 from helpers.daemon import DEADLINE, poll
 from helpers.missing import SEARCHED, find, leave_out
+from helpers.ports import reserve
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -27,14 +28,6 @@ def replaced(text: str, replacements: Mapping[str, str]) -> str:
         assert text.count(old) == 1, f"{old!r} is not there once"
         text = text.replace(old, new)
     return text
-
-
-def reserve() -> socket.socket:
-    """A port that nobody else gets while this is open; who sets SO_REUSEADDR may listen on it."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    return sock
 
 
 class Front(ABC):

@@ -11,8 +11,8 @@ from helpers.certificates import Certificate
 from helpers.clients import ask, read_all, some_bytes
 from helpers.daemon import DEADLINE, Daemons, poll
 from helpers.missing import find, leave_out
+from helpers.ports import reserve
 from helpers.sending import run_process
-from proxies.fronts import reserve
 
 NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

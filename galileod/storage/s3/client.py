@@ -1,0 +1,280 @@
+"""A client of the object storage: the requests that the store needs, as blocking methods."""
+
+import base64
+import hashlib
+import ipaddress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from attrs import frozen
+
+from galileod.storage.errors import MissingError, StorageBusyError, StorageError
+from galileod.storage.settings import S3
+
+from .errors import REFUSED_KEYS, KeyTakenError, Place, UncertainError, code_of, is_uncertain
+from .library import BotoCoreError, ClientError
+from .session import Connection
+from .transport import Body
+
+COMPLETE_PAUSES: Final = (0.5, 2.0, 8.0)
+"""Seconds to wait before a Complete is sent again to a store that asks for fewer requests."""
+
+MAX_KEYS: Final = 1000
+"""Maximum keys in a listing."""
+
+UPLOAD: Final = "galileod-upload"
+"""The key of the metadata that has the id of the upload."""
+
+
+@frozen
+class Head:
+    """What the store tells of an object. `modified_ns` is in nanoseconds since 1970."""
+
+    size: int
+    modified_ns: int
+    metadata: Mapping[str, str]
+    etag: str
+
+
+class Client:
+    """A bucket. Every method but `close` blocks, and may raise StorageError; all are thread-safe.
+
+    Each request is bounded in time, and sent a few times if it fails for a reason that may pass.
+    Metadata is any text, which is stored percent-encoded. Give bodies as bytes or bytearray; they
+    are not copied, and must not change meanwhile.
+    """
+
+    def __init__(self, connection: Connection, bucket: str) -> None:
+        self.bucket = bucket
+        self.endpoint = connection.endpoint
+        self._connection = connection
+        self._place = Place(bucket, connection.endpoint)
+        self._conditional = True
+        # Otherwise TLS protects a part on its way, or it has none.
+        self._checks_parts = _is_exposed(connection.endpoint)
+
+    @classmethod
+    def open(cls, settings: S3, *, requests: int) -> Self:
+        """A client for that many simultaneous requests. Sends none to the store.
+
+        Raises StorageError if there are no credentials, or the settings cannot be used.
+        """
+        return cls(Connection.open(settings, requests), str(settings.bucket))
+
+    def put(
+        self,
+        key: str,
+        body: bytes | bytearray | memoryview,
+        metadata: Mapping[str, str],
+        *,
+        new: bool,
+    ) -> str:
+        """Store an object in one request; returns its ETag. The store checks its MD5.
+
+        With `new`, raises KeyTakenError if there is an object with this key, unless it has the same
+        UPLOAD and size: then it is of this call, and the first answer was lost. Raises
+        UncertainError if the object may have been stored.
+        """
+        if new and not self._conditional:
+            return self._put_after_head(key, body, metadata)
+        try:
+            return self._put(key, body, metadata, {"IfNoneMatch": "*"} if new else {})
+        except KeyTakenError:
+            head = self.head(key)
+            if head is None or not _is_of(head, metadata, len(body)):
+                raise
+            return head.etag
+        except StorageError as error:
+            if not new or _code(error) != "NotImplemented":
+                raise
+        self._conditional = False
+        return self._put_after_head(key, body, metadata)
+
+    def create(self, key: str, metadata: Mapping[str, str]) -> str:
+        """Begin a multipart upload; returns its id."""
+        answer = self._do("create_multipart_upload", Key=key, Metadata=_encoded(metadata))
+        return str(answer["UploadId"])
+
+    def upload_part(
+        self, key: str, multipart: str, number: int, body: bytes | bytearray | memoryview
+    ) -> str:
+        """Send a part; returns its ETag. One that was sent before is replaced."""
+        check = {"ContentMD5": _md5(body)} if self._checks_parts else {}
+        which: Any = {"Key": key, "UploadId": multipart, "PartNumber": number}
+        return str(self._do("upload_part", **which, Body=Body(body), **check)["ETag"])
+
+    def complete(self, key: str, multipart: str, parts: Sequence[tuple[int, str]]) -> None:
+        """Make the object of the parts, given as numbers and ETags. May take minutes.
+
+        Raises UncertainError if it may have been made. So it may with NoSuchUploadError: an earlier
+        request may have made it.
+        """
+        tags = [{"PartNumber": number, "ETag": etag} for number, etag in parts]
+        which: Any = {"Key": key, "UploadId": multipart, "MultipartUpload": {"Parts": tags}}
+        for pause in COMPLETE_PAUSES:
+            try:
+                self._do("complete_multipart_upload", **which)
+            except StorageBusyError:
+                time.sleep(pause)
+            else:
+                return
+        self._do("complete_multipart_upload", **which)
+
+    def abort(self, key: str, multipart: str) -> None:
+        """Forget a multipart upload and its parts, if there is one."""
+        try:
+            self._do("abort_multipart_upload", Key=key, UploadId=multipart)
+        except StorageError as error:
+            if _code(error) != "NoSuchUpload":
+                raise
+
+    def head(self, key: str) -> Head | None:
+        """What is known of an object; None if there is none."""
+        try:
+            answer = self._do("head_object", Key=key)
+        except StorageError as error:
+            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+                return None
+            raise
+        metadata = {name: unquote(text) for name, text in answer["Metadata"].items()}
+        modified = _nanoseconds(answer["LastModified"])
+        return Head(answer["ContentLength"], modified, metadata, answer["ETag"])
+
+    def get(self, key: str) -> bytes:
+        """The data of an object. Raises MissingError if there is none."""
+        try:
+            return bytes(self._do("get_object", Key=key))
+        except StorageError as error:
+            if _code(error) == "NoSuchKey":
+                raise MissingError(str(error)) from error
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+        self._do("delete_object", Key=key)
+
+    def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
+        """Keys that begin with `prefix` and follow `after`, with their sizes, sorted as UTF-8.
+
+        They are at most `count`, or MAX_KEYS; none if there are no more. May be out of date.
+        """
+        which: Any = {"Prefix": prefix, "MaxKeys": min(count, MAX_KEYS)}
+        if after:
+            which["StartAfter"] = after
+        answer = self._do("list_objects_v2", **which)
+        return [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+
+    def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """All multipart uploads with such keys: key, id, when it was begun. May be out of date."""
+        markers: dict[str, str] = {}
+        while True:
+            which = {"Prefix": prefix, "MaxUploads": MAX_KEYS}
+            answer = self._do("list_multipart_uploads", **which, **markers)
+            for each in answer.get("Uploads", ()):
+                yield each["Key"], each["UploadId"], each["Initiated"]
+            following = {
+                "KeyMarker": answer.get("NextKeyMarker", ""),
+                "UploadIdMarker": answer.get("NextUploadIdMarker", ""),
+            }
+            # A store that gives the same markers again would do so for ever.
+            if not answer.get("IsTruncated") or following == markers:
+                return
+            markers = following
+
+    def check(self) -> None:
+        """Raise StorageError if the bucket cannot be used as things are."""
+        try:
+            self._do("head_bucket")
+        except StorageError as error:
+            if not _code(error).isdigit():
+                raise
+            # An answer to HEAD has no body that says why. In some stores it also fails in the wrong
+            # region, where other requests learn of the right one.
+            self._do("list_objects_v2", MaxKeys=1)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connection.close()
+
+    def _put_after_head(
+        self, key: str, body: bytes | bytearray | memoryview, metadata: Mapping[str, str]
+    ) -> str:
+        """For a store that knows no conditional request."""
+        if self.head(key) is not None:
+            raise KeyTakenError(f'an object with the key "{key}" exists already')
+        return self._put(key, body, metadata, {})
+
+    def _put(
+        self,
+        key: str,
+        body: bytes | bytearray | memoryview,
+        metadata: Mapping[str, str],
+        condition: Mapping[str, str],
+    ) -> str:
+        what: Any = {"Body": Body(body), "ContentMD5": _md5(body), "Metadata": _encoded(metadata)}
+        return str(self._do("put_object", Key=key, **what, **condition)["ETag"])
+
+    def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
+        """The answer to a request, or the data of an object. Raises StorageError."""
+        is_patient = method == "complete_multipart_upload"
+        client = self._connection.patient if is_patient else self._connection.usual
+        renewed = False
+        while True:
+            try:
+                answer = getattr(client, method)(Bucket=self.bucket, **values)
+                return answer["Body"].read() if method == "get_object" else answer
+            except (BotoCoreError, ClientError) as error:
+                if not renewed and code_of(error) in REFUSED_KEYS and self._renewed():
+                    renewed = True
+                    continue
+                raise self._translated(error, method) from error
+
+    def _renewed(self) -> bool:
+        """Whether the file of credentials has others by now."""
+        keys = self._connection.keys
+        return keys is not None and keys.renew()
+
+    def _translated(self, error: Exception, method: str) -> StorageError:
+        operation = self._connection.usual.meta.method_to_api_mapping[method]
+        translated = self._place.translated(error, operation)
+        keys = self._connection.keys
+        if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
+            return StorageError(f"{translated}; {keys.problem}")
+        changes = method in {"put_object", "complete_multipart_upload"}
+        if changes and not isinstance(translated, StorageBusyError) and is_uncertain(error):
+            return UncertainError(str(translated))
+        return translated
+
+
+def _code(error: StorageError) -> str:
+    """The code of the answer that an error was made of."""
+    return code_of(error.__cause__) if isinstance(error.__cause__, ClientError) else ""
+
+
+def _is_of(head: Head, metadata: Mapping[str, str], size: int) -> bool:
+    return head.size == size and head.metadata.get(UPLOAD) == metadata.get(UPLOAD, "")
+
+
+def _encoded(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {name: quote(text, safe="") for name, text in metadata.items()}
+
+
+def _md5(body: bytes | bytearray | memoryview) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+def _nanoseconds(time_: datetime) -> int:
+    return int(time_.timestamp()) * 10**9
+
+
+def _is_exposed(endpoint: str) -> bool:
+    """Whether what is sent there is not encrypted, and leaves this machine."""
+    parts = urlsplit(endpoint)
+    host = parts.hostname or ""
+    try:
+        return parts.scheme == "http" and not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return parts.scheme == "http" and host != "localhost"

@@ -1,0 +1,239 @@
+"""Errors of the object storage as sentences that its administrator can act on."""
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from attrs import frozen
+
+from galileod.printable import printable
+from galileod.storage.errors import BadNameError, NoSpaceError, StorageBusyError, StorageError
+
+from .library import ClientError
+from .transport import CONNECT_SECONDS
+
+MAX_MESSAGE: Final = 200
+"""Maximum characters of a message of the store that becomes a part of an error."""
+
+
+class KeyTakenError(StorageError):
+    """There is an object with this key already."""
+
+
+class NoSuchUploadError(StorageError):
+    """There is no such multipart upload: it was completed, aborted, or never begun."""
+
+
+class UncertainError(StorageError):
+    """The request may have been carried out: no answer came, or one that leaves it open."""
+
+
+Reason = tuple[type[StorageError], str]
+"""The class of an error, and its sentence."""
+
+_PERMISSIONS: Final[Mapping[str, str]] = {
+    "HeadBucket": "s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "HeadObject": "s3:GetObject and s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "DeleteObject": "s3:DeleteObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+}
+_PUT: Final = "s3:PutObject"
+"""The permission for all other operations."""
+
+_NO_BUCKET: Final = (StorageError, "the bucket does not exist")
+_NO_UPLOAD: Final = (NoSuchUploadError, "the multipart upload does not exist any more")
+_TAKEN: Final = (KeyTakenError, "an object with this key exists already")
+_UNKNOWN_KEY: Final = (StorageError, "the access key is not known there, or is disabled")
+_WRONG_SECRET: Final = (StorageError, "the secret does not belong to the access key")
+_EXPIRED: Final = (StorageError, "the credentials have expired")
+_FULL: Final = (NoSpaceError, "its quota is exhausted, or the store is full")
+_BUSY: Final = (StorageBusyError, "the store asks for fewer requests")
+_LONG: Final = (BadNameError, "the key is too long")
+
+_REASONS: Final[Mapping[str, Reason]] = {
+    "NoSuchBucket": _NO_BUCKET,
+    "NoSuchUpload": _NO_UPLOAD,
+    "PreconditionFailed": _TAKEN,
+    "ConditionalRequestConflict": _TAKEN,
+    "412": _TAKEN,
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "InvalidToken": _UNKNOWN_KEY,
+    "SignatureDoesNotMatch": _WRONG_SECRET,
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "QuotaExceeded": _FULL,
+    "XMinioAdminBucketQuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "507": _FULL,
+    "SlowDown": _BUSY,
+    "ServiceUnavailable": _BUSY,
+    "TooManyRequests": _BUSY,
+    "429": _BUSY,
+    "503": _BUSY,
+    "KeyTooLongError": _LONG,
+}
+"""By the code of an answer, or else by its HTTP status. Some stores have codes of their own."""
+
+_SKEWED: Final = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+_ELSEWHERE: Final = {
+    "AuthorizationHeaderMalformed",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "IllegalLocationConstraintException",
+    "301",
+    "307",
+}
+REFUSED_KEYS: Final = {
+    code for code in _REASONS if _REASONS[code] in (_EXPIRED, _UNKNOWN_KEY, _WRONG_SECRET)
+}
+"""The codes after which other keys may be accepted."""
+
+_REFUSED: Final = {401, 403}
+_OK: Final = 200
+_FAILED: Final = 500
+"""From this HTTP status on, it is the server that has failed."""
+
+_NEVER_SENT: Final = {
+    "EndpointConnectionError",
+    "ConnectTimeoutError",
+    "ProxyConnectionError",
+    "SSLError",
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "ParamValidationError",
+}
+"""The errors of botocore after which the store has certainly not had the request."""
+
+
+@frozen
+class Place:
+    """The bucket and the server that an error is about."""
+
+    bucket: str
+    endpoint: str
+
+    def translated(self, error: Exception, operation: str) -> StorageError:
+        """The error for what botocore has raised in an operation; its text has no key or secret."""
+        is_answer = isinstance(error, ClientError)
+        kind, sentence = _answered(error, operation) if is_answer else _unanswered(error)
+        return kind(f'{sentence} ({operation}, bucket "{self.bucket}" at {self.endpoint})')
+
+
+def translated_setting(error: Exception) -> StorageError:
+    """The error for settings, or credentials, that botocore does not accept."""
+    kind, sentence = _unanswered(error)
+    return kind(f"the object storage cannot be used: {sentence}")
+
+
+def code_of(error: BaseException | None) -> str:
+    """The code of an answer, or its HTTP status where it has no body; "" if there was none."""
+    return str(_told(error).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def is_uncertain(error: Exception) -> bool:
+    """Whether the request may have been carried out nevertheless."""
+    if isinstance(error, ClientError):
+        # An error inside of a 200 is one that came after the request was accepted.
+        return _status(error) >= _FAILED or _status(error) == _OK
+    return type(error).__name__ not in _NEVER_SENT
+
+
+def _answered(error: Exception, operation: str) -> Reason:
+    code, status = code_of(error), _status(error)
+    if operation == "HeadBucket" and code == "404":
+        return _NO_BUCKET
+    if reason := _REASONS.get(code) or _REASONS.get(str(status)):
+        return reason
+    if code in _SKEWED:
+        return StorageError, f"the clocks differ by {_skew(error)}: set the clock of this machine"
+    if code in _ELSEWHERE:
+        return StorageError, f"the bucket is in {_region(error)}: set storage.s3.region"
+    if status in _REFUSED:
+        permission = _PERMISSIONS.get(operation, _PUT)
+        return StorageError, f"access is denied: the credentials need {permission}"
+    message = _told(error).get("Message") or "without a reason"
+    verb = "has failed" if status >= _FAILED else "has refused the request"
+    return StorageError, f"the store {verb} with status {status}, {_shown(f'{code}: {message}')}"
+
+
+def _unanswered(error: Exception) -> Reason:
+    """The reason for what is no answer of the store."""
+    name = type(error).__name__
+    if name == "ConnectTimeoutError":
+        return StorageError, f"the server cannot be reached within {CONNECT_SECONDS:g} s"
+    if name == "ReadTimeoutError":
+        return StorageError, "the server does not answer in time"
+    told = (_told_by(cause) for cause in _causes(error))
+    sentence = next(filter(None, told), f"the request has failed: {name}: {_shown(str(error))}")
+    return StorageError, sentence
+
+
+def _told_by(cause: BaseException) -> str | None:
+    """The sentence for an error of the system."""
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return f"its TLS certificate is not trusted: {cause.verify_message}"
+        case ssl.SSLError():
+            return f"TLS has failed: {cause.reason or cause.strerror}"
+        case socket.gaierror():
+            return f"the server's name cannot be resolved: {cause.strerror}"
+        case TimeoutError():
+            return "the server does not take data any more"
+        case OSError(strerror=str()):
+            return f"the connection has failed: {cause.strerror}"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what has led to it, from the outside in. urllib3 has that in arguments."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if isinstance(each, BaseException) and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += [getattr(each, "kwargs", {}).get("error"), getattr(each, "reason", None)]
+            waiting += [*each.args, each.__cause__, each.__context__]
+
+
+def _told(error: Any) -> Mapping[str, Any]:  # noqa: ANN401  botocore has no types
+    told: Mapping[str, Any] = error.response.get("Error", {})
+    return told
+
+
+def _metadata(error: Any) -> Mapping[str, Any]:  # noqa: ANN401  botocore has no types
+    metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
+    return metadata
+
+
+def _status(error: Exception) -> int:
+    return int(_metadata(error).get("HTTPStatusCode", 0))
+
+
+def _skew(error: Exception) -> str:
+    """How far the clocks are apart, from the date of the answer."""
+    date = _metadata(error).get("HTTPHeaders", {}).get("date")
+    try:
+        seconds = abs((datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds())
+    except (TypeError, ValueError):
+        return "too much"
+    return f"{seconds:.0f} s"
+
+
+def _region(error: Exception) -> str:
+    headers = _metadata(error).get("HTTPHeaders", {})
+    region = _told(error).get("Region") or headers.get("x-amz-bucket-region")
+    return f'the region "{_shown(region)}"' if region else "another region"
+
+
+def _shown(text: str) -> str:
+    return printable(text[:MAX_MESSAGE])

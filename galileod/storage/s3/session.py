@@ -1,0 +1,116 @@
+"""Opens clients of botocore for the settings: credentials, region, style, time limits."""
+
+from typing import Any, Final
+
+from attrs import frozen
+
+from galileod.secretfile import SecretFileError
+from galileod.storage.errors import StorageError
+from galileod.storage.settings import S3
+
+from .credentials import KeyFile
+from .errors import translated_setting
+from .library import BotoCoreError, Config, botocore
+from .transport import CONNECT_SECONDS, READ_SECONDS, adapt
+
+ATTEMPTS: Final = 4
+"""How often a request is sent if it fails for a reason that may pass."""
+
+COMPLETE_SECONDS: Final = 600.0
+"""Time limit for the answer to Complete, which copies all parts in some stores."""
+
+REGION: Final = "us-east-1"
+"""The region if none is known. AWS tells where else a bucket is; other stores seldom have any."""
+
+
+@frozen
+class Connection:
+    """Clients of botocore: for most requests, and for Complete, which is sent once.
+
+    `keys` is the file with the credentials, if they are in one.
+    """
+
+    endpoint: str
+    usual: Any
+    patient: Any
+    keys: KeyFile | None
+
+    @classmethod
+    def open(cls, settings: S3, requests: int) -> "Connection":
+        """For that many simultaneous requests. Raises StorageError."""
+        session = botocore.session.Session()
+        keys = None
+        try:
+            if settings.credentials_file is not None:
+                keys = KeyFile(settings.credentials_file)
+                resolver = botocore.credentials.CredentialResolver([_FileProvider(keys)])
+                session.register_component("credential_provider", resolver)
+            if session.get_credentials() is None:
+                raise StorageError(
+                    "there are no credentials for the object storage: expected"
+                    " storage.s3.credentials_file, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"
+                    " a role of this machine"
+                )
+            usual = _client(session, settings, requests, READ_SECONDS, ATTEMPTS)
+            patient = _client(session, settings, requests, COMPLETE_SECONDS, 1)
+        except SecretFileError as error:
+            raise StorageError(str(error)) from None
+        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that it rejects
+            raise translated_setting(error) from error
+        return cls(usual.meta.endpoint_url, usual, patient, keys)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.usual.close()
+        self.patient.close()
+
+
+def _client(session: Any, settings: S3, requests: int, seconds: float, attempts: int) -> Any:  # noqa: ANN401  botocore has no types
+    style = settings.style
+    if style == "auto":
+        # Other stores than AWS seldom have a name in the DNS for each bucket.
+        style = "virtual" if settings.endpoint is None else "path"
+    client = session.create_client(
+        "s3",
+        region_name=settings.region or session.get_config_variable("region") or REGION,
+        endpoint_url=settings.endpoint,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=seconds,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=requests,
+            tcp_keepalive=True,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            # Signing a body takes three times as long as sending it. See `Client` for what
+            # protects it instead.
+            s3={"payload_signing_enabled": False, "addressing_style": style},
+        ),
+    )
+    adapt(client)
+    return client
+
+
+class _FileCredentials(botocore.credentials.Credentials):  # type: ignore[misc]  # no types
+    """Asks the file for each request."""
+
+    def __init__(self, keys: KeyFile) -> None:
+        now = keys.keys()
+        super().__init__(now.access_key, now.secret_key, now.token)
+        self._keys = keys
+
+    def get_frozen_credentials(self) -> Any:  # noqa: ANN401  a named tuple of botocore
+        now = self._keys.keys()
+        return botocore.credentials.ReadOnlyCredentials(now.access_key, now.secret_key, now.token)
+
+
+class _FileProvider(botocore.credentials.CredentialProvider):  # type: ignore[misc]  # no types
+    METHOD = "galileod-credentials-file"
+
+    def __init__(self, keys: KeyFile) -> None:
+        super().__init__()
+        self._keys = keys
+
+    def load(self) -> _FileCredentials:
+        return _FileCredentials(self._keys)

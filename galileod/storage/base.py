@@ -354,6 +354,12 @@ class Store(ABC):
     def reconfigure(self, settings: Storage) -> None:
         """Use `settings` for the files that are created from now on."""
 
+    async def maintain(self, keep: Callable[[], float]) -> None:
+        """Remove what failures have left behind, from time to time, until cancelled.
+
+        `keep` tells for how many seconds an upload is kept. By default, a start does it all.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Close the store. Blocks; no sink may be used afterwards."""

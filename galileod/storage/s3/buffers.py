@@ -30,6 +30,11 @@ class Buffer:
         """The bytes that are filled."""
         return self.data if self.full else memoryview(self.data)[: self.length]
 
+    def put(self, data: bytes) -> None:
+        """Begin with these bytes, which are hashed already."""
+        self.data[: len(data)] = data
+        self.length = len(data)
+
     def fill(self, pieces: Sequence[bytes], at: int, running: Sha1) -> tuple[int, int]:
         """Copy pieces until it is full, from byte `at` of the first on, and hash them.
 

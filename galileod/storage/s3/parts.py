@@ -23,7 +23,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Parts:
-    """Sends the parts of the multipart upload `multipart` with the key `key`.
+    """Sends the parts of the multipart upload `multipart`, of which the file `name` is to be made.
 
     Each is sent by a task of its own, which goes on if who has written it is cancelled. They are
     entered in the ledger in order, so that what it has is always without a gap; `entered` has them.
@@ -34,11 +34,11 @@ class Parts:
         self,
         shared: Shared,
         upload: str,
-        key: str,
+        name: str,
         multipart: str,
         entered: Sequence[Part] = (),
     ) -> None:
-        self.key = key
+        self.name = name
         self.multipart = multipart
         self.entered = list(entered)
         self.running = 0
@@ -80,9 +80,10 @@ class Parts:
             raise type(self.failure)(str(self.failure)) from self.failure
 
     async def seal(self) -> None:
-        """Enter no more parts. While some are still on their way, the upload cannot be continued:
+        """Enter no more parts.
 
-        they would replace those that are sent then.
+        While some are still on their way, the upload cannot be continued: they would replace those
+        that are sent then.
         """
         self._sealed = True
         if self.running:
@@ -93,19 +94,20 @@ class Parts:
     async def _send(
         self, number: int, buffer: Buffer, state: bytes, done: Callable[[Buffer], None]
     ) -> None:
+        key, content = self._shared.key(self.name), buffer.content
+        send = self._shared.client.upload_part
         try:
-            call = partial(
-                self._shared.client.upload_part, self.key, self.multipart, number, buffer.content
-            )
             try:
-                etag = await self._shared.request(call)
+                etag = await self._shared.request(
+                    partial(send, key, self.multipart, number, content)
+                )
             finally:
                 length = buffer.length
                 done(buffer)
             await self._enter(Part(number, length, etag, state))
         except (StorageError, LedgerError) as error:
             self._fail(error)
-        except Exception as error:  # a defect must not end the daemon
+        except Exception as error:  # noqa: BLE001  a defect must not end the daemon
             _log.exception("storage.error", upload=self._upload)
             self._fail(error)
         finally:
@@ -132,6 +134,6 @@ class Parts:
     def _fail(self, error: Exception) -> None:
         if isinstance(error, NoSuchUploadError):
             self.lost = True
-        if self.failure is None:
-            known = isinstance(error, StorageError)
-            self.failure = error if known else StorageError(f"a part could not be stored: {error}")
+        if not isinstance(error, StorageError):
+            error = StorageError(f"a part could not be stored: {error}")
+        self.failure = self.failure or error

@@ -7,12 +7,13 @@ from typing import Final
 import trio
 from attrs import frozen
 
-from galileod.ledger.objects import NameTakenError, Part, parts_end
+from galileod.ledger.objects import NameTakenError
 from galileod.policy.publication import OnConflict
-from galileod.storage.errors import ConflictError, MissingError, StorageError
+from galileod.storage.errors import ConflictError, StorageError
 
 from .client import UPLOAD
 from .errors import KeyTakenError, NoSuchUploadError, UncertainError
+from .parts import Parts
 from .shared import Shared, is_of, ledger_steps
 
 PUBLISH_SECONDS: Final = 600.0
@@ -61,9 +62,7 @@ async def claim(shared: Shared, target: Target, taken: Sequence[str] = ()) -> st
     """
     try:
         with ledger_steps():
-            name = await shared.objects.claim(
-                target.upload, target.path, target.on_conflict, taken
-            )
+            name = await shared.objects.claim(target.upload, target.path, target.on_conflict, taken)
     except NameTakenError as error:
         raise conflict(target.path) from error
     shared.check_name(name)
@@ -86,13 +85,13 @@ async def claim_free(shared: Shared, target: Target) -> str:
     raise conflict(target.path)
 
 
-async def complete(shared: Shared, upload: str, name: str, multipart: str, parts: Sequence[Part]) -> None:
+async def complete(shared: Shared, upload: str, parts: Parts) -> None:
     """Make the object of the parts of an upload, and look whether it is there.
 
-    Raises MissingError if it is not, and the parts are gone; and StorageError: then they are kept.
+    Raises NoSuchUploadError if it is not, and the parts are gone; and StorageError.
     """
-    tags = [(part.number, part.etag) for part in parts]
-    call = partial(shared.client.complete, shared.key(name), multipart, tags)
+    tags = [(part.number, part.etag) for part in parts.entered]
+    call = partial(shared.client.complete, shared.key(parts.name), parts.multipart, tags)
     uncertain: StorageError | None = None
     with ledger_steps():
         await shared.objects.completing(upload)
@@ -100,11 +99,8 @@ async def complete(shared: Shared, upload: str, name: str, multipart: str, parts
         await shared.request(call, shared.threads.completers)
     except (UncertainError, NoSuchUploadError) as error:
         uncertain = error  # an earlier request may have made it, or this one
-    if is_of(await shared.head(name), upload, parts_end(parts)):
-        return
-    if isinstance(uncertain, NoSuchUploadError):
-        raise MissingError(str(uncertain)) from uncertain
-    raise uncertain or StorageError("the object is not there although it was completed")
+    if not is_of(await shared.head(parts.name), upload, parts.end):
+        raise uncertain or StorageError("the object is not there although it was completed")
 
 
 async def put(

@@ -42,8 +42,11 @@ async def check_tail(shared: Shared, known: ObjectUpload) -> None:
 
 
 async def read_tail(shared: Shared, tail: Tail) -> bytes:
-    """The bytes of a tail. Raises StorageError."""
-    data = await shared.request(partial(shared.client.get, tail.key), shared.threads.tails)
+    """The bytes of a tail. Raises StorageError, but not MissingError: it was there before."""
+    try:
+        data = await shared.request(partial(shared.client.get, tail.key), shared.threads.tails)
+    except MissingError as error:
+        raise StorageError(str(error)) from error
     if len(data) != tail.length:
         raise StorageError(f"the object {tail.key} has {len(data)} bytes, not {tail.length}")
     return data

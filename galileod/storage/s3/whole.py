@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 import trio
 from attrs import frozen
@@ -14,6 +15,9 @@ from galileod.storage.whole import WholeFile, Written
 from .publish import Target, bounded, conflict, put
 from .removal import remove
 from .shared import Shared, ledger_steps
+
+AT_ONCE: Final = 16
+"""Maximum files of a batch that are sent at the same time."""
 
 
 @frozen(eq=False)
@@ -41,17 +45,46 @@ async def write(shared: Shared, files: Sequence[WholeFile]) -> Sequence[Written 
     )
 
 
-async def publish(
-    shared: Shared, written: Sequence[WholeObject]
-) -> Sequence[Stored | StorageError]:
+async def publish(shared: Shared, written: Sequence[Written]) -> Sequence[Stored | StorageError]:
     """See `Store.publish_whole`."""
-    claims = [Claim(one.file.upload, one.size, one.file.path, one.file.on_conflict) for one in written]
-    results: list[Stored | StorageError] = []
-    with bounded(), ledger_steps():
-        names = await shared.objects.claim_whole(claims)
+    files = [one for one in written if isinstance(one, WholeObject)]
+    if len(files) < len(written):
+        raise TypeError("a file was written by another store")
+    claims = [
+        Claim(one.target.upload, one.size, one.target.path, one.target.on_conflict) for one in files
+    ]
+    results: dict[WholeObject, Stored | StorageError] = {}
+    at_once = trio.CapacityLimiter(AT_ONCE)
 
-    async def publish_one(index: int, one: WholeObject, name: str) -> None:
-        ...
+    async def publish_one(one: WholeObject, name: str | NameTakenError) -> None:
+        async with at_once:
+            results[one] = await _publish_one(shared, one, name)
+
+    with trio.CancelScope(shield=True):  # what was published must be reported
+        with ledger_steps():
+            names = await shared.objects.claim_whole(claims)
+        async with trio.open_nursery() as nursery:
+            for one, name in zip(files, names, strict=True):
+                nursery.start_soon(publish_one, one, name)
+    return [results[one] for one in files]
+
+
+async def _publish_one(
+    shared: Shared, one: WholeObject, name: str | NameTakenError
+) -> Stored | StorageError:
+    if isinstance(name, NameTakenError):
+        return conflict(one.target.path)
+    content = b"".join(one.file.pieces)
+    result: Stored | StorageError = StorageError("the object storage does not answer in time")
+    with bounded():
+        try:
+            name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
+            result = Stored(name, shared.path(name))
+        except StorageError as error:
+            result = error
+    if isinstance(result, StorageError):
+        await remove(shared, one.target.upload)
+    return result
 
 
 def _write_one(shared: Shared, file: WholeFile) -> Written | StorageError:

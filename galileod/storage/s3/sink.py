@@ -104,7 +104,7 @@ class S3Sink(Sink):
             if self._parts is not None:
                 await self._parts.seal()
                 self._lost = self._lost or self._parts.lost
-        if self._lost or not self._kept:
+        if self._lost or (self._offset and not self._kept):
             raise StorageError(f"cannot suspend the file: {reason}")
         self._close()
         self._offset = self._kept

@@ -32,6 +32,7 @@ from .parts import MAX_PARTS
 from .publish import Target, conflict
 from .recovery import published, recover
 from .removal import remove
+from .sha1 import Sha1
 from .shared import CONNECTIONS, Shared, is_of, ledger_steps
 from .sink import S3Sink
 from .sweep import Sweeper
@@ -67,6 +68,7 @@ class S3Store(Store):
 
         Blocks; called only at startup. Raises StorageError if the bucket cannot be used.
         """
+        Sha1()  # the library for it may be missing
         client = Client.open(settings.s3, requests=CONNECTIONS)
         try:
             client.check()

@@ -10,18 +10,9 @@ from attrs import define
 
 from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    RUNNING_HASH,
-    Progress,
-    Recovered,
-    Sink,
-    Space,
-    Store,
-    Stored,
-    ignore_progress,
-)
+from galileod.storage.base import RUNNING_HASH, Progress, Sink, Store, Stored, ignore_progress
 from galileod.storage.errors import ConflictError, MissingError, StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Recovered, Removed, Space, Standing
 from galileod.storage.settings import Storage
 
 STEP = 1000

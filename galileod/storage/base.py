@@ -1,7 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -184,12 +184,13 @@ class Store(ABC):
     `location` is the absolute path or the URL below which the files are, for the log and the hook.
     `part_size` is the number of bytes that one call of `Sink.write` should have. `claims_names`: a
     name belongs to one upload before its file is published, unless it replaces another; so only
-    what is done to files of the same name must be kept apart.
+    what is done to files of the same name must be kept apart. `walks_in_order`: see `walk`.
     """
 
     location: str
     part_size: int
     claims_names: bool = False
+    walks_in_order: bool = False
 
     @abstractmethod
     async def create(
@@ -327,10 +328,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
         """The names of the finished files, `count` at a time, while files are stored and removed.
 
-        One that comes or goes meanwhile may be left out. Each step blocks.
+        One that comes or goes meanwhile may be left out. With `walks_in_order`, they are sorted,
+        and have their sizes in bytes; both may be out of date. Else the sizes are None. Must be
+        closed.
         """
 
     @abstractmethod

@@ -70,11 +70,10 @@ class Sink(ABC):
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
     file that was neither committed nor suspended. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` may
-    be set before `prepare`: the modification time that the file is to get, in nanoseconds since
-    1970; None: when it was written. It may have to be stated to the storage with the first data,
-    so it is best set before that. `promised`: what is published must have been promised in the
-    ledger before, since after a crash the file is only found by that.
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` is
+    the modification time that the file is to get, in nanoseconds since 1970, None: when it was
+    written; to be set before the first `write`, or if the store can still use it before `prepare`.
+    `promised`: the ledger must have the promise of what is published, or a crash loses the file.
     """
 
     replaces: bool
@@ -340,7 +339,7 @@ class Store(ABC):
     async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """The finished files with these names, as `scan` has them; None where no regular file is.
 
-        A failure to look at one, which affects no other, is in its place. No link is followed.
+        A failure to look at one is in its place. No link is followed.
         """
 
     @abstractmethod
@@ -356,6 +355,13 @@ class Store(ABC):
     @abstractmethod
     def reconfigure(self, settings: Storage) -> None:
         """Use `settings` for the files that are created from now on."""
+
+    async def maintain(self, keep: Callable[[], float]) -> None:  # noqa: ARG002  of others
+        """Remove what failures have left behind, from time to time, until cancelled.
+
+        `keep` tells for how many seconds an upload is kept. By default, a start does it all.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     @abstractmethod
     def close(self) -> None:

@@ -183,7 +183,7 @@ class Store(ABC):
     `location` is the absolute path or the URL below which the files are, for the log and the hook.
     `part_size` is the number of bytes that one call of `Sink.write` should have. `claims_names`: a
     name belongs to one upload before its file is published, unless it replaces another; so only
-    what is done to files of the same name must be kept apart. `walks_in_order`: see `walk`.
+    what is done to files of the same name must be kept apart.
     """
 
     location: str
@@ -328,11 +328,10 @@ class Store(ABC):
 
     @abstractmethod
     def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
-        """The names of the finished files, `count` at a time, while files are stored and removed.
+        """The finished files, `count` at a time, while others come and go; must be closed.
 
-        One that comes or goes meanwhile may be left out. With `walks_in_order`, they are sorted,
-        and have their sizes in bytes; both may be out of date. Else the sizes are None. Must be
-        closed.
+        With `walks_in_order`, they are sorted by name, and with their sizes in bytes, but may be
+        out of date. Else the sizes are None.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """The store in a bucket of an S3-compatible object storage."""
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -53,6 +53,7 @@ class S3Store(Store):
 
     part_size = WRITE_SIZE
     claims_names = True
+    walks_in_order = True
 
     def __init__(
         self, settings: Storage, client: Client, objects: Objects, memory: PartMemory
@@ -172,9 +173,9 @@ class S3Store(Store):
         del progress, undated
         return Found(None, published(self.shared, identities))
 
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
-        """The listing, a page for each request."""
-        return walk(self.shared.client, self.shared.prefix, count)
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        """See `Store.walk`: a request for each page."""
+        return walk(self.shared, count)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """Ask for each of them."""

@@ -1,7 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -170,6 +170,7 @@ class Store(ABC):
     location: str
     part_size: int
     claims_names: bool = False
+    walks_in_order: bool = False
     remote: bool = False
 
     @property
@@ -313,10 +314,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
-        """The names of the finished files, `count` at a time, while files are stored and removed.
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        """The finished files, `count` at a time, while others come and go; must be closed.
 
-        One that comes or goes meanwhile may be left out. Each step blocks.
+        With `walks_in_order`, they are sorted by name, and with their sizes in bytes, but may be
+        out of date. Else the sizes are None.
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ from helpers.store_kinds import Kind
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
 from galileod.storage.s3.client import Client
+from galileod.storage.s3.looking import is_name
 from galileod.storage.s3.memory import PartMemory
 from galileod.storage.s3.shared import TAIL_KEYS
 from galileod.storage.s3.store import S3Store
@@ -74,9 +75,9 @@ def opened_anew(store: LedgerStore) -> LedgerStore:
 def visible(store: LedgerStore) -> dict[str, bytes]:
     """The finished files."""
     shared = store.shared
-    return {
-        name: shared.client.get(shared.key(name)) for names in store.walk(1000) for name in names
-    }
+    keys = [key for key, _ in shared.client.list(shared.prefix, "", 1000)]
+    names = filter(is_name, (key.removeprefix(shared.prefix) for key in keys))
+    return {name: shared.client.get(shared.key(name)) for name in names}
 
 
 def unfinished(store: LedgerStore) -> int:

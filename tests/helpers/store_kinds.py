@@ -117,7 +117,7 @@ def begun(store: Store) -> int:
 
 async def listed(store: Store) -> dict[str, int]:
     """The sizes of the finished files, by their names."""
-    names = [name for page in store.walk(1000) for name in page]
+    names = [name async for page in store.walk(1000) for name in page]
     standings = zip(names, await store.look(names), strict=True)
     return {name: now.size for name, now in standings if isinstance(now, Standing)}
 

@@ -1,6 +1,6 @@
 """What is known of finished files, and removing them: many requests at once."""
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -9,7 +9,7 @@ import trio
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Removed, Standing
 
-from .client import UPLOAD, Client, Head
+from .client import UPLOAD, Head
 from .publish import MODIFIED
 from .shared import STATE, Shared
 
@@ -44,14 +44,19 @@ async def remove_files(shared: Shared, names: Sequence[str]) -> Sequence[Removed
     return await _each(names, remove_one)
 
 
-def walk(client: Client, prefix: str, count: int) -> Generator[Sequence[str], None, None]:
-    """See `Store.walk`."""
-    after = ""
-    while page := client.list(prefix, after, count):
+async def walk(shared: Shared, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+    """See `Store.walk`: the listing, a page for each request."""
+    prefix, after = shared.prefix, ""
+    while page := await _list(shared, after, count):
         after = page[-1][0]
-        names = [key.removeprefix(prefix) for key, _ in page]
-        if names := [name for name in names if is_name(name)]:
-            yield names
+        names = {key.removeprefix(prefix): size for key, size in page}
+        if files := {name: size for name, size in names.items() if is_name(name)}:
+            yield files
+
+
+async def _list(shared: Shared, after: str, count: int) -> Sequence[tuple[str, int]]:
+    page = partial(shared.client.list, shared.prefix, after, count)
+    return await shared.request(page, shared.threads.lookers)
 
 
 def is_name(name: str) -> bool:

@@ -1,7 +1,7 @@
 """The store in a bucket of an S3-compatible object storage."""
 
 import os
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -47,6 +47,7 @@ class S3Store(Store):
 
     part_size = WRITE_SIZE
     claims_names = True
+    walks_in_order = True
     remote = True
 
     def __init__(
@@ -186,9 +187,9 @@ class S3Store(Store):
         del progress, undated
         return Found(None, published(self.shared, identities))
 
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
-        """The listing, a page for each request."""
-        return walk(self.shared.client, self.shared.prefix, count)
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        """See `Store.walk`: a request for each page."""
+        return walk(self.shared, count)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """Ask for each of them."""

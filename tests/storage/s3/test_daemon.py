@@ -4,12 +4,13 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.clients import JavaScriptClient, some_bytes
-from helpers.daemon import Daemon, Daemons, log_time, poll, run_galileod
+from helpers.clients import some_bytes
+from helpers.daemon import Daemon, Daemons, run_galileod
 from helpers.engines.buckets import Bucket
-from helpers.resuming import ResumingClient, sha1
+from helpers.resuming import sha1
 from helpers.s3_store import MIB, PART
 from helpers.sending import run_process
 
@@ -26,7 +27,7 @@ def start(daemon: Daemons, bucket: Bucket, tmp_path: Path) -> Start:
 
     def make(storage: Mapping[str, object] | None = None, **settings: object) -> Daemon:
         s3 = bucket.settings(tmp_path, prefix="files/", part_size="5MiB")
-        tables: dict[str, object] = {
+        tables: dict[str, Any] = {
             "timeouts": {"close": 1},
             "storage": {"backend": "s3", "s3": s3, **(storage or {})},
             **settings,

@@ -12,16 +12,14 @@ from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
-    Progress,
     Recovered,
     Sink,
     Space,
     Store,
     Stored,
-    ignore_progress,
 )
 from galileod.storage.errors import ConflictError, MissingError, StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.settings import Storage
 
 STEP = 1000

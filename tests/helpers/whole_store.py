@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import Progress, Recovered, Sink, Space, Store, Stored, ignore_progress
+from galileod.storage.base import Recovered, Sink, Space, Store, Stored
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written

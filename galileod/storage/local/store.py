@@ -18,15 +18,13 @@ import trio
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
-    Progress,
     Recovered,
     Space,
     Store,
     Stored,
-    ignore_progress,
 )
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written

@@ -8,19 +8,17 @@ import trio
 from galileod.ledger.objects import Objects, ObjectUpload
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
-    Progress,
     Recovered,
     Space,
     Store,
     Stored,
-    ignore_progress,
 )
 from galileod.storage.errors import (
     MissingError,
     StorageBusyError,
     StorageError,
 )
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.settings import MAX_PART, Storage
 from galileod.storage.whole import WholeFile, Written
 

@@ -10,7 +10,7 @@ from attrs import frozen
 from galileod.policy.publication import Durability, OnConflict
 
 from .errors import StorageError
-from .finished import Found, Recovered, Removed, Space, Standing
+from .finished import Found, Progress, Recovered, Removed, Space, Standing, ignore_progress
 from .settings import Storage
 from .whole import WholeFile, Written
 
@@ -35,14 +35,6 @@ class Stored:
     name: str
     path: str
     made: tuple[str, ...] = ()
-
-
-Progress = Callable[[int], None]
-"""Called after each file that was found, with their number. What it raises ends the scan."""
-
-
-def ignore_progress(_files: int) -> None:
-    """For callers that do not report progress."""
 
 
 class Sink(ABC):

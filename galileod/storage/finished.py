@@ -1,9 +1,16 @@
 """What a store tells: of finished files, of interrupted uploads, and of its space."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 
 from attrs import frozen
+
+Progress = Callable[[int], None]
+"""Called after each file that was found, with their number. What it raises ends the scan."""
+
+
+def ignore_progress(_files: int) -> None:
+    """For callers that do not report progress."""
 
 
 @frozen

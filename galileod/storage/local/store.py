@@ -16,9 +16,17 @@ from typing import Final
 import trio
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import CLEANUP_SECONDS, Progress, Store, Stored, ignore_progress
+from galileod.storage.base import CLEANUP_SECONDS, Store, Stored
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Recovered, Removed, Space, Standing
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written

@@ -8,13 +8,21 @@ import trio
 
 from galileod.ledger.objects import Objects, ObjectUpload
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import Progress, Store, Stored, ignore_progress
+from galileod.storage.base import Store, Stored
 from galileod.storage.errors import (
     MissingError,
     StorageBusyError,
     StorageError,
 )
-from galileod.storage.finished import Found, Recovered, Removed, Space, Standing
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.settings import MAX_PART, Storage
 from galileod.storage.whole import WholeFile, Written
 

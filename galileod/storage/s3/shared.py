@@ -100,6 +100,10 @@ class Shared:
             call, abandon_on_cancel=True, limiter=limiter or self.threads.requests
         )
 
+    async def compute(self, call: Callable[[], T]) -> T:
+        """Copy or hash data in a thread; what has begun ends before this is cancelled."""
+        return await trio.to_thread.run_sync(call, limiter=self.threads.hashers)
+
     async def head(self, name: str, limiter: trio.CapacityLimiter | None = None) -> Head | None:
         """What the store knows of a file; None if there is none."""
         return await self.request(partial(self.client.head, self.key(name)), limiter)

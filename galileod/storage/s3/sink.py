@@ -118,9 +118,8 @@ class S3Sink(Sink):
         while begin < len(pieces):
             buffer = await self._writable()
             before = buffer.length
-            fitting, at = await trio.to_thread.run_sync(
-                buffer.fill, pieces[begin:], at, self._hash, limiter=self._shared.threads.hashers
-            )
+            fill = partial(buffer.fill, pieces[begin:], at, self._hash)
+            fitting, at = await self._shared.compute(fill)
             begin += fitting
             self._offset += buffer.length - before
         if self._buffer is not None and self._buffer.full and not self._one_part:
@@ -133,9 +132,7 @@ class S3Sink(Sink):
         await self.make_ready()
         if self._parts is not None or self._buffer is None:
             raise UnsupportedHashError(f"{kind} is not computed of a file that is stored in parts")
-        return await trio.to_thread.run_sync(
-            _hash, kind, self._buffer, limiter=self._shared.threads.hashers
-        )
+        return await self._shared.compute(partial(_hash, kind, self._buffer))
 
     @property
     def identity(self) -> str:

@@ -40,9 +40,7 @@ class WholeObject(Written):
 
 async def write(shared: Shared, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
     """See `Store.write_whole`."""
-    return await trio.to_thread.run_sync(
-        lambda: [_write_one(shared, file) for file in files], limiter=shared.threads.hashers
-    )
+    return await shared.compute(lambda: [_write_one(shared, file) for file in files])
 
 
 async def publish(shared: Shared, written: Sequence[Written]) -> Sequence[Stored | StorageError]:

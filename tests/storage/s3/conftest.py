@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,3 +67,11 @@ def client(bucket: Bucket, open_client: OpenClient) -> Client:
 def any_client(any_bucket: Bucket, open_client: OpenClient) -> Client:
     """A client of a new bucket of each engine in turn."""
     return open_client(any_bucket)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are repeated at once."""
+    at_once = SimpleNamespace(sleep=lambda _seconds: None)
+    monkeypatch.setattr("botocore.endpoint.time", at_once)
+    monkeypatch.setattr("galileod.storage.s3.client.time", at_once)

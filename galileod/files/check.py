@@ -42,6 +42,27 @@ class Differences:
         return bool(self.gone or self.changed or self.unknown)
 
 
+@frozen
+class Rescanned:
+    """What a rescan has looked at and found until now, or in one step: `records`, and `files`.
+
+    `ended` once both are complete, after `seconds`.
+    """
+
+    records: int = 0
+    files: int = 0
+    differences: Differences = Differences()
+    seconds: float = 0.0
+    ended: bool = False
+
+    def __add__(self, step: "Rescanned") -> "Rescanned":
+        return Rescanned(
+            self.records + step.records,
+            self.files + step.files,
+            self.differences + step.differences,
+        )
+
+
 class Checker:
     """Brings records to what is on the disk."""
 
@@ -66,7 +87,8 @@ class Checker:
     async def add(self, names: Sequence[str]) -> Differences:
         """Enter the files of these names that have no record. Raises LedgerError and StorageError.
 
-        A file that is about to get one, since its upload ends at this moment, is left out.
+        A file that is about to get one, since its upload ends at this moment, is left out: it holds
+        the lock, or has claimed the name in the ledger.
         """
         known = await self._ledger.entries(names)
         if not (suspects := [name for name in names if name not in known]):

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger, LedgerError
@@ -14,7 +14,8 @@ from galileod.ledger.records import Selection
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 
-from .check import PAGE, Checker, Differences
+from .check import PAGE, Checker, Rescanned
+from .comparison import LISTED, Comparison
 
 PAUSE: Final = 0.5
 """After each page, a pause of this many times the time that it took: so that a rescan uses at most
@@ -24,20 +25,6 @@ WAIT_SECONDS: Final = 10.0
 """While another rescan runs, `rescan` reports this often that it waits."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
-
-
-@frozen
-class Rescanned:
-    """What a rescan has looked at and found until now: `records`, and then `files`.
-
-    `ended` once both are complete, after `seconds`.
-    """
-
-    records: int = 0
-    files: int = 0
-    differences: Differences = Differences()
-    seconds: float = 0.0
-    ended: bool = False
 
 
 class Rescanner:
@@ -77,12 +64,14 @@ class Rescanner:
             yield Rescanned()
         try:
             began, done = trio.current_time(), Rescanned()
-            async with aclosing(self._check_records()) as steps:
-                async for done in steps:
+            steps_of = self._compare if self._store.walks_in_order else self._look
+            async with aclosing(steps_of()) as steps:
+                step_began = began
+                async for step in steps:
+                    done += step
                     yield done
-            async with aclosing(self._add_unknown(done)) as steps:
-                async for done in steps:
-                    yield done
+                    await trio.sleep(PAUSE * (trio.current_time() - step_began))
+                    step_began = trio.current_time()
             done = evolve(done, seconds=trio.current_time() - began, ended=True)
             differences = done.differences
             _log.info(
@@ -102,34 +91,24 @@ class Rescanner:
             await self._one_at_a_time.acquire()
         return not scope.cancelled_caught
 
-    async def _check_records(self) -> AsyncGenerator[Rescanned, None]:
+    async def _look(self) -> AsyncGenerator[Rescanned, None]:
+        """Look at the file of each record, and then for files that have none."""
         cursor: str | None = ""
-        records, differences = 0, Differences()
         while cursor is not None:
-            began = trio.current_time()
             entries, cursor = await self._ledger.files_from(Selection(), cursor, PAGE)
-            differences += await self._checker.check(entries)
-            records += len(entries)
-            yield Rescanned(records, 0, differences)
-            await _pause(began)
+            yield Rescanned(len(entries), 0, await self._checker.check(entries))
+        async with aclosing(self._store.walk(PAGE)) as pages:
+            async for page in pages:
+                yield Rescanned(0, len(page), await self._checker.add(list(page)))
 
-    async def _add_unknown(self, done: Rescanned) -> AsyncGenerator[Rescanned, None]:
-        pages = self._store.walk(PAGE)
-        files, differences = 0, done.differences
-        try:
-            while True:
-                began = trio.current_time()
-                names = await trio.to_thread.run_sync(next, pages, ())
-                if not names:
-                    return
-                differences += await self._checker.add(names)
-                files += len(names)
-                yield Rescanned(done.records, files, differences)
-                await _pause(began)
-        finally:
-            with trio.CancelScope(shield=True):  # it closes folders
-                await trio.to_thread.run_sync(pages.close)
-
-
-async def _pause(began: float) -> None:
-    await trio.sleep(PAUSE * (trio.current_time() - began))
+    async def _compare(self) -> AsyncGenerator[Rescanned, None]:
+        """Compare the files as they are listed with the records."""
+        comparison = Comparison(self._ledger, self._checker)
+        async with aclosing(self._store.walk(LISTED)) as pages:
+            async for page in pages:
+                async with aclosing(comparison.steps(page)) as steps:
+                    async for step in steps:
+                        yield step
+        async with aclosing(comparison.steps({})) as steps:  # records behind the last file
+            async for step in steps:
+                yield step

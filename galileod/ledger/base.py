@@ -150,11 +150,13 @@ class Recovery:
 class Ledger(Records):
     """The ledger of one store. All methods raise LedgerError.
 
+    `is_new`: `reconcile` has found no file in it, and was not told which ones are stored.
     Texts can be encoded as UTF-8 and are without NUL; sizes are below 2**63.
     """
 
     outbox: Outbox
     objects: Objects
+    is_new: bool = False
 
     @abstractmethod
     async def reserve(

@@ -177,6 +177,13 @@ class Objects(ABC):
         """
 
     @abstractmethod
+    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+        """At most `count` uploads that are neither reserved nor kept, sorted, and after `after`.
+
+        Nobody will continue them. May be cancelled while the disk hangs.
+        """
+
+    @abstractmethod
     def all(self) -> Iterator[ObjectUpload]:
         """All uploads, in the order of their names. Blocks; called only at the start."""
 

@@ -188,7 +188,7 @@ class Records(ABC):
     async def enter_found(self, found: Sequence[tuple[str, int]]) -> int:
         """Enter files by name and size for UNKNOWN_USER, unless they have a record.
 
-        Returns how many have been entered.
+        A name that an upload has claimed is left to it. Returns how many have been entered.
         """
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -10,7 +10,7 @@ from attrs import frozen
 from galileod.policy.publication import Durability, OnConflict
 
 from .errors import StorageError
-from .finished import Found, Removed, Standing
+from .finished import Found, Progress, Removed, Standing, ignore_progress
 from .settings import Storage
 from .whole import WholeFile, Written
 
@@ -57,24 +57,15 @@ class Recovered:
     identity: str | None = None
 
 
-Progress = Callable[[int], None]
-"""Called after each file that was found, with their number. What it raises ends the scan."""
-
-
-def ignore_progress(_files: int) -> None:
-    """For callers that do not report progress."""
-
-
 class Sink(ABC):
     """Receives the bytes of one file, which is not visible before `commit`, and complete after it.
 
     The steps are `write` for each part, `prepare`, `commit`. Leaving its `async with` discards a
     file that was neither committed nor suspended. Every method but `discard` may raise
-    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` may
-    be set before `prepare`: the modification time that the file is to get, in nanoseconds since
-    1970; None: when it was written. It may have to be stated to the storage with the first data,
-    so it is best set before that. `promised`: what is published must have been promised in the
-    ledger before, since after a crash the file is only found by that.
+    StorageError. `replaces` tells whether `commit` replaces a file of the same name. `modified` is
+    the modification time that the file is to get, in nanoseconds since 1970, None: when it was
+    written; to be set before the first `write`, or if the store can still use it before `prepare`.
+    `promised`: the ledger must have the promise of what is published, or a crash loses the file.
     """
 
     replaces: bool
@@ -190,6 +181,7 @@ class Store(ABC):
     location: str
     part_size: int
     claims_names: bool = False
+    walks_in_order: bool = False
 
     @abstractmethod
     async def create(
@@ -327,17 +319,18 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
-        """The names of the finished files, `count` at a time, while files are stored and removed.
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        """The finished files, `count` at a time, while others come and go; must be closed.
 
-        One that comes or goes meanwhile may be left out. Each step blocks.
+        With `walks_in_order`, they are sorted by name, and with their sizes in bytes, but may be
+        out of date. Else the sizes are None.
         """
 
     @abstractmethod
     async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """The finished files with these names, as `scan` has them; None where no regular file is.
 
-        A failure to look at one, which affects no other, is in its place. No link is followed.
+        A failure to look at one is in its place. No link is followed.
         """
 
     @abstractmethod
@@ -353,6 +346,13 @@ class Store(ABC):
     @abstractmethod
     def reconfigure(self, settings: Storage) -> None:
         """Use `settings` for the files that are created from now on."""
+
+    async def maintain(self, keep: Callable[[], float]) -> None:  # noqa: ARG002  of others
+        """Remove what failures have left behind, from time to time, until cancelled.
+
+        `keep` tells for how many seconds an upload is kept. By default, a start does it all.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     @abstractmethod
     def close(self) -> None:

@@ -1,9 +1,16 @@
 """What a store tells about files that are finished."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from attrs import frozen
+
+Progress = Callable[[int], None]
+"""Called after each file that was found, with their number. What it raises ends the scan."""
+
+
+def ignore_progress(_files: int) -> None:
+    """For callers that do not report progress."""
 
 
 @frozen

@@ -121,6 +121,11 @@ class PoolPartMemory(PartMemory):
     def __init__(self, pool: MemoryPool) -> None:
         self._pool = pool
 
+    @property
+    def largest(self) -> int:
+        """Half of the memory: see `storage.settings`, which has the same limit for all parts."""
+        return self._pool.share.total // 2
+
     def take(self, length: int) -> bool:
         """See `PartMemory.take`."""
         return self._pool.buffers.take(length)

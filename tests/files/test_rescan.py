@@ -1,23 +1,26 @@
 """The ledger is brought back to the disk while uploads run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import trio
 import trio.testing
 from attrs import evolve
-from helpers.stored_files import StoredFiles
+from helpers.stored_files import OrderedStore, StoredFiles
 from structlog.testing import capture_logs
 
 from galileod.files import check
-from galileod.files.check import Differences
-from galileod.files.rescan import Rescanned
+from galileod.files.check import Differences, Rescanned
 from galileod.ledger.base import LedgerError
+from galileod.ledger.objects import Claim
 from galileod.policy.quota import Holding
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Standing
+from galileod.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,6 +28,24 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("galileod.files.rescan.PAGE", 2)
+    monkeypatch.setattr("galileod.files.rescan.LISTED", 2)
+    monkeypatch.setattr("galileod.files.comparison.LISTED", 2)
+
+
+@pytest.fixture(params=[LocalStore, OrderedStore])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoredFiles]:
+    """Files that are looked at one by one, and files that are compared with a listing."""
+    files = StoredFiles(tmp_path / "files", request.param)
+    yield files
+    files.stop()
+
+
+@pytest.fixture
+def ordered(tmp_path: Path) -> Iterator[StoredFiles]:
+    """Files that are compared with a listing."""
+    files = StoredFiles(tmp_path / "files", OrderedStore)
+    yield files
+    files.stop()
 
 
 async def test_records_become_what_is_on_the_disk(stored: StoredFiles) -> None:
@@ -194,3 +215,85 @@ async def test_a_file_that_cannot_be_looked_at_stays_and_holds_up_no_other(
     (behind,) = (line for line in logs if line["event"] == "ledger.behind")
     assert behind["files"] == 1
     assert behind["reason"].startswith("cannot ")
+
+
+# A listing that is out of date.
+
+
+def make_outdated(stored: StoredFiles, listing: Mapping[str, int | None]) -> None:
+    assert isinstance(stored.store, OrderedStore)
+    stored.store.outdated = listing
+
+
+async def test_a_file_that_is_not_listed_yet_keeps_its_record(ordered: StoredFiles) -> None:
+    for name in ("a", "b", "c"):
+        await ordered.upload("anna", name)
+    make_outdated(ordered, {"b": None, "c": None})
+    before = ordered.entries()
+    assert await ordered.rescan() == Rescanned(3, 1, ended=True, seconds=ANY)
+    assert ordered.entries() == before
+
+
+async def test_a_file_that_is_still_listed_is_not_entered_again(ordered: StoredFiles) -> None:
+    await ordered.upload("anna", "b")
+    make_outdated(ordered, {"a": 5, "c": 5})
+    assert not (await ordered.rescan()).differences
+    assert set(ordered.records()) == {"b"}
+
+
+async def test_a_size_that_is_listed_still_does_not_change_a_record(ordered: StoredFiles) -> None:
+    await ordered.upload("anna", "a", 10)
+    make_outdated(ordered, {"a": 5})
+    assert not (await ordered.rescan()).differences
+    assert ordered.records() == {"a": ("anna", 10)}
+
+
+async def test_a_file_is_found_by_its_record_if_its_upload_ends_meanwhile(
+    ordered: StoredFiles,
+) -> None:
+    await ordered.upload("anna", "b")
+    await ordered.upload("anna", "d")
+    async with aclosing(ordered.rescanner.rescan()) as steps:
+        await anext(steps)  # the records up to "d" were read
+        for name in ("a", "c", "e"):
+            await ordered.upload("anna", name)
+        make_outdated(ordered, {"c": 10})
+        async for done in steps:
+            assert not done.differences
+    assert set(ordered.records()) == set("abcde")
+
+
+async def test_the_name_of_a_running_upload_is_not_reported(ordered: StoredFiles) -> None:
+    await ordered.ledger.objects.claim_whole([Claim("u1", 3, "a", "rename")])
+    ordered.write("a", 3)
+    ordered.write("b", 3)
+    assert (await ordered.rescan()).differences == Differences(unknown=1)
+    assert set(ordered.records()) == {"b"}
+
+
+async def test_files_are_looked_at_only_where_listing_and_records_differ(
+    ordered: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        await ordered.upload("anna", name)
+    ordered.unlink("b")
+    ordered.write("c", 20)
+    ordered.write("f", 1)
+    look, looked = ordered.store.look, set[str]()
+
+    async def look_and_note(names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
+        looked.update(names)
+        return await look(names)
+
+    monkeypatch.setattr(ordered.store, "look", look_and_note)
+    assert (await ordered.rescan()).differences == Differences(1, 1, 1)
+    assert looked == {"b", "c", "f"}
+
+
+async def test_records_are_compared_in_the_order_of_their_utf_8(ordered: StoredFiles) -> None:
+    names = ["Z", "a", "a b", "aa", "b/c", "b0", "é", "\uffee", "\U0001f600"]
+    for name in names:
+        await ordered.upload("anna", name)
+    ordered.unlink("aa")
+    assert (await ordered.rescan()).differences == Differences(gone=1)
+    assert [each.name for each in ordered.entries()] == [name for name in names if name != "aa"]

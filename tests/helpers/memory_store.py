@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from itertools import count
 
 import trio
@@ -12,16 +12,14 @@ from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     RUNNING_HASH,
-    Progress,
     Recovered,
     Sink,
     Space,
     Store,
     Stored,
-    ignore_progress,
 )
 from galileod.storage.errors import ConflictError, MissingError, StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.settings import Storage
 
 STEP = 1000
@@ -154,10 +152,11 @@ class MemoryStore(Store):
         await trio.lowlevel.checkpoint()
         return [Removed(name, self.contents.pop(name, None) is not None) for name in names]
 
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+    async def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        await trio.lowlevel.checkpoint()
         names = sorted(self.contents)
         for first in range(0, len(names), count):
-            yield names[first : first + count]
+            yield dict.fromkeys(names[first : first + count])
 
     def reconfigure(self, settings: Storage) -> None:
         self.settings = settings

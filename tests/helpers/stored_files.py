@@ -1,22 +1,24 @@
 """Stored files in a directory, with their ledger, and all that works on both after an upload."""
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
+import trio
 from attrs import define, evolve, field
 from helpers.clocks import FakeClock
-from helpers.local_store import open_local
+from helpers.local_store import listed, open_local
 
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
-from galileod.files.check import Checker
+from galileod.files.check import Checker, Rescanned
 from galileod.files.publication import PublicationLock
 from galileod.files.quota_check import QuotaCheck
 from galileod.files.removal import Outcome, Remover
-from galileod.files.rescan import Rescanned, Rescanner
+from galileod.files.rescan import Rescanner
 from galileod.files.retention import Retention
 from galileod.ledger.base import Ledger
 from galileod.ledger.records import FileEntry, Selection
@@ -37,6 +39,24 @@ LOG = structlog.get_logger()
 SHA1 = "a9993e364706816aba3e25717850c26c9cd0d89d"
 
 
+class OrderedStore(LocalStore):
+    """Lists its files in order, with their sizes, as object storage does.
+
+    `outdated` is what the listing has instead: the sizes of some files, None for one that it does
+    not have.
+    """
+
+    walks_in_order = True
+    outdated: Mapping[str, int | None] = MappingProxyType({})
+
+    async def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        await trio.lowlevel.checkpoint()
+        sizes = {**listed(self), **self.outdated}
+        names = sorted(name for name, size in sizes.items() if size is not None)
+        for first in range(0, len(names), count):
+            yield {name: sizes[name] for name in names[first : first + count]}
+
+
 @define(eq=False)
 class StoredFiles:
     """A directory in which files are stored; `retention` is `storage.retention`.
@@ -45,6 +65,7 @@ class StoredFiles:
     """
 
     directory: Path
+    kind: type[LocalStore] = LocalStore
     clock: FakeClock = field(factory=FakeClock)
     retention: float | None = None
     told: list[tuple[str, str]] = field(factory=list)
@@ -63,7 +84,7 @@ class StoredFiles:
 
     def start(self) -> None:
         """Open store and ledger, and make them agree, as the daemon does."""
-        self.store = open_local(self.directory, durability="none")
+        self.store = open_local(self.directory, durability="none", kind=self.kind)
         self.ledger = SqliteLedger.open(
             str(self.directory / ".galileod" / "ledger.sqlite3"), self.clock, boot="boot"
         )

@@ -1,12 +1,12 @@
 """Stores that store each file in one step, for tests that store it by a sink."""
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import Progress, Recovered, Sink, Space, Store, Stored, ignore_progress
+from galileod.storage.base import Recovered, Sink, Space, Store, Stored
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -80,7 +80,7 @@ class WholeStore(Store):
     ) -> Sequence[Removed | StorageError]:
         return await self.store.remove(names, folders)
 
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
         return self.store.walk(count)
 
     def reconfigure(self, settings: Storage) -> None:

@@ -1,10 +1,10 @@
 """The contract for uploads to object storage: each ledger passes these tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import trio
-from helpers.ledgers import allow
+from helpers.ledgers import allow, keep
 from helpers.objects import MIB, PART, part, tail
 
 from galileod.ledger.base import Ledger, LedgerError, Recovery, UnknownUploadError
@@ -41,6 +41,10 @@ async def enter_file(ledger: Ledger, name: str, upload: str = "earlier") -> None
 
 def told(claiming: Sequence[str | NameTakenError]) -> list[str | None]:
     return [None if isinstance(one, NameTakenError) else one for one in claiming]
+
+
+async def abandoned(objects: Objects) -> list[str]:
+    return list(await objects.abandoned("", 100))
 
 
 # What is known.
@@ -372,3 +376,59 @@ async def test_many_uploads_are_forgotten_at_the_start_with_their_parts(objects:
     assert await objects.claim("u2", "a.bin", "rename") == "a.bin"
     await begin(objects, "u1")
     assert (await known(objects)).parts == ()
+
+
+# What is left.
+
+
+async def test_an_upload_is_abandoned_once_it_is_neither_reserved_nor_kept(ledger: Ledger) -> None:
+    objects = ledger.objects
+    await ledger.reserve("released", "anna", 1, allow)
+    await ledger.reserve("stored", "anna", 1, allow)
+    await keep(ledger, "kept", seconds=60)
+    await begin(objects, "kept", "released", "stored")
+    assert await abandoned(objects) == []
+    await ledger.release("released")
+    await ledger.commit("stored", "a")
+    assert await abandoned(objects) == ["released"]
+    await ledger.release("kept")
+    assert await abandoned(objects) == ["kept", "released"]
+    assert list(await objects.abandoned("", 1)) == ["kept"]
+    assert list(await objects.abandoned("kept", 1)) == ["released"]
+    await objects.drop("kept")
+    assert await abandoned(objects) == ["released"]
+
+
+async def test_uploads_that_a_start_gives_up_are_abandoned(reopen: Open) -> None:
+    ledger = reopen()
+    await ledger.reserve("running", "anna", 1, allow)
+    await keep(ledger, "kept", seconds=60)
+    await begin(ledger.objects, "kept", "running")
+    ledger.close()
+    ledger = reopen()
+    ledger.reconcile(None, {}, recovery=Recovery({"kept": 40}, seconds=60))
+    assert await abandoned(ledger.objects) == ["running"]
+
+
+async def test_a_file_that_an_upload_may_just_have_published_is_not_entered_as_found(
+    ledger: Ledger,
+) -> None:
+    await begin(ledger.objects, "u1")
+    await ledger.objects.claim("u1", "a", "reject")
+    assert await ledger.enter_found([("a", 1), ("b", 2)]) == 1
+    assert set(await ledger.entries(["a", "b"])) == {"b"}
+    await ledger.objects.drop("u1")
+    assert await ledger.enter_found([("a", 1), ("b", 2)]) == 1
+
+
+async def test_a_ledger_is_new_as_long_as_no_file_was_entered(reopen: Open) -> None:
+    def is_new(ledger: Ledger, on_disk: Mapping[str, int] | None) -> bool:
+        ledger.reconcile(on_disk, {})
+        return ledger.is_new
+
+    ledger = reopen()
+    assert is_new(ledger, None)
+    assert not is_new(ledger, {})  # the store has listed its files: there are none
+    await enter_file(ledger, "a")
+    ledger.close()
+    assert not is_new(reopen(), None)

@@ -233,6 +233,9 @@ class Machine(RuleBasedStateMachine):
         assert set(self.run(self.ledger.objects.known, [*multiparts, "other"])) == {
             one.multipart for one in expected if one.multipart
         }
+        # None of them has a reservation.
+        abandoned = self.run(self.ledger.objects.abandoned, "", len(expected) + 1)
+        assert abandoned == [one.upload for one in expected]
         tails = [one.tail.key for one in expected if one.tail]
         assert set(self.run(self.ledger.objects.known_tails, [*tails, "other"])) == set(tails)
 

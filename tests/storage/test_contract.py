@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from helpers.store_kinds import DATA, KINDS, MakeStore, open_whole, put, unfinished, visible
+from helpers.store_kinds import (
+    DATA,
+    KINDS,
+    MakeStore,
+    begun,
+    listed,
+    open_whole,
+    put,
+    unfinished,
+    visible,
+)
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Store
@@ -95,7 +105,7 @@ async def test_nothing_is_visible_before_commit(store: Store) -> None:
         await sink.write([DATA])
         await sink.digest("sha256")
         assert visible(store) == {}
-        assert unfinished(store) == 1
+        assert unfinished(store) == begun(store)
 
 
 @pytest.mark.parametrize("on_conflict", ["rename", "replace"])
@@ -109,7 +119,7 @@ async def test_a_file_that_was_prepared_is_not_visible_and_may_be_discarded(
             await sink.prepare()
             identity = sink.identity
             assert await sink.digest("sha256") == hashlib.sha256(DATA).hexdigest()
-            assert (visible(store), unfinished(store)) == ({}, 1)
+            assert (visible(store), unfinished(store)) == ({}, begun(store))
             if end == "commit":
                 await sink.commit()
                 assert store.scan([identity]).names == {identity: "anna/a.bin"}
@@ -177,7 +187,7 @@ async def test_rejecting_refuses_a_name_that_was_taken_meanwhile(make_store: Mak
     store = make_store("reject")
     async with await store.create("1", "a.bin") as late:
         await late.write([b"late"])
-        await put(store, "a.bin", b"first", upload="2")
+        await put(store, "a.bin", b"first")
         with pytest.raises(ConflictError, match=r"a\.bin"):
             await late.commit()
     assert visible(store) == {"a.bin": b"first"}
@@ -233,11 +243,13 @@ async def test_many_files_of_one_name_at_once_are_all_stored(store: Store) -> No
 
 
 async def test_the_files_are_listed_with_their_sizes_and_no_unfinished_one(store: Store) -> None:
-    assert store.scan().sizes == {}
+    assert await listed(store) == {}
     await put(store, "a.bin", DATA)
     await put(store, "anna/2026/a.bin", b"")
     async with await store.create("2", "late.bin"):
-        assert store.scan().sizes == {"a.bin": len(DATA), "anna/2026/a.bin": 0}
+        sizes = {"a.bin": len(DATA), "anna/2026/a.bin": 0}
+        assert await listed(store) == sizes
+        assert store.scan().sizes in (sizes, None), "if it lists at the start"
 
 
 @pytest.mark.parametrize("on_conflict", ["rename", "reject", "replace"])
@@ -308,5 +320,5 @@ async def test_the_free_space_is_a_number_of_bytes_where_there_is_a_limit(store:
     assert free is None or free >= 0
     space = await store.free_at("anna/a.bin")
     assert space is None or space.free >= 0
-    assert store.scan().sizes == {}
+    assert visible(store) == {}
     assert store.part_size > 0

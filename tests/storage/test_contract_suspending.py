@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 import trio
-from helpers.store_kinds import DATA, MakeStore, Restart, put, sha1, unfinished, visible
+from helpers.store_kinds import DATA, MakeStore, Restart, kind_of, put, sha1, unfinished, visible
 
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import Recovered, Sink, Store
@@ -24,6 +24,11 @@ async def reopen(store: Store, path: str = "a.bin", on_conflict: OnConflict = "r
 
 def durable(store: Store) -> bool:
     return durability(store) == "full"
+
+
+def checked(store: Store, data: bytes) -> tuple[str | None, ...]:
+    """What `Sink.check` may be after a restart, before the file was read back."""
+    return (sha1(data),) if kind_of(store).keeps_parts else (None,)
 
 
 async def suspended(store: Store, data: bytes = DATA) -> int:
@@ -55,11 +60,17 @@ async def test_a_file_goes_on_after_a_restart(store: Store, restart: Restart, wa
     if way == "suspended":
         await sink.suspend()
     store = restart(store)
-    assert store.recover({"1": None, "2": None, "3": 7}) == {"1": Recovered(1000)}
+    found = store.recover({"1": None, "2": None, "3": 7})
+    if way == "killed" and kind_of(store).keeps_parts:
+        assert found == {}
+        return
+    assert found == {"1": Recovered(1000)}
     async with await reopen(store, "anna/a.bin") as sink:
-        assert (sink.offset, sink.check) == (1000, None)
+        assert sink.offset == 1000
+        assert sink.check in checked(store, DATA[:1000])
         await sink.write([DATA[1000:2000]])
-        assert (sink.offset, sink.check) == (2000, None)
+        assert sink.offset == 2000
+        assert sink.check in checked(store, DATA[:2000])
         await sink.catch_up()
         assert sink.check == sha1(DATA[:2000])
         await sink.write([DATA[2000:]])
@@ -108,7 +119,7 @@ async def test_no_more_than_what_is_certain_is_recovered(
 ) -> None:
     await suspended(store, DATA[:1000])
     store = restart(store)
-    offset = min(certain, 1000)
+    offset = 1000 if kind_of(store).keeps_parts else min(certain, 1000)
     assert store.recover({"1": certain}) == {"1": Recovered(offset)}
     # What is left is certain from now on.
     store = restart(store)
@@ -207,14 +218,15 @@ async def test_a_checkpoint_tells_what_is_durable(store: Store) -> None:
         assert await sink.checkpoint() == 0
         for end in (1000, 5000):
             await sink.write([DATA[end - 1000 : end]])
-            assert await sink.checkpoint() == (sink.offset if durable(store) else 0)
-            assert await sink.checkpoint() == (sink.offset if durable(store) else 0)
+            whole = durable(store) and not kind_of(store).keeps_parts
+            assert await sink.checkpoint() == (sink.offset if whole else 0)
+            assert await sink.checkpoint() == (sink.offset if whole else 0)
 
 
 async def test_a_conflict_leaves_a_suspended_file_as_it_is(make_store: MakeStore) -> None:
     store = make_store("rename")
     await suspended(store)
-    await put(store, "a.bin", b"first", upload="2")
+    await put(store, "a.bin", b"first")
     for _ in range(2):
         with pytest.raises(ConflictError, match=r"a\.bin"):
             await reopen(store, on_conflict="reject")
@@ -232,18 +244,19 @@ async def test_a_complete_file_that_could_not_be_published_is_published_later(
     async with await store.create("1", "a.bin") as sink:
         await sink.write([DATA])
         await sink.prepare()
-        await put(store, "a.bin", b"first", upload="2")
+        await put(store, "a.bin", b"first")
         with pytest.raises(ConflictError):
             await sink.commit()
         await sink.suspend()
     assert visible(store) == {"a.bin": b"first"}
-    async with await reopen(store, "b.bin", "reject") as sink:
+    await store.remove(["a.bin"])
+    async with await reopen(store, on_conflict="reject") as sink:
         assert (sink.offset, sink.check) == (len(DATA), sha1(DATA))
         await sink.prepare()
         identity = sink.identity
         await sink.commit()
-    assert visible(store) == {"a.bin": b"first", "b.bin": DATA}
-    assert store.scan([identity]).names == {identity: "b.bin"}
+    assert visible(store) == {"a.bin": DATA}
+    assert store.scan([identity]).names == {identity: "a.bin"}
 
 
 async def test_a_file_is_continued_while_it_is_read_back(store: Store, restart: Restart) -> None:

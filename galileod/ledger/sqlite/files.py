@@ -38,6 +38,8 @@ _OF_NAMES: Final = (
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
 
+_CLAIMED: Final = "SELECT name FROM objects WHERE name IN (SELECT value FROM json_each(?))"
+
 _EXACTLY: Final = (
     " WHERE name = ? AND user = ? AND bytes = ? AND stored IS ? AND upload IS ? AND expires IS ?"
 )
@@ -144,6 +146,13 @@ def reconcile(connection: sqlite3.Connection, on_disk: Mapping[str, int]) -> int
     add_unknown(connection, unknown)
     resize(connection, changed)
     return len(unknown)
+
+
+def enter_found(connection: sqlite3.Connection, found: Sequence[tuple[str, int]]) -> int:
+    """See `Records.enter_found`."""
+    names = json.dumps([name for name, _ in found], ensure_ascii=False)
+    claimed = {name for (name,) in connection.execute(_CLAIMED, (names,))}
+    return add_unknown(connection, [each for each in found if each[0] not in claimed])
 
 
 def add_unknown(connection: sqlite3.Connection, found: Sequence[tuple[str, int]]) -> int:

@@ -206,6 +206,7 @@ class SqliteLedger(SqliteRecords, Ledger):
             outbox.restart(connection, on_disk)
             incomplete = self._rebuilt or files.is_empty(connection)
             unknown = 0 if on_disk is None else files.reconcile(connection, on_disk)
+            self.is_new = on_disk is None and files.is_empty(connection)
             files.set_times(connection, modified)
             quota.rebuild(connection)
         if incomplete and unknown:

@@ -163,6 +163,16 @@ def known(connection: sqlite3.Connection, column: str, values: Collection[str]) 
     return {value for (value,) in rows}
 
 
+def abandoned(connection: sqlite3.Connection, after: str, count: int) -> list[str]:
+    """See `Objects.abandoned`."""
+    rows = connection.execute(
+        "SELECT upload FROM objects WHERE upload > ? AND NOT EXISTS"
+        " (SELECT 1 FROM uploads WHERE uploads.upload = objects.upload) ORDER BY upload LIMIT ?",
+        (after, count),
+    )
+    return [upload for (upload,) in rows]
+
+
 class SqliteObjects(Objects):
     """The tables `objects` and `parts`."""
 
@@ -218,6 +228,10 @@ class SqliteObjects(Objects):
     async def known_tails(self, keys: Collection[str]) -> Collection[str]:
         """See `Objects.known_tails`."""
         return await self._database.read(known, "tail_key", keys)
+
+    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+        """See `Objects.abandoned`."""
+        return await self._database.read(abandoned, after, count)
 
     def all(self) -> Iterator[ObjectUpload]:
         """See `Objects.all`."""

@@ -78,7 +78,7 @@ class SqliteRecords(Records):
 
     async def enter_found(self, found: Sequence[tuple[str, int]]) -> int:
         """See `Records.enter_found`."""
-        return await self.database.write(files.add_unknown, found)
+        return await self.database.write(files.enter_found, found)
 
     async def resize_files(self, changed: Sequence[tuple[FileEntry, int]]) -> int:
         """See `Records.resize_files`."""

@@ -6,9 +6,8 @@ from typing import Final
 
 from galileod.policy.folders import MAX_DEPTH as MAX_FOLDER_DEPTH
 from galileod.policy.layout import MAX_STEPS
-from galileod.storage.base import Progress
 from galileod.storage.escaping import escaped
-from galileod.storage.finished import Found
+from galileod.storage.finished import Found, Progress
 from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY

@@ -1,7 +1,14 @@
 """The store in a local directory: opening it, and its threads."""
 
 import os
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from contextlib import ExitStack
 from copy import copy
 from typing import Final
@@ -11,15 +18,13 @@ import trio
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import (
     CLEANUP_SECONDS,
-    Progress,
     Recovered,
     Space,
     Store,
     Stored,
-    ignore_progress,
 )
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Removed, Standing
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
@@ -207,10 +212,15 @@ class LocalStore(Store):
         """The finished files. A name that is not UTF-8, which others made, is escaped."""
         return scan(self._directory.fd, identities, progress, undated)
 
-    def walk(self, count: int) -> Generator[Sequence[str], None, None]:
+    async def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
         """See `Store.walk`."""
-        self._directory.check()
-        yield from walk(self._directory.fd, count)
+        pages = self._walk(count)
+        try:
+            while names := await trio.to_thread.run_sync(next, pages, ()):
+                yield dict.fromkeys(names)
+        finally:
+            with trio.CancelScope(shield=True):  # it closes folders
+                await trio.to_thread.run_sync(pages.close)
 
     async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
         """Look at all of them in one thread call."""
@@ -235,6 +245,10 @@ class LocalStore(Store):
         self._suspended.close()
         self.threads.close()
         self._opened.close()
+
+    def _walk(self, count: int) -> Generator[Sequence[str], None, None]:
+        self._directory.check()
+        yield from walk(self._directory.fd, count)
 
     def _make_ready(self) -> None:
         """Check that files can be stored below `location`, and restore the state directory."""

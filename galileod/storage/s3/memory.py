@@ -6,6 +6,10 @@ from typing import Protocol
 class PartMemory(Protocol):
     """Memory that all uploads share, in bytes."""
 
+    @property
+    def largest(self) -> int:
+        """The largest buffer that may be asked for."""
+
     def take(self, length: int) -> bool:
         """Hold `length` bytes, if there is room for them, and nobody waits for some."""
 

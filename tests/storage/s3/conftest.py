@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,13 @@ from helpers.engines.ceph import Ceph
 from helpers.engines.engine import Server
 from helpers.engines.kinds import KINDS
 from helpers.engines.shared import attach
+from helpers.s3_store import make_kind
+from helpers.store_kinds import FURTHER, MakeStore, open_whole
 
+from galileod.policy.publication import OnConflict
+from galileod.storage.base import Store
 from galileod.storage.s3.client import Client
+from galileod.storage.s3.shared import CONNECTIONS
 from galileod.storage.settings import S3
 
 OpenClient = Callable[..., Client]
@@ -75,3 +81,45 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = SimpleNamespace(sleep=lambda _seconds: None)
     monkeypatch.setattr("botocore.endpoint.time", at_once)
     monkeypatch.setattr("galileod.storage.s3.client.time", at_once)
+
+
+# The contract of a store: tests share a bucket and a client, and each has a prefix.
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(ceph: Ceph) -> Bucket:
+    return new_bucket(ceph.server)
+
+
+@pytest.fixture(scope="session")
+def shared_client(
+    shared_bucket: Bucket, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Client]:
+    settings: Any = shared_bucket.settings(tmp_path_factory.mktemp("credentials"))
+    client = Client.open(S3(**settings), requests=CONNECTIONS)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def storing() -> str:
+    """How files are stored: by a sink, or in one step, as "whole"."""
+    return "sink"
+
+
+@pytest.fixture
+def make_store(
+    shared_bucket: Bucket, shared_client: Client, tmp_path: Path, storing: str
+) -> Iterator[MakeStore]:
+    kind = make_kind(shared_bucket, shared_client)
+    FURTHER.append(kind)
+    with ExitStack() as stores:
+        stores.callback(FURTHER.remove, kind)
+
+        def make(on_conflict: OnConflict) -> Store:
+            open_ = kind.open if storing == "sink" else partial(open_whole, kind)
+            store = open_(tmp_path / "files", on_conflict)
+            stores.callback(store.close)
+            return store
+
+        yield make

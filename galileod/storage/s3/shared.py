@@ -1,0 +1,130 @@
+"""What all uploads to the object storage share: client, ledger, memory and threads."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Final, TypeVar
+
+import trio
+from attrs import field, frozen
+
+from galileod.ledger.base import LedgerError
+from galileod.ledger.objects import Objects
+from galileod.storage.errors import BadNameError, StorageError
+
+from .client import UPLOAD, Client, Head
+from .memory import PartMemory
+
+T = TypeVar("T")
+
+REQUESTS: Final = 32
+"""Maximum requests at the same time that store data, and again that complete an upload."""
+
+LOOKS: Final = 16
+"""Maximum requests at the same time for what is stored already, or is removed."""
+
+CHECKS: Final = 2
+"""Maximum checks at the same time: the store may hang."""
+
+TAILS: Final = 2
+"""Maximum tails that are read at the same time: each is in memory twice for a moment."""
+
+HASHERS: Final = 4
+"""Maximum threads that copy and hash data."""
+
+CONNECTIONS: Final = REQUESTS + LOOKS + CHECKS + TAILS
+"""Connections that the client keeps."""
+
+MAX_KEY: Final = 1024
+"""Maximum bytes of a key."""
+
+NUMBER: Final = 10
+"""Bytes that a name may grow by if it is taken: ` (1000000)`."""
+
+STATE: Final = ".galileod/"
+"""What galileod keeps in the bucket beside the files is below this prefix."""
+
+TAIL_KEYS: Final = f"{STATE}tails/"
+
+
+@frozen
+class Threads:
+    """Limits for threads: what hangs holds up others of its kind alone.
+
+    Those of requests are abandoned when their callers are cancelled, and count until they end.
+    """
+
+    requests: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(REQUESTS))
+    completers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(REQUESTS))
+    lookers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(LOOKS))
+    checkers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(CHECKS))
+    tails: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(TAILS))
+    hashers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(HASHERS))
+
+
+@frozen(eq=False)
+class Shared:
+    """What all uploads share. `prefix` precedes each key, and `location` is its URL.
+
+    `late` are interrupted uploads of which parts are still on their way.
+    """
+
+    client: Client
+    objects: Objects
+    memory: PartMemory
+    prefix: str
+    location: str
+    threads: Threads = field(factory=Threads)
+    late: set[str] = field(factory=set)
+
+    def key(self, name: str) -> str:
+        """The key of a file."""
+        return f"{self.prefix}{name}"
+
+    def path(self, name: str) -> str:
+        """The URL of a file, for the log."""
+        return f"{self.location}/{name}"
+
+    def check_name(self, path: str) -> None:
+        """Raise BadNameError if the key of a file would be too long, or is not for files."""
+        if len(self.key(path).encode()) + NUMBER > MAX_KEY:
+            raise BadNameError(f"with the prefix, a name has at most {MAX_KEY - NUMBER} bytes")
+        if path.startswith(STATE):
+            raise BadNameError(f"{STATE} is for what galileod keeps beside the files")
+
+    async def request(
+        self, call: Callable[[], T], limiter: trio.CapacityLimiter | None = None
+    ) -> T:
+        """Make a request in a thread, by default one of those that store data."""
+        return await trio.to_thread.run_sync(
+            call, abandon_on_cancel=True, limiter=limiter or self.threads.requests
+        )
+
+    async def head(self, name: str, limiter: trio.CapacityLimiter | None = None) -> Head | None:
+        """What the store knows of a file; None if there is none."""
+        return await self.request(partial(self.client.head, self.key(name)), limiter)
+
+    async def delete(self, key: str) -> None:
+        """Remove an object of ours beside the files; what fails is left for the sweeper."""
+        try:
+            await self.request(partial(self.client.delete, key))
+        except StorageError:
+            pass  # the sweeper logs it if it fails as well
+
+
+def is_of(head: Head | None, upload: str, size: int | None = None) -> bool:
+    """Whether an object is the file of an upload, and has that size if one is given."""
+    return (
+        head is not None
+        and head.metadata.get(UPLOAD) == upload
+        and (size is None or head.size == size)
+    )
+
+
+@contextmanager
+def ledger_steps() -> Iterator[None]:
+    """Turn a LedgerError into a StorageError: without the ledger, nothing can be stored."""
+    try:
+        yield
+    except LedgerError as error:
+        raise StorageError(f"the ledger failed: {error}") from error

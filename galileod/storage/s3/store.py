@@ -1,0 +1,222 @@
+"""The store in a bucket of an S3-compatible object storage."""
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from typing import Final
+
+import trio
+
+from galileod.ledger.objects import Objects, ObjectUpload
+from galileod.policy.publication import Durability, OnConflict
+from galileod.storage.base import (
+    Recovered,
+    Space,
+    Store,
+    Stored,
+)
+from galileod.storage.errors import (
+    MissingError,
+    StorageBusyError,
+    StorageError,
+)
+from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
+from galileod.storage.settings import MAX_PART, Storage
+from galileod.storage.whole import WholeFile, Written
+
+from . import whole
+from .client import Client
+from .looking import look, remove_files, walk
+from .memory import PartMemory
+from .parts import MAX_PARTS
+from .publish import Target, conflict
+from .recovery import published, recover
+from .removal import remove
+from .sha1 import Sha1
+from .shared import CONNECTIONS, Shared, is_of, ledger_steps
+from .sink import S3Sink
+from .sweep import Sweeper
+from .tail import check_tail
+
+WRITE_SIZE: Final = 2 * 1024 * 1024
+"""Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
+while they are copied and hashed."""
+
+_MIB: Final = 1 << 20
+
+
+class S3Store(Store):
+    """Files in the bucket of `client`, below `settings.s3.prefix`; `objects` has what is begun.
+
+    Files are always durable, so `durability` changes nothing.
+    """
+
+    part_size = WRITE_SIZE
+    claims_names = True
+    walks_in_order = True
+
+    def __init__(
+        self, settings: Storage, client: Client, objects: Objects, memory: PartMemory
+    ) -> None:
+        prefix = settings.s3.prefix
+        self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
+        self.shared = Shared(client, objects, memory, prefix, self.location)
+        self._settings = settings
+
+    @classmethod
+    def open(cls, settings: Storage, objects: Objects, memory: PartMemory) -> "S3Store":
+        """Open the store; `recover` is to be called next.
+
+        Blocks; called only at startup. Raises StorageError if the bucket cannot be used.
+        """
+        Sha1()  # the library for it may be missing
+        client = Client.open(settings.s3, requests=CONNECTIONS)
+        try:
+            client.check()
+        except BaseException:
+            client.close()
+            raise
+        return cls(settings, client, objects, memory)
+
+    async def create(
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict | None = None,
+        durability: Durability | None = None,
+        size: int | None = None,
+    ) -> S3Sink:
+        """Enter the upload in the ledger. Only a name that must not exist is looked at."""
+        del durability
+        on_conflict = on_conflict or self._settings.on_conflict
+        part_size = part_size_for(size, self._settings.s3.part_size, self.shared.memory.largest)
+        await self.admit(path, on_conflict)
+        known = ObjectUpload(upload, size or 0, part_size)
+        with ledger_steps():
+            await self.shared.objects.begin(upload, known.size, part_size)
+        return S3Sink(self.shared, Target(upload, path, on_conflict), known, size)
+
+    async def write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
+        """Hash all of them in one thread call. They stay in memory until they are published."""
+        return await whole.write(self.shared, files)
+
+    async def publish_whole(self, written: Sequence[Written]) -> Sequence[Stored | StorageError]:
+        """Claim the names of all in one step of the ledger, and store them at the same time."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return await whole.publish(self.shared, written)
+
+    async def discard_whole(self, written: Sequence[Written]) -> None:
+        """Nothing is stored of what is not published."""
+
+    async def reopen(
+        self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
+    ) -> S3Sink:
+        """Go on with what the ledger knows; only the tail is looked at.
+
+        If the answer to its Complete was lost, the file may be published.
+        """
+        del durability
+        shared = self.shared
+        if upload in shared.late:
+            raise StorageBusyError("parts of an earlier connection are still on their way")
+        with ledger_steps():
+            known = await shared.objects.get(upload)
+        if known is None or not known.offset:
+            raise MissingError("there is no file of this upload")
+        done = known.completing and await self._is_published(known)
+        if not done:
+            if on_conflict == "reject":
+                await self.admit(path, on_conflict)
+            await check_tail(shared, known)
+            with ledger_steps():
+                known = await shared.objects.resume(upload)
+            if known is None:
+                raise MissingError("the upload was discarded")
+        return S3Sink(shared, Target(upload, path, on_conflict), known, known.size or None)
+
+    async def drop(self, upload: str) -> None:
+        """Abort its multipart upload, remove its tail, and forget it."""
+        await remove(self.shared, upload)
+
+    def recover(
+        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Recovered]:
+        """See `recovery.recover`: the ledger knows what there is."""
+        return recover(self.shared, trusted, step)
+
+    def make_space(self) -> bool:
+        """What is kept takes no space beside the ledger."""
+        return False
+
+    async def free(self) -> None:
+        """A bucket has no limit that it tells."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
+        """Look whether there is a file of that name, if there must be none."""
+        self.shared.check_name(path)
+        if on_conflict == "reject" and await self.shared.head(path) is not None:
+            raise conflict(path)
+        return None
+
+    async def check(self) -> None:
+        """Ask for the bucket."""
+        await self.shared.request(self.shared.client.check, self.shared.threads.checkers)
+
+    def scan(
+        self,
+        identities: Collection[str] = (),
+        progress: Progress = ignore_progress,
+        undated: Collection[str] = (),
+    ) -> Found:
+        """The names of the files with these identities; the ledger is right about all others."""
+        del progress, undated
+        return Found(None, published(self.shared, identities))
+
+    def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
+        """See `Store.walk`: a request for each page."""
+        return walk(self.shared, count)
+
+    async def look(self, names: Sequence[str]) -> Sequence[Standing | StorageError | None]:
+        """Ask for each of them."""
+        return await look(self.shared, names)
+
+    async def remove(
+        self, names: Sequence[str], folders: Sequence[str] = ()
+    ) -> Sequence[Removed | StorageError]:
+        """Remove each of them. There are no folders."""
+        del folders
+        return await remove_files(self.shared, names)
+
+    def reconfigure(self, settings: Storage) -> None:
+        """Use `on_conflict` and the size of parts; the bucket stays the same."""
+        self._settings = settings
+
+    async def maintain(self, keep: Callable[[], float]) -> None:
+        """See `sweep`."""
+        await Sweeper(self.shared, keep).run()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.shared.client.close()
+
+    async def _is_published(self, known: ObjectUpload) -> bool:
+        if known.name is None:
+            return False
+        return is_of(await self.shared.head(known.name), known.upload)
+
+
+def part_size_for(size: int | None, smallest: int, largest: int) -> int:
+    """The size of the parts of a file, in bytes, so that they are at most MAX_PARTS.
+
+    Raises StorageError if it is above MAX_PART, or above `largest`, which fits into the memory.
+    """
+    least = -(-(size or 0) // MAX_PARTS)
+    rounded = -(-least // _MIB) * _MIB
+    part_size = max(smallest, rounded)
+    if part_size > MAX_PART:
+        raise StorageError(f"a file has at most {MAX_PARTS} parts of {MAX_PART} bytes")
+    if part_size > largest:
+        raise StorageError(
+            f"a file of {size} bytes needs parts of {part_size} bytes, for which chunks.memory is"
+            " too small"
+        )
+    return part_size

@@ -1,0 +1,103 @@
+"""Files that are complete when their storing begins: hashed in a thread, and stored together."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from galileod.ledger.objects import Claim, NameTakenError
+from galileod.storage.base import RUNNING_HASH, Stored
+from galileod.storage.errors import StorageError
+from galileod.storage.whole import WholeFile, Written
+
+from .publish import Target, bounded, conflict, put
+from .removal import remove
+from .shared import Shared, ledger_steps
+
+AT_ONCE: Final = 16
+"""Maximum files of a batch that are sent at the same time."""
+
+
+@frozen(eq=False)
+class WholeObject(Written):
+    """A file that is hashed, and in memory until it is published."""
+
+    file: WholeFile
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return sum(map(len, self.file.pieces))
+
+    @property
+    def target(self) -> Target:
+        """What it is to become."""
+        file = self.file
+        return Target(file.upload, file.path, file.on_conflict, file.modified)
+
+
+async def write(shared: Shared, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
+    """See `Store.write_whole`."""
+    return await trio.to_thread.run_sync(
+        lambda: [_write_one(shared, file) for file in files], limiter=shared.threads.hashers
+    )
+
+
+async def publish(shared: Shared, written: Sequence[Written]) -> Sequence[Stored | StorageError]:
+    """See `Store.publish_whole`."""
+    files = [one for one in written if isinstance(one, WholeObject)]
+    if len(files) < len(written):
+        raise TypeError("a file was written by another store")
+    claims = [
+        Claim(one.target.upload, one.size, one.target.path, one.target.on_conflict) for one in files
+    ]
+    results: dict[WholeObject, Stored | StorageError] = {}
+    at_once = trio.CapacityLimiter(AT_ONCE)
+
+    async def publish_one(one: WholeObject, name: str | NameTakenError) -> None:
+        async with at_once:
+            results[one] = await _publish_one(shared, one, name)
+
+    with trio.CancelScope(shield=True):  # what was published must be reported
+        with ledger_steps():
+            names = await shared.objects.claim_whole(claims)
+        async with trio.open_nursery() as nursery:
+            for one, name in zip(files, names, strict=True):
+                nursery.start_soon(publish_one, one, name)
+    return [results[one] for one in files]
+
+
+async def _publish_one(
+    shared: Shared, one: WholeObject, name: str | NameTakenError
+) -> Stored | StorageError:
+    if isinstance(name, NameTakenError):
+        return conflict(one.target.path)
+    content = b"".join(one.file.pieces)
+    result: Stored | StorageError = StorageError("the object storage does not answer in time")
+    with bounded():
+        try:
+            name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
+            result = Stored(name, shared.path(name))
+        except StorageError as error:
+            result = error
+    if isinstance(result, StorageError):
+        await remove(shared, one.target.upload)
+    return result
+
+
+def _write_one(shared: Shared, file: WholeFile) -> Written | StorageError:
+    try:
+        shared.check_name(file.path)
+    except StorageError as error:
+        return error
+    hashes = {
+        kind: hashlib.new(kind, usedforsecurity=False) for kind in {RUNNING_HASH, *file.kinds}
+    }
+    for running in hashes.values():
+        for piece in file.pieces:
+            running.update(piece)
+    digests = {kind: running.hexdigest() for kind, running in hashes.items()}
+    replaces = file.on_conflict == "replace"
+    return WholeObject(digests, file.upload, replaces, file, promised=True)

@@ -1,0 +1,10 @@
+"""The contract of a store for uploads that are interrupted, for the one in object storage."""
+
+import pytest
+from storage import test_contract_suspending
+
+pytestmark = pytest.mark.timeout(60)
+
+globals().update(
+    {name: one for name, one in vars(test_contract_suspending).items() if name.startswith("test_")}
+)

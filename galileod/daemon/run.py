@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from functools import partial
 
 import structlog
 import trio
@@ -10,18 +11,17 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
+from galileod.config.model import Config
 from galileod.files.retention import Retention
-from galileod.hooks.delivery import Delivery
-from galileod.ledger.base import Ledger
+from galileod.hooks.delivery import Delivery, send
 from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
-from galileod.storage.base import Store
 from galileod.storage.local.timing import Timings
 from galileod.uploads.context import Context
-from galileod.uploads.memory import MemoryPool
+from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
 from .accept import accept_connections
 from .control import serve_control_socket
@@ -30,7 +30,7 @@ from .open_files import fit_open_files
 from .prepare import Prepared
 from .reload import Read, Reloader, reload_on_signals
 from .signals import receive_signals
-from .start import StartError, open_all
+from .start import StartError, Tools, open_all
 from .status import report_to
 from .systemd import Manager
 from .token_uses import save_token_uses
@@ -48,13 +48,15 @@ async def run(prepared: Prepared, read: Read) -> None:
         prepared = evolve(prepared, config=fit_open_files(prepared.config))
         metrics = Metrics()
         config = prepared.config
-        opened = await open_all(resources, config, _make_timings(metrics), manager, stops)
+        pool = _make_pool(config)
+        tools = Tools(_make_timings(metrics), PoolPartMemory(pool))
+        opened = await open_all(resources, config, tools, manager, stops)
         if opened is None:
             _log.info("server.stopped", uploads=0)
             manager.notify("STOPPING=1", "STATUS=Stopped")
             return
         store, ledger = opened
-        context = _make_context(prepared, store, ledger, metrics)
+        context = Context(config, store, ledger, pool, prepared.authenticator, metrics)
         await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
@@ -77,6 +79,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(_log_suppressed_regularly)
             control.start_soon(context.keeper.run)
             control.start_soon(context.rescanner.run)
+            control.start_soon(store.maintain, lambda: context.config.resume.keep)
             control.start_soon(_make_retention(context).run)
             control.start_soon(store.maintain, lambda: context.config.resume.keep)
             control.start_soon(context.admission.log_exhausted)
@@ -113,10 +116,9 @@ def _make_timings(metrics: Metrics) -> Timings:
     )
 
 
-def _make_context(prepared: Prepared, store: Store, ledger: Ledger, metrics: Metrics) -> Context:
-    chunks = prepared.config.chunks
-    pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
-    return Context(prepared.config, store, ledger, pool, prepared.authenticator, metrics)
+def _make_pool(config: Config) -> MemoryPool:
+    chunks = config.chunks
+    return MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
 
 
 def _make_delivery(context: Context) -> Delivery:
@@ -126,6 +128,7 @@ def _make_delivery(context: Context) -> Delivery:
         context.metrics,
         context.shutdown,
         context.store.location,
+        partial(send, directory=context.store.directory),
     )
 
 

@@ -5,13 +5,14 @@ reports the progress to systemd and in the log.
 """
 
 import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, closing
 from typing import Final, TypeVar
 
 import structlog
 import trio
-from attrs import define
+from attrs import define, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import Config
@@ -20,7 +21,12 @@ from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
+from galileod.storage.local.directory import Directory
+from galileod.storage.local.statedir import StateDirectory
 from galileod.storage.local.timing import Timings
+from galileod.storage.oserrors import translated
+from galileod.storage.s3.memory import PartMemory
+from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
 from .status import EXTENSION_SECONDS
@@ -64,10 +70,18 @@ class Progress:
         self.files = files
 
 
+@frozen
+class Tools:
+    """What the daemon gives to a store: where it reports times, and memory for parts of files."""
+
+    timings: Timings
+    memory: PartMemory
+
+
 async def open_all(
     resources: ExitStack,
     config: Config,
-    timings: Timings,
+    tools: Tools,
     manager: Manager,
     stops: AsyncIterator[int],
 ) -> tuple[Store, Ledger] | None:
@@ -84,7 +98,7 @@ async def open_all(
         # systemd ends the process after the timeout of the start.
         try:
             opened = await trio.to_thread.run_sync(
-                _open_all, resources, config, timings, manager, progress
+                _open_all, resources, config, tools, manager, progress
             )
         except StartError as error:
             failure = error  # the nursery would raise it in a group
@@ -123,50 +137,79 @@ async def _cancel_on_signal(
 
 
 def _open_all(
-    resources: ExitStack, config: Config, timings: Timings, manager: Manager, progress: Progress
+    resources: ExitStack, config: Config, tools: Tools, manager: Manager, progress: Progress
 ) -> tuple[Store, Ledger]:
-    store: Store
-    ledger: Ledger
     storage = config.storage
-    path = ledger_path(storage.directory)
+    open_both = _open_local if storage.backend == "local" else _open_s3
     try:
-        store = resources.enter_context(closing(LocalStore.open(storage, timings)))
-        progress.phase = "checking the ledger"
-        opened = _with_space(store, lambda: SqliteLedger.open(path, step=progress.step))
-        ledger = resources.enter_context(closing(opened))
-        progress.phase = "finding interrupted uploads"
-        recovered = store.recover(ledger.interrupted() if config.resume.keep else {}, progress.step)
-        identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
-        progress.phase = "listing the directory"
-        found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
-        progress.phase = "updating the ledger"
-        recovery = Recovery(
-            {upload: each.offset for upload, each in recovered.items() if not each.identity},
-            {identities[each]: name for each, name in found.names.items() if each in identities},
-            config.resume.keep,
-        )
-        _with_space(
-            store,
-            lambda: ledger.reconcile(
-                found.sizes, found.names, progress.step, recovery, found.modified
-            ),
-        )
-        for upload in recovery.names:
-            trio.from_thread.run(store.drop, upload)  # its second name, in the spool
+        store, ledger = open_both(resources, storage, tools, progress)
+        _make_agree(store, ledger, config.resume.keep, progress)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:
-        raise StartError(f"{path}: {error}") from error
+        raise StartError(f"{ledger_path(storage.directory)}: {error}") from error
     return store, ledger
 
 
-def _with_space(store: Store, step: Callable[[], T]) -> T:
+def _open_local(
+    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+) -> tuple[Store, Ledger]:
+    store = resources.enter_context(closing(LocalStore.open(storage, tools.timings)))
+    return store, _open_ledger(resources, storage, store, progress)
+
+
+def _open_s3(
+    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+) -> tuple[Store, Ledger]:
+    # Its libraries are an extra, and take 0.3 seconds to load.
+    from galileod.storage.s3.store import S3Store  # noqa: PLC0415
+
+    path = os.path.abspath(storage.directory)
+    with translated(f"cannot use {path}"):
+        directory = Directory.open(path, resources)
+        state = StateDirectory.open(directory, resources)
+    ledger = _open_ledger(resources, storage, None, progress)
+    progress.phase = "opening the bucket"
+    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore)
+    return resources.enter_context(closing(store)), ledger
+
+
+def _open_ledger(
+    resources: ExitStack, storage: Storage, store: Store | None, progress: Progress
+) -> Ledger:
+    progress.phase = "checking the ledger"
+    path = ledger_path(storage.directory)
+    opened = _with_space(store, lambda: SqliteLedger.open(path, step=progress.step))
+    return resources.enter_context(closing(opened))
+
+
+def _make_agree(store: Store, ledger: Ledger, keep: float, progress: Progress) -> None:
+    progress.phase = "finding interrupted uploads"
+    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
+    identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
+    progress.phase = "listing the directory"
+    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
+    progress.phase = "updating the ledger"
+    recovery = Recovery(
+        {upload: each.offset for upload, each in recovered.items() if not each.identity},
+        {identities[each]: name for each, name in found.names.items() if each in identities},
+        keep,
+    )
+    _with_space(
+        store,
+        lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery, found.modified),
+    )
+    for upload in recovery.names:
+        trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
+
+
+def _with_space(store: Store | None, step: Callable[[], T]) -> T:
     """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way."""
     while True:
         try:
             return step()
         except LedgerError:
-            if not store.make_space():
+            if store is None or not store.make_space():
                 raise
 
 

@@ -36,7 +36,8 @@ async def _notify_watchdog(manager: Manager, seconds: float, store: Store) -> No
     while True:
         try:
             # Without a time limit: if the storage hangs, the watchdog must restart the daemon.
-            await store.check()
+            if not store.remote:
+                await store.check()
         except StorageError:
             pass  # the storage responds; a restart would not help against a full disk
         manager.notify("WATCHDOG=1")

@@ -57,13 +57,13 @@ def make_question(upload: str, size: int, user: str, peer: str, about: About) ->
     return json.dumps(question).encode()
 
 
-async def ask(hooks: Hooks, question: bytes, upload: str, location: str) -> Answer:
-    """Ask the hook, which is a command that runs in `location`, or a URL. Raises HookError."""
+async def ask(hooks: Hooks, question: bytes, upload: str, directory: str) -> Answer:
+    """Ask the hook, which is a command that runs in `directory`, or a URL. Raises HookError."""
     seconds = hooks.admit_timeout
     if isinstance(hooks.admit, str):
         data = await post(hooks.admit, question, upload, hooks.secret_file, seconds, MAX_ANSWER)
     else:
-        data = await run_command(hooks.admit, question, location, seconds, MAX_ANSWER)
+        data = await run_command(hooks.admit, question, directory, seconds, MAX_ANSWER)
     return parse_answer(data)
 
 

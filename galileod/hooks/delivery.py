@@ -25,23 +25,23 @@ LEDGER_PAUSE: Final = 60.0
 """Seconds until the ledger is used again after an error of it."""
 
 Receipt = dict[str, object]
-Send = Callable[[Hooks, Hook, Receipt, str], Awaitable[None]]
-"""Makes one attempt; the string is the location of the store. Raises HookError."""
+Send = Callable[[Hooks, Hook, Receipt], Awaitable[None]]
+"""Makes one attempt. Raises HookError."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-async def send(hooks: Hooks, hook: Hook, receipt: Receipt, location: str) -> None:
-    """Make one attempt with `hook`, one of `hooks`; `location` is that of the store.
+async def send(hooks: Hooks, hook: Hook, receipt: Receipt, *, directory: str) -> None:
+    """Make one attempt with `hook`, one of `hooks`. A command runs in `directory`.
 
-    A command runs in the directory `location`. Raises HookError.
+    Raises HookError.
     """
     body = json.dumps(receipt).encode()
     if isinstance(hook, str):
         number = str(receipt["id"])
         await post(hook, body, number, hooks.secret_file, hooks.timeout)
     else:
-        await run_command(hook, body, location, hooks.timeout)
+        await run_command(hook, body, directory, hooks.timeout)
 
 
 def hook_for(hooks: Hooks, kind: Kind) -> Hook:
@@ -62,7 +62,7 @@ class Delivery:
         metrics: Metrics,
         shutdown: Shutdown,
         location: str,
-        send: Send = send,
+        send: Send,
     ) -> None:
         self._outbox = outbox
         self._hooks = hooks
@@ -135,7 +135,7 @@ class Delivery:
                 return
             log = log.bind(upload=receipt["upload"], id=receipt["id"])
             try:
-                await self._send(hooks, hook_for(hooks, owed.kind), receipt, self._location)
+                await self._send(hooks, hook_for(hooks, owed.kind), receipt)
             except HookError as error:
                 await self._failed(owed, str(error), log)
             except Exception:  # a defect in a hook's attempt must not end the daemon

@@ -1,7 +1,7 @@
 """The contract of a storage backend: a store creates sinks, and a sink receives one file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final, Self
 
 import trio
@@ -10,7 +10,7 @@ from attrs import frozen
 from galileod.policy.publication import Durability, OnConflict
 
 from .errors import StorageError
-from .finished import Found, Progress, Removed, Standing, ignore_progress
+from .finished import Found, Progress, Recovered, Removed, Space, Standing, ignore_progress
 from .settings import Storage
 from .whole import WholeFile, Written
 
@@ -25,14 +25,6 @@ CLEANUP_SECONDS: Final = 5.0
 
 
 @frozen
-class Space:
-    """The `free` bytes of a filesystem (or of another limit that files share)."""
-
-    filesystem: Hashable
-    free: int
-
-
-@frozen
 class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
@@ -43,18 +35,6 @@ class Stored:
     name: str
     path: str
     made: tuple[str, ...] = ()
-
-
-@frozen
-class Recovered:
-    """What a crash or a restart has left of an upload: the first `offset` bytes of its file.
-
-    If the file was published before the crash, `identity` is what `Store.scan` finds it by, and it
-    must never be written to again; else None.
-    """
-
-    offset: int
-    identity: str | None = None
 
 
 class Sink(ABC):
@@ -172,7 +152,8 @@ class WrittenSink(Written):
 class Store(ABC):
     """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
 
-    `location` is the absolute path or the URL below which the files are, for the log and the hook.
+    `location` is the absolute path or the URL below which the files are, for the log and the hook,
+    whose commands run in `directory`. `remote`: a restart does not help if it hangs.
     `part_size` is the number of bytes that one call of `Sink.write` should have. `claims_names`: a
     name belongs to one upload before its file is published, unless it replaces another; so only
     what is done to files of the same name must be kept apart.
@@ -182,6 +163,12 @@ class Store(ABC):
     part_size: int
     claims_names: bool = False
     walks_in_order: bool = False
+    remote: bool = False
+
+    @property
+    def directory(self) -> str:
+        """A directory of this machine; by default, that with the files."""
+        return self.location
 
     @abstractmethod
     async def create(

@@ -1,6 +1,6 @@
-"""What a store tells about files that are finished."""
+"""What a store tells: of finished files, of interrupted uploads, and of its space."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 
 from attrs import frozen
@@ -46,3 +46,23 @@ class Found:
     sizes: Mapping[str, int] | None
     names: Mapping[str, str]
     modified: Mapping[str, float] = MappingProxyType({})
+
+
+@frozen
+class Recovered:
+    """What a crash or a restart has left of an upload: the first `offset` bytes of its file.
+
+    If the file was published before the crash, `identity` is what `Store.scan` finds it by, and it
+    must never be written to again; else None.
+    """
+
+    offset: int
+    identity: str | None = None
+
+
+@frozen
+class Space:
+    """The `free` bytes of a filesystem (or of another limit that files share)."""
+
+    filesystem: Hashable
+    free: int

@@ -22,8 +22,9 @@ from galileod.policy.quota import QuotaFault, check_quota, find_used_up
 from galileod.policy.settings import Quota
 from galileod.policy.space import check_space, find_no_space
 from galileod.protocol.errors import Fault, FaultCode
-from galileod.storage.base import Space, Store, Stored
+from galileod.storage.base import Store, Stored
 from galileod.storage.errors import StorageError
+from galileod.storage.finished import Space
 
 from .keeper import Keeper
 from .reservation import Reservation

@@ -17,18 +17,18 @@ from .turns import Turns
 from .upload import Upload, path_for
 
 Ask = Callable[[Hooks, bytes, str, str], Awaitable[Answer]]
-"""Asks the question, with the id of the upload and the location of the store. Raises HookError."""
+"""Asks the question, with the id of the upload and a command's directory. Raises HookError."""
 
 
 class Asking:
     """Asks about uploads, at most `hooks.admit_parallel` at once; users take turns.
 
-    `location` is that of the store.
+    A command runs in `directory`.
     """
 
-    def __init__(self, metrics: Metrics, location: str, ask: Ask = ask) -> None:
+    def __init__(self, metrics: Metrics, directory: str, ask: Ask = ask) -> None:
         self._metrics = metrics
-        self._location = location
+        self._directory = directory
         self._ask = ask
         self._turns = Turns()
 
@@ -64,7 +64,7 @@ class Asking:
         with trio.move_on_after(hooks.admit_timeout) as waiting:
             async with self._turns.take(user, hooks.admit_parallel):
                 waiting.deadline = math.inf
-                return await self._ask(hooks, question, upload.id, self._location)
+                return await self._ask(hooks, question, upload.id, self._directory)
         raise HookError(f"other questions took more than {hooks.admit_timeout:g} seconds")
 
     def _undecided(self, upload: Upload, reason: str, began: float) -> Upload:

@@ -68,7 +68,7 @@ def _make_rescanner(context: "Context") -> Rescanner:
 
 
 def _make_asking(context: "Context") -> Asking:
-    return Asking(context.metrics, context.store.location)
+    return Asking(context.metrics, context.store.directory)
 
 
 def _make_room(context: "Context") -> Room:

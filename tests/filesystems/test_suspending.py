@@ -15,8 +15,8 @@ from helpers.local_store import open_local, spool
 from helpers.store_kinds import opened_anew, sha1
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import Recovered
 from galileod.storage.errors import MissingError
+from galileod.storage.finished import Recovered
 from galileod.storage.local import LocalStore
 
 CONTENT: Final = some_bytes(1_500_000)

@@ -10,16 +10,17 @@ from attrs import define
 
 from galileod.policy.names import numbered
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    RUNNING_HASH,
-    Recovered,
-    Sink,
-    Space,
-    Store,
-    Stored,
-)
+from galileod.storage.base import RUNNING_HASH, Sink, Store, Stored
 from galileod.storage.errors import ConflictError, MissingError, StorageError
-from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.settings import Storage
 
 STEP = 1000

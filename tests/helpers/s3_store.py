@@ -31,7 +31,7 @@ class LedgerStore(S3Store):
 
     ledger: SqliteLedger
     bucket: Bucket
-    directory: Path
+    folder: Path
 
     def close(self) -> None:
         self.ledger.close()
@@ -55,7 +55,7 @@ def open_s3(
     ledger = SqliteLedger.open(str(directory / "ledger"))
     settings = Storage(backend="s3", on_conflict=on_conflict, s3=s3)
     store = LedgerStore(settings, client, ledger.objects, pool or memory())
-    store.ledger, store.bucket, store.directory = ledger, bucket, directory
+    store.ledger, store.bucket, store.folder = ledger, bucket, directory
     return store
 
 
@@ -67,7 +67,7 @@ def opened_anew(store: LedgerStore) -> LedgerStore:
         store.bucket,
         store.shared.client,
         settings.s3.prefix,
-        store.directory,
+        store.folder,
         settings.on_conflict,
     )
 

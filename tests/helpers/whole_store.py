@@ -4,9 +4,17 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from typing import Final, TypeVar
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import Recovered, Sink, Space, Store, Stored
+from galileod.storage.base import Sink, Store, Stored
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.local import LocalStore
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written

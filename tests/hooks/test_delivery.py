@@ -68,9 +68,9 @@ class Scene:
         await self.ledger.database.write(add)
         self.ledger.outbox.notify()
 
-    async def send(self, hooks: Hooks, hook: Hook, receipt: Receipt, directory: str) -> None:
+    async def send(self, hooks: Hooks, hook: Hook, receipt: Receipt) -> None:
         assert hook == (hooks.removed if receipt.get("event") == "removed" else hooks.stored)
-        assert receipt["path"] == f"{directory}/{receipt['name']}"
+        assert receipt["path"] == f"/files/{receipt['name']}"
         name = str(receipt["name"])
         self.told.append((name, trio.current_time()))
         self.running += 1

@@ -7,8 +7,9 @@ import trio
 from helpers.store_kinds import DATA, MakeStore, Restart, kind_of, put, sha1, unfinished, visible
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import Recovered, Sink, Store
+from galileod.storage.base import Sink, Store
 from galileod.storage.errors import ConflictError, MissingError, StorageError
+from galileod.storage.finished import Recovered
 from galileod.storage.local import LocalStore
 
 pytestmark = pytest.mark.timeout(20)

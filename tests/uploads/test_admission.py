@@ -26,8 +26,8 @@ from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
 from galileod.protocol.messages import Metadata
-from galileod.storage.base import Space
 from galileod.storage.errors import StorageError
+from galileod.storage.finished import Space
 from galileod.storage.settings import Storage
 from galileod.units import Size
 from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission

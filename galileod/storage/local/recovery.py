@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from galileod.storage.base import Recovered
+from galileod.storage.finished import Recovered
 from galileod.storage.oserrors import translated
 
 from .identity import identity_of

@@ -16,15 +16,17 @@ from typing import Final
 import trio
 
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    CLEANUP_SECONDS,
-    Recovered,
-    Space,
-    Store,
-    Stored,
-)
+from galileod.storage.base import CLEANUP_SECONDS, Store, Stored
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.oserrors import translated
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written

@@ -6,8 +6,8 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.objects import ObjectUpload
-from galileod.storage.base import Recovered
 from galileod.storage.errors import StorageError
+from galileod.storage.finished import Recovered
 
 from .removal import remove_from_bucket
 from .shared import Shared, is_of, ledger_steps

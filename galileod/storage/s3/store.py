@@ -1,5 +1,6 @@
 """The store in a bucket of an S3-compatible object storage."""
 
+import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from typing import Final
 
@@ -7,18 +8,21 @@ import trio
 
 from galileod.ledger.objects import Objects, ObjectUpload
 from galileod.policy.publication import Durability, OnConflict
-from galileod.storage.base import (
-    Recovered,
-    Space,
-    Store,
-    Stored,
-)
+from galileod.storage.base import Store, Stored
 from galileod.storage.errors import (
     MissingError,
     StorageBusyError,
     StorageError,
 )
-from galileod.storage.finished import Found, Progress, Removed, Standing, ignore_progress
+from galileod.storage.finished import (
+    Found,
+    Progress,
+    Recovered,
+    Removed,
+    Space,
+    Standing,
+    ignore_progress,
+)
 from galileod.storage.settings import MAX_PART, Storage
 from galileod.storage.whole import WholeFile, Written
 
@@ -52,20 +56,35 @@ class S3Store(Store):
     part_size = WRITE_SIZE
     claims_names = True
     walks_in_order = True
+    remote = True
 
     def __init__(
-        self, settings: Storage, client: Client, objects: Objects, memory: PartMemory
+        self,
+        settings: Storage,
+        client: Client,
+        objects: Objects,
+        memory: PartMemory,
+        restore: Callable[[], None] = lambda: None,
     ) -> None:
         prefix = settings.s3.prefix
         self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
         self.shared = Shared(client, objects, memory, prefix, self.location)
         self._settings = settings
+        self._directory = os.path.abspath(settings.directory)
+        self._restore = restore
 
     @classmethod
-    def open(cls, settings: Storage, objects: Objects, memory: PartMemory) -> "S3Store":
+    def open(
+        cls,
+        settings: Storage,
+        objects: Objects,
+        memory: PartMemory,
+        restore: Callable[[], None],
+    ) -> "S3Store":
         """Open the store; `recover` is to be called next.
 
-        Blocks; called only at startup. Raises StorageError if the bucket cannot be used.
+        `restore` restores the state directory. Blocks; called only at startup. Raises StorageError
+        if the bucket cannot be used.
         """
         Sha1()  # the library for it may be missing
         client = Client.open(settings.s3, requests=CONNECTIONS)
@@ -74,7 +93,12 @@ class S3Store(Store):
         except BaseException:
             client.close()
             raise
-        return cls(settings, client, objects, memory)
+        return cls(settings, client, objects, memory, restore)
+
+    @property
+    def directory(self) -> str:
+        """`storage.directory`, which has the ledger."""
+        return self._directory
 
     async def create(
         self,
@@ -158,8 +182,8 @@ class S3Store(Store):
         return None
 
     async def check(self) -> None:
-        """Ask for the bucket."""
-        await self.shared.request(self.shared.client.check, self.shared.threads.checkers)
+        """Restore the state directory, and ask for the bucket."""
+        await self.shared.request(self._check, self.shared.threads.checkers)
 
     def scan(
         self,
@@ -197,6 +221,10 @@ class S3Store(Store):
     def close(self) -> None:
         """Close the connections."""
         self.shared.client.close()
+
+    def _check(self) -> None:
+        self._restore()
+        self.shared.client.check()
 
     async def _is_published(self, known: ObjectUpload) -> bool:
         if known.name is None:

@@ -11,8 +11,8 @@ from helpers.local_store import spool, visible
 from helpers.watching import watching
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import Space
 from galileod.storage.errors import BadNameError, ConflictError, StorageError
+from galileod.storage.finished import Space
 from galileod.storage.local import LocalStore
 
 OpenStore = Callable[..., LocalStore]

@@ -13,8 +13,8 @@ from helpers.local_store import DATA, open_local, spool, visible
 from structlog.testing import capture_logs
 
 from galileod.policy.publication import OnConflict
-from galileod.storage.base import Recovered
 from galileod.storage.errors import MissingError, StorageError
+from galileod.storage.finished import Recovered
 from galileod.storage.local import LocalStore
 from galileod.storage.local.sink import LocalSink
 from galileod.storage.settings import Storage

@@ -16,10 +16,11 @@ from galileod.clock import ProcessClock
 from galileod.config import file as config
 from galileod.config.file import Reading
 from galileod.config.flags import Flags, with_flags
-from galileod.config.model import ConfigError
+from galileod.config.model import Config, ConfigError
 from galileod.daemon import install
 from galileod.daemon import run as daemon
 from galileod.daemon.collector import collect_seldom
+from galileod.daemon.connecting import try_storage
 from galileod.daemon.prepare import prepare
 from galileod.daemon.start import StartError
 from galileod.daemon.suspicious import find_suspicious
@@ -106,7 +107,12 @@ def serve(
 @cli.command()
 @config_option()
 @click.option("--strict", is_flag=True, help="Fail also if there is a warning.")
-def check_config(path: str | None, strict: bool) -> None:
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Try to store, read and remove files in the storage; print the steps, not the TOML.",
+)
+def check_config(path: str | None, strict: bool, connect: bool) -> None:
     """Check the configuration and the files that it names, and print it as TOML."""
     reading = config.read(config.find_file(path, os.environ))
     prepared = prepare(reading)
@@ -115,7 +121,22 @@ def check_config(path: str | None, strict: bool) -> None:
         raise ConfigError(*warnings)
     for warning in warnings:
         _complain(f"warning: {warning}")
-    click.echo(config.dump(prepared.config), nl=False)
+    if not connect:
+        click.echo(config.dump(prepared.config), nl=False)
+    elif not _connect(prepared.config):
+        sys.exit(FAILED)
+
+
+def _connect(settings: Config) -> bool:
+    """Print each step of trying the storage as it is done; returns whether all of them work."""
+    works = True
+    for step, failure in try_storage(settings):
+        if failure is None:
+            click.echo(f"{printable(step)}: ok")
+        else:
+            _complain(f"{step}: {failure}")
+            works = False
+    return works
 
 
 cli.add_command(token)

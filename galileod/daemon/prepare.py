@@ -5,6 +5,7 @@
 
 import ssl
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import TypeVar
 
 from attrs import frozen
@@ -18,6 +19,8 @@ from galileod.net.http11 import Response
 from galileod.net.tls import CertificateError, load_context
 from galileod.secretfile import SecretFileError
 from galileod.server.static import load_static
+from galileod.storage.s3.credentials import read_keys
+from galileod.storage.settings import BOTOCORE_MISSING
 
 from .paths import PathError, check_command, check_directory
 
@@ -46,6 +49,11 @@ def prepare(reading: Reading) -> Prepared:
     ticket_key = attempts.do(("auth.ticket.key_file",), lambda: open_ticket_key(config.auth))
     tls = attempts.do(("tls.certificate", "tls.key"), lambda: load_context(config.tls))
     attempts.do(("storage.directory",), lambda: check_directory(config.storage.directory))
+    if config.storage.backend == "s3":
+        attempts.do(("storage.backend",), _require_botocore)
+        if (keys := config.storage.s3.credentials_file) is not None:
+            # Only a check: the client of the object storage reads it again.
+            attempts.do(("storage.s3.credentials_file",), lambda: _check_keys(keys))
     hooks, directory = config.hooks, config.storage.directory
     attempts.do(
         ("hooks.stored", "storage.directory"), lambda: check_command(hooks.stored, directory)
@@ -61,6 +69,20 @@ def prepare(reading: Reading) -> Prepared:
         raise ConfigError(*attempts.mistakes)
     authenticator = Authenticator(tokens, ticket_key)
     return Prepared(config, reading.source, authenticator, load_static(config), tls)
+
+
+def _require_botocore() -> None:
+    """Raise PathError if the package is not installed. It is not imported, which takes long."""
+    if find_spec("botocore") is None:
+        raise PathError(f'"s3": {BOTOCORE_MISSING}')
+
+
+def _check_keys(path: str) -> None:
+    """Raise PathError if the file of credentials cannot be used."""
+    try:
+        read_keys(path)
+    except SecretFileError as error:
+        raise PathError(str(error)) from None
 
 
 class _Attempts:

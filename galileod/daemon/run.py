@@ -81,6 +81,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(context.rescanner.run)
             control.start_soon(store.maintain, lambda: context.config.resume.keep)
             control.start_soon(_make_retention(context).run)
+            control.start_soon(store.maintain, lambda: context.config.resume.keep)
             control.start_soon(context.admission.log_exhausted)
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)

@@ -19,6 +19,7 @@ from galileod.config.file import Reading
 from galileod.config.model import Config
 from galileod.net.addresses import TcpAddress, UnixAddress, is_loopback
 from galileod.net.settings import Server
+from galileod.storage.settings import S3
 from galileod.units import Size, format_size, human_size
 
 from .paths import nearest_existing
@@ -125,6 +126,13 @@ def _unused(config: Config) -> Iterator[Suspicion]:
             if getattr(auth.ticket, attribute.name) is not None:
                 key = f"auth.ticket.{attribute.name}"
                 yield key, 'is not used, since auth.mode does not contain "ticket"'
+    if config.storage.backend != "s3":
+        for attribute in fields(S3):
+            if getattr(config.storage.s3, attribute.name) != getattr(S3(), attribute.name):
+                yield (
+                    f"storage.s3.{attribute.name}",
+                    'is not used, since storage.backend is not "s3"',
+                )
 
 
 def _storage(config: Config) -> Iterator[Suspicion]:

@@ -15,6 +15,9 @@ MIN_PART: Final = 5 << 20
 MAX_PART: Final = 5 << 30
 """Bytes of a part of a multipart upload that S3 accepts; the last one may be smaller."""
 
+BOTOCORE_MISSING: Final = "needs the Python package botocore: install galileosend[s3]"
+"""What is said where the extra of the backend "s3" is not installed."""
+
 Backend = Literal["local", "s3"]
 
 Style = Literal["auto", "path", "virtual"]

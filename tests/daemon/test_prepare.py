@@ -18,7 +18,7 @@ from galileod.config.model import Config, ConfigError
 from galileod.daemon.prepare import prepare
 from galileod.hooks.settings import Hooks
 from galileod.net.settings import Server, Tls
-from galileod.storage.settings import Storage
+from galileod.storage.settings import S3, Storage
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -97,6 +97,28 @@ def test_a_file_that_cannot_be_read_is_named_with_its_key(
     with pytest.raises(ConfigError) as error:
         prepare(Reading(config, "x.toml"))
     assert str(error.value).startswith(f"x.toml: {key}: {path}: ")
+
+
+def test_a_file_of_credentials_is_read_for_the_object_storage_alone(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    storage = Storage("s3", str(tmp_path), s3=S3("bucket", credentials_file=str(keys)))
+    with pytest.raises(ConfigError) as error:
+        prepare(Reading(Config(storage=storage), "x.toml"))
+    reason = "cannot be read: No such file or directory"
+    assert str(error.value) == f"x.toml: storage.s3.credentials_file: {keys}: {reason}"
+    prepare(Reading(Config(storage=evolve(storage, backend="local")), "x.toml"))
+
+
+def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
+    storage = Storage("s3", str(tmp_path), s3=S3("bucket"))
+    prepare(Reading(Config(storage=storage), "x.toml"))
+    with (
+        patch("galileod.daemon.prepare.find_spec", lambda _name: None),
+        pytest.raises(ConfigError) as error,
+    ):
+        prepare(Reading(Config(storage=storage), "x.toml"))
+    reason = '"s3": needs the Python package botocore: install galileosend[s3]'
+    assert str(error.value) == f"x.toml: storage.backend: {reason}"
 
 
 def test_a_file_that_others_may_read_is_reported_with_the_mode_that_is_expected(

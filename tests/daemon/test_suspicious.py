@@ -21,7 +21,7 @@ from galileod.daemon.suspicious import find_suspicious
 from galileod.net.addresses import TcpAddress, UnixAddress, parse_address, parse_network
 from galileod.net.settings import Metrics, Server, Tls
 from galileod.policy.settings import Chunks, Limits, Quota, Resume
-from galileod.storage.settings import Storage
+from galileod.storage.settings import S3, Storage
 from galileod.units import Duration, Size
 
 NOW = datetime.now(UTC)
@@ -123,6 +123,21 @@ Change = Callable[[Config], Config]
                 "auth.tokens_file: '/x': is not used, since auth.mode does not contain \"token\"",
                 "auth.ticket.audience: 'here': is not used, since auth.mode does not",
             ],
+        ),
+        (
+            lambda plain: evolve(
+                plain, storage=evolve(plain.storage, s3=S3("bucket", region="eu"))
+            ),
+            [
+                "storage.s3.bucket: 'bucket': is not used, since storage.backend is not \"s3\"",
+                "storage.s3.region: 'eu': is not used, since storage.backend is not \"s3\"",
+            ],
+        ),
+        (
+            lambda plain: evolve(
+                plain, storage=evolve(plain.storage, backend="s3", s3=S3("bucket"))
+            ),
+            [],
         ),
     ],
 )

@@ -98,6 +98,23 @@ def test_with_strict_a_warning_is_an_error(tmp_path: Path) -> None:
     assert line.startswith(f"galileod: {config}: quota.user_bytes: 5: is less than ")
 
 
+def test_the_directory_is_tried_if_that_is_wanted(tmp_path: Path) -> None:
+    settings: Settings = {"storage": {"directory": str(tmp_path), "min_free": 0}}
+    config = write_config(tmp_path / "galileod.toml", settings)
+    ended = run_galileod("check-config", "--connect", "--config", config)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == f"storage.directory: use {tmp_path}: ok\n"
+
+
+def test_a_directory_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    settings: Settings = {"storage": {"directory": "/proc/galileod", "min_free": 0}}
+    config = write_config(tmp_path / "galileod.toml", settings)
+    ended = run_galileod("check-config", "--connect", "--config", config)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    reason = "no file can be created in /proc: "
+    assert f"galileod: storage.directory: use /proc/galileod: {reason}" in ended.stderr
+
+
 ESCAPES = "\x1b[31m\x9b1m\u202e"
 
 

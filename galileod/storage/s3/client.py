@@ -14,8 +14,17 @@ from attrs import frozen
 from galileod.storage.errors import MissingError, StorageBusyError, StorageError
 from galileod.storage.settings import S3
 
-from .errors import REFUSED_KEYS, KeyTakenError, Place, UncertainError, code_of, is_uncertain
-from .library import BotoCoreError, ClientError
+from .errors import (
+    FAILURES,
+    NOT_S3,
+    REFUSED_KEYS,
+    KeyTakenError,
+    Place,
+    UncertainError,
+    code_of,
+    is_uncertain,
+)
+from .library import ClientError
 from .session import Connection
 from .transport import Body
 
@@ -27,6 +36,9 @@ MAX_KEYS: Final = 1000
 
 UPLOAD: Final = "galileod-upload"
 """The key of the metadata that has the id of the upload."""
+
+_NO_OBJECT: Final = {"404", "NoSuchKey"}
+"""The codes of an answer if there is no such object."""
 
 
 @frozen
@@ -96,7 +108,7 @@ class Client:
     def create(self, key: str, metadata: Mapping[str, str]) -> str:
         """Begin a multipart upload; returns its id."""
         answer = self._do("create_multipart_upload", Key=key, Metadata=_encoded(metadata))
-        return str(answer["UploadId"])
+        return str(self._told(answer, "UploadId"))
 
     def upload_part(
         self, key: str, multipart: str, number: int, body: bytes | bytearray | memoryview
@@ -104,7 +116,7 @@ class Client:
         """Send a part; returns its ETag. One that was sent before is replaced."""
         check = {"ContentMD5": _md5(body)} if self._checks_parts else {}
         which: Any = {"Key": key, "UploadId": multipart, "PartNumber": number}
-        return str(self._do("upload_part", **which, Body=Body(body), **check)["ETag"])
+        return str(self._told(self._do("upload_part", **which, Body=Body(body), **check), "ETag"))
 
     def complete(self, key: str, multipart: str, parts: Sequence[tuple[int, str]]) -> None:
         """Make the object of the parts, given as numbers and ETags. May take minutes.
@@ -134,14 +146,14 @@ class Client:
     def head(self, key: str) -> Head | None:
         """What is known of an object; None if there is none."""
         try:
-            answer = self._do("head_object", Key=key)
+            answer = self._head(key)
         except StorageError as error:
-            if _code(error) in {"404", "NoSuchKey", "NotFound"}:
+            if _code(error) in _NO_OBJECT:
                 return None
             raise
         metadata = {name: unquote(text) for name, text in answer["Metadata"].items()}
-        modified = _nanoseconds(answer["LastModified"])
-        return Head(answer["ContentLength"], modified, metadata, answer["ETag"])
+        modified = _nanoseconds(self._told(answer, "LastModified"))
+        return Head(answer["ContentLength"], modified, metadata, self._told(answer, "ETag"))
 
     def get(self, key: str) -> bytes:
         """The data of an object. Raises MissingError if there is none."""
@@ -189,11 +201,7 @@ class Client:
         try:
             self._do("head_bucket")
         except StorageError as error:
-            if not _code(error).isdigit():
-                raise
-            # An answer to HEAD has no body that says why. In some stores it also fails in the wrong
-            # region, where other requests learn of the right one.
-            self._do("list_objects_v2", MaxKeys=1)
+            self._explain(error)
 
     def close(self) -> None:
         """Close all connections."""
@@ -215,7 +223,13 @@ class Client:
         condition: Mapping[str, str],
     ) -> str:
         what: Any = {"Body": Body(body), "ContentMD5": _md5(body), "Metadata": _encoded(metadata)}
-        return str(self._do("put_object", Key=key, **what, **condition)["ETag"])
+        return str(self._told(self._do("put_object", Key=key, **what, **condition), "ETag"))
+
+    def _told(self, answer: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a value of any type
+        """What an answer must have, and that of a web server has not."""
+        if name not in answer:
+            raise StorageError(f"{NOT_S3} ({self.endpoint})")
+        return answer[name]
 
     def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
         """The answer to a request, or the data of an object. Raises StorageError."""
@@ -226,11 +240,30 @@ class Client:
             try:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
                 return answer["Body"].read() if method == "get_object" else answer
-            except (BotoCoreError, ClientError) as error:
+            except FAILURES as error:
                 if not renewed and code_of(error) in REFUSED_KEYS and self._renewed():
                     renewed = True
                     continue
                 raise self._translated(error, method) from error
+
+    def _head(self, key: str) -> Any:  # noqa: ANN401  botocore has no types
+        try:
+            return self._do("head_object", Key=key)
+        except StorageError as error:
+            if _code(error) in _NO_OBJECT:
+                raise
+            self._explain(error)
+            return self._do("head_object", Key=key)
+
+    def _explain(self, error: StorageError) -> None:
+        """Raise what another request says. An answer to HEAD has no body that says why.
+
+        Returns if the other is carried out, as in a store where HEAD fails in the wrong region, and
+        others learn of the right one.
+        """
+        if not _code(error).isdigit():
+            raise error
+        self._do("list_objects_v2", MaxKeys=1)
 
     def _renewed(self) -> bool:
         """Whether the file of credentials has others by now."""
@@ -244,7 +277,7 @@ class Client:
         if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
             return StorageError(f"{translated}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
-        if changes and not isinstance(translated, StorageBusyError) and is_uncertain(error):
+        if changes and type(translated) is StorageError and is_uncertain(error):
             return UncertainError(str(translated))
         return translated
 

@@ -12,8 +12,8 @@ from attrs import frozen
 from galileod.printable import printable
 from galileod.storage.errors import BadNameError, NoSpaceError, StorageBusyError, StorageError
 
-from .library import ClientError
-from .transport import CONNECT_SECONDS
+from .library import BotoCoreError, ClientError, ResponseParserError
+from .transport import CONNECT_SECONDS, RedirectedError
 
 MAX_MESSAGE: Final = 200
 """Maximum characters of a message of the store that becomes a part of an error."""
@@ -46,6 +46,11 @@ _PERMISSIONS: Final[Mapping[str, str]] = {
 _PUT: Final = "s3:PutObject"
 """The permission for all other operations."""
 
+FAILURES: Final = (BotoCoreError, ClientError, ResponseParserError, RedirectedError)
+"""What a client of botocore raises, as it is set up here."""
+
+NOT_S3: Final = "storage.s3.endpoint is not the address of an object storage"
+
 _NO_BUCKET: Final = (StorageError, "the bucket does not exist")
 _NO_UPLOAD: Final = (NoSuchUploadError, "the multipart upload does not exist any more")
 _TAKEN: Final = (KeyTakenError, "an object with this key exists already")
@@ -54,7 +59,7 @@ _WRONG_SECRET: Final = (StorageError, "the secret does not belong to the access 
 _EXPIRED: Final = (StorageError, "the credentials have expired")
 _FULL: Final = (NoSpaceError, "its quota is exhausted, or the store is full")
 _BUSY: Final = (StorageBusyError, "the store asks for fewer requests")
-_LONG: Final = (BadNameError, "the key is too long")
+_BAD_KEY: Final = (BadNameError, "the store does not accept the key, such as a long one")
 
 _REASONS: Final[Mapping[str, Reason]] = {
     "NoSuchBucket": _NO_BUCKET,
@@ -77,7 +82,10 @@ _REASONS: Final[Mapping[str, Reason]] = {
     "TooManyRequests": _BUSY,
     "429": _BUSY,
     "503": _BUSY,
-    "KeyTooLongError": _LONG,
+    "KeyTooLongError": _BAD_KEY,
+    "InvalidObjectName": _BAD_KEY,
+    "InvalidURI": _BAD_KEY,
+    "XMinioInvalidObjectName": _BAD_KEY,
 }
 """By the code of an answer, or else by its HTTP status. Some stores have codes of their own."""
 
@@ -109,6 +117,7 @@ _NEVER_SENT: Final = {
     "PartialCredentialsError",
     "CredentialRetrievalError",
     "ParamValidationError",
+    "RedirectedError",
 }
 """The errors of botocore after which the store has certainly not had the request."""
 
@@ -158,7 +167,10 @@ def _answered(error: Exception, operation: str) -> Reason:
         return StorageError, f"the bucket is in {_region(error)}: set storage.s3.region"
     if status in _REFUSED:
         permission = _PERMISSIONS.get(operation, _PUT)
-        return StorageError, f"access is denied: the credentials need {permission}"
+        return (
+            StorageError,
+            f"access is denied: the credentials lack {permission}, or are not valid",
+        )
     message = _told(error).get("Message") or "without a reason"
     verb = "has failed" if status >= _FAILED else "has refused the request"
     return StorageError, f"the store {verb} with status {status}, {_shown(f'{code}: {message}')}"
@@ -171,14 +183,20 @@ def _unanswered(error: Exception) -> Reason:
         return StorageError, f"the server cannot be reached within {CONNECT_SECONDS:g} s"
     if name == "ReadTimeoutError":
         return StorageError, "the server does not answer in time"
-    told = (_told_by(cause) for cause in _causes(error))
-    sentence = next(filter(None, told), f"the request has failed: {name}: {_shown(str(error))}")
-    return StorageError, sentence
+    if sentence := next(filter(None, map(_told_by, _causes(error))), None):
+        return StorageError, sentence
+    if name == "ConnectionClosedError":
+        return StorageError, "the server has closed the connection without an answer"
+    if isinstance(error, ResponseParserError):
+        return StorageError, NOT_S3
+    return StorageError, f"the request has failed: {name}: {_shown(str(error))}"
 
 
-def _told_by(cause: BaseException) -> str | None:
+def _told_by(cause: BaseException) -> str | None:  # noqa: PLR0911  one line for each
     """The sentence for an error of the system."""
     match cause:
+        case RedirectedError():
+            return f"{NOT_S3}: the server redirects to {_shown(cause.location)}"
         case ssl.SSLCertVerificationError():
             return f"its TLS certificate is not trusted: {cause.verify_message}"
         case ssl.SSLError():

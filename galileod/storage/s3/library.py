@@ -1,6 +1,7 @@
 """The only module that imports botocore. Importing it raises StorageError if that is missing."""
 
 from galileod.storage.errors import StorageError
+from galileod.storage.settings import BOTOCORE_MISSING
 
 try:
     import botocore.credentials
@@ -9,11 +10,10 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.handlers import add_expect_header
+    from botocore.parsers import ResponseParserError
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 except ImportError:
-    raise StorageError(
-        'storage.backend = "s3" needs the Python package botocore: install galileosend[s3]'
-    ) from None
+    raise StorageError(f'storage.backend = "s3" {BOTOCORE_MISSING}') from None
 
 __all__ = [
     "AWSHTTPConnection",
@@ -23,6 +23,7 @@ __all__ = [
     "Config",
     "HTTPConnectionPool",
     "HTTPSConnectionPool",
+    "ResponseParserError",
     "add_expect_header",
     "botocore",
 ]

@@ -9,8 +9,8 @@ from galileod.storage.errors import StorageError
 from galileod.storage.settings import S3
 
 from .credentials import KeyFile
-from .errors import translated_setting
-from .library import BotoCoreError, Config, botocore
+from .errors import FAILURES, translated_setting
+from .library import Config, botocore
 from .transport import CONNECT_SECONDS, READ_SECONDS, adapt
 
 ATTEMPTS: Final = 4
@@ -54,8 +54,8 @@ class Connection:
             usual = _client(session, settings, requests, READ_SECONDS, ATTEMPTS)
             patient = _client(session, settings, requests, COMPLETE_SECONDS, 1)
         except SecretFileError as error:
-            raise StorageError(str(error)) from None
-        except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that it rejects
+            raise StorageError(f"storage.s3.credentials_file: {error}") from None
+        except (*FAILURES, ValueError) as error:  # ValueError: an endpoint that it rejects
             raise translated_setting(error) from error
         return cls(usual.meta.endpoint_url, usual, patient, keys)
 

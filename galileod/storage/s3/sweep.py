@@ -1,4 +1,4 @@
-"""Removes what no upload knows: unfinished multipart uploads, and tails.
+"""Removes what no upload knows: unfinished multipart uploads, tails, and what a check has left.
 
 They stay behind if the object storage could not be reached when they were to be removed, if the
 process was killed at the wrong moment, or if the ledger was lost.
@@ -12,12 +12,14 @@ from typing import Final, TypeVar
 
 import structlog
 import trio
+from attrs import define
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError
 from galileod.storage.errors import StorageError
 
-from .shared import TAIL_KEYS, Shared
+from .removal import remove
+from .shared import STATE, Shared
 
 T = TypeVar("T")
 
@@ -27,64 +29,122 @@ EVERY_SECONDS: Final = 3600.0
 LEAST_AGE: Final = 3600.0
 """What is younger than this many seconds may belong to an upload that is about to enter it."""
 
-PAGE: Final = 500
-"""Uploads or tails that are looked up in the ledger at once."""
+PAUSE: Final = 0.1
+"""Seconds after each request, so that uploads come first. A thousand orphans take two minutes."""
+
+PAGE: Final = 1000
+"""Uploads or objects that are listed at once: the most that S3 lists."""
+
+MOST_FAILURES: Final = 10
+"""After so many failures a sweep ends. One that cannot be removed must not keep all others."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
+
+
+@define
+class _Swept:
+    """What a sweep has removed, and what it could not do."""
+
+    uploads: int = 0
+    objects: int = 0
+    entries: int = 0
+    failures: int = 0
+    reason: str | None = None
 
 
 class Sweeper:
     """Sweeps below the prefix of the store. `keep` is as for `Store.maintain`."""
 
-    def __init__(self, shared: Shared, keep: Callable[[], float]) -> None:
+    def __init__(
+        self, shared: Shared, keep: Callable[[], float], clock: Callable[[], float] = time.time
+    ) -> None:
         self._shared = shared
         self._keep = keep
+        self._clock = clock
+        self._reported: str | None = None
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            try:
-                await self.sweep()
-            except (StorageError, LedgerError) as error:
-                _log.warning("storage.not_swept", reason=str(error))
+            await self.sweep()
             await trio.sleep(EVERY_SECONDS)
 
     async def sweep(self) -> None:
-        """Remove what is left behind. Raises StorageError and LedgerError."""
-        oldest = time.time() - max(LEAST_AGE, self._keep())
-        uploads = await self._sweep_uploads(oldest)
-        tails = await self._sweep_tails(oldest)
-        if uploads or tails:
-            _log.info("storage.swept", uploads=uploads, tails=tails)
+        """Remove what is left behind. What fails is logged, and tried again by the next sweep."""
+        oldest = self._clock() - max(LEAST_AGE, self._keep())
+        swept = _Swept()
+        try:
+            await self._sweep_entries(swept)
+            await self._sweep_uploads(swept, oldest)
+            await self._sweep_objects(swept, oldest)
+        except (StorageError, LedgerError) as error:
+            swept.reason = str(error)
+        if swept.uploads or swept.objects or swept.entries:
+            _log.info(
+                "storage.swept",
+                uploads=swept.uploads,
+                objects=swept.objects,
+                entries=swept.entries,
+            )
+        if swept.reason is not None and swept.reason != self._reported:
+            _log.warning("storage.not_swept", reason=swept.reason)
+        self._reported = swept.reason
 
-    async def _request(self, call: Callable[[], T]) -> T:
-        return await self._shared.request(call, self._shared.threads.lookers)
+    async def _sweep_entries(self, swept: _Swept) -> None:
+        """Forget uploads that nobody continues, and remove what the bucket has of them."""
+        after = ""
+        while found := await self._shared.objects.abandoned(after, PAGE):
+            after = found[-1]
+            for upload in found:
+                await remove(self._shared, upload)
+                await trio.sleep(PAUSE)
+                swept.entries += 1
 
-    async def _sweep_uploads(self, oldest: float) -> int:
-        """Abort multipart uploads that were begun before `oldest`; returns how many."""
-        shared, aborted = self._shared, 0
+    async def _sweep_uploads(self, swept: _Swept, oldest: float) -> None:
+        """Abort multipart uploads that were begun before `oldest`."""
+        shared = self._shared
         every = shared.client.unfinished(shared.prefix)
-        old = ((key, multipart) for key, multipart, at in every if at.timestamp() < oldest)
-        while found := await self._request(lambda: list(islice(old, PAGE))):
-            known = await shared.objects.known([multipart for _, multipart in found])
-            for key, multipart in found:
+        while found := await self._request(lambda: list(islice(every, PAGE))):
+            old = [(key, multipart) for key, multipart, at in found if at.timestamp() < oldest]
+            known = await shared.objects.known([multipart for _, multipart in old])
+            for key, multipart in old:
                 if multipart not in known:
-                    await self._request(partial(shared.client.abort, key, multipart))
-                    aborted += 1
-        return aborted
+                    abort = partial(shared.client.abort, key, multipart)
+                    swept.uploads += await self._try(abort, swept)
 
-    async def _sweep_tails(self, oldest: float) -> int:
-        """Remove tails that were stored before `oldest`; returns how many."""
-        shared, removed, after = self._shared, 0, ""
-        prefix = shared.key(TAIL_KEYS)
-        while found := await self._request(partial(shared.client.list, prefix, after, PAGE)):
+    async def _sweep_objects(self, swept: _Swept, oldest: float) -> None:
+        """Remove objects beside the files that were stored before `oldest`."""
+        shared, after = self._shared, ""
+        page = partial(shared.client.list, shared.key(STATE))
+        while found := await self._request(partial(page, after, PAGE)):
             keys = [key for key, _ in found]
             after = keys[-1]
             known = await shared.objects.known_tails(keys)
             for key in keys:
                 if key not in known:
-                    head = await self._request(partial(shared.client.head, key))
-                    if head is not None and head.modified_ns < oldest * 1e9:
-                        await self._request(partial(shared.client.delete, key))
-                        removed += 1
-        return removed
+                    delete = partial(self._delete_old, key, oldest)
+                    swept.objects += await self._try(delete, swept)
+
+    def _delete_old(self, key: str, oldest: float) -> bool:
+        """Remove an object, if it is old enough; returns whether it was. Blocks."""
+        head = self._shared.client.head(key)
+        if head is None or head.modified_ns >= oldest * 1e9:
+            return False
+        self._shared.client.delete(key)
+        return True
+
+    async def _try(self, call: Callable[[], bool | None], swept: _Swept) -> bool:
+        """Whether a request has removed something. Raises StorageError at the last failure."""
+        try:
+            return await self._request(call) is not False
+        except StorageError as error:
+            swept.failures += 1
+            if swept.failures == MOST_FAILURES:
+                raise
+            swept.reason = str(error)
+            return False
+
+    async def _request(self, call: Callable[[], T]) -> T:
+        result = await self._shared.request(call, self._shared.threads.lookers)
+        await trio.sleep(PAUSE)
+        return result

@@ -5,6 +5,7 @@ urllib3 applies the time limit for connecting also to sending, and to a whole bo
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .library import (
@@ -26,6 +27,9 @@ READ_SECONDS: Final = 60.0
 
 BLOCK: Final = 256 << 10
 """Bytes that are sent at once."""
+
+
+_REDIRECTS: Final = {301, 302, 303, 307, 308}
 
 
 class Body:
@@ -81,6 +85,26 @@ class _HttpsPool(HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
 
+class RedirectedError(Exception):
+    """The server redirects to `location`, and does not say that the bucket is in another region."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__()
+        self.location = location
+
+
+def _refuse_redirect(response_dict: Mapping[str, Any] | None, **_more: object) -> None:
+    """Raise RedirectedError, as where a web server redirects to HTTPS.
+
+    Without a region, botocore would ask for that, and be redirected again, without end.
+    """
+    if response_dict is None or response_dict["status_code"] not in _REDIRECTS:
+        return
+    headers = response_dict["headers"]
+    if "x-amz-bucket-region" not in headers:
+        raise RedirectedError(headers.get("location", "another address"))
+
+
 def adapt(client: Any) -> None:  # noqa: ANN401  botocore makes its class when it runs
     """Have a client of botocore send as described above.
 
@@ -90,3 +114,4 @@ def adapt(client: Any) -> None:  # noqa: ANN401  botocore makes its class when i
     session = client._endpoint.http_session  # noqa: SLF001  botocore has no option for this
     session._pool_classes_by_scheme.update(http=_HttpPool, https=_HttpsPool)  # noqa: SLF001
     client.meta.events.unregister("before-call.s3", add_expect_header)
+    client.meta.events.register("response-received.s3", _refuse_redirect)

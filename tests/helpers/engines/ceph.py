@@ -53,10 +53,12 @@ rgw dns name = localhost
 rgw run sync thread = false
 rgw gc obj min wait = 10
 rgw sts key = abcdefghijklmnop
+[client.rgw2]
 rgw s3 auth use sts = true
 """
 
-GATEWAY: Final = """[client.{name}]
+GATEWAY: Final = """
+[client.{name}]
 rgw frontends = beast endpoint=127.0.0.1:{port}
 """
 
@@ -64,8 +66,9 @@ rgw frontends = beast endpoint=127.0.0.1:{port}
 class Ceph(Engine):
     """`admin` and `ceph` work also in a process that is only attached to it.
 
-    The processes are `mon`, `osd`, `rgw`, and `rgw2`, which serves the same buckets at the next of
-    `ports` once it was started with `spawn_gateway`.
+    The processes are `mon`, `osd`, `rgw`, and `rgw2`, which serves the same buckets at another of
+    `ports` once it was started with `spawn_gateway`. It alone accepts the tokens of sessions, and
+    does not tell whether an access key is unknown or what it may do is not enough.
     """
 
     name: ClassVar[str] = "ceph"

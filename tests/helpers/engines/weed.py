@@ -37,6 +37,7 @@ class Weed(Engine):
             "-s3",
             f"-s3.port={port}",
             "-s3.config=s3.json",
+            "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-master.telemetry=false",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,14 @@ def client(bucket: Bucket, open_client: OpenClient) -> Client:
 def any_client(any_bucket: Bucket, open_client: OpenClient) -> Client:
     """A client of a new bucket of each engine in turn."""
     return open_client(any_bucket)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are repeated at once."""
+    at_once = SimpleNamespace(sleep=lambda _seconds: None)
+    monkeypatch.setattr("botocore.endpoint.time", at_once)
+    monkeypatch.setattr("galileod.storage.s3.client.time", at_once)
 
 
 # The contract of a store: tests share a bucket and a client, and each has a prefix.

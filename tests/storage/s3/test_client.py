@@ -109,3 +109,13 @@ def test_unfinished_uploads_are_found(any_client: Client) -> None:
     assert {(key, upload) for key, upload, _ in found} == {one for one in begun if one[0] != "b/1"}
     after = datetime.now(UTC) + timedelta(seconds=2)  # the engines round to seconds
     assert all(before <= begun <= after for _, _, begun in found)
+
+
+def test_unfinished_uploads_are_read_in_pages(
+    any_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("galileod.storage.s3.client.MAX_KEYS", 2)
+    begun = {(f"a/{n}", any_client.create(f"a/{n}", {})) for n in (1, 1, 1, 2, 3)}
+    found = [(key, upload) for key, upload, _ in any_client.unfinished("a/")]
+    assert len(found) == len(begun)
+    assert set(found) == begun

@@ -26,6 +26,7 @@ from helpers.clients import some_bytes
 from helpers.kill_steps import forked, write
 from helpers.ledgers import allow, resumable
 
+from galileod.config.model import Config
 from galileod.daemon.start import Progress, make_agree
 from galileod.ledger.base import KeptUpload, StoredUpload, WholeEntry
 from galileod.ledger.records import Commit, Selection
@@ -126,7 +127,7 @@ class Scene:
     async def restart(self) -> dict[str, object]:
         """What the next start finds; then the upload ends."""
         store, ledger = self.open()
-        await trio.to_thread.run_sync(make_agree, store, ledger, 1000, Progress())
+        await trio.to_thread.run_sync(make_agree, store, ledger, Config(), Progress())
         found = await ledger.find(KEY.key)
         kept = found.offset if isinstance(found, KeptUpload) else None
         if isinstance(found, KeptUpload):

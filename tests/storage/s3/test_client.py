@@ -27,7 +27,9 @@ def test_an_object_is_stored_and_read(any_bucket: Bucket, any_client: Client) ->
 
 
 @pytest.mark.parametrize(
-    "data", [b"", bytearray(b"123"), memoryview(b"12345")[1:4], PART[:300_000]]
+    "data",
+    [b"", bytearray(b"123"), memoryview(b"12345")[1:4], PART[:300_000]],
+    ids=["empty", "bytearray", "memoryview", "bytes"],
 )
 def test_a_body_may_be_of_any_kind(
     any_client: Client, data: bytes | bytearray | memoryview

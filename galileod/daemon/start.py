@@ -143,7 +143,7 @@ def _open_all(
     open_both = _open_local if storage.backend == "local" else _open_s3
     try:
         store, ledger = open_both(resources, storage, tools, progress)
-        _make_agree(store, ledger, config, progress)
+        make_agree(store, ledger, config, progress)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:
@@ -183,7 +183,11 @@ def _open_ledger(
     return resources.enter_context(closing(opened))
 
 
-def _make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:
+def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:
+    """Recover the uploads of an earlier process, and bring the ledger to what the store has.
+
+    Runs in a thread. Raises StorageError and LedgerError.
+    """
     keep, path = config.resume.keep, ledger_path(config.storage.directory)
     progress.phase = "finding interrupted uploads"
     recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)

@@ -143,6 +143,16 @@ class Client:
             if _code(error) != "NoSuchUpload":
                 raise
 
+    def is_unfinished(self, key: str, multipart: str) -> bool:
+        """Whether there is such a multipart upload, neither completed nor aborted."""
+        try:
+            self._do("list_parts", Key=key, UploadId=multipart, MaxParts=1)
+        except StorageError as error:
+            if _code(error) not in {"NoSuchUpload", "NoSuchKey"}:  # the latter by Ceph
+                raise
+            return False
+        return True
+
     def head(self, key: str) -> Head | None:
         """What is known of an object; None if there is none."""
         try:

@@ -42,6 +42,7 @@ _PERMISSIONS: Final[Mapping[str, str]] = {
     "GetObject": "s3:GetObject",
     "DeleteObject": "s3:DeleteObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListParts": "s3:ListMultipartUploadParts",
 }
 _PUT: Final = "s3:PutObject"
 """The permission for all other operations."""

@@ -134,7 +134,7 @@ class Place:
         """The error for what botocore has raised in an operation; its text has no key or secret."""
         is_answer = isinstance(error, ClientError)
         kind, sentence = _answered(error, operation) if is_answer else _unanswered(error)
-        return kind(f'{sentence} ({operation}, bucket "{self.bucket}" at {self.endpoint})')
+        return kind(sentence, f' ({operation}, bucket "{self.bucket}" at {self.endpoint})')
 
 
 def translated_setting(error: Exception) -> StorageError:

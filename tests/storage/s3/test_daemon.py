@@ -12,7 +12,7 @@ from helpers.engines.buckets import Bucket
 from helpers.resuming import ResumingClient, read_ledger, sha1
 from helpers.s3_daemon import Start, contents, send
 from helpers.s3_store import MIB, PART
-from helpers.sending import GALILEO_SEND
+from helpers.sending import GALILEO_SEND, run_process
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -186,3 +186,19 @@ def test_a_start_without_its_bucket_says_so(start: Start, bucket: Bucket) -> Non
     assert line["reason"].startswith("the bucket does not exist")
     bucket.raw.create_bucket(Bucket=bucket.name)
     host.start()
+
+
+def test_a_client_is_not_told_where_the_files_are(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    host = start()
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    sent = run_process("--retries", "0", host.url, path)
+    assert sent.returncode != 0
+    assert b"the bucket does not exist" in sent.stderr
+    assert bucket.name.encode() not in sent.stderr
+    (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
+    assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
+    host.stderr.unlink()  # the storage's error was expected

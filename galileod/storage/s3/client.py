@@ -187,7 +187,10 @@ class Client:
         if after:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
-        return [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        if any(key <= after for key, _ in listed):
+            raise StorageError("the store does not list its objects in order")  # it would for ever
+        return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """All multipart uploads with such keys: key, id, when it was begun. May be out of date."""

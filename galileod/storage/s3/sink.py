@@ -79,7 +79,8 @@ class S3Sink(Sink):
             buffer = await self._buffers.wait()
             try:
                 if self._tail is not None:
-                    buffer.put(await read_tail(self._shared, self._tail))
+                    before = self._known.parts[-1].state if self._known.parts else None
+                    buffer.put(await read_tail(self._shared, self._tail, before))
             except BaseException:
                 self._buffers.give_back(buffer)
                 raise

@@ -254,6 +254,16 @@ async def test_an_upload_whose_tail_is_gone_is_missing(bucket_store: LedgerStore
     assert unfinished(bucket_store) == 0
 
 
+async def test_a_tail_that_was_changed_is_not_used(bucket_store: LedgerStore) -> None:
+    await interrupt(bucket_store, PART + 1000)
+    (key,) = tail_keys(bucket_store)
+    bucket_store.shared.client.put(key, bytes(1000), {}, new=False)
+    async with await reopen(bucket_store) as sink:
+        with pytest.raises(StorageError, match="is not what was stored"):
+            await sink.make_ready()
+    assert unfinished(bucket_store) == 0
+
+
 async def test_an_upload_waits_for_late_parts_of_the_connection_before(
     bucket_store: LedgerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

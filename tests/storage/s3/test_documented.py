@@ -38,6 +38,12 @@ def shown(name: str) -> Any:  # noqa: ANN401  a value of JSON
     return json.loads(text)
 
 
+def block(language: str) -> str:
+    """The only block of the page in a language."""
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(text)
+
+
 def policy_for(bucket: Bucket, *without: str) -> str:
     """The policy that the page shows, for a bucket and PREFIX, without some actions."""
     policy = shown("policy.json")
@@ -87,6 +93,16 @@ def interrupted(host: Daemon, data: bytes, offset: int) -> ResumingClient:
         attempt.cut()
     host.wait_for("upload.kept", offset=offset)
     return client
+
+
+def test_the_configuration_is_valid(tmp_path: Path) -> None:
+    keys, config = tmp_path / "galileod.s3", tmp_path / "galileod.toml"
+    keys.write_text(block("ini"))
+    keys.chmod(0o640)
+    text = block("toml").replace("/etc/galileod.s3", str(keys))
+    config.write_text(text.replace("/var/lib/galileod", str(tmp_path)))
+    done = run_galileod("check-config", "--config", config)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_rights_are_enough(

@@ -143,6 +143,16 @@ class Client:
             if _code(error) != "NoSuchUpload":
                 raise
 
+    def is_unfinished(self, key: str, multipart: str) -> bool:
+        """Whether there is such a multipart upload, neither completed nor aborted."""
+        try:
+            self._do("list_parts", Key=key, UploadId=multipart, MaxParts=1)
+        except StorageError as error:
+            if _code(error) not in {"NoSuchUpload", "NoSuchKey"}:  # the latter by Ceph
+                raise
+            return False
+        return True
+
     def head(self, key: str) -> Head | None:
         """What is known of an object; None if there is none."""
         try:
@@ -177,7 +187,10 @@ class Client:
         if after:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
-        return [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        if any(key <= after for key, _ in listed):
+            raise StorageError("the store does not list its objects in order")  # it would for ever
+        return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """All multipart uploads with such keys: key, id, when it was begun. May be out of date."""

@@ -52,8 +52,10 @@ def killed(bucket: Bucket, folder: Path, on_conflict: str, way: str) -> list[Rep
     return reports
 
 
-@pytest.mark.parametrize("way", ["parts", "one", "whole"])
-@pytest.mark.parametrize("on_conflict", ["rename", "replace"])
+@pytest.mark.parametrize(
+    ("on_conflict", "way"),
+    [("rename", "parts"), ("replace", "one"), ("rename", "whole"), ("replace", "whole")],
+)
 def test_after_a_kill_nothing_is_lost_nor_stored_twice(
     bucket: Bucket, tmp_path: Path, on_conflict: str, way: str
 ) -> None:

@@ -1,5 +1,7 @@
 # make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
-# make test     run all tests; ARGS are arguments of pytest
+# make test     run all tests but those of the packages and of object storage; ARGS are arguments of pytest
+# make test-packages  build the packages, and install, upgrade and remove them
+# make test-s3  store into Ceph, SeaweedFS and Swift
 # make test-python  run the tests that depend on Python and its packages alone
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
@@ -16,7 +18,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
-ifneq ($(filter test test-python,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-packages test-s3 test-python,$(MAKECMDGOALS)),)
 VENV := .venv$(patsubst %,-%,$(notdir $(filter-out python3,$(PYTHON))))$(patsubst %.txt,-%,$(filter-out constraints.txt,$(CONSTRAINTS)))
 endif
 BIN := $(VENV)/bin
@@ -31,12 +33,14 @@ VITE := tests/packaging/vite
 LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak storage/s3 systemd web
 # Building and installing takes minutes, and packages change seldom.
 PACKAGED := packaging systemd/test_package.py
+# These start servers of three kinds, which need gigabytes of memory.
+OBJECTS := storage/s3
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
 INSTALLED_VITE := $(if $(shell command -v npm),$(VITE)/node_modules/.package-lock.json)
 
-.PHONY: run test test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
+.PHONY: run test test-packages test-s3 test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
@@ -69,7 +73,13 @@ run: install
 
 # Compiled tests are kept, whatever the environment says: else each worker compiles all of them.
 test: install-tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=--ignore=tests/%) $(OBJECTS:%=--ignore=tests/%) $(ARGS)
+
+test-packages: install-tests
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=tests/%) $(ARGS)
+
+test-s3: $(INSTALLED_TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(OBJECTS:%=tests/%) $(ARGS)
 
 test-python: $(INSTALLED_TESTS)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(LEFT_OUT:%=--ignore=tests/%) $(ARGS)
@@ -99,7 +109,7 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
@@ -107,7 +117,7 @@ screenshots: install-tests
 # Each builds one kind of package, and can be called alone.
 PACKAGES := wheels npm-package deb image
 packages: install
-	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
+	for each in $(PACKAGES); do PYTHON="$(CURDIR)/$(BIN)/python" packaging/$$each || exit 1; done
 
 clean:
 	rm -rf .venv .venv-* $(PUPPETEER)/node_modules $(VITE)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -7,7 +7,7 @@ reports the progress to systemd and in the log.
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, aclosing, closing
 from typing import Final, TypeVar
 
 import structlog
@@ -143,7 +143,7 @@ def _open_all(
     open_both = _open_local if storage.backend == "local" else _open_s3
     try:
         store, ledger = open_both(resources, storage, tools, progress)
-        _make_agree(store, ledger, config.resume.keep, progress)
+        make_agree(store, ledger, config, progress)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:
@@ -183,7 +183,12 @@ def _open_ledger(
     return resources.enter_context(closing(opened))
 
 
-def _make_agree(store: Store, ledger: Ledger, keep: float, progress: Progress) -> None:
+def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:
+    """Recover the uploads of an earlier process, and bring the ledger to what the store has.
+
+    Runs in a thread. Raises StorageError and LedgerError.
+    """
+    keep, path = config.resume.keep, ledger_path(config.storage.directory)
     progress.phase = "finding interrupted uploads"
     recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
@@ -201,6 +206,24 @@ def _make_agree(store: Store, ledger: Ledger, keep: float, progress: Progress) -
     )
     for upload in recovery.names:
         trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
+    if ledger.is_new:
+        trio.from_thread.run(_report_unknown, store, path)
+
+
+async def _report_unknown(store: Store, path: str) -> None:
+    """Log that the ledger at `path` is new, if the store has files that it has not listed."""
+    async with aclosing(store.walk(1)) as pages:
+        async for _ in pages:
+            _log.warning(
+                "ledger.owners_unknown",
+                path=path,
+                files=None,
+                reason=f"the ledger is new, and there are files in {store.location}",
+                advice="if there is a backup of the ledger, stop galileod, copy the backup to the"
+                " path, and start galileod. Otherwise enter the files with"
+                " `galileod files rescan`: they count for no user",
+            )
+            return
 
 
 def _with_space(store: Store | None, step: Callable[[], T]) -> T:

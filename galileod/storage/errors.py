@@ -2,7 +2,18 @@
 
 
 class StorageError(Exception):
-    """The storage failed; the text names the step and the reason."""
+    """The storage failed; the text names the step and the reason.
+
+    `place` is the end of the text that clients are not told, such as where the storage is.
+    """
+
+    def __init__(self, reason: str = "", place: str = "") -> None:
+        super().__init__(reason, place)
+        self.reason = reason
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.reason + self.place
 
 
 class NoSpaceError(StorageError):

@@ -29,8 +29,8 @@ Ask = Literal["users", "everybody", "nobody"]
 MAX_PREFIX: Final = 256
 """Maximum bytes of `storage.s3.prefix`; a key has at most 1024."""
 
-_BUCKET: Final = frozenset(f"{ascii_letters}{digits}.-_:")
-"""The characters of a bucket's name. AWS allows fewer; RADOS Gateway has TENANT:BUCKET."""
+_BUCKET: Final = frozenset(f"{ascii_letters}{digits}.-_")
+"""The characters of a bucket's name. AWS allows fewer; botocore refuses others."""
 
 
 def _ending_with_slash(prefix: str) -> str:

@@ -17,6 +17,7 @@ from galileod.storage.base import Stored
 
 from .claims import Claim
 from .connection import Connection
+from .faults import logged_reason
 from .progress import Progress
 from .upload import Upload
 
@@ -107,7 +108,7 @@ def log_fault(
     if not isinstance(fault, Fault):
         log.error("upload.error", exc_info=error)
         fault = Fault(FaultCode.INTERNAL, "An internal error occurred in the server.")
-    _log_ended(connection, receiver, claim, log, fault.code, fault.reason)
+    _log_ended(connection, receiver, claim, log, fault.code, logged_reason(fault))
     return fault
 
 

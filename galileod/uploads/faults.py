@@ -62,17 +62,30 @@ def storage_faults() -> Iterator[None]:
     try:
         yield
     except NoSpaceError as error:
-        raise Fault(FaultCode.NO_SPACE, f"No space is left: {error}.") from error
+        raise Fault(FaultCode.NO_SPACE, f"No space is left: {error.reason}.") from error
     except BadNameError as error:
-        raise Fault(FaultCode.BAD_NAME, f"The name cannot be stored: {error}.") from error
+        raise Fault(FaultCode.BAD_NAME, f"The name cannot be stored: {error.reason}.") from error
     except ConflictError as error:
-        raise Fault(FaultCode.CONFLICT, f"The name is taken: {error}.") from error
+        raise Fault(FaultCode.CONFLICT, f"The name is taken: {error.reason}.") from error
     except StorageBusyError as error:
-        raise Fault(FaultCode.BUSY, f"The storage is busy: {error}. Try again later.") from error
+        raise Fault(
+            FaultCode.BUSY, f"The storage is busy: {error.reason}. Try again later."
+        ) from error
     except UnsupportedHashError as error:
         raise Fault(
             FaultCode.UNSUPPORTED_HASH,
-            f"The hash cannot be checked: {error}. {RUNNING_HASH} is supported for every file.",
+            f"The hash cannot be checked: {error.reason}."
+            f" {RUNNING_HASH} is supported for every file.",
         ) from error
-    except (StorageError, LedgerError) as error:
+    except StorageError as error:
+        raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
+    except LedgerError as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error
+
+
+def logged_reason(fault: Fault) -> str:
+    """The reason of a fault for the log, which also has what the client is not told."""
+    cause = fault.__cause__
+    if not isinstance(cause, StorageError) or not cause.place:
+        return fault.reason
+    return f"{fault.reason.removesuffix('.')}{cause.place}."

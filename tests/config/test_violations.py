@@ -294,6 +294,7 @@ def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: st
     [
         ("", "storage.s3.bucket: not set: expected the name of a bucket"),
         ('bucket = "a/b"', "storage.s3.bucket: 'a/b': expected the name of a bucket"),
+        ('bucket = "t:b"', "storage.s3.bucket: 't:b': expected the name of a bucket"),
         (
             'bucket = "b"\nendpoint = "s3.example.org"',
             f"storage.s3.endpoint: 's3.example.org': {ENDPOINT_EXPECTED}",

@@ -143,6 +143,16 @@ class Client:
             if _code(error) != "NoSuchUpload":
                 raise
 
+    def is_unfinished(self, key: str, multipart: str) -> bool:
+        """Whether there is such a multipart upload, neither completed nor aborted."""
+        try:
+            self._do("list_parts", Key=key, UploadId=multipart, MaxParts=1)
+        except StorageError as error:
+            if _code(error) not in {"NoSuchUpload", "NoSuchKey"}:  # the latter by Ceph
+                raise
+            return False
+        return True
+
     def head(self, key: str) -> Head | None:
         """What is known of an object; None if there is none."""
         try:
@@ -169,15 +179,19 @@ class Client:
         self._do("delete_object", Key=key)
 
     def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
-        """Keys that begin with `prefix` and follow `after`, with their sizes, sorted as UTF-8.
+        """Keys that begin with `prefix` and follow `after`, with their sizes.
 
+        They are sorted as UTF-8; SeaweedFS has `a/b` before `a-b`, as if `a` stood in its place.
         They are at most `count`, or MAX_KEYS; none if there are no more. May be out of date.
         """
         which: Any = {"Prefix": prefix, "MaxKeys": min(count, MAX_KEYS)}
         if after:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
-        return [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
+        if any(key == after for key, _ in listed):  # it would go on for ever
+            raise StorageError("the store cannot list objects from a key on")
+        return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """All multipart uploads with such keys: key, id, when it was begun. May be out of date."""

@@ -42,6 +42,7 @@ _PERMISSIONS: Final[Mapping[str, str]] = {
     "GetObject": "s3:GetObject",
     "DeleteObject": "s3:DeleteObject",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListParts": "s3:ListMultipartUploadParts",
 }
 _PUT: Final = "s3:PutObject"
 """The permission for all other operations."""
@@ -133,7 +134,7 @@ class Place:
         """The error for what botocore has raised in an operation; its text has no key or secret."""
         is_answer = isinstance(error, ClientError)
         kind, sentence = _answered(error, operation) if is_answer else _unanswered(error)
-        return kind(f'{sentence} ({operation}, bucket "{self.bucket}" at {self.endpoint})')
+        return kind(sentence, f' ({operation}, bucket "{self.bucket}" at {self.endpoint})')
 
 
 def translated_setting(error: Exception) -> StorageError:

@@ -15,6 +15,9 @@ from .shared import STATE, Shared
 
 T = TypeVar("T")
 
+LAST: Final = "\U0010ffff"
+"""Sorts behind all that a key may have."""
+
 _NS: Final = 1_000_000
 
 
@@ -27,7 +30,8 @@ async def look(shared: Shared, names: Sequence[str]) -> Sequence[Standing | Stor
         head = await shared.head(name, shared.threads.lookers)
         return None if head is None else _standing(head)
 
-    return await _each(names, look_at)
+    found = await _each(names, look_at)
+    return await _checked(shared, found, lambda one: one is None)
 
 
 async def remove_files(shared: Shared, names: Sequence[str]) -> Sequence[Removed | StorageError]:
@@ -41,14 +45,19 @@ async def remove_files(shared: Shared, names: Sequence[str]) -> Sequence[Removed
         await shared.request(delete, shared.threads.lookers)
         return Removed(name, found=True)
 
-    return await _each(names, remove_one)
+    removed = await _each(names, remove_one)
+    return await _checked(shared, removed, lambda one: isinstance(one, Removed) and not one.found)
 
 
 async def walk(shared: Shared, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
     """See `Store.walk`: the listing, a page for each request."""
-    prefix, after = shared.prefix, ""
+    prefix, state, after = shared.prefix, shared.key(STATE), ""
     while page := await _list(shared, after, count):
-        after = page[-1][0]
+        before, after = after, page[-1][0]
+        if after.startswith(state):
+            after = f"{state}{LAST}"
+            if after == before:
+                raise StorageError("the store cannot list objects from a key on")
         names = {key.removeprefix(prefix): size for key, size in page}
         if files := {name: size for name, size in names.items() if is_name(name)}:
             yield files
@@ -62,6 +71,21 @@ async def _list(shared: Shared, after: str, count: int) -> Sequence[tuple[str, i
 def is_name(name: str) -> bool:
     """Whether a file may be called so. Other objects, such as those for folders, are none."""
     return bool(name) and not name.startswith(("/", STATE)) and not name.endswith("/")
+
+
+async def _checked(
+    shared: Shared, results: Sequence[T], gone: Callable[[T], bool]
+) -> Sequence[T | StorageError]:
+    """The results, with an error in place of those that are `gone` if the bucket is gone itself.
+
+    The answer for an object is the same in both cases.
+    """
+    if any(map(gone, results)):
+        try:
+            await shared.request(shared.client.check, shared.threads.lookers)
+        except StorageError as error:
+            return [error if gone(one) else one for one in results]
+    return results
 
 
 async def _each(

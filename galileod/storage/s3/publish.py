@@ -92,15 +92,32 @@ async def complete(shared: Shared, upload: str, parts: Parts) -> None:
     """
     tags = [(part.number, part.etag) for part in parts.entered]
     call = partial(shared.client.complete, shared.key(parts.name), parts.multipart, tags)
+    gone = False
     uncertain: StorageError | None = None
     with ledger_steps():
         await shared.objects.completing(upload)
     try:
         await shared.request(call, shared.threads.completers)
-    except (UncertainError, NoSuchUploadError) as error:
-        uncertain = error  # an earlier request may have made it, or this one
-    if not is_of(await shared.head(parts.name), upload, parts.end):
-        raise uncertain or StorageError("the object is not there although it was completed")
+    except NoSuchUploadError as error:  # an earlier request may have made it
+        gone, uncertain = True, error
+    except UncertainError as error:  # so may this one
+        gone, uncertain = await _are_gone(shared, parts), error
+    # What is gone before this look has either become the object, or is lost.
+    if is_of(await shared.head(parts.name), upload, parts.end):
+        return
+    if gone:
+        raise NoSuchUploadError(str(uncertain)) from uncertain
+    raise uncertain or StorageError("the object is not there although it was completed")
+
+
+async def _are_gone(shared: Shared, parts: Parts) -> bool:
+    """Whether the store has no such multipart upload any more."""
+    key = shared.key(parts.name)
+    try:
+        ask = partial(shared.client.is_unfinished, key, parts.multipart)
+        return not await shared.request(ask)
+    except StorageError:
+        return False  # then they are kept, as before
 
 
 async def put(

@@ -79,7 +79,8 @@ class S3Sink(Sink):
             buffer = await self._buffers.wait()
             try:
                 if self._tail is not None:
-                    buffer.put(await read_tail(self._shared, self._tail))
+                    before = self._known.parts[-1].state if self._known.parts else None
+                    buffer.put(await read_tail(self._shared, self._tail, before))
             except BaseException:
                 self._buffers.give_back(buffer)
                 raise
@@ -113,6 +114,8 @@ class S3Sink(Sink):
     async def write(self, pieces: Sequence[bytes]) -> None:
         """Copy into buffers and hash, in a thread; send the parts that are full."""
         self._check_open()
+        if self._parts is not None:
+            self._parts.check()
         await self.make_ready()
         begin, at = 0, 0
         while begin < len(pieces):
@@ -185,8 +188,6 @@ class S3Sink(Sink):
     def _check_open(self) -> None:
         if not self._open:
             raise StorageError("the file was suspended, stored or discarded")
-        if self._parts is not None:
-            self._parts.check()
 
     def _close(self) -> None:
         self._open = False

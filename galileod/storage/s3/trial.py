@@ -53,6 +53,7 @@ class _Trial:
         upload = self._client.create(self._parts, self._metadata)
         try:
             etag = self._client.upload_part(self._parts, upload, 1, self._data)
+            self._client.is_unfinished(self._parts, upload)
             self._client.complete(self._parts, upload, [(1, etag)])
         except StorageError:
             with contextlib.suppress(StorageError):  # what is told is why it does not work

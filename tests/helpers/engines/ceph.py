@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import struct
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ MEMORY: Final = 6 << 30
 CAPABILITIES: Final = "".join(f'\tcaps {of} = "allow *"\n' for of in ("mon", "osd", "mgr", "mds"))
 
 GATEWAYS: Final = ("rgw", "rgw2")
+
+REQUEST: Final = r' beast: .*?"([A-Z]+) /{bucket}(\S*) HTTP/1\.1" \d'
+"""A line in the log of a gateway."""
 
 SETTINGS: Final = """
 [global]
@@ -120,6 +124,11 @@ class Ceph(Engine):
     def ceph(self, *arguments: str) -> str:
         """The output of a command of the cluster's administrator."""
         return self.run("ceph", "--connect-timeout", "20", *arguments)
+
+    def requests(self, bucket: str) -> list[str]:
+        """The method, the path below a bucket, and the query of each request that has ended."""
+        log = (self.folder / "client.rgw.log").read_text(errors="replace")
+        return [" ".join(found) for found in re.findall(REQUEST.format(bucket=bucket), log)]
 
     def admin(self, *arguments: str) -> str:
         """The output of a command of the gateway's administrator: users, quotas."""

@@ -8,6 +8,9 @@ from .engine import Engine, Server
 
 RIGHTS: Final = ("Admin", "Read", "Write", "List", "Tagging")
 
+GROWTH: Final = "[master.volume_growth]\ncopy_1 = 1\n"
+"""A bucket gets one volume at first, not seven: there is one for each test."""
+
 
 class Weed(Engine):
     """The process is `weed`. Killed, since it takes a quarter of a minute to stop."""
@@ -23,6 +26,7 @@ class Weed(Engine):
         keys = [{"accessKey": server.access_key, "secretKey": server.secret_key}]
         owner = {"name": "owner", "credentials": keys, "actions": RIGHTS}
         (self.folder / "s3.json").write_text(json.dumps({"identities": [owner]}))
+        (self.folder / "master.toml").write_text(GROWTH)
         (self.folder / "data").mkdir()
         self.spawn(
             "weed",
@@ -42,7 +46,7 @@ class Weed(Engine):
             "-s3.port.lance=0",
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=64",
-            "-volume.max=100",
+            "-volume.max=1000",
         )
         self.await_port(port)
         return server

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.daemon import Daemons
 from helpers.engines.buckets import Bucket, new_bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.engine import Server
 from helpers.engines.kinds import KINDS
 from helpers.engines.shared import attach
+from helpers.s3_daemon import Start, starting
 from helpers.s3_store import make_kind
 from helpers.store_kinds import FURTHER, MakeStore, open_whole
 
@@ -123,3 +125,12 @@ def make_store(
             return store
 
         yield make
+
+
+# The daemon.
+
+
+@pytest.fixture
+def start(daemon: Daemons, bucket: Bucket, tmp_path: Path) -> Start:
+    """Starts a daemon for the bucket."""
+    return starting(daemon, bucket, tmp_path)

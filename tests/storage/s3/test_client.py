@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from helpers.engines.buckets import Bucket
 
-from galileod.storage.errors import MissingError
+from galileod.storage.errors import MissingError, StorageError
 from galileod.storage.s3.client import Client
 from galileod.storage.s3.errors import KeyTakenError, NoSuchUploadError, UncertainError
 
@@ -27,7 +27,9 @@ def test_an_object_is_stored_and_read(any_bucket: Bucket, any_client: Client) ->
 
 
 @pytest.mark.parametrize(
-    "data", [b"", bytearray(b"123"), memoryview(b"12345")[1:4], PART[:300_000]]
+    "data",
+    [b"", bytearray(b"123"), memoryview(b"12345")[1:4], PART[:300_000]],
+    ids=["empty", "bytearray", "memoryview", "bytes"],
 )
 def test_a_body_may_be_of_any_kind(
     any_client: Client, data: bytes | bytearray | memoryview
@@ -119,3 +121,21 @@ def test_unfinished_uploads_are_read_in_pages(
     found = [(key, upload) for key, upload, _ in any_client.unfinished("a/")]
     assert len(found) == len(begun)
     assert set(found) == begun
+
+
+def test_a_listing_that_does_not_go_on_is_an_error(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages would never end."""
+    client.put("a", b"", {}, new=True)
+    client.put("b", b"", {}, new=True)
+    assert client.list("", "a", 2) == [("b", 0)]
+    send = client._do
+
+    def without_start(method: str, **values: object) -> object:
+        values.pop("StartAfter", None)
+        return send(method, **values)
+
+    monkeypatch.setattr(client, "_do", without_start)
+    with pytest.raises(StorageError, match="from a key on"):
+        client.list("", "a", 2)

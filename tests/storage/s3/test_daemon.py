@@ -1,45 +1,22 @@
 """The daemon and galileo-send, with files in object storage."""
 
 import json
+import signal
 import subprocess
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers.clients import some_bytes
-from helpers.daemon import Daemon, Daemons, run_galileod
+from helpers.daemon import Daemon, free_port, poll, run_galileod
 from helpers.engines.buckets import Bucket
-from helpers.resuming import sha1
+from helpers.resuming import ResumingClient, read_ledger, sha1
+from helpers.s3_daemon import Start, contents, send
 from helpers.s3_store import MIB, PART
-from helpers.sending import run_process
+from helpers.sending import GALILEO_SEND, run_process
 
 pytestmark = pytest.mark.timeout(120)
 
 LARGE = some_bytes(40 * MIB)
-
-Start = Callable[..., Daemon]
-
-
-@pytest.fixture
-def start(daemon: Daemons, bucket: Bucket, tmp_path: Path) -> Start:
-    """Starts a daemon for the bucket; settings of `[storage]` may be given."""
-
-    def make(storage: Mapping[str, object] | None = None, **settings: object) -> Daemon:
-        s3 = bucket.settings(tmp_path, prefix="files/", part_size="5MiB")
-        tables: dict[str, Any] = {
-            "timeouts": {"close": 1},
-            "storage": {"backend": "s3", "s3": s3, **(storage or {})},
-            **settings,
-        }
-        return daemon(tables)
-
-    return make
-
-
-def contents(bucket: Bucket) -> dict[str, str]:
-    """The hash of each object, by its name."""
-    return {key.removeprefix("files/"): sha1(data) for key, data in bucket.contents().items()}
 
 
 def files(host: Daemon, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -50,11 +27,6 @@ def listed(host: Daemon) -> dict[str, str]:
     said = files(host, "list", "--json")
     assert (said.returncode, said.stderr) == (0, "")
     return {row["path"]: row["sha1"] for row in json.loads(said.stdout)["files"]}
-
-
-def send(host: Daemon, *paths: Path) -> None:
-    sent = run_process(host.url, *paths)
-    assert sent.returncode == 0, sent.stderr
 
 
 def test_files_of_all_sizes_are_stored_listed_and_removed(
@@ -76,3 +48,157 @@ def test_files_of_all_sizes_are_stored_listed_and_removed(
     assert files(host, "remove", "large.bin", "1.bin").returncode == 0
     del expected["large.bin"], expected["1.bin"]
     assert contents(bucket) == listed(host) == expected
+
+
+def client_of(host: Daemon, size: int = 12 * MIB) -> ResumingClient:
+    return ResumingClient(host.url, LARGE[:size])
+
+
+def assert_stored_once(host: Daemon, bucket: Bucket, client: ResumingClient) -> None:
+    assert contents(bucket) == listed(host) == {client.name: sha1(client.data)}
+    assert bucket.unfinished() == 0
+
+
+def resume(client: ResumingClient, offset: int) -> None:
+    with client.attempt() as attempt:
+        assert attempt.first["offset"] == offset
+        assert offset == 0 or attempt.first["check"]["value"] == sha1(client.data[:offset])
+        assert attempt.finish() == client.stored()
+
+
+@pytest.mark.parametrize("sent", [MIB, 7 * MIB, 2 * PART])
+def test_an_upload_goes_on_after_its_line_was_lost(start: Start, bucket: Bucket, sent: int) -> None:
+    host = start()
+    client = client_of(host)
+    with client.attempt() as attempt:
+        attempt.send(sent)
+        attempt.cut()
+    assert host.wait_for("upload.kept", name=client.name)["offset"] == sent
+    resume(client, sent)
+    assert_stored_once(host, bucket, client)
+
+
+def test_an_upload_goes_on_after_the_daemon_has_ended(start: Start, bucket: Bucket) -> None:
+    host = start(server={"drain_timeout": 0.2})
+    client = client_of(host)
+    with client.attempt() as attempt:
+        attempt.send(8 * MIB)
+        host.send_signal(signal.SIGTERM)
+        assert attempt.last()["code"] == "shutting_down"
+    assert host.wait() == 0
+    client = client.at(host.start().url)
+    resume(client, 8 * MIB)
+    assert_stored_once(host, bucket, client)
+
+
+def test_an_upload_goes_on_with_its_whole_parts_after_the_daemon_was_killed(
+    start: Start, bucket: Bucket
+) -> None:
+    host = start()
+    client = client_of(host)
+    with client.attempt() as attempt:
+        attempt.send(11 * MIB)
+        poll("two parts", lambda: len(parts(bucket)) == 2)
+        poll("their entries", lambda: entered(host) == 2)
+        host.kill()
+    client = client.at(host.start().url)
+    resume(client, 2 * PART)
+    assert_stored_once(host, bucket, client)
+
+
+def parts(bucket: Bucket) -> list[int]:
+    """The numbers of the parts of the only upload."""
+    uploads = bucket.raw.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+    return [
+        part["PartNumber"]
+        for each in uploads
+        for part in bucket.raw.list_parts(
+            Bucket=bucket.name, Key=each["Key"], UploadId=each["UploadId"]
+        ).get("Parts", [])
+    ]
+
+
+def entered(host: Daemon) -> int:
+    ((count,),) = read_ledger(host, "SELECT count(*) FROM parts")
+    return int(count)
+
+
+def test_galileo_send_goes_on_when_the_daemon_was_killed(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    host = start(server={"listen": [f"127.0.0.1:{free_port()}"]})
+    path = tmp_path / "large.bin"
+    path.write_bytes(LARGE)
+    sending = subprocess.Popen(
+        [GALILEO_SEND, "--limit-rate", "12MB", host.url, path],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        poll("two parts", lambda: len(parts(bucket)) >= 2)
+        host.kill()
+        host.start()
+        _, said = sending.communicate(timeout=60)
+    finally:
+        sending.kill()
+    assert sending.returncode == 0, said
+    assert host.find("upload.resumed")
+    assert contents(bucket) == listed(host) == {"large.bin": sha1(LARGE)}
+    assert bucket.unfinished() == 0
+
+
+def test_files_expire_and_hooks_hear_of_them(start: Start, bucket: Bucket, tmp_path: Path) -> None:
+    script = tmp_path / "hook"
+    script.write_text('#!/bin/sh\npwd >> "$0.log"\ncat >> "$0.log"\necho >> "$0.log"\n')
+    script.chmod(0o755)
+    hooks = {"stored": [str(script)], "removed": [str(script)]}
+    host = start({"retention": "1s"}, hooks=hooks)
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"content")
+    send(host, path)
+    host.wait_for("file.expired", path="a.bin")
+    assert contents(bucket) == listed(host) == {}
+    log = tmp_path / "hook.log"
+    poll("both receipts", lambda: log.exists() and len(log.read_text().splitlines()) == 4)
+    first, receipt, *_ = log.read_text().splitlines()
+    assert first == str(host.directory)
+    assert json.loads(receipt)["path"] == f"s3://{bucket.name}/files/a.bin"
+
+
+def test_files_are_replaced_where_that_is_wanted(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    host = start({"on_conflict": "replace"})
+    path = tmp_path / "a.bin"
+    for size in (PART + 1, 1000, 2 * PART):
+        path.write_bytes(LARGE[:size])
+        send(host, path)
+        assert contents(bucket) == listed(host) == {"a.bin": sha1(LARGE[:size])}
+
+
+def test_a_start_without_its_bucket_says_so(start: Start, bucket: Bucket) -> None:
+    host = start()
+    assert host.stop() == 0
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    host.spawn()
+    assert host.wait() == 1
+    (line,) = host.log()
+    assert line["event"] == "server.failed"
+    assert line["reason"].startswith("the bucket does not exist")
+    bucket.raw.create_bucket(Bucket=bucket.name)
+    host.start()
+
+
+def test_a_client_is_not_told_where_the_files_are(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    host = start()
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    sent = run_process("--retries", "0", host.url, path)
+    assert sent.returncode != 0
+    assert b"the bucket does not exist" in sent.stderr
+    assert bucket.name.encode() not in sent.stderr
+    (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
+    assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
+    host.stderr.unlink()  # the storage's error was expected

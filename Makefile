@@ -116,7 +116,7 @@ screenshots: install-tests
 # Each builds one kind of package, and can be called alone.
 PACKAGES := wheels npm-package deb image
 packages: install
-	for each in $(PACKAGES); do PYTHON=$(abspath $(BIN))/python packaging/$$each || exit 1; done
+	for each in $(PACKAGES); do PYTHON="$(CURDIR)/$(BIN)/python" packaging/$$each || exit 1; done
 
 clean:
 	rm -rf .venv .venv-* $(PUPPETEER)/node_modules $(VITE)/node_modules conformance-report examples/go/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from galileod.config import file as config
 from galileod.config.file import Reading
@@ -26,9 +27,20 @@ class DefaultGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Group."""
         own = {"--help", "-h", "--version"}
-        if not args or (args[0].startswith("-") and args[0] not in own):
+        # When a shell asks what the first word may be, any command may.
+        none = not args and not ctx.resilient_parsing
+        if none or (args and args[0].startswith("-") and args[0] not in own):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See click.Group; the options of `default` may be the first word as well."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-") and (default := self.get_command(ctx, self.default)):
+            known = {item.value for item in found}
+            more = default.shell_complete(ctx, incomplete)
+            found += [item for item in more if item.value not in known]
+        return found
 
 
 def config_option(text: str = _CONFIG) -> Callable[[F], F]:

@@ -1,3 +1,8 @@
+// Where the types of pages are not there, as in a program for Node.js.
+declare global {
+  interface FileSystemFileHandle {}
+}
+
 /** An error signal of the server, or one that the client made. */
 export interface ErrorSignal {
   /** By convention a sentence in plain language. */

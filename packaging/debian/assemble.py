@@ -203,7 +203,7 @@ def add_control(values: dict[str, str]) -> None:
     write("DEBIAN/control", fill("control", values | {"SIZE": str(kib)}))
     write("DEBIAN/conffiles", b"/etc/galileod.toml\n")
     write("DEBIAN/md5sums", "".join(sums).encode())
-    for script in ("postinst", "prerm", "postrm"):
+    for script in ("preinst", "postinst", "prerm", "postrm"):
         write(f"DEBIAN/{script}", (SOURCES / "debian" / script).read_bytes(), SCRIPT)
 
 

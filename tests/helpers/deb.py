@@ -3,12 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
 from helpers.debian import BUILD_SECONDS, PROGRAMS
-from helpers.packages import build_from_copy, copy_source
+from helpers.packages import clone, fetch_and_build
 
 NEEDED: Final = {**PROGRAMS, "mmdebstrap": "mmdebstrap", "lintian": "lintian"}
 """What the tests need, and Debian's package for it."""
@@ -17,14 +16,13 @@ LATER: Final = "99.0"
 """The version of the package that `later_package` makes."""
 
 
-def build_package(release: str, folder: Path) -> Path:
-    """The package of this source for a release, built from a copy in `folder`.
+def build_package(release: str, folder: Path, umask: int = -1) -> Path:
+    """The package of this source for a release, built from a clone in `folder`.
 
     Raises Unavailable.
     """
-    copy_source(folder)
-    said = build_from_copy([folder / "packaging/deb", release], {"PYTHON": sys.executable})
-    return folder / said.strip()
+    script = clone(folder) / "packaging/deb"
+    return folder / fetch_and_build([script, release], {}, umask).strip()
 
 
 def later_package(package: Path, folder: Path) -> Path:

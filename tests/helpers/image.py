@@ -14,12 +14,15 @@ from typing import Any, Final, Self
 from helpers.container import dial_in
 from helpers.daemon import DEADLINE, environment, poll
 from helpers.debian import REPOSITORY, cache, made_once
-from helpers.packages import build_from_copy, copy_source
+from helpers.packages import clone, fetch_and_build
 
 PROGRAMS: Final = {"mmdebstrap": "mmdebstrap", "umoci": "umoci", "runc": "runc"}
 """What the tests need, and Debian's package for it."""
 
 ADDRESS: Final = ("127.0.0.1", 8750)
+EPOCH: Final = {"SOURCE_DATE_EPOCH": "1700000000"}
+"""The time of the first layer."""
+
 USER: Final = 54321
 """Neither the image nor this machine has such a user."""
 
@@ -28,13 +31,10 @@ class NotReproducibleError(Exception):
     """Two builds of the same source differ."""
 
 
-def build_image(folder: Path) -> Path:
-    """The OCI archive of this source, built from a copy in `folder`. Raises Unavailable."""
-    copy_source(folder)
-    said = build_from_copy(
-        [folder / "packaging/image"], {"BASE": str(_base()), "PYTHON": sys.executable}
-    )
-    return folder / said.strip()
+def build_image(folder: Path, umask: int = -1) -> Path:
+    """The OCI archive of this source, built from a clone in `folder`. Raises Unavailable."""
+    script = clone(folder) / "packaging/image"
+    return folder / fetch_and_build([script], {"BASE": str(_base())}, umask).strip()
 
 
 def _base() -> Path:
@@ -46,7 +46,7 @@ def _base() -> Path:
         if target is not None:
             with ThreadPoolExecutor() as both:
                 for made_one in [
-                    both.submit(build_from_copy, [sources / "base", target / name], {})
+                    both.submit(fetch_and_build, [sources / "base", target / name], EPOCH)
                     for name in ("base.tar", "again.tar")
                 ]:
                     made_one.result()

@@ -18,10 +18,10 @@ SECONDS: Final = 600
 WHEN: Final = "2026-01-02T03:04:05+00:00"
 """The time of the commit in each clone."""
 
-EPOCH: Final = "1700000000"
-"""The time of what is built from a copy, in seconds since 1970."""
-
 AUTHOR: Final = ("-c", "user.name=Anna", "-c", "user.email=anna@example.org")
+
+PRIVATE: Final = 0o077
+"""An umask that lets nobody else read, which must not change what is built."""
 
 ALONE: Final = {"PYTHONPATH": "", "GIT_CONFIG_GLOBAL": os.devnull}
 """Variables without which a program uses what is installed with it, and git its defaults."""
@@ -60,9 +60,9 @@ class Wheels:
     send: Path
 
 
-def build_wheels(source: Path) -> Wheels:
+def build_wheels(source: Path, umask: int = -1) -> Wheels:
     """Build from a clone."""
-    built = build(source, "wheels")
+    built = build(source, "wheels", umask)
     daemon, sdist, send = (
         next(path for path in built if path.match(pattern))
         for pattern in ("galileosend-*.whl", "galileosend-*.tar.gz", "galileo_send-*.whl")
@@ -71,19 +71,22 @@ def build_wheels(source: Path) -> Wheels:
     return Wheels(daemon, sdist, send)
 
 
-def build(source: Path, script: str) -> list[Path]:
+def build(source: Path, script: str, umask: int = -1) -> list[Path]:
     """The packages that a script in packaging/ says that it has built, from a clone."""
-    said = run(source / "packaging" / script, cwd=source, environ={"PYTHON": sys.executable})
+    variables = {"PYTHON": sys.executable}
+    said = run(source / "packaging" / script, cwd=source, environ=variables, umask=umask)
     return [source / line for line in said.splitlines()]
 
 
-def build_from_copy(command: Sequence[str | Path], variables: dict[str, str]) -> str:
-    """Run a script of packaging/ where no commit has the time of the files; returns what it says.
+def fetch_and_build(
+    command: Sequence[str | Path], variables: dict[str, str], umask: int = -1
+) -> str:
+    """Run a script of packaging/ that needs a mirror of Debian; returns what it says.
 
-    Raises debian.Unavailable: it needs a mirror of Debian.
+    Raises debian.Unavailable.
     """
     ended = subprocess.run(
-        command, env=environment({"SOURCE_DATE_EPOCH": EPOCH, **variables}),
+        command, env=environment({**ALONE, "PYTHON": sys.executable, **variables}), umask=umask,
         capture_output=True, text=True, timeout=debian.BUILD_SECONDS, check=False,
     )  # fmt: skip
     if ended.returncode != 0:
@@ -106,13 +109,24 @@ def install(folder: Path, wheel: Path) -> Path:
     return folder / "bin"
 
 
+def arrived(directory: Path) -> int:
+    """Bytes of all unfinished uploads in the storage directory of a daemon, seen from outside.
+
+    A command inside would take seconds on a busy machine, while the upload goes on.
+    """
+    return sum(file.stat().st_size for file in (directory / ".galileod/spool").iterdir())
+
+
 def run(
-    *command: str | Path, cwd: Path | None = None, environ: dict[str, str] | None = None
+    *command: str | Path,
+    cwd: Path | None = None,
+    environ: dict[str, str] | None = None,
+    umask: int = -1,
 ) -> str:
     """Run a program that is expected to succeed; returns what it writes to standard output."""
     ended = subprocess.run(
         command, cwd=cwd, env=environment({**ALONE, **(environ or {})}), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=SECONDS, check=False,
+        capture_output=True, text=True, timeout=SECONDS, check=False, umask=umask,
     )  # fmt: skip
     assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
     return ended.stdout

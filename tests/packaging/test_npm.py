@@ -17,7 +17,7 @@ from browser.tab import Tab, http
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon
 from helpers.missing import find, leave_out
-from helpers.packages import SECONDS, build, clone, run
+from helpers.packages import PRIVATE, SECONDS, build, clone, run
 from playwright.sync_api import Browser
 
 from galileod import __version__
@@ -26,6 +26,9 @@ pytestmark = pytest.mark.timeout(SECONDS)
 
 HERE: Final = Path(__file__).parent
 VITE: Final = HERE / "vite/node_modules/vite/bin/vite.js"
+TSC: Final = HERE / "vite/node_modules/typescript/bin/tsc"
+TYPE_ROOTS: Final = HERE / "vite/node_modules/@types"
+
 VITE_NODE: Final = (20, 19)
 """The oldest Node.js that this Vite runs with; Debian 12 has an older one."""
 
@@ -83,7 +86,9 @@ def check(daemon: Daemon, receipts: list[dict[str, Any]]) -> None:
 
 
 def test_two_clones_of_a_commit_give_the_same_bytes(package: Path, tmp_path: Path) -> None:
-    (again,) = build(clone(tmp_path / "elsewhere"), "npm-package")
+    other = clone(tmp_path / "elsewhere")
+    (other / "LICENSE").chmod(0o600)
+    (again,) = build(other, "npm-package", PRIVATE)
     assert again.name == package.name == f"galileo-upload-{__version__}.tgz"
     assert again.read_bytes() == package.read_bytes()
 
@@ -113,6 +118,23 @@ def test_node_imports_it_and_sends(project: Path, file: Path, tmp_path: Path) ->
         daemon.start()
         said = run("node", "node.mjs", daemon.url, file, cwd=project)
         check(daemon, json.loads(said))
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        ("--lib", "es2022,dom", "--module", "es2022", "--moduleResolution", "bundler"),
+        ("--lib", "es2022,dom", "--module", "es2022", "--moduleResolution", "node10"),
+        ("--lib", "es2022", "--module", "nodenext", "--typeRoots", TYPE_ROOTS, "--types", "node"),
+    ],
+    ids=["page", "page, oldest", "Node.js"],
+)
+def test_its_types_are_those_of_a_program(project: Path, types: tuple[str | Path, ...]) -> None:
+    if not TSC.exists():
+        leave_out("needs TypeScript from npm: make install-tests")
+    shutil.copyfile(HERE / "vite/use.ts", project / "use.ts")
+    strict = ("--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022")
+    run("node", TSC, *strict, *types, "use.ts", cwd=project)
 
 
 @pytest.fixture

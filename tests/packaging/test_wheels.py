@@ -1,17 +1,19 @@
 """Wheel and source archive of galileosend."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon, environment
-from helpers.debian import Unavailable
+from helpers.debian import REPOSITORY, Unavailable
 from helpers.missing import leave_out
-from helpers.packages import SECONDS, Wheels, build_wheels, clone, install, run
+from helpers.packages import PRIVATE, SECONDS, WHEN, Wheels, build_wheels, clone, install, run
 
 from galileod import __version__
 
@@ -27,7 +29,7 @@ def test_two_clones_of_a_commit_give_the_same_bytes(
     (other / "galileod/client/untracked.py").write_text("")
     os.utime(other / "galileod/units.py", (0, 0))
     (other / "galileod/units.py").chmod(0o600)
-    again = build_wheels(other)
+    again = build_wheels(other, PRIVATE)
     for one, two in ((wheels.daemon, again.daemon), (wheels.sdist, again.sdist),
                      (wheels.send, again.send)):  # fmt: skip
         assert one.name == two.name
@@ -64,7 +66,7 @@ def test_the_wheel_is_complete_without_the_directory_it_was_built_in(
     assert (tmp_path / "environment/share/man/man1/galileo-send.1").is_file()
 
 
-@pytest.mark.parametrize("script", ["wheels", "npm-package"])
+@pytest.mark.parametrize("script", ["wheels", "npm-package", "deb", "image"])
 def test_a_python_that_is_too_old_is_named(script: str, source: Path) -> None:
     # It ends with status 1, as one that finds its version too low.
     ended = subprocess.run(
@@ -73,6 +75,30 @@ def test_a_python_that_is_too_old_is_named(script: str, source: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 1
     assert ended.stderr == f"packaging/{script}: false is not Python 3.11 or newer: set PYTHON\n"
+
+
+def test_the_source_archive_gives_the_same_wheel(wheels: Wheels, tmp_path: Path) -> None:
+    with tarfile.open(wheels.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    when = str(int(datetime.fromisoformat(WHEN).timestamp()))
+    run(
+        sys.executable, "-m", "hatchling", "build", "--target", "wheel",
+        cwd=folder, environ={"SOURCE_DATE_EPOCH": when},
+    )  # fmt: skip
+    assert (folder / "dist" / wheels.daemon.name).read_bytes() == wheels.daemon.read_bytes()
+
+
+def test_make_builds_in_a_directory_with_a_space(tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    script = folder / "packaging/probe"
+    script.parent.mkdir(parents=True)
+    script.write_text('#!/bin/sh\necho "$PYTHON"\n')
+    script.chmod(0o755)
+    shutil.copyfile(REPOSITORY / "Makefile", folder / "Makefile")
+    # -o: the environment need not be made.
+    said = run("make", "--silent", "-o", "install", "packages", "PACKAGES=probe", cwd=folder)
+    assert said == f"{folder}/.venv/bin/python\n"
 
 
 def test_an_unpacked_archive_is_no_clone(wheels: Wheels, tmp_path: Path) -> None:

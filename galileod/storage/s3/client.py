@@ -179,8 +179,9 @@ class Client:
         self._do("delete_object", Key=key)
 
     def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
-        """Keys that begin with `prefix` and follow `after`, with their sizes, sorted as UTF-8.
+        """Keys that begin with `prefix` and follow `after`, with their sizes.
 
+        They are sorted as UTF-8; SeaweedFS has `a/b` before `a-b`, as if `a` stood in its place.
         They are at most `count`, or MAX_KEYS; none if there are no more. May be out of date.
         """
         which: Any = {"Prefix": prefix, "MaxKeys": min(count, MAX_KEYS)}
@@ -188,8 +189,8 @@ class Client:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
         listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
-        if any(key <= after for key, _ in listed):
-            raise StorageError("the store does not list its objects in order")  # it would for ever
+        if any(key == after for key, _ in listed):  # it would go on for ever
+            raise StorageError("the store cannot list objects from a key on")
         return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:

@@ -3,14 +3,16 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon, free_port, poll, run_galileod
+from helpers.engines.between import Between
 from helpers.engines.buckets import Bucket
 from helpers.resuming import ResumingClient, read_ledger, sha1
-from helpers.s3_daemon import Start, contents, send
+from helpers.s3_daemon import PREFIX, Start, contents, send
 from helpers.s3_store import MIB, PART
 from helpers.sending import GALILEO_SEND, run_process
 
@@ -202,3 +204,31 @@ def test_a_client_is_not_told_where_the_files_are(
     (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
     assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
     host.stderr.unlink()  # the storage's error was expected
+
+
+@pytest.fixture
+def between(bucket: Bucket) -> Iterator[Between]:
+    with Between(bucket.server) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("size", "publishes"),
+    [(1000, "PUT /{}/files/a.bin"), (12 * MIB, "POST /{}/files/a.bin?uploadId")],
+)
+def test_a_client_hears_close_although_the_answer_to_its_publication_was_lost(
+    start: Start, bucket: Bucket, between: Between, tmp_path: Path, size: int, publishes: str
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(LARGE[:size])
+    host = start({"s3": s3_by(between, bucket, tmp_path)})
+    between.lose(publishes.format(bucket.name).encode())
+    send(host, path)
+    assert between.lost == 1
+    assert contents(bucket) == listed(host) == {"a.bin": sha1(LARGE[:size])}
+    assert bucket.unfinished() == 0
+
+
+def s3_by(between: Between, bucket: Bucket, folder: Path) -> Mapping[str, object]:
+    """The settings of `[storage.s3]` for a proxy."""
+    return bucket.settings(folder, prefix=PREFIX, part_size="5MiB", endpoint=between.server.url)

@@ -1,5 +1,7 @@
 """`[storage]`: where finished files are stored, and how durably."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from string import ascii_letters, digits
 from typing import Final, Literal
@@ -15,7 +17,10 @@ MIN_PART: Final = 5 << 20
 MAX_PART: Final = 5 << 30
 """Bytes of a part of a multipart upload that S3 accepts; the last one may be smaller."""
 
-BOTOCORE_MISSING: Final = "needs the Python package botocore: install galileosend[s3]"
+BOTOCORE_MISSING: Final = (
+    "needs the Python package botocore:"
+    f" {shlex.quote(sys.executable)} -m pip install 'botocore>=1.36,<2'"
+)
 """What is said where the extra of the backend "s3" is not installed."""
 
 Backend = Literal["local", "s3"]

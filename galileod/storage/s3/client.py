@@ -171,7 +171,7 @@ class Client:
             return bytes(self._do("get_object", Key=key))
         except StorageError as error:
             if _code(error) == "NoSuchKey":
-                raise MissingError(str(error)) from error
+                raise MissingError(error.reason, error.place) from error
             raise
 
     def delete(self, key: str) -> None:
@@ -242,7 +242,7 @@ class Client:
     def _told(self, answer: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a value of any type
         """What an answer must have, and that of a web server has not."""
         if name not in answer:
-            raise StorageError(f"{NOT_S3} ({self.endpoint})")
+            raise StorageError(NOT_S3, f" ({self.endpoint})")
         return answer[name]
 
     def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
@@ -289,10 +289,10 @@ class Client:
         translated = self._place.translated(error, operation)
         keys = self._connection.keys
         if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
-            return StorageError(f"{translated}; {keys.problem}")
+            return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
         if changes and type(translated) is StorageError and is_uncertain(error):
-            return UncertainError(str(translated))
+            return UncertainError(translated.reason, translated.place)
         return translated
 
 

@@ -181,13 +181,13 @@ def _unanswered(error: Exception) -> Reason:
     """The reason for what is no answer of the store."""
     name = type(error).__name__
     if name == "ConnectTimeoutError":
-        return StorageError, f"the server cannot be reached within {CONNECT_SECONDS:g} s"
+        return StorageError, f"the object storage cannot be reached within {CONNECT_SECONDS:g} s"
     if name == "ReadTimeoutError":
-        return StorageError, "the server does not answer in time"
+        return StorageError, "the object storage does not answer in time"
     if sentence := next(filter(None, map(_told_by, _causes(error))), None):
         return StorageError, sentence
     if name == "ConnectionClosedError":
-        return StorageError, "the server has closed the connection without an answer"
+        return StorageError, "the object storage has closed the connection without an answer"
     if isinstance(error, ResponseParserError):
         return StorageError, NOT_S3
     return StorageError, f"the request has failed: {name}: {_shown(str(error))}"
@@ -199,15 +199,15 @@ def _told_by(cause: BaseException) -> str | None:  # noqa: PLR0911  one line for
         case RedirectedError():
             return f"{NOT_S3}: the server redirects to {_shown(cause.location)}"
         case ssl.SSLCertVerificationError():
-            return f"its TLS certificate is not trusted: {cause.verify_message}"
+            return f"the certificate of the object storage is not trusted: {cause.verify_message}"
         case ssl.SSLError():
-            return f"TLS has failed: {cause.reason or cause.strerror}"
+            return f"TLS with the object storage has failed: {cause.reason or cause.strerror}"
         case socket.gaierror():
-            return f"the server's name cannot be resolved: {cause.strerror}"
+            return f"the name of the object storage cannot be resolved: {cause.strerror}"
         case TimeoutError():
-            return "the server does not take data any more"
+            return "the object storage does not take data any more"
         case OSError(strerror=str()):
-            return f"the connection has failed: {cause.strerror}"
+            return f"the connection to the object storage has failed: {cause.strerror}"
     return None
 
 

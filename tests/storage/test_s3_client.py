@@ -98,6 +98,16 @@ def put(client: Client) -> str:
             f"{NOT_S3}: the server redirects to https://s3.example.org/",
         ),
         (
+            Answer(404, "<html>no such page</html>"),
+            StorageError,
+            f"{NOT_S3}: the server has answered with status 404 (",
+        ),
+        (
+            refused(404, "NoSuchKey"),  # where the endpoint's path is taken for the bucket
+            StorageError,
+            f"{NOT_S3}: the server has answered with status 404 (",
+        ),
+        (
             refused(400, "Odd", Message="no \x9b way " + "x" * 300),
             StorageError,
             "the store has refused the request with status 400, Odd: no \\x9b way xxx",
@@ -232,6 +242,19 @@ def test_a_payload_is_not_signed_and_its_consent_not_awaited(open_client: OpenCl
     assert headers["X-Amz-Content-SHA256"] == "UNSIGNED-PAYLOAD"
     assert headers["Content-Length"] == str(BLOCK + 1)
     assert not {"Expect", "x-amz-checksum-crc32", "Content-Encoding"} & headers.keys()
+
+
+def test_a_file_of_keys_that_cannot_be_used_is_named_where_the_old_ones_are_refused(
+    open_client: OpenClient, keys: Path
+) -> None:
+    # Some stores answer so to keys that they do not know.
+    with answering([refused(403, "AccessDenied")]) as heard:
+        client = open_client(heard.url)
+        keys.chmod(0o644)
+        with pytest.raises(StorageError) as caught:
+            put(client)
+    assert "access is denied" in caught.value.reason
+    assert f"; {keys}: has mode 0644" in caught.value.place
 
 
 def test_a_server_that_takes_no_data_is_told(

@@ -17,12 +17,12 @@ from galileod.storage.settings import S3
 from .errors import (
     FAILURES,
     NOT_S3,
-    REFUSED_KEYS,
     KeyTakenError,
     Place,
     UncertainError,
     code_of,
     is_uncertain,
+    refuses_keys,
 )
 from .library import ClientError
 from .session import Connection
@@ -255,7 +255,7 @@ class Client:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
                 return answer["Body"].read() if method == "get_object" else answer
             except FAILURES as error:
-                if not renewed and code_of(error) in REFUSED_KEYS and self._renewed():
+                if not renewed and refuses_keys(error) and self._renewed():
                     renewed = True
                     continue
                 raise self._translated(error, method) from error
@@ -288,7 +288,7 @@ class Client:
         operation = self._connection.usual.meta.method_to_api_mapping[method]
         translated = self._place.translated(error, operation)
         keys = self._connection.keys
-        if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
+        if keys is not None and keys.problem and refuses_keys(error):
             return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
         if changes and type(translated) is StorageError and is_uncertain(error):

@@ -20,6 +20,9 @@ Exchange = Generator[int, None, None]
 TIMEOUT = 60
 """Seconds without progress after which an exchange fails."""
 
+PING = 0x89
+"""The first byte of a Ping frame."""
+
 FIELD = re.compile(r"\r\n([^:\r]+): ([^\r]*)")
 """A field of an HTTP response: its name and value."""
 
@@ -103,8 +106,12 @@ class Connection:
         return taken
 
     def signal(self) -> Generator[int, None, dict[str, Any]]:
-        """Receive a signal of GalileoSend: a JSON object in a TEXT frame."""
+        """Receive a signal of GalileoSend: a JSON object in a TEXT frame; answers Pings."""
         opcode, length = yield from self._take(2)
+        while opcode == PING:
+            payload = yield from self._take(length)
+            yield from self.send(struct.pack("!BB4x", 0x8A, 0x80 | length) + payload)
+            opcode, length = yield from self._take(2)
         if opcode != 0x81:
             raise RuntimeError(f"the frame is not a signal: opcode {opcode & 0x0F}")
         if length == 126:

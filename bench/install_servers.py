@@ -4,6 +4,7 @@ Each public function returns the path that is needed to start its server, and ra
 UnavailableError if the server cannot be installed.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,10 @@ SECONDS = 300
 
 COPYPARTY = ("copyparty==1.20.26",)
 TUS = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
+TUS_S3 = Path(__file__).with_name("tus_s3")
+"""The packages of the tus server that stores into a bucket, and its script."""
+BOTO3 = ("boto3==1.44.8", "s3transfer==0.19.3")
+"""For the botocore in constraints.txt."""
 NGINX = ("nginx",)
 """Without a version, since a release of Debian has only one."""
 
@@ -44,6 +49,36 @@ def tus(*, install: bool) -> Path:
         _run(["npm", "install", "--silent", "--ignore-scripts", "--prefix", folder, *TUS])
         _note(folder, TUS)
     return Path(shutil.copy(Path(__file__).with_name("tus_server.mjs"), folder))
+
+
+def tus_s3(*, install: bool) -> Path:
+    """The script of the tus server with a bucket, in the directory of what it imports."""
+    if not shutil.which("node"):
+        raise UnavailableError("node is not installed")
+    folder = HOME / "tus-s3"
+    packages = tus_s3_packages()
+    if not _is_installed(folder, packages, install=install):
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(TUS_S3 / name, folder)
+        _run(["npm", "ci", "--silent", "--ignore-scripts"], folder)
+        _note(folder, packages)
+    return Path(shutil.copy(TUS_S3 / "server.mjs", folder))
+
+
+def tus_s3_packages() -> Sequence[str]:
+    """What `tus_s3` installs, without what that needs in turn."""
+    wanted = json.loads((TUS_S3 / "package.json").read_text())["dependencies"]
+    return [f"{name}@{version}" for name, version in wanted.items()]
+
+
+def boto3(*, install: bool) -> Path:
+    """The directory to import boto3 from, which uses the botocore of this Python."""
+    folder = HOME / "boto3"
+    if not _is_installed(folder, BOTO3, install=install):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--no-deps", "--target", folder, *BOTO3])
+        _note(folder, BOTO3)
+    return folder
 
 
 def nginx(*, install: bool) -> Path:

@@ -24,6 +24,8 @@ class Settings:
     disk: Path
     quick: bool = False
     """Whether the results do not matter: no warm-up, and no sync before each run."""
+    may_install: bool = True
+    """Whether other programs may be installed."""
 
     def scaled(self, gib: float) -> int:
         """The size in bytes that replaces `gib` GiB if `size` is not 1 GiB."""

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from clients import finished, header, send_content, text, upgrade
-from connection import READ, WRITE, Connection, Exchange, Part
+from connection import PING, READ, WRITE, Connection, Exchange, Part
 
 AT_ONCE = 64
 """Files that are sent with one system call."""
@@ -22,7 +22,7 @@ AT_ONCE = 64
 RECEIVED = 256 * 1024
 """Bytes that are received with one system call, at most."""
 
-TEXT, PING, PONG = 0x81, 0x89, 0xA
+TEXT, PONG = 0x81, 0xA
 Signal = dict[str, Any]
 
 

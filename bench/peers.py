@@ -121,7 +121,7 @@ def _copyparty(folder: Path) -> Peer:
     return Peer("copyparty", command, put)
 
 
-def _to_install(name: str, get: Callable[[], Path], make: Callable[[Path], Peer]) -> Peer:
+def to_install(name: str, get: Callable[[], Path], make: Callable[[Path], Peer]) -> Peer:
     try:
         return make(get())
     except UnavailableError as reason:
@@ -134,11 +134,11 @@ def find(names: Sequence[str], other: Path | None, *, may_install: bool) -> list
         "galileod": lambda: galileod("galileod", [Path(sys.executable).with_name("galileod")]),
         "limit": lambda: _script("limit", "minimal_receiver.py"),
         "naive": lambda: _script("naive", "naive_receiver.py"),
-        "nginx": lambda: _to_install(
+        "nginx": lambda: to_install(
             "nginx", lambda: install_servers.nginx(install=may_install), _nginx
         ),
-        "tus": lambda: _to_install("tus", lambda: install_servers.tus(install=may_install), _tus),
-        "copyparty": lambda: _to_install(
+        "tus": lambda: to_install("tus", lambda: install_servers.tus(install=may_install), _tus),
+        "copyparty": lambda: to_install(
             "copyparty", lambda: install_servers.copyparty(install=may_install), _copyparty
         ),
     }

@@ -16,13 +16,16 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import install_servers
+from buckets import EngineError
 from concurrent_uploads import many
 from measure import GIB, Settings
 from next_elsewhere import next_far, next_on_disk
 from next_files import next_on_tmpfs
+from object_storage import s3, s3_many, s3_small
 from peers import NAMES, find
 from resuming import resume
 from send_command import send
@@ -45,6 +48,9 @@ BENCHMARKS = {
     "next-far": next_far,
     "send": send,
     "resume": resume,
+    "s3": s3,
+    "s3-small": s3_small,
+    "s3-many": s3_many,
 }
 QUICK = 4 << 20
 """Bytes that replace 1 GiB with --quick."""
@@ -87,14 +93,18 @@ def main() -> None:
         settings = Settings(QUICK, 1, options.tmpfs, options.disk, quick=True)
     else:
         settings = Settings(options.size << 20, options.runs, options.tmpfs, options.disk)
-    peers = find(options.peers, options.galileod, may_install=not options.no_install)
+    settings = replace(settings, may_install=not options.no_install)
+    peers = find(options.peers, options.galileod, may_install=settings.may_install)
     print(header(options.peers, settings))
     if options.galileod:
         print(f"\n{OTHER}: {options.galileod}")
     for name in options.only or BENCHMARKS:
         benchmark = BENCHMARKS[name]
         print(f"\n## `{name}`\n\n{(benchmark.__doc__ or '').splitlines()[0]}\n", flush=True)
-        print(benchmark(settings, peers), flush=True)
+        try:
+            print(benchmark(settings, peers), flush=True)
+        except EngineError as error:
+            print(f"not available: {error}", flush=True)
 
 
 def header(names: Sequence[str], settings: Settings) -> str:
@@ -104,7 +114,10 @@ def header(names: Sequence[str], settings: Settings) -> str:
         **{name: importlib.metadata.version(name) for name in ("trio", "websockets")},
     }
     ours = ", ".join(f"{name} {version}" for name, version in versions.items())
-    pinned = {"tus": install_servers.TUS, "copyparty": install_servers.COPYPARTY}
+    pinned = {
+        "tus": (*install_servers.TUS, *install_servers.tus_s3_packages()),
+        "copyparty": install_servers.COPYPARTY,
+    }
     theirs = [package for name in names for package in pinned.get(name, ())]
     small = "" if settings.size == GIB else "; the targets apply to 1024 MiB"
     return (

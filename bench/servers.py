@@ -40,6 +40,10 @@ class Setup:
         return self.place / "store"
 
 
+def _check_files(setup: Setup, parts: Sequence[Part]) -> None:
+    check_and_remove(setup.store, parts, setup.aside)
+
+
 @dataclass(frozen=True)
 class Peer:
     """A server to measure; `command` returns the command to start it."""
@@ -49,6 +53,8 @@ class Peer:
     upload: Callable[[Connection, Part], Exchange]
     missing: str = ""
     """The reason why it is not available; empty if it is."""
+    check: Callable[[Setup, Sequence[Part]], None] = _check_files
+    """Verifies and removes what it has stored: by default, the files in its directory."""
 
     @property
     def is_websocket(self) -> bool:
@@ -123,8 +129,8 @@ class Running:
         return whole
 
     def check_and_remove(self, parts: Sequence[Part]) -> None:
-        """See `check_and_remove` for the stored files. Raises Void."""
-        check_and_remove(self.store, parts, self.setup.aside)
+        """See `check_and_remove` for what is stored. Raises Void."""
+        self.peer.check(self.setup, parts)
 
 
 def available(peers: Sequence[Peer]) -> list[Peer]:

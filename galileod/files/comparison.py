@@ -2,7 +2,7 @@
 
 So object storage is asked for a page of files at once. A request for each file would take an hour
 for a million files. Only where listing and records differ, the file is looked at: a listing may be
-out of date.
+out of date. If its order is another one, more files are looked at, and the result is the same.
 """
 
 from bisect import bisect_right

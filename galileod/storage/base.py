@@ -70,10 +70,11 @@ class Sink(ABC):
         `digest` waits for what is left.
         """
 
-    async def make_ready(self) -> None:
+    async def make_ready(self, owner: str = "") -> None:  # noqa: ARG002  of others
         """Wait until there is memory for data, which then does not have to wait in `write`.
 
-        Until then no data should be asked for. By default, there is always memory.
+        Until then no data should be asked for. The files of an `owner` leave memory for others. By
+        default, there is always some.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
 

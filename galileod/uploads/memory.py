@@ -43,9 +43,9 @@ class MemoryPool:
         """Release `length` bytes that `take_room` has returned, and serve the queue."""
         self._wake(self.share.give_room_back(length))
 
-    def give_buffer_back(self, length: int) -> None:
+    def give_buffer_back(self, length: int, owner: str) -> None:
         """Release a buffer of `length` bytes, and serve both queues."""
-        self._wake(self.buffers.give_back(length))
+        self._wake(self.buffers.give_back(length, owner))
 
     def resize(self, total: int, minimum: int) -> None:
         """Change the size. If uploads hold more than `total`, they release the excess over time."""
@@ -126,27 +126,27 @@ class PoolPartMemory(PartMemory):
         """Half of the memory: see `storage.settings`, which has the same limit for all parts."""
         return self._pool.share.total // 2
 
-    def take(self, length: int) -> bool:
+    def take(self, length: int, owner: str) -> bool:
         """See `PartMemory.take`."""
-        return self._pool.buffers.take(length)
+        return self._pool.buffers.take(length, owner)
 
-    async def wait(self, length: int) -> None:
+    async def wait(self, length: int, owner: str) -> None:
         """See `PartMemory.wait`."""
-        if self.take(length):
+        if self.take(length, owner):
             return
         buffers, entry = self._pool.buffers, QueueEntry()
-        buffers.wait(entry, length)
+        buffers.wait(entry, length, owner)
         self._pool.serve_buffers()
         try:
             await entry.served.wait()
         except trio.Cancelled:
             if entry.served.is_set():
-                self.give_back(length)
+                self.give_back(length, owner)
             else:
                 buffers.leave(entry)
                 self._pool.serve_buffers()
             raise
 
-    def give_back(self, length: int) -> None:
+    def give_back(self, length: int, owner: str) -> None:
         """See `PartMemory.give_back`."""
-        self._pool.give_buffer_back(length)
+        self._pool.give_buffer_back(length, owner)

@@ -115,7 +115,7 @@ class Transfer:
         checkpoints = Checkpoints(sink, context.ledger, self.upload.id)
         receive = partial(self._receive, sink, reservation, checkpoints.written)
         with interruptible(*causes), self._flow:
-            await self._wait_for(sink.make_ready)
+            await self._wait_for(partial(sink.make_ready, self.upload.grant.user))
             if self.upload.keeps:
                 claim = await run_beside(receive, checkpoints.run, sink.catch_up)
             else:

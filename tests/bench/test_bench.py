@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from browser.chromium import MISSING, find_browser
+from helpers.engines.ceph import Ceph
 from helpers.missing import leave_out
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -77,6 +78,17 @@ def test_every_benchmark_gives_its_table(
     assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
 
 
+def test_the_benchmarks_of_object_storage_give_their_tables(tmp_path: Path) -> None:
+    Ceph.require()
+    names = ("s3", "s3-small", "s3-many")
+    found = table(tmp_path, *(argument for name in names for argument in ("--only", name)))
+    large = {"galileod, local", "@tus/server with s3-store", "boto3's upload_fileobj"}
+    small = {f"galileod, next, {number}" for number in ("1 connection", "8 connections")}
+    assert large | small | {"galileod"} <= found.keys()
+    assert found["botocore's PutObject in 16 threads"]
+    assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
+
+
 def test_the_benchmarks_of_the_browser_give_their_tables(tmp_path: Path) -> None:
     if find_browser() is None:
         leave_out(MISSING)
@@ -88,15 +100,28 @@ def test_the_benchmarks_of_the_browser_give_their_tables(tmp_path: Path) -> None
     assert not [name for name, cells in found.items() if cells[0].startswith("VOID")]
 
 
-def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:
-    forger = tmp_path / "forger"
-    forger.write_text(
+def forger(folder: Path) -> Path:
+    """See FORGER."""
+    path = folder / "forger"
+    path.write_text(
         f"#!{sys.executable}\n" + FORGER.format(limit=str(BENCH / "minimal_receiver.py"))
     )
-    forger.chmod(0o755)
-    found = table(tmp_path, "--only", "one", "--peers", "galileod,limit", "--galileod", forger)
+    path.chmod(0o755)
+    return path
+
+
+def test_a_server_that_stores_something_else_is_void(tmp_path: Path) -> None:
+    forged = ("--galileod", forger(tmp_path))
+    found = table(tmp_path, "--only", "one", "--peers", "galileod,limit", *forged)
     assert found["other galileod"][0].startswith("VOID: the stored files differ")
     assert found["limit"][0] == "1.00"
+
+
+def test_a_server_that_stores_something_else_in_a_bucket_is_void(tmp_path: Path) -> None:
+    Ceph.require()
+    found = table(tmp_path, "--only", "s3-many", "--galileod", forger(tmp_path))
+    assert found["other galileod"][0].startswith("VOID: the stored objects differ")
+    assert not found["galileod"][0].startswith("VOID")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])

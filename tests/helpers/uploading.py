@@ -35,9 +35,9 @@ class StubbornSink(MemorySink):
         super().__init__(store, name, upload)
         self._ours = store
 
-    async def make_ready(self) -> None:
+    async def make_ready(self, owner: str = "") -> None:
         await self._ours.step("make_ready")
-        await super().make_ready()
+        await super().make_ready(owner)
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         await self._ours.step("write")

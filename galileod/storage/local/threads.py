@@ -9,8 +9,9 @@ from typing import Final
 import trio
 from attrs import Factory, frozen
 
+from galileod.storage.workers import Workers
+
 from .hashing import HASHERS
-from .workers import Workers
 
 WRITERS: Final = 4
 """Threads that write and hash. Two cores need fewer, but a slow disk is faster with several; with

@@ -66,10 +66,12 @@ class Buffers:
         self._free: list[Buffer] = []
         self._count = 0
         self._closed = False
+        self._owner = ""
 
-    async def wait(self) -> Buffer:
-        """The first buffer, once there is memory for it."""
-        await self._memory.wait(self._size)
+    async def wait(self, owner: str) -> Buffer:
+        """The first buffer, once there is memory for it. All are held for `owner`."""
+        await self._memory.wait(self._size, owner)
+        self._owner = owner
         return self._new()
 
     def take(self) -> Buffer | None:
@@ -78,7 +80,9 @@ class Buffers:
             buffer = self._free.pop()
             buffer.length = 0
             return buffer
-        return self._new() if self._count < MOST and self._memory.take(self._size) else None
+        if self._count < MOST and self._memory.take(self._size, self._owner):
+            return self._new()
+        return None
 
     def give_back(self, buffer: Buffer) -> None:
         """A buffer is not used any more. It is kept for the next part if that comes soon."""
@@ -102,4 +106,4 @@ class Buffers:
 
     def _release(self) -> None:
         self._count -= 1
-        self._memory.give_back(self._size)
+        self._memory.give_back(self._size, self._owner)

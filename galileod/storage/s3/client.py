@@ -17,12 +17,12 @@ from galileod.storage.settings import S3
 from .errors import (
     FAILURES,
     NOT_S3,
-    REFUSED_KEYS,
     KeyTakenError,
     Place,
     UncertainError,
     code_of,
     is_uncertain,
+    refuses_keys,
 )
 from .library import ClientError
 from .session import Connection
@@ -171,7 +171,7 @@ class Client:
             return bytes(self._do("get_object", Key=key))
         except StorageError as error:
             if _code(error) == "NoSuchKey":
-                raise MissingError(str(error)) from error
+                raise MissingError(error.reason, error.place) from error
             raise
 
     def delete(self, key: str) -> None:
@@ -179,8 +179,9 @@ class Client:
         self._do("delete_object", Key=key)
 
     def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
-        """Keys that begin with `prefix` and follow `after`, with their sizes, sorted as UTF-8.
+        """Keys that begin with `prefix` and follow `after`, with their sizes.
 
+        They are sorted as UTF-8; SeaweedFS has `a/b` before `a-b`, as if `a` stood in its place.
         They are at most `count`, or MAX_KEYS; none if there are no more. May be out of date.
         """
         which: Any = {"Prefix": prefix, "MaxKeys": min(count, MAX_KEYS)}
@@ -188,8 +189,8 @@ class Client:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
         listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
-        if any(key <= after for key, _ in listed):
-            raise StorageError("the store does not list its objects in order")  # it would for ever
+        if any(key == after for key, _ in listed):  # it would go on for ever
+            raise StorageError("the store cannot list objects from a key on")
         return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
@@ -241,7 +242,7 @@ class Client:
     def _told(self, answer: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a value of any type
         """What an answer must have, and that of a web server has not."""
         if name not in answer:
-            raise StorageError(f"{NOT_S3} ({self.endpoint})")
+            raise StorageError(NOT_S3, f" ({self.endpoint})")
         return answer[name]
 
     def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
@@ -254,7 +255,7 @@ class Client:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
                 return answer["Body"].read() if method == "get_object" else answer
             except FAILURES as error:
-                if not renewed and code_of(error) in REFUSED_KEYS and self._renewed():
+                if not renewed and refuses_keys(error) and self._renewed():
                     renewed = True
                     continue
                 raise self._translated(error, method) from error
@@ -287,11 +288,11 @@ class Client:
         operation = self._connection.usual.meta.method_to_api_mapping[method]
         translated = self._place.translated(error, operation)
         keys = self._connection.keys
-        if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
-            return StorageError(f"{translated}; {keys.problem}")
+        if keys is not None and keys.problem and refuses_keys(error):
+            return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
         if changes and type(translated) is StorageError and is_uncertain(error):
-            return UncertainError(str(translated))
+            return UncertainError(translated.reason, translated.place)
         return translated
 
 

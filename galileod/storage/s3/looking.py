@@ -53,9 +53,11 @@ async def walk(shared: Shared, count: int) -> AsyncGenerator[Mapping[str, int | 
     """See `Store.walk`: the listing, a page for each request."""
     prefix, state, after = shared.prefix, shared.key(STATE), ""
     while page := await _list(shared, after, count):
-        after = page[-1][0]
+        before, after = after, page[-1][0]
         if after.startswith(state):
             after = f"{state}{LAST}"
+            if after == before:
+                raise StorageError("the store cannot list objects from a key on")
         names = {key.removeprefix(prefix): size for key, size in page}
         if files := {name: size for name, size in names.items() if is_name(name)}:
             yield files

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from galileod.ledger.base import LedgerError
 from galileod.ledger.objects import Objects
 from galileod.storage.errors import BadNameError, StorageError
+from galileod.storage.workers import Workers
 
 from .client import UPLOAD, Client, Head
 from .memory import PartMemory
@@ -49,7 +50,7 @@ TAIL_KEYS: Final = f"{STATE}tails/"
 
 @frozen
 class Threads:
-    """Limits for threads: what hangs holds up others of its kind alone.
+    """Limits for threads: what hangs holds up others of its kind alone. `hashers` are kept.
 
     Those of requests are abandoned when their callers are cancelled, and count until they end.
     """
@@ -59,7 +60,7 @@ class Threads:
     lookers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(LOOKS))
     checkers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(CHECKS))
     tails: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(TAILS))
-    hashers: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(HASHERS))
+    hashers: Workers = field(factory=lambda: Workers(HASHERS))
 
 
 @frozen(eq=False)
@@ -102,7 +103,9 @@ class Shared:
 
     async def compute(self, call: Callable[[], T]) -> T:
         """Copy or hash data in a thread; what has begun ends before this is cancelled."""
-        return await trio.to_thread.run_sync(call, limiter=self.threads.hashers)
+        results = list[T]()
+        await self.threads.hashers.run(lambda: results.append(call()))
+        return results[0]
 
     async def head(self, name: str, limiter: trio.CapacityLimiter | None = None) -> Head | None:
         """What the store knows of a file; None if there is none."""

@@ -71,12 +71,12 @@ class S3Sink(Sink):
         """There is nothing to read back."""
         await trio.lowlevel.checkpoint_if_cancelled()
 
-    async def make_ready(self) -> None:
+    async def make_ready(self, owner: str = "") -> None:
         """Wait for the first buffer, and read the tail into it."""
         if self._ready:
             return
         if self._tail or self._one_part or self._size is None or self._offset < self._size:
-            buffer = await self._buffers.wait()
+            buffer = await self._buffers.wait(owner)
             try:
                 if self._tail is not None:
                     before = self._known.parts[-1].state if self._known.parts else None

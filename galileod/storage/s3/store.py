@@ -219,7 +219,8 @@ class S3Store(Store):
         await Sweeper(self.shared, keep).run()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end the threads that are kept."""
+        self.shared.threads.hashers.close()
         self.shared.client.close()
 
     def _check(self) -> None:

@@ -56,7 +56,7 @@ def _read(shared: Shared, tail: Tail, before: bytes | None) -> bytes:
     try:
         data = shared.client.get(tail.key)
     except MissingError as error:
-        raise StorageError(str(error)) from error
+        raise StorageError(error.reason, error.place) from error
     running = Sha1(before)
     running.update(data)
     if running.state() != tail.state:

@@ -3,14 +3,16 @@
 import json
 import signal
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon, free_port, poll, run_galileod
+from helpers.engines.between import Between
 from helpers.engines.buckets import Bucket
 from helpers.resuming import ResumingClient, read_ledger, sha1
-from helpers.s3_daemon import Start, contents, send
+from helpers.s3_daemon import PREFIX, Start, contents, send
 from helpers.s3_store import MIB, PART
 from helpers.sending import GALILEO_SEND, run_process
 
@@ -45,7 +47,8 @@ def test_files_of_all_sizes_are_stored_listed_and_removed(
     expected = {path.name: sha1(path.read_bytes()) for path in paths}
     assert contents(bucket) == listed(host) == expected
     assert bucket.unfinished() == 0
-    assert files(host, "remove", "large.bin", "1.bin").returncode == 0
+    as_logged = f"s3://{bucket.name}/files/1.bin"
+    assert files(host, "remove", "large.bin", as_logged).returncode == 0
     del expected["large.bin"], expected["1.bin"]
     assert contents(bucket) == listed(host) == expected
 
@@ -188,6 +191,17 @@ def test_a_start_without_its_bucket_says_so(start: Start, bucket: Bucket) -> Non
     host.start()
 
 
+def test_a_rescan_without_its_bucket_says_so(start: Start, bucket: Bucket) -> None:
+    host = start()
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    said = files(host, "rescan")
+    assert said.returncode == 1
+    assert said.stderr.startswith("galileod: the bucket does not exist (ListObjectsV2, bucket ")
+    said = files(host, "remove", "s3://elsewhere/a.bin")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("galileod: s3://elsewhere/a.bin: ")
+
+
 def test_a_client_is_not_told_where_the_files_are(
     start: Start, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -202,3 +216,50 @@ def test_a_client_is_not_told_where_the_files_are(
     (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
     assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
     host.stderr.unlink()  # the storage's error was expected
+
+
+def test_a_client_is_not_told_where_a_part_could_not_be_stored(
+    start: Start, bucket: Bucket
+) -> None:
+    host = start()
+    client = client_of(host, len(LARGE))
+    with client.attempt() as attempt:
+        attempt.send(PART)
+        poll("a part", lambda: len(parts(bucket)) == 1)
+        (upload,) = bucket.raw.list_multipart_uploads(Bucket=bucket.name)["Uploads"]
+        which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        bucket.raw.abort_multipart_upload(Bucket=bucket.name, **which)
+        said = attempt.send_until_failed()
+    reason = "The storage failed: the multipart upload does not exist any more"
+    assert said["error"] == f"{reason}."
+    line = host.wait_for("upload.failed", name=client.name)
+    assert str(line["reason"]).startswith(f'{reason} (UploadPart, bucket "{bucket.name}"')
+    host.stderr.unlink()  # the storage's error was expected
+
+
+@pytest.fixture
+def between(bucket: Bucket) -> Iterator[Between]:
+    with Between(bucket.server) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(
+    ("size", "publishes"),
+    [(1000, "PUT /{}/files/a.bin"), (12 * MIB, "POST /{}/files/a.bin?uploadId")],
+)
+def test_a_client_hears_close_although_the_answer_to_its_publication_was_lost(
+    start: Start, bucket: Bucket, between: Between, tmp_path: Path, size: int, publishes: str
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(LARGE[:size])
+    host = start({"s3": s3_by(between, bucket, tmp_path)})
+    between.lose(publishes.format(bucket.name).encode())
+    send(host, path)
+    assert between.lost == 1
+    assert contents(bucket) == listed(host) == {"a.bin": sha1(LARGE[:size])}
+    assert bucket.unfinished() == 0
+
+
+def s3_by(between: Between, bucket: Bucket, folder: Path) -> Mapping[str, object]:
+    """The settings of `[storage.s3]` for a proxy."""
+    return bucket.settings(folder, prefix=PREFIX, part_size="5MiB", endpoint=between.server.url)

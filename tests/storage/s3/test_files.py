@@ -161,6 +161,21 @@ async def test_records_become_what_is_in_the_bucket(any_files: Files) -> None:
     assert len(any_files.store.bucket.contents()) == 7, "nothing is removed"
 
 
+@pytest.mark.usefixtures("small_pages")
+async def test_records_stay_in_whatever_order_files_are_listed(any_files: Files) -> None:
+    """SeaweedFS has `a/b` before `a-b`."""
+    names = ["a b", "a-b", "a.b", "a/b", "a/c/d", "a/c-d", "a0", "ab"]
+    for name in names:
+        await any_files.upload(name)
+    before = any_files.entries()
+    any_files.put("ours/a-c", 1)
+    any_files.put("ours/a/a", 1)
+    assert await any_files.rescan() == Rescanned(8, 10, Differences(unknown=2), ended=True)
+    assert [each for each in any_files.entries() if each.user] == before
+    any_files.delete("ours/a-b", "ours/a/c/d")
+    assert (await any_files.rescan()).differences == Differences(gone=2)
+
+
 async def test_a_rescan_asks_for_pages_and_for_what_differs(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

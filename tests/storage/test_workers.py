@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from galileod.storage.local.workers import Workers
+from galileod.storage.workers import Workers
 
 pytestmark = pytest.mark.timeout(20)
 

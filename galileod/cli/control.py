@@ -70,7 +70,7 @@ def ask_rows(directory: str, target: str) -> list[Row]:
             f"the daemon's response cannot be understood: {text[:80]!r}"
         ) from None
     if rows and "error" in rows[-1]:
-        raise click.ClickException(f"{ledger_path(directory)}: {rows[-1]['error']}")
+        raise _failed(directory, rows[-1])
     return rows
 
 
@@ -125,8 +125,14 @@ def _lines_of(response: HTTPResponse, directory: str) -> Iterator[bytes]:
         if not line.endswith(b"\n"):
             raise HTTPException
         if line.startswith(b'{"error": '):
-            raise click.ClickException(f"{ledger_path(directory)}: {_row(line)['error']}")
+            raise _failed(directory, _row(line))
         yield line
+
+
+def _failed(directory: str, row: Row) -> click.ClickException:
+    """What the last row of a list says, of the ledger if it names nothing else."""
+    where = "" if row.get("of") == "storage" else f"{ledger_path(directory)}: "
+    return click.ClickException(f"{where}{row['error']}")
 
 
 def _row(line: bytes) -> Row:

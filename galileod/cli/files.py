@@ -218,7 +218,12 @@ def _complain(path: str, reason: str) -> None:
 
 
 def _below(directory: str, path: str) -> str:
-    """A path as it is in the ledger. Raises ValueError; its message says what is wrong."""
+    """A path as it is in the ledger. Raises ValueError; its message says what is wrong.
+
+    The URL of an object stays as it is: the daemon knows which bucket it uses.
+    """
+    if path.startswith("s3://"):
+        return path
     name = path
     if os.path.isabs(path):
         for root in (os.path.abspath(directory), os.path.realpath(directory)):

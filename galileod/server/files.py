@@ -42,8 +42,12 @@ async def answer_files(context: Context, exchange: Exchange) -> Response:
 
 
 async def answer_remove(context: Context, exchange: Exchange) -> Response:
-    """Remove each `path` of the query; one line for each says what became of it."""
-    names = parse_qs(urlsplit(exchange.request.target).query).get("path", [])
+    """Remove each `path` of the query; one line for each says what became of it.
+
+    A path may begin with the location of the store, as it does in the log.
+    """
+    paths = parse_qs(urlsplit(exchange.request.target).query).get("path", [])
+    names = [path.removeprefix(f"{context.store.location}/") for path in paths]
 
     async def rows() -> AsyncGenerator[Row, None]:
         for outcome in await context.remover.remove_named(names):

@@ -35,6 +35,7 @@ def stream_rows(read_page: ReadPage) -> Response:
 def stream(rows: AsyncGenerator[Row, None]) -> Response:
     """`stream_rows` for rows that are made one by one; what makes them may raise StorageError too.
 
+    The last row then has `of` beside the error: it is not the ledger that has failed.
     No time limit applies: each row may take as long as it needs.
     """
 
@@ -43,8 +44,10 @@ def stream(rows: AsyncGenerator[Row, None]) -> Response:
             try:
                 async for row in rows:
                     yield _line(row)
-            except (LedgerError, StorageError) as error:
+            except LedgerError as error:
                 yield _line({"error": str(error)})
+            except StorageError as error:
+                yield _line({"error": str(error), "of": "storage"})
 
     headers = {"Content-Type": "application/x-ndjson"}
     return Response(HTTPStatus.OK, ByteStream(lines()), headers)

@@ -83,20 +83,24 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
 
 
 async def _add_disk(context: Context, gauges: list[Metric]) -> None:
+    """Add what uploads must leave of the disk, if there is one, and then what is free."""
+    storage = context.config.storage
+    if storage.backend == "local":
+        gauges.append(
+            GaugeMetricFamily(
+                "galileod_disk_min_free_bytes",
+                "Free space that uploads must leave: storage.min_free.",
+                storage.min_free,
+            )
+        )
     try:
         free = await context.store.free()
     except StorageError:
         return  # left out; uploads log the same error
-    if free is None:
-        return
-    gauges += [
-        GaugeMetricFamily("galileod_disk_free_bytes", "Free space in storage.directory.", free),
-        GaugeMetricFamily(
-            "galileod_disk_min_free_bytes",
-            "Free space that uploads must leave: storage.min_free.",
-            context.config.storage.min_free,
-        ),
-    ]
+    if free is not None:
+        gauges.append(
+            GaugeMetricFamily("galileod_disk_free_bytes", "Free space in storage.directory.", free)
+        )
 
 
 async def _add_ledger(context: Context, gauges: list[Metric]) -> None:

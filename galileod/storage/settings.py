@@ -1,5 +1,8 @@
 """`[storage]`: where finished files are stored, and how durably."""
 
+import re
+import shlex
+import sys
 from collections.abc import Iterator
 from string import ascii_letters, digits
 from typing import Final, Literal
@@ -15,7 +18,10 @@ MIN_PART: Final = 5 << 20
 MAX_PART: Final = 5 << 30
 """Bytes of a part of a multipart upload that S3 accepts; the last one may be smaller."""
 
-BOTOCORE_MISSING: Final = "needs the Python package botocore: install galileosend[s3]"
+BOTOCORE_MISSING: Final = (
+    "needs the Python package botocore:"
+    f" {shlex.quote(sys.executable)} -m pip install 'botocore>=1.36,<2'"
+)
 """What is said where the extra of the backend "s3" is not installed."""
 
 Backend = Literal["local", "s3"]
@@ -31,6 +37,9 @@ MAX_PREFIX: Final = 256
 
 _BUCKET: Final = frozenset(f"{ascii_letters}{digits}.-_")
 """The characters of a bucket's name. AWS allows fewer; botocore refuses others."""
+
+_REGION: Final = re.compile(r"(?!-|[0-9]+$)[A-Za-z0-9-]{1,63}(?<!-)")
+"""What botocore accepts, since the region becomes a part of a host name."""
 
 
 def _ending_with_slash(prefix: str) -> str:
@@ -97,7 +106,7 @@ def _s3_violations(s3: S3, memory: Size) -> Iterator[Violation]:
     if s3.endpoint is not None and not _is_endpoint(s3.endpoint):
         expected = 'the URL of a server, such as "https://s3.example.org"'
         yield "storage.s3.endpoint", s3.endpoint, expected
-    if s3.region == "":
+    if s3.region is not None and not _REGION.fullmatch(s3.region):
         yield "storage.s3.region", s3.region, 'the name of a region, such as "eu-central-1"'
     if s3.prefix.startswith("/") or "\0" in s3.prefix or len(s3.prefix.encode()) > MAX_PREFIX:
         expected = f"a prefix of at most {MAX_PREFIX} bytes, such as uploads/"

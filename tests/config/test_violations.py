@@ -308,6 +308,10 @@ def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: st
             "storage.s3.region: '': expected the name of a region, such as \"eu-central-1\"",
         ),
         (
+            'bucket = "b"\nregion = "a b"',
+            "storage.s3.region: 'a b': expected the name of a region, such as \"eu-central-1\"",
+        ),
+        (
             'bucket = "b"\nprefix = "/a"',
             "storage.s3.prefix: '/a/': expected a prefix of at most 256 bytes, such as uploads/",
         ),

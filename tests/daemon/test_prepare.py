@@ -1,6 +1,8 @@
 """Preparation: what is made from a configuration, and how a file that is unusable is reported."""
 
 import os
+import sys
+import tomllib
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,8 @@ from galileod.daemon.prepare import prepare
 from galileod.hooks.settings import Hooks
 from galileod.net.settings import Server, Tls
 from galileod.storage.settings import S3, Storage
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -117,7 +121,10 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
         pytest.raises(ConfigError) as error,
     ):
         prepare(Reading(Config(storage=storage), "x.toml"))
-    reason = '"s3": needs the Python package botocore: install galileosend[s3]'
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extra,) = project["optional-dependencies"]["s3"]
+    install = f"{sys.executable} -m pip install '{extra}'"
+    reason = f'"s3": needs the Python package botocore: {install}'
     assert str(error.value) == f"x.toml: storage.backend: {reason}"
 
 

@@ -31,10 +31,11 @@ class NotReproducibleError(Exception):
     """Two builds of the same source differ."""
 
 
-def build_image(folder: Path, umask: int = -1) -> Path:
+def build_image(folder: Path, python: str = sys.executable, umask: int = -1) -> Path:
     """The OCI archive of this source, built from a clone in `folder`. Raises Unavailable."""
     script = clone(folder) / "packaging/image"
-    return folder / fetch_and_build([script], {"BASE": str(_base())}, umask).strip()
+    variables = {"BASE": str(_base()), "PYTHON": python}
+    return folder / fetch_and_build([script], variables, umask).strip()
 
 
 def _base() -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -108,7 +109,10 @@ def events(container: ImageContainer) -> list[str]:
 def test_built_twice_the_digest_is_equal(
     archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    again = build_image(tmp_path_factory.mktemp("again"), PRIVATE)
+    elsewhere = tmp_path_factory.mktemp("python") / "link"
+    elsewhere.symlink_to(sys.prefix)
+    python = str(elsewhere / "bin/python")
+    again = build_image(tmp_path_factory.mktemp("again"), python, PRIVATE)
     assert digest_of(again) == digest_of(archive)
 
 

@@ -283,6 +283,7 @@ async def test_what_the_disk_does_not_tell_in_time_is_left_out(
         scrape = await scraped(wire)
         assert trio.current_time() == pytest.approx(began + seconds)
     assert (scrape("galileod_disk_free_bytes") is not None) == there
+    assert scrape("galileod_disk_min_free_bytes") == 0  # the alert compares the two
     assert scrape("galileod_quota_used_bytes") == 0
     assert scrape("galileod_uploads_running") == 0
 

@@ -98,6 +98,16 @@ def put(client: Client) -> str:
             f"{NOT_S3}: the server redirects to https://s3.example.org/",
         ),
         (
+            Answer(404, "<html>no such page</html>"),
+            StorageError,
+            f"{NOT_S3}: the server has answered with status 404 (",
+        ),
+        (
+            refused(404, "NoSuchKey"),  # where the endpoint's path is taken for the bucket
+            StorageError,
+            f"{NOT_S3}: the server has answered with status 404 (",
+        ),
+        (
             refused(400, "Odd", Message="no \x9b way " + "x" * 300),
             StorageError,
             "the store has refused the request with status 400, Odd: no \\x9b way xxx",
@@ -234,13 +244,26 @@ def test_a_payload_is_not_signed_and_its_consent_not_awaited(open_client: OpenCl
     assert not {"Expect", "x-amz-checksum-crc32", "Content-Encoding"} & headers.keys()
 
 
+def test_a_file_of_keys_that_cannot_be_used_is_named_where_the_old_ones_are_refused(
+    open_client: OpenClient, keys: Path
+) -> None:
+    # Some stores answer so to keys that they do not know.
+    with answering([refused(403, "AccessDenied")]) as heard:
+        client = open_client(heard.url)
+        keys.chmod(0o644)
+        with pytest.raises(StorageError) as caught:
+            put(client)
+    assert "access is denied" in caught.value.reason
+    assert f"; {keys}: has mode 0644" in caught.value.place
+
+
 def test_a_server_that_takes_no_data_is_told(
     open_client: OpenClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "SEND_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = open_client(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(StorageError, match="the server does not take data any more"):
+        with pytest.raises(StorageError, match="the object storage does not take data any more"):
             client.upload_part("a", "1", 1, bytes(32 << 20))
 
 
@@ -250,8 +273,10 @@ def test_a_server_that_does_not_answer_is_told(
     monkeypatch.setattr(session, "READ_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = open_client(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(UncertainError, match="the server does not answer in time"):
+        with pytest.raises(UncertainError, match="does not answer in time") as caught:
             put(client)
+    assert "(" not in caught.value.reason
+    assert client.endpoint in caught.value.place
 
 
 def test_sending_has_a_limit_of_its_own_for_each_block(
@@ -332,5 +357,4 @@ def test_without_botocore_the_extra_is_named(tmp_path: Path, keys: Path) -> None
     )
     run = [sys.executable, "-c", program]
     said = subprocess.run(run, check=True, timeout=60, capture_output=True, text=True).stdout
-    sentence = "needs the Python package botocore: install galileosend[s3]"
-    assert said == f'storage.backend = "s3" {sentence}\n'
+    assert said.startswith('storage.backend = "s3" needs the Python package botocore: ')

@@ -33,8 +33,8 @@ def test_a_secret_is_not_printed(path: Path) -> None:
     [
         ("", "has no section [default]"),
         ("[other]\n", "has no section [default]"),
-        ("AKID s3cr%et", "is not a file such as ~/.aws/credentials"),
-        ("[default]\ns3cr%et\n", "is not a file such as ~/.aws/credentials"),
+        ("AKID s3cr%et", "expected a section [default] as in ~/.aws/credentials"),
+        ("[default]\ns3cr%et\n", "expected a section [default] as in ~/.aws/credentials"),
         (
             "[default]\naws_access_key_id=a\n",
             "has no aws_secret_access_key in its section [default]",

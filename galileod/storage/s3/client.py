@@ -17,12 +17,12 @@ from galileod.storage.settings import S3
 from .errors import (
     FAILURES,
     NOT_S3,
-    REFUSED_KEYS,
     KeyTakenError,
     Place,
     UncertainError,
     code_of,
     is_uncertain,
+    refuses_keys,
 )
 from .library import ClientError
 from .session import Connection
@@ -165,13 +165,23 @@ class Client:
         modified = _nanoseconds(self._told(answer, "LastModified"))
         return Head(answer["ContentLength"], modified, metadata, self._told(answer, "ETag"))
 
+    def find(self, key: str) -> Head | None:
+        """As `head`, where something is removed if there is no object.
+
+        It also answers so if the bucket is gone, which may come back: then this raises.
+        """
+        head = self.head(key)
+        if head is None:
+            self.check()
+        return head
+
     def get(self, key: str) -> bytes:
         """The data of an object. Raises MissingError if there is none."""
         try:
             return bytes(self._do("get_object", Key=key))
         except StorageError as error:
             if _code(error) == "NoSuchKey":
-                raise MissingError(str(error)) from error
+                raise MissingError(error.reason, error.place) from error
             raise
 
     def delete(self, key: str) -> None:
@@ -242,7 +252,7 @@ class Client:
     def _told(self, answer: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a value of any type
         """What an answer must have, and that of a web server has not."""
         if name not in answer:
-            raise StorageError(f"{NOT_S3} ({self.endpoint})")
+            raise StorageError(NOT_S3, f" ({self.endpoint})")
         return answer[name]
 
     def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
@@ -255,7 +265,7 @@ class Client:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
                 return answer["Body"].read() if method == "get_object" else answer
             except FAILURES as error:
-                if not renewed and code_of(error) in REFUSED_KEYS and self._renewed():
+                if not renewed and refuses_keys(error) and self._renewed():
                     renewed = True
                     continue
                 raise self._translated(error, method) from error
@@ -288,11 +298,11 @@ class Client:
         operation = self._connection.usual.meta.method_to_api_mapping[method]
         translated = self._place.translated(error, operation)
         keys = self._connection.keys
-        if keys is not None and keys.problem and code_of(error) in REFUSED_KEYS:
-            return StorageError(f"{translated}; {keys.problem}")
+        if keys is not None and keys.problem and refuses_keys(error):
+            return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
         if changes and type(translated) is StorageError and is_uncertain(error):
-            return UncertainError(str(translated))
+            return UncertainError(translated.reason, translated.place)
         return translated
 
 

@@ -31,7 +31,9 @@ def read_keys(path: str) -> Keys:
     try:
         parser.read_string(data.decode())
     except (UnicodeDecodeError, configparser.Error):
-        raise SecretFileError(f"{path}: is not a file such as ~/.aws/credentials") from None
+        raise SecretFileError(
+            f"{path}: expected a section [{PROFILE}] as in ~/.aws/credentials"
+        ) from None
     if not parser.has_section(PROFILE):
         raise SecretFileError(f"{path}: has no section [{PROFILE}]")
     values = parser[PROFILE]

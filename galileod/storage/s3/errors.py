@@ -53,6 +53,7 @@ FAILURES: Final = (BotoCoreError, ClientError, ResponseParserError, RedirectedEr
 NOT_S3: Final = "storage.s3.endpoint is not the address of an object storage"
 
 _NO_BUCKET: Final = (StorageError, "the bucket does not exist")
+_NO_STORE: Final = (StorageError, f"{NOT_S3}: the server has answered with status 404")
 _NO_UPLOAD: Final = (NoSuchUploadError, "the multipart upload does not exist any more")
 _TAKEN: Final = (KeyTakenError, "an object with this key exists already")
 _UNKNOWN_KEY: Final = (StorageError, "the access key is not known there, or is disabled")
@@ -90,6 +91,15 @@ _REASONS: Final[Mapping[str, Reason]] = {
 }
 """By the code of an answer, or else by its HTTP status. Some stores have codes of their own."""
 
+_NOTHING_THERE: Final[Mapping[str, Reason]] = {
+    "HeadBucket": _NO_BUCKET,
+    "ListObjectsV2": _NO_STORE,
+    "ListMultipartUploads": _NO_STORE,
+    "CreateMultipartUpload": _NO_STORE,
+    "PutObject": _NO_STORE,
+}
+"""By operation, what status 404 means if it does not say what there is not."""
+
 _SKEWED: Final = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _ELSEWHERE: Final = {
     "AuthorizationHeaderMalformed",
@@ -99,13 +109,14 @@ _ELSEWHERE: Final = {
     "301",
     "307",
 }
-REFUSED_KEYS: Final = {
+_REFUSED_KEYS: Final = {
     code for code in _REASONS if _REASONS[code] in (_EXPIRED, _UNKNOWN_KEY, _WRONG_SECRET)
 }
 """The codes after which other keys may be accepted."""
 
 _REFUSED: Final = {401, 403}
 _OK: Final = 200
+_NOT_FOUND: Final = 404
 _FAILED: Final = 500
 """From this HTTP status on, it is the server that has failed."""
 
@@ -148,6 +159,13 @@ def code_of(error: BaseException | None) -> str:
     return str(_told(error).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
+def refuses_keys(error: BaseException) -> bool:
+    """Whether other keys may be accepted. Some stores call wrong ones a lack of rights."""
+    return isinstance(error, ClientError) and (
+        code_of(error) in _REFUSED_KEYS or _status(error) in _REFUSED
+    )
+
+
 def is_uncertain(error: Exception) -> bool:
     """Whether the request may have been carried out nevertheless."""
     if isinstance(error, ClientError):
@@ -158,9 +176,10 @@ def is_uncertain(error: Exception) -> bool:
 
 def _answered(error: Exception, operation: str) -> Reason:
     code, status = code_of(error), _status(error)
-    if operation == "HeadBucket" and code == "404":
-        return _NO_BUCKET
-    if reason := _REASONS.get(code) or _REASONS.get(str(status)):
+    reason = _REASONS.get(code) or _REASONS.get(str(status))
+    if status == _NOT_FOUND:
+        reason = reason or _NOTHING_THERE.get(operation)
+    if reason:
         return reason
     if code in _SKEWED:
         return StorageError, f"the clocks differ by {_skew(error)}: set the clock of this machine"
@@ -181,13 +200,13 @@ def _unanswered(error: Exception) -> Reason:
     """The reason for what is no answer of the store."""
     name = type(error).__name__
     if name == "ConnectTimeoutError":
-        return StorageError, f"the server cannot be reached within {CONNECT_SECONDS:g} s"
+        return StorageError, f"the object storage cannot be reached within {CONNECT_SECONDS:g} s"
     if name == "ReadTimeoutError":
-        return StorageError, "the server does not answer in time"
+        return StorageError, "the object storage does not answer in time"
     if sentence := next(filter(None, map(_told_by, _causes(error))), None):
         return StorageError, sentence
     if name == "ConnectionClosedError":
-        return StorageError, "the server has closed the connection without an answer"
+        return StorageError, "the object storage has closed the connection without an answer"
     if isinstance(error, ResponseParserError):
         return StorageError, NOT_S3
     return StorageError, f"the request has failed: {name}: {_shown(str(error))}"
@@ -199,15 +218,15 @@ def _told_by(cause: BaseException) -> str | None:  # noqa: PLR0911  one line for
         case RedirectedError():
             return f"{NOT_S3}: the server redirects to {_shown(cause.location)}"
         case ssl.SSLCertVerificationError():
-            return f"its TLS certificate is not trusted: {cause.verify_message}"
+            return f"the certificate of the object storage is not trusted: {cause.verify_message}"
         case ssl.SSLError():
-            return f"TLS has failed: {cause.reason or cause.strerror}"
+            return f"TLS with the object storage has failed: {cause.reason or cause.strerror}"
         case socket.gaierror():
-            return f"the server's name cannot be resolved: {cause.strerror}"
+            return f"the name of the object storage cannot be resolved: {cause.strerror}"
         case TimeoutError():
-            return "the server does not take data any more"
+            return "the object storage does not take data any more"
         case OSError(strerror=str()):
-            return f"the connection has failed: {cause.strerror}"
+            return f"the connection to the object storage has failed: {cause.strerror}"
     return None
 
 

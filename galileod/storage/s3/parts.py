@@ -77,7 +77,7 @@ class Parts:
     def check(self) -> None:
         """Raise StorageError if a part could not be stored."""
         if self.failure is not None:
-            raise type(self.failure)(str(self.failure)) from self.failure
+            raise type(self.failure)(self.failure.reason, self.failure.place) from self.failure
 
     async def seal(self) -> None:
         """Enter no more parts.

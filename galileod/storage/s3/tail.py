@@ -36,10 +36,10 @@ async def keep_tail(
 
 
 async def check_tail(shared: Shared, known: ObjectUpload) -> None:
-    """Raise MissingError if the tail of an interrupted upload is gone."""
+    """Raise MissingError if the tail of an interrupted upload is gone; and StorageError."""
     if known.tail is None:
         return
-    head = await shared.request(partial(shared.client.head, known.tail.key))
+    head = await shared.request(partial(shared.client.find, known.tail.key))
     if head is None or head.size != known.tail.length:
         raise MissingError("what was stored of its last part is gone")
 
@@ -56,7 +56,7 @@ def _read(shared: Shared, tail: Tail, before: bytes | None) -> bytes:
     try:
         data = shared.client.get(tail.key)
     except MissingError as error:
-        raise StorageError(str(error)) from error
+        raise StorageError(error.reason, error.place) from error
     running = Sha1(before)
     running.update(data)
     if running.state() != tail.state:

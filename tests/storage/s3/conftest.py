@@ -88,19 +88,30 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 # The contract of a store: tests share a bucket and a client, and each has a prefix.
 
 
-@pytest.fixture(scope="session")
-def shared_bucket(ceph: Ceph) -> Bucket:
-    return new_bucket(ceph.server)
+Shared = Callable[[str], tuple[Bucket, Client]]
+"""Gives the bucket of an engine that tests share, and a client of it."""
 
 
 @pytest.fixture(scope="session")
-def shared_client(
-    shared_bucket: Bucket, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Client]:
-    settings: Any = shared_bucket.settings(tmp_path_factory.mktemp("credentials"))
-    client = Client.open(S3(**settings), requests=CONNECTIONS)
-    yield client
-    client.close()
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    buckets = dict[str, tuple[Bucket, Client]]()
+
+    def of(engine: str) -> tuple[Bucket, Client]:
+        if engine not in buckets:
+            bucket = new_bucket(attach(KINDS[engine], tmp_path_factory).server)
+            settings: Any = bucket.settings(tmp_path_factory.mktemp("credentials"))
+            buckets[engine] = bucket, Client.open(S3(**settings), requests=CONNECTIONS)
+        return buckets[engine]
+
+    yield of
+    for _, client in buckets.values():
+        client.close()
+
+
+@pytest.fixture
+def engine() -> str:
+    """The engine of the contract's tests."""
+    return Ceph.name
 
 
 @pytest.fixture
@@ -110,10 +121,8 @@ def storing() -> str:
 
 
 @pytest.fixture
-def make_store(
-    shared_bucket: Bucket, shared_client: Client, tmp_path: Path, storing: str
-) -> Iterator[MakeStore]:
-    kind = make_kind(shared_bucket, shared_client)
+def make_store(shared: Shared, engine: str, tmp_path: Path, storing: str) -> Iterator[MakeStore]:
+    kind = make_kind(*shared(engine))
     FURTHER.append(kind)
     with ExitStack() as stores:
         stores.callback(FURTHER.remove, kind)

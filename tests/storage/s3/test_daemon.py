@@ -47,7 +47,8 @@ def test_files_of_all_sizes_are_stored_listed_and_removed(
     expected = {path.name: sha1(path.read_bytes()) for path in paths}
     assert contents(bucket) == listed(host) == expected
     assert bucket.unfinished() == 0
-    assert files(host, "remove", "large.bin", "1.bin").returncode == 0
+    as_logged = f"s3://{bucket.name}/files/1.bin"
+    assert files(host, "remove", "large.bin", as_logged).returncode == 0
     del expected["large.bin"], expected["1.bin"]
     assert contents(bucket) == listed(host) == expected
 
@@ -190,6 +191,17 @@ def test_a_start_without_its_bucket_says_so(start: Start, bucket: Bucket) -> Non
     host.start()
 
 
+def test_a_rescan_without_its_bucket_says_so(start: Start, bucket: Bucket) -> None:
+    host = start()
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    said = files(host, "rescan")
+    assert said.returncode == 1
+    assert said.stderr.startswith("galileod: the bucket does not exist (ListObjectsV2, bucket ")
+    said = files(host, "remove", "s3://elsewhere/a.bin")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("galileod: s3://elsewhere/a.bin: ")
+
+
 def test_a_client_is_not_told_where_the_files_are(
     start: Start, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -203,6 +215,25 @@ def test_a_client_is_not_told_where_the_files_are(
     assert bucket.name.encode() not in sent.stderr
     (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
     assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
+    host.stderr.unlink()  # the storage's error was expected
+
+
+def test_a_client_is_not_told_where_a_part_could_not_be_stored(
+    start: Start, bucket: Bucket
+) -> None:
+    host = start()
+    client = client_of(host, len(LARGE))
+    with client.attempt() as attempt:
+        attempt.send(PART)
+        poll("a part", lambda: len(parts(bucket)) == 1)
+        (upload,) = bucket.raw.list_multipart_uploads(Bucket=bucket.name)["Uploads"]
+        which = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        bucket.raw.abort_multipart_upload(Bucket=bucket.name, **which)
+        said = attempt.send_until_failed()
+    reason = "The storage failed: the multipart upload does not exist any more"
+    assert said["error"] == f"{reason}."
+    line = host.wait_for("upload.failed", name=client.name)
+    assert str(line["reason"]).startswith(f'{reason} (UploadPart, bucket "{bucket.name}"')
     host.stderr.unlink()  # the storage's error was expected
 
 

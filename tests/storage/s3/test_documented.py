@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import botocore.exceptions
 import pytest
 from attrs import evolve
 from helpers.clients import some_bytes
@@ -132,6 +133,25 @@ def test_the_rights_are_enough(
     assert bucket.contents() == {}
     assert bucket.unfinished() == 0
     assert not [line for line in host.log() if "denied" in json.dumps(line)]
+
+
+def test_others_read_what_is_stored_with_the_statement_for_readers(
+    ceph: Ceph, bucket: Bucket, galileod: Server
+) -> None:
+    reader = evolve(ceph.server, access_key="AKIDDOCREADER", secret_key="reads")  # noqa: S106
+    if "docreader" not in json.loads(ceph.admin("user", "list")):
+        ceph.add_user("docreader", reader.access_key, reader.secret_key)
+    policy = json.loads(policy_for(bucket))
+    text = json.dumps(shown("readers.json")).replace("uploads", bucket.name)
+    readers = json.loads(text.replace("user/reader", "user/docreader"))
+    bucket.raw.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(policy))
+    raw_client(galileod).put_object(Bucket=bucket.name, Key=f"{PREFIX}a", Body=b"1")
+    theirs = evolve(bucket, raw=raw_client(reader))
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        theirs.read(f"{PREFIX}a")
+    policy["Statement"].append(readers)
+    bucket.raw.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(policy))
+    assert theirs.contents() == {f"{PREFIX}a": b"1"}
 
 
 def test_each_right_is_needed(bucket: Bucket, limited: Client, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def said(client: Client, error: type[StorageError] = StorageError) -> str:
         client.check()
     with pytest.raises(error) as stored:
         client.put("a", b"data", {}, new=True)
-    sentence, where = str(stored.value).split(" (")
+    sentence, where = stored.value.reason, stored.value.place.removeprefix(" (")
     seconds = re.compile(r"\d+ s:")  # they may be others at the next request
     assert seconds.sub("", str(checked.value).split(" (")[0]) == seconds.sub("", sentence)
     operation, place = where.split(", ")
@@ -144,7 +144,7 @@ def test_a_key_that_is_too_long_is_told_as_a_bad_name(any_client: Client) -> Non
 @pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_is_not_there_is_told(tmp_path: Path, open_client: OpenClient) -> None:
     server = Server(f"http://127.0.0.1:{free_port()}")
-    sentence = "the connection has failed: Connection refused"
+    sentence = "the connection to the object storage has failed: Connection refused"
     assert said(open_client(Bucket("bucket", server, None))) == sentence
 
 
@@ -157,7 +157,7 @@ def test_a_name_that_cannot_be_resolved_is_told(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     client = open_client(Bucket("bucket", Server("http://s3.example.org"), None))
-    sentence = "the server's name cannot be resolved: Name or service not known"
+    sentence = "the name of the object storage cannot be resolved: Name or service not known"
     assert said(client) == sentence
 
 
@@ -169,7 +169,8 @@ def test_a_certificate_that_is_not_trusted_is_told(
     with Between(bucket.server, server_tls(authority)) as secured:
         through = evolve(bucket, server=secured.server)
         assert said(open_client(through)) == (
-            "its TLS certificate is not trusted: unable to get local issuer certificate"
+            "the certificate of the object storage is not trusted:"
+            " unable to get local issuer certificate"
         )
         authority.cert_pem.write_to_path(tmp_path / "authority.pem")
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "authority.pem"))
@@ -181,7 +182,7 @@ def test_a_certificate_that_is_not_trusted_is_told(
 def test_tls_with_a_server_that_has_none_is_told(bucket: Bucket, open_client: OpenClient) -> None:
     url = bucket.server.url.replace("http:", "https:")
     sentence = said(open_client(bucket, endpoint=url))
-    assert sentence.startswith("TLS has failed: ")
+    assert sentence.startswith("TLS with the object storage has failed: ")
 
 
 def add_stranger(ceph: Ceph) -> Server:

@@ -54,7 +54,8 @@ class ObjectUpload:
 
     `size` is that of its file, and `part_size` of each part but the last, in bytes. `name` is what
     it has claimed, `multipart` the id of the object storage; None: not yet. `completing`: its file
-    may have been published. `parts` are those without a gap before them, in order.
+    may have been published. `parts` are those without a gap before them, in order. `replaces`: it
+    may replace a file of its name. `abandoned`: see `Objects.abandon`.
     """
 
     upload: str
@@ -65,6 +66,8 @@ class ObjectUpload:
     completing: bool = False
     parts: tuple[Part, ...] = ()
     tail: Tail | None = None
+    replaces: bool = False
+    abandoned: bool = False
 
     @property
     def offset(self) -> int:
@@ -163,6 +166,13 @@ class Objects(ABC):
         """Forget an upload, and end its claim; returns what was known of it."""
 
     @abstractmethod
+    async def abandon(self, upload: str) -> None:
+        """End the claim of an upload that nobody continues, but whose file may have been published.
+
+        It stays known, so that its object can be told from those of others, and removed.
+        """
+
+    @abstractmethod
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """Those of the ids of multipart uploads that an upload has.
 
@@ -186,6 +196,10 @@ class Objects(ABC):
     @abstractmethod
     def all(self) -> Iterator[ObjectUpload]:
         """All uploads, in the order of their names. Blocks; called only at the start."""
+
+    @abstractmethod
+    def give_up(self, uploads: Collection[str]) -> None:
+        """`abandon` for many uploads. Blocks; called only at the start."""
 
     @abstractmethod
     def forget(self, uploads: Collection[str]) -> None:

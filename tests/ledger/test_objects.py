@@ -381,6 +381,20 @@ async def test_many_uploads_are_forgotten_at_the_start_with_their_parts(objects:
 # What is left.
 
 
+async def test_the_name_of_an_abandoned_upload_is_free(objects: Objects) -> None:
+    await begin(objects, "u1", "u2", "u3", "u4")
+    assert await objects.claim("u1", "a.bin", "rename") == "a.bin"
+    await objects.completing("u1")
+    await objects.abandon("u1")
+    one = await known(objects)
+    assert (one.name, one.completing, one.abandoned) == ("a.bin", True, True)
+    assert await objects.claim("u2", "a.bin", "reject") == "a.bin"
+    objects.give_up(["u2", "never"])
+    assert await objects.claim("u3", "a.bin", "replace") == "a.bin"
+    assert [one.abandoned for one in objects.all()] == [True, True, False, False]
+    assert await objects.claim("u4", "a.bin", "rename") == "a (1).bin"
+
+
 async def test_an_upload_is_abandoned_once_it_is_neither_reserved_nor_kept(ledger: Ledger) -> None:
     objects = ledger.objects
     await ledger.reserve("released", "anna", 1, allow)

@@ -38,6 +38,7 @@ class Upload:
     completing: bool = False
     parts: dict[int, Part] = field(factory=dict)
     tail: Tail | None = None
+    abandoned: bool = False
 
     def joined(self) -> tuple[Part, ...]:
         """The parts without a gap before them."""
@@ -51,7 +52,16 @@ class Upload:
         # A part before it may have been replaced by a shorter one.
         end = None if end and end.offset > parts_end(joined) else end
         return ObjectUpload(
-            upload, SIZE, SIZE, self.name, self.multipart, self.completing, joined, end
+            upload,
+            SIZE,
+            SIZE,
+            self.name,
+            self.multipart,
+            self.completing,
+            joined,
+            end,
+            self.replaces,
+            self.abandoned,
         )
 
 
@@ -95,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         self, upload: str, path: str, on_conflict: OnConflict, taken: set[str], name: str | None
     ) -> None:
         """`name` may be claimed; None: none may."""
-        others = [one for key, one in self.uploads.items() if key != upload]
+        others = [one for key, one in self.uploads.items() if key != upload and not one.abandoned]
         if on_conflict == "replace":
             alone = any(one.name == path and not one.replaces for one in others)
             assert name == (None if alone else path)
@@ -121,6 +131,8 @@ class Machine(RuleBasedStateMachine):
         taken=st.sets(st.sampled_from(["a.txt", "a (1).txt", "d/a.txt", "d/a (2).txt"])),
     )
     def claim(self, upload: str, path: str, on_conflict: OnConflict, taken: set[str]) -> None:
+        if upload in self.uploads and self.uploads[upload].abandoned:
+            return  # nobody does
         try:
             name = self.change(upload, self.ledger.objects.claim, path, on_conflict, sorted(taken))
         except NameTakenError:
@@ -194,6 +206,15 @@ class Machine(RuleBasedStateMachine):
         resumed = self.run(self.ledger.objects.resume, upload)
         assert resumed == (one and one.told(upload))
 
+    @rule(upload=UPLOADS, at_start=st.booleans())
+    def abandon(self, upload: str, *, at_start: bool) -> None:
+        if at_start:
+            self.ledger.objects.give_up([upload])
+        else:
+            self.run(self.ledger.objects.abandon, upload)
+        if upload in self.uploads:
+            self.uploads[upload].abandoned = True
+
     @rule(upload=UPLOADS)
     def drop(self, upload: str) -> None:
         one = self.uploads.pop(upload, None)
@@ -227,7 +248,11 @@ class Machine(RuleBasedStateMachine):
         assert list(self.ledger.objects.all()) == expected
         for one in expected:
             assert self.run(self.ledger.objects.get, one.upload) == one
-        alone = [one.name for one in self.uploads.values() if one.name and not one.replaces]
+        alone = [
+            one.name
+            for one in self.uploads.values()
+            if one.name and not one.replaces and not one.abandoned
+        ]
         assert len(set(alone)) == len(alone)
         multiparts = [f"multipart of {one.upload}" for one in expected]
         assert set(self.run(self.ledger.objects.known, [*multiparts, "other"])) == {

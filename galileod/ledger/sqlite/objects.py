@@ -31,16 +31,18 @@ _AT_ONCE: Final = 1000
 _TAIL: Final = "tail_key, tail_offset, tail_length, tail_state"
 
 _SELECT: Final = (
-    f"SELECT upload, size, part_size, name, multipart, completing, {_TAIL} FROM objects"  # noqa: S608
+    f"SELECT upload, size, part_size, name, multipart, completing, replaces, abandoned, {_TAIL}"  # noqa: S608
+    " FROM objects"
 )
 
 _TAKEN: Final = (
     "SELECT EXISTS (SELECT 1 FROM files WHERE name = ?1)"
-    " OR EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2)"
+    " OR EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2 AND NOT abandoned)"
 )
 
 _CLAIMED_ALONE: Final = (
-    "SELECT EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2 AND NOT replaces)"
+    "SELECT EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2"
+    " AND NOT replaces AND NOT abandoned)"
 )
 
 
@@ -153,6 +155,13 @@ def forget(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
     )
 
 
+def abandon(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
+    """See `Objects.abandon`."""
+    connection.executemany(
+        "UPDATE objects SET abandoned = TRUE WHERE upload = ?", [(upload,) for upload in uploads]
+    )
+
+
 def known(connection: sqlite3.Connection, column: str, values: Collection[str]) -> set[str]:
     """Those of the values that a column has."""
     rows = connection.execute(
@@ -221,6 +230,10 @@ class SqliteObjects(Objects):
         """See `Objects.drop`."""
         return await self._database.write(drop, upload)
 
+    async def abandon(self, upload: str) -> None:
+        """See `Objects.abandon`."""
+        await self._database.write(abandon, [upload])
+
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """See `Objects.known`."""
         return await self._database.read(known, "multipart", multiparts)
@@ -240,6 +253,11 @@ class SqliteObjects(Objects):
             while found := page(self._database.connection, after, _AT_ONCE):
                 yield from found
                 after = found[-1].upload
+
+    def give_up(self, uploads: Collection[str]) -> None:
+        """See `Objects.give_up`."""
+        with self._database.transaction() as connection:
+            abandon(connection, uploads)
 
     def forget(self, uploads: Collection[str]) -> None:
         """See `Objects.forget`."""
@@ -345,12 +363,23 @@ def _parts(connection: sqlite3.Connection, upload: str) -> tuple[Part, ...]:
 
 
 def _read(connection: sqlite3.Connection, row: Sequence[Any]) -> ObjectUpload:
-    upload, size, part_size, name, multipart, completes, *tail_of = row
+    upload, size, part_size, name, multipart, completes, replaces, given_up, *tail_of = row
     parts = _parts(connection, upload)
     tail = None if tail_of[0] is None else Tail(*tail_of)
     if tail is not None and tail.offset > parts_end(parts):
         tail = None  # the ledger was damaged, and has lost a part before it
-    return ObjectUpload(upload, size, part_size, name, multipart, bool(completes), parts, tail)
+    return ObjectUpload(
+        upload,
+        size,
+        part_size,
+        name,
+        multipart,
+        bool(completes),
+        parts,
+        tail,
+        bool(replaces),
+        bool(given_up),
+    )
 
 
 def _unknown() -> UnknownUploadError:

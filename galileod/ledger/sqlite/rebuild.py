@@ -122,9 +122,12 @@ _TABLES: Final = (
         {
             **_cast(
                 text="upload name multipart tail_key",
-                whole="size part_size replaces completing tail_offset tail_length",
+                whole="size part_size completing abandoned tail_offset tail_length",
             ),
             "tail_state": "tail_state",
+            # Its file may be a confirmed one, whose entry was lost: as one that may have replaced
+            # another, it is never removed.
+            "replaces": "coalesce(replaces OR completing, TRUE)",
         },
         order="upload",
     ),

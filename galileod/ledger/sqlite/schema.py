@@ -229,6 +229,7 @@ MIGRATIONS: Final = (
         -- What was claimed; `replaces`: other uploads that replace may claim it as well.
         name TEXT, replaces INTEGER NOT NULL DEFAULT 0,
         multipart TEXT, completing INTEGER NOT NULL DEFAULT 0,
+        abandoned INTEGER NOT NULL DEFAULT 0,
         tail_key TEXT, tail_offset INTEGER, tail_length INTEGER, tail_state BLOB
     ) WITHOUT ROWID;
     CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;

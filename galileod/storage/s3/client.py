@@ -165,6 +165,16 @@ class Client:
         modified = _nanoseconds(self._told(answer, "LastModified"))
         return Head(answer["ContentLength"], modified, metadata, self._told(answer, "ETag"))
 
+    def find(self, key: str) -> Head | None:
+        """As `head`, where something is removed if there is no object.
+
+        It also answers so if the bucket is gone, which may come back: then this raises.
+        """
+        head = self.head(key)
+        if head is None:
+            self.check()
+        return head
+
     def get(self, key: str) -> bytes:
         """The data of an object. Raises MissingError if there is none."""
         try:

@@ -14,6 +14,7 @@ from galileod.storage.errors import ConflictError, StorageError
 from .client import UPLOAD
 from .errors import KeyTakenError, NoSuchUploadError, UncertainError
 from .parts import Parts
+from .removal import make_way
 from .shared import Shared, is_of, ledger_steps
 
 PUBLISH_SECONDS: Final = 600.0
@@ -77,7 +78,7 @@ async def claim_free(shared: Shared, target: Target) -> str:
     taken = list[str]()
     while len(taken) < MOST_UNKNOWN:
         name = await claim(shared, target, taken)
-        if target.replaces or await shared.head(name) is None:
+        if target.replaces or await shared.head(name) is None or await make_way(shared, name):
             return name
         if target.on_conflict == "reject":
             break
@@ -139,6 +140,8 @@ async def put(
             if not is_of(await shared.head(name), target.upload, len(content)):
                 raise
         except KeyTakenError:
+            if await make_way(shared, name):
+                continue
             if target.on_conflict == "reject":
                 break
             taken.append(name)

@@ -20,43 +20,50 @@ def recover(
 ) -> Mapping[str, Recovered]:
     """See `Store.recover`. What the ledger knows of an upload is certain, unless nothing is.
 
-    Uploads whose files were published stay in the ledger for `published`. Blocks.
+    Uploads whose files were published stay in the ledger for `published`. One whose file may still
+    be, as its request was sent before the end, is abandoned. Blocks.
     """
     recovered: dict[str, Recovered] = {}
     gone: list[str] = []
+    given_up: list[str] = []
     with ledger_steps():
         every = list(shared.objects.all())
     for known in every:
         step()
         upload = known.upload
+        if known.abandoned:
+            continue  # the sweeper removes what there is
         if _is_published(shared, known):
             if upload in trusted:
                 recovered[upload] = Recovered(known.offset, upload)
         elif known.offset and trusted.get(upload, 0) != 0:
             recovered[upload] = Recovered(known.offset)
+        elif known.completing:
+            given_up.append(upload)
         else:
             _remove(shared, known)
             gone.append(upload)
     with ledger_steps():
         shared.objects.forget(gone)
+        shared.objects.give_up(given_up)
     return recovered
 
 
 def published(shared: Shared, identities: Collection[str]) -> Mapping[str, str]:
     """The names of the files that uploads with these identities have published.
 
-    Others that were published, but are not asked for, are forgotten: no upload has them any more.
+    Others that were published, but are not asked for, are abandoned: nobody was told of them.
     """
     with ledger_steps():
         every = list(shared.objects.all())
     names = {one.upload: str(one.name) for one in every if _is_published(shared, one)}
     with ledger_steps():
-        shared.objects.forget(names.keys() - set(identities))
+        shared.objects.give_up(names.keys() - set(identities))
     return {upload: name for upload, name in names.items() if upload in identities}
 
 
 def _is_published(shared: Shared, known: ObjectUpload) -> bool:
-    if not known.completing or known.name is None:
+    if not known.completing or known.name is None or known.abandoned:
         return False
     return is_of(shared.client.head(shared.key(known.name)), known.upload)
 

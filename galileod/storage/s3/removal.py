@@ -1,4 +1,9 @@
-"""Removes what is left of an upload that is not continued."""
+"""Removes what is left of an upload that is not continued.
+
+If it is not known whether its file was published, the file is removed as well: nobody was told that
+it is stored, and who tries again would store it twice. One that may have replaced another stays: by
+the time of the request, a third may have replaced it.
+"""
 
 from functools import partial
 
@@ -11,7 +16,8 @@ from galileod.ledger.objects import ObjectUpload
 from galileod.storage.base import CLEANUP_SECONDS
 from galileod.storage.errors import StorageError
 
-from .shared import Shared
+from .client import UPLOAD, Head
+from .shared import Shared, is_of, ledger_steps
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -19,31 +25,71 @@ _log: FilteringBoundLogger = structlog.get_logger()
 async def remove(shared: Shared, upload: str) -> None:
     """Abort the multipart upload, remove the tail, and forget the upload, which ends its claim.
 
-    What the object storage does not do within CLEANUP_SECONDS is left for the sweeper. Works in a
-    cancelled scope, and never raises StorageError.
+    What the object storage does not do within CLEANUP_SECONDS is left for the sweeper; an upload
+    whose file may be there is abandoned until then. Works in a cancelled scope, and never raises
+    StorageError.
     """
     with trio.CancelScope(shield=True):  # each step is bounded in time
         try:
             known = await shared.objects.get(upload)
-            if known is not None:
-                with trio.move_on_after(CLEANUP_SECONDS):
-                    await _remove_from_bucket(shared, known)
+            if known is None:
+                return
+            removed = False
+            with trio.move_on_after(CLEANUP_SECONDS):
+                removed = await _remove_from_bucket(shared, known)
+            if known.completing and not removed:
+                await shared.objects.abandon(upload)
+            else:
                 await shared.objects.drop(upload)
         except LedgerError as error:
             # The next start removes it.
             _log.warning("ledger.behind", reason=str(error))
 
 
-async def _remove_from_bucket(shared: Shared, known: ObjectUpload) -> None:
+async def make_way(shared: Shared, name: str) -> bool:
+    """Remove the object with this name if it is of an abandoned upload; returns whether it was.
+
+    The name must be claimed, without replacing a file. Raises StorageError.
+    """
+    head = await shared.head(name)
+    if head is None:
+        return False
+    known = await abandoned(shared, head)
+    if known is None or known.replaces:
+        return False
+    await shared.request(partial(shared.client.delete, shared.key(name)))
+    return True
+
+
+async def abandoned(shared: Shared, head: Head) -> ObjectUpload | None:
+    """The upload that has published an object, if it is abandoned. Raises StorageError."""
+    with ledger_steps():
+        known = await shared.objects.get(head.metadata.get(UPLOAD, ""))
+    return known if known is not None and known.abandoned else None
+
+
+async def _remove_from_bucket(shared: Shared, known: ObjectUpload) -> bool:
+    if known.multipart is None and known.tail is None and not known.completing:
+        return True  # it must not wait until there is a thread for a request
     try:
         await shared.request(partial(remove_from_bucket, shared, known))
     except StorageError as error:
         _log.warning("storage.not_removed", upload=known.upload, reason=str(error))
+        return False
+    return True
 
 
 def remove_from_bucket(shared: Shared, known: ObjectUpload) -> None:
-    """Abort the multipart upload of an upload, and remove its tail. Blocks."""
+    """Abort the multipart upload of an upload, and remove its tail and its file. Blocks.
+
+    Raises StorageError.
+    """
+    client = shared.client
     if known.multipart is not None and known.name is not None:
-        shared.client.abort(shared.key(known.name), known.multipart)
+        client.abort(shared.key(known.name), known.multipart)
     if known.tail is not None:
-        shared.client.delete(known.tail.key)
+        client.delete(known.tail.key)
+    if known.completing and known.name is not None and not known.replaces:
+        key = shared.key(known.name)
+        if is_of(client.find(key), known.upload):
+            client.delete(key)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -33,7 +34,7 @@ from .memory import PartMemory
 from .parts import MAX_PARTS
 from .publish import Target, conflict
 from .recovery import published, recover
-from .removal import remove
+from .removal import abandoned, remove
 from .sha1 import Sha1
 from .shared import CONNECTIONS, Shared, is_of, ledger_steps
 from .sink import S3Sink
@@ -143,7 +144,7 @@ class S3Store(Store):
             raise StorageBusyError("parts of an earlier connection are still on their way")
         with ledger_steps():
             known = await shared.objects.get(upload)
-        if known is None or not known.offset:
+        if known is None or not known.offset or known.abandoned:
             raise MissingError("there is no file of this upload")
         done = known.completing and await self._is_published(known)
         if not done:
@@ -177,8 +178,10 @@ class S3Store(Store):
     async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
         """Look whether there is a file of that name, if there must be none."""
         self.shared.check_name(path)
-        if on_conflict == "reject" and await self.shared.head(path) is not None:
-            raise conflict(path)
+        if on_conflict == "reject":
+            head = await self.shared.head(path)
+            if head is not None and await abandoned(self.shared, head) is None:
+                raise conflict(path)
         return None
 
     async def check(self) -> None:
@@ -230,7 +233,8 @@ class S3Store(Store):
     async def _is_published(self, known: ObjectUpload) -> bool:
         if known.name is None:
             return False
-        return is_of(await self.shared.head(known.name), known.upload)
+        key = self.shared.key(known.name)
+        return is_of(await self.shared.request(partial(self.shared.client.find, key)), known.upload)
 
 
 def part_size_for(size: int | None, smallest: int, largest: int) -> int:

@@ -36,10 +36,10 @@ async def keep_tail(
 
 
 async def check_tail(shared: Shared, known: ObjectUpload) -> None:
-    """Raise MissingError if the tail of an interrupted upload is gone."""
+    """Raise MissingError if the tail of an interrupted upload is gone; and StorageError."""
     if known.tail is None:
         return
-    head = await shared.request(partial(shared.client.head, known.tail.key))
+    head = await shared.request(partial(shared.client.find, known.tail.key))
     if head is None or head.size != known.tail.length:
         raise MissingError("what was stored of its last part is gone")
 

@@ -118,7 +118,7 @@ def header(names: Sequence[str], settings: Settings) -> str:
         "tus": (*install_servers.TUS, *install_servers.tus_s3_packages()),
         "copyparty": install_servers.COPYPARTY,
     }
-    theirs = [package for name in names for package in pinned.get(name, ())]
+    theirs = dict.fromkeys(package for name in names for package in pinned.get(name, ()))
     small = "" if settings.size == GIB else "; the targets apply to 1024 MiB"
     return (
         f"{os.cpu_count()} cores, Python {platform.python_version()}; "

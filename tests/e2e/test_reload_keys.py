@@ -371,9 +371,11 @@ ELSEWHERE: Final = (
     "auth.ticket.key_file",
     "auth.ticket.audience",
     "storage.retention",
+    "storage.s3.part_size",
 )
-"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py; and one
-that has its effect later: tests/files/test_retention.py."""
+"""Keys whose values are files, or go with them: test_hooks.py, test_tls.py, test_auth.py; one that
+has its effect later: tests/files/test_retention.py; and one that needs object storage:
+tests/storage/s3/test_daemon.py."""
 
 
 def test_each_key_either_reloads_or_needs_a_restart() -> None:
@@ -393,26 +395,40 @@ def test_a_new_value_is_in_force_at_once(tmp_path: Path, key: str) -> None:
         assert not host.find("config.restart_needed")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "in_force"),
-    [
-        ("server.listen", ["127.0.0.1:1", "unix:/x"], ["127.0.0.1:0"]),
-        ("storage.directory", "elsewhere", None),
-        ("log.format", "console", "json"),
-    ],
-)
+RESTARTS: Final[Mapping[str, tuple[object, object]]] = {
+    "server.listen": (["127.0.0.1:1", "unix:/x"], ["127.0.0.1:0"]),
+    "storage.directory": ("elsewhere", ...),
+    "storage.backend": ("s3", "local"),
+    "storage.s3.bucket": ("uploads", None),
+    "storage.s3.prefix": ("files/", ""),
+    "storage.s3.endpoint": ("http://127.0.0.1:1", None),
+    "storage.s3.region": ("eu-west-1", None),
+    "storage.s3.style": ("path", "auto"),
+    "storage.s3.credentials_file": ("keys", None),
+    "log.format": ("console", "json"),
+}
+"""A new value of each key that needs a restart, and the one that stays in force; ...: the path of
+the daemon's directory."""
+
+
+@pytest.mark.parametrize("key", RESTARTS)
 def test_a_key_that_needs_a_restart_says_so_each_time_and_what_is_in_force(
-    daemon: Daemons, key: str, value: object, in_force: object
+    daemon: Daemons, key: str
 ) -> None:
-    host, (section, _, name) = daemon(), key.partition(".")
-    rewrite(host, {section: {name: value}})
+    host, (value, in_force) = daemon(), RESTARTS[key]
+    section, _, name = key.partition(".")
+    table, _, last = name.rpartition(".")
+    settings: dict[str, object] = {table: {last: value}} if table else {last: value}
+    if key == "storage.backend":
+        settings["s3"] = {"bucket": "uploads"}  # it is checked as a whole
+    rewrite(host, {section: settings})
     for told in (1, 2):
         assert hang_up(host, "config.reloaded")["changed"] == []
         line = host.wait_for("config.restart_needed", key=key)
-        assert line["in_force"] == (in_force or str(host.directory))
-        assert count(host, "config.restart_needed") == told
+        assert line["in_force"] == (str(host.directory) if in_force is ... else in_force)
+        assert count(host, "config.restart_needed") == told * (2 if key == "storage.backend" else 1)
     check_serves(host)
 
 
 def test_the_keys_that_need_a_restart_are_those_that_are_tested() -> None:
-    assert set(NEEDS_RESTART) == {"server.listen", "storage.directory", "log.format"}
+    assert set(NEEDS_RESTART) == set(RESTARTS)

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers.clients import some_bytes
 from helpers.daemon import Daemon, free_port, poll, run_galileod
 from helpers.engines.between import Between
 from helpers.engines.buckets import Bucket
+from helpers.reloading import reload
 from helpers.resuming import ResumingClient, read_ledger, sha1
 from helpers.s3_daemon import PREFIX, Start, contents, send
 from helpers.s3_store import MIB, PART
@@ -263,3 +265,25 @@ def test_a_client_hears_close_although_the_answer_to_its_publication_was_lost(
 def s3_by(between: Between, bucket: Bucket, folder: Path) -> Mapping[str, object]:
     """The settings of `[storage.s3]` for a proxy."""
     return bucket.settings(folder, prefix=PREFIX, part_size="5MiB", endpoint=between.server.url)
+
+
+def test_a_reload_of_the_part_size_applies_to_files_begun_from_then_on(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    host = start()
+    path = tmp_path / "a"
+    path.write_bytes(LARGE[: 11 * MIB])
+
+    def parts() -> str:
+        """How many parts the file was stored in, from the end of its ETag."""
+        send(host, path)
+        (key,) = bucket.contents()
+        etag: str = bucket.raw.head_object(Bucket=bucket.name, Key=key)["ETag"]
+        bucket.raw.delete_object(Bucket=bucket.name, Key=key)
+        return etag.strip('"').rpartition("-")[2]
+
+    assert parts() == "3"
+    s3 = tomllib.loads(host.config.read_text())["storage"]["s3"]
+    told = reload(host, {"storage": {"on_conflict": "replace", "s3": {**s3, "part_size": "6MiB"}}})
+    assert told["changed"] == ["storage.on_conflict", "storage.s3.part_size"]
+    assert parts() == "2"

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
+from typing import Final
 
 import structlog
 import trio
@@ -34,6 +35,9 @@ from .start import StartError, Tools, open_all
 from .status import report_to
 from .systemd import Manager
 from .token_uses import save_token_uses
+
+HURRY_SECONDS: Final = 10.0
+"""Seconds for files that are being published when the time for draining is over."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -156,8 +160,10 @@ async def _stop_on_signals(stops: AsyncIterator[int], context: Context, manager:
         await anext(stops)
     if drain.cancelled_caught:
         context.shutdown.no_uploads.fire()
+        context.store.hurry(HURRY_SECONDS)
         await anext(stops)
     context.shutdown.at_once.fire()
+    context.store.hurry(0)
 
 
 async def _log_suppressed_regularly() -> None:

@@ -342,6 +342,12 @@ class Store(ABC):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
 
+    def hurry(self, seconds: float) -> None:  # noqa: B027  not all need it
+        """Have files that are being published fail if that takes more than so many seconds yet.
+
+        For the end of the process, and only where the next start finds out what became of them.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Close the store. Blocks; no sink may be used afterwards."""

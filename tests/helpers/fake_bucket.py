@@ -66,6 +66,9 @@ class FakeClient:
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
+    def for_checks(self) -> "FakeClient":
+        return self
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -11,13 +11,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 from attrs import frozen
 
-from galileod.storage.errors import MissingError, StorageBusyError, StorageError
+from galileod.storage.errors import BadNameError, MissingError, StorageBusyError, StorageError
 from galileod.storage.settings import S3
 
 from .errors import (
     FAILURES,
+    NO_ANSWER,
     NOT_S3,
     KeyTakenError,
+    NoSuchUploadError,
     Place,
     UncertainError,
     code_of,
@@ -36,6 +38,12 @@ MAX_KEYS: Final = 1000
 
 UPLOAD: Final = "galileod-upload"
 """The key of the metadata that has the id of the upload."""
+
+_STORING: Final = {"put_object", "upload_part", "complete_multipart_upload"}
+"""Requests that fail if nothing can be stored. Some stores accept CreateMultipartUpload then."""
+
+_OF_ONE_OBJECT: Final = (BadNameError, KeyTakenError, NoSuchUploadError)
+"""Failures that say nothing of other objects."""
 
 _NO_OBJECT: Final = {"404", "NoSuchKey"}
 """The codes of an answer if there is no such object."""
@@ -57,6 +65,8 @@ class Client:
     Each request is bounded in time, and sent a few times if it fails for a reason that may pass.
     Metadata is any text, which is stored percent-encoded. Give bodies as bytes or bytearray; they
     are not copied, and must not change meanwhile.
+
+    `failed` says why the last request that stores data has failed; None if it did not.
     """
 
     def __init__(self, connection: Connection, bucket: str) -> None:
@@ -64,6 +74,7 @@ class Client:
         self.endpoint = connection.endpoint
         self._connection = connection
         self._place = Place(bucket, connection.endpoint)
+        self.failed: StorageError | None = None
         self._conditional = True
         # Otherwise TLS protects a part on its way, or it has none.
         self._checks_parts = _is_exposed(connection.endpoint)
@@ -75,6 +86,14 @@ class Client:
         Raises StorageError if there are no credentials, or the settings cannot be used.
         """
         return cls(Connection.open(settings, requests), str(settings.bucket))
+
+    def for_checks(self) -> "Client":
+        """A client of the same bucket, whose requests end within seconds."""
+        return type(self)(self._connection.for_checks, self.bucket)
+
+    def no_answer(self) -> StorageError:
+        """The error if there was no answer yet."""
+        return StorageError(NO_ANSWER, self._place.text("HeadBucket"))
 
     def put(
         self,
@@ -263,12 +282,19 @@ class Client:
         while True:
             try:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
-                return answer["Body"].read() if method == "get_object" else answer
+                if method == "get_object":
+                    answer = answer["Body"].read()
             except FAILURES as error:
                 if not renewed and refuses_keys(error) and self._renewed():
                     renewed = True
                     continue
-                raise self._translated(error, method) from error
+                failure = self._translated(error, method)
+                if method in _STORING and not isinstance(failure, _OF_ONE_OBJECT):
+                    self.failed = failure
+                raise failure from error
+            if method in _STORING:
+                self.failed = None
+            return answer
 
     def _head(self, key: str) -> Any:  # noqa: ANN401  botocore has no types
         try:

@@ -52,6 +52,8 @@ FAILURES: Final = (BotoCoreError, ClientError, ResponseParserError, RedirectedEr
 
 NOT_S3: Final = "storage.s3.endpoint is not the address of an object storage"
 
+NO_ANSWER: Final = "the object storage does not answer in time"
+
 _NO_BUCKET: Final = (StorageError, "the bucket does not exist")
 _NO_STORE: Final = (StorageError, f"{NOT_S3}: the server has answered with status 404")
 _NO_UPLOAD: Final = (NoSuchUploadError, "the multipart upload does not exist any more")
@@ -145,7 +147,11 @@ class Place:
         """The error for what botocore has raised in an operation; its text has no key or secret."""
         is_answer = isinstance(error, ClientError)
         kind, sentence = _answered(error, operation) if is_answer else _unanswered(error)
-        return kind(sentence, f' ({operation}, bucket "{self.bucket}" at {self.endpoint})')
+        return kind(sentence, self.text(operation))
+
+    def text(self, operation: str) -> str:
+        """The place of an error in an operation."""
+        return f' ({operation}, bucket "{self.bucket}" at {self.endpoint})'
 
 
 def translated_setting(error: Exception) -> StorageError:
@@ -202,7 +208,7 @@ def _unanswered(error: Exception) -> Reason:
     if name == "ConnectTimeoutError":
         return StorageError, f"the object storage cannot be reached within {CONNECT_SECONDS:g} s"
     if name == "ReadTimeoutError":
-        return StorageError, "the object storage does not answer in time"
+        return StorageError, NO_ANSWER
     if sentence := next(filter(None, map(_told_by, _causes(error))), None):
         return StorageError, sentence
     if name == "ConnectionClosedError":

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import trio
 from attrs import frozen
 
 from galileod.ledger.objects import NameTakenError
@@ -16,9 +15,6 @@ from .errors import KeyTakenError, NoSuchUploadError, UncertainError
 from .parts import Parts
 from .removal import make_way
 from .shared import Shared, is_of, ledger_steps
-
-PUBLISH_SECONDS: Final = 600.0
-"""Maximum seconds for publishing a file. Some stores copy all its parts meanwhile."""
 
 MOST_UNKNOWN: Final = 1000
 """Maximum names that are tried because objects have them that the ledger does not know."""
@@ -98,7 +94,7 @@ async def complete(shared: Shared, upload: str, parts: Parts) -> None:
     with ledger_steps():
         await shared.objects.completing(upload)
     try:
-        await shared.request(call, shared.threads.completers)
+        await shared.publish(upload, call, shared.threads.completers)
     except NoSuchUploadError as error:  # an earlier request may have made it
         gone, uncertain = True, error
     except UncertainError as error:  # so may this one
@@ -135,7 +131,7 @@ async def put(
             shared.client.put, shared.key(name), content, metadata, new=not target.replaces
         )
         try:
-            await shared.request(call)
+            await shared.publish(target.upload, call)
         except UncertainError:
             if not is_of(await shared.head(name), target.upload, len(content)):
                 raise
@@ -151,11 +147,6 @@ async def put(
             continue
         return name
     raise conflict(target.path)
-
-
-def bounded() -> trio.CancelScope:
-    """A scope for publishing, which cannot be cancelled: what was published must be reported."""
-    return trio.CancelScope(shield=True, deadline=trio.current_time() + PUBLISH_SECONDS)
 
 
 def conflict(path: str) -> ConflictError:

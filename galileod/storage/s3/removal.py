@@ -71,6 +71,8 @@ async def abandoned(shared: Shared, head: Head) -> ObjectUpload | None:
 async def _remove_from_bucket(shared: Shared, known: ObjectUpload) -> bool:
     if known.multipart is None and known.tail is None and not known.completing:
         return True  # it must not wait until there is a thread for a request
+    if known.completing and known.upload in shared.late:
+        return False  # its file may be there in a moment
     try:
         await shared.request(partial(remove_from_bucket, shared, known))
     except StorageError as error:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from galileod.secretfile import SecretFileError
 from galileod.storage.errors import StorageError
@@ -16,6 +16,9 @@ from .transport import CONNECT_SECONDS, READ_SECONDS, adapt
 ATTEMPTS: Final = 4
 """How often a request is sent if it fails for a reason that may pass."""
 
+CHECK_SECONDS: Final = 4.0
+"""Time limit for each wait for a part of the response to a check, which is sent once."""
+
 COMPLETE_SECONDS: Final = 600.0
 """Time limit for the answer to Complete, which copies all parts in some stores."""
 
@@ -25,7 +28,7 @@ REGION: Final = "us-east-1"
 
 @frozen
 class Connection:
-    """Clients of botocore: for most requests, and for Complete, which is sent once.
+    """Clients of botocore: for most requests, for Complete, which is sent once, and for checks.
 
     `keys` is the file with the credentials, if they are in one.
     """
@@ -33,6 +36,7 @@ class Connection:
     endpoint: str
     usual: Any
     patient: Any
+    hasty: Any
     keys: KeyFile | None
 
     @classmethod
@@ -53,16 +57,23 @@ class Connection:
                 )
             usual = _client(session, settings, requests, READ_SECONDS, ATTEMPTS)
             patient = _client(session, settings, requests, COMPLETE_SECONDS, 1)
+            hasty = _client(session, settings, 1, CHECK_SECONDS, 1)
         except SecretFileError as error:
             raise StorageError(f"storage.s3.credentials_file: {error}") from None
         except (*FAILURES, ValueError) as error:  # ValueError: an endpoint that it rejects
             raise translated_setting(error) from error
-        return cls(usual.meta.endpoint_url, usual, patient, keys)
+        return cls(usual.meta.endpoint_url, usual, patient, hasty, keys)
+
+    @property
+    def for_checks(self) -> "Connection":
+        """The same with short time limits for all requests, none of which is repeated."""
+        return evolve(self, usual=self.hasty, patient=self.hasty)
 
     def close(self) -> None:
         """Close all connections."""
         self.usual.close()
         self.patient.close()
+        self.hasty.close()
 
 
 def _client(session: Any, settings: S3, requests: int, seconds: float, attempts: int) -> Any:  # noqa: ANN401  botocore has no types

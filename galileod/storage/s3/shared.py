@@ -15,6 +15,7 @@ from galileod.storage.workers import Workers
 
 from .client import UPLOAD, Client, Head
 from .memory import PartMemory
+from .publishing import Publishing
 
 T = TypeVar("T")
 
@@ -24,8 +25,8 @@ REQUESTS: Final = 32
 LOOKS: Final = 16
 """Maximum requests at the same time for what is stored already, or is removed."""
 
-CHECKS: Final = 2
-"""Maximum checks at the same time: the store may hang."""
+CHECKS: Final = 1
+"""Maximum checks at the same time."""
 
 TAILS: Final = 2
 """Maximum tails that are read at the same time: each is in memory twice for a moment."""
@@ -67,7 +68,7 @@ class Threads:
 class Shared:
     """What all uploads share. `prefix` precedes each key, and `location` is its URL.
 
-    `late` are interrupted uploads of which parts are still on their way.
+    `late` are interrupted uploads of which parts, or the file, are still on their way.
     """
 
     client: Client
@@ -77,6 +78,7 @@ class Shared:
     location: str
     threads: Threads = field(factory=Threads)
     late: set[str] = field(factory=set)
+    publishing: Publishing = field(factory=Publishing)
 
     def key(self, name: str) -> str:
         """The key of a file."""
@@ -100,6 +102,35 @@ class Shared:
         return await trio.to_thread.run_sync(
             call, abandon_on_cancel=True, limiter=limiter or self.threads.requests
         )
+
+    async def publish(
+        self, upload: str, call: Callable[[], T], limiter: trio.CapacityLimiter | None = None
+    ) -> T:
+        """Make the request that publishes the file of an upload.
+
+        If this is cancelled while the request is on its way, the upload is late until it has ended.
+        """
+        begun = ended = cancelled = False
+
+        def run() -> T:
+            nonlocal begun, ended
+            begun = True
+            try:
+                if cancelled:
+                    raise StorageError("nobody waits for it any more")
+                return call()
+            finally:
+                ended = True
+                self.late.discard(upload)
+
+        try:
+            return await self.request(run, limiter)
+        except trio.Cancelled:
+            cancelled = True
+            self.late.add(upload)
+            if ended or not begun:  # in this order: the thread runs meanwhile
+                self.late.discard(upload)
+            raise
 
     async def compute(self, call: Callable[[], T]) -> T:
         """Copy or hash data in a thread; what has begun ends before this is cancelled."""

@@ -18,7 +18,7 @@ from galileod.storage.errors import StorageError, UnsupportedHashError
 from .buffers import Buffer, Buffers
 from .errors import NoSuchUploadError
 from .parts import Parts
-from .publish import Target, bounded, claim, claim_free, complete, put
+from .publish import Target, claim, claim_free, complete, put
 from .removal import remove
 from .sha1 import Sha1
 from .shared import Shared, ledger_steps
@@ -156,7 +156,7 @@ class S3Sink(Sink):
     async def commit(self) -> Stored:
         """Complete the parts, or store the file in one request; look whether it is there."""
         await self.prepare()
-        with bounded():
+        with self._shared.publishing.bounded():
             try:
                 name = await self._publish()
             except NoSuchUploadError:

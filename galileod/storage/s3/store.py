@@ -28,6 +28,7 @@ from galileod.storage.settings import MAX_PART, Storage
 from galileod.storage.whole import WholeFile, Written
 
 from . import whole
+from .checking import Checker
 from .client import Client
 from .looking import look, remove_files, walk
 from .memory import PartMemory
@@ -72,7 +73,7 @@ class S3Store(Store):
         self.shared = Shared(client, objects, memory, prefix, self.location)
         self._settings = settings
         self._directory = os.path.abspath(settings.directory)
-        self._restore = restore
+        self._checker = Checker(self.shared, restore)
 
     @classmethod
     def open(
@@ -185,8 +186,8 @@ class S3Store(Store):
         return None
 
     async def check(self) -> None:
-        """Restore the state directory, and ask for the bucket."""
-        await self.shared.request(self._check, self.shared.threads.checkers)
+        """See `Checker.check`."""
+        await self._checker.check()
 
     def scan(
         self,
@@ -221,14 +222,14 @@ class S3Store(Store):
         """See `sweep`."""
         await Sweeper(self.shared, keep).run()
 
+    def hurry(self, seconds: float) -> None:
+        """See `Publishing.hurry`."""
+        self.shared.publishing.hurry(seconds)
+
     def close(self) -> None:
         """Close the connections, and end the threads that are kept."""
         self.shared.threads.hashers.close()
         self.shared.client.close()
-
-    def _check(self) -> None:
-        self._restore()
-        self.shared.client.check()
 
     async def _is_published(self, known: ObjectUpload) -> bool:
         if known.name is None:

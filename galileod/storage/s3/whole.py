@@ -12,7 +12,7 @@ from galileod.storage.base import RUNNING_HASH, Stored
 from galileod.storage.errors import StorageError
 from galileod.storage.whole import WholeFile, Written
 
-from .publish import Target, bounded, conflict, put
+from .publish import Target, conflict, put
 from .removal import remove
 from .shared import Shared, ledger_steps
 
@@ -74,7 +74,7 @@ async def _publish_one(
         return conflict(one.target.path)
     content = b"".join(one.file.pieces)
     result: Stored | StorageError = StorageError("the object storage does not answer in time")
-    with bounded():
+    with shared.publishing.bounded():
         try:
             name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
             result = Stored(name, shared.path(name))

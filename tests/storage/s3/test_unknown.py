@@ -3,13 +3,17 @@
 Who sends such a file again finds its name free, and it is there once in the end.
 """
 
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
+import trio
 from attrs import evolve
 from helpers.clients import some_bytes
 from helpers.clocks import FakeClock
+from helpers.daemon import POLL
+from helpers.s3_faults import Call, fail_at
 from helpers.s3_store import PART, LedgerStore, opened_anew, visible
 
 from galileod.policy.publication import OnConflict
@@ -180,6 +184,43 @@ async def test_a_file_is_refused_although_an_abandoned_one_had_its_name_before(
     store.shared.client.put(store.shared.key("a.bin"), b"other", {}, new=False)
     with pytest.raises(ConflictError):
         await put(store, SMALL, "2")
+
+
+# The end of the daemon.
+
+
+@pytest.mark.parametrize(("put", "size"), [(put, SIZES[0]), (put, SIZES[1]), (put_whole, SIZES[0])])
+async def test_a_publication_that_hangs_does_not_hold_up_the_end(
+    stores: Store, put: Put, size: int
+) -> None:
+    store = stores("rename")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang(call: Call, *_: object) -> Any:  # noqa: ANN401
+        begun.set()
+        go_on.wait(30)
+        return call()
+
+    heal = fail_at(store, "complete" if size > PART else "put", hang)
+
+    async def publish() -> None:
+        with pytest.raises(StorageError, match="in time"):
+            await put(store, LARGE[:size], "1")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        await trio.to_thread.run_sync(begun.wait)
+        store.hurry(0.1)
+    with pytest.raises(StorageError, match="in time"):
+        await put(store, LARGE[:size], "2")
+    go_on.set()
+    heal()
+    while store.shared.late:  # noqa: ASYNC110  nothing tells
+        await trio.sleep(POLL)
+    # Nobody was told that it is stored.
+    assert (visible(store), known(store)) == ({"a.bin": LARGE[:size]}, ["1"])
+    await run_sweep(store)
+    assert (visible(store), known(store)) == ({}, [])
 
 
 # A bucket that is gone, and comes back.

@@ -215,7 +215,7 @@ def test_a_client_is_not_told_where_the_files_are(
     assert sent.returncode != 0
     assert b"the bucket does not exist" in sent.stderr
     assert bucket.name.encode() not in sent.stderr
-    (line,) = [each for each in host.log() if each["event"] == "upload.failed"]
+    line = host.wait_for("upload.failed")
     assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
     host.stderr.unlink()  # the storage's error was expected
 

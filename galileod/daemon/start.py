@@ -29,6 +29,7 @@ from galileod.storage.s3.memory import PartMemory
 from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
+from .moving import check_home
 from .status import EXTENSION_SECONDS
 from .systemd import Manager
 
@@ -189,6 +190,10 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
     Runs in a thread. Raises StorageError and LedgerError.
     """
     keep, path = config.resume.keep, ledger_path(config.storage.directory)
+    if ledger.home() != store.home:
+        progress.phase = "looking at the files of the ledger"
+        check_home(store, ledger, path)
+        _with_space(store, lambda: ledger.set_home(store.home))
     progress.phase = "finding interrupted uploads"
     recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}

@@ -347,5 +347,13 @@ class Ledger(Records):
         """
 
     @abstractmethod
+    def home(self) -> str | None:
+        """Where the files of this ledger are, as `Store.home`; None if it is not known. Blocks."""
+
+    @abstractmethod
+    def set_home(self, home: str) -> None:
+        """Record where the files are. Blocks."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the ledger. Blocks, for a bounded time."""

@@ -78,6 +78,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "ledger.damaged": Category.ORDINARY,
     "ledger.owners_unknown": Category.ORDINARY,
     "ledger.restored": Category.FAILURE,
+    "ledger.moved": Category.ORDINARY,
     "ledger.journal": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
     "spool.gave_way": Category.ORDINARY,

@@ -154,7 +154,8 @@ class Store(ABC):
     """Keeps finished files. Every method but `reconfigure` and `close` may raise StorageError.
 
     `location` is the absolute path or the URL below which the files are, for the log and the hook,
-    whose commands run in `directory`. `remote`: a restart does not help if it hangs.
+    whose commands run in `directory`. `home` is the same for the ledger, and "" for a directory of
+    this machine, which may be moved with its ledger. `remote`: a restart does not help if it hangs.
     `part_size` is the number of bytes that one call of `Sink.write` should have. `claims_names`: a
     name belongs to one upload before its file is published, unless it replaces another; so only
     what is done to files of the same name must be kept apart.
@@ -165,6 +166,7 @@ class Store(ABC):
     claims_names: bool = False
     walks_in_order: bool = False
     remote: bool = False
+    home: str = ""
 
     @property
     def directory(self) -> str:

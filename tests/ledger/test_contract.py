@@ -286,3 +286,13 @@ async def test_an_identity_comes_back_as_it_was_given(reopen: Open, identity: st
     ledger.reconcile({"a.txt": 100}, {identity: "a.txt"})
     assert ledger.holdings() == {"anna": Holding(bytes=100, files=1)}
     assert list(ledger.promised()) == []
+
+
+def test_a_ledger_knows_where_its_files_are(reopen: Open) -> None:
+    ledger = reopen()
+    assert ledger.home() is None
+    for home in ("s3://bucket/prefix", "", "s3://bucket"):
+        ledger.set_home(home)
+        ledger.close()
+        ledger = reopen()
+        assert ledger.home() == home

@@ -219,6 +219,18 @@ class SqliteLedger(SqliteRecords, Ledger):
                 " path, and start galileod",
             )
 
+    def home(self) -> str | None:
+        """See `Ledger.home`."""
+        with translated():
+            row = self.database.connection.execute("SELECT text FROM home").fetchone()
+        return None if row is None else str(row[0])
+
+    def set_home(self, home: str) -> None:
+        """See `Ledger.set_home`."""
+        with self.database.transaction() as connection:
+            connection.execute("DELETE FROM home")
+            connection.execute("INSERT INTO home VALUES (?)", (home,))
+
     def close(self) -> None:
         """See `Ledger.close`."""
         self.database.close()

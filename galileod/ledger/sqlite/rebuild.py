@@ -137,6 +137,7 @@ _TABLES: Final = (
         {**_cast(text="upload etag", whole="number length"), "state": "state"},
         order="upload",
     ),
+    _Table("home", "home", _cast(text="text"), order="text"),
 )
 """What is kept. Sums are left out, since `reconcile` computes them."""
 

@@ -241,6 +241,10 @@ MIGRATIONS: Final = (
     CREATE TRIGGER object_removed AFTER DELETE ON objects BEGIN
         DELETE FROM parts WHERE upload = old.upload;
     END;
+    -- Where the files are: Ledger.home. At most one row. Older versions had local files alone.
+    CREATE TABLE home (text TEXT PRIMARY KEY);
+    INSERT INTO home SELECT '' WHERE EXISTS (SELECT 1 FROM files)
+        OR EXISTS (SELECT 1 FROM uploads);
     """,
 )
 

@@ -70,6 +70,7 @@ class S3Store(Store):
     ) -> None:
         prefix = settings.s3.prefix
         self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
+        self.home = self.location
         self.shared = Shared(client, objects, memory, prefix, self.location)
         self._settings = settings
         self._directory = os.path.abspath(settings.directory)

@@ -63,6 +63,7 @@ def path(tmp_path: Path) -> Path:
             await ledger.objects.add_part("u3", part(number))
         await ledger.objects.set_tail("u3", tail(2 * PART, 5))
         await ledger.objects.completing("u4")
+        ledger.set_home("s3://bucket")
         ledger.close()
 
     trio.run(fill)
@@ -166,13 +167,14 @@ async def test_what_can_be_read_is_kept(path: Path) -> None:
     assert holdings["anna"] == Holding(bytes=10, files=2)
     assert logs[0]["kept"] == {
         "files": kept + 2, "resumable": 2, "uploads": 1, "receipts": 1, "tickets": 1,
-        "stored_uploads": 1, "folders": 0, "objects": 2, "parts": 3,
+        "stored_uploads": 1, "folders": 0, "objects": 2, "parts": 3, "home": 1,
     }  # fmt: skip
     assert sorted(await owed(ledger)) == [
         ("owed", '{"id": "owed"}', 0), ("promised", '{"id": "promised"}', 0),
     ]  # fmt: skip
     with pytest.raises(AlreadyUsedError):
         await ledger.reserve("u3", "anna", 1, allow, SingleUse("ticket", NEVER))
+    assert ledger.home() == "s3://bucket"
     ledger.close()
 
 
@@ -229,7 +231,7 @@ async def test_a_damaged_ledger_of_the_version_before_is_made_anew(tmp_path: Pat
         ledger = SqliteLedger.open(str(path))
     assert logs[0]["kept"] == {
         "files": 1, "resumable": 0, "uploads": 1, "receipts": 1, "tickets": 1, "stored_uploads": 0,
-        "folders": 0, "objects": 0, "parts": 0,
+        "folders": 0, "objects": 0, "parts": 0, "home": 0,
     }  # fmt: skip
     assert list(ledger.promised()) == ["4711"]
     ledger.reconcile({"a.txt": 100, "b.txt": 30}, {"4711": "b.txt"})

@@ -235,3 +235,10 @@ async def test_kept_uploads_are_seen_by_whoever_only_looks(path: str) -> None:
     assert look.holdings() == {"anna": Holding(kept=40, kept_uploads=1)}
     look.close()
     ledger.close()
+
+
+def test_the_files_of_older_versions_are_local(path: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        load(connection, 6)
+    with closing(SqliteLedger.open(path)) as ledger:
+        assert ledger.home() == ""

@@ -1,0 +1,63 @@
+"""The start with a store in which the files of the ledger were not before."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.records import FileEntry, Selection
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
+
+SAMPLE: Final = 100
+"""Maximum files that are looked at to find out whether they are all there."""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+def check_home(store: Store, ledger: Ledger, path: str) -> None:
+    """Raise LedgerError if the files of the ledger at `path` are not in the store.
+
+    With a store of other files, the start or a rescan would drop their records, and interrupted
+    uploads would be lost; they are only where they have begun. Runs in a thread. Raises
+    StorageError too.
+    """
+    home = ledger.home()
+    if home is None:  # it is new; or it was damaged, and tells no more
+        return
+    before, now = _named(home), _named(store.home)
+    begun = {*ledger.interrupted(), *(one.upload for one in ledger.objects.all())}
+    if begun or ledger.promised():
+        raise LedgerError(
+            f"there are interrupted uploads to {before}, which cannot be continued in {now}: start"
+            " galileod with the settings of before, and wait until they have ended, or discard them"
+            " (galileod uploads)"
+        )
+    entries = list(islice(ledger.files(Selection()), SAMPLE))
+    missing = trio.from_thread.run(_missing, store, entries)
+    if missing is not None:
+        raise LedgerError(
+            f"its files are in {before}, but {missing!r} is not in {now}: copy them there, or set"
+            " another storage.directory, for a ledger of its own"
+        )
+    if entries:
+        _log.info("ledger.moved", path=path, before=before, now=now)
+
+
+async def _missing(store: Store, entries: Sequence[FileEntry]) -> str | None:
+    """The name of a file that the store does not have as it is recorded."""
+    found = await store.look([entry.name for entry in entries])
+    for entry, standing in zip(entries, found, strict=True):
+        if isinstance(standing, StorageError):
+            raise standing
+        if standing is None or standing.size != entry.size:
+            return entry.name
+    return None
+
+
+def _named(home: str) -> str:
+    return home or "storage.directory"

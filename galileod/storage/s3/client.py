@@ -182,7 +182,8 @@ class Client:
             raise
         metadata = {name: unquote(text) for name, text in answer["Metadata"].items()}
         modified = _nanoseconds(self._told(answer, "LastModified"))
-        return Head(answer["ContentLength"], modified, metadata, self._told(answer, "ETag"))
+        size, etag = self._told(answer, "ContentLength"), self._told(answer, "ETag")
+        return Head(size, modified, metadata, etag)
 
     def find(self, key: str) -> Head | None:
         """As `head`, where something is removed if there is no object.

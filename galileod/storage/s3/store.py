@@ -152,6 +152,7 @@ class S3Store(Store):
         if not done:
             if on_conflict == "reject":
                 await self.admit(path, on_conflict)
+            check_memory(min(known.size or known.part_size, known.part_size), shared.memory.largest)
             await check_tail(shared, known)
             with ledger_steps():
                 known = await shared.objects.resume(upload)
@@ -249,9 +250,14 @@ def part_size_for(size: int | None, smallest: int, largest: int) -> int:
     part_size = max(smallest, rounded)
     if part_size > MAX_PART:
         raise StorageError(f"a file has at most {MAX_PARTS} parts of {MAX_PART} bytes")
+    check_memory(part_size, largest)
+    return part_size
+
+
+def check_memory(part_size: int, largest: int) -> None:
+    """Raise StorageError if a part does not fit into the memory, which would be waited for."""
     if part_size > largest:
         raise StorageError(
-            f"a file of {size} bytes needs parts of {part_size} bytes, for which chunks.memory is"
-            " too small"
+            f"the file is stored in parts of {part_size} bytes, for which chunks.memory is too"
+            " small"
         )
-    return part_size

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 from helpers.clients import some_bytes
 from helpers.s3_faults import Call, fail_at
-from helpers.s3_store import MIB, PART, LedgerStore, tail_keys
+from helpers.s3_store import MIB, PART, LedgerStore, memory, tail_keys
 from helpers.store_kinds import MakeStore, Restart, sha1, unfinished, visible
 
 from galileod.policy.publication import OnConflict
@@ -262,6 +263,18 @@ async def test_a_tail_that_was_changed_is_not_used(bucket_store: LedgerStore) ->
         with pytest.raises(StorageError, match="is not what was stored"):
             await sink.make_ready()
     assert unfinished(bucket_store) == 0
+
+
+async def test_an_upload_whose_parts_do_not_fit_into_the_memory_any_more_stays(
+    bucket_store: LedgerStore,
+) -> None:
+    await interrupt(bucket_store, PART + 1000)
+    before = bucket_store.shared
+    bucket_store.shared = evolve(before, memory=memory(2 * PART - 1))
+    with pytest.raises(StorageError, match=f"parts of {PART} bytes, for which chunks.memory is"):
+        await reopen(bucket_store)
+    bucket_store.shared = before
+    await finish(bucket_store, PART + 1000)
 
 
 async def test_an_upload_waits_for_late_parts_of_the_connection_before(

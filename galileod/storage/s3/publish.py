@@ -13,7 +13,6 @@ from galileod.storage.errors import ConflictError, StorageError
 from .client import UPLOAD
 from .errors import KeyTakenError, NoSuchUploadError, UncertainError
 from .parts import Parts
-from .removal import make_way
 from .shared import Shared, is_of, ledger_steps
 
 MOST_UNKNOWN: Final = 1000
@@ -74,7 +73,7 @@ async def claim_free(shared: Shared, target: Target) -> str:
     taken = list[str]()
     while len(taken) < MOST_UNKNOWN:
         name = await claim(shared, target, taken)
-        if target.replaces or await shared.head(name) is None or await make_way(shared, name):
+        if target.replaces or await shared.head(name) is None:
             return name
         if target.on_conflict == "reject":
             break
@@ -136,8 +135,6 @@ async def put(
             if not is_of(await shared.head(name), target.upload, len(content)):
                 raise
         except KeyTakenError:
-            if await make_way(shared, name):
-                continue
             if target.on_conflict == "reject":
                 break
             taken.append(name)

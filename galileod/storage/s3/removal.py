@@ -1,8 +1,7 @@
 """Removes what is left of an upload that is not continued.
 
-If it is not known whether its file was published, the file is removed as well: nobody was told that
-it is stored, and who tries again would store it twice. One that may have replaced another stays: by
-the time of the request, a third may have replaced it.
+If it is not known whether its file was published, the file stays: by the time of a request that
+removes it, a confirmed file may have its name. A rescan reports it.
 """
 
 from functools import partial
@@ -16,8 +15,7 @@ from galileod.ledger.objects import ObjectUpload
 from galileod.storage.base import CLEANUP_SECONDS
 from galileod.storage.errors import StorageError
 
-from .client import UPLOAD, Head
-from .shared import Shared, is_of, ledger_steps
+from .shared import Shared
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -46,28 +44,6 @@ async def remove(shared: Shared, upload: str) -> None:
             _log.warning("ledger.behind", reason=str(error))
 
 
-async def make_way(shared: Shared, name: str) -> bool:
-    """Remove the object with this name if it is of an abandoned upload; returns whether it was.
-
-    The name must be claimed, without replacing a file. Raises StorageError.
-    """
-    head = await shared.head(name)
-    if head is None:
-        return False
-    known = await abandoned(shared, head)
-    if known is None or known.replaces:
-        return False
-    await shared.request(partial(shared.client.delete, shared.key(name)))
-    return True
-
-
-async def abandoned(shared: Shared, head: Head) -> ObjectUpload | None:
-    """The upload that has published an object, if it is abandoned. Raises StorageError."""
-    with ledger_steps():
-        known = await shared.objects.get(head.metadata.get(UPLOAD, ""))
-    return known if known is not None and known.abandoned else None
-
-
 async def _remove_from_bucket(shared: Shared, known: ObjectUpload) -> bool:
     if known.multipart is None and known.tail is None and not known.completing:
         return True  # it must not wait until there is a thread for a request
@@ -82,7 +58,7 @@ async def _remove_from_bucket(shared: Shared, known: ObjectUpload) -> bool:
 
 
 def remove_from_bucket(shared: Shared, known: ObjectUpload) -> None:
-    """Abort the multipart upload of an upload, and remove its tail and its file. Blocks.
+    """Abort the multipart upload of an upload, and remove its tail. Blocks.
 
     Raises StorageError.
     """
@@ -91,7 +67,3 @@ def remove_from_bucket(shared: Shared, known: ObjectUpload) -> None:
         client.abort(shared.key(known.name), known.multipart)
     if known.tail is not None:
         client.delete(known.tail.key)
-    if known.completing and known.name is not None and not known.replaces:
-        key = shared.key(known.name)
-        if is_of(client.find(key), known.upload):
-            client.delete(key)

@@ -35,7 +35,7 @@ from .memory import PartMemory
 from .parts import MAX_PARTS
 from .publish import Target, conflict
 from .recovery import published, recover
-from .removal import abandoned, remove
+from .removal import remove
 from .sha1 import Sha1
 from .shared import CONNECTIONS, Shared, is_of, ledger_steps
 from .sink import S3Sink
@@ -181,10 +181,8 @@ class S3Store(Store):
     async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
         """Look whether there is a file of that name, if there must be none."""
         self.shared.check_name(path)
-        if on_conflict == "reject":
-            head = await self.shared.head(path)
-            if head is not None and await abandoned(self.shared, head) is None:
-                raise conflict(path)
+        if on_conflict == "reject" and await self.shared.head(path) is not None:
+            raise conflict(path)
         return None
 
     async def check(self) -> None:

@@ -169,7 +169,7 @@ class Objects(ABC):
     async def abandon(self, upload: str) -> None:
         """End the claim of an upload that nobody continues, but whose file may have been published.
 
-        It stays known, so that its object can be told from those of others, and removed.
+        It stays known until what the bucket has of its parts is removed. Its object, if any, stays.
         """
 
     @abstractmethod

@@ -32,7 +32,7 @@ def recover(
         step()
         upload = known.upload
         if known.abandoned:
-            continue  # the sweeper removes what there is
+            continue  # the sweeper removes its parts
         if _is_published(shared, known):
             if upload in trusted:
                 recovered[upload] = Recovered(known.offset, upload)

@@ -287,7 +287,7 @@ async def test_a_row_that_is_damaged_does_no_harm_to_others(
     scene = make_scene(evolve(HOOKS, parallel=1))
     await scene.store("bad", "a")
     scene.ledger.database.connection.execute(
-        f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",  # noqa: S608  not from outside
+        f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",
         (value,),
     )
     with capture_logs() as logs:

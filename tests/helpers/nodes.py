@@ -17,7 +17,7 @@ class FakeNode(Node):
     answers: bool = True
     taken: bool = False
     renewals: list[float] = field(factory=list)
-    begun: int = 0
+    begun: list[float] = field(factory=list)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -35,6 +35,6 @@ class FakeNode(Node):
         await trio.sleep(0.5)
         if not self.answers:
             raise LedgerError("the database is away")
-        self.begun += 1
+        self.begun.append(sent)
         self.taken = False
         self.lease.begin(sent)

@@ -11,6 +11,7 @@ NODES: Final = "nodes"
 _LEDGER_FILE: Final = "ledger.sqlite3"
 _CONTROL_SOCKET: Final = "control.sock"
 _TOKEN_USES: Final = "token-uses.json"  # noqa: S105  a file name
+_IDENTITY: Final = "identity"
 
 
 def ledger_path(directory: str) -> str:
@@ -26,6 +27,11 @@ def control_path(directory: str, node: str | None = None) -> str:
 def token_uses_path(directory: str, node: str | None = None) -> str:
     """The absolute path of the file with the last uses of tokens, for the store in `directory`."""
     return _below(directory, node, _TOKEN_USES)
+
+
+def node_path(directory: str, node: str) -> str:
+    """The absolute path of the file with the identity of a node that stores in `directory`."""
+    return _below(directory, node, _IDENTITY)
 
 
 def _below(directory: str, node: str | None, name: str) -> str:

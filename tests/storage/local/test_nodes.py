@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
-from galileod.storage.state import control_path, ledger_path, token_uses_path
+from galileod.storage.state import control_path, ledger_path, node_path, token_uses_path
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -124,5 +124,6 @@ def test_each_node_has_its_control_socket_and_the_others_have_it_not(directory: 
     assert control_path(str(directory)) == str(state / "control.sock")
     assert control_path(str(directory), "a") == str(state / "nodes/a/control.sock")
     assert token_uses_path(str(directory), "a") == str(state / "nodes/a/token-uses.json")
+    assert node_path(str(directory), "a") == str(state / "nodes/a/identity")
     assert ledger_path(str(directory)) == str(state / "ledger.sqlite3")
     assert os.path.isabs(control_path("relative", "a"))

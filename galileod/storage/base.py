@@ -246,7 +246,11 @@ class Store(ABC):
 
     @abstractmethod
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        node: str | None = None,
     ) -> Mapping[str, Recovered]:
         """Find what is left of the uploads that an earlier process had begun; remove the rest.
 
@@ -255,6 +259,13 @@ class Store(ABC):
         unless the store itself knows that more is certain, and for a published file with its
         identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
         `create`.
+
+        `spared` are all further uploads in a ledger that several nodes share: other nodes run them,
+        or may claim them. Nothing of them is changed. With a `node`, this is about another node,
+        which has ended, and is called while uploads run here: what it has left of the `trusted`
+        uploads belongs to this node then, all else stays. For a machine that may have stopped, only
+        durable bytes are certain. If it was only the process that was stopped, it cannot publish
+        what is not published yet, even where 0 bytes are certain and nothing is kept.
         """
 
     @abstractmethod

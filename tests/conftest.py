@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers.daemon import Daemons
+from helpers.engines.postgresql import Postgresql
+from helpers.engines.shared import attach
 from helpers.missing import leave_out
 from hypothesis import settings
 
@@ -61,3 +63,28 @@ def chromium() -> "Iterator[Browser]":
         leave_out(MISSING)
     with running_browser(program) as browser:
         yield browser
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Postgresql:
+    """The run's PostgreSQL."""
+    return attach(Postgresql, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def _postgresql_database(postgresql: Postgresql) -> str:
+    return postgresql.new_database()
+
+
+@pytest.fixture
+def ledger_url(postgresql: Postgresql, _postgresql_database: str) -> str:
+    """Where a ledger can be: an empty schema of PostgreSQL."""
+    return postgresql.new_schema(_postgresql_database)
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL that the test may stop and kill."""
+    Postgresql.require()
+    with Postgresql() as engine:
+        yield engine

@@ -24,6 +24,10 @@ from .settings import Hook, HookError, Hooks
 LEDGER_PAUSE: Final = 60.0
 """Seconds until the ledger is used again after an error of it."""
 
+HOLD_MARGIN: Final = 60.0
+"""Seconds beyond the time limit of an attempt for which no other node makes one: for the end of the
+hook's process, and for the ledger, which records the outcome."""
+
 Receipt = dict[str, object]
 Send = Callable[[Hooks, Hook, Receipt], Awaitable[None]]
 """Makes one attempt. Raises HookError."""
@@ -103,13 +107,15 @@ class Delivery:
             return math.inf
         resume = {kind: self._resume[kind] for kind in KINDS if hook_for(hooks, kind)}
         kinds = [kind for kind, time in resume.items() if time <= now]
-        paused = min((time for time in resume.values() if time > now), default=math.inf)
+        again = now + self._outbox.look_again
+        paused = min([again, *(time for time in resume.values() if time > now)])
         if not kinds:
             return paused
         running = frozenset(self._running)
         try:
-            # Receipts whose attempts are running are still in the outbox.
-            owed = await self._outbox.first(hooks.parallel + len(running), kinds)
+            # Receipts whose attempts are running are still in the outbox. So this is enough, and
+            # few are held that must wait for the end of an attempt.
+            owed = await self._outbox.first(hooks.parallel, kinds, hooks.timeout + HOLD_MARGIN)
         except LedgerError as error:
             _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE

@@ -4,6 +4,7 @@ Due times are wall clock times, since monotonic ones are not valid in another pr
 is set back delays no attempt by more than `policy.backoff.LONGEST`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Final, Literal, get_args
@@ -42,7 +43,12 @@ class Outbox(ABC):
     """The receipts that are owed, and a signal to the task that delivers them.
 
     The abstract methods raise LedgerError.
+
+    `look_again`: after so many seconds there may be other receipts without `notify`, since several
+    nodes share the ledger.
     """
+
+    look_again: float = math.inf
 
     def __init__(self) -> None:
         self._changed = trio.Event()
@@ -64,8 +70,14 @@ class Outbox(ABC):
         """
 
     @abstractmethod
-    async def first(self, most: int, kinds: Collection[Kind] = KINDS) -> Sequence[Owed]:
-        """The first `most` receipts in the order of their due times, due or not."""
+    async def first(
+        self, most: int, kinds: Collection[Kind] = KINDS, hold: float = 0
+    ) -> Sequence[Owed]:
+        """The first `most` receipts in the order of their due times, due or not.
+
+        If several nodes share the ledger, those that another one holds are left out. This one holds
+        those that are due, for `hold` seconds from now, or until they are delivered or postponed.
+        """
 
     @abstractmethod
     async def delivered(self, number: int) -> None:
@@ -73,4 +85,7 @@ class Outbox(ABC):
 
     @abstractmethod
     async def postpone(self, number: int, seconds: float | None) -> None:
-        """Count a failed attempt. The next is due in `seconds`; if None, after the next start."""
+        """Count a failed attempt. The next is due in `seconds`; if None, after the next start.
+
+        Does nothing if another node holds the receipt by now.
+        """

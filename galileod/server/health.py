@@ -39,6 +39,9 @@ class Health:
 
     async def _find_failure(self) -> str | None:
         context, checked = self._context, "storage"
+        if not context.lease.is_valid():
+            state = "is lost" if context.lease.lost.fired else "has run out"
+            return f"The lease of this node {state}: nothing can be stored."
         try:
             with trio.fail_after(HEALTH_SECONDS):
                 await context.store.check()

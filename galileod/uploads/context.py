@@ -15,6 +15,7 @@ from galileod.files.removal import Remover
 from galileod.files.rescan import Rescanner
 from galileod.hooks.receipt import make_removed_receipt
 from galileod.ledger.base import Ledger
+from galileod.ledger.lease import Lease
 from galileod.ledger.records import FileEntry
 from galileod.metrics import Metrics, RemovalReason
 from galileod.policy.pacing import least_credit
@@ -80,6 +81,7 @@ def _make_room(context: "Context") -> Room:
 class Context:
     """What all uploads share. `config` is the configuration in force; `adopt` changes it.
 
+    `lease` says whether this node may write; it is to be asked before each step that does.
     `running` are the uploads that run, by their ids. `lookups` limits questions which
     files are stored.
     """
@@ -91,6 +93,7 @@ class Context:
     authenticator: Authenticator = field(factory=Authenticator)
     metrics: Metrics = field(factory=Metrics)
     shutdown: Shutdown = field(factory=Shutdown)
+    lease: Lease = field(factory=Lease.endless)
     publication: PublicationLock = field(
         init=False, default=Factory(lambda it: lock_for(it.store), takes_self=True)
     )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import trio
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
 from galileod.storage.base import RUNNING_HASH
@@ -27,6 +28,13 @@ def shutting_down() -> Fault:
 def abandoned() -> Fault:
     """The fault for an upload that its client has cancelled."""
     return Fault(FaultCode.ABANDONED, "The client has cancelled the upload.")
+
+
+def lease_lost() -> Fault:
+    """The fault for what this node must not go on with, and others keep. The client may resume."""
+    return Fault(
+        FaultCode.BUSY, "Another node has taken over the uploads of this one. Try again later."
+    )
 
 
 def unfinished(seconds: float) -> Fault:
@@ -79,6 +87,10 @@ def storage_faults() -> Iterator[None]:
         ) from error
     except StorageError as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
+    except LeaseLostError as error:
+        raise lease_lost() from error
+    except LeaseRunOutError as error:
+        raise Fault(FaultCode.BUSY, f"Nothing can be stored: {error}. Try again later.") from error
     except LedgerError as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error
 

@@ -18,6 +18,7 @@ from galileod.ledger.base import (
     UnknownUploadError,
     WholeEntry,
 )
+from galileod.ledger.lease import LeaseLostError
 from galileod.ledger.records import Commit
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
@@ -72,10 +73,13 @@ class Keeper:
         """Record an interrupted upload as kept.
 
         If the ledger fails, as it does on a full disk, that is done later. Raises LedgerError if
-        MOST_DELAYED others wait for it; the next start then keeps the upload.
+        MOST_DELAYED others wait for it; the next start then keeps the upload. Also if the lease is
+        lost: then another node keeps it.
         """
         try:
             await self._record(entry)
+        except LeaseLostError:
+            raise
         except LedgerError:
             if not self._delay(entry.upload, partial(self._record, entry)):
                 raise
@@ -113,6 +117,10 @@ class Keeper:
             if error is not None:
                 self._delay(commit.upload, partial(self._commit, commit))
         return results
+
+    def forget_delayed(self) -> None:
+        """Another node has recorded what could not be recorded here."""
+        self._delayed.clear()
 
     async def _commit(self, commit: Commit) -> None:
         await self._ledger.commit(

@@ -109,7 +109,13 @@ async def _open(context: Context, upload: Upload) -> Sink:
 async def _suspend(
     sink: Sink, reservation: Reservation, transfer: Transfer, cause: BaseException
 ) -> None:
-    """Write what has come, and keep the file; if the storage fails, discard it."""
+    """Write what has come, and keep the file; if the storage fails, discard it.
+
+    If another node has taken over, it keeps what it has found.
+    """
+    if transfer.connection.context.lease.lost.fired:
+        reservation.keep(sink.offset, 0)
+        return
     with trio.CancelScope(shield=True):  # both steps are bounded in time
         try:
             # If the connection has further files, its client sends the rest again.

@@ -7,6 +7,7 @@ from attrs import define, evolve, field
 
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.lease import LeaseLostError
 from galileod.ledger.records import Commit
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
@@ -90,6 +91,8 @@ class Reservation:
                     await self._ledger.release(self.upload.id)
                 else:
                     await self._keeper.keep(self._kept_as)
+            except LeaseLostError:
+                pass  # another node has released or kept it
             except LedgerError as error:
                 # The reservation remains until the next start, which drops it or keeps the upload.
                 self.upload.log.warning("ledger.behind", reason=str(error))

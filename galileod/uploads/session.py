@@ -120,7 +120,7 @@ async def _receive(
     """
     context, config = connection.context, upload.config
     transfer = Transfer(connection, upload, receiver)
-    with storage_faults():
+    with storage_faults(), context.lease.using():
         async with open_upload(context, transfer, claim) as (sink, reservation):
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
@@ -135,6 +135,7 @@ async def _receive(
             if promised:
                 await reservation.promise(sink, receipt, sha1)
             async with context.publication.hold([upload.path], replaces=sink.replaces):
+                await context.lease.wait_valid()
                 stored = await sink.commit()
                 await reservation.commit(stored, sha1)
     # Before `close` is sent.

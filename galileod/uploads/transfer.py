@@ -22,7 +22,7 @@ from .beside import run_beside
 from .checkpoints import Checkpoints
 from .claims import taken_over
 from .connection import Connection
-from .faults import abandoned, interruptible, shutting_down, unfinished
+from .faults import abandoned, interruptible, lease_lost, shutting_down, unfinished
 from .flow import Flow
 from .held import answer_first
 from .memory import MemoryAccount
@@ -109,6 +109,7 @@ class Transfer:
         context = self.connection.context
         causes = (
             (context.shutdown.no_uploads, shutting_down),
+            (context.lease.lost, lease_lost),
             (lost, taken_over),
             (self._entry.discard, discarded),
         )
@@ -186,6 +187,7 @@ class Transfer:
 
     async def _write(self, pieces: Sequence[bytes], sink: Sink, reservation: Reservation) -> None:
         self._writing = True
+        await self.connection.context.lease.wait_valid()
         await self.connection.context.room.make(reservation, sum(map(len, pieces)))
         await sink.write(pieces)
         self._writing = False

@@ -163,14 +163,19 @@ async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
     Raises nothing but Cancelled.
     """
     try:
-        await _admit(context, batch)
-        await _write(context, batch)
-        await _enter(context, batch)
-        replacing = [each.upload.path for each in batch if each.written and each.written.replaces]
-        async with context.publication.hold(replacing, replaces=bool(replacing)):
-            await _publish(context, batch)
+        with step_of(batch), context.lease.using():
+            await _store(context, batch)
     finally:
         await _clean_up(context, batch)
+
+
+async def _store(context: Context, batch: Sequence[WholeUpload]) -> None:
+    await _admit(context, batch)
+    await _write(context, batch)
+    await _enter(context, batch)
+    replacing = [each.upload.path for each in batch if each.written and each.written.replaces]
+    async with context.publication.hold(replacing, replaces=bool(replacing)):
+        await _publish(context, batch)
 
 
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
@@ -195,6 +200,7 @@ async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
             whole.reservation.remaining = _nothing  # for the next one, it has come
     wholes = _pending(batch)
     with step_of(wholes):
+        await context.lease.wait_valid()
         results = await context.store.write_whole([whole.file() for whole in wholes])
         for whole, result in zip(wholes, results, strict=True):
             whole.content.pieces = ()  # their memory is needed
@@ -256,6 +262,7 @@ async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Publish the files, and replace their reservations by them."""
     wholes = _pending(batch)
     with step_of(wholes):
+        await context.lease.wait_valid()
         written = [whole.written for whole in wholes if whole.written]
         for whole, result in zip(wholes, await context.store.publish_whole(written), strict=True):
             with step_of([whole]):

@@ -2,7 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterator,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import ExitStack, asynccontextmanager, closing
 from typing import Any, Final
 
@@ -15,11 +22,13 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
-from galileod.hooks.delivery import LEDGER_PAUSE, Delivery, Receipt
+from galileod.hooks.delivery import HOLD_MARGIN, LEDGER_PAUSE, Delivery, Receipt
 from galileod.hooks.settings import Hook, HookError, Hooks
 from galileod.ledger.base import Clock
+from galileod.ledger.outbox import Kind, Owed
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.backoff import ATTEMPTS, DOWN_AFTER, LONGEST, LONGEST_PAUSE
+from galileod.units import Duration
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -287,7 +296,7 @@ async def test_a_row_that_is_damaged_does_no_harm_to_others(
     scene = make_scene(evolve(HOOKS, parallel=1))
     await scene.store("bad", "a")
     scene.ledger.database.connection.execute(
-        f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",  # noqa: S608  not from outside
+        f"UPDATE outbox SET {column} = ? WHERE name = 'bad'",
         (value,),
     )
     with capture_logs() as logs:
@@ -465,6 +474,40 @@ async def test_what_is_owed_from_before_is_due_at_the_start_whatever_the_clock_s
     async with scene.delivering():
         await trio.sleep(1)
         assert scene.names == ["a"]
+
+
+async def test_what_another_node_has_entered_is_delivered_without_a_signal(
+    make_scene: MakeScene, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene()
+    outbox = scene.ledger.outbox
+    monkeypatch.setattr(outbox, "look_again", 10.0)
+    async with scene.delivering():
+        await trio.sleep(1)
+        monkeypatch.setattr(outbox, "notify", lambda: None)
+        await scene.store("a")
+        await trio.sleep(8)
+        assert scene.told == []
+        await trio.sleep(2)
+        assert scene.names == ["a"]
+
+
+async def test_a_receipt_is_held_for_longer_than_its_attempt_may_take(
+    make_scene: MakeScene, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(evolve(HOOKS, timeout=Duration(300)))
+    first, asked = scene.ledger.outbox.first, list[tuple[int, float]]()
+
+    async def noted(most: int, kinds: Collection[Kind], hold: float) -> Sequence[Owed]:
+        asked.append((most, hold))
+        return await first(most, kinds, hold)
+
+    monkeypatch.setattr(scene.ledger.outbox, "first", noted)
+    await scene.store("a")
+    async with scene.delivering():
+        await trio.sleep(1)
+    # And no more than can be attempted, since no other node gets them.
+    assert {(PARALLEL, 300 + HOLD_MARGIN)} == set(asked)
 
 
 BOTH: Final = evolve(HOOKS, removed=("other",))

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import Lease
 from galileod.policy.settings import Quota
 from galileod.server.health import HEALTH_SECONDS
 from galileod.storage.errors import StorageError, UnavailableError
@@ -156,3 +157,13 @@ async def test_where_the_storage_is_stands_in_the_log_alone_once_for_each_reason
         (line["log_level"], line["reason"]) for line in logs if line["event"] == "storage.failing"
     ]
     assert lines == [("warning", str(error)) for error in (gone, away, away)]
+
+
+async def test_it_fails_while_the_lease_of_the_node_has_run_out(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        lease = wire.context.lease = Lease(trio.current_time)
+        assert await reason(wire) == "The lease of this node has run out: nothing can be stored."
+        lease.renewed(lease.now())
+        assert await reason(wire) is None
+        lease.lose()
+        assert await reason(wire) == "The lease of this node is lost: nothing can be stored."

@@ -82,6 +82,24 @@ def is_exclusive(connection: sqlite3.Connection) -> bool:
 
 
 @contextmanager
+def apart(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of a transaction that is undone alone if it raises, unless SQLite ends all of it.
+
+    Raises LedgerError for errors of SQLite.
+    """
+    connection.execute("SAVEPOINT step")
+    try:
+        with translated():
+            yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself on some errors
+            connection.execute("ROLLBACK TO step")
+            connection.execute("RELEASE step")
+        raise
+    connection.execute("RELEASE step")
+
+
+@contextmanager
 def reporting(connection: sqlite3.Connection, step: Step) -> Iterator[None]:
     """Call `step` while statements of the block run. What it raises ends the block."""
     raised: list[BaseException] = []

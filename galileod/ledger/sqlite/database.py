@@ -17,11 +17,11 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError, Step, ignore_step
+from galileod.ledger.grouping import Grouping
 
-from .connection import is_exclusive, open_connection, open_read_only
+from .connection import apart, is_exclusive, open_connection, open_read_only
 from .errors import translated
 from .filenames import Identity, adopt_copy, copy_path, identify, remove
-from .grouping import Grouping
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +50,10 @@ class Database:
         self._limiter = trio.CapacityLimiter(1)
         self._step = threading.Lock()
         self._grouping = Grouping(
-            self.transaction, lambda run: self._run(run, abandon_on_cancel=False)
+            self.transaction,
+            apart,
+            lambda connection: connection.in_transaction,
+            lambda run: self._run(run, abandon_on_cancel=False),
         )
         self._use(connection)
 

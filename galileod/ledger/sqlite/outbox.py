@@ -136,8 +136,11 @@ class SqliteOutbox(Outbox):
         """See `Outbox.count`."""
         return await self._database.read(count, kinds)
 
-    async def first(self, most: int, kinds: Collection[Kind] = KINDS) -> Sequence[Owed]:
+    async def first(
+        self, most: int, kinds: Collection[Kind] = KINDS, hold: float = 0
+    ) -> Sequence[Owed]:
         """See `Outbox.first`."""
+        del hold  # no other node has this ledger
         return await self._database.write(first, most, kinds, self._clock)
 
     async def delivered(self, number: int) -> None:

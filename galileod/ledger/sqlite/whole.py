@@ -2,13 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from galileod.ledger.base import Entered, KeptUpload, StoredUpload, WholeEntry
 from galileod.policy.quota import Holding
 
 from . import kept, quota, stored, tickets, uploads
+from .connection import apart
 from .errors import as_ledger_error
 
 
@@ -119,7 +119,7 @@ class _Entering:
                     tickets.use(connection, entry.ticket, self._now, key)
                 return found
             self._forget_counts()
-            with _apart(connection):
+            with apart(connection):
                 reserve(connection, entry, self._now, self._boot)
         if key is not None:
             self._known.add(key)
@@ -149,17 +149,3 @@ def _known_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> set[str]
         (json.dumps(keys),),
     )
     return {key for (key,) in rows}
-
-
-@contextmanager
-def _apart(connection: sqlite3.Connection) -> Iterator[None]:
-    """A part of a transaction that is undone alone if it raises."""
-    connection.execute("SAVEPOINT part")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK TO part")
-            connection.execute("RELEASE part")
-        raise
-    connection.execute("RELEASE part")

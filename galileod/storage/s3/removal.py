@@ -25,8 +25,10 @@ async def remove(shared: Shared, upload: str) -> None:
 
     What the object storage does not do within CLEANUP_SECONDS is left for the sweeper; an upload
     whose file may be there is abandoned until then. Works in a cancelled scope, and never raises
-    StorageError.
+    StorageError. Does nothing if the lease is lost: another node may continue the upload.
     """
+    if shared.lease.lost.fired:
+        return
     with trio.CancelScope(shield=True):  # each step is bounded in time
         try:
             known = await shared.objects.get(upload)

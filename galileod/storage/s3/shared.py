@@ -9,8 +9,9 @@ import trio
 from attrs import field, frozen
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import Lease, LeaseLostError, LeaseRunOutError
 from galileod.ledger.objects import Objects
-from galileod.storage.errors import BadNameError, StorageError
+from galileod.storage.errors import BadNameError, StorageBusyError, StorageError
 from galileod.storage.workers import Workers
 
 from .client import UPLOAD, Client, Head
@@ -68,6 +69,8 @@ class Threads:
 class Shared:
     """What all uploads share. `prefix` precedes each key, and `location` is its URL.
 
+    No request but that of a check is made while the `lease` is not valid.
+
     `late` are interrupted uploads of which parts, or the file, are still on their way.
     """
 
@@ -79,6 +82,7 @@ class Shared:
     threads: Threads = field(factory=Threads)
     late: set[str] = field(factory=set)
     publishing: Publishing = field(factory=Publishing)
+    lease: Lease = field(factory=Lease.endless)
 
     def key(self, name: str) -> str:
         """The key of a file."""
@@ -99,9 +103,25 @@ class Shared:
         self, call: Callable[[], T], limiter: trio.CapacityLimiter | None = None
     ) -> T:
         """Make a request in a thread, by default one of those that store data."""
-        return await trio.to_thread.run_sync(
-            call, abandon_on_cancel=True, limiter=limiter or self.threads.requests
-        )
+        limiter = limiter or self.threads.requests
+        leased = limiter is not self.threads.checkers
+
+        def run() -> tuple[T] | None:
+            # It may have waited long for the thread.
+            return (call(),) if self.lease.is_valid() or not leased else None
+
+        while True:
+            if leased:
+                await self._wait_valid()
+            made = await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
+            if made is not None:
+                return made[0]
+
+    async def _wait_valid(self) -> None:
+        try:
+            await self.lease.wait_valid()
+        except (LeaseLostError, LeaseRunOutError) as error:
+            raise StorageBusyError(str(error)) from error
 
     async def publish(
         self, upload: str, call: Callable[[], T], limiter: trio.CapacityLimiter | None = None

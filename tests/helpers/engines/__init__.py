@@ -1,1 +1,1 @@
-"""Object stores that tests run against: real ones, as plain processes on loopback."""
+"""Servers that tests run against: real ones, as plain processes on loopback."""

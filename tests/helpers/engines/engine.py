@@ -1,4 +1,4 @@
-"""What the engines have in common: a folder, processes with logs, and an S3 address."""
+"""What the engines have in common: a folder, processes with logs, and an address."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ class EngineError(Exception):
 
 @frozen
 class Server:
-    """Where an engine serves S3, and as whom: the owner of all buckets, and one without rights."""
+    """Where an engine serves, and as whom: in object stores, the owner of all buckets."""
 
     url: str
     access_key: str = "AKIDAKIDAKIDAKIDAKID"

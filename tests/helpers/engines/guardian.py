@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import asdict
 from helpers.engines.engine import EngineError
-from helpers.engines.kinds import KINDS
+from helpers.engines.kinds import ALL
 
 
 def main(kind: str, state: Path, controller: int) -> None:
@@ -22,7 +22,7 @@ def main(kind: str, state: Path, controller: int) -> None:
     except ProcessLookupError:
         return
     try:
-        with KINDS[kind]() as engine:
+        with ALL[kind]() as engine:
             _write(state, {"folder": str(engine.folder), "server": asdict(engine.server)})
             select.select([ended], [], [])
     except EngineError as error:

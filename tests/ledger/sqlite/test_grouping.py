@@ -13,9 +13,9 @@ from helpers.ledgers import allow
 from trio.testing import wait_all_tasks_blocked
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.grouping import MOST_STEPS
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.ledger.sqlite.database import Database
-from galileod.ledger.sqlite.grouping import MOST_STEPS
 from galileod.policy.quota import Holding
 
 pytestmark = pytest.mark.timeout(60)

@@ -1,10 +1,10 @@
 """Group commit: the steps that wait while a transaction runs share the next one, and its fsync.
 
 Many small files that are stored at once then need few thread calls and few writes of the log. A
-step that raises is rolled back alone, to its savepoint.
+step that raises is rolled back alone. Nothing here depends on the database: C is the type of its
+connections.
 """
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,35 +14,42 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 import trio
 from attrs import define, field
 
-from galileod.ledger.base import LedgerError
+from .base import LedgerError
 
-from .errors import translated
-
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
 T = TypeVar("T")
 
 MOST_STEPS: Final = 64
 """Maximum steps of one transaction. The first of them waits until the last has run."""
 
 
-class Transact(Protocol):
+class Transact(Protocol[C_co]):
     """Begins a transaction; `durable` with an fsync at its end."""
 
-    def __call__(self, *, durable: bool) -> AbstractContextManager[sqlite3.Connection]:
+    def __call__(self, *, durable: bool) -> AbstractContextManager[C_co]:
         """The transaction, for a block."""
 
+
+Apart = Callable[[C], AbstractContextManager[None]]
+"""Makes its block a part of a transaction: if it raises, it is undone alone, as far as that goes.
+Errors of the database are raised as LedgerError."""
+
+GoesOn = Callable[[C], bool]
+"""Whether the transaction goes on after a part that has raised: the database may have ended it."""
 
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 """Runs a function in a thread, one at a time. Until it has begun, the caller can be cancelled."""
 
 
 @define(eq=False)
-class _Waiting(Generic[T]):
+class _Waiting(Generic[C, T]):
     """A step of one caller. `leads`: its caller runs the next transaction.
 
     `awake` is set when the caller has to lead, or when the step has ended.
     """
 
-    step: Callable[[sqlite3.Connection], T]
+    step: Callable[[C], T]
     durable: bool
     leads: bool = False
     awake: trio.Event = field(init=False, factory=trio.Event)
@@ -56,26 +63,34 @@ class _Waiting(Generic[T]):
         return cast("T", self.value)
 
 
-class Grouping:
+class Grouping(Generic[C]):
     """Runs steps in transactions, in the order in which they come.
 
     The caller of the first step that waits leads: its thread call runs all steps that wait by then.
     The others wait for it. So if any step waits, the first one leads.
     """
 
-    def __init__(self, transact: Transact, in_thread: InThread[Sequence[_Waiting[Any]]]) -> None:
+    def __init__(
+        self,
+        transact: Transact[C],
+        apart: Apart[C],
+        goes_on: GoesOn[C],
+        in_thread: InThread[Sequence[_Waiting[C, Any]]],
+    ) -> None:
         self._transact = transact
+        self._apart = apart
+        self._goes_on = goes_on
         self._in_thread = in_thread
-        self._waiting: deque[_Waiting[Any]] = deque()
+        self._waiting: deque[_Waiting[C, Any]] = deque()
         self._changing = threading.Lock()  # `_waiting` is changed by the thread, too
 
-    async def run(self, step: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+    async def run(self, step: Callable[[C], T], *, durable: bool) -> T:
         """Run a step in a transaction, with others; returns and raises what it does.
 
         Can be cancelled until the step has begun. Raises LedgerError if the transaction fails.
         """
         with self._changing:
-            waiting = _Waiting(step, durable, leads=not self._waiting)
+            waiting = _Waiting[C, T](step, durable, leads=not self._waiting)
             self._waiting.append(waiting)
         if not waiting.leads:
             await self._follow(waiting)
@@ -83,7 +98,7 @@ class Grouping:
             await self._lead(waiting)
         return waiting.result()
 
-    async def _follow(self, waiting: _Waiting[T]) -> None:
+    async def _follow(self, waiting: _Waiting[C, T]) -> None:
         """Wait until the step has ended, or leads."""
         try:
             await waiting.awake.wait()
@@ -93,7 +108,7 @@ class Grouping:
             with trio.CancelScope(shield=True):  # it has begun
                 await waiting.awake.wait()
 
-    async def _lead(self, waiting: _Waiting[T]) -> None:
+    async def _lead(self, waiting: _Waiting[C, T]) -> None:
         try:
             ended = await self._in_thread(self._run_waiting)
         except BaseException:  # cancelled, or failed before the transaction; nothing has begun
@@ -103,7 +118,7 @@ class Grouping:
             other.awake.set()
         self._appoint()
 
-    def _withdraw(self, waiting: _Waiting[T]) -> bool:
+    def _withdraw(self, waiting: _Waiting[C, T]) -> bool:
         """Take back a step; False if it has begun."""
         with self._changing:
             if waiting not in self._waiting:
@@ -120,7 +135,7 @@ class Grouping:
             first.leads = True
             first.awake.set()
 
-    def _run_waiting(self) -> Sequence[_Waiting[Any]]:
+    def _run_waiting(self) -> Sequence[_Waiting[C, Any]]:
         """Run the steps that wait, in one transaction; returns them. In a thread."""
         with self._changing:
             count = min(MOST_STEPS, len(self._waiting))
@@ -131,27 +146,23 @@ class Grouping:
                     batch[0].value = batch[0].step(connection)
                 else:
                     for one in batch:
-                        _run_apart(connection, one)
+                        self._run_apart(connection, one)
         except BaseException as error:  # noqa: BLE001  handed to the callers
             _fail(batch, error)
         return batch
 
-
-def _run_apart(connection: sqlite3.Connection, waiting: _Waiting[Any]) -> None:
-    """Run a step in its own savepoint. Raises if SQLite has ended the whole transaction."""
-    connection.execute("SAVEPOINT step")
-    try:
-        with translated():
-            waiting.value = waiting.step(connection)
-    except BaseException as error:
-        waiting.error = error
-        if not connection.in_transaction:  # as SQLite does on some errors
-            raise
-        connection.execute("ROLLBACK TO step")
-    connection.execute("RELEASE step")
+    def _run_apart(self, connection: C, waiting: _Waiting[C, Any]) -> None:
+        """Run a step as a part of its own. Raises if the whole transaction has ended."""
+        try:
+            with self._apart(connection):
+                waiting.value = waiting.step(connection)
+        except BaseException as error:
+            waiting.error = error
+            if not self._goes_on(connection):
+                raise
 
 
-def _fail(batch: Sequence[_Waiting[Any]], error: BaseException) -> None:
+def _fail(batch: Sequence[_Waiting[Any, Any]], error: BaseException) -> None:
     """Nothing of the batch has taken effect: each step ends with an error, if not its own."""
     for waiting in batch:
         if len(batch) == 1:

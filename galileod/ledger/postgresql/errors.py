@@ -1,0 +1,85 @@
+"""Errors of PostgreSQL, as errors of the ledger that say what to do."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import LeaseLostError
+
+LEASE_LOST: Final = "GA001"
+"""The SQLSTATE with which `check_fence` refuses a node."""
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "25006": "it is a standby, or set to read-only: ledger.url must name the primary server",
+    "42501": "the owner of the tables must be the user in ledger.url, and that user needs the right"
+    " to create tables: GRANT CREATE ON SCHEMA public TO the user, or ALTER DATABASE OWNER TO it",
+    "42P01": "it has other tables than a ledger; restore a backup, or use another database",
+    "42P07": "it has other tables than a ledger; use another database",
+    "3F000": "the user in ledger.url has no schema: set its search_path, or create schema public",
+    "42703": "it has other tables than a ledger; restore a backup, or use another database",
+    "53100": "the disk of the server is full",
+    "53200": "the server has no memory left",
+    "53300": "raise max_connections of the server; each galileod needs a few of them",
+    "55P03": "another galileod, or a backup, has locked it for too long",
+    "57014": "the server took too long: check its load and its disk",
+    "57P01": "the server is being stopped, or an administrator has ended the connection",
+    "57P02": "a process of the server has crashed, and it recovers",
+    "57P03": "the server is starting or stopping",
+}
+"""What to do about an error, by its SQLSTATE."""
+
+_CONNECTING: Final[Mapping[str, str]] = {
+    "too many clients": _ADVICE["53300"],
+    "too many connections": _ADVICE["53300"],
+    "remaining connection slots": _ADVICE["53300"],
+    "password authentication failed": "check ledger.password_file, and the user in ledger.url",
+    "no password supplied": "the server asks for a password: set ledger.password_file",
+    "no pg_hba.conf entry": "add an entry for this host, user and database to the server's"
+    " pg_hba.conf, and reload the server",
+    "starting up": _ADVICE["57P03"],
+    "shutting down": _ADVICE["57P03"],
+    "recovery mode": _ADVICE["57P02"],
+}
+"""What to do about a connection that is refused, by a part of the message.
+
+There is no SQLSTATE then. In another language than English, the message is without advice.
+"""
+
+
+class SilentError(psycopg.OperationalError):
+    """The server did not answer in time. The connection cannot be used any more."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn an error of PostgreSQL into a LedgerError."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise as_ledger_error(error) from error
+
+
+def as_ledger_error(error: psycopg.Error) -> LedgerError:
+    """The error that says the same, and what to do."""
+    if error.sqlstate == LEASE_LOST:
+        return LeaseLostError("another node has taken over the uploads of this one")
+    reason = one_line(error.diag.message_primary or str(error))
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return LedgerError(f"the connection to the database is lost: {reason}")
+    advice = _ADVICE.get(error.sqlstate or "")
+    return LedgerError(f"the ledger cannot be used: {reason}{'; ' if advice else ''}{advice or ''}")
+
+
+def unreachable(where: str, error: psycopg.Error) -> LedgerError:
+    """The error of a connection that cannot be made. `where` names the database."""
+    reason = one_line(str(error))
+    advice = next((text for part, text in _CONNECTING.items() if part in reason), None)
+    return LedgerError(f"{where} cannot be reached: {reason}{'; ' if advice else ''}{advice or ''}")
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks."""
+    return " ".join(text.split())

@@ -1,0 +1,197 @@
+"""The tables of the ledger, and how those of an older version are brought up to date.
+
+They are those of SQLite: `sqlite.schema` describes them. `user` and `offset` are words of SQL, and
+stand in quotes.
+"""
+
+import time
+from typing import Any, Final
+
+from galileod.ledger.base import LedgerError, Step
+
+from .connection import Connection, Line, reporting
+from .errors import LEASE_LOST
+from .sums import FILE_SUMS, SUMS, UPLOAD_SUMS, counting
+
+WAIT_SECONDS: Final = 600.0
+"""Maximum seconds to wait for another galileod that changes the tables."""
+
+POLL_SECONDS: Final = 0.2
+"""Seconds between two looks whether it has ended."""
+
+_LOCK: Final = 0x67616C69
+"""The number of PostgreSQL's advisory lock for changes of the tables: "gali"."""
+
+_NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
+
+MIGRATIONS: Final = (
+    # 1: what SQLite has in its schema 7.
+    f"""
+    CREATE TABLE files (
+        -- Rows in the order in which they were entered.
+        number BIGINT GENERATED ALWAYS AS IDENTITY,
+        name TEXT COLLATE "C" PRIMARY KEY,
+        "user" TEXT COLLATE "C" NOT NULL, bytes BIGINT NOT NULL,
+        stored DOUBLE PRECISION, sha1 TEXT COLLATE "C", sent TEXT COLLATE "C",
+        folder TEXT COLLATE "C", place TEXT COLLATE "C" NOT NULL DEFAULT '', modified BIGINT,
+        upload TEXT COLLATE "C", expires DOUBLE PRECISION, ticket TEXT COLLATE "C",
+        meta TEXT COLLATE "C"
+    );
+    CREATE INDEX files_by_user ON files ("user", place, number);
+    CREATE INDEX files_by_time ON files (stored, number) WHERE expires IS NULL;
+    CREATE INDEX files_by_own_time ON files (stored, number) WHERE expires IS NOT NULL;
+    CREATE INDEX files_by_expiry ON files (expires, number) WHERE expires IS NOT NULL;
+
+    CREATE TABLE uploads (
+        upload TEXT COLLATE "C" PRIMARY KEY, "user" TEXT COLLATE "C" NOT NULL,
+        bytes BIGINT NOT NULL, inode TEXT COLLATE "C", receipt TEXT COLLATE "C",
+        sha1 TEXT COLLATE "C", sent TEXT COLLATE "C", folder TEXT COLLATE "C",
+        place TEXT COLLATE "C", modified BIGINT, retention DOUBLE PRECISION,
+        ticket TEXT COLLATE "C", meta TEXT COLLATE "C",
+        key TEXT COLLATE "C", metadata TEXT COLLATE "C", name TEXT COLLATE "C",
+        path TEXT COLLATE "C", on_conflict TEXT COLLATE "C", durability TEXT COLLATE "C",
+        authenticated BOOLEAN, began DOUBLE PRECISION, durable BIGINT, boot TEXT COLLATE "C",
+        "offset" BIGINT, until DOUBLE PRECISION
+    );
+    CREATE UNIQUE INDEX uploads_by_key ON uploads (key) WHERE key IS NOT NULL;
+    CREATE INDEX kept_by_until ON uploads (until, upload) WHERE "offset" IS NOT NULL;
+    CREATE INDEX kept_by_user ON uploads ("user", authenticated) WHERE "offset" IS NOT NULL;
+
+    CREATE TABLE holdings ("user" TEXT COLLATE "C" PRIMARY KEY, {_NUMBERS});
+    -- One row, for ever: its lock is that of all changes that decide something by the sums.
+    CREATE TABLE totals ({_NUMBERS});
+    INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0);
+    {counting("files", FILE_SUMS)}
+    {counting("uploads", UPLOAD_SUMS)}
+
+    CREATE TABLE outbox (
+        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name TEXT COLLATE "C" NOT NULL, receipt TEXT COLLATE "C" NOT NULL,
+        attempts BIGINT NOT NULL DEFAULT 0, due DOUBLE PRECISION,
+        kind TEXT COLLATE "C" NOT NULL DEFAULT 'stored',
+        -- The node that works on it, and until when, by the clock of the database.
+        holder TEXT COLLATE "C", held_until TIMESTAMPTZ
+    );
+    CREATE INDEX outbox_by_kind ON outbox (kind, due, number);
+    CREATE INDEX outbox_promised ON outbox (name) WHERE kind = 'removing';
+
+    CREATE TABLE tickets (
+        id TEXT COLLATE "C" PRIMARY KEY, until DOUBLE PRECISION NOT NULL, key TEXT COLLATE "C"
+    );
+    CREATE INDEX tickets_by_until ON tickets (until);
+    CREATE INDEX tickets_by_key ON tickets (key) WHERE key IS NOT NULL;
+
+    CREATE TABLE stored_uploads (
+        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        key TEXT COLLATE "C" NOT NULL UNIQUE, metadata TEXT COLLATE "C" NOT NULL,
+        name TEXT COLLATE "C" NOT NULL, until DOUBLE PRECISION NOT NULL
+    );
+    CREATE INDEX stored_uploads_by_until ON stored_uploads (until);
+
+    CREATE TABLE folders (path TEXT COLLATE "C" PRIMARY KEY);
+
+    CREATE TABLE objects (
+        upload TEXT COLLATE "C" PRIMARY KEY, size BIGINT NOT NULL, part_size BIGINT NOT NULL,
+        name TEXT COLLATE "C", replaces BOOLEAN NOT NULL DEFAULT FALSE,
+        multipart TEXT COLLATE "C", completing BOOLEAN NOT NULL DEFAULT FALSE,
+        abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        tail_key TEXT COLLATE "C", tail_offset BIGINT, tail_length BIGINT, tail_state BYTEA
+    );
+    CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;
+    CREATE TABLE parts (
+        upload TEXT COLLATE "C" NOT NULL REFERENCES objects ON DELETE CASCADE,
+        number BIGINT NOT NULL, length BIGINT NOT NULL, etag TEXT COLLATE "C" NOT NULL,
+        state BYTEA NOT NULL,
+        PRIMARY KEY (upload, number)
+    );
+
+    CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
+    """,  # noqa: S608  constant
+    # 2: the nodes.
+    f"""
+    CREATE TABLE nodes (
+        name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
+        fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
+        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
+    );
+    CREATE SEQUENCE fences;
+    CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$
+    BEGIN
+        IF locks THEN
+            PERFORM FROM nodes WHERE fence = mine FOR KEY SHARE;
+        ELSE
+            PERFORM FROM nodes WHERE fence = mine;
+        END IF;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the lease is lost' USING ERRCODE = '{LEASE_LOST}';
+        END IF;
+    END $$;
+    """,
+)
+
+
+def migrate(line: Line, step: Step) -> None:
+    """Apply the missing migrations, or wait for another process that does. Blocks.
+
+    Raises LedgerError, also if the tables are of a newer version.
+    """
+    end = time.monotonic() + WAIT_SECONDS
+    while not _migrate(line, step):
+        if time.monotonic() > end:
+            raise LedgerError(
+                f"another galileod has been changing the tables for {WAIT_SECONDS:g} s"
+            )
+        step()
+        time.sleep(POLL_SECONDS)
+
+
+def _migrate(line: Line, step: Step) -> bool:
+    """Whether the tables are of this version now; False while another process changes them."""
+    with line.transaction("BEGIN") as connection:
+        if read_version(connection) == len(MIGRATIONS):
+            return True
+        (alone,) = _row(connection, f"SELECT pg_try_advisory_xact_lock({_LOCK})")
+        if not alone:
+            return False
+        with reporting(connection, step):
+            before = read_version(connection)  # another process may have changed it since
+            for migration in MIGRATIONS[before:]:
+                connection.execute(migration, prepare=False)
+            if not before:
+                connection.execute("CREATE TABLE galileod_schema (version INTEGER NOT NULL)")
+                connection.execute("INSERT INTO galileod_schema VALUES (0)")
+            connection.execute("UPDATE galileod_schema SET version = %s", (len(MIGRATIONS),))
+    return True
+
+
+def check_version(connection: Connection) -> None:
+    """Raise LedgerError if the tables are not of this version: they are only to be read."""
+    version = read_version(connection)
+    if not version:
+        raise LedgerError("there is no ledger in the database yet; start galileod to create it")
+    if version < len(MIGRATIONS):
+        raise LedgerError(
+            f"the ledger has schema {version}; start galileod to bring it up to date to schema"
+            f" {len(MIGRATIONS)}"
+        )
+
+
+def read_version(connection: Connection) -> int:
+    """The schema version: the number of migrations applied. Raises LedgerError if it is newer."""
+    (table,) = _row(connection, "SELECT to_regclass('galileod_schema')")
+    if table is None:
+        return 0
+    (version,) = _row(connection, "SELECT version FROM galileod_schema")
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"the ledger has schema {version}, from a newer galileod; this version supports"
+            f" schema {len(MIGRATIONS)} at most"
+        )
+    return int(version)
+
+
+def _row(connection: Connection, query: str) -> tuple[Any, ...]:
+    row = connection.execute(query).fetchone()
+    if row is None:
+        raise LedgerError("the database has other tables than a ledger; use another database")
+    return row

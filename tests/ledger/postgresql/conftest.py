@@ -1,0 +1,35 @@
+"""A ledger in PostgreSQL for each test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from galileod.ledger.postgresql.connection import Address
+from galileod.ledger.postgresql.database import Database
+
+Open = Callable[..., Database]
+
+
+@pytest.fixture
+def address(ledger_url: str) -> Address:
+    """Where a ledger can be."""
+    return Address(ledger_url)
+
+
+@pytest.fixture
+def open_database(address: Address) -> Iterator[Open]:
+    """Opens the test's database, or another one."""
+    with ExitStack() as opened:
+
+        def start(at: Address = address) -> Database:
+            database = Database.open(at)
+            opened.callback(database.close)
+            return database
+
+        yield start
+
+
+@pytest.fixture
+def database(open_database: Open) -> Database:
+    return open_database()

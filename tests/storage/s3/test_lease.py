@@ -1,0 +1,104 @@
+"""Requests are made only while the lease of this node is valid."""
+
+import threading
+from typing import Any
+
+import pytest
+import trio
+from helpers.fake_bucket import MIB, FakeClient
+from helpers.ledgers import open_inline_ledger
+from trio.testing import wait_all_tasks_blocked
+
+from galileod.ledger.lease import Lease
+from galileod.storage.errors import StorageBusyError
+from galileod.storage.s3.removal import remove
+from galileod.storage.s3.shared import Shared, Threads
+from galileod.uploads.memory import MemoryPool, PoolPartMemory
+
+pytestmark = pytest.mark.timeout(20)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Leased:
+    """What all uploads share, with a valid lease, and one thread for requests."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.lease = Lease(self.clock)
+        self.lease.renewed(0)
+        self.made: list[str] = []
+        client: Any = FakeClient()
+        memory = PoolPartMemory(MemoryPool(8 * MIB, 250_000))
+        limited = Threads(requests=trio.CapacityLimiter(1))
+        objects = open_inline_ledger().objects
+        self.shared = Shared(client, objects, memory, "", "", limited, lease=self.lease)
+
+    def run_out(self) -> None:
+        self.clock.now += 1000
+
+    async def request(self, name: str) -> None:
+        await self.shared.request(lambda: self.made.append(name))
+
+
+async def test_a_request_waits_until_the_lease_is_renewed() -> None:
+    leased = Leased()
+    leased.run_out()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(leased.request, "a")
+        await wait_all_tasks_blocked(0.01)
+        assert not leased.made
+        leased.lease.renewed(leased.clock.now)
+    assert leased.made == ["a"]
+
+
+async def test_a_request_that_has_waited_for_a_thread_is_not_made_without_the_lease() -> None:
+    leased, busy = Leased(), threading.Event()
+
+    async def occupy() -> None:
+        await leased.shared.request(busy.wait)
+
+    async def be_refused() -> None:
+        with pytest.raises(StorageBusyError):
+            await leased.request("a")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(occupy)
+        await wait_all_tasks_blocked(0.01)
+        nursery.start_soon(be_refused)
+        await wait_all_tasks_blocked(0.01)
+        leased.run_out()
+        busy.set()
+        await wait_all_tasks_blocked(0.01)
+        leased.lease.lose()
+    assert not leased.made
+
+
+async def test_a_check_is_made_without_the_lease() -> None:
+    leased = Leased()
+    leased.run_out()
+    with trio.fail_after(10):
+        await leased.shared.request(lambda: None, leased.shared.threads.checkers)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_nothing_is_removed_of_an_upload_that_another_node_may_continue(
+    *, lost: bool
+) -> None:
+    leased = Leased()
+    shared, client = leased.shared, leased.shared.client
+    await shared.objects.begin("u", MIB, MIB)
+    await shared.objects.claim("u", "a", "rename")
+    await shared.objects.created("u", client.create("a", {}))
+    if lost:
+        leased.lease.lose()
+    await remove(shared, "u")
+    assert (await shared.objects.get("u") is not None) is lost

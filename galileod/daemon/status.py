@@ -63,4 +63,7 @@ def _status(context: Context) -> str:
     """The line that `systemctl status` shows."""
     count = len(context.admission.running)
     uploads = f"{count} upload{'' if count == 1 else 's'} running"
-    return f"STATUS={'Draining, ' if context.shutdown.no_new_uploads.fired else ''}{uploads}"
+    state = "Draining, " if context.shutdown.no_new_uploads.fired else ""
+    if not context.lease.is_valid():
+        state += "Waiting for the database to renew the lease, "
+    return f"STATUS={state}{uploads}"

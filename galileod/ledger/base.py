@@ -8,7 +8,7 @@ a crash.
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -18,6 +18,9 @@ from galileod.policy.quota import Holding
 from .objects import Objects
 from .outbox import Outbox
 from .records import About, Commit, Records
+
+if TYPE_CHECKING:
+    from .node import Node  # which needs LedgerError
 
 MOST_REMEMBERED: Final = 1_000_000
 """Maximum number of stored uploads whose keys are remembered."""
@@ -150,13 +153,15 @@ class Recovery:
 class Ledger(Records):
     """The ledger of one store. All methods raise LedgerError.
 
-    `is_new`: `reconcile` has found no file in it, and was not told which ones are stored.
+    `is_new`: `reconcile` has found no file in it, and was not told which ones are stored. `node` is
+    this process, if others may write to the ledger at the same time.
     Texts can be encoded as UTF-8 and are without NUL; sizes are below 2**63.
     """
 
     outbox: Outbox
     objects: Objects
     is_new: bool = False
+    node: "Node | None" = None
 
     @abstractmethod
     async def reserve(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from .logger import Logger
 from .output import IntervalFilter, Output, OutputHandler
@@ -23,6 +23,20 @@ _log: FilteringBoundLogger = structlog.get_logger()
 _suppression: Final = Suppression()
 
 
+class _Node:
+    """A processor that adds the name of this node, if it has one."""
+
+    name: str | None = None
+
+    def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+        if self.name is not None:
+            fields["node"] = self.name
+        return fields
+
+
+_node: Final = _Node()
+
+
 def set_up(level: LogLevel, form: LogFormat, stream: TextIO, scheme: str = "http") -> None:
     """Write log lines, warnings and uncaught exceptions to `stream`, in the format `form`.
 
@@ -35,6 +49,7 @@ def set_up(level: LogLevel, form: LogFormat, stream: TextIO, scheme: str = "http
     output = Output(stream, _dropped_line)
     atexit.register(output.close)
     stamp: list[Processor] = [
+        _node,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -55,6 +70,11 @@ def set_level(level: LogLevel) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     Logger.threshold = number
     logging.getLogger().setLevel(number)
+
+
+def set_node(name: str | None) -> None:
+    """Add the name of this node to all lines from now on; None: to none."""
+    _node.name = name
 
 
 def log_suppressed() -> None:

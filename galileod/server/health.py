@@ -27,6 +27,11 @@ async def answer_health(context: Context, exchange: Exchange) -> Response:
 
 
 async def _find_failure(context: Context) -> str | None:
+    if not context.lease.is_valid():
+        lost = context.lease.lost.fired
+        return (
+            f"The lease of this node {'is lost' if lost else 'has run out'}: nothing can be stored."
+        )
     checked = "storage"
     try:
         with trio.fail_after(HEALTH_SECONDS):

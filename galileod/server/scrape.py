@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 from attrs import frozen
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -41,7 +41,7 @@ async def answer_metrics(
 
     Values of disk and ledger that are not available within DISK_SECONDS are left out.
     """
-    gauges = _in_memory(context, connections())
+    gauges = [*_in_memory(context, connections()), *_of_node(context)]
     accept = exchange.request.headers.get("accept", "")
     with trio.move_on_after(DISK_SECONDS):
         async with trio.open_nursery() as nursery:
@@ -80,6 +80,20 @@ def _in_memory(context: Context, connections: int) -> list[Metric]:
             ("galileod_granted_bytes_limit", "The limit: chunks.memory.", share.total),
         )
     ]
+
+
+def _of_node(context: Context) -> Iterable[Metric]:
+    node = context.ledger.node
+    if node is None:
+        return
+    yield InfoMetricFamily(
+        "galileod_node", "The name of this node: ledger.node.", {"node": node.name}
+    )
+    yield GaugeMetricFamily(
+        "galileod_node_lease_valid",
+        "1 while this node may write; 0 if its lease has run out, or is lost.",
+        node.lease.is_valid(),
+    )
 
 
 async def _add_disk(context: Context, gauges: list[Metric]) -> None:

@@ -7,6 +7,7 @@ STATE_DIRECTORY: Final = ".galileod"
 _LEDGER_FILE: Final = "ledger.sqlite3"
 _CONTROL_SOCKET: Final = "control.sock"
 _TOKEN_USES: Final = "token-uses.json"  # noqa: S105  a file name
+_NODE: Final = "node"
 
 
 def ledger_path(directory: str) -> str:
@@ -22,6 +23,11 @@ def control_path(directory: str) -> str:
 def token_uses_path(directory: str) -> str:
     """The absolute path of the file with the last uses of tokens, for the store in `directory`."""
     return _below(directory, _TOKEN_USES)
+
+
+def node_path(directory: str) -> str:
+    """The absolute path of the file with the identity of the node that stores in `directory`."""
+    return _below(directory, _NODE)
 
 
 def _below(directory: str, name: str) -> str:

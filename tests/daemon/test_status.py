@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from galileod.config.model import Config
 from galileod.daemon.status import report_to
 from galileod.daemon.systemd import Manager
+from galileod.ledger.lease import Lease
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.errors import StorageError
 from galileod.uploads.context import Context
@@ -183,3 +184,18 @@ async def test_a_daemon_that_drains_asks_for_more_time_and_goes_on_asking(
 async def test_without_a_manager_nothing_is_done(inbox: Inbox, autojump_clock: MockClock) -> None:
     with trio.fail_after(1):
         await report_to(Manager(), inbox.context)
+
+
+async def test_the_status_tells_that_the_lease_of_the_node_has_run_out(
+    inbox: Inbox, autojump_clock: MockClock
+) -> None:
+    inbox.manager = Manager(notify_socket=inbox.manager.notify_socket)
+    inbox.context.lease = Lease(trio.current_time)
+    async with reporting(inbox):
+        await trio.sleep(0.5)
+        assert inbox.read() == [
+            "STATUS=Waiting for the database to renew the lease, 0 uploads running"
+        ]
+        inbox.context.lease.renewed(trio.current_time())
+        await trio.sleep(1)
+        assert inbox.read() == ["STATUS=0 uploads running"]

@@ -49,3 +49,15 @@ def test_a_new_level_holds_for_loggers_of_before_and_for_others() -> None:
         for level in levels
         for _ in range(4)
     ]
+
+
+def test_the_node_stands_in_all_lines_from_when_it_is_known() -> None:
+    script = """
+        log.info("before")
+        logs.set_node("one")
+        log.info("ours")
+        log.bind(connection="1").warning("ours", user="anna")
+        logging.getLogger("other").warning("theirs")
+    """
+    told = [(line["event"], line.get("node")) for line in lines(script)]
+    assert told == [("before", None), ("ours", "one"), ("ours", "one"), ("theirs", "one")]

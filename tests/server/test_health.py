@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import Lease
 from galileod.policy.settings import Quota
 from galileod.server.health import HEALTH_SECONDS
 from galileod.units import Size
@@ -127,3 +128,13 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for(
         began = trio.current_time()
         assert await reason(wire) == "The ledger does not answer within 5 seconds."
         assert trio.current_time() == pytest.approx(began + HEALTH_SECONDS)
+
+
+async def test_it_fails_while_the_lease_of_the_node_has_run_out(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        lease = wire.context.lease = Lease(trio.current_time)
+        assert await reason(wire) == "The lease of this node has run out: nothing can be stored."
+        lease.renewed(lease.now())
+        assert await reason(wire) is None
+        lease.lose()
+        assert await reason(wire) == "The lease of this node is lost: nothing can be stored."

@@ -8,6 +8,7 @@ import trio
 from attrs import evolve
 from helpers.ledgers import keep
 from helpers.memory_store import MemoryStore
+from helpers.nodes import FakeNode
 from helpers.scraping import Scrape
 from helpers.wire import Wire, serving, text_frame, with_chunks
 from structlog.testing import capture_logs
@@ -301,3 +302,15 @@ async def test_a_ledger_that_fails_is_left_out(
     assert scrape("galileod_hook_deliveries_owed") is None
     assert scrape("galileod_kept_bytes") is None
     assert scrape("galileod_disk_free_bytes") == 2**62
+
+
+async def test_a_node_is_named_and_tells_whether_it_may_write(autojump_clock: MockClock) -> None:
+    async with serving(MemoryStore()) as wire:
+        scrape = await scraped(wire)
+        assert not {"galileod_node", "galileod_node_lease_valid"} & scrape.metrics
+        node = wire.ledger.node = FakeNode()
+        scrape = await scraped(wire)
+        assert scrape("galileod_node_info", node="one") == 1
+        assert scrape("galileod_node_lease_valid") == 0
+        node.lease.renewed(node.lease.now())
+        assert (await scraped(wire))("galileod_node_lease_valid") == 1

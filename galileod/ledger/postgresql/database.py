@@ -36,12 +36,18 @@ _WRITE: Final = "BEGIN; SET LOCAL synchronous_commit = {level}"
 
 _LOCK: Final = "; SELECT FROM totals FOR UPDATE"
 
+_CHECK: Final = "; SELECT check_fence({fence}, {locks})"
+"""Under the lock of `totals`, no other node changes the table of nodes. Else its row is locked."""
+
 
 class Database:
     """Runs functions, the steps, that take a connection. All methods raise LedgerError.
 
-    Steps that write and wait at the same time share a transaction.
+    Steps that write and wait at the same time share a transaction. `fence` is the fencing number of
+    this node, without which nothing is written, or None if there are no nodes.
     """
+
+    fence: int | None = None
 
     def __init__(self, address: Address) -> None:
         self._lines = [Line(address) for _ in range(2 + READERS)]
@@ -134,9 +140,13 @@ class Database:
         await trio.to_thread.run_sync(run, limiter=self._checking, abandon_on_cancel=True)
 
     @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[Connection]:
-        """A transaction for the block, under the lock; rolled back if it raises. Blocks."""
-        with self._writer.transaction(_begin(durable=durable) + _LOCK) as connection:
+    def transaction(self, *, durable: bool = False, fenced: bool = True) -> Iterator[Connection]:
+        """A transaction for the block, under the lock; rolled back if it raises. Blocks.
+
+        Raises LeaseLostError if this node must not write any more, unless it is not `fenced`.
+        """
+        check = self._check(locks=False) if fenced else ""
+        with self._writer.transaction(_begin(durable=durable) + _LOCK + check) as connection:
             yield connection
 
     @contextmanager
@@ -154,8 +164,12 @@ class Database:
 
     @contextmanager
     def _transaction_apart(self, *, durable: bool) -> Iterator[Connection]:
-        with self._apart.transaction(_begin(durable=durable)) as connection:
+        check = self._check(locks=True)
+        with self._apart.transaction(_begin(durable=durable) + check) as connection:
             yield connection
+
+    def _check(self, *, locks: bool) -> str:
+        return "" if self.fence is None else _CHECK.format(fence=self.fence, locks=locks)
 
 
 def _begin(*, durable: bool) -> str:

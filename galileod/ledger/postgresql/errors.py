@@ -7,6 +7,10 @@ from typing import Final
 import psycopg
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import LeaseLostError
+
+LEASE_LOST: Final = "GA001"
+"""The SQLSTATE with which `check_fence` refuses a node."""
 
 _ADVICE: Final[Mapping[str, str]] = {
     "25006": "it is a standby, or set to read-only: ledger.url must name the primary server",
@@ -60,6 +64,8 @@ def translated() -> Iterator[None]:
 
 def as_ledger_error(error: psycopg.Error) -> LedgerError:
     """The error that says the same, and what to do."""
+    if error.sqlstate == LEASE_LOST:
+        return LeaseLostError("another node has taken over the uploads of this one")
     reason = one_line(error.diag.message_primary or str(error))
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return LedgerError(f"the connection to the database is lost: {reason}")

@@ -10,6 +10,7 @@ from typing import Any, Final
 from galileod.ledger.base import LedgerError, Step
 
 from .connection import Connection, Line, reporting
+from .errors import LEASE_LOST
 from .sums import FILE_SUMS, SUMS, UPLOAD_SUMS, counting
 
 WAIT_SECONDS: Final = 600.0
@@ -102,6 +103,26 @@ MIGRATIONS: Final = (
 
     CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
     """,  # noqa: S608  constant
+    # 2: the nodes.
+    f"""
+    CREATE TABLE nodes (
+        name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
+        fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
+        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
+    );
+    CREATE SEQUENCE fences;
+    CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$
+    BEGIN
+        IF locks THEN
+            PERFORM FROM nodes WHERE fence = mine FOR KEY SHARE;
+        ELSE
+            PERFORM FROM nodes WHERE fence = mine;
+        END IF;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the lease is lost' USING ERRCODE = '{LEASE_LOST}';
+        END IF;
+    END $$;
+    """,
 )
 
 

@@ -1,0 +1,80 @@
+"""The lease of this process among the nodes, and the connection by which it is renewed."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import trio
+
+from galileod.ledger.lease import Lease
+from galileod.ledger.node import Node
+
+from . import nodes
+from .connection import Address, Line
+from .database import Database
+from .nodes import Me
+
+T = TypeVar("T")
+
+RENEWAL_SECONDS: Final = 3
+"""Maximum seconds of a statement that renews the lease, so that there is time for another one."""
+
+CLOSING_SECONDS: Final = 2.0
+"""Maximum seconds that `close` waits for a renewal."""
+
+_BEGIN: Final = f"BEGIN; SET LOCAL statement_timeout = '{RENEWAL_SECONDS}s'"
+
+
+class PostgresqlNode(Node):
+    """The node `me`, whose fencing number all transactions of `database` check."""
+
+    def __init__(self, database: Database, address: Address, me: Me) -> None:
+        """Get a lease. Blocks; raises LedgerError, also if another node uses the database."""
+        self.name = me.name
+        self.lease = Lease()
+        self._me = me
+        self._database = database
+        self._line = Line(address)
+        self._limiter = trio.CapacityLimiter(1)
+        self.lease.renewed(self._acquire())
+
+    def close(self) -> None:
+        """Give the lease back, when nothing is written any more. Blocks, for a bounded time.
+
+        Raises LedgerError: then the others wait until it is over.
+        """
+        try:
+            with self._line.transaction(_BEGIN) as connection:
+                nodes.give_back(connection, self._fence)
+        finally:
+            self._line.close(CLOSING_SECONDS)
+
+    async def renew(self) -> bool:
+        """See `Node.renew`."""
+        sent = self.lease.now()
+        renewed = await self._run(self._renew)
+        if renewed:
+            self.lease.renewed(sent)
+        return renewed
+
+    async def begin_again(self) -> None:
+        """See `Node.begin_again`."""
+        self.lease.begin(await self._run(self._acquire))
+
+    async def _run(self, step: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(step, limiter=self._limiter)
+
+    @property
+    def _fence(self) -> int:
+        return self._database.fence or 0
+
+    def _renew(self) -> bool:
+        with self._line.transaction(_BEGIN) as connection:
+            return nodes.renew(connection, self._fence)
+
+    def _acquire(self) -> float:
+        """Get a lease, which is counted from the time that is returned."""
+        sent = self.lease.now()
+        with self._database.transaction(durable=True, fenced=False) as connection:
+            fence = nodes.acquire(connection, self._me)
+        self._database.fence = fence
+        return sent

@@ -1,0 +1,40 @@
+"""A node without a database, in simulated time."""
+
+import trio
+from attrs import define, field
+
+from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import Lease
+from galileod.ledger.node import Node
+
+
+@define(eq=False)
+class FakeNode(Node):
+    """A node whose database answers as it is told, at the times in `renewals`."""
+
+    name: str = "one"
+    lease: Lease = field(factory=lambda: Lease(trio.current_time))
+    answers: bool = True
+    taken: bool = False
+    renewals: list[float] = field(factory=list)
+    begun: list[float] = field(factory=list)
+
+    async def renew(self) -> bool:
+        sent = self.lease.now()
+        await trio.sleep(0.5)
+        if not self.answers:
+            raise LedgerError("the database is away")
+        if self.taken:
+            return False
+        self.renewals.append(sent)
+        self.lease.renewed(sent)
+        return True
+
+    async def begin_again(self) -> None:
+        sent = self.lease.now()
+        await trio.sleep(0.5)
+        if not self.answers:
+            raise LedgerError("the database is away")
+        self.begun.append(sent)
+        self.taken = False
+        self.lease.begin(sent)

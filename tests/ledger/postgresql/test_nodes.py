@@ -1,0 +1,208 @@
+"""Nodes in one database: who gets a lease, who loses it, and that nothing is written without it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import trio
+from helpers.engines.postgresql import Postgresql
+
+from galileod.ledger import lease
+from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.postgresql.connection import Address, Connection
+from galileod.ledger.postgresql.database import Database
+from galileod.ledger.postgresql.node import PostgresqlNode
+from galileod.ledger.postgresql.nodes import Me
+
+pytestmark = pytest.mark.timeout(60)
+
+ONE, TWO = Me("one", "1" * 32, "1.0"), Me("two", "2" * 32, "1.0")
+
+Start = Callable[[Me], PostgresqlNode]
+
+
+@pytest.fixture
+def start(address: Address) -> Iterator[Start]:
+    """Starts a node with connections of its own."""
+    with ExitStack() as opened:
+
+        def begin(me: Me) -> PostgresqlNode:
+            database = Database.open(address)
+            opened.callback(database.close)
+            node = PostgresqlNode(database, address, me)
+            opened.callback(node._line.close, 2.0)
+            return node
+
+        yield begin
+
+
+def write(connection: Connection) -> None:
+    connection.execute("INSERT INTO folders VALUES ('a')")
+
+
+def count(database: Database) -> int:
+    with database.reading() as connection:
+        row = connection.execute("SELECT count(*) FROM folders").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def end_leases(database: Database) -> None:
+    """As if the time of all of them was over by the clock of the database."""
+    with database.transaction(fenced=False) as connection:
+        connection.execute("UPDATE nodes SET until = clock_timestamp()")
+
+
+async def test_a_node_has_a_valid_lease_and_renews_it(start: Start) -> None:
+    node = start(ONE)
+    assert node.lease.is_valid()
+    assert await node.renew()
+    await node._database.write(write)
+    assert count(node._database) == 1
+
+
+async def test_another_node_is_refused_while_the_first_may_write(start: Start) -> None:
+    node = start(ONE)
+    with pytest.raises(LedgerError, match='in use by the node "one", and only one may use it'):
+        start(TWO)
+    await node._database.write(write)
+
+
+async def test_another_node_may_begin_when_the_first_has_stopped(start: Start) -> None:
+    start(ONE).close()
+    assert start(TWO).lease.is_valid()
+
+
+async def test_another_node_may_begin_when_the_lease_is_over(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.1)  # the server has run for longer
+    node = start(ONE)
+    end_leases(node._database)
+    assert await start(TWO).renew()
+
+
+async def test_the_name_of_a_node_that_may_write_is_refused(start: Start) -> None:
+    start(ONE)
+    with pytest.raises(LedgerError, match='another galileod with the name "one" uses it'):
+        start(Me("one", TWO.identity, "1.0"))
+
+
+async def test_a_copy_of_the_state_directory_is_refused(start: Start) -> None:
+    start(ONE)
+    with pytest.raises(LedgerError, match="one is a copy of the other"):
+        start(Me("two", ONE.identity, "1.0"))
+
+
+async def test_a_node_that_is_started_again_takes_over_its_own_lease(start: Start) -> None:
+    first = start(ONE)
+    second = start(ONE)
+    assert second._fence > first._fence
+    with pytest.raises(LeaseLostError):
+        await first._database.write(write)
+    assert not await first.renew()
+    assert await second.renew()
+    await second._database.write(write)
+
+
+async def test_a_node_with_a_new_name_takes_over_its_own_lease(start: Start) -> None:
+    start(ONE).close()
+    node = start(Me("other", ONE.identity, "1.0"))
+    with node._database.reading() as connection:
+        assert connection.execute("SELECT name FROM nodes").fetchall() == [("other",)]
+
+
+@pytest.mark.parametrize("way", ["write", "write_durably", "write_apart"])
+async def test_nothing_is_written_when_the_lease_is_lost(start: Start, way: str) -> None:
+    first = start(ONE)
+    second = start(ONE)
+    with pytest.raises(LeaseLostError):
+        await getattr(first._database, way)(write)
+    assert count(second._database) == 0
+    await getattr(second._database, way)(write)
+    assert count(second._database) == 1
+
+
+async def test_a_lease_that_was_lost_begins_again_with_another_number(start: Start) -> None:
+    first = start(ONE)
+    second = start(ONE)
+    first.lease.lose()
+    second.close()
+    await first.begin_again()
+    assert first.lease.is_valid()
+    await first._database.write(write)
+    with pytest.raises(LeaseLostError):
+        await second._database.write(write)
+
+
+@pytest.mark.parametrize("way", ["write", "write_apart"])
+async def test_who_takes_over_waits_for_what_is_being_written(start: Start, way: str) -> None:
+    """Nothing is written with a number after another one was given."""
+    first, began, go = start(ONE), threading.Event(), threading.Event()
+    seconds = list[PostgresqlNode]()
+
+    def slow(connection: Connection) -> None:
+        began.set()
+        assert go.wait(20)
+        write(connection)
+
+    async def take_over() -> None:
+        seconds.append(await trio.to_thread.run_sync(start, ONE))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(getattr(first._database, way), slow)
+        await trio.to_thread.run_sync(began.wait, 20)
+        nursery.start_soon(take_over)
+        await wait_for_lock(first._database)
+        assert not seconds
+        go.set()
+    assert count(seconds[0]._database) == 1
+
+
+async def test_a_renewal_does_not_wait_for_what_is_being_written(start: Start) -> None:
+    node, began, go = start(ONE), threading.Event(), threading.Event()
+
+    def slow(_: Connection) -> None:
+        began.set()
+        assert go.wait(20)
+
+    async with trio.open_nursery() as nursery:
+        for way in (node._database.write, node._database.write_apart):
+            nursery.start_soon(way, slow)
+        await trio.to_thread.run_sync(began.wait, 20)
+        try:
+            assert await node.renew()
+        finally:
+            go.set()
+
+
+async def test_a_restart_of_the_server_ends_no_lease(own_postgresql: Postgresql) -> None:
+    """While it was away, nobody could renew one."""
+    address = Address(own_postgresql.new_database())
+    with ExitStack() as opened:
+        database = Database.open(address)
+        opened.callback(database.close)
+        PostgresqlNode(database, address, ONE)
+        end_leases(database)
+        own_postgresql.kill("server")
+        own_postgresql.spawn_server()
+        other = Database.open(address)
+        opened.callback(other.close)
+        with pytest.raises(LedgerError, match='in use by the node "one"'):
+            PostgresqlNode(other, address, TWO)
+
+
+async def wait_for_lock(database: Database) -> None:
+    """Wait until a transaction waits for another one."""
+    with trio.fail_after(20):
+        while True:
+            with database.reading() as connection:
+                waiting = connection.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND datname = current_database()"
+                ).fetchone()
+            if waiting:
+                return
+            await trio.sleep(0.01)

@@ -106,7 +106,7 @@ class Entering(ABC):
                 self._promise(entry, entry.identity)
             return None
         key = entry.resumable.key if entry.resumable else None
-        if key in self._stored:
+        if key is not None and key in self._stored:
             return self._stored[key]
         if entry.ticket is None and key not in self._known:
             self._allow(entry)

@@ -39,8 +39,7 @@ def page(connection: Connection, first: str, count: int) -> Sequence[KeptUpload]
 def total_bytes(connection: Connection, *, authenticated: bool) -> int:
     """The bytes of all; without those of authenticated users unless `authenticated`."""
     row = connection.execute(
-        'SELECT sum("offset") FROM uploads'
-        ' WHERE "offset" IS NOT NULL AND authenticated <= %s',
+        'SELECT sum("offset") FROM uploads WHERE "offset" IS NOT NULL AND authenticated <= %s',
         (authenticated,),
     ).fetchone()
     return int(row[0] or 0) if row else 0

@@ -179,13 +179,14 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         recovery: Recovery = Recovery(),  # noqa: B008  it is frozen
         modified: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """See `Ledger.reconcile`."""
+        """See `Ledger.reconcile`. No file is `undated`."""
+        del modified
         with (
             self.database.transaction(durable=True) as connection,
             reporting(connection, step),
         ):
             restart.settle(connection, on_disk, published, recovery, self._clock())
-            outbox.restart(connection, on_disk)
+            outbox.restart(connection, on_disk, self._outbox.holder)
             new = files.is_empty(connection)
             unknown = 0 if on_disk is None else files.reconcile(connection, on_disk)
             self.is_new = on_disk is None and new

@@ -33,9 +33,7 @@ def remember(connection: Connection, uploads: Sequence[tuple[str, StoredUpload, 
     connection.execute("DELETE FROM stored_uploads WHERE key = ANY(%s)", (keys,))
     latest = max(number for (number,) in connection.execute(_REMEMBER, columns))
     # As many rows at most, since each number is higher than all before. To count is too slow.
-    connection.execute(
-        "DELETE FROM stored_uploads WHERE number <= %s", (latest - MOST_REMEMBERED,)
-    )
+    connection.execute("DELETE FROM stored_uploads WHERE number <= %s", (latest - MOST_REMEMBERED,))
 
 
 def find(connection: Connection, key: str, now: float) -> StoredUpload | None:
@@ -43,9 +41,7 @@ def find(connection: Connection, key: str, now: float) -> StoredUpload | None:
     return find_many(connection, [key], now).get(key)
 
 
-def find_many(
-    connection: Connection, keys: Sequence[str], now: float
-) -> dict[str, StoredUpload]:
+def find_many(connection: Connection, keys: Sequence[str], now: float) -> dict[str, StoredUpload]:
     """The uploads that were stored with these keys, unless their time is over."""
     rows = connection.execute(
         "SELECT key, metadata, name FROM stored_uploads WHERE key = ANY(%s) AND until > %s",

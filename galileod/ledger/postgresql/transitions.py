@@ -76,9 +76,7 @@ def interrupted(connection: Connection, boot: str) -> Mapping[str, int | None]:
     return dict(rows.fetchall())
 
 
-def recover(
-    connection: Connection, offsets: Mapping[str, int], now: float, seconds: float
-) -> None:
+def recover(connection: Connection, offsets: Mapping[str, int], now: float, seconds: float) -> None:
     """Keep the uploads in `offsets`, for at most `seconds` from now, and drop all others."""
     connection.execute(
         "DELETE FROM uploads WHERE key IS NULL OR NOT upload = ANY(%s)", (list(offsets),)

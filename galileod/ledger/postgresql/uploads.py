@@ -21,9 +21,9 @@ from .connection import Connection
 _ABOUT: Final = tuple(field.name for field in fields(About))
 _FIXED: Final = tuple(field.name for field in fields(Resumable))
 
-_COLUMNS: Final = ", ".join(
-    ("upload", '"user"', "bytes", "inode", "receipt", "sha1", *_ABOUT, *_FIXED)
-    + ("began", "durable", "boot")
+_COLUMNS: Final = (
+    'upload, "user", bytes, inode, receipt, sha1,'
+    f" {', '.join((*_ABOUT, *_FIXED))}, began, durable, boot"
 )
 
 _ADD: Final = (

@@ -22,10 +22,11 @@ def open_local(
     timings: Timings = Timings(),  # noqa: B008  it is frozen
     trusted: Mapping[str, int | None] | None = None,
     kind: type[LocalStore] = LocalStore,
+    node: str | None = None,
 ) -> LocalStore:
     """A store that the caller closes. `trusted` is given to `recover`."""
     settings = Storage(directory=str(directory), on_conflict=on_conflict, durability=durability)
-    store = kind.open(settings, timings)
+    store = kind.open(settings, timings, node)
     try:
         store.recover(trusted or {})
     except BaseException:
@@ -57,8 +58,9 @@ def visible(directory: Path) -> dict[str, bytes]:
     }
 
 
-def spool(directory: Path) -> list[str]:
-    return os.listdir(directory / ".galileod" / "spool")
+def spool(directory: Path, node: str | None = None) -> list[str]:
+    own = "." if node is None else f"nodes/{node}"
+    return os.listdir(directory / ".galileod" / own / "spool")
 
 
 async def put(store: LocalStore, name: str = "a.bin", upload: str = "1") -> str:

@@ -35,8 +35,8 @@ class Directory:
         self._reporting = threading.Lock()
 
     @classmethod
-    def open(cls, path: str, opened: ExitStack) -> Self:
-        """Open and lock the directory; create it if it is missing.
+    def open(cls, path: str, opened: ExitStack, *, shared: bool = False) -> Self:
+        """Open and lock the directory; create it if it is missing. `shared` is as for `lock`.
 
         Raises OSError, and StorageError if another process has locked it.
         """
@@ -44,7 +44,7 @@ class Directory:
         fd = closed_by(opened, os.open(path, DIRECTORY))
         # The lock file may be removed by a program that deletes old files; the directory may not.
         try:
-            lock(fd, path)
+            lock(fd, path, shared=shared)
         except OSError as error:
             if error.errno not in _CANNOT_LOCK:
                 raise
@@ -87,13 +87,13 @@ class Directory:
             _log.error("storage.directory_changed", path=self.path, reason=problem)
 
 
-def lock(fd: int, directory: str) -> None:
-    """Lock an open file or directory for this process.
+def lock(fd: int, directory: str, *, shared: bool = False) -> None:
+    """Lock an open file or directory for this process; `shared` with others that share it.
 
     Raises OSError, and StorageError, which names `directory`, if another process has locked it.
     """
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise StorageError(f"another galileod uses {directory}") from None
 

@@ -59,7 +59,10 @@ while they are hashed and written."""
 
 
 class LocalStore(Store):
-    """Files in `settings.directory`, which one process at a time may open. Use `open`."""
+    """Files in `settings.directory`, which one process at a time may open. Use `open`.
+
+    As a node, it is one of several processes with a common ledger, which all store files there.
+    """
 
     def __init__(
         self, settings: Storage, directory: Directory, state: StateDirectory, timings: Timings
@@ -86,16 +89,18 @@ class LocalStore(Store):
         cls,
         settings: Storage,
         timings: Timings = Timings(),  # noqa: B008  it is frozen
+        node: str | None = None,
     ) -> "LocalStore":
         """Open the directory; create it if it is missing. `recover` is to be called next.
 
-        Blocks; called only at startup. Raises StorageError if another daemon uses the directory, if
-        it cannot be written, or if its filesystem can neither rename without replacing nor link.
+        `node` is the name of this node. Blocks; called only at startup. Raises StorageError if
+        another daemon uses the directory, unless both are nodes with different names; if it cannot
+        be written, or if its filesystem can neither rename without replacing nor link.
         """
         path = os.path.abspath(settings.directory)
         with translated(f"cannot use {path}"), ExitStack() as opened:
-            directory = Directory.open(path, opened)
-            state = StateDirectory.open(directory, opened)
+            directory = Directory.open(path, opened, shared=node is not None)
+            state = StateDirectory.open(directory, opened, node)
             store = cls(settings, directory, state, timings)
             store._spool.examine()
             store._opened = opened.pop_all()

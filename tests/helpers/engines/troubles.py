@@ -125,13 +125,13 @@ def reset_in_body(request: Request) -> Answer:
 def failed_inside(request: Request) -> Answer:
     """It is not carried out, and the answer is a 200 with an error inside."""
     request.body()
-    return Answer(200, {"content-type": "application/xml"}, _text("InternalError"))
+    return _inside(request)
 
 
 def failed_after(request: Request) -> Answer:
     """The same, but it is carried out."""
     request.forward()
-    return Answer(200, {"content-type": "application/xml"}, _text("InternalError"))
+    return _inside(request)
 
 
 def cut(request: Request) -> Answer:
@@ -302,6 +302,11 @@ def kind_of(method: str, target: str) -> str:
 def _error(request: Request, status: int, code: str) -> Answer:
     body = b"" if request.method == "HEAD" else _text(code)
     return Answer(status, {"content-type": "application/xml"}, body)
+
+
+def _inside(request: Request) -> Answer:
+    """A 200 with an error inside; the answer to HEAD has nothing inside."""
+    return _error(request, 500 if request.method == "HEAD" else 200, "InternalError")
 
 
 def _text(code: str) -> bytes:

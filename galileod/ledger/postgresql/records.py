@@ -20,7 +20,8 @@ class PostgresqlRecords(Records):
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
-        self.outbox: Outbox = outbox.PostgresqlOutbox(database, clock)
+        self._outbox = outbox.PostgresqlOutbox(database, clock)
+        self.outbox: Outbox = self._outbox
         self._clock = clock
 
     async def find_files(

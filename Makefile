@@ -7,7 +7,7 @@
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
 # make conformance  judge all clients and servers of the repository with galileo-conformance
-# make soak     for about an hour: kill the daemon and cut lines while clients resume; 3 GiB of /tmp
+# make soak     for over an hour: kill the daemon, cut lines and break object storage while clients resume; 3 GiB of /tmp
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make packages build all packages into dist/; docs/install.md has what that needs
 # make install  create .venv with galileod and galileo-send; the other targets do this first
@@ -109,7 +109,7 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py tests/storage/s3/test_faults.py tests/storage/s3/test_faults_requests.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

@@ -69,6 +69,23 @@ class Attempt:
                 return signal
             self._note(signal)
 
+    def send_all(self) -> Signal:
+        """Send the rest and `finished`; returns the signal that ends the upload, however."""
+        finished = False
+        while True:
+            if self.offset == len(self.data) and not finished:
+                say(self.websocket, finished=True, hash=self.hash())
+                finished = True
+            while self._credits and self.offset < len(self.data):
+                chunk = self.data[self.offset : self.offset + self._credits.pop(0)]
+                self.websocket.send(chunk)
+                self.offset += len(chunk)
+            if self.offset < len(self.data) or finished:
+                signal = hear(self.websocket)
+                if signal.get("close") or signal.get("fatal"):
+                    return signal
+                self._note(signal)
+
     def send_part_of_chunk(self, length: int) -> None:
         """Send the header of a whole chunk, and only its first `length` bytes."""
         chunk = self.data[self.offset : self.offset + self._credits.pop(0)]

@@ -29,7 +29,7 @@ MIGRATIONS: Final = (
     f"""
     CREATE TABLE files (
         -- Rows in the order in which they were entered.
-        number BIGINT GENERATED ALWAYS AS IDENTITY UNIQUE,
+        number BIGINT GENERATED ALWAYS AS IDENTITY,
         name TEXT COLLATE "C" PRIMARY KEY,
         "user" TEXT COLLATE "C" NOT NULL, bytes BIGINT NOT NULL,
         stored DOUBLE PRECISION, sha1 TEXT COLLATE "C", sent TEXT COLLATE "C",
@@ -38,7 +38,8 @@ MIGRATIONS: Final = (
         meta TEXT COLLATE "C"
     );
     CREATE INDEX files_by_user ON files ("user", place, number);
-    CREATE INDEX files_by_time ON files ((expires IS NOT NULL), stored, number);
+    CREATE INDEX files_by_time ON files (stored, number) WHERE expires IS NULL;
+    CREATE INDEX files_by_own_time ON files (stored, number) WHERE expires IS NOT NULL;
     CREATE INDEX files_by_expiry ON files (expires, number) WHERE expires IS NOT NULL;
 
     CREATE TABLE uploads (
@@ -67,9 +68,12 @@ MIGRATIONS: Final = (
         number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         name TEXT COLLATE "C" NOT NULL, receipt TEXT COLLATE "C" NOT NULL,
         attempts BIGINT NOT NULL DEFAULT 0, due DOUBLE PRECISION,
-        kind TEXT COLLATE "C" NOT NULL DEFAULT 'stored'
+        kind TEXT COLLATE "C" NOT NULL DEFAULT 'stored',
+        -- The node that works on it, and until when, by the clock of the database.
+        holder TEXT COLLATE "C", held_until TIMESTAMPTZ
     );
     CREATE INDEX outbox_by_kind ON outbox (kind, due, number);
+    CREATE INDEX outbox_promised ON outbox (name) WHERE kind = 'removing';
 
     CREATE TABLE tickets (
         id TEXT COLLATE "C" PRIMARY KEY, until DOUBLE PRECISION NOT NULL, key TEXT COLLATE "C"

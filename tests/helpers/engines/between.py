@@ -3,7 +3,8 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -15,13 +16,17 @@ BUFFER: Final = 256 << 10
 class Between:
     """Forwards connections to a server, from `server.url` on.
 
+    With `also`, each connection is to the first of all servers that accepts it.
+
     After `lose`, the next answers to requests that begin so are not forwarded: the connection ends
     once the engine has answered. `lost` counts them.
     """
 
-    def __init__(self, to: Server, tls: ssl.SSLContext | None = None) -> None:
-        parts = urlsplit(to.url)
-        self._to = (parts.hostname, parts.port)
+    def __init__(
+        self, to: Server, tls: ssl.SSLContext | None = None, also: Sequence[Server] = ()
+    ) -> None:
+        every = [urlsplit(server.url) for server in (to, *also)]
+        self._to = [(parts.hostname, parts.port) for parts in every]
         self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
@@ -62,7 +67,7 @@ class Between:
 
     def _serve(self, client: socket.socket) -> None:
         self._open.add(client)
-        with client, socket.create_connection(self._to) as engine:
+        with client, self._dial() as engine:
             self._open.add(engine)
             try:
                 secured = self._tls.wrap_socket(client, server_side=True) if self._tls else client
@@ -77,6 +82,12 @@ class Between:
                 _end(engine)
                 there.join()
                 self._open -= {client, engine, secured}
+
+    def _dial(self) -> socket.socket:
+        for address in self._to:
+            with suppress(ConnectionRefusedError):
+                return socket.create_connection(address)
+        raise AssertionError("no server accepts connections")
 
     def _forward(
         self, client: socket.socket, engine: socket.socket, losing: threading.Event

@@ -52,7 +52,13 @@ class Bucket:
         return len(self.raw.list_multipart_uploads(Bucket=self.name).get("Uploads", []))
 
 
-def raw_client(server: Server, access_key: str | None = None, secret_key: str | None = None) -> Any:  # noqa: ANN401  botocore makes its classes when it runs
+def raw_client(
+    server: Server,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    token: str | None = None,
+    config: Config | None = None,
+) -> Any:  # noqa: ANN401  botocore makes its classes when it runs
     """A client of botocore with its defaults, but for what an older store does not understand."""
     return botocore.session.Session().create_client(
         "s3",
@@ -60,11 +66,12 @@ def raw_client(server: Server, access_key: str | None = None, secret_key: str | 
         endpoint_url=server.url,
         aws_access_key_id=access_key or server.access_key,
         aws_secret_access_key=secret_key or server.secret_key,
+        aws_session_token=token,
         config=Config(
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path"},
-        ),
+        ).merge(config or Config()),
     )
 
 

@@ -1,6 +1,7 @@
 """Ceph's RADOS Gateway with one monitor and one OSD, which keeps its objects in memory."""
 
 import base64
+import json
 import os
 import re
 import struct
@@ -51,12 +52,15 @@ mon data = {folder}/mon
 osd data = {folder}/osd
 osd objectstore = memstore
 memstore device bytes = {memory}
+osd fast shutdown = false
+osd client watch timeout = 2
 [client]
 rgw data = {folder}
 rgw dns name = localhost
 rgw run sync thread = false
 rgw gc obj min wait = 10
 rgw sts key = abcdefghijklmnop
+rgw sts min session duration = 1
 [client.rgw2]
 rgw s3 auth use sts = true
 """
@@ -65,6 +69,16 @@ GATEWAY: Final = """
 [client.{name}]
 rgw frontends = beast endpoint=127.0.0.1:{port}
 """
+
+
+def _allowed(action: str, **more: object) -> dict[str, object]:
+    """A policy of one statement."""
+    statement = {"Effect": "Allow", "Action": action, **more}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+TRUST: Final = _allowed("sts:AssumeRole", Principal={"AWS": ["arn:aws:iam:::user/owner"]})
+ALL: Final = _allowed("s3:*", Resource="arn:aws:s3:::*")
 
 
 class Ceph(Engine):
@@ -109,7 +123,21 @@ class Ceph(Engine):
         """Create the OSD, and start it; returns once objects can be stored."""
         self.run("ceph-osd", "-i", number, "--mkfs", "--osd-uuid", identity)
         self.spawn("osd", "ceph-osd", "-f", "-i", number)
-        self.await_true("the OSD", lambda: "1 up" in self.ceph("osd", "stat"))
+        self.await_osd(up=True)
+
+    def await_osd(self, *, up: bool) -> None:
+        """Wait until the monitor knows that the OSD is up, or is not."""
+        self.await_true("the OSD", lambda: f"{int(up)} up" in self.ceph("osd", "stat"))
+
+    def end_osd(self) -> None:
+        """End the OSD, which writes its objects into files."""
+        self.end("osd")
+        self.await_osd(up=False)
+
+    def start_osd(self) -> None:
+        """Start it again; returns once objects can be stored."""
+        self.spawn("osd", "ceph-osd", "-f", "-i", "0")
+        self.await_osd(up=True)
 
     def spawn_gateway(self, name: str) -> None:
         """Start a gateway, also one that was killed; returns once it listens."""
@@ -120,6 +148,16 @@ class Ceph(Engine):
         """A user who owns no bucket yet."""
         key = ("--access-key", access_key, "--secret-key", secret_key)
         self.admin("user", "create", "--uid", name, "--display-name", name, *key)
+
+    def allow_sessions(self, role: str) -> None:
+        """Start the second gateway, if it does not run, with a role for `owner` that may do all."""
+        if "rgw2" in self._processes:
+            return
+        self.spawn_gateway("rgw2")
+        name = ("--role-name", role)
+        self.admin("role", "create", *name, "--assume-role-policy-doc", json.dumps(TRUST))
+        policy = ("--policy-name", "all", "--policy-doc", json.dumps(ALL))
+        self.admin("role-policy", "put", *name, *policy)
 
     def ceph(self, *arguments: str) -> str:
         """The output of a command of the cluster's administrator."""

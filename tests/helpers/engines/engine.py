@@ -130,6 +130,11 @@ class Engine(ABC):
         process.kill()
         process.wait(STEP_SECONDS)
 
+    def end(self, name: str) -> None:
+        """End one of its processes in order. `spawn` may start it again."""
+        self.signal(name, signal.SIGTERM)
+        self._processes.pop(name).wait(STEP_SECONDS)
+
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:
         """The output of a command that sets the engine up. Raises EngineError if it fails."""
         try:

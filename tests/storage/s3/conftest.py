@@ -33,6 +33,14 @@ def ceph(tmp_path_factory: pytest.TempPathFactory) -> Ceph:
     return attach(Ceph, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def breakable() -> Iterator[Ceph]:
+    """A Ceph of this process alone: tests stop, kill and start parts of it."""
+    Ceph.require()
+    with Ceph() as ceph:
+        yield ceph
+
+
 @pytest.fixture(scope="session", params=KINDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """Each engine in turn."""

@@ -1,7 +1,5 @@
 """Credentials that change while a client is in use, and tokens of sessions."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +16,6 @@ from galileod.storage.errors import StorageError
 ARN: Final = "arn:aws:iam:::role/writer"
 
 
-def allowed(action: str, **more: object) -> dict[str, object]:
-    """A policy of one statement."""
-    statement = {"Effect": "Allow", "Action": action, **more}
-    return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-TRUST: Final = allowed("sts:AssumeRole", Principal={"AWS": ["arn:aws:iam:::user/owner"]})
-WRITE: Final = allowed("s3:*", Resource="arn:aws:s3:::*")
-
-
 def test_credentials_that_are_replaced_are_used_at_once(
     tmp_path: Path, bucket: Bucket, open_client: OpenClient
 ) -> None:
@@ -42,16 +30,10 @@ def test_credentials_that_are_replaced_are_used_at_once(
 
 
 @pytest.fixture
-def sessions() -> Iterator[tuple[Ceph, Server]]:
-    """A Ceph of the test's own, and its gateway that accepts tokens of sessions."""
-    Ceph.require()
-    with Ceph() as ceph:
-        ceph.spawn_gateway("rgw2")
-        role = ("--role-name", "writer")
-        ceph.admin("role", "create", *role, "--assume-role-policy-doc", json.dumps(TRUST))
-        policy = ("--policy-name", "write", "--policy-doc", json.dumps(WRITE))
-        ceph.admin("role-policy", "put", *role, *policy)
-        yield ceph, evolve(ceph.server, url=f"http://127.0.0.1:{ceph.ports['rgw2']}")
+def sessions(breakable: Ceph) -> tuple[Ceph, Server]:
+    """A Ceph, and its gateway that accepts tokens of sessions."""
+    breakable.allow_sessions("writer")
+    return breakable, evolve(breakable.server, url=f"http://127.0.0.1:{breakable.ports['rgw2']}")
 
 
 def test_the_token_of_a_session_is_sent(

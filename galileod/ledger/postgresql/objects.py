@@ -1,0 +1,353 @@
+"""The uploads to object storage: their names, parts and tails.
+
+What an upload has claimed is decided while the transaction holds the lock of the ledger, so no two
+nodes claim one name. All else concerns the rows of one upload, of which that in `objects` is
+locked first.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+from galileod.ledger.base import UnknownUploadError
+from galileod.ledger.naming import free_name
+from galileod.ledger.objects import (
+    Claim,
+    NameTakenError,
+    Objects,
+    ObjectUpload,
+    Part,
+    Tail,
+    parts_end,
+)
+from galileod.policy.publication import OnConflict
+
+from .connection import Connection
+from .database import Database
+
+_AT_ONCE: Final = 1000
+"""Rows that `PostgresqlObjects.all` reads at once."""
+
+_TAIL: Final = "tail_key, tail_offset, tail_length, tail_state"
+
+_SELECT: Final = (
+    f"SELECT upload, size, part_size, name, multipart, completing, replaces, abandoned, {_TAIL}"  # noqa: S608
+    " FROM objects"
+)
+
+_TAKEN: Final = (
+    "SELECT EXISTS (SELECT FROM files WHERE name = %(name)s) OR EXISTS"
+    " (SELECT FROM objects WHERE name = %(name)s AND upload <> %(upload)s AND NOT abandoned)"
+)
+
+_CLAIMED_ALONE: Final = (
+    "SELECT EXISTS (SELECT FROM objects WHERE name = %(name)s AND upload <> %(upload)s"
+    " AND NOT replaces AND NOT abandoned)"
+)
+
+_JOINED: Final = (
+    "SELECT upload, number, length, etag, state FROM (SELECT parts.*,"
+    " row_number() OVER (PARTITION BY upload ORDER BY number) AS expected"
+    " FROM parts WHERE upload = ANY(%s::text[])) AS counted"
+    " WHERE number = expected ORDER BY upload, number"
+)
+"""The parts of uploads up to the first gap."""
+
+_JOINED_END: Final = (
+    "SELECT coalesce(sum(length), 0)::bigint FROM (SELECT number, length,"
+    " row_number() OVER (ORDER BY number) AS expected FROM parts WHERE upload = %s) AS counted"
+    " WHERE number = expected"
+)
+"""The number of their bytes."""
+
+
+def begin(connection: Connection, upload: str, size: int, part_size: int) -> None:
+    """See `Objects.begin`."""
+    connection.execute(
+        "INSERT INTO objects (upload, size, part_size) VALUES (%s, %s, %s)"
+        " ON CONFLICT (upload) DO NOTHING",
+        (upload, size, part_size),
+    )
+
+
+def claim(
+    connection: Connection,
+    upload: str,
+    path: str,
+    on_conflict: OnConflict,
+    taken: Collection[str],
+) -> str:
+    """See `Objects.claim`."""
+    row = connection.execute("SELECT name FROM objects WHERE upload = %s", (upload,)).fetchone()
+    if row is None:
+        raise _unknown()
+    (name,) = row
+    if name is not None and name not in taken:
+        return str(name)
+    name = _free_name(connection, upload, path, on_conflict, taken)
+    values = name, on_conflict == "replace"
+    _update(connection, "name = %s, replaces = %s, completing = FALSE", values, upload)
+    return name
+
+
+def claim_whole(connection: Connection, claims: Sequence[Claim]) -> list[str | NameTakenError]:
+    """See `Objects.claim_whole`."""
+    return [_claim_one(connection, each) for each in claims]
+
+
+def created(connection: Connection, upload: str, multipart: str) -> None:
+    """See `Objects.created`."""
+    _update(connection, "multipart = %s", (multipart,), upload)
+
+
+def add_part(connection: Connection, upload: str, part: Part) -> Tail | None:
+    """See `Objects.add_part`."""
+    tail = _tail(connection, upload)
+    connection.execute(
+        "INSERT INTO parts (upload, number, length, etag, state) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (upload, number) DO UPDATE SET length = excluded.length,"
+        " etag = excluded.etag, state = excluded.state",
+        (upload, part.number, part.length, part.etag, part.state),
+    )
+    if tail is None or _joined_end(connection, upload) < tail.offset + tail.length:
+        return None
+    _update(connection, f"({_TAIL}) = (NULL, NULL, NULL, NULL)", (), upload)
+    return tail
+
+
+def set_tail(connection: Connection, upload: str, tail: Tail) -> Tail | None:
+    """See `Objects.set_tail`."""
+    before = _tail(connection, upload)
+    values = tail.key, tail.offset, tail.length, tail.state
+    _update(connection, f"({_TAIL}) = (%s, %s, %s, %s)", values, upload)
+    return before
+
+
+def completing(connection: Connection, upload: str) -> None:
+    """See `Objects.completing`."""
+    _update(connection, "completing = TRUE", (), upload)
+
+
+def resume(connection: Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.resume`."""
+    changed = connection.execute(
+        "UPDATE objects SET completing = FALSE WHERE upload = %s", (upload,)
+    )
+    if not changed.rowcount:
+        return None
+    found = get(connection, upload)
+    if found is not None:
+        connection.execute(
+            "DELETE FROM parts WHERE upload = %s AND number > %s", (upload, len(found.parts))
+        )
+    return found
+
+
+def get(connection: Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.get`."""
+    rows = connection.execute(f"{_SELECT} WHERE upload = %s", (upload,)).fetchall()
+    found = _with_parts(connection, rows)
+    return found[0] if found else None
+
+
+def page(connection: Connection, after: str, most: int) -> list[ObjectUpload]:
+    """At most `most` in the order of their names, after `after`."""
+    query = f"{_SELECT} WHERE upload > %s ORDER BY upload LIMIT %s"
+    return _with_parts(connection, connection.execute(query, (after, most)).fetchall())
+
+
+def drop(connection: Connection, upload: str) -> ObjectUpload | None:
+    """See `Objects.drop`."""
+    found = get(connection, upload)
+    forget(connection, [upload])
+    return found
+
+
+def forget(connection: Connection, uploads: Collection[str]) -> None:
+    """Forget uploads, if they are there. Their parts go with them."""
+    connection.execute("DELETE FROM objects WHERE upload = ANY(%s::text[])", (list(uploads),))
+
+
+def abandon(connection: Connection, uploads: Collection[str]) -> None:
+    """See `Objects.abandon`."""
+    connection.execute(
+        "UPDATE objects SET abandoned = TRUE WHERE upload = ANY(%s::text[])", (list(uploads),)
+    )
+
+
+def known(connection: Connection, column: str, values: Collection[str]) -> set[str]:
+    """Those of the values that a column has."""
+    query = f"SELECT {column} FROM objects WHERE {column} = ANY(%s::text[])"  # noqa: S608  constant
+    return {value for (value,) in connection.execute(query, (list(values),))}
+
+
+def abandoned(connection: Connection, after: str, count: int) -> list[str]:
+    """See `Objects.abandoned`."""
+    rows = connection.execute(
+        "SELECT upload FROM objects WHERE upload > %s AND NOT EXISTS"
+        " (SELECT FROM uploads WHERE uploads.upload = objects.upload) ORDER BY upload LIMIT %s",
+        (after, count),
+    )
+    return [upload for (upload,) in rows]
+
+
+class PostgresqlObjects(Objects):
+    """The tables `objects` and `parts`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, upload: str, size: int, part_size: int) -> None:
+        """See `Objects.begin`."""
+        await self._database.write(begin, upload, size, part_size)
+
+    async def claim(
+        self, upload: str, path: str, on_conflict: OnConflict, taken: Collection[str] = ()
+    ) -> str:
+        """See `Objects.claim`."""
+        return await self._database.write(claim, upload, path, on_conflict, taken)
+
+    async def claim_whole(self, claims: Sequence[Claim]) -> Sequence[str | NameTakenError]:
+        """See `Objects.claim_whole`."""
+        return await self._database.write_durably(claim_whole, claims)
+
+    async def created(self, upload: str, multipart: str) -> None:
+        """See `Objects.created`."""
+        await self._database.write_apart(created, upload, multipart)
+
+    async def add_part(self, upload: str, part: Part) -> Tail | None:
+        """See `Objects.add_part`."""
+        return await self._database.write_apart(add_part, upload, part)
+
+    async def set_tail(self, upload: str, tail: Tail) -> Tail | None:
+        """See `Objects.set_tail`."""
+        return await self._database.write_apart(set_tail, upload, tail)
+
+    async def completing(self, upload: str) -> None:
+        """See `Objects.completing`."""
+        await self._database.write_apart(completing, upload)
+
+    async def resume(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.resume`."""
+        return await self._database.write_apart(resume, upload)
+
+    async def get(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.get`."""
+        return await self._database.read(get, upload)
+
+    async def drop(self, upload: str) -> ObjectUpload | None:
+        """See `Objects.drop`."""
+        return await self._database.write(drop, upload)
+
+    async def abandon(self, upload: str) -> None:
+        """See `Objects.abandon`."""
+        await self._database.write(abandon, [upload])
+
+    async def known(self, multiparts: Collection[str]) -> Collection[str]:
+        """See `Objects.known`."""
+        return await self._database.read(known, "multipart", multiparts)
+
+    async def known_tails(self, keys: Collection[str]) -> Collection[str]:
+        """See `Objects.known_tails`."""
+        return await self._database.read(known, "tail_key", keys)
+
+    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+        """See `Objects.abandoned`."""
+        return await self._database.read(abandoned, after, count)
+
+    def all(self) -> Iterator[ObjectUpload]:
+        """See `Objects.all`."""
+        after = ""
+        while True:
+            with self._database.reading() as connection:
+                found = page(connection, after, _AT_ONCE)
+            if not found:
+                return
+            yield from found
+            after = found[-1].upload
+
+    def give_up(self, uploads: Collection[str]) -> None:
+        """See `Objects.give_up`."""
+        with self._database.transaction() as connection:
+            abandon(connection, uploads)
+
+    def forget(self, uploads: Collection[str]) -> None:
+        """See `Objects.forget`."""
+        with self._database.transaction() as connection:
+            forget(connection, uploads)
+
+
+def _claim_one(connection: Connection, one: Claim) -> str | NameTakenError:
+    try:
+        name = _free_name(connection, one.upload, one.path, one.on_conflict, ())
+    except NameTakenError as error:
+        return error
+    begin(connection, one.upload, one.size, one.size)
+    values = name, one.on_conflict == "replace"
+    _update(connection, "name = %s, replaces = %s, completing = TRUE", values, one.upload)
+    return name
+
+
+def _free_name(
+    connection: Connection,
+    upload: str,
+    path: str,
+    on_conflict: OnConflict,
+    taken: Collection[str],
+) -> str:
+    """The name that an upload may claim. Raises NameTakenError."""
+    return free_name(
+        path,
+        on_conflict,
+        lambda name: name in taken or _exists(connection, _TAKEN, name, upload),
+        lambda name: _exists(connection, _CLAIMED_ALONE, name, upload),
+    )
+
+
+def _exists(connection: Connection, query: str, name: str, upload: str) -> bool:
+    row = connection.execute(query, {"name": name, "upload": upload}).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _update(connection: Connection, changes: str, values: Sequence[object], upload: str) -> None:
+    """Change a row. Raises UnknownUploadError."""
+    query = f"UPDATE objects SET {changes} WHERE upload = %s"  # noqa: S608  constant
+    if not connection.execute(query, (*values, upload)).rowcount:
+        raise _unknown()
+
+
+def _tail(connection: Connection, upload: str) -> Tail | None:
+    """The tail of an upload, if it has one; locks the upload. Raises UnknownUploadError."""
+    row = connection.execute(
+        f"SELECT {_TAIL} FROM objects WHERE upload = %s FOR UPDATE",  # noqa: S608  constant
+        (upload,),
+    ).fetchone()
+    if row is None:
+        raise _unknown()
+    return None if row[0] is None else Tail(*row)
+
+
+def _joined_end(connection: Connection, upload: str) -> int:
+    row = connection.execute(_JOINED_END, (upload,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _with_parts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[ObjectUpload]:
+    """The uploads of rows of _SELECT."""
+    parts: dict[str, list[Part]] = {row[0]: [] for row in rows}
+    for upload, *part in connection.execute(_JOINED, (list(parts),)):
+        parts[upload].append(Part(*part))
+    return [_read(row, tuple(parts[row[0]])) for row in rows]
+
+
+def _read(row: Sequence[Any], parts: tuple[Part, ...]) -> ObjectUpload:
+    upload, size, part_size, name, multipart, completes, replaces, given_up, *tail_of = row
+    tail = None if tail_of[0] is None else Tail(*tail_of)
+    if tail is not None and tail.offset > parts_end(parts):
+        tail = None  # a part before it was replaced by a shorter one
+    return ObjectUpload(
+        upload, size, part_size, name, multipart, completes, parts, tail, replaces, given_up
+    )
+
+
+def _unknown() -> UnknownUploadError:
+    return UnknownUploadError("the upload is not in the ledger")

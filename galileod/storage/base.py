@@ -260,12 +260,11 @@ class Store(ABC):
         identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
         `create`.
 
-        `spared` are all further uploads in a ledger that several nodes share: other nodes run them,
-        or may claim them. Nothing of them is changed. With a `node`, this is about another node,
-        which has ended, and is called while uploads run here: what it has left of the `trusted`
-        uploads belongs to this node then, all else stays. For a machine that may have stopped, only
-        durable bytes are certain. If it was only the process that was stopped, it cannot publish
-        what is not published yet, even where 0 bytes are certain and nothing is kept.
+        `spared` are all further uploads in a ledger that several nodes share: nothing of them is
+        changed, since others run or may claim them. With a `node`, this is about one whose lease is
+        over, while uploads run here: what it has left of the `trusted` uploads is this node's then,
+        all else stays. Only durable bytes are certain, and 0 of what is not kept: a process that
+        was only stopped cannot publish any of them when it goes on.
         """
 
     @abstractmethod

@@ -185,7 +185,7 @@ def _structure_literal(value: object, literal: Any) -> object:  # noqa: ANN401
 def _structure_list(value: object, kind: Any) -> object:  # noqa: ANN401
     if not isinstance(value, list):
         raise ValueError("a list")  # noqa: TRY004
-    element: Any = list[get_args(kind)[0]]  # type: ignore[misc]
+    element: Any = list[get_args(kind)[0]]  # type: ignore[misc]  # a type that is known only here
     return tuple(_converter.structure(value, element))
 
 

@@ -1,6 +1,7 @@
 """The start with a store in which the files of the ledger were not before."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -13,13 +14,15 @@ from galileod.ledger.records import FileEntry, Selection
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 
+from .progress import Progress
+
 SAMPLE: Final = 100
 """Maximum files that are looked at to find out whether they are all there."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
-def check_home(store: Store, ledger: Ledger, path: str) -> None:
+def check_home(store: Store, ledger: Ledger, path: str, progress: Progress) -> None:
     """Raise LedgerError if the files of the ledger at `path` are not in the store.
 
     With a store of other files, the start or a rescan would drop their records, and interrupted
@@ -38,7 +41,7 @@ def check_home(store: Store, ledger: Ledger, path: str) -> None:
             " (galileod uploads)"
         )
     entries = list(islice(ledger.files(Selection()), SAMPLE))
-    missing = trio.from_thread.run(_missing, store, entries)
+    missing = trio.from_thread.run(progress.insist, partial(_missing, store, entries))
     if missing is not None:
         raise LedgerError(
             f"its files are in {before}, but {missing!r} is not in {now}: copy them there, or set"

@@ -82,6 +82,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
             control.start_soon(context.keeper.run)
+            control.start_soon(context.handover.run)
             control.start_soon(context.rescanner.run)
             control.start_soon(_make_retention(context).run)
             control.start_soon(store.maintain, lambda: context.config.resume.keep)

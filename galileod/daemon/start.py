@@ -8,11 +8,12 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, aclosing, closing
-from typing import Final, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import structlog
 import trio
-from attrs import define, frozen
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import Config
@@ -30,45 +31,16 @@ from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
 from .moving import check_home
-from .status import EXTENSION_SECONDS
+from .progress import Progress, report_progress
 from .systemd import Manager
 
 T = TypeVar("T")
-
-REPORT_SECONDS: Final = 1.0
-"""Seconds between two messages to systemd about the progress of the start."""
-
-LOG_SECONDS: Final = 10.0
-"""Seconds between two log lines about it; a shorter start has none."""
-
-CHECK_FILES: Final = 100
-"""Files after which the scan looks whether it was cancelled."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class StartError(Exception):
     """The daemon cannot start; the message says why, in one line."""
-
-
-@define
-class Progress:
-    """What the thread is doing: `steps` and `files` grow while it makes progress."""
-
-    phase: str = "opening the directory"
-    steps: int = 0
-    files: int = 0
-
-    def step(self) -> None:
-        """Count a piece of work. Raises trio.Cancelled in a thread whose caller is cancelled."""
-        trio.from_thread.check_cancelled()
-        self.steps += 1
-
-    def found(self, files: int) -> None:
-        """Count the files that were found; the same applies."""
-        if files % CHECK_FILES == 0:
-            trio.from_thread.check_cancelled()
-        self.files = files
 
 
 @frozen
@@ -90,7 +62,7 @@ async def open_all(
 
     Returns None if a signal from `stops` came first. Raises StartError.
     """
-    progress, stopped = Progress(), trio.Event()
+    progress, stopped = Progress(remote=config.storage.backend == "s3"), trio.Event()
     opened, failure = None, None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_signal, stops, stopped, nursery.cancel_scope)
@@ -109,24 +81,6 @@ async def open_all(
     if failure is not None:
         raise failure
     return opened
-
-
-async def report_progress(progress: Progress, manager: Manager) -> None:
-    """Report the progress until cancelled. Nothing is sent while there is none."""
-    reported, logged = None, trio.current_time()
-    while True:
-        await trio.sleep(REPORT_SECONDS)
-        state = (progress.phase, progress.steps, progress.files)
-        if state == reported:
-            continue
-        reported = state
-        status = f"Starting: {progress.phase}"
-        if progress.files:
-            status += f", {progress.files} files found"
-        manager.notify(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000}", f"STATUS={status}")
-        if trio.current_time() >= logged + LOG_SECONDS:
-            logged = trio.current_time()
-            _log.info("server.starting", phase=progress.phase, files=progress.files)
 
 
 async def _cancel_on_signal(
@@ -171,7 +125,7 @@ def _open_s3(
         state = StateDirectory.open(directory, resources)
     ledger = _open_ledger(resources, storage, None, progress)
     progress.phase = "opening the bucket"
-    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore)
+    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask)
     return resources.enter_context(closing(store)), ledger
 
 
@@ -192,7 +146,7 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
     keep, path = config.resume.keep, ledger_path(config.storage.directory)
     if ledger.home() != store.home:
         progress.phase = "looking at the files of the ledger"
-        check_home(store, ledger, path)
+        check_home(store, ledger, path, progress)
         _with_space(store, lambda: ledger.set_home(store.home))
     progress.phase = "finding interrupted uploads"
     recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
@@ -212,7 +166,7 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
     for upload in recovery.names:
         trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
     if ledger.is_new:
-        trio.from_thread.run(_report_unknown, store, path)
+        trio.from_thread.run(progress.insist, partial(_report_unknown, store, path))
 
 
 async def _report_unknown(store: Store, path: str) -> None:

@@ -27,6 +27,7 @@ class Category(Enum):
 
 EVENTS: Final[Mapping[str, Category]] = {
     "server.starting": Category.ORDINARY,
+    "server.waiting": Category.ORDINARY,
     "server.started": Category.ORDINARY,
     "server.draining": Category.ORDINARY,
     "server.stopped": Category.ORDINARY,
@@ -85,6 +86,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "ledger.journal": Category.FAILURE,
     "spool.cleared": Category.ORDINARY,
     "spool.gave_way": Category.ORDINARY,
+    "storage.failing": Category.FAILURE,
     "storage.directory_changed": Category.ORDINARY,
     "storage.directory_restored": Category.ORDINARY,
     "storage.state_restored": Category.FAILURE,

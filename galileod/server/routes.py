@@ -11,7 +11,7 @@ from galileod.uploads.context import Context
 
 from .authorize import Access, authorize
 from .exchange import Exchange, busy
-from .health import answer_health
+from .health import Health
 from .origin import check_origin
 from .scrape import answer_metrics
 from .static import answer_static
@@ -85,7 +85,7 @@ def public_routes(
     metrics = partial(answer_metrics, context, connections)
     upload = partial(serve_upgrade, context)
     return Routes(
-        Route("/healthz", partial(answer_health, context), when_full=True),
+        Route("/healthz", Health(context).answer, when_full=True),
         Route("/metrics", metrics, access=Access.METRICS, when_full=True),
         *(Route(path, partial(answer_static, file)) for path, file in static.items()),
         *(Route(path, require_upgrade) for path in server.paths),

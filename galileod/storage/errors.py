@@ -16,6 +16,10 @@ class StorageError(Exception):
         return self.reason + self.place
 
 
+class UnavailableError(StorageError):
+    """The storage cannot be used at present, for a reason that may pass by itself."""
+
+
 class NoSpaceError(StorageError):
     """There is no space left for the file."""
 
@@ -32,7 +36,7 @@ class MissingError(StorageError):
     """There is no file of an interrupted upload that could be continued."""
 
 
-class StorageBusyError(StorageError):
+class StorageBusyError(UnavailableError):
     """The storage can take nothing more at present; later it may."""
 
 

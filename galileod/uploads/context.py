@@ -25,6 +25,7 @@ from galileod.storage.base import Store
 from .admission import Admission
 from .asking import Asking
 from .claims import Claims
+from .handover import Handover
 from .joint import Joint
 from .keeper import Keeper
 from .memory import MemoryPool
@@ -72,6 +73,10 @@ def _make_asking(context: "Context") -> Asking:
     return Asking(context.metrics, context.store.directory)
 
 
+def _make_handover(context: "Context") -> Handover:
+    return Handover(context.ledger, context.keeper, context.claims)
+
+
 def _make_room(context: "Context") -> Room:
     running = context.admission.running
     return Room(context.store, context.ledger, context.keeper, running, lambda: context.config)
@@ -102,6 +107,7 @@ class Context:
     lookups: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(LOOKUPS))
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
+    handover: Handover = field(init=False, default=Factory(_make_handover, takes_self=True))
     checker: Checker = field(init=False, default=Factory(_make_checker, takes_self=True))
     remover: Remover = field(init=False, default=Factory(_make_remover, takes_self=True))
     rescanner: Rescanner = field(init=False, default=Factory(_make_rescanner, takes_self=True))

@@ -20,6 +20,13 @@ from galileod.storage.errors import (
 )
 
 
+class LostError(Exception):
+    """What was found of an upload is not so any more: it is to be found anew.
+
+    It is not kept, or its file cannot be continued, or another node has begun it.
+    """
+
+
 def shutting_down() -> Fault:
     """The fault for what the shutdown ends."""
     return Fault(FaultCode.SHUTTING_DOWN, "The server is shutting down. Try again later.")

@@ -11,10 +11,10 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import (
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
-    StoredUpload,
     UnknownUploadError,
     WholeEntry,
 )
@@ -64,8 +64,8 @@ class Keeper:
         self._ledger = ledger
         self._metrics = metrics
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
-        """The upload with this key, if it is kept, or was stored. Raises LedgerError."""
+    async def find(self, key: str) -> Found:
+        """`Ledger.find`, after what could not be recorded before. Raises LedgerError."""
         await self._record_delayed()
         return await self._ledger.find(key)
 

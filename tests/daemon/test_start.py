@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from galileod.daemon.start import Progress, report_progress
+from galileod.daemon.progress import Progress, report_progress
 from galileod.daemon.systemd import Manager
+from galileod.storage.errors import StorageBusyError, StorageError, UnavailableError
 
 EXTEND = "EXTEND_TIMEOUT_USEC=30000000"
 
@@ -69,7 +72,7 @@ async def test_the_timeout_is_extended_each_second_while_files_are_found(
 async def test_work_on_the_ledger_is_progress_too(
     heard: Callable[[], list[str]], tmp_path: Path, autojump_clock: MockClock, phase: str
 ) -> None:
-    progress, received = Progress(phase), list[str]()
+    progress, received = Progress(phase=phase), list[str]()
 
     def work() -> None:
         progress.steps += 1
@@ -87,6 +90,66 @@ async def test_a_disk_that_hangs_runs_into_the_timeout(
         await report(tmp_path, Progress(), lambda: None)
     assert heard() == [EXTEND, "STATUS=Starting: opening the directory"]
     assert logs == []
+
+
+async def test_a_start_that_waits_says_so_each_minute_and_has_all_the_time(
+    heard: Callable[[], list[str]], tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    progress, manager = Progress(remote=True), Manager(notify_socket=str(tmp_path / "notify"))
+    progress.phase = "opening the bucket"
+    received, times = list[str](), list[float]()
+
+    async def receive() -> None:
+        while True:  # a socket keeps ten messages
+            await trio.sleep(1)
+            received.extend(heard())
+
+    async def fail() -> None:
+        times.append(trio.current_time())
+        if len(times) < 12:
+            raise UnavailableError("the storage is away", " (at https://s3.example.org)")
+
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(report_progress, progress, manager)
+            await trio.sleep(0.5)
+            nursery.start_soon(receive)
+            await progress.insist(fail)
+            assert progress == Progress(remote=True, phase="opening the bucket")
+            nursery.cancel_scope.cancel()
+    pauses = [after - before for before, after in pairwise(times)]
+    assert pauses == pytest.approx([1, 2, 4, 8, *[15] * 7])
+    reason = "the storage is away (at https://s3.example.org)"
+    assert received.count(EXTEND) == int(sum(pauses))
+    assert received[-1] == f"STATUS=Starting: opening the bucket, waiting: {reason}"
+    lines = [(line["event"], line["log_level"], line["reason"]) for line in logs]
+    assert lines == [("server.waiting", "warning", reason)] * 2
+
+
+async def test_an_answer_of_remote_storage_is_waited_for_without_a_word(
+    heard: Callable[[], list[str]], tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    progress, manager = Progress(remote=True), Manager(notify_socket=str(tmp_path / "notify"))
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(report_progress, progress, manager)
+            await progress.insist(partial(trio.sleep, 9.5))
+            nursery.cancel_scope.cancel()
+    assert heard().count(EXTEND) == 9
+    assert logs == []
+
+
+async def test_what_does_not_pass_ends_the_start_at_once(autojump_clock: MockClock) -> None:
+    progress, tries = Progress(remote=True), list[StorageError]()
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise tries.pop()
+
+    for error, once in ((StorageError("denied"), False), (StorageBusyError("busy"), True)):
+        tries.append(error)
+        with pytest.raises(type(error), match=error.reason):
+            await progress.insist(fail, once=once)
 
 
 async def test_a_short_start_says_nothing(

@@ -3,23 +3,23 @@
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 from helpers.clients import check_serves
-from helpers.daemon import DEADLINE, Daemon
+from helpers.daemon import Daemon
+from helpers.notified import hear, listening_at
 
 FILES: Final = 2000
 
 ENDLESS: Final = """
 import os, sys
 from galileod.cli.main import main
-from galileod.daemon import start
+from galileod.daemon import progress
 from galileod.storage.local import scan
-start.REPORT_SECONDS = start.LOG_SECONDS = 0.02
+progress.REPORT_SECONDS = progress.LOG_SECONDS = 0.02
 files_below = scan.files_below
 
 def endless(fd, prefix, depth):
@@ -37,11 +37,8 @@ main()
 
 @pytest.fixture
 def listening(run_folder: Path) -> Iterator[socket.socket]:
-    """The socket of a service manager."""
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listening:
-        listening.bind(str(run_folder / "notify"))
-        listening.settimeout(DEADLINE)
-        yield listening
+    with listening_at(run_folder / "notify") as sock:
+        yield sock
 
 
 @pytest.fixture
@@ -57,14 +54,6 @@ def host(tmp_path: Path, run_folder: Path) -> Iterator[Daemon]:
         (daemon.directory / str(number)).touch()
     with daemon:
         yield daemon
-
-
-def hear(listening: socket.socket, until: Callable[[str], bool]) -> list[str]:
-    """All that the manager hears, up to what it waits for."""
-    heard: list[str] = []
-    while not any(until(line) for line in heard):
-        heard += listening.recv(4096).decode().split("\n")
-    return heard
 
 
 def more_files(line: str) -> bool:

@@ -27,7 +27,8 @@ from helpers.kill_steps import forked, write
 from helpers.ledgers import allow, resumable
 
 from galileod.config.model import Config
-from galileod.daemon.start import Progress, make_agree
+from galileod.daemon.progress import Progress
+from galileod.daemon.start import make_agree
 from galileod.ledger.base import KeptUpload, StoredUpload, WholeEntry
 from galileod.ledger.records import Commit, Selection
 from galileod.ledger.sqlite import SqliteLedger

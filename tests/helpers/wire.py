@@ -294,7 +294,11 @@ class Wire:
 
 @asynccontextmanager
 async def serving(
-    store: Store, config: Config | None = None, *, settled: bool = True
+    store: Store,
+    config: Config | None = None,
+    *,
+    settled: bool = True,
+    ledger: SqliteLedger | None = None,
 ) -> AsyncIterator[Wire]:
     """A server over `store`; whatever is still connected at the end is cut off.
 
@@ -304,11 +308,12 @@ async def serving(
     # However little room the machine has, there is enough for these files.
     config = evolve(config, storage=evolve(config.storage, min_free=Size(0)))
     # Beside a store that works in threads the real ledger; beside trio's jumping clock one without.
-    ledger = (
-        SqliteLedger.open(ledger_path(store.location))
-        if isinstance(store, LocalStore)
-        else open_inline_ledger()
-    )
+    if ledger is None:
+        ledger = (
+            SqliteLedger.open(ledger_path(store.location))
+            if isinstance(store, LocalStore)
+            else open_inline_ledger()
+        )
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     with closing(ledger):

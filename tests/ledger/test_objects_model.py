@@ -1,9 +1,10 @@
 """Any sequence of uploads to object storage agrees with a simple model, in each implementation."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 import trio
@@ -68,6 +69,8 @@ class Upload:
 class Machine(RuleBasedStateMachine):
     """Calls a ledger and the model alike."""
 
+    engines: ClassVar[Sequence[str]] = ("sqlite", "inline sqlite")
+
     def __init__(self) -> None:
         super().__init__()
         self.opened = ExitStack()
@@ -75,13 +78,17 @@ class Machine(RuleBasedStateMachine):
         self.uploads: dict[str, Upload] = {}
         self.files = set[str]()
 
-    @initialize(engine=st.sampled_from(sorted(OPENERS)))
-    def open(self, engine: str) -> None:
-        self.engine = engine
+    @initialize(data=st.data())
+    def open(self, data: st.DataObject) -> None:
+        self.engine = data.draw(st.sampled_from(self.engines))
+        self.place = self.new_place()
         self.ledger = self.reopened()
 
+    def new_place(self) -> str:
+        return str(Path(self.directory) / "ledger")
+
     def reopened(self) -> Ledger:
-        return OPENERS[self.engine](self.directory, FakeClock(), "boot")
+        return OPENERS[self.engine](self.place, FakeClock(), "boot")
 
     def teardown(self) -> None:
         self.ledger.close()
@@ -270,5 +277,27 @@ def _numbered(path: str, number: int) -> str:
     return f"{folder}{slash}{numbered(name, number)}"
 
 
+class PostgresqlMachine(Machine):
+    """The same in PostgreSQL."""
+
+    engines = ("postgresql",)
+    new_url: ClassVar[Callable[[], str]]
+
+    def new_place(self) -> str:
+        return type(self).new_url()
+
+
+@pytest.fixture(scope="module")
+def _urls(new_ledger_url: Callable[[], str]) -> None:
+    PostgresqlMachine.new_url = staticmethod(new_ledger_url)
+
+
 TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
 TestMachine.settings = settings(max_examples=rounds(15, 120), stateful_step_count=40, deadline=None)
+
+TestPostgresqlMachine = pytest.mark.timeout(300)(
+    pytest.mark.usefixtures("_urls")(PostgresqlMachine.TestCase)
+)
+TestPostgresqlMachine.settings = settings(
+    max_examples=rounds(5, 60), stateful_step_count=40, deadline=None
+)

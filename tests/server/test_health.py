@@ -7,6 +7,7 @@ from helpers.ledgers import allow
 from helpers.memory_store import MemoryStore
 from helpers.uploading import raising, sleeping
 from helpers.wire import Wire, serving
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
@@ -14,6 +15,7 @@ from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import Lease
 from galileod.policy.settings import Quota
 from galileod.server.health import HEALTH_SECONDS
+from galileod.storage.errors import StorageError, UnavailableError
 from galileod.units import Size
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -128,6 +130,33 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for(
         began = trio.current_time()
         assert await reason(wire) == "The ledger does not answer within 5 seconds."
         assert trio.current_time() == pytest.approx(began + HEALTH_SECONDS)
+
+
+async def test_where_the_storage_is_stands_in_the_log_alone_once_for_each_reason(
+    autojump_clock: MockClock,
+) -> None:
+    class Bucket(MemoryStore):
+        """A store that fails with `error`."""
+
+        error: StorageError | None = None
+
+        async def check(self) -> None:
+            await trio.lowlevel.checkpoint()
+            if self.error is not None:
+                raise self.error
+
+    store = Bucket()
+    gone = StorageError("the bucket does not exist", " (at https://s3.example.org)")
+    away = UnavailableError("it cannot be reached", " (at https://s3.example.org)")
+    with capture_logs() as logs:
+        async with serving(store) as wire:
+            for store.error in (gone, gone, away, None, away, StorageError("no place")):
+                said = f"The storage does not work: {store.error and store.error.reason}."
+                assert await reason(wire) == (said if store.error else None)
+    lines = [
+        (line["log_level"], line["reason"]) for line in logs if line["event"] == "storage.failing"
+    ]
+    assert lines == [("warning", str(error)) for error in (gone, away, away)]
 
 
 async def test_it_fails_while_the_lease_of_the_node_has_run_out(autojump_clock: MockClock) -> None:

@@ -96,8 +96,8 @@ _MOST: Final = 2**63
 
 def enter(connection: Connection, commits: Sequence[Commit], now: float) -> None:
     """Add the files of running uploads, or replace the entries of those names, in this order."""
-    last = {each.name: each for each in reversed(commits)}  # the last of two with the same name
-    rows = list(reversed(last.values()))
+    last = {each.name: each for each in commits}
+    rows = [each for each in commits if last[each.name] is each]  # of two with the same name
     names = [each.name for each in rows]
     connection.execute(_REPLACE, (names,))
     values = {

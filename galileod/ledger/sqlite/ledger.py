@@ -13,6 +13,7 @@ from galileod.ledger.base import (
     Allow,
     Clock,
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
@@ -128,7 +129,7 @@ class SqliteLedger(SqliteRecords, Ledger):
         """See `Ledger.release_whole`."""
         await self.database.write(release, uploads)
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+    async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
         return await self.database.read(self._find, key)
 

@@ -49,7 +49,7 @@ class _Table:
         """The statement that adds a row, unless it is there."""
         values = ", ".join("?" * len(columns))
         into = f"{self.name} ({', '.join(columns)})"
-        return f"INSERT OR IGNORE INTO {into} VALUES ({values})"  # noqa: S608
+        return f"INSERT OR IGNORE INTO {into} VALUES ({values})"  # noqa: S608  constant
 
 
 def _cast(**columns: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ def _insert(columns: str) -> str:
         else f"json_extract(value, '$[{number}]')"
         for number, column in enumerate(columns.split(", "))
     )
-    return f"INSERT INTO uploads ({columns}) SELECT {values} FROM json_each(?)"  # noqa: S608
+    return f"INSERT INTO uploads ({columns}) SELECT {values} FROM json_each(?)"  # noqa: S608  constant
 
 
 _ADD: Final = _insert(_COLUMNS)

@@ -11,7 +11,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 from attrs import frozen
 
-from galileod.storage.errors import BadNameError, MissingError, StorageBusyError, StorageError
+from galileod.storage.errors import (
+    BadNameError,
+    MissingError,
+    StorageBusyError,
+    StorageError,
+    UnavailableError,
+)
 from galileod.storage.settings import S3
 
 from .errors import (
@@ -44,6 +50,9 @@ _STORING: Final = {"put_object", "upload_part", "complete_multipart_upload"}
 
 _OF_ONE_OBJECT: Final = (BadNameError, KeyTakenError, NoSuchUploadError)
 """Failures that say nothing of other objects."""
+
+_UNCLEAR: Final = (StorageError, UnavailableError)
+"""Failures that do not tell whether the request was carried out. Others tell that it was not."""
 
 _NO_OBJECT: Final = {"404", "NoSuchKey"}
 """The codes of an answer if there is no such object."""
@@ -93,7 +102,7 @@ class Client:
 
     def no_answer(self) -> StorageError:
         """The error if there was no answer yet."""
-        return StorageError(NO_ANSWER, self._place.text("HeadBucket"))
+        return UnavailableError(NO_ANSWER, self._place.text("HeadBucket"))
 
     def put(
         self,
@@ -328,7 +337,7 @@ class Client:
         if keys is not None and keys.problem and refuses_keys(error):
             return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
         changes = method in {"put_object", "complete_multipart_upload"}
-        if changes and type(translated) is StorageError and is_uncertain(error):
+        if changes and type(translated) in _UNCLEAR and is_uncertain(error):
             return UncertainError(translated.reason, translated.place)
         return translated
 

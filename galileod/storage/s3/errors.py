@@ -10,7 +10,13 @@ from typing import Any, Final
 from attrs import frozen
 
 from galileod.printable import printable
-from galileod.storage.errors import BadNameError, NoSpaceError, StorageBusyError, StorageError
+from galileod.storage.errors import (
+    BadNameError,
+    NoSpaceError,
+    StorageBusyError,
+    StorageError,
+    UnavailableError,
+)
 
 from .library import BotoCoreError, ClientError, ResponseParserError
 from .transport import CONNECT_SECONDS, RedirectedError
@@ -122,6 +128,17 @@ _NOT_FOUND: Final = 404
 _FAILED: Final = 500
 """From this HTTP status on, it is the server that has failed."""
 
+_NOT_IMPLEMENTED: Final = 501
+
+_UNREACHABLE: Final = {
+    "EndpointConnectionError",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ConnectionClosedError",
+    "ProxyConnectionError",
+}
+"""The errors of botocore that are due to the network, or to a server that is not there yet."""
+
 _NEVER_SENT: Final = {
     "EndpointConnectionError",
     "ConnectTimeoutError",
@@ -198,24 +215,34 @@ def _answered(error: Exception, operation: str) -> Reason:
             f"access is denied: the credentials lack {permission}, or are not valid",
         )
     message = _told(error).get("Message") or "without a reason"
-    verb = "has failed" if status >= _FAILED else "has refused the request"
-    return StorageError, f"the store {verb} with status {status}, {_shown(f'{code}: {message}')}"
+    said = f"status {status}, {_shown(f'{code}: {message}')}"
+    if status >= _FAILED:
+        kind = StorageError if status == _NOT_IMPLEMENTED else UnavailableError
+        return kind, f"the store has failed with {said}"
+    return StorageError, f"the store has refused the request with {said}"
 
 
 def _unanswered(error: Exception) -> Reason:
     """The reason for what is no answer of the store."""
+    # A proxy closes a connection in the TLS handshake if no server is behind it.
+    closed = any(isinstance(cause, ssl.SSLEOFError) for cause in _causes(error))
+    may_pass = closed or type(error).__name__ in _UNREACHABLE
+    return UnavailableError if may_pass else StorageError, _sentence(error)
+
+
+def _sentence(error: Exception) -> str:
     name = type(error).__name__
     if name == "ConnectTimeoutError":
-        return StorageError, f"the object storage cannot be reached within {CONNECT_SECONDS:g} s"
+        return f"the object storage cannot be reached within {CONNECT_SECONDS:g} s"
     if name == "ReadTimeoutError":
-        return StorageError, NO_ANSWER
+        return NO_ANSWER
     if sentence := next(filter(None, map(_told_by, _causes(error))), None):
-        return StorageError, sentence
+        return sentence
     if name == "ConnectionClosedError":
-        return StorageError, "the object storage has closed the connection without an answer"
+        return "the object storage has closed the connection without an answer"
     if isinstance(error, ResponseParserError):
-        return StorageError, NOT_S3
-    return StorageError, f"the request has failed: {name}: {_shown(str(error))}"
+        return NOT_S3
+    return f"the request has failed: {name}: {_shown(str(error))}"
 
 
 def _told_by(cause: BaseException) -> str | None:  # noqa: PLR0911  one line for each

@@ -1,27 +1,49 @@
 """What a start finds of the uploads of an earlier process. Nothing is listed: it may be stale."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Protocol, TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.objects import ObjectUpload
-from galileod.storage.errors import StorageError
+from galileod.storage.errors import StorageError, UnavailableError
 from galileod.storage.finished import Recovered
 
 from .removal import remove_from_bucket
 from .shared import Shared, is_of, ledger_steps
 
+T = TypeVar("T")
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
+class Ask(Protocol):
+    """Makes requests of the start, for the thread that it runs in."""
+
+    def __call__(self, call: Callable[[], T], *, once: bool = False) -> T:
+        """May make them again while they raise UnavailableError, but not those that are `once`."""
+
+
+def at_once(call: Callable[[], T], *, once: bool = False) -> T:
+    """An `Ask` that waits for nothing."""
+    del once
+    return call()
+
+
 def recover(
-    shared: Shared, trusted: Mapping[str, int | None], step: Callable[[], None]
+    shared: Shared,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    concerns: Callable[[str], bool],
+    ask: Ask,
 ) -> Mapping[str, Recovered]:
     """See `Store.recover`. What the ledger knows of an upload is certain, unless nothing is.
 
-    Uploads whose files were published stay in the ledger for `published`. One whose file may still
-    be, as its request was sent before the end, is abandoned. Blocks.
+    `concerns` tells whether an upload is one of those that may be removed. Uploads whose files were
+    published stay in the ledger for `published`. One whose file may still be, as its request was
+    sent before the end, is abandoned. Blocks.
     """
     recovered: dict[str, Recovered] = {}
     gone: list[str] = []
@@ -31,9 +53,9 @@ def recover(
     for known in every:
         step()
         upload = known.upload
-        if known.abandoned:
-            continue  # the sweeper removes its parts
-        if _is_published(shared, known):
+        if known.abandoned or not concerns(upload):
+            continue  # the sweeper removes the parts of an abandoned one
+        if _is_published(shared, known, ask):
             if upload in trusted:
                 recovered[upload] = Recovered(known.offset, upload)
         elif known.offset and trusted.get(upload, 0) != 0:
@@ -41,7 +63,7 @@ def recover(
         elif known.completing:
             given_up.append(upload)
         else:
-            _remove(shared, known)
+            _remove(shared, known, ask)
             gone.append(upload)
     with ledger_steps():
         shared.objects.forget(gone)
@@ -49,27 +71,30 @@ def recover(
     return recovered
 
 
-def published(shared: Shared, identities: Collection[str]) -> Mapping[str, str]:
+def published(shared: Shared, identities: Collection[str], ask: Ask) -> Mapping[str, str]:
     """The names of the files that uploads with these identities have published.
 
     Others that were published, but are not asked for, are abandoned: nobody was told of them.
     """
     with ledger_steps():
         every = list(shared.objects.all())
-    names = {one.upload: str(one.name) for one in every if _is_published(shared, one)}
+    names = {one.upload: str(one.name) for one in every if _is_published(shared, one, ask)}
     with ledger_steps():
         shared.objects.give_up(names.keys() - set(identities))
     return {upload: name for upload, name in names.items() if upload in identities}
 
 
-def _is_published(shared: Shared, known: ObjectUpload) -> bool:
+def _is_published(shared: Shared, known: ObjectUpload, ask: Ask) -> bool:
     if not known.completing or known.name is None or known.abandoned:
         return False
-    return is_of(shared.client.head(shared.key(known.name)), known.upload)
+    return is_of(ask(partial(shared.client.head, shared.key(known.name))), known.upload)
 
 
-def _remove(shared: Shared, known: ObjectUpload) -> None:
+def _remove(shared: Shared, known: ObjectUpload, ask: Ask) -> None:
     try:
-        remove_from_bucket(shared, known)
+        # A store may fail for one object alone, for which a start must not wait.
+        ask(partial(remove_from_bucket, shared, known), once=True)
     except StorageError as error:  # the sweeper tries again
         _log.warning("storage.not_removed", upload=known.upload, reason=str(error))
+        if isinstance(error, UnavailableError):
+            ask(shared.client.check)  # the others would take long if it fails for all

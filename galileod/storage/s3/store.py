@@ -34,7 +34,7 @@ from .looking import look, remove_files, walk
 from .memory import PartMemory
 from .parts import MAX_PARTS
 from .publish import Target, conflict
-from .recovery import published, recover
+from .recovery import Ask, at_once, published, recover
 from .removal import remove
 from .sha1 import Sha1
 from .shared import CONNECTIONS, Shared, is_of, ledger_steps
@@ -67,6 +67,7 @@ class S3Store(Store):
         objects: Objects,
         memory: PartMemory,
         restore: Callable[[], None] = lambda: None,
+        ask: Ask = at_once,
     ) -> None:
         prefix = settings.s3.prefix
         self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
@@ -75,6 +76,7 @@ class S3Store(Store):
         self._settings = settings
         self._directory = os.path.abspath(settings.directory)
         self._checker = Checker(self.shared, restore)
+        self._ask = ask
 
     @classmethod
     def open(
@@ -83,20 +85,21 @@ class S3Store(Store):
         objects: Objects,
         memory: PartMemory,
         restore: Callable[[], None],
+        ask: Ask,
     ) -> "S3Store":
         """Open the store; `recover` is to be called next.
 
-        `restore` restores the state directory. Blocks; called only at startup. Raises StorageError
-        if the bucket cannot be used.
+        `restore` restores the state directory. `ask` makes the requests of the start. Blocks;
+        called only at startup. Raises StorageError if the bucket cannot be used.
         """
         Sha1()  # the library for it may be missing
-        client = Client.open(settings.s3, requests=CONNECTIONS)
+        client = ask(partial(Client.open, settings.s3, requests=CONNECTIONS))
         try:
-            client.check()
+            ask(client.for_checks().check)
         except BaseException:
             client.close()
             raise
-        return cls(settings, client, objects, memory, restore)
+        return cls(settings, client, objects, memory, restore, ask)
 
     @property
     def directory(self) -> str:
@@ -165,10 +168,18 @@ class S3Store(Store):
         await remove(self.shared, upload)
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        node: str | None = None,
     ) -> Mapping[str, Recovered]:
         """See `recovery.recover`: the ledger knows what there is."""
-        return recover(self.shared, trusted, step)
+
+        def concerns(upload: str) -> bool:
+            return upload in trusted if node is not None else upload not in spared
+
+        return recover(self.shared, trusted, step, concerns, self._ask)
 
     def make_space(self) -> bool:
         """What is kept takes no space beside the ledger."""
@@ -197,7 +208,7 @@ class S3Store(Store):
     ) -> Found:
         """The names of the files with these identities; the ledger is right about all others."""
         del progress, undated
-        return Found(None, published(self.shared, identities))
+        return Found(None, published(self.shared, identities, self._ask))
 
     def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
         """See `Store.walk`: a request for each page."""

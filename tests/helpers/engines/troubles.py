@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define, evolve, field, frozen
 from helpers.daemon import DEADLINE
+from helpers.ports import reserve
 
 from .engine import Server
 
@@ -164,13 +165,15 @@ class Held:
 class Troubles:
     """Forwards requests to `to`, from `server.url` on. `seen` counts them by their kinds.
 
-    `on` says what is done with requests of a kind instead.
+    `on` says what is done with requests of a kind instead. `reserved` is a port for it, on which
+    nobody listens yet.
     """
 
-    def __init__(self, to: Server) -> None:
+    def __init__(self, to: Server, reserved: socket.socket | None = None) -> None:
         parts = urlsplit(to.url)
         self._to = (str(parts.hostname), int(parts.port or 0))
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = reserved or reserve()
+        self._listener.listen(128)
         url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.server = Server(url, to.access_key, to.secret_key, to.region)
         self.seen: Counter[str] = Counter()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from helpers.clients import some_bytes
+from helpers.clients import read_all, read_head, some_bytes
 from helpers.daemon import Daemon, free_port, poll, run_galileod
 from helpers.engines.between import Between
 from helpers.engines.buckets import Bucket
@@ -17,6 +17,7 @@ from helpers.resuming import ResumingClient, read_ledger, sha1
 from helpers.s3_daemon import PREFIX, Start, contents, send
 from helpers.s3_store import MIB, PART
 from helpers.sending import GALILEO_SEND, run_process
+from helpers.service import HEALTH
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -219,6 +220,18 @@ def test_a_client_is_not_told_where_the_files_are(
     line = host.wait_for("upload.failed")
     assert f'the bucket does not exist (PutObject, bucket "{bucket.name}"' in str(line["reason"])
     host.stderr.unlink()  # the storage's error was expected
+
+
+def test_a_health_check_is_not_told_where_the_files_are(start: Start, bucket: Bucket) -> None:
+    host = start()
+    bucket.raw.delete_bucket(Bucket=bucket.name)
+    with host.dial() as sock:
+        sock.sendall(HEALTH)
+        reply = read_head(sock)
+        body = reply.body + read_all(sock)
+    assert (reply.status, body) == (503, b"The storage does not work: the bucket does not exist.\n")
+    place = f'(ListObjectsV2, bucket "{bucket.name}" at {bucket.server.url})'
+    host.wait_for("storage.failing", reason=f"the bucket does not exist {place}")
 
 
 def test_a_client_is_not_told_where_a_part_could_not_be_stored(

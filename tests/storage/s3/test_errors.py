@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,7 @@ from helpers.engines.ceph import Ceph
 from helpers.engines.engine import Server
 from storage.s3.conftest import OpenClient
 
-from galileod.storage.errors import BadNameError, NoSpaceError, StorageError
+from galileod.storage.errors import BadNameError, NoSpaceError, StorageError, UnavailableError
 from galileod.storage.s3.client import Client
 
 ACTIONS = {
@@ -29,12 +30,14 @@ ACTIONS = {
 }
 
 
-def said(client: Client, error: type[StorageError] = StorageError) -> str:
+def said(client: Client, *, may_pass: bool = False) -> str:
     """What `check` and storing an object say, which is the same but for the operation."""
-    with pytest.raises(error) as checked:
+    with pytest.raises(StorageError) as checked:
         client.check()
-    with pytest.raises(error) as stored:
+    with pytest.raises(StorageError) as stored:
         client.put("a", b"data", {}, new=True)
+    for each in (checked, stored):
+        assert isinstance(each.value, UnavailableError) == may_pass
     sentence, where = stored.value.reason, stored.value.place.removeprefix(" (")
     seconds = re.compile(r"\d+ s:")  # they may be others at the next request
     assert seconds.sub("", str(checked.value).split(" (")[0]) == seconds.sub("", sentence)
@@ -145,7 +148,7 @@ def test_a_key_that_is_too_long_is_told_as_a_bad_name(any_client: Client) -> Non
 def test_a_server_that_is_not_there_is_told(tmp_path: Path, open_client: OpenClient) -> None:
     server = Server(f"http://127.0.0.1:{free_port()}")
     sentence = "the connection to the object storage has failed: Connection refused"
-    assert said(open_client(Bucket("bucket", server, None))) == sentence
+    assert said(open_client(Bucket("bucket", server, None)), may_pass=True) == sentence
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -158,7 +161,7 @@ def test_a_name_that_cannot_be_resolved_is_told(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     client = open_client(Bucket("bucket", Server("http://s3.example.org"), None))
     sentence = "the name of the object storage cannot be resolved: Name or service not known"
-    assert said(client) == sentence
+    assert said(client, may_pass=True) == sentence
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -183,6 +186,28 @@ def test_tls_with_a_server_that_has_none_is_told(bucket: Bucket, open_client: Op
     url = bucket.server.url.replace("http:", "https:")
     sentence = said(open_client(bucket, endpoint=url))
     assert sentence.startswith("TLS with the object storage has failed: ")
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_proxy_without_a_server_behind_it_is_told(open_client: OpenClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            while True:
+                try:
+                    listening.accept()[0].close()
+                except OSError:
+                    return  # the end
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        for scheme in ("https", "http"):
+            server = Server(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}")
+            client = open_client(Bucket("bucket", server, None))
+            with pytest.raises(UnavailableError):
+                client.check()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def add_stranger(ceph: Ceph) -> Server:

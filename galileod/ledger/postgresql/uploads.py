@@ -7,6 +7,7 @@ from typing import Any, Final
 from attrs import fields
 
 from galileod.ledger.base import (
+    KeyTakenError,
     LedgerError,
     Resumable,
     StoredUpload,
@@ -72,8 +73,17 @@ def _row(entry: WholeEntry, now: float, boot: str) -> dict[str, object]:
 
 
 def drop_unreleased(connection: Connection, key: str) -> None:
-    """Drop the reservation with this key, which could not be released when its upload failed."""
-    connection.execute('DELETE FROM uploads WHERE key = %s AND "offset" IS NULL', (key,))
+    """Drop the reservation with this key, which could not be released when its upload failed.
+
+    Raises KeyTakenError if it is not one of this process.
+    """
+    connection.execute(
+        'DELETE FROM uploads WHERE key = %s AND "offset" IS NULL'
+        " AND fence IS NOT DISTINCT FROM own_fence()",
+        (key,),
+    )
+    if connection.execute("SELECT FROM uploads WHERE key = %s", (key,)).rowcount:
+        raise KeyTakenError("another server has begun it, or keeps it")
 
 
 def promise(
@@ -127,15 +137,17 @@ def release(connection: Connection, uploads: Sequence[str]) -> None:
 
 
 def promised(connection: Connection) -> list[tuple[Any, ...]]:
-    """Upload, size and identity of each file that was about to be published."""
+    """Upload, size and identity of each file that was about to be published, and is left."""
     return connection.execute(
-        "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL"
+        "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL AND is_left(node, fence)"
     ).fetchall()
 
 
 def size(connection: Connection, upload: str) -> int | None:
-    """The declared size of an upload, if there is one."""
-    row = connection.execute("SELECT bytes FROM uploads WHERE upload = %s", (upload,)).fetchone()
+    """The declared size of an upload that is left, if there is one."""
+    row = connection.execute(
+        "SELECT bytes FROM uploads WHERE upload = %s AND is_left(node, fence)", (upload,)
+    ).fetchone()
     return None if row is None else int(row[0])
 
 

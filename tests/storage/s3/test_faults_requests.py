@@ -25,15 +25,13 @@ from helpers.engines.troubles import (
     says,
 )
 from helpers.resuming import Attempt, ResumingClient
-from helpers.rounds import report, rounds
+from helpers.rounds import report, rounds, seeds
 from helpers.s3_aftermath import AT_ONCE, Troubled, assert_intact, troubled
 from helpers.s3_senders import PASSING, Senders, content
 from helpers.s3_store import MIB, PART
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection
 
-SEEDS: Final = rounds(1, 40)
-ROUNDS: Final = rounds(1, 40)
 FILES: Final = rounds(30, 100)
 
 pytestmark = pytest.mark.timeout(rounds(120, 3600))
@@ -72,7 +70,7 @@ def host(bucket: Bucket, troubles: Troubles, tmp_path: Path) -> Iterator[Trouble
         yield host.start()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", seeds(1, 40))
 def test_each_kind_of_request_fails_in_each_way(
     bucket: Bucket, troubles: Troubles, host: Troubled, tmp_path: Path, seed: int
 ) -> None:
@@ -131,21 +129,20 @@ def remove(senders: Senders, name: str) -> None:
     poll("its removal", removed, senders.daemon.text)
 
 
+@pytest.mark.parametrize("seed", seeds(1, 40))
 def test_requests_fail_at_random(
-    bucket: Bucket, troubles: Troubles, host: Troubled, tmp_path: Path
+    bucket: Bucket, troubles: Troubles, host: Troubled, tmp_path: Path, seed: int
 ) -> None:
-    for seed in range(ROUNDS):
-        act = Chance(seed, 0.15)
-        senders = Senders(host, names=f"s{seed}-")
-        with senders.running():
-            troubles.always(act)
-            senders.wait_for(FILES)
-            troubles.always(None)
-        found = assert_intact(senders, bucket, tmp_path)
-        text = f"{len(senders.stored)} confirmed, {act.count} of {act.asked} requests failed"
-        report(f"seed {seed}: {text}, {dict(senders.heard)}, {len(found.unrecorded)} unrecorded")
-        assert act.count
-        host.start()
+    act = Chance(seed, 0.15)
+    senders = Senders(host)
+    with senders.running():
+        troubles.always(act)
+        senders.wait_for(FILES)
+        troubles.always(None)
+    found = assert_intact(senders, bucket, tmp_path)
+    text = f"{len(senders.stored)} confirmed, {act.count} of {act.asked} requests failed"
+    report(f"seed {seed}: {text}, {dict(senders.heard)}, {len(found.unrecorded)} unrecorded")
+    assert act.count
 
 
 class Chance:

@@ -19,6 +19,7 @@ from galileod.hooks.settings import (
     AdmitFailure,
     Hooks,
 )
+from galileod.ledger.settings import Ledger
 from galileod.logs.settings import Log, LogFormat, LogLevel
 from galileod.net.addresses import TcpAddress, UnixAddress
 from galileod.net.settings import Metrics, Server, Timeouts, Tls, clashes
@@ -132,6 +133,12 @@ CONFIGS = st.builds(
             part_size=SIZES,
         ),
     ),
+    ledger=st.just(Ledger())
+    | st.builds(
+        Ledger,
+        url=st.from_regex(r"postgresql://[a-z]{1,9}/[a-z]{1,9}", fullmatch=True),
+        password_file=WORDS | st.none(),
+    ),
     hash=st.builds(Hash, required=st.booleans()),
     auth=st.builds(
         Auth,
@@ -186,6 +193,7 @@ def test_the_printed_configuration_has_every_key() -> None:
     s3 = S3("bucket", "uploads/", "https://s3.example.org", "eu", "path", "/etc/s3")
     storage = Storage(retention=Duration(1), s3=s3)
     config = evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls, storage=storage)
+    config = evolve(config, ledger=Ledger("postgresql://host/name", "/etc/password"))
     text = dump(config)
     for key in KEYS:
         section, _, name = key.rpartition(".")

@@ -246,7 +246,11 @@ class Store(ABC):
 
     @abstractmethod
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        node: str | None = None,
     ) -> Mapping[str, Recovered]:
         """Find what is left of the uploads that an earlier process had begun; remove the rest.
 
@@ -255,6 +259,12 @@ class Store(ABC):
         unless the store itself knows that more is certain, and for a published file with its
         identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
         `create`.
+
+        `spared` are all further uploads in a ledger that several nodes share: nothing of them is
+        changed, since others run or may claim them. With a `node`, this is about one whose lease is
+        over, while uploads run here: what it has left of the `trusted` uploads is this node's then,
+        all else stays. Only durable bytes are certain, and 0 of what is not kept: a process that
+        was only stopped cannot publish any of them when it goes on.
         """
 
     @abstractmethod

@@ -228,7 +228,7 @@ class PostgresqlObjects(Objects):
 
     async def resume(self, upload: str) -> ObjectUpload | None:
         """See `Objects.resume`."""
-        return await self._database.write(resume, upload)
+        return await self._database.write_apart(resume, upload)
 
     async def get(self, upload: str) -> ObjectUpload | None:
         """See `Objects.get`."""

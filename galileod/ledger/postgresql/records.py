@@ -70,7 +70,7 @@ class PostgresqlRecords(Records):
 
     async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
         """See `Records.remove_files`."""
-        empty = await self.database.write(self._remove, removals)
+        empty = await self.database.write_durably(self._remove, removals)
         self.outbox.notify()
         return empty
 

@@ -54,7 +54,7 @@ class LocalWritten(Written):
         if self.pending is not None:
             self.pending.discard()
         else:
-            parts.spool.remove(self.upload)
+            parts.give_up(self.upload)
 
 
 @define(eq=False)

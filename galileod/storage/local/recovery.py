@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import structlog
@@ -14,6 +14,7 @@ from galileod.storage.oserrors import translated
 from .identity import identity_of
 from .reopening import usable
 from .spool import Spool
+from .spools import OtherSpools
 
 SPACE: Final = 1024 * 1024
 """Bytes that the ledger needs to start: its log, and the memory that its processes share."""
@@ -22,7 +23,10 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def recover(
-    spool: Spool, trusted: Mapping[str, int | None], step: Callable[[], None]
+    spool: Spool,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    spared: Collection[str] = (),
 ) -> dict[str, Recovered]:
     """See `Store.recover`. Directories, which galileod does not create in the spool, stay.
 
@@ -35,20 +39,49 @@ def recover(
     with translated("cannot clear the spool"):
         for name in os.listdir(spool.fd):
             step()
+            if name in spared:
+                continue
             state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
             if stat.S_ISDIR(state.st_mode):
                 _log.warning("storage.leftover", path=name, reason="a directory in the spool")
                 continue
-            found = _examine(spool, state, trusted[name]) if name in trusted else None
+            found = _keep(spool, name, state, trusted[name]) if name in trusted else None
             if found is None:
                 os.unlink(name, dir_fd=spool.fd)
                 removed += 1
-                continue
-            if found.identity is None and found.offset < state.st_size:
-                found = _cut(spool, name, found.offset)
-            recovered[name] = found
+            else:
+                recovered[name] = found
     if removed:
         _log.info("spool.cleared", files=removed)
+    return recovered
+
+
+def take_over(
+    others: OtherSpools,
+    node: str | None,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+) -> dict[str, Recovered]:
+    """Move the files of uploads here that the ledger gives to this node, and look what is in them.
+
+    They are in the spool of `node`, which has ended, or where that one would have taken them from.
+    If it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
+    """
+    recovered: dict[str, Recovered] = {}
+    spool = others.own
+    with translated("cannot take over the spool of another node"):
+        for upload, certain in trusted.items():
+            step()
+            if node is not None:
+                others.unmark(node, upload)
+            state = _find(others, upload)
+            if state is None:
+                continue
+            found = _keep(spool, upload, state, certain)
+            if found is None:
+                os.unlink(upload, dir_fd=spool.fd)
+            else:
+                recovered[upload] = found
     return recovered
 
 
@@ -71,6 +104,32 @@ def make_space(spool: Spool) -> bool:
         os.unlink(oldest, dir_fd=spool.fd)
     _log.warning("spool.gave_way", path=oldest, reason="the disk is full; the ledger needs space")
     return True
+
+
+def _find(others: OtherSpools, upload: str) -> os.stat_result | None:
+    """The state of the file of an upload, which is in the own spool then; None without one."""
+    spool = others.own
+    try:
+        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        if not others.take(upload, durable=True):
+            return None
+        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+    if spool.renames or not usable(state, spool):
+        return state
+    fd = spool.open(upload)
+    try:
+        return spool.stat(fd)
+    finally:
+        os.close(fd)
+
+
+def _keep(spool: Spool, name: str, state: os.stat_result, trusted: int | None) -> Recovered | None:
+    """What is left of a file, which is cut to that; None if nothing of it can be used."""
+    found = _examine(spool, state, trusted)
+    if found is not None and found.identity is None and found.offset < state.st_size:
+        return _cut(spool, name, found.offset)
+    return found
 
 
 def _examine(spool: Spool, state: os.stat_result, trusted: int | None) -> Recovered | None:

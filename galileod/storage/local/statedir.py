@@ -96,6 +96,7 @@ class StateDirectory:
         # Locked although the directory is: an older galileod locks only the file, and some
         # filesystems cannot lock a directory.
         add(state, LOCK, partial(self._open_lock, node=None, shared=node is not None))
+        self.node = node
         self.nodes_fd: int | None = None
         if node is not None:
             nodes = add_directory(state, NODES)

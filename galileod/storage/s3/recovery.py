@@ -33,12 +33,17 @@ def at_once(call: Callable[[], T], *, once: bool = False) -> T:
 
 
 def recover(
-    shared: Shared, trusted: Mapping[str, int | None], step: Callable[[], None], ask: Ask
+    shared: Shared,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    concerns: Callable[[str], bool],
+    ask: Ask,
 ) -> Mapping[str, Recovered]:
     """See `Store.recover`. What the ledger knows of an upload is certain, unless nothing is.
 
-    Uploads whose files were published stay in the ledger for `published`. One whose file may still
-    be, as its request was sent before the end, is abandoned. Blocks.
+    `concerns` tells whether an upload is one of those that may be removed. Uploads whose files were
+    published stay in the ledger for `published`. One whose file may still be, as its request was
+    sent before the end, is abandoned. Blocks.
     """
     recovered: dict[str, Recovered] = {}
     gone: list[str] = []
@@ -48,8 +53,8 @@ def recover(
     for known in every:
         step()
         upload = known.upload
-        if known.abandoned:
-            continue  # the sweeper removes its parts
+        if known.abandoned or not concerns(upload):
+            continue  # the sweeper removes the parts of an abandoned one
         if _is_published(shared, known, ask):
             if upload in trusted:
                 recovered[upload] = Recovered(known.offset, upload)

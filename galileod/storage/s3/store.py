@@ -168,10 +168,18 @@ class S3Store(Store):
         await remove(self.shared, upload)
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        node: str | None = None,
     ) -> Mapping[str, Recovered]:
         """See `recovery.recover`: the ledger knows what there is."""
-        return recover(self.shared, trusted, step, self._ask)
+
+        def concerns(upload: str) -> bool:
+            return upload in trusted if node is not None else upload not in spared
+
+        return recover(self.shared, trusted, step, concerns, self._ask)
 
     def make_space(self) -> bool:
         """What is kept takes no space beside the ledger."""

@@ -4,13 +4,13 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from helpers.clients import check_serves, some_bytes
 from helpers.crashing import Uploads
-from helpers.daemon import Daemon, Daemons, log_time, run_galileod, write_config
+from helpers.daemon import Daemon, Daemons, Settings, log_time, run_galileod, write_config
 from helpers.engines.postgresql import PASSWORD, Postgresql
 from helpers.resuming import ResumingClient
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(120)
 
 DATA = some_bytes(3_000_000)
 SENT = 2_100_000
-SETTINGS = {"timeouts": {"close": 1}, "server": {"drain_timeout": 0.2}}
+SETTINGS: Final[Settings] = {"timeouts": {"close": 1}, "server": {"drain_timeout": 0.2}}
 
 
 @pytest.fixture
@@ -114,12 +114,12 @@ def test_a_daemon_goes_on_after_its_database_was_restarted(
 
 
 @pytest.fixture
-def config(tmp_path: Path, postgresql: Postgresql) -> Iterator[Path]:
+def config(tmp_path: Path, postgresql: Postgresql) -> Path:
     """Asks for a password."""
     url = postgresql.new_database(user=postgresql.server.access_key)
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     (tmp_path / "password").chmod(0o600)
-    settings = {
+    settings: Settings = {
         "server": {"listen": ["127.0.0.1:0"]},
         "storage": {"directory": str(tmp_path / "files")},
         "ledger": {"url": url, "password_file": str(tmp_path / "password")},

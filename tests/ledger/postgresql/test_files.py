@@ -1,6 +1,8 @@
 """What a ledger in PostgreSQL knows of files beyond the contract."""
 
 import random
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from helpers.ledgers import allow
@@ -15,15 +17,14 @@ pytestmark = pytest.mark.timeout(60)
 
 def text(length: int) -> str:
     """A text of so many bytes, which cannot be compressed."""
-    letters = random.Random(length).choices(
-        [chr(code) for code in range(0x100, 0x700)], k=length // 2
-    )
-    return "".join(letters) + "a" * (length % 2)
+    of_two_bytes = [chr(code) for code in range(0x100, 0x700)]
+    return "".join(random.choices(of_two_bytes, k=length // 2)) + "a" * (length % 2)
 
 
 @pytest.fixture
-def ledger(address: Address) -> Ledger:
-    return PostgresqlLedger.open(address)
+def ledger(address: Address) -> Iterator[Ledger]:
+    with closing(PostgresqlLedger.open(address)) as ledger:
+        yield ledger
 
 
 async def test_a_file_whose_name_is_too_long_for_an_index_is_left_out(ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ from galileod.ledger.base import (
     Allow,
     Clock,
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
@@ -20,7 +21,6 @@ from galileod.ledger.base import (
     Resumable,
     SingleUse,
     Step,
-    StoredUpload,
     UnknownUploadError,
     WholeEntry,
     ignore_step,
@@ -33,6 +33,7 @@ from galileod.policy.quota import Holding
 from . import files, kept, nodes, outbox, quota, restart, stored, transitions, uploads, whole
 from .connection import Address, Connection, reporting
 from .database import Database
+from .elsewhere import PostgresqlElsewhere
 from .node import PostgresqlNode
 from .nodes import Me
 from .objects import PostgresqlObjects
@@ -50,6 +51,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     """
 
     node: PostgresqlNode | None = None
+    elsewhere: PostgresqlElsewhere | None = None
 
     def __init__(
         self, database: Database, clock: Clock = time.time, boot: str | None = None
@@ -78,6 +80,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
                 failed.callback(ledger.database.close)
                 ledger.node = PostgresqlNode(ledger.database, address, me, clock, ledger._boot)
                 failed.pop_all()
+            ledger.elsewhere = PostgresqlElsewhere(ledger.database, address, clock)
         return ledger
 
     @classmethod
@@ -123,7 +126,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         """See `Ledger.release_whole`."""
         await self.database.write_durably(release, uploads)
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+    async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
         return await self.database.read(self._find, key)
 
@@ -230,17 +233,19 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def close(self) -> None:
         """See `Ledger.close`."""
+        if self.elsewhere is not None:
+            self.elsewhere.close()
         if self.node is not None:
             self.node.close()
         self.database.close()
 
     def _reserve(self, connection: Connection, entry: WholeEntry) -> None:
-        whole.reserve(connection, entry, self._clock(), self._boot)
+        whole.reserve(connection, entry, self._clock(), self._boot, self.database.fence)
 
     def _enter_whole(
         self, connection: Connection, entries: Sequence[WholeEntry]
     ) -> Sequence[Entered]:
-        return whole.enter(connection, entries, self._clock(), self._boot)
+        return whole.enter(connection, entries, self._clock(), self._boot, self.database.fence)
 
     def _commit_whole(
         self, connection: Connection, commits: Sequence[Commit]
@@ -248,8 +253,8 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         now = self._clock()
         return uploads.commit(connection, commits, now, due=now)
 
-    def _find(self, connection: Connection, key: str) -> KeptUpload | StoredUpload | None:
-        return whole.find(connection, key, self._clock())
+    def _find(self, connection: Connection, key: str) -> Found:
+        return whole.find(connection, key, self._clock(), self.database.fence)
 
     def _keep(
         self,

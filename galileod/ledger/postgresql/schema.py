@@ -22,6 +22,11 @@ POLL_SECONDS: Final = 0.2
 _LOCK: Final = 0x67616C69
 """The number of PostgreSQL's advisory lock for changes of the tables: "gali"."""
 
+ASKED: Final = "galileod_asked"
+RELEASED: Final = "galileod_released"
+"""Channels of NOTIFY: a message of the first is the name of a node which is asked for an upload; of
+the second, the key of an upload for which a node has asked, and that does not run any more."""
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
@@ -143,6 +148,27 @@ MIGRATIONS: Final = (
         ADD COLUMN fence BIGINT DEFAULT own_fence();
     CREATE INDEX uploads_by_node ON uploads (node) WHERE "offset" IS NULL;
     """,  # noqa: S608  constant
+    # 3: the newest claim to each upload that runs at another node than the claim.
+    f"""
+    CREATE TABLE asks (
+        key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
+        claimed TIMESTAMPTZ NOT NULL
+    );
+    CREATE FUNCTION tell_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM removed JOIN asks USING (key);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_removed AFTER DELETE ON uploads REFERENCING OLD TABLE AS removed
+        FOR EACH STATEMENT EXECUTE FUNCTION tell_removed();
+    CREATE FUNCTION tell_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM asks WHERE asks.key = new.key;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_kept AFTER UPDATE OF "offset" ON uploads FOR EACH ROW
+        WHEN (old."offset" IS NULL AND new."offset" IS NOT NULL) EXECUTE FUNCTION tell_kept();
+    """,
 )
 
 

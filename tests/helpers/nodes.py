@@ -1,9 +1,11 @@
 """A node without a database, in simulated time."""
 
+from collections.abc import Mapping
+
 import trio
 from attrs import define, field
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Node
 
@@ -38,3 +40,10 @@ class FakeNode(Node):
         self.begun.append(sent)
         self.taken = False
         self.lease.begin(sent)
+
+    async def adopt(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return False
+
+    def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
+        """There is nothing to settle."""

@@ -150,14 +150,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction for a short block that changes nothing, and sees one state. Blocks."""
+    def reading(self, *, fenced: bool = False) -> Iterator[Connection]:
+        """A transaction for a short block that changes nothing, and sees one state. Blocks.
+
+        If it is `fenced`, it knows this node. Raises LeaseLostError then.
+        """
+        check = self._check(locks=False) if fenced else ""
         try:
             line = self._readers.get(timeout=SILENT_SECONDS)
         except queue.Empty:
             raise LedgerError("all connections to the database wait for it") from None
         try:
-            with line.transaction(_READ) as connection:
+            with line.transaction(_READ + check) as connection:
                 yield connection
         finally:
             self._readers.put(line)

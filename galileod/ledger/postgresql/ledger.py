@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from types import MappingProxyType
 
 import structlog
@@ -12,6 +13,7 @@ from galileod.ledger.base import (
     Allow,
     Clock,
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
@@ -19,7 +21,6 @@ from galileod.ledger.base import (
     Resumable,
     SingleUse,
     Step,
-    StoredUpload,
     UnknownUploadError,
     WholeEntry,
     ignore_step,
@@ -29,9 +30,12 @@ from galileod.ledger.objects import Objects
 from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
 
-from . import files, kept, outbox, quota, restart, stored, transitions, uploads, whole
+from . import files, kept, nodes, outbox, quota, restart, stored, transitions, uploads, whole
 from .connection import Address, Connection, reporting
 from .database import Database
+from .elsewhere import PostgresqlElsewhere
+from .node import PostgresqlNode
+from .nodes import Me
 from .objects import PostgresqlObjects
 from .records import PostgresqlRecords
 from .uploads import release
@@ -45,6 +49,9 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     What a running daemon relies on is durable: if the server crashes, the daemon goes on, and
     nothing brings the ledger to what the store has before the next start.
     """
+
+    node: PostgresqlNode | None = None
+    elsewhere: PostgresqlElsewhere | None = None
 
     def __init__(
         self, database: Database, clock: Clock = time.time, boot: str | None = None
@@ -60,12 +67,21 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         clock: Clock = time.time,
         step: Step = ignore_step,
         boot: str | None = None,
+        me: Me | None = None,
     ) -> "PostgresqlLedger":
         """Open the ledger, or create its tables. Blocks; raises LedgerError.
 
-        `boot` is another string after each start of the machine, by default `read_boot_id`.
+        `boot` is another string after each start of the machine, by default `read_boot_id`. `me` is
+        what this node is to the others; None: there are no others.
         """
-        return cls(Database.open(address, step), clock, boot)
+        ledger = cls(Database.open(address, step), clock, boot)
+        if me is not None:
+            with ExitStack() as failed:
+                failed.callback(ledger.database.close)
+                ledger.node = PostgresqlNode(ledger.database, address, me, clock, ledger._boot)
+                failed.pop_all()
+            ledger.elsewhere = PostgresqlElsewhere(ledger.database, address, clock)
+        return ledger
 
     @classmethod
     def open_read_only(cls, address: Address) -> "PostgresqlLedger":
@@ -110,7 +126,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         """See `Ledger.release_whole`."""
         await self.database.write_durably(release, uploads)
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+    async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
         return await self.database.read(self._find, key)
 
@@ -146,7 +162,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def interrupted(self) -> Mapping[str, int | None]:
         """See `Ledger.interrupted`."""
-        with self.database.reading() as connection:
+        with self.database.reading(fenced=True) as connection:
             return transitions.interrupted(connection, self._boot)
 
     async def check(self) -> None:
@@ -168,7 +184,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def promised(self) -> Collection[str]:
         """See `Ledger.promised`."""
-        with self.database.reading() as connection:
+        with self.database.reading(fenced=True) as connection:
             return {identity for _, _, identity in uploads.promised(connection)}
 
     def reconcile(
@@ -186,11 +202,13 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
             reporting(connection, step),
         ):
             restart.settle(connection, on_disk, published, recovery, self._clock())
+            stored.restart(connection, self._clock(), recovery.seconds)
             outbox.restart(connection, on_disk, self._outbox.holder)
             new = files.is_empty(connection)
             unknown = 0 if on_disk is None else files.reconcile(connection, on_disk)
             self.is_new = on_disk is None and new
-            quota.rebuild(connection)
+            if nodes.are_gone(connection):  # else it would take too long for the others
+                quota.rebuild(connection)
         if new and unknown:
             _log.warning(
                 "ledger.owners_unknown",
@@ -215,15 +233,19 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def close(self) -> None:
         """See `Ledger.close`."""
+        if self.elsewhere is not None:
+            self.elsewhere.close()
+        if self.node is not None:
+            self.node.close()
         self.database.close()
 
     def _reserve(self, connection: Connection, entry: WholeEntry) -> None:
-        whole.reserve(connection, entry, self._clock(), self._boot)
+        whole.reserve(connection, entry, self._clock(), self._boot, self.database.fence)
 
     def _enter_whole(
         self, connection: Connection, entries: Sequence[WholeEntry]
     ) -> Sequence[Entered]:
-        return whole.enter(connection, entries, self._clock(), self._boot)
+        return whole.enter(connection, entries, self._clock(), self._boot, self.database.fence)
 
     def _commit_whole(
         self, connection: Connection, commits: Sequence[Commit]
@@ -231,8 +253,8 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         now = self._clock()
         return uploads.commit(connection, commits, now, due=now)
 
-    def _find(self, connection: Connection, key: str) -> KeptUpload | StoredUpload | None:
-        return whole.find(connection, key, self._clock())
+    def _find(self, connection: Connection, key: str) -> Found:
+        return whole.find(connection, key, self._clock(), self.database.fence)
 
     def _keep(
         self,

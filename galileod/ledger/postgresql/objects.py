@@ -44,6 +44,12 @@ _CLAIMED_ALONE: Final = (
     " AND NOT replaces AND NOT abandoned)"
 )
 
+_LEFT: Final = (
+    "(own_fence() IS NULL OR EXISTS (SELECT FROM uploads"
+    " WHERE uploads.upload = objects.upload AND is_left(node, fence)))"
+)
+"""Without nodes, also those that have no reservation any more; else the sweeper finds them."""
+
 _JOINED: Final = (
     "SELECT upload, number, length, etag, state FROM (SELECT parts.*,"
     " row_number() OVER (PARTITION BY upload ORDER BY number) AS expected"
@@ -150,8 +156,8 @@ def get(connection: Connection, upload: str) -> ObjectUpload | None:
 
 
 def page(connection: Connection, after: str, most: int) -> list[ObjectUpload]:
-    """At most `most` in the order of their names, after `after`."""
-    query = f"{_SELECT} WHERE upload > %s ORDER BY upload LIMIT %s"
+    """At most `most` in the order of their names, after `after`: of uploads that are left."""
+    query = f"{_SELECT} WHERE upload > %s AND {_LEFT} ORDER BY upload LIMIT %s"
     return _with_parts(connection, connection.execute(query, (after, most)).fetchall())
 
 
@@ -258,7 +264,7 @@ class PostgresqlObjects(Objects):
         """See `Objects.all`."""
         after = ""
         while True:
-            with self._database.reading() as connection:
+            with self._database.reading(fenced=True) as connection:
                 found = page(connection, after, _AT_ONCE)
             if not found:
                 return

@@ -1,11 +1,11 @@
-"""What a start makes of the uploads of an earlier process."""
+"""What becomes of the uploads of an earlier process of this node: those that are left."""
 
 from collections.abc import Mapping
 
 from galileod.ledger.base import Recovery
 from galileod.ledger.records import Commit
 
-from . import stored, transitions, uploads
+from . import transitions, uploads
 from .connection import Connection
 
 
@@ -18,7 +18,7 @@ def settle(
 ) -> None:
     """Commit what was published, keep what may be resumed, and drop all others.
 
-    Nothing is kept or remembered if `recovery.seconds` is 0.
+    Nothing is kept if `recovery.seconds` is 0.
     """
     seconds = recovery.seconds
     for upload, size, identity in uploads.promised(connection):
@@ -33,4 +33,3 @@ def settle(
             transitions.resume(connection, upload)
             uploads.commit(connection, [Commit(upload, name, seconds)], now, due=0)
     transitions.recover(connection, recovery.offsets if seconds else {}, now, seconds)
-    stored.restart(connection, now, seconds)

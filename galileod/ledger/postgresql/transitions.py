@@ -25,9 +25,10 @@ _RECOVER: Final = (
     # A time that is too late is of a clock that was set back.
     'UPDATE uploads SET "offset" = found."offset", durable = least(durable, found."offset"),'
     " inode = NULL, receipt = NULL, sha1 = NULL,"
-    " until = CASE WHEN until > %(now)s AND until <= %(latest)s THEN until ELSE %(latest)s END"
+    " until = CASE WHEN until > %(now)s AND until <= %(latest)s THEN until ELSE %(latest)s END,"
+    " node = DEFAULT, fence = DEFAULT"
     ' FROM unnest(%(uploads)s::TEXT[], %(offsets)s::BIGINT[]) AS found (upload, "offset")'
-    " WHERE uploads.upload = found.upload AND key IS NOT NULL"
+    " WHERE uploads.upload = found.upload AND key IS NOT NULL AND is_left(node, fence)"
 )
 
 
@@ -62,24 +63,33 @@ def keep(
 def resume(connection: Connection, upload: str) -> None:
     """Turn a kept upload into a reservation."""
     connection.execute(
-        'UPDATE uploads SET "offset" = NULL, until = NULL WHERE upload = %s', (upload,)
+        'UPDATE uploads SET "offset" = NULL, until = NULL, node = DEFAULT, fence = DEFAULT'
+        " WHERE upload = %s",
+        (upload,),
     )
 
 
 def interrupted(connection: Connection, boot: str) -> Mapping[str, int | None]:
-    """The certain bytes of each upload; None for all that stands in the file of a running one."""
+    """The certain bytes of each upload that is left.
+
+    None for all that stands in the file of one that was running.
+    """
     rows = connection.execute(
         'SELECT upload, CASE WHEN boot = %s THEN "offset" ELSE durable END FROM uploads'
-        " WHERE key IS NOT NULL",
+        " WHERE key IS NOT NULL AND is_left(node, fence)",
         (boot,),
     )
     return dict(rows.fetchall())
 
 
 def recover(connection: Connection, offsets: Mapping[str, int], now: float, seconds: float) -> None:
-    """Keep the uploads in `offsets`, for at most `seconds` from now, and drop all others."""
+    """Keep the uploads in `offsets`, for at most `seconds` from now, and drop all others.
+
+    Of those that are left: what others run or keep stays.
+    """
     connection.execute(
-        "DELETE FROM uploads WHERE key IS NULL OR NOT upload = ANY(%s)", (list(offsets),)
+        "DELETE FROM uploads WHERE (key IS NULL OR NOT upload = ANY(%s)) AND is_left(node, fence)",
+        (list(offsets),),
     )
     values = {
         "uploads": list(offsets), "offsets": list(offsets.values()),

@@ -7,8 +7,10 @@ from typing import Any, Final
 from attrs import fields
 
 from galileod.ledger.base import (
+    KeyTakenError,
     LedgerError,
     Resumable,
+    RunningUpload,
     StoredUpload,
     UnknownUploadError,
     WholeEntry,
@@ -35,6 +37,11 @@ _PROMISE: Final = (
     # The data was made durable before.
     "UPDATE uploads SET inode = %s, receipt = %s, sha1 = %s,"
     " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = %s"
+)
+
+_ELSEWHERE: Final = (
+    'SELECT metadata, node FROM uploads WHERE key = %s AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM %s"
 )
 
 _RUNNING: Final = (
@@ -72,8 +79,26 @@ def _row(entry: WholeEntry, now: float, boot: str) -> dict[str, object]:
 
 
 def drop_unreleased(connection: Connection, key: str) -> None:
-    """Drop the reservation with this key, which could not be released when its upload failed."""
-    connection.execute('DELETE FROM uploads WHERE key = %s AND "offset" IS NULL', (key,))
+    """Drop the reservation with this key, which could not be released when its upload failed.
+
+    Raises KeyTakenError if it is not one of this process.
+    """
+    connection.execute(
+        'DELETE FROM uploads WHERE key = %s AND "offset" IS NULL'
+        " AND fence IS NOT DISTINCT FROM own_fence()",
+        (key,),
+    )
+    if connection.execute("SELECT FROM uploads WHERE key = %s", (key,)).rowcount:
+        raise KeyTakenError("another server has begun it, or keeps it")
+
+
+def find_running(connection: Connection, key: str, fence: int | None) -> RunningUpload | None:
+    """The upload with this key that another node runs than the one with this number.
+
+    Also one that an earlier process of this node has left, until it is settled.
+    """
+    row = connection.execute(_ELSEWHERE, (key, fence)).fetchone()
+    return None if row is None else RunningUpload(*row)
 
 
 def promise(
@@ -127,15 +152,17 @@ def release(connection: Connection, uploads: Sequence[str]) -> None:
 
 
 def promised(connection: Connection) -> list[tuple[Any, ...]]:
-    """Upload, size and identity of each file that was about to be published."""
+    """Upload, size and identity of each file that was about to be published, and is left."""
     return connection.execute(
-        "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL"
+        "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL AND is_left(node, fence)"
     ).fetchall()
 
 
 def size(connection: Connection, upload: str) -> int | None:
-    """The declared size of an upload, if there is one."""
-    row = connection.execute("SELECT bytes FROM uploads WHERE upload = %s", (upload,)).fetchone()
+    """The declared size of an upload that is left, if there is one."""
+    row = connection.execute(
+        "SELECT bytes FROM uploads WHERE upload = %s AND is_left(node, fence)", (upload,)
+    ).fetchone()
     return None if row is None else int(row[0])
 
 

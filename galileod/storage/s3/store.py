@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from galileod.ledger.lease import Lease
 from galileod.ledger.objects import Objects, ObjectUpload
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import Store, Stored
@@ -68,11 +69,14 @@ class S3Store(Store):
         memory: PartMemory,
         restore: Callable[[], None] = lambda: None,
         ask: Ask = at_once,
+        lease: Lease | None = None,
     ) -> None:
         prefix = settings.s3.prefix
         self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
         self.home = self.location
-        self.shared = Shared(client, objects, memory, prefix, self.location)
+        self.shared = Shared(
+            client, objects, memory, prefix, self.location, lease=lease or Lease.endless()
+        )
         self._settings = settings
         self._directory = os.path.abspath(settings.directory)
         self._checker = Checker(self.shared, restore)
@@ -86,11 +90,13 @@ class S3Store(Store):
         memory: PartMemory,
         restore: Callable[[], None],
         ask: Ask,
+        lease: Lease | None = None,
     ) -> "S3Store":
         """Open the store; `recover` is to be called next.
 
-        `restore` restores the state directory. `ask` makes the requests of the start. Blocks;
-        called only at startup. Raises StorageError if the bucket cannot be used.
+        `restore` restores the state directory. `ask` makes the requests of the start.
+        `lease` is that of this node, None if there are no others. Blocks; called only at startup.
+        Raises StorageError if the bucket cannot be used.
         """
         Sha1()  # the library for it may be missing
         client = ask(partial(Client.open, settings.s3, requests=CONNECTIONS))
@@ -99,7 +105,7 @@ class S3Store(Store):
         except BaseException:
             client.close()
             raise
-        return cls(settings, client, objects, memory, restore, ask)
+        return cls(settings, client, objects, memory, restore, ask, lease)
 
     @property
     def directory(self) -> str:

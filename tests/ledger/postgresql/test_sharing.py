@@ -1,20 +1,27 @@
 """Two ledgers of one database, as of two nodes: what only several connections can get wrong."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import Awaitable
 from functools import partial
 from typing import TypeVar
 
 import pytest
 import trio
+from helpers.at_once import at_once
 from helpers.clocks import FakeClock
-from helpers.ledgers import allow, store
+from helpers.ledgers import allow, keep
 from helpers.objects import PART, part, tail
 
-from galileod.ledger.base import Ledger, WholeEntry
+from galileod.ledger.base import (
+    Allow,
+    AlreadyUsedError,
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    SingleUse,
+    WholeEntry,
+)
 from galileod.ledger.objects import Claim
-from galileod.ledger.outbox import Outbox, Owed
-from galileod.ledger.postgresql import Address, PostgresqlLedger
+from galileod.ledger.outbox import Outbox
 from galileod.ledger.records import Commit, FileEntry, Removal
 from galileod.policy.quota import Holding
 
@@ -24,31 +31,6 @@ T = TypeVar("T")
 
 HOLD = 600.0
 """Longer than a test takes."""
-
-NO_TIME = 1e-7
-"""A hold that is over before the next statement."""
-
-
-@pytest.fixture
-def nodes(address: Address, clock: FakeClock) -> Iterator[tuple[Ledger, Ledger]]:
-    with (
-        closing(PostgresqlLedger.open(address, clock)) as one,
-        closing(PostgresqlLedger.open(address, clock)) as other,
-    ):
-        yield one, other
-
-
-async def at_once(*calls: Callable[[], Awaitable[T]]) -> list[T]:
-    """The results of calls that are made at the same time."""
-    results = dict[int, T]()
-
-    async def run(number: int, call: Callable[[], Awaitable[T]]) -> None:
-        results[number] = await call()
-
-    async with trio.open_nursery() as nursery:
-        for number, call in enumerate(calls):
-            nursery.start_soon(run, number, call)
-    return [results[number] for number in range(len(calls))]
 
 
 async def enter(ledger: Ledger, *names: str, made: tuple[str, ...] = ()) -> list[FileEntry]:
@@ -180,91 +162,156 @@ async def test_a_name_that_both_nodes_store_has_one_record(nodes: tuple[Ledger, 
     assert await nodes[1].total() == Holding(bytes=7, files=1)
 
 
-# Receipts.
+# Reservations, and uploads that are kept.
 
 
-async def deliver_all(outbox: Outbox, most: int) -> list[str]:
-    """What a node delivers until nothing is left for it."""
-    names = list[str]()
-    while owed := await outbox.first(most, hold=HOLD):
-        for one in owed:
-            names.append(one.name)
-            await outbox.delivered(one.number)
-    return names
+async def tried(call: Awaitable[T]) -> T | str:
+    """What a call returns, or the name of its error."""
+    try:
+        return await call
+    except (LedgerError, AlreadyUsedError, QuotaError) as error:
+        return type(error).__name__
 
 
-async def owed_by(ledger: Ledger) -> list[tuple[str, int]]:
-    """Names and failed attempts of what a node may deliver."""
-    return [(one.name, one.attempts) for one in await ledger.outbox.first(100)]
+class QuotaError(Exception):
+    """There is no room for another upload."""
 
 
-async def test_a_receipt_is_delivered_by_one_node(nodes: tuple[Ledger, Ledger]) -> None:
-    names = [f"{number:03}" for number in range(100)]
-    await store(nodes[0], *names, receipt="{}")
-    delivered = await at_once(*(partial(deliver_all, ledger.outbox, 3) for ledger in nodes))
-    assert sorted(delivered[0] + delivered[1]) == names
-    assert await nodes[0].outbox.count() == 0
+def at_most(uploads: int, of_user: int) -> Allow:
+    def allow_some(everybody: Holding, mine: Holding) -> None:
+        if everybody.uploads >= uploads or mine.uploads >= of_user:
+            raise QuotaError
+
+    return allow_some
 
 
-async def test_what_a_node_holds_is_left_out_at_the_other_and_not_at_that_one(
+async def test_all_nodes_together_reserve_what_the_quota_permits(
     nodes: tuple[Ledger, Ledger],
 ) -> None:
-    one, other = (ledger.outbox for ledger in nodes)
-    await store(nodes[0], "a", "b", "c", receipt="{}")
-    held = await one.first(2, hold=HOLD)
-    assert [owed.name for owed in held] == ["a", "b"]
-    assert [owed.name for owed in await other.first(9)] == ["c"]
-    assert [owed.name for owed in await one.first(9)] == ["a", "b", "c"]
-    assert await other.count() == 3
+    results = await at_once(
+        *(
+            partial(
+                tried, ledger.reserve(f"{node} {n}", f"user {n % 2}", 5, at_most(15, of_user=10))
+            )
+            for n in range(20)
+            for node, ledger in enumerate(nodes)
+        )
+    )
+    assert sorted(map(str, results)) == ["None"] * 15 + ["QuotaError"] * 25
+    total = await nodes[0].total()
+    assert total == Holding(reserved=75, uploads=15)
+    assert {held.uploads for held in nodes[1].holdings().values()} <= {5, 6, 7, 8, 9, 10}
 
 
-async def test_only_what_is_due_is_held(nodes: tuple[Ledger, Ledger], clock: FakeClock) -> None:
-    one, other = (ledger.outbox for ledger in nodes)
-    await store(nodes[0], "a", "b", receipt="{}")
-    (first, _) = await one.first(2)
-    await one.postpone(first.number, 10)
-    assert [owed.name for owed in await one.first(2, hold=HOLD)] == ["b", "a"]
-    assert [(owed.name, owed.wait) for owed in await other.first(2, hold=HOLD)] == [("a", 10.0)]
-    clock.now += 10
-    assert [owed.name for owed in await other.first(2, hold=HOLD)] == ["a"]
-    assert [owed.name for owed in await one.first(2)] == ["b"]
+async def test_a_ticket_is_used_at_one_node(nodes: tuple[Ledger, Ledger], clock: FakeClock) -> None:
+    for number in range(10):
+        ticket = SingleUse(f"{number}", clock.now + 60)
+        used = await at_once(
+            *(
+                partial(tried, ledger.reserve(f"{node} {number}", "anna", 1, allow, ticket))
+                for node, ledger in enumerate(nodes)
+            )
+        )
+        assert sorted(map(str, used)) == ["AlreadyUsedError", "None"]
 
 
-async def test_a_failed_attempt_lets_any_node_make_the_next(
-    nodes: tuple[Ledger, Ledger], clock: FakeClock
-) -> None:
-    one, other = (ledger.outbox for ledger in nodes)
-    await store(nodes[0], "a", receipt="{}")
-    (owed,) = await one.first(1, hold=HOLD)
-    await one.postpone(owed.number, 5)
-    clock.now += 5
-    assert await other.first(1) == [Owed(owed.number, "a", "{}", 1, 0.0)]
-
-
-async def test_what_a_node_held_that_has_died_is_delivered_by_another(
+async def test_an_upload_is_entered_once_although_both_nodes_try(
     nodes: tuple[Ledger, Ledger],
 ) -> None:
-    one, other = (ledger.outbox for ledger in nodes)
-    await store(nodes[0], "a", receipt="{}")
-    (owed,) = await one.first(1, hold=NO_TIME)
-    assert await other.first(1, hold=HOLD) == [owed]
-    # It was only slow. Its failure does not count, since an attempt of the other one runs.
-    await one.postpone(owed.number, None)
-    assert await one.first(1) == []
-    assert await other.first(1) == [owed]
-    # But its success does.
-    await one.delivered(owed.number)
-    assert await other.count() == 0
+    for number in range(10):
+        await nodes[0].reserve(f"{number}", "anna", 1, allow)
+        await nodes[0].promise(f"{number}", "id", "{}")
+        entered = await at_once(
+            *(partial(tried, ledger.commit(f"{number}", f"{number}")) for ledger in nodes)
+        )
+        assert sorted(map(str, entered)) == ["None", "UnknownUploadError"]
+    assert await nodes[0].outbox.count() == 10
+    assert await nodes[0].total() == Holding(bytes=10, files=10)
 
 
-async def test_the_start_of_a_node_leaves_what_another_one_works_on(
+async def test_a_kept_upload_is_continued_at_one_node(nodes: tuple[Ledger, Ledger]) -> None:
+    for number in range(10):
+        await keep(nodes[number % 2], f"{number}")
+        continued = await at_once(
+            *(partial(tried, ledger.resume(f"{number}", allow)) for ledger in nodes)
+        )
+        assert sorted(map(str, continued)) == ["None", "UnknownUploadError"]
+    assert await nodes[0].total() == Holding(reserved=1000, uploads=10)
+
+
+@pytest.mark.parametrize("way", ["expire", "give way"])
+async def test_a_kept_upload_is_dropped_by_one_node(
+    nodes: tuple[Ledger, Ledger], clock: FakeClock, way: str
+) -> None:
+    for number in range(20):
+        await keep(nodes[0], f"{number:02}")
+    clock.now += 100
+
+    async def drop_all(ledger: Ledger) -> list[str]:
+        dropped = list[KeptUpload]()
+        while True:
+            if way == "expire":
+                more = await ledger.expire(3)
+            else:
+                one = await ledger.give_way(None, authenticated=True)
+                more = [] if one is None else [one]
+            if not more:
+                return [one.upload for one in dropped]
+            dropped += more
+
+    dropped = await at_once(*(partial(drop_all, ledger) for ledger in nodes))
+    assert sorted(dropped[0] + dropped[1]) == [f"{number:02}" for number in range(20)]
+    assert await nodes[0].total() == Holding()
+
+
+async def store_and_remove(ledger: Ledger, prefix: str) -> None:
+    """Uploads to object storage from their beginning until their files are removed."""
+    objects = ledger.objects
+    for number in range(6):
+        upload = f"{prefix} {number}"
+        await ledger.reserve(upload, prefix[-1], 7, allow)
+        await objects.begin(upload, 3 * PART, PART)
+        name = await objects.claim(upload, "d/a", "rename")
+        await objects.created(upload, f"multipart of {upload}")
+        await objects.set_tail(upload, tail(0, 5, upload))
+        for each in (2, 1, 3):
+            await objects.add_part(upload, part(each))
+        await objects.completing(upload)
+        await ledger.promise(upload, f"id of {upload}", "{}")
+        await ledger.commit(upload, name, made=["d"])
+        (entry,) = (await ledger.entries([name])).values()
+        removals = [Removal(entry, "{}")]
+        await ledger.promise_removals(removals)
+        await ledger.remove_files(removals)
+
+
+async def deliver_at_the_second_attempt(outbox: Outbox) -> None:
+    while True:
+        for owed in await outbox.first(4, hold=HOLD):
+            if owed.attempts:
+                await outbox.delivered(owed.number)
+            else:
+                await outbox.postpone(owed.number, 0)
+
+
+async def test_no_step_fails_while_both_nodes_store_deliver_and_remove(
     nodes: tuple[Ledger, Ledger],
 ) -> None:
-    one, other = nodes
-    await store(one, "a", "b", receipt="{}")
-    for owed in await one.outbox.first(2):
-        await one.outbox.postpone(owed.number, 0)
-    await one.outbox.first(1, hold=HOLD)
-    other.reconcile(None, {})
-    assert await owed_by(one) == [("b", 0), ("a", 1)]
-    assert await owed_by(other) == [("b", 0)]
+    # No transaction may lock out another one, neither of its own node nor of the other.
+    async with trio.open_nursery() as delivering:
+        for ledger in nodes:
+            delivering.start_soon(deliver_at_the_second_attempt, ledger.outbox)
+        await at_once(
+            *(
+                partial(store_and_remove, ledger, f"{node} {worker}")
+                for node, ledger in enumerate(nodes)
+                for worker in range(4)
+            )
+        )
+        with trio.fail_after(20):
+            while await nodes[0].outbox.count():
+                pass
+        delivering.cancel_scope.cancel()
+    assert await nodes[0].total() == Holding()
+    assert nodes[1].holdings() == {}
+    assert list(nodes[1].objects.all()) == []

@@ -14,6 +14,8 @@ from helpers.engines.ceph import Ceph
 from helpers.engines.engine import Server
 from helpers.engines.kinds import KINDS
 from helpers.engines.shared import attach
+from helpers.engines.troubles import Troubles
+from helpers.s3_aftermath import AT_ONCE, Troubled, troubled
 from helpers.s3_daemon import Start, starting
 from helpers.s3_store import make_kind
 from helpers.store_kinds import FURTHER, MakeStore, open_whole
@@ -151,3 +153,19 @@ def make_store(shared: Shared, engine: str, tmp_path: Path, storing: str) -> Ite
 def start(daemon: Daemons, bucket: Bucket, tmp_path: Path) -> Start:
     """Starts a daemon for the bucket."""
     return starting(daemon, bucket, tmp_path)
+
+
+@pytest.fixture
+def troubles(bucket: Bucket) -> Iterator[Troubles]:
+    """What can go wrong between a daemon and the bucket."""
+    with Troubles(bucket.server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def hasty(bucket: Bucket, troubles: Troubles, tmp_path: Path) -> Iterator[Troubled]:
+    """A daemon behind `troubles` that repeats requests at once."""
+    s3 = {"endpoint": troubles.server.url}
+    timeouts = {"close": 1, "ping": 0.1}
+    with troubled(bucket, tmp_path, before=AT_ONCE, s3=s3, timeouts=timeouts) as host:
+        yield host.start()

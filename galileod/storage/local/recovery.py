@@ -57,23 +57,19 @@ def recover(
 
 
 def take_over(
-    others: OtherSpools,
-    node: str | None,
-    trusted: Mapping[str, int | None],
-    step: Callable[[], None],
+    others: OtherSpools, trusted: Mapping[str, int | None], step: Callable[[], None]
 ) -> dict[str, Recovered]:
     """Move the files of uploads here that the ledger gives to this node, and look what is in them.
 
-    They are in the spool of `node`, which has ended, or where that one would have taken them from.
-    If it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
+    They are in the spool of a node that has ended, or where that one would have taken them from. If
+    it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
     """
     recovered: dict[str, Recovered] = {}
     spool = others.own
     with translated("cannot take over the spool of another node"):
         for upload, certain in trusted.items():
             step()
-            if node is not None:
-                others.unmark(node, upload)
+            others.unmark(upload)
             state = _find(others, upload)
             if state is None:
                 continue

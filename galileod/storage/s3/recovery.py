@@ -36,14 +36,13 @@ def recover(
     shared: Shared,
     trusted: Mapping[str, int | None],
     step: Callable[[], None],
-    concerns: Callable[[str], bool],
     ask: Ask,
+    spared: Collection[str],
 ) -> Mapping[str, Recovered]:
     """See `Store.recover`. What the ledger knows of an upload is certain, unless nothing is.
 
-    `concerns` tells whether an upload is one of those that may be removed. Uploads whose files were
-    published stay in the ledger for `published`. One whose file may still be, as its request was
-    sent before the end, is abandoned. Blocks.
+    Uploads whose files were published stay in the ledger for `published`. One whose file may still
+    be, as its request was sent before the end, is abandoned. Blocks.
     """
     recovered: dict[str, Recovered] = {}
     gone: list[str] = []
@@ -53,7 +52,7 @@ def recover(
     for known in every:
         step()
         upload = known.upload
-        if known.abandoned or not concerns(upload):
+        if known.abandoned or upload in spared:
             continue  # the sweeper removes the parts of an abandoned one
         if _is_published(shared, known, ask):
             if upload in trusted:

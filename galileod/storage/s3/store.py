@@ -178,14 +178,12 @@ class S3Store(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
-        node: str | None = None,
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
-        """See `recovery.recover`: the ledger knows what there is."""
-
-        def concerns(upload: str) -> bool:
-            return upload in trusted if node is not None else upload not in spared
-
-        return recover(self.shared, trusted, step, concerns, self._ask)
+        """See `recovery.recover`: the ledger knows what there is, and of whom."""
+        del running
+        return recover(self.shared, trusted, step, self._ask, spared)
 
     def make_space(self) -> bool:
         """What is kept takes no space beside the ledger."""

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError, Recovery
-from galileod.ledger.sqlite import SqliteLedger
+from galileod.ledger.engines import open_ledger, place_of
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
@@ -27,7 +27,6 @@ from galileod.storage.local.statedir import StateDirectory
 from galileod.storage.local.timing import Timings
 from galileod.storage.oserrors import translated
 from galileod.storage.s3.memory import PartMemory
-from galileod.storage.settings import Storage
 from galileod.storage.state import ledger_path
 
 from .moving import check_home
@@ -97,44 +96,49 @@ def _open_all(
     storage = config.storage
     open_both = _open_local if storage.backend == "local" else _open_s3
     try:
-        store, ledger = open_both(resources, storage, tools, progress)
+        store, ledger = open_both(resources, config, tools, progress)
         make_agree(store, ledger, config, progress)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:
-        raise StartError(f"{ledger_path(storage.directory)}: {error}") from error
+        raise StartError(f"{_place(config)}: {error}") from error
     return store, ledger
 
 
+def _place(config: Config) -> str:
+    return place_of(config.ledger, ledger_path(config.storage.directory))
+
+
 def _open_local(
-    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+    resources: ExitStack, config: Config, tools: Tools, progress: Progress
 ) -> tuple[Store, Ledger]:
-    store = resources.enter_context(closing(LocalStore.open(storage, tools.timings)))
-    return store, _open_ledger(resources, storage, store, progress)
+    store = resources.enter_context(closing(LocalStore.open(config.storage, tools.timings)))
+    return store, _open_ledger(resources, config, store, progress)
 
 
 def _open_s3(
-    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+    resources: ExitStack, config: Config, tools: Tools, progress: Progress
 ) -> tuple[Store, Ledger]:
     # Its libraries are an extra, and take 0.3 seconds to load.
     from galileod.storage.s3.store import S3Store  # noqa: PLC0415
 
+    storage = config.storage
     path = os.path.abspath(storage.directory)
     with translated(f"cannot use {path}"):
         directory = Directory.open(path, resources)
         state = StateDirectory.open(directory, resources)
-    ledger = _open_ledger(resources, storage, None, progress)
+    ledger = _open_ledger(resources, config, None, progress)
     progress.phase = "opening the bucket"
     store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask)
     return resources.enter_context(closing(store)), ledger
 
 
 def _open_ledger(
-    resources: ExitStack, storage: Storage, store: Store | None, progress: Progress
+    resources: ExitStack, config: Config, store: Store | None, progress: Progress
 ) -> Ledger:
     progress.phase = "checking the ledger"
-    path = ledger_path(storage.directory)
-    opened = _with_space(store, lambda: SqliteLedger.open(path, step=progress.step))
+    path = ledger_path(config.storage.directory)
+    opened = _with_space(store, config, lambda: open_ledger(config.ledger, path, progress.step))
     return resources.enter_context(closing(opened))
 
 
@@ -143,11 +147,11 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
 
     Runs in a thread. Raises StorageError and LedgerError.
     """
-    keep, path = config.resume.keep, ledger_path(config.storage.directory)
+    keep, place = config.resume.keep, _place(config)
     if ledger.home() != store.home:
         progress.phase = "looking at the files of the ledger"
-        check_home(store, ledger, path, progress)
-        _with_space(store, lambda: ledger.set_home(store.home))
+        check_home(store, ledger, place, progress)
+        _with_space(store, config, lambda: ledger.set_home(store.home))
     progress.phase = "finding interrupted uploads"
     recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
@@ -161,12 +165,13 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
     )
     _with_space(
         store,
+        config,
         lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery, found.modified),
     )
     for upload in recovery.names:
         trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
     if ledger.is_new:
-        trio.from_thread.run(progress.insist, partial(_report_unknown, store, path))
+        trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))
 
 
 async def _report_unknown(store: Store, path: str) -> None:
@@ -178,20 +183,23 @@ async def _report_unknown(store: Store, path: str) -> None:
                 path=path,
                 files=None,
                 reason=f"the ledger is new, and there are files in {store.location}",
-                advice="if there is a backup of the ledger, stop galileod, copy the backup to the"
-                " path, and start galileod. Otherwise enter the files with"
+                advice="if there is a backup of the ledger, stop galileod, restore the backup,"
+                " and start galileod. Otherwise enter the files with"
                 " `galileod files rescan`: they count for no user",
             )
             return
 
 
-def _with_space(store: Store | None, step: Callable[[], T]) -> T:
-    """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way."""
+def _with_space(store: Store | None, config: Config, step: Callable[[], T]) -> T:
+    """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way.
+
+    They use the same disk if the ledger is a file.
+    """
     while True:
         try:
             return step()
         except LedgerError:
-            if store is None or not store.make_space():
+            if store is None or config.ledger.url is not None or not store.make_space():
                 raise
 
 

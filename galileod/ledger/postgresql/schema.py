@@ -206,6 +206,18 @@ def _migrate(line: Line, step: Step) -> bool:
     return True
 
 
+def try_out(line: Line) -> None:
+    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
+
+    Nothing is changed. Blocks.
+    """
+    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
+        if not read_version(connection):
+            for migration in MIGRATIONS:
+                connection.execute(migration, prepare=False)
+        connection.execute("UPDATE home SET text = text WHERE FALSE")
+
+
 def check_version(connection: Connection) -> None:
     """Raise LedgerError if the tables are not of this version: they are only to be read."""
     version = read_version(connection)

@@ -36,7 +36,7 @@ from .directory import Directory
 from .folders import Folder, Folders
 from .nodeslock import NodesLock
 from .parts import StoreParts
-from .recovery import make_space, recover, take_over
+from .recovery import make_space, recover, recover_node
 from .removing import look, remove
 from .reopening import Opened, reopen
 from .scan import find, scan, walk
@@ -49,6 +49,9 @@ from .target import check_length, check_target, create_file, create_unnamed, fit
 from .threads import Threads
 from .timing import Timings
 from .whole import WholeFiles
+
+DIRECTORY_HOME: Final = "directory:"
+"""What precedes the identity of a directory in the `home` of a node."""
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
@@ -75,6 +78,7 @@ class LocalStore(Store):
         self._others: OtherSpools | None = None
         if state.node is not None and state.nodes_fd is not None:
             self._others = OtherSpools(state.nodes_fd, state.node, self._spool)
+            self.home = f"{DIRECTORY_HOME}{state.identity}"
         self._lock = None if self._others is None else NodesLock(state)
         folders = Folders(
             directory.fd,
@@ -184,11 +188,9 @@ class LocalStore(Store):
         running: bool = False,
     ) -> Mapping[str, Recovered]:
         """Look at each file in the spool. Those without a name are lost with their process."""
-        recovered = {} if running else recover(self._spool, trusted, step, spared)
         if self._others is not None:
-            missing = {each: trusted[each] for each in trusted if each not in recovered}
-            recovered |= take_over(self._others, missing, step)
-        return recovered
+            return recover_node(self._others, trusted, step, spared, running=running)
+        return recover(self._spool, trusted, step, spared)
 
     def make_space(self) -> bool:
         """See `recovery.make_space`."""

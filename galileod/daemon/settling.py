@@ -10,13 +10,15 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import Ledger, LedgerError, Recovery, Step
-from galileod.ledger.lease import Lease, LeaseRunOutError
+from galileod.ledger.base import Ledger, LedgerError, Recovery
+from galileod.ledger.lease import LeaseRunOutError
 from galileod.ledger.node import Node
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Progress, ignore_progress
+from galileod.storage.finished import Found
 from galileod.uploads.context import Context
+
+from .progress import Progress
 
 SETTLE_SECONDS: Final = 5.0
 """Seconds between two looks for uploads that are left."""
@@ -44,9 +46,10 @@ async def settle_left(node: Node, context: Context) -> None:
 
 async def _settle(node: Node, context: Context) -> None:
     store, ledger, keep = context.store, context.ledger, context.config.resume.keep
+    progress = _Leased(node=node)
 
     def settle() -> Recovery:
-        found, recovery = find_left(store, ledger, keep, lambda: _check(node.lease))
+        found, recovery = find_left(store, ledger, keep, progress)
         node.settle(found.names, recovery)
         return recovery
 
@@ -57,19 +60,17 @@ async def _settle(node: Node, context: Context) -> None:
 
 
 def find_left(
-    store: Store,
-    ledger: Ledger,
-    keep: float,
-    step: Step,
-    progress: Progress = ignore_progress,
+    store: Store, ledger: Ledger, keep: float, progress: Progress
 ) -> tuple[Found, Recovery]:
     """What the store has of uploads that are left, which are kept for `keep` seconds. Blocks.
 
     Raises StorageError and LedgerError.
     """
-    recovered = store.recover(ledger.interrupted() if keep else {}, step)
+    progress.phase = "finding interrupted uploads"
+    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
-    found = store.scan({*ledger.promised(), *identities}, progress, ledger.undated())
+    progress.phase = "listing the directory"
+    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
     return found, Recovery(
         {upload: each.offset for upload, each in recovered.items() if not each.identity},
         {identities[each]: name for each, name in found.names.items() if each in identities},
@@ -83,8 +84,11 @@ async def drop_published(store: Store, recovery: Recovery) -> None:
         await store.drop(upload)
 
 
-def _check(lease: Lease) -> None:
-    """Raise LeaseRunOutError unless this node may write; in a thread."""
-    trio.from_thread.check_cancelled()
-    if not lease.is_valid():
-        raise LeaseRunOutError("the lease has run out")
+class _Leased(Progress):
+    """That of a node that goes on with nothing once its lease has run out."""
+
+    def step(self) -> None:
+        """See Progress. Raises LeaseRunOutError."""
+        super().step()
+        if self.node is not None and not self.node.lease.is_valid():
+            raise LeaseRunOutError("the lease has run out")

@@ -16,9 +16,12 @@ import trio
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
+from galileod import __version__
 from galileod.config.model import Config
-from galileod.ledger.base import Ledger, LedgerError, Recovery
+from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.engines import open_ledger, place_of
+from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
@@ -27,10 +30,13 @@ from galileod.storage.local.statedir import StateDirectory
 from galileod.storage.local.timing import Timings
 from galileod.storage.oserrors import translated
 from galileod.storage.s3.memory import PartMemory
-from galileod.storage.state import ledger_path
+from galileod.storage.state import ledger_path, node_path
 
+from .identity import read_identity
 from .moving import check_home
+from .node import LOOK_SECONDS, keep_lease_at_start
 from .progress import Progress, report_progress
+from .settling import drop_published, find_left
 from .systemd import Manager
 
 T = TypeVar("T")
@@ -62,10 +68,23 @@ async def open_all(
     Returns None if a signal from `stops` came first. Raises StartError.
     """
     progress, stopped = Progress(remote=config.storage.backend == "s3"), trio.Event()
-    opened, failure = None, None
+    opened: tuple[Store, Ledger] | None = None
+    failure: StartError | None = None
+
+    async def keep_lease() -> None:
+        nonlocal failure
+        while progress.node is None:  # noqa: ASYNC110  a thread sets it
+            await trio.sleep(LOOK_SECONDS)
+        try:
+            await keep_lease_at_start(progress.node)
+        except LeaseLostError as error:
+            failure = StartError(f"{_place(config)}: {error}")
+            nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_signal, stops, stopped, nursery.cancel_scope)
         nursery.start_soon(report_progress, progress, manager)
+        nursery.start_soon(keep_lease)
         # If the disk hangs, the thread cannot be cancelled. There are no more reports then, so
         # systemd ends the process after the timeout of the start.
         try:
@@ -112,7 +131,9 @@ def _place(config: Config) -> str:
 def _open_local(
     resources: ExitStack, config: Config, tools: Tools, progress: Progress
 ) -> tuple[Store, Ledger]:
-    store = resources.enter_context(closing(LocalStore.open(config.storage, tools.timings)))
+    node = config.ledger.node_name
+    opened = LocalStore.open(config.storage, tools.timings, node)
+    store = resources.enter_context(closing(opened))
     return store, _open_ledger(resources, config, store, progress)
 
 
@@ -126,10 +147,11 @@ def _open_s3(
     path = os.path.abspath(storage.directory)
     with translated(f"cannot use {path}"):
         directory = Directory.open(path, resources)
-        state = StateDirectory.open(directory, resources)
+        state = StateDirectory.open(directory, resources, config.ledger.node_name)
     ledger = _open_ledger(resources, config, None, progress)
     progress.phase = "opening the bucket"
-    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask)
+    lease = None if ledger.node is None else ledger.node.lease
+    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask, lease)
     return resources.enter_context(closing(store)), ledger
 
 
@@ -138,8 +160,19 @@ def _open_ledger(
 ) -> Ledger:
     progress.phase = "checking the ledger"
     path = ledger_path(config.storage.directory)
-    opened = _with_space(store, config, lambda: open_ledger(config.ledger, path, progress.step))
+    me = _find_me(config)
+    opened = _with_space(store, config, lambda: open_ledger(config.ledger, path, me, progress.step))
+    progress.node = opened.node
     return resources.enter_context(closing(opened))
+
+
+def _find_me(config: Config) -> Me | None:
+    """What this node is to the others; None if it has its ledger alone. Raises StorageError."""
+    name, directory = config.ledger.node_name, config.storage.directory
+    if name is None:
+        return None
+    identity = read_identity(node_path(directory, name))
+    return Me(name, identity, __version__, alone=config.storage.backend == "local")
 
 
 def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:
@@ -152,24 +185,14 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
         progress.phase = "looking at the files of the ledger"
         check_home(store, ledger, place, progress)
         _with_space(store, config, lambda: ledger.set_home(store.home))
-    progress.phase = "finding interrupted uploads"
-    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
-    identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
-    progress.phase = "listing the directory"
-    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
+    found, recovery = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
-    recovery = Recovery(
-        {upload: each.offset for upload, each in recovered.items() if not each.identity},
-        {identities[each]: name for each, name in found.names.items() if each in identities},
-        keep,
-    )
     _with_space(
         store,
         config,
         lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery, found.modified),
     )
-    for upload in recovery.names:
-        trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
+    trio.from_thread.run(drop_published, store, recovery)
     if ledger.is_new:
         trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))
 

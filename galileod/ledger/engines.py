@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .base import Ledger, LedgerError, Step, ignore_step
+from .node import Me
 from .settings import PSYCOPG_MISSING
 from .settings import Ledger as Settings
 from .sqlite import SqliteLedger
@@ -16,12 +17,15 @@ def place_of(settings: Settings, path: str) -> str:
     return settings.url or path
 
 
-def open_ledger(settings: Settings, path: str, step: Step = ignore_step) -> Ledger:
-    """Open the ledger, or create it: at `path`, if it is a file. Blocks; raises LedgerError."""
+def open_ledger(settings: Settings, path: str, me: Me | None, step: Step = ignore_step) -> Ledger:
+    """Open the ledger, or create it: at `path`, if it is a file. Blocks; raises LedgerError.
+
+    `me` is this node, which may write to a database then.
+    """
     if settings.url is None:
         return SqliteLedger.open(path, step=step)
     ledger, address = _postgresql(settings.url, settings.password_file)
-    return ledger.open(address, step=step)
+    return ledger.open(address, step=step, me=me)
 
 
 def open_read_only(settings: Settings, path: str) -> Ledger:

@@ -196,7 +196,7 @@ def test_the_printed_configuration_has_every_key() -> None:
     s3 = S3("bucket", "uploads/", "https://s3.example.org", "eu", "path", "/etc/s3")
     storage = Storage(retention=Duration(1), s3=s3)
     config = evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls, storage=storage)
-    config = evolve(config, ledger=Ledger("postgresql://host/name", "/etc/password"))
+    config = evolve(config, ledger=Ledger("postgresql://host/name", "/etc/password", "one"))
     text = dump(config)
     for key in KEYS:
         section, _, name = key.rpartition(".")

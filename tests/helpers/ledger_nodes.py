@@ -4,9 +4,9 @@ from contextlib import ExitStack
 
 from attrs import define, field
 
+from galileod.ledger.node import Me
 from galileod.ledger.postgresql import Address, PostgresqlLedger
 from galileod.ledger.postgresql.elsewhere import PostgresqlElsewhere
-from galileod.ledger.postgresql.nodes import Me
 
 
 @define

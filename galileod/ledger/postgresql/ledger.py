@@ -26,6 +26,7 @@ from galileod.ledger.base import (
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
+from galileod.ledger.node import Me
 from galileod.ledger.objects import Objects
 from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
@@ -35,7 +36,6 @@ from .connection import Address, Connection, reporting
 from .database import Database
 from .elsewhere import PostgresqlElsewhere
 from .node import PostgresqlNode
-from .nodes import Me
 from .objects import PostgresqlObjects
 from .records import PostgresqlRecords
 from .uploads import release

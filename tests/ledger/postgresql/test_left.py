@@ -17,11 +17,11 @@ from galileod.ledger.base import (
     WholeEntry,
 )
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.ledger.objects import Part
 from galileod.ledger.postgresql.connection import Address
 from galileod.ledger.postgresql.ledger import PostgresqlLedger
 from galileod.ledger.postgresql.node import PostgresqlNode
-from galileod.ledger.postgresql.nodes import Me
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -42,7 +42,7 @@ async def _begin_again(node: Node, context: Context) -> None:
     """End all uploads, and then get another lease."""
     lease = node.lease
     if not lease.lost.fired:
-        _log.error("lease.lost", uploads=len(context.admission.running))
+        _log.warning("lease.lost", uploads=len(context.admission.running))
         lease.lose()
     await lease.wait_unused()
     context.keeper.forget_delayed()

@@ -10,16 +10,23 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import Ledger, LedgerError, Recovery, Step
-from galileod.ledger.lease import Lease, LeaseRunOutError
+from galileod.ledger import lease
+from galileod.ledger.base import Ledger, LedgerError, Recovery
+from galileod.ledger.lease import LeaseRunOutError
 from galileod.ledger.node import Node
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
-from galileod.storage.finished import Found, Progress, ignore_progress
+from galileod.storage.finished import Found
 from galileod.uploads.context import Context
 
+from .progress import Progress
+
 SETTLE_SECONDS: Final = 5.0
-"""Seconds between two looks for uploads that are left."""
+"""Seconds between two looks for uploads that are left.
+
+A node looks only after its own lease was valid for as long as a lease lasts: when the database, or
+the way to it, was away for all nodes, the first one that is back must not take the others for dead.
+"""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -27,9 +34,12 @@ _log: FilteringBoundLogger = structlog.get_logger()
 async def settle_left(node: Node, context: Context) -> None:
     """Settle what is left of uploads, until cancelled. What fails is logged, and tried again."""
     reported: str | None = None
+    since = node.lease.now()
     while True:
         await trio.sleep(SETTLE_SECONDS)
         if not node.lease.is_valid():
+            since = node.lease.now()
+        if node.lease.now() - since < lease.LEASE_SECONDS:
             continue
         try:
             with node.lease.using():
@@ -44,9 +54,10 @@ async def settle_left(node: Node, context: Context) -> None:
 
 async def _settle(node: Node, context: Context) -> None:
     store, ledger, keep = context.store, context.ledger, context.config.resume.keep
+    progress = _Leased(node=node)
 
     def settle() -> Recovery:
-        found, recovery = find_left(store, ledger, keep, lambda: _check(node.lease))
+        found, recovery = find_left(store, ledger, keep, progress)
         node.settle(found.names, recovery)
         return recovery
 
@@ -57,19 +68,17 @@ async def _settle(node: Node, context: Context) -> None:
 
 
 def find_left(
-    store: Store,
-    ledger: Ledger,
-    keep: float,
-    step: Step,
-    progress: Progress = ignore_progress,
+    store: Store, ledger: Ledger, keep: float, progress: Progress
 ) -> tuple[Found, Recovery]:
     """What the store has of uploads that are left, which are kept for `keep` seconds. Blocks.
 
     Raises StorageError and LedgerError.
     """
-    recovered = store.recover(ledger.interrupted() if keep else {}, step)
+    progress.phase = "finding interrupted uploads"
+    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
-    found = store.scan({*ledger.promised(), *identities}, progress, ledger.undated())
+    progress.phase = "listing the directory"
+    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
     return found, Recovery(
         {upload: each.offset for upload, each in recovered.items() if not each.identity},
         {identities[each]: name for each, name in found.names.items() if each in identities},
@@ -83,8 +92,11 @@ async def drop_published(store: Store, recovery: Recovery) -> None:
         await store.drop(upload)
 
 
-def _check(lease: Lease) -> None:
-    """Raise LeaseRunOutError unless this node may write; in a thread."""
-    trio.from_thread.check_cancelled()
-    if not lease.is_valid():
-        raise LeaseRunOutError("the lease has run out")
+class _Leased(Progress):
+    """That of a node that goes on with nothing once its lease has run out."""
+
+    def step(self) -> None:
+        """See Progress. Raises LeaseRunOutError."""
+        super().step()
+        if self.node is not None and not self.node.lease.is_valid():
+            raise LeaseRunOutError("the lease has run out")

@@ -1,11 +1,19 @@
 """The order of publications: from the file on disk to its entry in the ledger."""
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 
 import trio
 
 from galileod.storage.base import Store
+
+Exclusive = Callable[[], AbstractAsyncContextManager[None]]
+"""See `Store.exclusive`."""
 
 
 class PublicationLock:
@@ -14,9 +22,13 @@ class PublicationLock:
     If one file replaces another, the one that is published last must be entered in the ledger
     last. A publication that replaces files therefore holds the lock exclusively; others share it.
     After a reload of `storage.on_conflict`, some running uploads may replace files and others not.
+
+    `exclusive` is that of the store. Others than those that hold the lock exclusively do not wait
+    for other nodes: they change nothing that is there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exclusive: Exclusive = nullcontext) -> None:
+        self._exclusive = exclusive
         self._entrance = trio.Lock()  # first come, first served
         self._sharing = 0
         self._released = trio.lowlevel.ParkingLot()
@@ -26,14 +38,17 @@ class PublicationLock:
         """Hold the lock for the block, for files with these names.
 
         Exclusively if `replaces`: what is there under a name is changed or removed; else shared.
+        Raises StorageError if it is exclusive.
         """
         del names  # filesystems differ in which names are the same
-        async with self._entrance:
-            if replaces:
+        if replaces:
+            # First, so that others need not wait while this one waits for a node.
+            async with self._exclusive(), self._entrance:
                 while self._sharing:
                     await self._released.park()
                 yield
-                return
+            return
+        async with self._entrance:
             self._sharing += 1
         try:
             yield
@@ -74,4 +89,4 @@ class NameLock(PublicationLock):
 
 def lock_for(store: Store) -> PublicationLock:
     """The lock for the files of a store."""
-    return NameLock() if store.claims_names else PublicationLock()
+    return NameLock() if store.claims_names else PublicationLock(store.exclusive)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from galileod.policy.quota import Holding
 
-from .base import Entered, KeptUpload, SingleUse, StoredUpload, WholeEntry
+from .base import Entered, KeptUpload, RunningUpload, SingleUse, StoredUpload, WholeEntry
 
 
 class Entering(ABC):
@@ -51,8 +51,8 @@ class Entering(ABC):
         """What one user holds."""
 
     @abstractmethod
-    def _find_kept(self, key: str) -> KeptUpload | None:
-        """The kept upload with this key."""
+    def _find(self, key: str) -> KeptUpload | RunningUpload | None:
+        """The upload with this key that is kept, or runs at another node."""
 
     @abstractmethod
     def _use(self, ticket: SingleUse, key: str) -> None:
@@ -114,7 +114,7 @@ class Entering(ABC):
             self._count(entry)
         else:
             self._add_allowed()  # they count, and one may have this key
-            if key is not None and (found := self._find_kept(key)) is not None:
+            if key is not None and (found := self._find(key)) is not None:
                 if entry.ticket is not None:  # what is kept is dropped only for one that is valid
                     self._use(entry.ticket, key)
                 return found

@@ -3,8 +3,23 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from attrs import frozen
+
 from .base import Recovery
 from .lease import Lease
+
+
+@frozen
+class Me:
+    """What the others see of this node. `identity` is that of its state directory.
+
+    `alone`: no other may use the ledger, since its files are where no other has them.
+    """
+
+    name: str
+    identity: str
+    version: str
+    alone: bool
 
 
 class Node(ABC):

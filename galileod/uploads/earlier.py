@@ -39,12 +39,14 @@ async def find_upload(
 
     `claim` is held; an upload that begins gets the id `new_id`. Raises a Fault: `bad_metadata` if
     the key is that of other metadata, `abandoned` if the client cancels the upload, `unauthorized`
-    if the credential has expired and the key is not known, and those of `begin` and of
-    `Handover.wait`. Raises TransportClosed if the connection ends while another node is asked.
+    if the credential has expired and the key is not known, `busy` if this node must not write now,
+    and those of `begin` and of `Handover.wait`. Raises TransportClosed if the connection ends while
+    another node is asked.
     """
     context = connection.context
     earlier: KeptUpload | StoredUpload | None = None
     with storage_faults():
+        context.lease.check()
         if claim.key is not None:
             earlier = await _find(connection, receiver, claim, claim.key)
         if earlier is None and grant.expired:

@@ -108,7 +108,7 @@ class Scene:
         if self._way.startswith("settled"):
             store = self.open("c")
             assert store.recover({}) == {}
-            recovered = store.recover({"1": trusted}, node=ended).get("1")
+            recovered = store.recover({"1": trusted}, running=True).get("1")
         else:
             store = self.open(ended)
             recovered = store.recover({"1": trusted}).get("1")

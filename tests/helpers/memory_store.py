@@ -102,10 +102,11 @@ class MemoryStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
-        node: str | None = None,
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
         """As after a restart: the sinks of before must not be used any more."""
-        assert node is None, "no other node has this memory"
+        assert not running, "no other node has this memory"
         self.open_sinks = 0
         kept = {upload: file for upload, file in self.spool.items() if upload in spared}
         for upload, file in self.spool.items():

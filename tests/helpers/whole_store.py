@@ -60,9 +60,10 @@ class WholeStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
-        node: str | None = None,
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
-        return self.store.recover(trusted, step, spared, node)
+        return self.store.recover(trusted, step, spared, running=running)
 
     def make_space(self) -> bool:
         return self.store.make_space()

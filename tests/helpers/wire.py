@@ -14,6 +14,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from galileod.config.model import Config
+from galileod.ledger.base import Ledger
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
@@ -234,7 +235,7 @@ class Wire:
 
     server: Server
     context: Context
-    ledger: SqliteLedger
+    ledger: Ledger
     nursery: trio.Nursery
     _ends: list[trio.Event] = field(factory=list)
 
@@ -298,7 +299,7 @@ async def serving(
     config: Config | None = None,
     *,
     settled: bool = True,
-    ledger: SqliteLedger | None = None,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[Wire]:
     """A server over `store`; whatever is still connected at the end is cut off.
 

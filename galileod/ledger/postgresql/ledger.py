@@ -13,6 +13,7 @@ from galileod.ledger.base import (
     Allow,
     Clock,
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
@@ -20,12 +21,12 @@ from galileod.ledger.base import (
     Resumable,
     SingleUse,
     Step,
-    StoredUpload,
     UnknownUploadError,
     WholeEntry,
     ignore_step,
 )
 from galileod.ledger.boot import read_boot_id
+from galileod.ledger.node import Me
 from galileod.ledger.objects import Objects
 from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
@@ -33,8 +34,8 @@ from galileod.policy.quota import Holding
 from . import files, kept, nodes, outbox, quota, restart, stored, transitions, uploads, whole
 from .connection import Address, Connection, reporting
 from .database import Database
+from .elsewhere import PostgresqlElsewhere
 from .node import PostgresqlNode
-from .nodes import Me
 from .objects import PostgresqlObjects
 from .records import PostgresqlRecords
 from .uploads import release
@@ -50,6 +51,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     """
 
     node: PostgresqlNode | None = None
+    elsewhere: PostgresqlElsewhere | None = None
 
     def __init__(
         self, database: Database, clock: Clock = time.time, boot: str | None = None
@@ -78,12 +80,18 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
                 failed.callback(ledger.database.close)
                 ledger.node = PostgresqlNode(ledger.database, address, me, clock, ledger._boot)
                 failed.pop_all()
+            ledger.elsewhere = PostgresqlElsewhere(ledger.database, address, clock)
         return ledger
 
     @classmethod
     def open_read_only(cls, address: Address) -> "PostgresqlLedger":
         """Open the ledger to read it, and change nothing. Blocks; raises LedgerError."""
         return cls(Database.open_read_only(address))
+
+    @classmethod
+    def try_out(cls, address: Address) -> None:
+        """Raise LedgerError if the database could not be used. Changes nothing in it. Blocks."""
+        Database.try_out(address)
 
     async def reserve(
         self,
@@ -123,7 +131,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         """See `Ledger.release_whole`."""
         await self.database.write_durably(release, uploads)
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+    async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
         return await self.database.read(self._find, key)
 
@@ -230,17 +238,19 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def close(self) -> None:
         """See `Ledger.close`."""
+        if self.elsewhere is not None:
+            self.elsewhere.close()
         if self.node is not None:
             self.node.close()
         self.database.close()
 
     def _reserve(self, connection: Connection, entry: WholeEntry) -> None:
-        whole.reserve(connection, entry, self._clock(), self._boot)
+        whole.reserve(connection, entry, self._clock(), self._boot, self.database.fence)
 
     def _enter_whole(
         self, connection: Connection, entries: Sequence[WholeEntry]
     ) -> Sequence[Entered]:
-        return whole.enter(connection, entries, self._clock(), self._boot)
+        return whole.enter(connection, entries, self._clock(), self._boot, self.database.fence)
 
     def _commit_whole(
         self, connection: Connection, commits: Sequence[Commit]
@@ -248,8 +258,8 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         now = self._clock()
         return uploads.commit(connection, commits, now, due=now)
 
-    def _find(self, connection: Connection, key: str) -> KeptUpload | StoredUpload | None:
-        return whole.find(connection, key, self._clock())
+    def _find(self, connection: Connection, key: str) -> Found:
+        return whole.find(connection, key, self._clock(), self.database.fence)
 
     def _keep(
         self,

@@ -7,12 +7,11 @@ import trio
 
 from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
-from galileod.ledger.node import Node
+from galileod.ledger.node import Me, Node
 
 from . import nodes, restart
 from .connection import Address, Line
 from .database import Database
-from .nodes import Me
 
 T = TypeVar("T")
 

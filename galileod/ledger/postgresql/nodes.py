@@ -9,10 +9,11 @@ that is over, as long as nobody has changed its row, so what changes it locks it
 from datetime import timedelta
 from typing import Final
 
-from attrs import asdict, frozen
+from attrs import asdict
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
+from galileod.ledger.node import Me
 
 from .connection import Connection
 
@@ -36,7 +37,7 @@ _OTHERS: Final = (
 
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
-    f" OR NOT ({_LIVING}) AND (%(alone)s OR started < clock_timestamp() - %(forgotten)s))"
+    f" OR NOT ({_LIVING}) AND (%(alone)s OR until < clock_timestamp() - %(forgotten)s))"
 )
 
 _ENTER: Final = (
@@ -86,19 +87,6 @@ _SOME_LEFT: Final = (
 
 
 _ANY_OTHER: Final = f"SELECT FROM nodes WHERE {_LIVING} AND fence <> own_fence()"
-
-
-@frozen
-class Me:
-    """What the others see of this node. `identity` is that of its state directory.
-
-    `alone`: no other may use the ledger, since its files are where no other has them.
-    """
-
-    name: str
-    identity: str
-    version: str
-    alone: bool
 
 
 def acquire(connection: Connection, me: Me) -> int:

@@ -22,10 +22,15 @@ POLL_SECONDS: Final = 0.2
 _LOCK: Final = 0x67616C69
 """The number of PostgreSQL's advisory lock for changes of the tables: "gali"."""
 
+ASKED: Final = "galileod_asked"
+RELEASED: Final = "galileod_released"
+"""Channels of NOTIFY: a message of the first is the name of a node which is asked for an upload; of
+the second, the key of an upload for which a node has asked, and that does not run any more."""
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
-    # 1: what SQLite has in its schema 7.
+    # 1: what SQLite has in its schema 8.
     f"""
     CREATE TABLE files (
         -- Rows in the order in which they were entered.
@@ -94,7 +99,8 @@ MIGRATIONS: Final = (
         upload TEXT COLLATE "C" PRIMARY KEY, size BIGINT NOT NULL, part_size BIGINT NOT NULL,
         name TEXT COLLATE "C", replaces BOOLEAN NOT NULL DEFAULT FALSE,
         multipart TEXT COLLATE "C", completing BOOLEAN NOT NULL DEFAULT FALSE,
-        abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        due DOUBLE PRECISION, abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        yields BOOLEAN NOT NULL DEFAULT FALSE,
         tail_key TEXT COLLATE "C", tail_offset BIGINT, tail_length BIGINT, tail_state BYTEA
     );
     CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;
@@ -143,6 +149,27 @@ MIGRATIONS: Final = (
         ADD COLUMN fence BIGINT DEFAULT own_fence();
     CREATE INDEX uploads_by_node ON uploads (node) WHERE "offset" IS NULL;
     """,  # noqa: S608  constant
+    # 3: the newest claim to each upload that runs at another node than the claim.
+    f"""
+    CREATE TABLE asks (
+        key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
+        claimed TIMESTAMPTZ NOT NULL
+    );
+    CREATE FUNCTION tell_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM removed JOIN asks USING (key);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_removed AFTER DELETE ON uploads REFERENCING OLD TABLE AS removed
+        FOR EACH STATEMENT EXECUTE FUNCTION tell_removed();
+    CREATE FUNCTION tell_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM asks WHERE asks.key = new.key;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_kept AFTER UPDATE OF "offset" ON uploads FOR EACH ROW
+        WHEN (old."offset" IS NULL AND new."offset" IS NOT NULL) EXECUTE FUNCTION tell_kept();
+    """,
 )
 
 
@@ -178,6 +205,18 @@ def _migrate(line: Line, step: Step) -> bool:
                 connection.execute("INSERT INTO galileod_schema VALUES (0)")
             connection.execute("UPDATE galileod_schema SET version = %s", (len(MIGRATIONS),))
     return True
+
+
+def try_out(line: Line) -> None:
+    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
+
+    Nothing is changed. Blocks.
+    """
+    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
+        if not read_version(connection):
+            for migration in MIGRATIONS:
+                connection.execute(migration, prepare=False)
+        connection.execute("UPDATE home SET text = text WHERE FALSE")
 
 
 def check_version(connection: Connection) -> None:

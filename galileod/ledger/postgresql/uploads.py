@@ -10,6 +10,7 @@ from galileod.ledger.base import (
     KeyTakenError,
     LedgerError,
     Resumable,
+    RunningUpload,
     StoredUpload,
     UnknownUploadError,
     WholeEntry,
@@ -36,6 +37,11 @@ _PROMISE: Final = (
     # The data was made durable before.
     "UPDATE uploads SET inode = %s, receipt = %s, sha1 = %s,"
     " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = %s"
+)
+
+_ELSEWHERE: Final = (
+    'SELECT metadata, node FROM uploads WHERE key = %s AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM %s"
 )
 
 _RUNNING: Final = (
@@ -84,6 +90,15 @@ def drop_unreleased(connection: Connection, key: str) -> None:
     )
     if connection.execute("SELECT FROM uploads WHERE key = %s", (key,)).rowcount:
         raise KeyTakenError("another server has begun it, or keeps it")
+
+
+def find_running(connection: Connection, key: str, fence: int | None) -> RunningUpload | None:
+    """The upload with this key that another node runs than the one with this number.
+
+    Also one that an earlier process of this node has left, until it is settled.
+    """
+    row = connection.execute(_ELSEWHERE, (key, fence)).fetchone()
+    return None if row is None else RunningUpload(*row)
 
 
 def promise(

@@ -55,7 +55,7 @@ class _Entering(Entering):
     def _of_user(self, user: str) -> Holding:
         return quota.of_user(self._connection, user)
 
-    def _find_kept(self, key: str) -> KeptUpload | None:
+    def _find(self, key: str) -> KeptUpload | None:
         return kept.find(self._connection, key)
 
     def _use(self, ticket: SingleUse, key: str) -> None:

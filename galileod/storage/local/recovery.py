@@ -19,6 +19,8 @@ from .spools import OtherSpools
 SPACE: Final = 1024 * 1024
 """Bytes that the ledger needs to start: its log, and the memory that its processes share."""
 
+_Cut = Callable[[Spool, str, int], Recovered]
+
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
@@ -27,13 +29,17 @@ def recover(
     trusted: Mapping[str, int | None],
     step: Callable[[], None],
     spared: Collection[str] = (),
+    *,
+    shared: bool = False,
 ) -> dict[str, Recovered]:
     """See `Store.recover`. Directories, which galileod does not create in the spool, stay.
 
     A file is cut to what is certain of it. One that was published keeps its name in the spool until
     it is dropped, or until the start after the one that has found it: before the ledger knows that
-    the file is stored, a crash must not lose its identity.
+    the file is stored, a crash must not lose its identity. If the spool is `shared`, other nodes
+    may claim files meanwhile.
     """
+    cut = _cut_alone if shared else _cut
     recovered: dict[str, Recovered] = {}
     removed = 0
     with translated("cannot clear the spool"):
@@ -41,43 +47,60 @@ def recover(
             step()
             if name in spared:
                 continue
-            state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
-            if stat.S_ISDIR(state.st_mode):
-                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
-                continue
-            found = _keep(spool, name, state, trusted[name]) if name in trusted else None
-            if found is None:
-                os.unlink(name, dir_fd=spool.fd)
-                removed += 1
-            else:
-                recovered[name] = found
+            try:
+                state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
+                    _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                    continue
+                found = None
+                if name in trusted:
+                    found = _keep(spool, name, state, trusted[name], cut)
+                if found is None:
+                    os.unlink(name, dir_fd=spool.fd)
+                    removed += 1
+                else:
+                    recovered[name] = found
+            except FileNotFoundError:
+                continue  # another node has claimed it since
     if removed:
         _log.info("spool.cleared", files=removed)
     return recovered
 
 
-def take_over(
+def recover_node(
     others: OtherSpools,
-    node: str | None,
     trusted: Mapping[str, int | None],
     step: Callable[[], None],
+    spared: Collection[str],
+    *,
+    running: bool,
+) -> dict[str, Recovered]:
+    """See `Store.recover`: what is in the spool of this node, and then what is in others."""
+    recovered: dict[str, Recovered] = {}
+    if not running:
+        recovered |= recover(others.own, trusted, step, spared, shared=True)
+    missing = {each: certain for each, certain in trusted.items() if each not in recovered}
+    return recovered | _take_over(others, missing, step)
+
+
+def _take_over(
+    others: OtherSpools, trusted: Mapping[str, int | None], step: Callable[[], None]
 ) -> dict[str, Recovered]:
     """Move the files of uploads here that the ledger gives to this node, and look what is in them.
 
-    They are in the spool of `node`, which has ended, or where that one would have taken them from.
-    If it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
+    They are in the spool of a node that has ended, or where that one would have taken them from. If
+    it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
     """
     recovered: dict[str, Recovered] = {}
     spool = others.own
     with translated("cannot take over the spool of another node"):
         for upload, certain in trusted.items():
             step()
-            if node is not None:
-                others.unmark(node, upload)
+            others.unmark(upload)
             state = _find(others, upload)
             if state is None:
                 continue
-            found = _keep(spool, upload, state, certain)
+            found = _keep(spool, upload, state, certain, _cut)
             if found is None:
                 os.unlink(upload, dir_fd=spool.fd)
             else:
@@ -124,11 +147,13 @@ def _find(others: OtherSpools, upload: str) -> os.stat_result | None:
         os.close(fd)
 
 
-def _keep(spool: Spool, name: str, state: os.stat_result, trusted: int | None) -> Recovered | None:
+def _keep(
+    spool: Spool, name: str, state: os.stat_result, trusted: int | None, cut: _Cut
+) -> Recovered | None:
     """What is left of a file, which is cut to that; None if nothing of it can be used."""
     found = _examine(spool, state, trusted)
     if found is not None and found.identity is None and found.offset < state.st_size:
-        return _cut(spool, name, found.offset)
+        return cut(spool, name, found.offset)
     return found
 
 
@@ -160,3 +185,13 @@ def _cut(spool: Spool, name: str, offset: int) -> Recovered:
     finally:
         os.close(fd)
     return Recovered(offset)
+
+
+def _cut_alone(spool: Spool, name: str, offset: int) -> Recovered:
+    """`_cut`, while no other node can claim the file, and write to it at the same time."""
+    alone, fds = f"{name}-cut", {"src_dir_fd": spool.fd, "dst_dir_fd": spool.fd}
+    os.rename(name, alone, **fds)
+    try:
+        return _cut(spool, alone, offset)
+    finally:
+        os.rename(alone, name, **fds)

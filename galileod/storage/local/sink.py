@@ -42,6 +42,7 @@ class LocalSink(Sink):
         on_conflict: OnConflict,
     ) -> None:
         self.replaces = on_conflict == "replace"
+        self.promised = parts.others is not None  # no start lists the files
         self._parts = parts
         self._file = file
         self._pending = PendingFile(parts, file, path, on_conflict)

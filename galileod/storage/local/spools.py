@@ -75,14 +75,15 @@ class OtherSpools:
         except OSError as error:
             _log.warning("storage.leftover", path=upload, reason=str(error))
 
-    def unmark(self, node: str, upload: str) -> None:
-        """Remove the second name of a file that was being published. Raises OSError."""
-        with self._opened(node) as fd:
-            if fd is not None:
-                try:
-                    os.unlink(marked(upload), dir_fd=fd)
-                except FileNotFoundError:
-                    pass  # as everywhere where links are counted
+    def unmark(self, upload: str) -> None:
+        """Remove the file of an upload that was being published, if that cannot be told from it.
+
+        Raises OSError.
+        """
+        if self.own.counts_links:
+            return
+        self.own.remove(marked(upload))
+        self._find(lambda fd: os.unlink(marked(upload), dir_fd=fd))
 
     def _find(self, act: Callable[[int], None]) -> bool:
         """Call `act` with one spool after the other, until it finds its file there."""

@@ -9,7 +9,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from copy import copy
 from typing import Final
 
@@ -34,8 +34,9 @@ from galileod.storage.whole import WholeFile, Written
 
 from .directory import Directory
 from .folders import Folder, Folders
+from .nodeslock import NodesLock
 from .parts import StoreParts
-from .recovery import make_space, recover, take_over
+from .recovery import make_space, recover, recover_node
 from .removing import look, remove
 from .reopening import Opened, reopen
 from .scan import find, scan, walk
@@ -44,16 +45,13 @@ from .spool import Spool
 from .spools import OtherSpools
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
-from .target import (
-    check_length,
-    check_target,
-    create_file,
-    create_unnamed,
-    fits,
-)
+from .target import check_length, check_target, create_file, create_unnamed, fits
 from .threads import Threads
 from .timing import Timings
 from .whole import WholeFiles
+
+DIRECTORY_HOME: Final = "directory:"
+"""What precedes the identity of a directory in the `home` of a node."""
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
@@ -80,6 +78,8 @@ class LocalStore(Store):
         self._others: OtherSpools | None = None
         if state.node is not None and state.nodes_fd is not None:
             self._others = OtherSpools(state.nodes_fd, state.node, self._spool)
+            self.home = f"{DIRECTORY_HOME}{state.identity}"
+        self._lock = None if self._others is None else NodesLock(state)
         folders = Folders(
             directory.fd,
             timings.fsync_directory,
@@ -184,14 +184,13 @@ class LocalStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
-        node: str | None = None,
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
         """Look at each file in the spool. Those without a name are lost with their process."""
-        recovered = {} if node else recover(self._spool, trusted, step, spared)
         if self._others is not None:
-            missing = {each: trusted[each] for each in trusted if each not in recovered}
-            recovered |= take_over(self._others, node, missing, step)
-        return recovered
+            return recover_node(self._others, trusted, step, spared, running=running)
+        return recover(self._spool, trusted, step, spared)
 
     def make_space(self) -> bool:
         """See `recovery.make_space`."""
@@ -268,6 +267,10 @@ class LocalStore(Store):
         return await trio.to_thread.run_sync(
             remove, self._parts, names, folders, limiter=self.threads.lookers
         )
+
+    def exclusive(self) -> AbstractAsyncContextManager[None]:
+        """See `NodesLock`."""
+        return super().exclusive() if self._lock is None else self._lock.hold()
 
     def use_lease(self, lease: Permission) -> None:
         """From now on, write only while this lease of the node is valid."""

@@ -8,13 +8,20 @@ from attrs import frozen
 from helpers.ledgers import allow, begin, keep, resumable
 
 from galileod.ledger import lease
-from galileod.ledger.base import KeptUpload, KeyTakenError, Recovery, StoredUpload, WholeEntry
+from galileod.ledger.base import (
+    KeptUpload,
+    KeyTakenError,
+    Recovery,
+    RunningUpload,
+    StoredUpload,
+    WholeEntry,
+)
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.ledger.objects import Part
 from galileod.ledger.postgresql.connection import Address
 from galileod.ledger.postgresql.ledger import PostgresqlLedger
 from galileod.ledger.postgresql.node import PostgresqlNode
-from galileod.ledger.postgresql.nodes import Me
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -208,7 +215,7 @@ async def test_an_upload_that_another_node_has_is_not_begun(start: Start) -> Non
         await two.ledger.reserve("2", "anna", 7, allow, resumable=about)
     entry = WholeEntry("3", "anna", 7, allow, resumable=about, identity="id")
     (result,) = await two.ledger.enter_whole([entry])
-    assert isinstance(result, KeyTakenError)
+    assert result == RunningUpload("metadata of key of 1", "a")
     assert (await two.ledger.total()).uploads == 1
     await one.ledger.release("1")
     assert await two.ledger.enter_whole([entry]) == [None]

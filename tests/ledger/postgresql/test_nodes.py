@@ -13,10 +13,10 @@ from helpers.engines.postgresql import Postgresql
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.ledger.postgresql.connection import Address, Connection
 from galileod.ledger.postgresql.database import Database
 from galileod.ledger.postgresql.node import PostgresqlNode
-from galileod.ledger.postgresql.nodes import Me
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -33,7 +33,7 @@ from helpers.s3_store import MIB, PART
 FILES: Final = rounds(4, 20)
 """Large files that are stored while requests fail."""
 
-pytestmark = pytest.mark.timeout(rounds(120, 3600))
+pytestmark = pytest.mark.timeout(rounds(240, 3600))
 
 KINDS: Final = (
     "PutObject", "Create", "UploadPart", "Complete", "HeadObject", "Abort", "DeleteObject",
@@ -139,12 +139,13 @@ class Chance:
         self._share = self._random.uniform(0.1, 0.5)
         self._lock = threading.Lock()
         self.late = Late()
+        self._acts: Sequence[Act] = (*ACTS, self.late)
         self.asked = self.count = 0
 
     def __call__(self, request: Request) -> Answer:
         with self._lock:
             self.asked += 1
             fails = self._random.random() < self._share
-            act = self._random.choice([*ACTS, self.late])
+            act = self._random.choice(self._acts)
             self.count += fails
         return act(request) if fails else request.forward()

@@ -45,7 +45,25 @@ def ignore_step() -> None:
 
 
 class LedgerError(Exception):
-    """The ledger cannot be read or written; the text says why."""
+    """The ledger cannot be read or written; the text says why.
+
+    `place` is the end of the text that clients are not told, such as where the ledger is.
+    """
+
+    def __init__(self, reason: str = "", place: str = "") -> None:
+        super().__init__(reason, place)
+        self.reason = reason
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.reason + self.place
+
+
+class UncertainError(LedgerError):
+    """The connection to the ledger was lost at the end of a transaction: it may have taken effect.
+
+    Only an engine on another machine has such errors.
+    """
 
 
 class UnknownUploadError(LedgerError):

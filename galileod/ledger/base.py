@@ -45,10 +45,7 @@ def ignore_step() -> None:
 
 
 class LedgerError(Exception):
-    """The ledger cannot be read or written; the text says why.
-
-    `place` is the end of the text that clients are not told, such as where the ledger is.
-    """
+    """The ledger cannot be read or written; the text says why. Clients are not told its `place`."""
 
     def __init__(self, reason: str = "", place: str = "") -> None:
         super().__init__(reason, place)
@@ -60,10 +57,7 @@ class LedgerError(Exception):
 
 
 class UncertainError(LedgerError):
-    """The connection to the ledger was lost at the end of a transaction: it may have taken effect.
-
-    Only an engine on another machine has such errors.
-    """
+    """The connection was lost at the end of a transaction, which may have taken effect."""
 
 
 class UnknownUploadError(LedgerError):

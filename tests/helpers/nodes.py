@@ -20,6 +20,7 @@ class FakeNode(Node):
     taken: bool = False
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
+    adopted: list[float] = field(factory=list)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -42,7 +43,10 @@ class FakeNode(Node):
         self.lease.begin(sent)
 
     async def adopt(self) -> bool:
+        self.adopted.append(self.lease.now())
         await trio.lowlevel.checkpoint()
+        if not self.answers:
+            raise LedgerError("the database is away")
         return False
 
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:

@@ -37,7 +37,7 @@ _OTHERS: Final = (
 
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
-    f" OR NOT ({_LIVING}) AND (%(alone)s OR started < clock_timestamp() - %(forgotten)s))"
+    f" OR NOT ({_LIVING}) AND (%(alone)s OR until < clock_timestamp() - %(forgotten)s))"
 )
 
 _ENTER: Final = (

@@ -30,7 +30,7 @@ the second, the key of an upload for which a node has asked, and that does not r
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
-    # 1: what SQLite has in its schema 7.
+    # 1: what SQLite has in its schema 8.
     f"""
     CREATE TABLE files (
         -- Rows in the order in which they were entered.
@@ -99,7 +99,8 @@ MIGRATIONS: Final = (
         upload TEXT COLLATE "C" PRIMARY KEY, size BIGINT NOT NULL, part_size BIGINT NOT NULL,
         name TEXT COLLATE "C", replaces BOOLEAN NOT NULL DEFAULT FALSE,
         multipart TEXT COLLATE "C", completing BOOLEAN NOT NULL DEFAULT FALSE,
-        abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        due DOUBLE PRECISION, abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        yields BOOLEAN NOT NULL DEFAULT FALSE,
         tail_key TEXT COLLATE "C", tail_offset BIGINT, tail_length BIGINT, tail_state BYTEA
     );
     CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;

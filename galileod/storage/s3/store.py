@@ -30,15 +30,15 @@ from galileod.storage.whole import WholeFile, Written
 
 from . import whole
 from .checking import Checker
+from .claims import Target, conflict, has_name
 from .client import Client
 from .looking import look, remove_files, walk
 from .memory import PartMemory
 from .parts import MAX_PARTS
-from .publish import Target, conflict
-from .recovery import Ask, at_once, published, recover
+from .recovery import Ask, at_once, is_published, published, recover
 from .removal import remove
 from .sha1 import Sha1
-from .shared import CONNECTIONS, Shared, is_of, ledger_steps
+from .shared import CONNECTIONS, Shared, ledger_steps
 from .sink import S3Sink
 from .sweep import Sweeper
 from .tail import check_tail
@@ -157,7 +157,7 @@ class S3Store(Store):
             known = await shared.objects.get(upload)
         if known is None or not known.offset or known.abandoned:
             raise MissingError("there is no file of this upload")
-        done = known.completing and await self._is_published(known)
+        done = known.completing and await shared.request(partial(is_published, shared, known))
         if not done:
             if on_conflict == "reject":
                 await self.admit(path, on_conflict)
@@ -196,7 +196,7 @@ class S3Store(Store):
     async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
         """Look whether there is a file of that name, if there must be none."""
         self.shared.check_name(path)
-        if on_conflict == "reject" and await self.shared.head(path) is not None:
+        if on_conflict == "reject" and await has_name(self.shared, await self.shared.head(path)):
             raise conflict(path)
         return None
 
@@ -245,12 +245,6 @@ class S3Store(Store):
         """Close the connections, and end the threads that are kept."""
         self.shared.threads.hashers.close()
         self.shared.client.close()
-
-    async def _is_published(self, known: ObjectUpload) -> bool:
-        if known.name is None:
-            return False
-        key = self.shared.key(known.name)
-        return is_of(await self.shared.request(partial(self.shared.client.find, key)), known.upload)
 
 
 def part_size_for(size: int | None, smallest: int, largest: int) -> int:

@@ -87,7 +87,9 @@ def store_object(connection: Connection, number: int) -> None:
     objects.completing(connection, upload)
     objects.resume(connection, upload)
     objects.claim_whole(connection, [Claim(f"{upload} whole", 1, f"{number}/f", "replace")])
-    objects.abandon(connection, [upload])
+    objects.doubt(connection, upload, 1.0)
+    objects.abandon(connection, upload, yields=True)
+    objects.hold(connection, upload, 2.0)
     objects.drop(connection, upload)
 
 

@@ -22,6 +22,7 @@ from helpers.store_kinds import FURTHER, MakeStore, open_whole
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Store
+from galileod.storage.s3 import patience
 from galileod.storage.s3.client import Client
 from galileod.storage.s3.shared import CONNECTIONS
 from galileod.storage.settings import S3
@@ -93,6 +94,14 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = SimpleNamespace(sleep=lambda _seconds: None)
     monkeypatch.setattr("botocore.endpoint.time", at_once)
     monkeypatch.setattr("galileod.storage.s3.client.time", at_once)
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication waits for half a second until the store answers."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.1)
 
 
 # The contract of a store: tests share a bucket and a client, and each has a prefix.

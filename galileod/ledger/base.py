@@ -315,6 +315,10 @@ class Ledger(Records):
         """
 
     @abstractmethod
+    async def discard(self, upload: str) -> KeptUpload | None:
+        """Drop the entry of a kept upload; returns it, None if it is not kept."""
+
+    @abstractmethod
     async def kept_bytes(self, *, authenticated: bool) -> int:
         """Bytes of all kept uploads; without those of authenticated users unless `authenticated`.
 

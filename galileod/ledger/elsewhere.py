@@ -1,4 +1,7 @@
-"""The contract between nodes of one ledger: an upload that runs at one is claimed at another.
+"""The contract between nodes of one ledger, where one must wait for another.
+
+An upload that runs at one node is claimed at another. Files are replaced or removed by one node at
+a time.
 
 Of two claims to an upload, the one that was made later wins. The nodes have no clock in common, so
 the ledger is told how old a claim is, and says how old it is by now.
@@ -43,7 +46,7 @@ class Answer:
 
 
 class Elsewhere(ABC):
-    """Asks other nodes for uploads, and is asked for those of this one.
+    """Asks other nodes for uploads and names, and is asked for uploads of this one.
 
     Methods raise LedgerError.
     """
@@ -81,4 +84,18 @@ class Elsewhere(ABC):
 
         Returns the keys of those uploads, and at the latest after LISTEN_SECONDS none: the message
         may have been lost. May be cancelled.
+        """
+
+    @abstractmethod
+    async def hold(self, names: Collection[str]) -> bool:
+        """Hold these names, until `give_back`; False if another node holds one of them.
+
+        Then none is held. What a node holds ends with its lease.
+        """
+
+    @abstractmethod
+    async def give_back(self, names: Collection[str]) -> None:
+        """Hold these names no longer. If the ledger fails, that is done later, and nothing raised.
+
+        Another node gets them then.
         """

@@ -62,6 +62,7 @@ def _make_remover(context: "Context") -> Remover:
         context.publication,
         context.metrics,
         context.removed_receipt,
+        lambda: context.lease,
     )
 
 
@@ -100,7 +101,8 @@ class Context:
     shutdown: Shutdown = field(factory=Shutdown)
     lease: Lease = field(factory=Lease.endless)
     publication: PublicationLock = field(
-        init=False, default=Factory(lambda it: lock_for(it.store), takes_self=True)
+        init=False,
+        default=Factory(lambda it: lock_for(it.store, it.ledger.elsewhere), takes_self=True),
     )
     claims: Claims = field(init=False, factory=Claims)
     joint: Joint = field(init=False, factory=Joint)

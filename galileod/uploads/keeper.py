@@ -54,8 +54,8 @@ class Entry:
 class Keeper:
     """Finds and discards kept uploads: first the entry in the ledger, then the file.
 
-    `any` tells whether there is any kept upload, as of the last change; `refresh` must be called
-    once at the start.
+    `any` tells whether there is any kept upload, as of the last change here, and of the last search
+    for what other nodes keep; `refresh` must be called once at the start.
     """
 
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
@@ -186,12 +186,10 @@ class Keeper:
 
         Raises LedgerError.
         """
-        found = await self._ledger.kept_from(upload, 1)
-        if not found or found[0].upload != upload:
-            return None
-        await self._ledger.release(upload)
-        await self.drop(found[0], "abandoned")
-        return found[0]
+        found = await self._ledger.discard(upload)
+        if found is not None:
+            await self.drop(found, "abandoned")
+        return found
 
     async def make_way(self, user: str | None, *, authenticated: bool) -> bool:
         """Discard the kept upload that gives way next; False if there is none.
@@ -235,5 +233,6 @@ class Keeper:
                 while expired := await self._ledger.expire(EXPIRY_BATCH):
                     for kept in expired:
                         await self.drop(kept, "expired")
+                await self.refresh()  # other nodes may have kept uploads
             except LedgerError as error:
                 _log.warning("ledger.behind", reason=str(error))

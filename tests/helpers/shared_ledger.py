@@ -32,6 +32,7 @@ class Shared:
     database: InlineDatabase = field(factory=lambda: InlineDatabase.open(":memory:"))
     runs: dict[str, str] = field(factory=dict)
     asks: dict[str, tuple[str, float]] = field(factory=dict)
+    names: dict[str, str] = field(factory=dict)
     nodes: "list[NodeLedger]" = field(factory=list)
     silent: bool = False
     """Messages between nodes are lost."""
@@ -104,6 +105,19 @@ class NodeElsewhere(Elsewhere):
         self._called = trio.Event()
         heard, self._heard = self._heard, set()
         return heard
+
+    async def hold(self, names: Collection[str]) -> bool:
+        await trio.lowlevel.checkpoint()
+        if any(self._shared.names.get(name, self._name) != self._name for name in names):
+            return False
+        self._shared.names.update(dict.fromkeys(names, self._name))
+        return True
+
+    async def give_back(self, names: Collection[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        for name in names:
+            if self._shared.names.get(name) == self._name:
+                del self._shared.names[name]
 
 
 class NodeLedger(SqliteLedger):

@@ -219,6 +219,27 @@ async def test_one_of_many_connections_at_all_nodes_stores_the_upload_once(
     assert store.contents == {"a": data}
 
 
+async def test_files_of_one_name_replace_each_other_at_all_nodes_and_the_ledger_has_the_last(
+    ledgers: list[PostgresqlLedger],
+) -> None:
+    config = evolve(CONFIG, storage=evolve(CONFIG.storage, on_conflict="replace"))
+    store = MemoryStore("replace")
+    store.claims_names = True  # as object storage does
+
+    async def send(wires: list[Wire], number: int) -> str:
+        client = await wires[number % NODES].open()
+        signal = await client.upload("a", large(number + 1))
+        await client.websocket.aclose()
+        return str(signal.get("code", "stored"))
+
+    async with serving_nodes(ledgers, store, config) as wires:
+        for _ in range(rounds(3, 20)):
+            ends = await together(5 * NODES, partial(send, wires))
+            assert ends == {"stored": 5 * NODES}
+            found = await ledgers[0].entries(["a"])
+            assert found["a"].size == len(store.contents["a"])
+
+
 @pytest.mark.parametrize("whole", [0, CHUNK])
 async def test_uploads_at_all_nodes_fill_a_quota_exactly(
     ledgers: list[PostgresqlLedger], whole: int

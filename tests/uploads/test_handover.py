@@ -18,6 +18,7 @@ from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, LedgerError
 from galileod.policy.settings import Resume
 from galileod.units import Size
+from galileod.uploads.keeper import EXPIRY_SECONDS
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -290,6 +291,19 @@ async def test_what_could_not_be_kept_is_kept_when_another_node_asks(
         newer = await claim(second)
         assert (await hear(newer))["offset"] == HALF
         assert (await finish(newer, HALF))["close"] is True
+
+
+async def test_a_node_learns_that_others_have_kept_uploads_which_can_give_way(
+    autojump_clock: MockClock,
+) -> None:
+    async with nodes(2) as (first, second):
+        second.wire.nursery.start_soon(second.wire.context.keeper.run)
+        older = await run(first)
+        await older.stream.aclose()
+        await first.wire.all_ended()
+        assert not second.wire.context.keeper.any
+        await trio.sleep(EXPIRY_SECONDS + 1)
+        assert second.wire.context.keeper.any
 
 
 async def test_a_small_file_waits_for_the_node_that_stores_it(autojump_clock: MockClock) -> None:

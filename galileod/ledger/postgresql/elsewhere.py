@@ -46,6 +46,20 @@ _MINE: Final = (
     ' FROM asks JOIN uploads USING (key) WHERE "offset" IS NULL AND fence = %s'
 )
 
+_HOLD: Final = (
+    "INSERT INTO held_names SELECT name, own_fence() FROM unnest(%s::TEXT[]) AS name"
+    " ON CONFLICT (name) DO UPDATE SET fence = excluded.fence"
+    " WHERE held_names.fence = excluded.fence"
+)
+
+_FORGET_HELD: Final = (
+    "DELETE FROM held_names WHERE NOT EXISTS"
+    " (SELECT FROM nodes WHERE nodes.fence = held_names.fence)"
+)
+"""What nodes have held that have lost their lease to others."""
+
+_GIVE_BACK: Final = "DELETE FROM held_names WHERE name = ANY(%s) AND fence = own_fence()"
+
 _DROP: Final = 'DELETE FROM uploads WHERE upload = %s AND "offset" IS NULL AND fence = own_fence()'
 
 
@@ -57,6 +71,8 @@ class PostgresqlElsewhere(Elsewhere):
         self._address = address
         self._clock = clock
         self._connection: Connection | None = None
+        self._holding = trio.Lock()
+        self._returned = set[str]()  # names that are held no longer, but in the ledger
 
     def close(self) -> None:
         """Close the connection. Blocks."""
@@ -87,6 +103,8 @@ class PostgresqlElsewhere(Elsewhere):
 
     async def listen(self) -> Collection[str]:
         """See `Elsewhere.listen`."""
+        if self._returned:
+            await self.give_back(())
         connection = self._connection
         if connection is None:
             connection = self._connection = await _in_thread(self._connect)
@@ -98,6 +116,26 @@ class PostgresqlElsewhere(Elsewhere):
             self.close()
             raise
 
+    async def hold(self, names: Collection[str]) -> bool:
+        """See `Elsewhere.hold`."""
+        async with self._holding:
+            self._returned.difference_update(names)
+            try:
+                await self._database.write_durably(_hold, sorted(set(names)))
+            except _HeldError:
+                return False
+        return True
+
+    async def give_back(self, names: Collection[str]) -> None:
+        """See `Elsewhere.give_back`."""
+        async with self._holding:
+            self._returned.update(names)
+            try:
+                await self._database.write(_execute, _GIVE_BACK, list(self._returned))
+            except LedgerError:
+                return  # `listen` tries it again
+            self._returned.clear()
+
     def _look(self, connection: Connection, key: str, asker: str) -> Answer:
         found = whole.find(connection, key, self._clock(), self._database.fence)
         return Answer(found, connection.execute(_WAITS, (key, asker)).rowcount > 0)
@@ -107,6 +145,16 @@ class PostgresqlElsewhere(Elsewhere):
         with translated():
             connection.execute(f"LISTEN {ASKED}; LISTEN {RELEASED}", prepare=False)
         return connection
+
+
+class _HeldError(Exception):
+    """Another node holds one of the names."""
+
+
+def _hold(connection: Connection, names: Sequence[str]) -> None:
+    connection.execute(_FORGET_HELD)
+    if connection.execute(_HOLD, (names,)).rowcount < len(names):
+        raise _HeldError  # which undoes it
 
 
 def _ask(connection: Connection, key: str, asker: str, age: Callable[[], float]) -> None:

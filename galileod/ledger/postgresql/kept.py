@@ -68,6 +68,14 @@ def take_expired(connection: Connection, now: float, most: int) -> Sequence[Kept
     return _drop(connection, _all(rows))
 
 
+def take(connection: Connection, upload: str) -> KeptUpload | None:
+    """Drop the kept upload of this name; returns it."""
+    found = get(connection, upload)
+    if found is not None:
+        _drop(connection, [found])
+    return found
+
+
 def take_next(
     connection: Connection, user: str | None, *, authenticated: bool
 ) -> KeptUpload | None:

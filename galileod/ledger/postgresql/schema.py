@@ -170,6 +170,10 @@ MIGRATIONS: Final = (
     CREATE TRIGGER tell_kept AFTER UPDATE OF "offset" ON uploads FOR EACH ROW
         WHEN (old."offset" IS NULL AND new."offset" IS NOT NULL) EXECUTE FUNCTION tell_kept();
     """,
+    # 4: the names of files that a node replaces or removes, and no other one meanwhile.
+    """
+    CREATE TABLE held_names (name TEXT COLLATE "C" PRIMARY KEY, fence BIGINT NOT NULL);
+    """,
 )
 
 

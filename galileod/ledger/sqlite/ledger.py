@@ -155,6 +155,10 @@ class SqliteLedger(SqliteRecords, Ledger):
         """See `Ledger.give_way`."""
         return await self.database.write(kept.take_next, user, authenticated=authenticated)
 
+    async def discard(self, upload: str) -> KeptUpload | None:
+        """See `Ledger.discard`."""
+        return await self.database.write(kept.take, upload)
+
     async def kept_bytes(self, *, authenticated: bool) -> int:
         """See `Ledger.kept_bytes`."""
         return await self.database.read(kept.total_bytes, authenticated=authenticated)

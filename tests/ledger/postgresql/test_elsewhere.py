@@ -228,6 +228,48 @@ async def test_only_what_this_node_runs_is_dropped(nodes: LedgerNodes) -> None:
     assert await two.find(KEY) is None
 
 
+async def test_names_are_held_by_one_node_at_a_time_and_all_or_none(nodes: LedgerNodes) -> None:
+    one, two = elsewhere_of(nodes.start("one")), elsewhere_of(nodes.start("two"))
+    assert await one.hold(["a", "b", "a"])
+    assert not await two.hold(["b", "c"])
+    assert await one.hold(["c"])
+    await two.give_back(["a", "c"])  # which it does not hold
+    assert not await two.hold(["a"])
+    assert not await two.hold(["c"])
+    await one.give_back(["a", "b"])
+    assert await two.hold(["a", "b"])
+    assert not await one.hold(["b"])
+
+
+async def test_what_a_node_holds_ends_with_its_lease(nodes: LedgerNodes) -> None:
+    one, two = elsewhere_of(nodes.start("one")), elsewhere_of(nodes.start("two"))
+    assert await one.hold(["a"])
+    assert not await two.hold(["a"])
+    nodes.start("one")
+    assert await two.hold(["a"])
+
+
+async def test_names_are_given_back_later_if_the_ledger_fails(
+    nodes: LedgerNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = nodes.start("one")
+    one, two = elsewhere_of(ledger), elsewhere_of(nodes.start("two"))
+    assert await one.hold(["a", "b"])
+
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LedgerError("it fails")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(ledger.database, "write", fail)
+        await one.give_back(["a"])
+        await one.give_back(["b"])
+    assert await one.hold(["b"])
+    await one.listen()
+    assert await two.hold(["a"])
+    assert not await two.hold(["b"])
+
+
 async def test_a_node_hears_again_after_the_server_was_away(own_postgresql: Postgresql) -> None:
     with ExitStack() as opened:
         nodes = LedgerNodes(own_postgresql.new_database(), opened)

@@ -130,8 +130,8 @@ def _lines_of(response: HTTPResponse, directory: str) -> Iterator[bytes]:
 
 
 def _failed(directory: str, row: Row) -> click.ClickException:
-    """What the last row of a list says, of the ledger if it names nothing else."""
-    where = "" if row.get("of") == "storage" else f"{ledger_path(directory)}: "
+    """What the last row of a list says, of the file of the ledger if it names nothing else."""
+    where = "" if "of" in row else f"{ledger_path(directory)}: "
     return click.ClickException(f"{where}{row['error']}")
 
 

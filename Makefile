@@ -8,6 +8,7 @@
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
 # make conformance  judge all clients and servers of the repository with galileo-conformance
 # make soak     for over an hour: kill the daemon, cut lines and break object storage while clients resume; 3 GiB of /tmp
+#               SEED is the first seed of tests of chance that have one, ROUNDS their number
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make packages build all packages into dist/; docs/install.md has what that needs
 # make install  create .venv with galileod and galileo-send; the other targets do this first

@@ -3,8 +3,9 @@
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,14 +73,15 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Postgresql:
 
 
 @pytest.fixture(scope="session")
-def _postgresql_database(postgresql: Postgresql) -> str:
-    return postgresql.new_database()
+def new_ledger_url(postgresql: Postgresql) -> Callable[[], str]:
+    """Tells where a further ledger can be: in an empty schema of PostgreSQL."""
+    return partial(postgresql.new_schema, postgresql.new_database())
 
 
 @pytest.fixture
-def ledger_url(postgresql: Postgresql, _postgresql_database: str) -> str:
-    """Where a ledger can be: an empty schema of PostgreSQL."""
-    return postgresql.new_schema(_postgresql_database)
+def ledger_url(new_ledger_url: Callable[[], str]) -> str:
+    """Where a ledger can be."""
+    return new_ledger_url()
 
 
 @pytest.fixture

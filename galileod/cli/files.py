@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import click
 
 from galileod.client.formatting import format_time
+from galileod.config.model import Config
 from galileod.ledger.base import UNKNOWN_USER
 from galileod.ledger.records import Selection
 from galileod.printable import printable
@@ -22,7 +23,7 @@ from galileod.units import human_size, parse_duration
 
 from .control import NotRunningError, Row, ask_rows_one_by_one
 from .ledger_file import open_ledger
-from .options import DefaultGroup, daemon_directory, daemon_options
+from .options import DefaultGroup, daemon_config, daemon_directory, daemon_options
 
 MAX_TARGET: Final = 8 * 1024
 """Maximum length of a request's target; further paths are in another request."""
@@ -85,9 +86,9 @@ def list_files(
     as_json: bool,
 ) -> None:
     """List the stored files: when each was stored, by whom, its size and its path."""
-    where = daemon_directory(path, directory)
+    config = daemon_config(path, directory)
     selection = Selection(user, None if since is None else time.time() - since)
-    rows = _rows(where, selection, name)
+    rows = _rows(config, selection, name)
     first = list(islice(rows, 1))  # before anything is printed: it may be an error
     rows = chain(first, rows)
     if as_json:
@@ -170,17 +171,18 @@ def rescan(path: str | None, directory: str | None) -> None:
     )
 
 
-def _rows(where: str, selection: Selection, name: str | None) -> Iterator[Row]:
+def _rows(config: Config, selection: Selection, name: str | None) -> Iterator[Row]:
     """The rows of the list, from the daemon, or from the ledger if none runs."""
     query = {"user": selection.user, "since": selection.since, "name": name}
     given = urlencode({key: value for key, value in query.items() if value is not None})
     try:
+        where = config.storage.directory
         yield from ask_rows_one_by_one(where, "GET", f"/files?{given}", at_once=True)
     except NotRunningError:
         pass
     else:
         return
-    with open_ledger(where) as ledger:
+    with open_ledger(config) as ledger:
         for entry in ledger.files(selection):
             if matches(entry.name, name):
                 yield dict(file_row(entry, None))

@@ -6,15 +6,26 @@ from contextlib import closing, contextmanager
 
 import click
 
-from galileod.ledger.base import LedgerError
-from galileod.ledger.sqlite import SqliteLedger
+from galileod.config.model import Config
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.engines import open_read_only, place_of
 from galileod.storage.state import ledger_path
 
 
 @contextmanager
-def open_ledger(directory: str) -> Iterator[SqliteLedger]:
-    """The ledger of this `storage.directory`, to be read. Raises click.ClickException."""
-    path = ledger_path(directory)
+def open_ledger(config: Config) -> Iterator[Ledger]:
+    """The ledger of a daemon with this configuration, to be read. Raises click.ClickException."""
+    path = ledger_path(config.storage.directory)
+    if config.ledger.url is None:
+        _check_file(path)
+    try:
+        with closing(open_read_only(config.ledger, path)) as ledger:
+            yield ledger
+    except LedgerError as error:
+        raise click.ClickException(f"{place_of(config.ledger, path)}: {error}") from None
+
+
+def _check_file(path: str) -> None:
     try:
         os.stat(path)
     except FileNotFoundError:
@@ -24,8 +35,3 @@ def open_ledger(directory: str) -> Iterator[SqliteLedger]:
         ) from None
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}") from None
-    try:
-        with closing(SqliteLedger.open_read_only(path)) as ledger:
-            yield ledger
-    except LedgerError as error:
-        raise click.ClickException(f"{path}: {error}") from None

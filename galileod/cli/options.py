@@ -60,6 +60,11 @@ def daemon_options(command: F) -> F:
 
 def daemon_directory(path: str | None, directory: str | None) -> str:
     """The storage directory of the daemon that is meant. Raises ConfigError."""
+    return daemon_config(path, directory).storage.directory
+
+
+def daemon_config(path: str | None, directory: str | None) -> Config:
+    """The configuration of the daemon that is meant. Raises ConfigError."""
     named = directory is not None
     reading = Reading(Config()) if named else config.read(config.find_file(path, os.environ))
-    return with_flags(reading, Flags(directory=directory)).checked().storage.directory
+    return with_flags(reading, Flags(directory=directory)).checked()

@@ -16,7 +16,9 @@ from cattrs.errors import (
 )
 
 from galileod.auth.settings import Modes, format_modes, parse_modes
-from galileod.hooks.settings import HIDDEN, Hook, parse_hook
+from galileod.hooks import settings as hooks
+from galileod.hooks.settings import Hook, parse_hook
+from galileod.ledger import settings as ledger
 from galileod.net.addresses import (
     Listen,
     Network,
@@ -34,6 +36,8 @@ MAX_SHOWN: Final = 120
 
 MAX_INTEGER: Final = 1 << 63
 """Integers are below this; TOML promises no more, and the ledger stores no more."""
+
+_HIDDEN: Final = frozenset((*hooks.HIDDEN, *ledger.HIDDEN))
 
 _Path = tuple[str | int, ...]
 """Keys and indexes that lead to a value, from the root of the file."""
@@ -63,7 +67,7 @@ def unstructure(config: Config) -> dict[str, Any]:
 
 def message(key: str, value: object, expected: str) -> str:
     """The error message for the value of `key`; it does not contain a value that may be secret."""
-    shown = "" if key in HIDDEN else f"{'not set' if value is None else show(value)}: "
+    shown = "" if key in _HIDDEN else f"{'not set' if value is None else show(value)}: "
     return f"{key}: {shown}expected {expected}"
 
 

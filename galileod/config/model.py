@@ -11,6 +11,8 @@ from galileod.auth import settings as auth
 from galileod.auth.settings import Auth
 from galileod.hooks import settings as hooks
 from galileod.hooks.settings import Hooks
+from galileod.ledger import settings as ledger
+from galileod.ledger.settings import Ledger
 from galileod.logs.settings import Log
 from galileod.net import settings as net
 from galileod.net.addresses import Listen, TcpAddress, is_loopback
@@ -60,6 +62,7 @@ class Config:
     chunks: Chunks = field(factory=Chunks)
     resume: Resume = field(factory=Resume)
     storage: Storage = field(factory=Storage)
+    ledger: Ledger = field(factory=Ledger)
     hash: Hash = field(factory=Hash)
     auth: Auth = field(factory=Auth)
     hooks: Hooks = field(factory=Hooks)
@@ -91,6 +94,7 @@ def violations(config: Config) -> Iterator[Violation]:
     yield from exposed(config.auth, config.server.listen)
     yield from auth.violations(config.auth)
     yield from storage.violations(config.storage, config.chunks.memory)
+    yield from ledger.violations(config.ledger)
     yield from hooks.violations(config.hooks)
 
 

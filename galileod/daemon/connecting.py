@@ -1,10 +1,12 @@
-"""Tries the storage with the settings of a configuration, for `check-config --connect`."""
+"""Tries storage and ledger with the settings of a configuration: `check-config --connect`."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 
 from galileod.config.model import Config
+from galileod.ledger.base import LedgerError
+from galileod.ledger.engines import try_out
 from galileod.storage.errors import StorageError
 
 from .paths import nearest_existing
@@ -19,6 +21,17 @@ def try_storage(config: Config) -> Iterator[Outcome]:
     yield f"storage.directory: use {directory}", _why_not(directory)
     if config.storage.backend == "s3":
         yield from _try_s3(config)
+    if config.ledger.url is not None:
+        yield f"ledger: use {config.ledger.url}", _why_no_ledger(config)
+
+
+def _why_no_ledger(config: Config) -> str | None:
+    """Why the database cannot be used. Nothing is changed in it."""
+    try:
+        try_out(config.ledger)
+    except LedgerError as error:
+        return str(error)
+    return None
 
 
 def _why_not(directory: str) -> str | None:

@@ -1,5 +1,7 @@
 """Keeps the lease of this node in a ledger that several share, and begins anew if it is lost."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -7,7 +9,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError
-from galileod.ledger.lease import RENEW_SECONDS
+from galileod.ledger.lease import RENEW_SECONDS, LeaseLostError
 from galileod.ledger.node import Node
 from galileod.uploads.context import Context
 
@@ -23,20 +25,45 @@ async def keep_lease(node: Node, context: Context) -> None:
 
     Once it is lost, all uploads end. Then the node begins anew, with what the others have left.
     """
-    keeper = _Keeper(node, context)
-    while True:
-        await trio.sleep(LOOK_SECONDS)
-        await keeper.look()
+    await _Keeper(node, partial(_begin_again, node, context)).run()
+
+
+async def keep_lease_at_start(node: Node) -> None:
+    """Renew the lease of `node` until cancelled. Raises LeaseLostError if it is lost."""
+
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise LeaseLostError("another process has taken the place of this node while it started")
+
+    await _Keeper(node, fail).run()
+
+
+async def _begin_again(node: Node, context: Context) -> None:
+    """End all uploads, and then get another lease."""
+    lease = node.lease
+    if not lease.lost.fired:
+        _log.warning("lease.lost", uploads=len(context.admission.running))
+        lease.lose()
+    await lease.wait_unused()
+    context.keeper.forget_delayed()
+    await node.begin_again()
 
 
 class _Keeper:
-    def __init__(self, node: Node, context: Context) -> None:
+    """Renews a lease; `lost` is called when it is lost, again until it has returned."""
+
+    def __init__(self, node: Node, lost: Callable[[], Awaitable[None]]) -> None:
         self._node = node
-        self._context = context
+        self._lost = lost
         self._renewed = node.lease.now()
         self._reported = False
 
-    async def look(self) -> None:
+    async def run(self) -> None:
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
         """Renew the lease if it is time to, and report what becomes of it."""
         lease = self._node.lease
         sent = lease.now()
@@ -44,7 +71,10 @@ class _Keeper:
             return
         try:
             if not await self._node.renew():
-                await self._begin_again()
+                self._reported = True
+                await self._lost()
+        except LeaseLostError:
+            raise
         except LedgerError as error:
             if not lease.is_valid() and not self._reported:
                 _log.warning("lease.run_out", reason=str(error))
@@ -54,14 +84,3 @@ class _Keeper:
         if self._reported:
             _log.info("lease.renewed")
             self._reported = False
-
-    async def _begin_again(self) -> None:
-        """End all uploads, and then get another lease."""
-        lease = self._node.lease
-        if not lease.lost.fired:
-            _log.error("lease.lost", uploads=len(self._context.admission.running))
-            lease.lose()
-        self._reported = True
-        await lease.wait_unused()
-        self._context.keeper.forget_delayed()
-        await self._node.begin_again()

@@ -15,9 +15,10 @@ from galileod.config.file import Reading
 from galileod.config.model import Config, ConfigError
 from galileod.hooks.post import read_secret
 from galileod.hooks.settings import HookError
+from galileod.ledger.settings import PSYCOPG_MISSING, check_node_name
 from galileod.net.http11 import Response
 from galileod.net.tls import CertificateError, load_context
-from galileod.secretfile import SecretFileError
+from galileod.secretfile import SecretFileError, read_secret_file
 from galileod.server.static import load_static
 from galileod.storage.s3.credentials import read_keys
 from galileod.storage.settings import BOTOCORE_MISSING
@@ -54,6 +55,12 @@ def prepare(reading: Reading) -> Prepared:
         if (keys := config.storage.s3.credentials_file) is not None:
             # Only a check: the client of the object storage reads it again.
             attempts.do(("storage.s3.credentials_file",), lambda: _check_keys(keys))
+    if config.ledger.url is not None:
+        attempts.do(("ledger.url",), _require_psycopg)
+        attempts.do(("ledger.node",), lambda: _check_node(config))
+    if (password := config.ledger.password_file) is not None:
+        # Only a check: each connection to the database reads it again.
+        attempts.do(("ledger.password_file",), lambda: _check_secret(password))
     hooks, directory = config.hooks, config.storage.directory
     attempts.do(
         ("hooks.stored", "storage.directory"), lambda: check_command(hooks.stored, directory)
@@ -75,6 +82,28 @@ def _require_botocore() -> None:
     """Raise PathError if the package is not installed. It is not imported, which takes long."""
     if find_spec("botocore") is None:
         raise PathError(f'"s3": {BOTOCORE_MISSING}')
+
+
+def _require_psycopg() -> None:
+    """Raise PathError if the package is not installed. It is not imported, which takes long."""
+    if find_spec("psycopg") is None:
+        raise PathError(PSYCOPG_MISSING)
+
+
+def _check_node(config: Config) -> None:
+    """Raise PathError if the machine's name cannot be that of the node."""
+    try:
+        check_node_name(config.ledger)
+    except ValueError as error:
+        raise PathError(str(error)) from None
+
+
+def _check_secret(path: str) -> None:
+    """Raise PathError if the file of a password cannot be read."""
+    try:
+        read_secret_file(path)
+    except SecretFileError as error:
+        raise PathError(str(error)) from None
 
 
 def _check_keys(path: str) -> None:

@@ -10,6 +10,7 @@ import trio
 from attrs import define
 from structlog.typing import FilteringBoundLogger
 
+from galileod.ledger.node import Node
 from galileod.storage.errors import UnavailableError
 
 from .status import EXTENSION_SECONDS
@@ -43,7 +44,8 @@ class Progress:
     """What the thread is doing: `steps` and `files` grow while it makes progress.
 
     `remote`: the storage is on other machines, so that the start waits for it. `asking`: it does so
-    now, for an answer or for the next try. `failure` says why the last try has failed.
+    now, for an answer or for the next try. `failure` says why the last try has failed. `node` is
+    this process among others, whose lease is to be renewed meanwhile.
     """
 
     remote: bool = False
@@ -52,6 +54,7 @@ class Progress:
     files: int = 0
     asking: bool = False
     failure: str | None = None
+    node: Node | None = None
 
     def step(self) -> None:
         """Count a piece of work. Raises trio.Cancelled in a thread whose caller is cancelled."""

@@ -28,6 +28,9 @@ NEEDS_RESTART: Final = (
     "storage.s3.region",
     "storage.s3.style",
     "storage.s3.credentials_file",
+    "ledger.url",
+    "ledger.password_file",
+    "ledger.node",
     "log.format",
 )
 """Keys whose new values require a restart; all other keys take effect with the reload."""

@@ -15,7 +15,8 @@ from galileod import __version__
 from galileod.config.model import Config
 from galileod.files.retention import Retention
 from galileod.hooks.delivery import Delivery, send
-from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
+from galileod.ledger.lease import Lease
+from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed, set_node
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
@@ -27,9 +28,11 @@ from galileod.uploads.memory import MemoryPool, PoolPartMemory
 from .accept import accept_connections
 from .control import serve_control_socket
 from .listeners import ListenError, Listeners, open_listeners
+from .node import keep_lease
 from .open_files import fit_open_files
 from .prepare import Prepared
 from .reload import Read, Reloader, reload_on_signals
+from .settling import settle_left
 from .signals import receive_signals
 from .start import StartError, Tools, open_all
 from .status import report_to
@@ -60,7 +63,10 @@ async def run(prepared: Prepared, read: Read) -> None:
             manager.notify("STOPPING=1", "STATUS=Stopped")
             return
         store, ledger = opened
-        context = Context(config, store, ledger, pool, prepared.authenticator, metrics)
+        node = ledger.node
+        set_node(None if node is None else node.name)
+        lease = Lease.endless() if node is None else node.lease
+        context = Context(config, store, ledger, pool, prepared.authenticator, metrics, lease=lease)
         await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
@@ -82,6 +88,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(_stop_on_signals, stops, context, manager)
             control.start_soon(_log_suppressed_regularly)
             control.start_soon(context.keeper.run)
+            control.start_soon(context.handover.run)
             control.start_soon(context.rescanner.run)
             control.start_soon(_make_retention(context).run)
             control.start_soon(store.maintain, lambda: context.config.resume.keep)
@@ -89,6 +96,9 @@ async def run(prepared: Prepared, read: Read) -> None:
             control.start_soon(watch_loop, metrics)
             control.start_soon(report_to, manager, context)
             control.start_soon(save_token_uses, context)
+            if node is not None:
+                control.start_soon(keep_lease, node, context)
+                control.start_soon(settle_left, node, context)
             await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()

@@ -16,9 +16,12 @@ import trio
 from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
+from galileod import __version__
 from galileod.config.model import Config
-from galileod.ledger.base import Ledger, LedgerError, Recovery
-from galileod.ledger.sqlite import SqliteLedger
+from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.engines import open_ledger, place_of
+from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.local import LocalStore
@@ -27,11 +30,13 @@ from galileod.storage.local.statedir import StateDirectory
 from galileod.storage.local.timing import Timings
 from galileod.storage.oserrors import translated
 from galileod.storage.s3.memory import PartMemory
-from galileod.storage.settings import Storage
-from galileod.storage.state import ledger_path
+from galileod.storage.state import ledger_path, node_path
 
+from .identity import read_identity
 from .moving import check_home
+from .node import LOOK_SECONDS, keep_lease_at_start
 from .progress import Progress, report_progress
+from .settling import drop_published, find_left
 from .systemd import Manager
 
 T = TypeVar("T")
@@ -63,10 +68,23 @@ async def open_all(
     Returns None if a signal from `stops` came first. Raises StartError.
     """
     progress, stopped = Progress(remote=config.storage.backend == "s3"), trio.Event()
-    opened, failure = None, None
+    opened: tuple[Store, Ledger] | None = None
+    failure: StartError | None = None
+
+    async def keep_lease() -> None:
+        nonlocal failure
+        while progress.node is None:  # noqa: ASYNC110  a thread sets it
+            await trio.sleep(LOOK_SECONDS)
+        try:
+            await keep_lease_at_start(progress.node)
+        except LeaseLostError as error:
+            failure = StartError(f"{_place(config)}: {error}")
+            nursery.cancel_scope.cancel()
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_signal, stops, stopped, nursery.cancel_scope)
         nursery.start_soon(report_progress, progress, manager)
+        nursery.start_soon(keep_lease)
         # If the disk hangs, the thread cannot be cancelled. There are no more reports then, so
         # systemd ends the process after the timeout of the start.
         try:
@@ -97,45 +115,64 @@ def _open_all(
     storage = config.storage
     open_both = _open_local if storage.backend == "local" else _open_s3
     try:
-        store, ledger = open_both(resources, storage, tools, progress)
+        store, ledger = open_both(resources, config, tools, progress)
         make_agree(store, ledger, config, progress)
     except StorageError as error:
         raise StartError(f"{error}{_hint(error, manager)}") from error
     except LedgerError as error:
-        raise StartError(f"{ledger_path(storage.directory)}: {error}") from error
+        raise StartError(f"{_place(config)}: {error}") from error
     return store, ledger
 
 
+def _place(config: Config) -> str:
+    return place_of(config.ledger, ledger_path(config.storage.directory))
+
+
 def _open_local(
-    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+    resources: ExitStack, config: Config, tools: Tools, progress: Progress
 ) -> tuple[Store, Ledger]:
-    store = resources.enter_context(closing(LocalStore.open(storage, tools.timings)))
-    return store, _open_ledger(resources, storage, store, progress)
+    node = config.ledger.node_name
+    opened = LocalStore.open(config.storage, tools.timings, node)
+    store = resources.enter_context(closing(opened))
+    return store, _open_ledger(resources, config, store, progress)
 
 
 def _open_s3(
-    resources: ExitStack, storage: Storage, tools: Tools, progress: Progress
+    resources: ExitStack, config: Config, tools: Tools, progress: Progress
 ) -> tuple[Store, Ledger]:
     # Its libraries are an extra, and take 0.3 seconds to load.
     from galileod.storage.s3.store import S3Store  # noqa: PLC0415
 
+    storage = config.storage
     path = os.path.abspath(storage.directory)
     with translated(f"cannot use {path}"):
         directory = Directory.open(path, resources)
-        state = StateDirectory.open(directory, resources)
-    ledger = _open_ledger(resources, storage, None, progress)
+        state = StateDirectory.open(directory, resources, config.ledger.node_name)
+    ledger = _open_ledger(resources, config, None, progress)
     progress.phase = "opening the bucket"
-    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask)
+    lease = None if ledger.node is None else ledger.node.lease
+    store = S3Store.open(storage, ledger.objects, tools.memory, state.restore, progress.ask, lease)
     return resources.enter_context(closing(store)), ledger
 
 
 def _open_ledger(
-    resources: ExitStack, storage: Storage, store: Store | None, progress: Progress
+    resources: ExitStack, config: Config, store: Store | None, progress: Progress
 ) -> Ledger:
     progress.phase = "checking the ledger"
-    path = ledger_path(storage.directory)
-    opened = _with_space(store, lambda: SqliteLedger.open(path, step=progress.step))
+    path = ledger_path(config.storage.directory)
+    me = _find_me(config)
+    opened = _with_space(store, config, lambda: open_ledger(config.ledger, path, me, progress.step))
+    progress.node = opened.node
     return resources.enter_context(closing(opened))
+
+
+def _find_me(config: Config) -> Me | None:
+    """What this node is to the others; None if it has its ledger alone. Raises StorageError."""
+    name, directory = config.ledger.node_name, config.storage.directory
+    if name is None:
+        return None
+    identity = read_identity(node_path(directory, name))
+    return Me(name, identity, __version__, alone=config.storage.backend == "local")
 
 
 def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:
@@ -143,30 +180,21 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
 
     Runs in a thread. Raises StorageError and LedgerError.
     """
-    keep, path = config.resume.keep, ledger_path(config.storage.directory)
+    keep, place = config.resume.keep, _place(config)
     if ledger.home() != store.home:
         progress.phase = "looking at the files of the ledger"
-        check_home(store, ledger, path, progress)
-        _with_space(store, lambda: ledger.set_home(store.home))
-    progress.phase = "finding interrupted uploads"
-    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
-    identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
-    progress.phase = "listing the directory"
-    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
+        check_home(store, ledger, place, progress)
+        _with_space(store, config, lambda: ledger.set_home(store.home))
+    found, recovery = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
-    recovery = Recovery(
-        {upload: each.offset for upload, each in recovered.items() if not each.identity},
-        {identities[each]: name for each, name in found.names.items() if each in identities},
-        keep,
-    )
     _with_space(
         store,
+        config,
         lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery, found.modified),
     )
-    for upload in recovery.names:
-        trio.from_thread.run(store.drop, upload)  # what is left of it beside the file
+    trio.from_thread.run(drop_published, store, recovery)
     if ledger.is_new:
-        trio.from_thread.run(progress.insist, partial(_report_unknown, store, path))
+        trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))
 
 
 async def _report_unknown(store: Store, path: str) -> None:
@@ -178,20 +206,23 @@ async def _report_unknown(store: Store, path: str) -> None:
                 path=path,
                 files=None,
                 reason=f"the ledger is new, and there are files in {store.location}",
-                advice="if there is a backup of the ledger, stop galileod, copy the backup to the"
-                " path, and start galileod. Otherwise enter the files with"
+                advice="if there is a backup of the ledger, stop galileod, restore the backup,"
+                " and start galileod. Otherwise enter the files with"
                 " `galileod files rescan`: they count for no user",
             )
             return
 
 
-def _with_space(store: Store | None, step: Callable[[], T]) -> T:
-    """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way."""
+def _with_space(store: Store | None, config: Config, step: Callable[[], T]) -> T:
+    """Run a step of the ledger; if it fails on a full disk, interrupted uploads give way.
+
+    They use the same disk if the ledger is a file.
+    """
     while True:
         try:
             return step()
         except LedgerError:
-            if store is None or not store.make_space():
+            if store is None or config.ledger.url is not None or not store.make_space():
                 raise
 
 

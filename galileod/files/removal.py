@@ -9,6 +9,7 @@ from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import UNKNOWN_USER, Ledger, LedgerError
+from galileod.ledger.lease import Lease
 from galileod.ledger.records import FileEntry, Removal
 from galileod.metrics import Metrics, RemovalReason
 from galileod.storage.base import Store
@@ -51,7 +52,7 @@ class Remover:
 
     The file goes first, then its record: if galileod crashes between them, the next start drops the
     record. In the other order, the file would stay without an owner. The receipt for the hook is
-    recorded before both.
+    recorded before both. `lease` returns the lease that this node needs for it.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Remover:
         publication: PublicationLock,
         metrics: Metrics,
         receipt: MakeReceipt,
+        lease: Callable[[], Lease] = Lease.endless,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._publication = publication
         self._metrics = metrics
         self._receipt = receipt
+        self._lease = lease
 
     async def remove_named(self, names: Sequence[str]) -> Sequence[Outcome]:
         """Remove files that an administrator has named, whatever is there under the names.
@@ -161,6 +164,8 @@ class Remover:
         }
         outcomes, gone = list[Outcome](), list[Removal]()
         await self._ledger.promise_removals(list(removals.values()))
+        # Another node may have stored another file of the name by now, if this one was stopped.
+        await self._lease().wait_valid()
         with trio.CancelScope(shield=True):  # the record must follow the file
             for name, result in zip(names, await self._store.remove(names), strict=True):
                 removal = removals.get(name)

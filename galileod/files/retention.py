@@ -18,6 +18,9 @@ CHECK_SECONDS: Final = 5.0
 ROUND_SECONDS: Final = 5.0
 """Seconds after which a round begins no further page."""
 
+TURN: Final = "/retention"
+"""What the node holds that does a round. No file has such a name."""
+
 PAGE: Final = 64
 """Maximum files that are read from the ledger at once."""
 
@@ -42,9 +45,22 @@ class Retention:
         while True:
             await trio.sleep(CHECK_SECONDS)
             try:
-                await self.remove_expired()
+                await self._take_turn()
             except (LedgerError, StorageError) as error:
                 _log.warning("file.not_removed", path=None, user=None, reason=str(error))
+
+    async def _take_turn(self) -> None:
+        """Do a round, unless another node is doing one: they would wait for each other."""
+        elsewhere = self._ledger.elsewhere
+        if elsewhere is None:
+            await self.remove_expired()
+            return
+        try:
+            if await elsewhere.hold([TURN]):
+                await self.remove_expired()
+        finally:
+            with trio.CancelScope(shield=True):  # it is bounded in time
+                await elsewhere.give_back([TURN])
 
     async def remove_expired(self) -> None:
         """Remove files whose time is over, all or as many as one round may.

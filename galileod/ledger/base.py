@@ -20,6 +20,7 @@ from .outbox import Outbox
 from .records import About, Commit, Records
 
 if TYPE_CHECKING:
+    from .elsewhere import Elsewhere  # which needs Found
     from .node import Node  # which needs LedgerError
 
 MOST_REMEMBERED: Final = 1_000_000
@@ -49,6 +50,10 @@ class LedgerError(Exception):
 
 class UnknownUploadError(LedgerError):
     """The ledger has no such upload, or not in that state."""
+
+
+class KeyTakenError(LedgerError):
+    """Another node has begun, kept or stored an upload with the same key: `find` has it now."""
 
 
 class AlreadyUsedError(Exception):
@@ -111,6 +116,18 @@ class StoredUpload:
 
 
 @frozen
+class RunningUpload:
+    """An upload that runs at another node of the ledger; `metadata` is that of its Resumable."""
+
+    metadata: str
+    node: str
+
+
+Found = KeptUpload | StoredUpload | RunningUpload | None
+"""The upload with a key, as far as it concerns a connection that claims it."""
+
+
+@frozen
 class WholeEntry:
     """An upload whose file is complete: it is reserved and promised in one step.
 
@@ -131,7 +148,7 @@ class WholeEntry:
     sha1: str | None = None
 
 
-Entered = KeptUpload | StoredUpload | Exception | None
+Entered = Found | Exception
 """What became of a WholeEntry: None if it was entered; the upload that has its key already, or why
 it was refused. Then nothing of it was recorded."""
 
@@ -154,7 +171,7 @@ class Ledger(Records):
     """The ledger of one store. All methods raise LedgerError.
 
     `is_new`: `reconcile` has found no file in it, and was not told which ones are stored. `node` is
-    this process, if others may write to the ledger at the same time.
+    this process, if others may write to the ledger at the same time, and `elsewhere` asks those.
     Texts can be encoded as UTF-8 and are without NUL; sizes are below 2**63.
     """
 
@@ -162,6 +179,7 @@ class Ledger(Records):
     objects: Objects
     is_new: bool = False
     node: "Node | None" = None
+    elsewhere: "Elsewhere | None" = None
 
     @abstractmethod
     async def reserve(
@@ -181,8 +199,9 @@ class Ledger(Records):
         `allow` is called while no other reservation can be made. If it raises, nothing is reserved
         and the exception is passed on. `ticket` is marked as used in the same transaction. Raises
         AlreadyUsedError if another upload has used the ticket, or if it has expired. A reservation
-        with the same `Resumable.key`, which was not released when it failed, is replaced; raises
-        LedgerError if a kept upload has the key.
+        with the same `Resumable.key`, which was not released when it failed, is replaced, unless it
+        is another node's. Raises LedgerError if a kept upload has the key: a KeyTakenError if other
+        nodes may have kept it, as for what they run or have stored.
         """
 
     @abstractmethod
@@ -241,8 +260,11 @@ class Ledger(Records):
         """`release` for many uploads in one transaction."""
 
     @abstractmethod
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
-        """The upload with this `Resumable.key`, if it is kept, or was stored and not forgotten."""
+    async def find(self, key: str) -> Found:
+        """The upload with this `Resumable.key`.
+
+        None unless it is kept, or was stored and not forgotten, or runs at another node.
+        """
 
     @abstractmethod
     async def checkpoint(self, upload: str, durable: int) -> None:
@@ -279,6 +301,10 @@ class Ledger(Records):
         It is the oldest one of `user`; if None, of the user with the most kept bytes. An
         authenticated user's gives way only if `authenticated`.
         """
+
+    @abstractmethod
+    async def discard(self, upload: str) -> KeptUpload | None:
+        """Drop the entry of a kept upload; returns it, None if it is not kept."""
 
     @abstractmethod
     async def kept_bytes(self, *, authenticated: bool) -> int:

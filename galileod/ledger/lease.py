@@ -40,7 +40,7 @@ class LeaseLostError(LedgerError):
 
 
 class LeaseRunOutError(LedgerError):
-    """The lease has run out, and the database has not renewed it for a long time."""
+    """The lease has run out, and the database does not renew it."""
 
 
 def elapsed() -> float:
@@ -103,6 +103,12 @@ class Lease:
         """The database has given this process another lease, as in `renewed`."""
         self.lost = Interrupt()
         self.renewed(sent)
+
+    def check(self) -> None:
+        """Raise LeaseLostError or LeaseRunOutError if nothing new should be begun now."""
+        self._check_lost()
+        if not self.is_valid():
+            raise LeaseRunOutError("the database does not renew the lease of this server")
 
     async def wait_valid(self) -> None:
         """Return at once if this node may write now; else wait until it may.

@@ -2,35 +2,65 @@
 
 from collections.abc import Callable
 
+from attrs import frozen
+
 from galileod.policy.names import numbered
 from galileod.policy.publication import OnConflict
 
-from .objects import MOST_NUMBER, NameTakenError
+from .objects import MOST_NUMBER, NameTakenError, UnsettledError
 
 Asked = Callable[[str], bool]
 """Asks the ledger about a name."""
 
 
-def free_name(path: str, on_conflict: OnConflict, is_taken: Asked, is_claimed_alone: Asked) -> str:
-    """The name that an upload may claim for `path`. Raises NameTakenError.
+@frozen
+class Holders:
+    """Who has a name, for an upload that wants it.
 
-    `is_taken`: a file has the name, or another upload has claimed it. `is_claimed_alone`: another
-    upload has claimed it that does not replace.
+    `stored`: a file, or what the store has found; `taken`: that, or another upload; `alone`:
+    another upload that does not replace; `unsettled`: one that is in doubt.
     """
+
+    stored: Asked
+    taken: Asked
+    alone: Asked
+    unsettled: Asked
+
+
+def free_name(path: str, on_conflict: OnConflict, has: Holders) -> str:
+    """The name that an upload may claim for `path`. Raises NameTakenError."""
     if on_conflict == "replace":
         # Else what replaces could be confirmed, and then be overwritten by the other upload.
-        if is_claimed_alone(path):
-            raise NameTakenError(f"another upload has claimed the name {path}")
+        if has.unsettled(path):
+            raise unsettled(path)
+        if has.alone(path):
+            raise _claimed(path)
         return path
-    if not is_taken(path):
+    if not has.taken(path):
         return path
     if on_conflict == "reject":
-        raise NameTakenError(f"the name {path} is taken")
+        if has.stored(path):
+            raise stored(path)
+        raise unsettled(path) if has.unsettled(path) else _claimed(path)
     folder, slash, name = path.rpartition("/")
-    number = free_number(lambda number: is_taken(f"{folder}{slash}{numbered(name, number)}"))
+    number = free_number(lambda number: has.taken(f"{folder}{slash}{numbered(name, number)}"))
     if number is None:
-        raise NameTakenError(f"the name {path} is taken, with each number")
+        raise NameTakenError(f"files named {path}, and with each number, exist already")
     return f"{folder}{slash}{numbered(name, number)}"
+
+
+def stored(name: str) -> NameTakenError:
+    """The error if a file has the name."""
+    return NameTakenError(f"a file named {name} exists already")
+
+
+def unsettled(name: str) -> UnsettledError:
+    """The error if an upload in doubt has the name."""
+    return UnsettledError(f"an earlier upload of {name} is not settled yet")
+
+
+def _claimed(name: str) -> NameTakenError:
+    return NameTakenError(f"an upload that has not ended has the name {name}")
 
 
 def free_number(is_taken: Callable[[int], bool]) -> int | None:

@@ -1,8 +1,25 @@
 """The contract of a node: this process among those that share a ledger."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
+from attrs import frozen
+
+from .base import Recovery
 from .lease import Lease
+
+
+@frozen
+class Me:
+    """What the others see of this node. `identity` is that of its state directory.
+
+    `alone`: no other may use the ledger, since its files are where no other has them.
+    """
+
+    name: str
+    identity: str
+    version: str
+    alone: bool
 
 
 class Node(ABC):
@@ -25,3 +42,16 @@ class Node(ABC):
 
         To be called once nobody is using the lost one.
         """
+
+    @abstractmethod
+    async def adopt(self) -> bool:
+        """Take over the running uploads of nodes whose leases are over.
+
+        From then on, they are like those of an earlier process of this node, and so are those that
+        this node had when it lost its lease: `Ledger.interrupted`, `Ledger.promised` and
+        `Objects.all` have them. Returns whether there are any, which `settle` ends.
+        """
+
+    @abstractmethod
+    def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
+        """Do with them what `Ledger.reconcile` does at a start. Blocks."""

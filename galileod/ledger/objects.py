@@ -6,7 +6,7 @@ is needed to continue it. No method waits for the object storage.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -18,7 +18,11 @@ MOST_NUMBER: Final = 1_000_000
 
 
 class NameTakenError(Exception):
-    """A file has the name, or another upload has claimed it."""
+    """A file has the name, or another upload has claimed it; the text says which."""
+
+
+class UnsettledError(NameTakenError):
+    """An earlier upload of the name is in doubt: see `Objects.doubt`."""
 
 
 @frozen
@@ -54,8 +58,8 @@ class ObjectUpload:
 
     `size` is that of its file, and `part_size` of each part but the last, in bytes. `name` is what
     it has claimed, `multipart` the id of the object storage; None: not yet. `completing`: its file
-    may have been published. `parts` are those without a gap before them, in order. `replaces`: it
-    may replace a file of its name. `abandoned`: see `Objects.abandon`.
+    may have been published. `parts` are those without a gap before them, in order. `due`: see
+    `Objects.doubt`; None: it is not in doubt. `abandoned`: see `Objects.abandon`.
     """
 
     upload: str
@@ -66,7 +70,7 @@ class ObjectUpload:
     completing: bool = False
     parts: tuple[Part, ...] = ()
     tail: Tail | None = None
-    replaces: bool = False
+    due: float | None = None
     abandoned: bool = False
 
     @property
@@ -110,10 +114,11 @@ class Objects(ABC):
 
         No file in the ledger and no other upload has the name then. With "rename" it is `path`
         with a number if `path` is taken, up to MOST_NUMBER. With "replace" it is `path`, and
-        other uploads that replace may claim it as well. `taken` are names that are taken for
-        another reason; they do not matter with "replace". An upload that has a name keeps it
-        unless it is among them; one that gets another name is not `completing` any more. Raises
-        NameTakenError, and UnknownUploadError without `begin`.
+        other uploads that replace may claim it as well, unless one of them is in doubt. `taken` are
+        names that are taken for another reason; they do not matter with "replace". An upload that
+        has a name keeps it unless it is among them; one that gets another name is not `completing`
+        any more. Raises NameTakenError, UnsettledError if no file has the name and the upload that
+        has claimed it is in doubt, and UnknownUploadError without `begin`.
 
         The name is claimed until the upload is forgotten, so an interrupted one keeps it. It is
         durable with the next durable change.
@@ -147,7 +152,20 @@ class Objects(ABC):
 
     @abstractmethod
     async def completing(self, upload: str) -> None:
-        """Enter that the file is about to be published, durably. Raises UnknownUploadError."""
+        """Enter that the file is about to be published, durably.
+
+        Raises UnsettledError if another upload has claimed its name, and is in doubt; and
+        UnknownUploadError.
+        """
+
+    @abstractmethod
+    async def doubt(self, upload: str, due: float) -> None:
+        """Enter that nobody waits any more for a request that publishes the file, durably.
+
+        It may have been carried out, or be carried out later. What becomes of it is settled from
+        `due` on, in seconds since the epoch. The name is no other upload's meanwhile, not even if
+        both replace. Raises UnknownUploadError.
+        """
 
     @abstractmethod
     async def resume(self, upload: str) -> ObjectUpload | None:
@@ -166,10 +184,18 @@ class Objects(ABC):
         """Forget an upload, and end its claim; returns what was known of it."""
 
     @abstractmethod
-    async def abandon(self, upload: str) -> None:
-        """End the claim of an upload that nobody continues, but whose file may have been published.
+    async def abandon(self, upload: str, *, yields: bool) -> None:
+        """Enter that nobody continues an upload that is in doubt, and nobody hears of its file.
 
-        It stays known until what the bucket has of its parts is removed. Its object, if any, stays.
+        It stays known until that is settled. If it `yields`, others may claim its name meanwhile.
+        """
+
+    @abstractmethod
+    async def hold(self, upload: str, due: float) -> bool:
+        """`doubt`, if it has its name alone: then its object may be removed.
+
+        Returns whether that is so. One that has yielded claims its name again. Raises
+        NameTakenError if a file has the name: then the object has replaced it, or will be replaced.
         """
 
     @abstractmethod
@@ -187,10 +213,11 @@ class Objects(ABC):
         """
 
     @abstractmethod
-    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+    async def abandoned(self, after: str, count: int) -> Mapping[str, float]:
         """At most `count` uploads that are neither reserved nor kept, sorted, and after `after`.
 
-        Nobody will continue them. May be cancelled while the disk hangs.
+        Nobody will continue them. Returns from when on each may be settled; 0 if it is not in
+        doubt. May be cancelled while the disk hangs.
         """
 
     @abstractmethod
@@ -198,8 +225,11 @@ class Objects(ABC):
         """All uploads, in the order of their names. Blocks; called only at the start."""
 
     @abstractmethod
-    def give_up(self, uploads: Collection[str]) -> None:
-        """`abandon` for many uploads. Blocks; called only at the start."""
+    def give_up(self, uploads: Collection[str], due: float) -> None:
+        """`doubt` and `abandon` for many uploads. Blocks; called only at the start.
+
+        Those without a multipart upload yield.
+        """
 
     @abstractmethod
     def forget(self, uploads: Collection[str]) -> None:

@@ -78,6 +78,8 @@ EVENTS: Final[Mapping[str, Category]] = {
     "lease.run_out": Category.FAILURE,
     "lease.renewed": Category.ORDINARY,
     "lease.lost": Category.ORDINARY,
+    "node.settled": Category.ORDINARY,
+    "node.not_settled": Category.FAILURE,
     "ledger.behind": Category.FAILURE,
     "ledger.damaged": Category.ORDINARY,
     "ledger.owners_unknown": Category.ORDINARY,

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, Self
 
 import trio
@@ -73,8 +74,7 @@ class Sink(ABC):
     async def make_ready(self, owner: str = "") -> None:  # noqa: ARG002  of others
         """Wait until there is memory for data, which then does not have to wait in `write`.
 
-        Until then no data should be asked for. The files of an `owner` leave memory for others. By
-        default, there is always some.
+        Until then no data should be asked for. The files of an `owner` leave memory for others.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -189,8 +189,7 @@ class Store(ABC):
         a later `reconfigure` does not affect the file. `size` is that of the whole file in bytes;
         None: it is not known. What can be found out fails here, before any data is received: raises
         ConflictError if the name exists and must not be replaced or a folder cannot be one,
-        BadNameError if the name is not accepted, and StorageError if no file can be stored at
-        `path`.
+        BadNameError if the name is not accepted, and StorageError if no file can be stored there.
         """
 
     async def write_whole(self, files: Sequence[WholeFile]) -> Sequence[Written | StorageError]:
@@ -246,7 +245,12 @@ class Store(ABC):
 
     @abstractmethod
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
         """Find what is left of the uploads that an earlier process had begun; remove the rest.
 
@@ -255,6 +259,11 @@ class Store(ABC):
         unless the store itself knows that more is certain, and for a published file with its
         identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
         `create`.
+
+        `spared` are all further uploads in a ledger that nodes share: they stay as they are. While
+        uploads are `running` here, `trusted` are those of nodes whose lease is over, all else
+        stays, and what they have not published is never published by them. Only durable bytes are
+        certain then, and 0 of those that are not to be kept.
         """
 
     @abstractmethod
@@ -333,15 +342,16 @@ class Store(ABC):
         regular files are removed, and no link is followed.
         """
 
+    def exclusive(self) -> AbstractAsyncContextManager[None]:
+        """Let no other node replace or remove files in the block. Raises StorageError."""
+        return nullcontext()
+
     @abstractmethod
     def reconfigure(self, settings: Storage) -> None:
         """Use `settings` for the files that are created from now on."""
 
     async def maintain(self, keep: Callable[[], float]) -> None:  # noqa: ARG002  of others
-        """Remove what failures have left behind, from time to time, until cancelled.
-
-        `keep` tells for how many seconds an upload is kept. By default, a start does it all.
-        """
+        """Remove what failures have left, until cancelled; uploads are kept `keep()` seconds."""
         await trio.lowlevel.checkpoint_if_cancelled()
 
     def hurry(self, seconds: float) -> None:  # noqa: B027  not all need it
@@ -354,18 +364,16 @@ class Store(ABC):
     def close(self) -> None:
         """Close the store. Blocks; no sink may be used afterwards."""
 
-    async def _write_one(self, file: WholeFile) -> Written | StorageError:
-        size = sum(map(len, file.pieces))
+    async def _write_one(self, one: WholeFile) -> Written | StorageError:
+        size = sum(map(len, one.pieces))
         try:
-            sink = await self.create(
-                file.upload, file.path, file.on_conflict, file.durability, size
-            )
+            sink = await self.create(one.upload, one.path, one.on_conflict, one.durability, size)
         except StorageError as error:
             return error
         try:
-            sink.modified = file.modified
-            await sink.write(file.pieces)
-            digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *file.kinds}}
+            sink.modified = one.modified
+            await sink.write(one.pieces)
+            digests = {kind: await sink.digest(kind) for kind in {RUNNING_HASH, *one.kinds}}
             await sink.prepare()
             return WrittenSink(digests, sink.identity, sink.replaces, sink, promised=sink.promised)
         except BaseException as error:

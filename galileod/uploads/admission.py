@@ -14,7 +14,14 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import NOT_VALID, Grant
 from galileod.config.model import Config
 from galileod.files.quota_check import QuotaCheck
-from galileod.ledger.base import Allow, AlreadyUsedError, Ledger, LedgerError, SingleUse
+from galileod.ledger.base import (
+    Allow,
+    AlreadyUsedError,
+    KeyTakenError,
+    Ledger,
+    LedgerError,
+    SingleUse,
+)
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.newfolders import NewFolders
 from galileod.policy.publication import OnConflict
@@ -26,6 +33,7 @@ from galileod.storage.base import Store, Stored
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Space
 
+from .faults import LostError
 from .keeper import Keeper
 from .reservation import Reservation
 from .upload import Upload
@@ -88,8 +96,9 @@ class Admission:
         """Reserve quota and disk space for an upload during the block.
 
         `remaining` returns the number of bytes not received yet. Raises Fault if a limit is
-        exceeded or the ticket was used, LedgerError if the reservation cannot be recorded, and
-        StorageError if the free space cannot be read. If the block raises, the reservation is
+        exceeded or the ticket was used, LostError if another node has begun the upload,
+        LedgerError if the reservation cannot be recorded, and StorageError if the free space cannot
+        be read. If the block raises, the reservation is
         released, or turned into a kept upload: see `Reservation.keep`.
         """
         if (too_many := self._find_too_many_folders(upload)) is not None:
@@ -320,6 +329,8 @@ class Admission:
             )
         except AlreadyUsedError:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
+        except KeyTakenError as error:
+            raise LostError from error
 
 
 def folder_of(reservation: Reservation) -> str:

@@ -15,7 +15,7 @@ from .claims import wait_for
 from .connection import Connection
 from .ending import Failure, log_fault, log_stopped
 from .joint import MOST_TOGETHER
-from .whole import WholeUpload, admit_whole, step_of, store_whole
+from .whole import WholeUpload, admit_whole, step_of, store_whole, wait_elsewhere
 
 BATCHES: Final = 2
 """Maximum batches of one connection that are stored or answered at the same time: while one waits
@@ -130,35 +130,59 @@ class Batches:
 
     async def _store(self, batch: list[WholeUpload]) -> None:
         try:
-            await self._store_all(batch)
+            ended = await self._store_all(batch)
             self._go_on()
-            answers = [self._answer(whole) for whole in batch]
+            answers = [self._answer(whole) for whole in ended]
             # A client that does not read these is treated as silent.
             timeout = self._connection.config.timeouts.idle
-            await self._connection.transport.send(*answers, timeout=timeout)
+            if answers:
+                await self._connection.transport.send(*answers, timeout=timeout)
         except TransportClosed as closed:
             self._fail(Failure(batch[0].receiver, closed))
         finally:
             self._running -= 1
             self._go_on()
 
-    async def _store_all(self, batch: list[WholeUpload]) -> None:
-        context = self._connection.context
+    async def _store_all(self, batch: list[WholeUpload]) -> list[WholeUpload]:
+        """Store a batch; returns those that are to be answered. Others are stored later."""
+        ended = batch
         try:
-            await store_whole(context, batch)
-        except trio.Cancelled:
+            await store_whole(self._connection.context, batch)
+            ended = [whole for whole in batch if not whole.elsewhere]
             for whole in batch:
-                if whole.stored is None:
-                    log_stopped(self._connection, whole.receiver, whole.claim, whole.upload.log)
+                if whole.elsewhere:
+                    self._nursery.start_soon(self._add_again, whole)
+        except trio.Cancelled:
+            self._log_stopped(batch)
             raise
         finally:
             self._storing -= len(batch)
-            # Before the answers are sent: once the client has read them, it may send more.
-            self._count(-len(batch))
-            self.came(-sum(whole.upload.metadata.size for whole in batch))
-            for whole in batch:
-                whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
-                context.claims.leave(whole.claim)
+            self._leave(ended)
+        return ended
+
+    async def _add_again(self, whole: WholeUpload) -> None:
+        """Add a file once the node that has begun to store it has ended that."""
+        try:
+            await wait_elsewhere(self._connection.context, whole)
+        except trio.Cancelled:
+            self._log_stopped([whole])
+            self._leave([whole])
+            raise
+        self._waiting.append(whole)
+        self.store()
+
+    def _leave(self, ended: list[WholeUpload]) -> None:
+        # Before the answers are sent: once the client has read them, it may send more.
+        self._count(-len(ended))
+        self.came(-sum(whole.upload.metadata.size for whole in ended))
+        for whole in ended:
+            whole.claim.verdict = whole.error if isinstance(whole.error, Fault) else None
+            self._connection.context.claims.leave(whole.claim)
+
+    def _log_stopped(self, batch: list[WholeUpload]) -> None:
+        for whole in batch:
+            if whole.stored is None:
+                log_stopped(self._connection, whole.receiver, whole.claim, whole.upload.log)
 
     def _answer(self, whole: WholeUpload) -> str:
         """The signal about a file that is stored, or failed, which is logged."""

@@ -9,6 +9,7 @@ from functools import partial
 import trio
 from attrs import define, field, frozen
 
+from galileod.ledger.lease import elapsed
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.protocol.messages import Metadata
 from galileod.shutdown import Interrupt
@@ -30,7 +31,8 @@ class Claim:
 
     `key` and `metadata` are those of `ledger.base.Resumable`. `lost` fires when a newer connection
     claims the upload. After `finished` has come, that one waits instead, and hears `verdict` if the
-    upload failed. `kept` is what is kept after it failed.
+    upload failed. `kept` is what is kept after it failed. It was made at the time `since`, by the
+    clock of `Claims`.
     """
 
     key: str | None = None
@@ -39,6 +41,7 @@ class Claim:
     finished: bool = field(init=False, default=False)
     verdict: Fault | None = field(init=False, default=None)
     kept: Kept | None = field(init=False, default=None)
+    since: float = field(init=False, default=0.0)
     _released: trio.Event = field(init=False, factory=trio.Event)
 
     def check(self, metadata: str) -> None:
@@ -71,10 +74,14 @@ def make_claim(metadata: Metadata, user: str, *, authenticated: bool) -> Claim:
 
 
 class Claims:
-    """The claims to all uploads that run, in the order in which they were made."""
+    """The claims to all uploads that run here, in the order in which they were made.
 
-    def __init__(self) -> None:
+    `clock` is as for a Lease: it goes on while the process is stopped, as that of other nodes does.
+    """
+
+    def __init__(self, clock: Callable[[], float] = elapsed) -> None:
         self._by_key: dict[str, list[Claim]] = {}
+        self._clock = clock
 
     @asynccontextmanager
     async def hold(
@@ -112,6 +119,7 @@ class Claims:
         for each in held:
             claim.check(each.metadata)
         older = list(held)
+        claim.since = self._clock()
         self._by_key[claim.key] = [*held, claim]
         return older
 
@@ -124,6 +132,21 @@ class Claims:
         if not held:
             del self._by_key[claim.key]
         claim.release()
+
+    def age(self, claim: Claim) -> float:
+        """The seconds since the claim was made. May be called from any thread."""
+        return self._clock() - claim.since
+
+    def stop(self, key: str, age: float) -> Sequence[Claim]:
+        """Stop the claims that are older than `age` seconds, unless they have finished.
+
+        Returns those that have the key.
+        """
+        held = self._by_key.get(key, [])
+        for each in held:
+            if self.age(each) > age and not each.finished:
+                each.lost.fire()
+        return held
 
 
 async def wait_for(older: Sequence[Claim], claim: Claim, seconds: float) -> None:

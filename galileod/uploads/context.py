@@ -25,6 +25,7 @@ from galileod.storage.base import Store
 from .admission import Admission
 from .asking import Asking
 from .claims import Claims
+from .handover import Handover
 from .joint import Joint
 from .keeper import Keeper
 from .memory import MemoryPool
@@ -61,6 +62,7 @@ def _make_remover(context: "Context") -> Remover:
         context.publication,
         context.metrics,
         context.removed_receipt,
+        lambda: context.lease,
     )
 
 
@@ -70,6 +72,10 @@ def _make_rescanner(context: "Context") -> Rescanner:
 
 def _make_asking(context: "Context") -> Asking:
     return Asking(context.metrics, context.store.directory)
+
+
+def _make_handover(context: "Context") -> Handover:
+    return Handover(context.ledger, context.keeper, context.claims)
 
 
 def _make_room(context: "Context") -> Room:
@@ -95,13 +101,15 @@ class Context:
     shutdown: Shutdown = field(factory=Shutdown)
     lease: Lease = field(factory=Lease.endless)
     publication: PublicationLock = field(
-        init=False, default=Factory(lambda it: lock_for(it.store), takes_self=True)
+        init=False,
+        default=Factory(lambda it: lock_for(it.store, it.ledger.elsewhere), takes_self=True),
     )
     claims: Claims = field(init=False, factory=Claims)
     joint: Joint = field(init=False, factory=Joint)
     lookups: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(LOOKUPS))
     running: dict[str, Running] = field(init=False, factory=dict)
     keeper: Keeper = field(init=False, default=Factory(_make_keeper, takes_self=True))
+    handover: Handover = field(init=False, default=Factory(_make_handover, takes_self=True))
     checker: Checker = field(init=False, default=Factory(_make_checker, takes_self=True))
     remover: Remover = field(init=False, default=Factory(_make_remover, takes_self=True))
     rescanner: Rescanner = field(init=False, default=Factory(_make_rescanner, takes_self=True))

@@ -1,15 +1,18 @@
 """What an earlier connection has left of an upload: nothing, a part of it, or the stored file."""
 
+from functools import partial
+
 from structlog.typing import FilteringBoundLogger
 
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
-from galileod.ledger.base import KeptUpload, StoredUpload
+from galileod.ledger.base import KeptUpload, RunningUpload, StoredUpload
 from galileod.protocol.messages import ASK, NEXT, RESUME, Metadata
+from galileod.protocol.receiver import UploadReceiver
 
 from .claims import Claim
 from .connection import Connection
-from .faults import abandoned, storage_faults
+from .faults import abandoned, interruptible, shutting_down, storage_faults
 from .upload import Upload, begin, resume
 
 
@@ -25,6 +28,7 @@ def extensions(config: Config) -> frozenset[str]:
 
 async def find_upload(
     connection: Connection,
+    receiver: UploadReceiver,
     metadata: Metadata,
     grant: Grant,
     claim: Claim,
@@ -35,13 +39,16 @@ async def find_upload(
 
     `claim` is held; an upload that begins gets the id `new_id`. Raises a Fault: `bad_metadata` if
     the key is that of other metadata, `abandoned` if the client cancels the upload, `unauthorized`
-    if the credential has expired and the key is not known, and those of `begin`.
+    if the credential has expired and the key is not known, `busy` if this node must not write now,
+    and those of `begin` and of `Handover.wait`. Raises TransportClosed if the connection ends while
+    another node is asked.
     """
     context = connection.context
     earlier: KeptUpload | StoredUpload | None = None
     with storage_faults():
+        context.lease.check()
         if claim.key is not None:
-            earlier = await context.keeper.find(claim.key)
+            earlier = await _find(connection, receiver, claim, claim.key)
         if earlier is None and grant.expired:
             raise connection.refuse_expired(log)
         if isinstance(earlier, KeptUpload):
@@ -55,3 +62,17 @@ async def find_upload(
     if metadata.abandon and claim.key is not None:
         raise abandoned()
     return begin(new_id, metadata, grant, context.config, claim, log)
+
+
+async def _find(
+    connection: Connection, receiver: UploadReceiver, claim: Claim, key: str
+) -> KeptUpload | StoredUpload | None:
+    """The upload with this key, once no other node runs it."""
+    context = connection.context
+    found = await context.keeper.find(key)
+    if not isinstance(found, RunningUpload):
+        return found
+    claim.check(found.metadata)
+    wait = partial(context.handover.wait, claim, context.config.timeouts.idle)
+    with interruptible((context.shutdown.no_uploads, shutting_down)):
+        return await connection.unless_ended(receiver, wait)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import trio
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import KeyTakenError, LedgerError
 from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
@@ -18,6 +18,13 @@ from galileod.storage.errors import (
     StorageError,
     UnsupportedHashError,
 )
+
+
+class LostError(Exception):
+    """What was found of an upload is not so any more: it is to be found anew.
+
+    It is not kept, or its file cannot be continued, or another node has begun it.
+    """
 
 
 def shutting_down() -> Fault:
@@ -89,8 +96,8 @@ def storage_faults() -> Iterator[None]:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
     except LeaseLostError as error:
         raise lease_lost() from error
-    except LeaseRunOutError as error:
-        raise Fault(FaultCode.BUSY, f"Nothing can be stored: {error}. Try again later.") from error
+    except (KeyTakenError, LeaseRunOutError) as error:
+        raise Fault(FaultCode.BUSY, f"The upload must wait: {error}. Try again later.") from error
     except LedgerError as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error
 

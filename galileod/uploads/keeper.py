@@ -11,10 +11,10 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import (
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
-    StoredUpload,
     UnknownUploadError,
     WholeEntry,
 )
@@ -52,8 +52,8 @@ class Entry:
 class Keeper:
     """Finds and discards kept uploads: first the entry in the ledger, then the file.
 
-    `any` tells whether there is any kept upload, as of the last change; `refresh` must be called
-    once at the start.
+    `any` tells whether there is any kept upload, as of the last change here, and of the last search
+    for what other nodes keep; `refresh` must be called once at the start.
     """
 
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
@@ -64,8 +64,8 @@ class Keeper:
         self._ledger = ledger
         self._metrics = metrics
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
-        """The upload with this key, if it is kept, or was stored. Raises LedgerError."""
+    async def find(self, key: str) -> Found:
+        """`Ledger.find`, after what could not be recorded before. Raises LedgerError."""
         await self._record_delayed()
         return await self._ledger.find(key)
 
@@ -158,12 +158,10 @@ class Keeper:
 
         Raises LedgerError.
         """
-        found = await self._ledger.kept_from(upload, 1)
-        if not found or found[0].upload != upload:
-            return None
-        await self._ledger.release(upload)
-        await self.drop(found[0], "abandoned")
-        return found[0]
+        found = await self._ledger.discard(upload)
+        if found is not None:
+            await self.drop(found, "abandoned")
+        return found
 
     async def make_way(self, user: str | None, *, authenticated: bool) -> bool:
         """Discard the kept upload that gives way next; False if there is none.
@@ -207,5 +205,6 @@ class Keeper:
                 while expired := await self._ledger.expire(EXPIRY_BATCH):
                     for kept in expired:
                         await self.drop(kept, "expired")
+                await self.refresh()  # other nodes may have kept uploads
             except LedgerError as error:
                 _log.warning("ledger.behind", reason=str(error))

@@ -14,6 +14,7 @@ from galileod.storage.errors import MissingError, StorageError
 
 from .claims import Claim, Kept
 from .context import Context
+from .faults import LostError
 from .reservation import Reservation
 from .transfer import Transfer
 from .upload import Upload
@@ -36,10 +37,6 @@ KEPT_AFTER: Final = frozenset(
     }
 )
 """The faults after which an upload is kept. After all others, it is discarded."""
-
-
-class LostError(Exception):
-    """A kept upload is not kept any more, or its file cannot be continued: it begins anew."""
 
 
 @asynccontextmanager

@@ -14,9 +14,9 @@ from .claims import Claim, make_claim, taken_over
 from .connection import Connection
 from .earlier import extensions, find_upload
 from .ending import NORMAL, Failure, end_connection, log_failed, log_stopped, log_stored, refuse
-from .faults import interruptible, shutting_down, storage_faults
+from .faults import LostError, interruptible, shutting_down, storage_faults
 from .further import Further
-from .opening import LostError, open_upload
+from .opening import open_upload
 from .small import is_small, receive_and_store
 from .transfer import Transfer
 from .upload import Upload
@@ -70,7 +70,9 @@ async def serve_file(
         ):
             close = None
             while close is None:
-                upload = await find_upload(connection, metadata, grant, claim, new_id, log)
+                upload = await find_upload(
+                    connection, receiver, metadata, grant, claim, new_id, log
+                )
                 if isinstance(upload, Upload):
                     log = upload.log
                     upload = await _admit(connection, receiver, claim, upload)

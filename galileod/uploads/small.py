@@ -26,7 +26,7 @@ from .memory import MemoryAccount
 from .progress import Progress, count_chunk
 from .running import Running, discarded, listed, running_entry
 from .upload import Upload
-from .whole import Content, WholeUpload, store_whole
+from .whole import Content, WholeUpload, store_whole, wait_elsewhere
 
 
 def is_small(context: Context, upload: Upload) -> bool:
@@ -69,6 +69,9 @@ async def receive_and_store(
                 received()
                 whole = WholeUpload(connection, upload, claim, reservation, receiver, content)
                 await context.joint.do(whole, partial(store_whole, context))
+                while whole.elsewhere:
+                    await wait_elsewhere(context, whole)
+                    await context.joint.do(whole, partial(store_whole, context))
                 if whole.stored is None:
                     raise whole.error or RuntimeError("it was neither stored nor refused")
                 return whole.stored

@@ -14,6 +14,7 @@ from galileod.ledger.base import (
     AlreadyUsedError,
     KeptUpload,
     LedgerError,
+    RunningUpload,
     StoredUpload,
     WholeEntry,
 )
@@ -53,8 +54,9 @@ class Content:
 class WholeUpload:
     """A file that is in memory, and what becomes of it. Raises a Fault, as `kinds_of` does.
 
-    `older` are the claims to the same upload whose end is to be waited for before it is stored. At
-    the end it is `stored`, now or by an earlier attempt with the same key, or there is an `error`.
+    `older` are the claims to the same upload whose end is to be waited for before it is stored. If
+    it is `elsewhere`, another node has begun to store it: its end is to be waited for, too. At the
+    end it is `stored`, now or by an earlier attempt with the same key, or there is an `error`.
     """
 
     connection: Connection
@@ -67,6 +69,7 @@ class WholeUpload:
     kinds: tuple[str, ...] = field(init=False)
     written: Written | None = field(init=False, default=None)
     entered: bool = field(init=False, default=False)
+    elsewhere: bool = field(init=False, default=False)
     stored: Stored | StoredUpload | None = field(init=False, default=None)
     error: Exception | None = field(init=False, default=None)
 
@@ -158,15 +161,33 @@ async def admit_whole(context: Context, whole: WholeUpload) -> None:
 
 
 async def store_whole(context: Context, batch: Sequence[WholeUpload]) -> None:
-    """Store the files of a batch: each is stored then, or has an error.
+    """Store the files of a batch: each is stored then, or has an error, or is elsewhere.
 
     Raises nothing but Cancelled.
     """
     try:
         with step_of(batch), context.lease.using():
             await _store(context, batch)
-    finally:
+    except BaseException:
         await _clean_up(context, batch)
+        raise
+    await _clean_up(context, [whole for whole in batch if not whole.elsewhere])
+
+
+async def wait_elsewhere(context: Context, whole: WholeUpload) -> None:
+    """Wait for the node that has begun to store a file. Then it can be stored, or has an error.
+
+    Raises nothing but Cancelled.
+    """
+    whole.elsewhere = False
+    try:
+        with step_of([whole]):
+            await context.handover.wait(whole.claim, whole.upload.config.timeouts.idle)
+    except BaseException:
+        await _clean_up(context, [whole])
+        raise
+    if whole.error is not None:
+        await _clean_up(context, [whole])
 
 
 async def _store(context: Context, batch: Sequence[WholeUpload]) -> None:
@@ -181,7 +202,9 @@ async def _store(context: Context, batch: Sequence[WholeUpload]) -> None:
 async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Reserve disk space."""
     held = context.admission.running
-    wholes = [each for each in _pending(batch) if each.reservation not in held]
+    wholes = [
+        each for each in _pending(batch) if each.reservation not in held and each.written is None
+    ]
     if not wholes:
         return
     with step_of(wholes):
@@ -194,11 +217,11 @@ async def _admit(context: Context, batch: Sequence[WholeUpload]) -> None:
 
 async def _write(context: Context, batch: Sequence[WholeUpload]) -> None:
     """Write the files, and compare their hashes with those of the client."""
-    for whole in _pending(batch):
+    for whole in _unwritten(batch):
         with step_of([whole]):
             await context.room.make(whole.reservation, whole.size)
             whole.reservation.remaining = _nothing  # for the next one, it has come
-    wholes = _pending(batch)
+    wholes = _unwritten(batch)
     with step_of(wholes):
         await context.lease.wait_valid()
         results = await context.store.write_whole([whole.file() for whole in wholes])
@@ -236,6 +259,9 @@ async def _enter_once(
                         refused.append((whole, result))
                     case None:
                         whole.entered = True
+                    case RunningUpload():
+                        whole.claim.check(result.metadata)
+                        whole.elsewhere = True
                     case KeptUpload() | StoredUpload():
                         await _use_earlier(context, whole, result)
                     case AlreadyUsedError():
@@ -297,7 +323,15 @@ def _nothing() -> int:
 
 
 def _pending(batch: Sequence[WholeUpload]) -> list[WholeUpload]:
-    return [whole for whole in batch if whole.stored is None and whole.error is None]
+    return [
+        whole
+        for whole in batch
+        if whole.stored is None and whole.error is None and not whole.elsewhere
+    ]
+
+
+def _unwritten(batch: Sequence[WholeUpload]) -> list[WholeUpload]:
+    return [whole for whole in _pending(batch) if whole.written is None]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from galileod.hooks.settings import (
     AdmitFailure,
     Hooks,
 )
+from galileod.ledger.settings import Ledger
 from galileod.logs.settings import Log, LogFormat, LogLevel
 from galileod.net.addresses import TcpAddress, UnixAddress
 from galileod.net.settings import Metrics, Server, Timeouts, Tls, clashes
@@ -41,7 +42,8 @@ COUNTS = st.integers(0, 1 << 40)
 DURATIONS = st.floats(0, 1e9, exclude_min=True, exclude_max=True).map(Duration)
 ADDRESSES = st.builds(
     TcpAddress,
-    st.ip_addresses().map(str) | st.just("localhost"),
+    # A link-local one needs its zone.
+    st.ip_addresses().filter(lambda one: not one.is_link_local).map(str) | st.just("localhost"),
     st.integers(0, 65535),
     st.booleans(),
 ) | st.builds(
@@ -132,6 +134,14 @@ CONFIGS = st.builds(
             part_size=SIZES,
         ),
     ),
+    ledger=st.just(Ledger())
+    | st.builds(
+        Ledger,
+        url=st.sampled_from(
+            ["postgresql://host/name", "postgresql://me@[::1]:5433/a%20b?sslmode=require"]
+        ),
+        password_file=WORDS | st.none(),
+    ),
     hash=st.builds(Hash, required=st.booleans()),
     auth=st.builds(
         Auth,
@@ -186,6 +196,7 @@ def test_the_printed_configuration_has_every_key() -> None:
     s3 = S3("bucket", "uploads/", "https://s3.example.org", "eu", "path", "/etc/s3")
     storage = Storage(retention=Duration(1), s3=s3)
     config = evolve(Config(), quota=quota, hooks=hooks, auth=auth, tls=tls, storage=storage)
+    config = evolve(config, ledger=Ledger("postgresql://host/name", "/etc/password", "one"))
     text = dump(config)
     for key in KEYS:
         section, _, name = key.rpartition(".")

@@ -11,6 +11,7 @@ from galileod.auth.settings import Auth, Modes, TicketSettings
 from galileod.config.file import load
 from galileod.config.model import Config
 from galileod.hooks.settings import Hooks
+from galileod.ledger.settings import Ledger
 from galileod.logs.settings import Log
 from galileod.net.addresses import TcpAddress, UnixAddress
 from galileod.net.settings import Metrics, Server, Timeouts, Tls
@@ -141,6 +142,9 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
         style = "path"
         credentials_file = "/etc/s3"
         part_size = "16MiB"
+        [ledger]
+        url = "postgresql://galileod@db.example.org/galileod"
+        password_file = "/etc/password"
         [hash]
         required = true
         [auth]
@@ -201,6 +205,7 @@ def test_every_key_may_be_set(tmp_path: Path) -> None:
                 Size(16 << 20),
             ),
         ),
+        ledger=Ledger("postgresql://galileod@db.example.org/galileod", "/etc/password"),
         hash=Hash(required=True),
         auth=Auth(Modes(("token", "ticket")), "/etc/t", TicketSettings("EdDSA", "/etc/k", "here")),
         hooks=Hooks(

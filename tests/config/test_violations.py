@@ -10,6 +10,7 @@ from galileod.config.file import Reading, load
 from galileod.config.flags import Flags, with_flags
 from galileod.config.model import EXPOSED, Config, ConfigError
 from galileod.hooks.settings import HIDDEN, HOOK_EXPECTED
+from galileod.ledger.settings import Ledger
 from galileod.net.addresses import ADDRESS_EXPECTED, parse_address
 from galileod.net.settings import ORIGIN_EXPECTED, PATH_EXPECTED, clashes
 from galileod.units import DURATION_EXPECTED, SIZE_EXPECTED
@@ -287,6 +288,63 @@ def test_a_wrong_value_is_named_with_its_key_and_what_was_expected(
 )
 def test_a_wrong_setting_of_the_hook_is_told(tmp_path: Path, text: str, line: str) -> None:
     assert complaint(tmp_path, f"[hooks]\n{text}\n") == line
+
+
+URL_EXPECTED = (
+    "ledger.url: expected the URL of a database, such as"
+    ' "postgresql://galileod@db.example.org/galileod"'
+)
+IN_URL_REFUSED = (
+    "ledger.url: expected a URL without a password, which belongs into the file"
+    " ledger.password_file"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('url = ""', URL_EXPECTED),
+        ('url = "postgres://host/name"', URL_EXPECTED),
+        ('url = "postgresql:/host"', URL_EXPECTED),
+        ('url = "host=db dbname=x"', URL_EXPECTED),
+        ('url = "postgresql://host:port/name"', URL_EXPECTED),
+        ('url = "postgresql://host/a name"', URL_EXPECTED),
+        ('url = "postgresql://host/name#x"', URL_EXPECTED),
+        ('url = "postgresql://host/name?sslmode"', URL_EXPECTED),
+        ("url = 5", "ledger.url: expected a string"),
+        ('url = "postgresql://me:secret@host/name"', IN_URL_REFUSED),
+        ('url = "postgresql://me:@host/name"', IN_URL_REFUSED),
+        ('url = "postgresql://host/name?pass%77ord=secret"', IN_URL_REFUSED),
+        (
+            'password_file = "/x"',
+            "ledger.password_file: '/x': expected no file, since ledger.url is not set",
+        ),
+        (
+            'url = "postgresql://host/name"\npassword_file = ""',
+            "ledger.password_file: '': expected the path of a file",
+        ),
+        ('uri = ""', "ledger.uri: unknown key; the nearest known one is ledger.url"),
+    ],
+)
+def test_a_wrong_setting_of_the_ledger_is_told_without_a_password(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    assert complaint(tmp_path, f"[ledger]\n{text}\n") == line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me@host/name",
+        "postgresql://[2001:db8::1]:5433/name?sslmode=verify-full",
+        "postgresql:///name?host=/run/postgresql",
+        "postgresql://one:5432,two:5433/name?target_session_attrs=read-write",
+    ],
+)
+def test_each_url_of_a_database_is_accepted(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "galileod.toml"
+    path.write_text(f'[ledger]\nurl = "{url}"\npassword_file = "/x"\n')
+    assert load(str(path)).ledger == Ledger(url, "/x")
 
 
 @pytest.mark.parametrize(

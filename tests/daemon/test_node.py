@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.daemon.node import LOOK_SECONDS, keep_lease
-from galileod.ledger.lease import LEASE_SECONDS, RENEW_SECONDS
+from galileod.daemon.node import LOOK_SECONDS, keep_lease, keep_lease_at_start
+from galileod.ledger.lease import LEASE_SECONDS, RENEW_SECONDS, LeaseLostError
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -105,3 +105,17 @@ async def test_a_lost_lease_is_begun_anew_once_the_database_answers(
             await trio.sleep(2 * LOOK_SECONDS)
             assert node.lease.is_valid()
     assert [line["event"] for line in logs] == ["lease.lost", "lease.renewed"]
+
+
+async def test_a_start_ends_if_another_process_takes_the_place_of_the_node(
+    autojump_clock: MockClock,
+) -> None:
+    node = FakeNode()
+    node.lease.renewed(node.lease.now())
+    with trio.move_on_after(5 * LEASE_SECONDS) as starting:
+        await keep_lease_at_start(node)
+    assert starting.cancelled_caught
+    assert node.lease.is_valid()
+    node.taken = True
+    with trio.fail_after(LEASE_SECONDS), pytest.raises(LeaseLostError):
+        await keep_lease_at_start(node)

@@ -405,10 +405,17 @@ RESTARTS: Final[Mapping[str, tuple[object, object]]] = {
     "storage.s3.region": ("eu-west-1", None),
     "storage.s3.style": ("path", "auto"),
     "storage.s3.credentials_file": ("keys", None),
+    "ledger.url": ("postgresql://127.0.0.1/x", None),
+    "ledger.password_file": ("password", None),
+    "ledger.node": ("one", None),
     "log.format": ("console", "json"),
 }
 """A new value of each key that needs a restart, and the one that stays in force; ...: the path of
 the daemon's directory."""
+
+
+WITH_OTHERS: Final = ("storage.backend", "ledger.password_file", "ledger.node")
+"""Keys that are not valid without another one, which needs a restart as well."""
 
 
 @pytest.mark.parametrize("key", RESTARTS)
@@ -421,12 +428,15 @@ def test_a_key_that_needs_a_restart_says_so_each_time_and_what_is_in_force(
     settings: dict[str, object] = {table: {last: value}} if table else {last: value}
     if key == "storage.backend":
         settings["s3"] = {"bucket": "uploads"}  # it is checked as a whole
+    if key in ("ledger.password_file", "ledger.node"):
+        settings["url"] = "postgresql://127.0.0.1/x"  # likewise
+        (host.folder / "password").touch(0o600)
     rewrite(host, {section: settings})
     for told in (1, 2):
         assert hang_up(host, "config.reloaded")["changed"] == []
         line = host.wait_for("config.restart_needed", key=key)
         assert line["in_force"] == (str(host.directory) if in_force is ... else in_force)
-        assert count(host, "config.restart_needed") == told * (2 if key == "storage.backend" else 1)
+        assert count(host, "config.restart_needed") == told * (2 if key in WITH_OTHERS else 1)
     check_serves(host)
 
 

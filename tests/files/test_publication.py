@@ -5,11 +5,13 @@ from collections.abc import Callable
 import pytest
 import trio
 from attrs import define, field
+from helpers.shared_ledger import Shared
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from galileod.files.publication import NameLock, PublicationLock
+from galileod.files.publication import WAIT_SECONDS, NameLock, PublicationLock
+from galileod.storage.errors import StorageBusyError
 
 
 @define
@@ -164,3 +166,43 @@ async def test_a_name_whose_holder_is_cancelled_or_fails_is_free(autojump_clock:
         await hold(1, "b", "a")
         assert list(lock._locks) == ["a"]
     assert not lock._locks
+
+
+async def test_what_one_node_replaces_no_other_one_replaces_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    shared = Shared()
+    one, two = (NameLock(shared.node(name).elsewhere) for name in ("one", "two"))
+    ends = list[float]()
+
+    async def publish(lock: PublicationLock, *names: str) -> None:
+        async with lock.hold(names, replaces=True):
+            await trio.sleep(10)
+        ends.append(trio.current_time() - began)
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish, one, "a", "b")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(publish, two, "b", "c")
+    assert ends[0] == 10
+    assert 20 <= ends[1] <= 21
+    assert shared.names == {}
+
+
+async def test_a_node_waits_only_so_long_for_the_names_of_another(
+    autojump_clock: MockClock,
+) -> None:
+    shared = Shared()
+    one, two = (NameLock(shared.node(name).elsewhere) for name in ("one", "two"))
+    began = trio.current_time()
+    async with one.hold(["a"], replaces=True):
+        with pytest.raises(StorageBusyError):
+            async with two.hold(["b", "a"], replaces=True):
+                pass
+        assert WAIT_SECONDS <= trio.current_time() - began <= WAIT_SECONDS + 2
+        async with two.hold(["a"], replaces=False):
+            pass
+    async with two.hold(["a"], replaces=True):
+        assert shared.names == {"a": "two"}
+    assert shared.names == {}

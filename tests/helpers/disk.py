@@ -22,6 +22,7 @@ from galileod.storage.local import (
     reopening,
     spool,
     spoolfile,
+    spools,
     statedir,
     store,
     suspended,
@@ -86,6 +87,7 @@ def put_into_place(patch: pytest.MonkeyPatch, disk: FaultyOs) -> None:
         filesync,
         reopening,
         recovery,
+        spools,
         suspended,
     ):
         patch.setattr(module, "os", disk)

@@ -1,10 +1,12 @@
 """Kills an upload that is suspended and continued before each of its calls to the disk.
 
 A program: `kill_resuming.py DIRECTORY ON_CONFLICT WAY CRASH`. WAY is how the file is published: as
-for kill_steps, or `uncounted`: linked on a filesystem that does not count links. CRASH is
-`process`, or `machine`: then what was not durable is zeros, and the record of the publication is
-lost. For each kill one line of JSON is written: what the next start finds, and what the directory
-has once the upload was continued and committed, or begun anew.
+for kill_steps, or `uncounted`: linked on a filesystem that does not count links. Or it is
+`restarted`, `settled` or `settled-linked`: then the node `b` continues what the node `a` has kept,
+and is killed; it starts again, or the node `c` takes over what it has left. CRASH is `process`, or
+`machine`: then what was not durable is zeros, and the record of the publication is lost. For each
+kill one line of JSON is written: what the next start finds, and what the directory has once the
+upload was continued and committed, or begun anew.
 """
 
 import hashlib
@@ -41,6 +43,7 @@ class Scene:
         self._on_conflict = on_conflict
         self._way = way
         self._crash = crash
+        self._nodes = way in {"restarted", "settled", "settled-linked"}
 
     def reset(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -48,14 +51,20 @@ class Scene:
         (self._directory / "anna/a.bin").write_bytes(OLD)
         self.record()
 
-    def record(self, written: int = 0, durable: int = 0, identity: str | None = None) -> None:
-        record = {"written": written, "durable": durable, "identity": identity}
+    def record(
+        self,
+        written: int = 0,
+        durable: int = 0,
+        identity: str | None = None,
+        node: str | None = None,
+    ) -> None:
+        record = {"written": written, "durable": durable, "identity": identity, "node": node}
         self._record.write_text(json.dumps(record))
 
-    def open(self) -> LocalStore:
+    def open(self, node: str | None = None) -> LocalStore:
         settings = Storage(directory=str(self._directory), on_conflict=self._on_conflict)
-        store = LocalStore.open(settings)
-        store._spool.renames = self._way not in {"linked", "uncounted"}
+        store = LocalStore.open(settings, node=node)
+        store._spool.renames = self._way not in {"linked", "uncounted", "settled-linked"}
         store._spool.counts_links = self._way != "uncounted"
         return store
 
@@ -63,24 +72,29 @@ class Scene:
         return await store.reopen("1", "anna/a.bin", self._on_conflict, "full")
 
     async def upload(self, kill_before: int) -> None:
-        store = self.open()
+        first, second = ("a", "b") if self._nodes else (None, None)
+        store = self.open(first)
         store.recover({})
+        other = store
+        if self._nodes:
+            other = self.open(second)
+            other.recover({})
         patch, killing = pytest.MonkeyPatch(), KillingOs(kill_before)
         put_into_place(patch, killing)
         for module in (folders, target):
             patch.setattr(module, "os", killing)
         sink: Sink = await store.create("1", "anna/a.bin")
         await sink.write([CONTENT[:MIDDLE]])
-        self.record(MIDDLE)
+        self.record(MIDDLE, node=first)
         durable = await sink.suspend()
-        self.record(MIDDLE, durable)
-        sink = await self.reopen(store)
+        self.record(MIDDLE, durable, node=second)
+        sink = await self.reopen(other)
         await sink.write([CONTENT[MIDDLE:]])
-        self.record(sink.offset, durable)
+        self.record(sink.offset, durable, node=second)
         durable = await sink.checkpoint()
-        self.record(sink.offset, durable)
+        self.record(sink.offset, durable, node=second)
         await sink.prepare()
-        self.record(sink.offset, durable, sink.identity)
+        self.record(sink.offset, durable, sink.identity, second)
         await sink.commit()
 
     async def restart(self) -> dict[str, object]:
@@ -90,8 +104,14 @@ class Scene:
         if self._crash == "machine":
             trusted, record["identity"] = record["durable"], None
             self._lose(trusted)
-        store = self.open()
-        recovered = store.recover({"1": trusted}).get("1")
+        ended = record.pop("node") or ("a" if self._nodes else None)
+        if self._way.startswith("settled"):
+            store = self.open("c")
+            assert store.recover({}) == {}
+            recovered = store.recover({"1": trusted}, running=True).get("1")
+        else:
+            store = self.open(ended)
+            recovered = store.recover({"1": trusted}).get("1")
         wanted = {record["identity"], recovered and recovered.identity} - {None}
         found = store.scan(wanted).names
         report = {
@@ -110,12 +130,13 @@ class Scene:
                 await sink.commit()
         else:
             await store.drop("1")
-        spool = os.listdir(self._directory / ".galileod/spool")
-        return {**report, "after": self._files(), "spool": spool}
+        spools = (self._directory / ".galileod").glob("**/spool/*")
+        return {**report, "after": self._files(), "spool": [path.name for path in spools]}
 
     def _lose(self, durable: int) -> None:
-        path = self._directory / ".galileod/spool/1"
-        if path.exists() and path.stat().st_nlink == 1:
+        for path in (self._directory / ".galileod").glob("**/spool/1"):
+            if path.stat().st_nlink > 1:
+                continue
             size = path.stat().st_size
             os.truncate(path, min(durable, size))
             os.truncate(path, size)

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 from attrs import define
 
 from galileod.ledger.base import Clock, KeptUpload, Ledger, Resumable
+from galileod.ledger.postgresql import Address, PostgresqlLedger
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.ledger.sqlite.database import Database
 from galileod.policy.quota import Holding
@@ -38,15 +38,12 @@ class FakeBoot:
     id: str = "boot-1"
 
 
-OPENERS: Final[dict[str, Callable[[Path, Clock, str], Ledger]]] = {
-    "sqlite": lambda directory, clock, boot: SqliteLedger.open(
-        str(directory / "ledger"), clock, boot=boot
-    ),
-    "inline sqlite": lambda directory, clock, boot: open_inline_ledger(
-        clock, str(directory / "ledger"), boot
-    ),
+OPENERS: Final[dict[str, Callable[[str, Clock, str], Ledger]]] = {
+    "sqlite": lambda path, clock, boot: SqliteLedger.open(path, clock, boot=boot),
+    "inline sqlite": lambda path, clock, boot: open_inline_ledger(clock, path, boot),
+    "postgresql": lambda url, clock, boot: PostgresqlLedger.open(Address(url), clock, boot=boot),
 }
-"""Opens the ledger of a directory, by implementation."""
+"""Opens a ledger, by implementation: in a file, or at a URL."""
 
 
 def resumable(key: str = "key", *, authenticated: bool = True, full: bool = True) -> Resumable:

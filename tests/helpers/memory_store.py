@@ -98,11 +98,17 @@ class MemoryStore(Store):
         self.spool.pop(upload, None)
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
         """As after a restart: the sinks of before must not be used any more."""
+        assert not running, "no other node has this memory"
         self.open_sinks = 0
-        kept = {}
+        kept = {upload: file for upload, file in self.spool.items() if upload in spared}
         for upload, file in self.spool.items():
             step()
             certain = trusted.get(upload, 0)
@@ -110,7 +116,11 @@ class MemoryStore(Store):
             if data:
                 kept[upload] = Unfinished(bytearray(data), 0, min(file.durable, len(data)))
         self.spool = kept
-        return {upload: Recovered(len(file.data)) for upload, file in kept.items()}
+        return {
+            upload: Recovered(len(file.data))
+            for upload, file in kept.items()
+            if upload not in spared
+        }
 
     def make_space(self) -> bool:
         return False

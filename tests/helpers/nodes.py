@@ -1,9 +1,11 @@
 """A node without a database, in simulated time."""
 
+from collections.abc import Mapping
+
 import trio
 from attrs import define, field
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Node
 
@@ -18,6 +20,7 @@ class FakeNode(Node):
     taken: bool = False
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
+    adopted: list[float] = field(factory=list)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -38,3 +41,13 @@ class FakeNode(Node):
         self.begun.append(sent)
         self.taken = False
         self.lease.begin(sent)
+
+    async def adopt(self) -> bool:
+        self.adopted.append(self.lease.now())
+        await trio.lowlevel.checkpoint()
+        if not self.answers:
+            raise LedgerError("the database is away")
+        return False
+
+    def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
+        """There is nothing to settle."""

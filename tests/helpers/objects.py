@@ -39,6 +39,9 @@ def steps(ledger: Ledger) -> Sequence[tuple[bool, Callable[[], Awaitable[object]
         # The store has found that the name is taken.
         (False, lambda: of.claim("u1", "a", "rename", ["a"])),
         (True, lambda: of.completing("u1")),
+        (True, lambda: of.doubt("u1", 1.5)),
+        (False, lambda: of.abandon("u1", yields=True)),
+        (True, lambda: of.hold("u1", 2.5)),
         (True, lambda: of.claim_whole(whole)),
         (False, lambda: of.drop("u3")),
         (False, lambda: ledger.reserve("u2", "anna", 5, allow)),

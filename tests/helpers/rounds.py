@@ -14,6 +14,12 @@ def rounds(few: T, many: T) -> T:
     return many if SOAK else few
 
 
+def seeds(few: int, many: int) -> range:
+    """Seeds of so many rounds. SEED is the first one, and ROUNDS the number in their place."""
+    first, number = os.environ.get("SEED", "0"), os.environ.get("ROUNDS", rounds(few, many))
+    return range(int(first), int(first) + int(number))
+
+
 def report(text: str) -> None:
     """In a soak, print a figure, past pytest."""
     if SOAK and sys.__stderr__ is not None:

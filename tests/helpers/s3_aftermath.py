@@ -50,7 +50,7 @@ class Troubled(Daemon):
 
 def troubled(bucket: Bucket, folder: Path, *, before: str = "", **settings: Any) -> Troubled:  # noqa: ANN401  tables
     """One with its files in a bucket; `s3` are further settings of `[storage.s3]`."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     values = {"prefix": PREFIX, "part_size": "5MiB", **settings.pop("s3", {})}
     s3 = bucket.settings(folder, **values)
     tables: Settings = {

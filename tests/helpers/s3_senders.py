@@ -63,12 +63,11 @@ class Senders:
 
     `offered` has the hash of each file by its name, `stored` what was confirmed. `heard` counts how
     connections have ended; what is neither in `passing` nor success is a failure. `keyless` are the
-    names of files without a key. All names begin with `names`.
+    names of files without a key.
     """
 
     daemon: Daemon
     passing: frozenset[str] = PASSING
-    names: str = ""
     offered: dict[str, str] = field(factory=dict)
     stored: dict[str, Stored] = field(factory=dict)
     keyless: set[str] = field(factory=set)
@@ -108,7 +107,7 @@ class Senders:
         for number in count():
             if self.over.is_set():
                 return
-            kinds[worker](f"{self.names}{worker}-{number}", number)
+            kinds[worker](f"{worker}-{number}", number)
 
     def send_small(self, batch: str, number: int) -> None:
         """Send files on connections with `next` until each is stored."""

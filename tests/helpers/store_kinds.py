@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import trio
 from attrs import frozen
-from helpers.local_store import listed as listed_local
 from helpers.local_store import open_local
 from helpers.memory_store import MemoryStore
 from helpers.whole_store import WholeStore
@@ -18,7 +17,7 @@ from helpers.whole_store import WholeStore
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Store
 from galileod.storage.finished import Standing
-from galileod.storage.local import LocalStore
+from galileod.storage.local import LocalStore, scan
 
 MakeStore = Callable[[OnConflict], Store]
 
@@ -57,16 +56,17 @@ class Kind:
 
 def read_all(store: LocalStore) -> dict[str, bytes]:
     location = Path(store.location)
-    return {name: (location / name).read_bytes() for name in listed_local(store)}
+    pages = scan.walk(store._directory.fd, 1000)
+    return {name: (location / name).read_bytes() for page in pages for name in page}
 
 
 def spooled(store: LocalStore) -> int:
-    return len(os.listdir(Path(store.location) / ".galileod/spool"))
+    return len(os.listdir(store._spool.fd))
 
 
 def opened_anew(store: LocalStore) -> LocalStore:
     store.close()
-    return LocalStore.open(store._settings)
+    return LocalStore.open(store._settings, node=store._state.node)
 
 
 KINDS: Final = {
@@ -81,6 +81,7 @@ KINDS: Final = {
     "local": Kind(
         LocalStore, partial(open_local, durability="none"), read_all, spooled, opened_anew
     ),
+    "local, node": Kind(LocalStore, partial(open_local, node="a"), read_all, spooled, opened_anew),
 }
 
 

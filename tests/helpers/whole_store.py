@@ -56,9 +56,14 @@ class WholeStore(Store):
         await self.store.drop(upload)
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
-        return self.store.recover(trusted, step)
+        return self.store.recover(trusted, step, spared, running=running)
 
     def make_space(self) -> bool:
         return self.store.make_space()

@@ -14,6 +14,7 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from galileod.config.model import Config
+from galileod.ledger.base import Ledger
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.net.addresses import UNIX_PEER
 from galileod.net.peer import Peer
@@ -234,7 +235,7 @@ class Wire:
 
     server: Server
     context: Context
-    ledger: SqliteLedger
+    ledger: Ledger
     nursery: trio.Nursery
     _ends: list[trio.Event] = field(factory=list)
 
@@ -294,7 +295,11 @@ class Wire:
 
 @asynccontextmanager
 async def serving(
-    store: Store, config: Config | None = None, *, settled: bool = True
+    store: Store,
+    config: Config | None = None,
+    *,
+    settled: bool = True,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[Wire]:
     """A server over `store`; whatever is still connected at the end is cut off.
 
@@ -304,11 +309,12 @@ async def serving(
     # However little room the machine has, there is enough for these files.
     config = evolve(config, storage=evolve(config.storage, min_free=Size(0)))
     # Beside a store that works in threads the real ledger; beside trio's jumping clock one without.
-    ledger = (
-        SqliteLedger.open(ledger_path(store.location))
-        if isinstance(store, LocalStore)
-        else open_inline_ledger()
-    )
+    if ledger is None:
+        ledger = (
+            SqliteLedger.open(ledger_path(store.location))
+            if isinstance(store, LocalStore)
+            else open_inline_ledger()
+        )
     chunks = config.chunks
     pool = MemoryPool(chunks.memory, least_credit(chunks.min, chunks.max, chunks.memory))
     with closing(ledger):

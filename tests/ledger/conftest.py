@@ -35,10 +35,13 @@ def reopen(
     request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock, boot: FakeBoot
 ) -> Iterator[Callable[[], Ledger]]:
     """Opens the same ledger each time."""
+    where = str(tmp_path / "ledger")
+    if request.param == "postgresql":
+        where = request.getfixturevalue("ledger_url")
     with ExitStack() as opened:
 
         def open_ledger() -> Ledger:
-            ledger = OPENERS[request.param](tmp_path, clock, boot.id)
+            ledger = OPENERS[request.param](where, clock, boot.id)
             opened.callback(ledger.close)
             return ledger
 

@@ -1,11 +1,11 @@
 """Any sequence of calls agrees with a simple model: each implementation passes this test."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 import trio
@@ -103,19 +103,25 @@ def authenticated(user: str) -> bool:
 class Machine(RuleBasedStateMachine):
     """Calls a ledger and the model alike."""
 
+    engines: ClassVar[Sequence[str]] = ("sqlite", "inline sqlite")
+
     def __init__(self) -> None:
         super().__init__()
         self.opened = ExitStack()
         self.directory = Path(self.opened.enter_context(TemporaryDirectory()))
         self.clock, self.model = FakeClock(), Model()
 
-    @initialize(engine=st.sampled_from(sorted(OPENERS)))
-    def open(self, engine: str) -> None:
-        self.engine = engine
+    @initialize(data=st.data())
+    def open(self, data: st.DataObject) -> None:
+        self.engine = data.draw(st.sampled_from(self.engines))
+        self.place = self.new_place()
         self.ledger = self.reopened()
 
+    def new_place(self) -> str:
+        return str(Path(self.directory) / "ledger")
+
     def reopened(self) -> Ledger:
-        return OPENERS[self.engine](self.directory, self.clock, str(self.model.boot))
+        return OPENERS[self.engine](self.place, self.clock, str(self.model.boot))
 
     def teardown(self) -> None:
         self.ledger.close()
@@ -363,5 +369,27 @@ class Machine(RuleBasedStateMachine):
         return file if until > self.clock.now else None
 
 
+class PostgresqlMachine(Machine):
+    """The same in PostgreSQL."""
+
+    engines = ("postgresql",)
+    new_url: ClassVar[Callable[[], str]]
+
+    def new_place(self) -> str:
+        return type(self).new_url()
+
+
+@pytest.fixture(scope="module")
+def _urls(new_ledger_url: Callable[[], str]) -> None:
+    PostgresqlMachine.new_url = staticmethod(new_ledger_url)
+
+
 TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
 TestMachine.settings = settings(max_examples=rounds(15, 120), stateful_step_count=40, deadline=None)
+
+TestPostgresqlMachine = pytest.mark.timeout(300)(
+    pytest.mark.usefixtures("_urls")(PostgresqlMachine.TestCase)
+)
+TestPostgresqlMachine.settings = settings(
+    max_examples=rounds(5, 60), stateful_step_count=40, deadline=None
+)

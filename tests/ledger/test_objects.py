@@ -8,7 +8,7 @@ from helpers.ledgers import allow, keep
 from helpers.objects import MIB, PART, part, tail
 
 from galileod.ledger.base import Ledger, LedgerError, Recovery, UnknownUploadError
-from galileod.ledger.objects import Claim, NameTakenError, Objects, ObjectUpload
+from galileod.ledger.objects import Claim, NameTakenError, Objects, ObjectUpload, UnsettledError
 from galileod.ledger.records import Removal
 from galileod.policy.publication import OnConflict
 
@@ -88,6 +88,7 @@ async def test_an_upload_that_has_not_begun_is_refused(objects: Objects) -> None
         lambda: objects.add_part("u1", part(1)),
         lambda: objects.set_tail("u1", tail(0, 1)),
         lambda: objects.completing("u1"),
+        lambda: objects.doubt("u1", 1.0),
     ):
         with pytest.raises(UnknownUploadError):
             await call()
@@ -381,18 +382,96 @@ async def test_many_uploads_are_forgotten_at_the_start_with_their_parts(objects:
 # What is left.
 
 
-async def test_the_name_of_an_abandoned_upload_is_free(objects: Objects) -> None:
-    await begin(objects, "u1", "u2", "u3", "u4")
-    assert await objects.claim("u1", "a.bin", "rename") == "a.bin"
+@pytest.mark.parametrize("given_up", [False, True])
+@pytest.mark.parametrize("first", ["rename", "replace"])
+async def test_an_upload_in_doubt_has_its_name_alone(
+    objects: Objects, first: OnConflict, *, given_up: bool
+) -> None:
+    await begin(objects, "u1", "u2", "u3", "u4", "u5")
+    assert await objects.claim("u1", "a.bin", first) == "a.bin"
+    if first == "replace":
+        assert await objects.claim("u5", "a.bin", "replace") == "a.bin"
+    await objects.created("u1", "multipart-1")
     await objects.completing("u1")
-    await objects.abandon("u1")
+    if given_up:
+        objects.give_up(["u1", "never"], 7.5)
+    else:
+        await objects.doubt("u1", 7.5)
+        await objects.abandon("u1", yields=False)
     one = await known(objects)
-    assert (one.name, one.completing, one.abandoned) == ("a.bin", True, True)
+    assert (one.name, one.due, one.completing, one.abandoned) == ("a.bin", 7.5, True, True)
+    for on_conflict in ("reject", "replace"):
+        with pytest.raises(UnsettledError, match=r"a\.bin is not settled"):
+            await objects.claim("u2", "a.bin", on_conflict)
+        (claimed,) = await objects.claim_whole([Claim("u4", 1, "a.bin", on_conflict)])
+        assert isinstance(claimed, UnsettledError)
+    if first == "replace":  # claimed before
+        with pytest.raises(UnsettledError):
+            await objects.completing("u5")
+    assert await objects.claim("u3", "a.bin", "rename") == "a (1).bin"
+    await objects.drop("u1")
+    assert await objects.claim("u2", "a.bin", "replace") == "a.bin"
+
+
+async def test_an_upload_that_is_continued_may_be_completed_although_it_is_in_doubt(
+    objects: Objects,
+) -> None:
+    await begin(objects, "u1")
+    await objects.claim("u1", "a.bin", "replace")
+    await objects.completing("u1")
+    await objects.doubt("u1", 7.5)
+    await objects.resume("u1")
+    await objects.completing("u1")
+    one = await known(objects)
+    assert (one.completing, one.due, one.abandoned) == (True, 7.5, False)
+
+
+async def test_a_file_has_the_name_although_an_upload_of_it_is_in_doubt(ledger: Ledger) -> None:
+    objects = ledger.objects
+    await enter_file(ledger, "a.bin")
+    await begin(objects, "u1", "u2")
+    await objects.claim("u1", "a.bin", "replace")
+    await objects.doubt("u1", 7.5)
+    with pytest.raises(NameTakenError, match="a file named") as caught:
+        await objects.claim("u2", "a.bin", "reject")
+    assert not isinstance(caught.value, UnsettledError)
+    with pytest.raises(NameTakenError, match="a file named"):
+        await objects.hold("u1", 8.5)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_the_name_of_an_upload_that_yields_is_free(
+    objects: Objects, *, given_up: bool
+) -> None:
+    await begin(objects, "u1", "u2", "u3")
+    await objects.claim("u1", "a.bin", "rename")
+    await objects.doubt("u1", 7.5)
+    if given_up:
+        objects.give_up(["u1"], 7.5)
+    else:
+        await objects.abandon("u1", yields=True)
     assert await objects.claim("u2", "a.bin", "reject") == "a.bin"
-    objects.give_up(["u2", "never"])
-    assert await objects.claim("u3", "a.bin", "replace") == "a.bin"
-    assert [one.abandoned for one in objects.all()] == [True, True, False, False]
-    assert await objects.claim("u4", "a.bin", "rename") == "a (1).bin"
+    await objects.completing("u2")
+    assert not await objects.hold("u1", 8.5)
+    assert (await known(objects)).due == 7.5
+    await objects.drop("u2")
+    assert await objects.hold("u1", 8.5)
+    assert (await known(objects)).due == 8.5
+    with pytest.raises(UnsettledError):
+        await objects.claim("u3", "a.bin", "reject")
+    assert await objects.abandoned("", 9) == {"u1": 8.5, "u3": 0}
+
+
+async def test_the_error_for_a_name_says_who_has_it(ledger: Ledger) -> None:
+    objects = ledger.objects
+    await enter_file(ledger, "a.bin")
+    await begin(objects, "u1", "u2")
+    with pytest.raises(NameTakenError, match=r"a file named a\.bin exists already"):
+        await objects.claim("u1", "a.bin", "reject")
+    await objects.claim("u1", "b.bin", "reject")
+    for on_conflict in ("reject", "replace"):
+        with pytest.raises(NameTakenError, match="an upload that has not ended has the name b"):
+            await objects.claim("u2", "b.bin", on_conflict)
 
 
 async def test_an_upload_is_abandoned_once_it_is_neither_reserved_nor_kept(ledger: Ledger) -> None:

@@ -1,9 +1,11 @@
 """Any sequence of uploads to object storage agrees with a simple model, in each implementation."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 import trio
@@ -17,7 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from galileod.ledger.base import Ledger, UnknownUploadError
-from galileod.ledger.objects import Claim, NameTakenError, ObjectUpload, Part, Tail, parts_end
+from galileod.ledger.objects import (
+    Claim,
+    NameTakenError,
+    ObjectUpload,
+    Part,
+    Tail,
+    UnsettledError,
+    parts_end,
+)
 from galileod.policy.names import numbered
 from galileod.policy.publication import OnConflict
 
@@ -38,7 +48,13 @@ class Upload:
     completing: bool = False
     parts: dict[int, Part] = field(factory=dict)
     tail: Tail | None = None
+    due: float | None = None
     abandoned: bool = False
+    yields: bool = False
+
+    def is_alone(self) -> bool:
+        """Whether no other upload may claim its name."""
+        return not self.replaces or self.due is not None
 
     def joined(self) -> tuple[Part, ...]:
         """The parts without a gap before them."""
@@ -60,13 +76,15 @@ class Upload:
             self.completing,
             joined,
             end,
-            self.replaces,
+            self.due,
             self.abandoned,
         )
 
 
 class Machine(RuleBasedStateMachine):
     """Calls a ledger and the model alike."""
+
+    engines: ClassVar[Sequence[str]] = ("sqlite", "inline sqlite")
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,13 +93,17 @@ class Machine(RuleBasedStateMachine):
         self.uploads: dict[str, Upload] = {}
         self.files = set[str]()
 
-    @initialize(engine=st.sampled_from(sorted(OPENERS)))
-    def open(self, engine: str) -> None:
-        self.engine = engine
+    @initialize(data=st.data())
+    def open(self, data: st.DataObject) -> None:
+        self.engine = data.draw(st.sampled_from(self.engines))
+        self.place = self.new_place()
         self.ledger = self.reopened()
 
+    def new_place(self) -> str:
+        return str(Path(self.directory) / "ledger")
+
     def reopened(self) -> Ledger:
-        return OPENERS[self.engine](self.directory, FakeClock(), "boot")
+        return OPENERS[self.engine](self.place, FakeClock(), "boot")
 
     def teardown(self) -> None:
         self.ledger.close()
@@ -105,9 +127,9 @@ class Machine(RuleBasedStateMachine):
         self, upload: str, path: str, on_conflict: OnConflict, taken: set[str], name: str | None
     ) -> None:
         """`name` may be claimed; None: none may."""
-        others = [one for key, one in self.uploads.items() if key != upload and not one.abandoned]
+        others = self.others(upload)
         if on_conflict == "replace":
-            alone = any(one.name == path and not one.replaces for one in others)
+            alone = any(one.name == path and one.is_alone() for one in others)
             assert name == (None if alone else path)
             return
         used = self.files | taken | {one.name for one in others if one.name is not None}
@@ -118,6 +140,16 @@ class Machine(RuleBasedStateMachine):
         assert numbers
         assert name not in used
         assert numbers == [1] or _numbered(path, numbers[0] - 1) in used
+
+    def others(self, upload: str) -> list[Upload]:
+        """The other uploads, if they claim their names."""
+        return [one for key, one in self.uploads.items() if key != upload and not one.yields]
+
+    def is_unsettled(self, upload: str, name: str | None) -> bool:
+        """Whether another upload that is in doubt has a name."""
+        return any(
+            one.name == name and one.due is not None for one in self.others(upload) if one.name
+        )
 
     @rule(upload=UPLOADS)
     def begin(self, upload: str) -> None:
@@ -133,10 +165,11 @@ class Machine(RuleBasedStateMachine):
     def claim(self, upload: str, path: str, on_conflict: OnConflict, taken: set[str]) -> None:
         if upload in self.uploads and self.uploads[upload].abandoned:
             return  # nobody does
+        refused: NameTakenError | None = None
         try:
             name = self.change(upload, self.ledger.objects.claim, path, on_conflict, sorted(taken))
-        except NameTakenError:
-            name = None
+        except NameTakenError as error:
+            name, refused = None, error
         one = self.uploads.get(upload)
         if one is None:
             return
@@ -144,6 +177,10 @@ class Machine(RuleBasedStateMachine):
             assert name == one.name
             return
         self.check_name(upload, path, on_conflict, taken, name)
+        if refused is not None:
+            stored = on_conflict != "replace" and path in self.files | taken
+            unsettled = self.is_unsettled(upload, path) and not stored
+            assert isinstance(refused, UnsettledError) == unsettled
         if name is not None:
             one.name, one.replaces, one.completing = name, on_conflict == "replace", False
 
@@ -193,9 +230,26 @@ class Machine(RuleBasedStateMachine):
 
     @rule(upload=UPLOADS)
     def completing(self, upload: str) -> None:
+        one = self.uploads.get(upload)
+        if one is not None and (one.abandoned or self.is_unsettled(upload, one.name)):
+            if not one.abandoned:
+                with pytest.raises(UnsettledError):
+                    self.run(self.ledger.objects.completing, upload)
+            return
         self.change(upload, self.ledger.objects.completing)
-        if upload in self.uploads:
-            self.uploads[upload].completing = True
+        if one is not None:
+            one.completing = True
+
+    @rule(upload=UPLOADS, due=st.sampled_from([1.5, 2.5]))
+    def doubt(self, upload: str, due: float) -> None:
+        one = self.uploads.get(upload)
+        if one is not None and (
+            not one.completing or one.abandoned or self.is_unsettled(upload, one.name)
+        ):
+            return  # nothing was sent
+        self.change(upload, self.ledger.objects.doubt, due)
+        if one is not None:
+            one.due = due
 
     @rule(upload=UPLOADS)
     def resume(self, upload: str) -> None:
@@ -206,14 +260,33 @@ class Machine(RuleBasedStateMachine):
         resumed = self.run(self.ledger.objects.resume, upload)
         assert resumed == (one and one.told(upload))
 
-    @rule(upload=UPLOADS, at_start=st.booleans())
-    def abandon(self, upload: str, *, at_start: bool) -> None:
+    @rule(upload=UPLOADS, at_start=st.booleans(), yields=st.booleans())
+    def abandon(self, upload: str, *, at_start: bool, yields: bool) -> None:
+        one = self.uploads.get(upload)
+        if one is not None and (one.due is None or one.abandoned):
+            return
         if at_start:
-            self.ledger.objects.give_up([upload])
+            self.ledger.objects.give_up([upload], 3.5)
         else:
-            self.run(self.ledger.objects.abandon, upload)
-        if upload in self.uploads:
-            self.uploads[upload].abandoned = True
+            self.run(partial(self.ledger.objects.abandon, yields=yields), upload)
+        if one is not None:
+            one.abandoned, one.yields = True, yields
+        if one is not None and at_start:
+            one.due, one.yields = 3.5, one.multipart is None
+
+    @rule(upload=UPLOADS)
+    def hold(self, upload: str) -> None:
+        one = self.uploads.get(upload)
+        if one is not None and not one.abandoned:
+            return
+        if one is not None and one.name in self.files:
+            with pytest.raises(NameTakenError):
+                self.run(self.ledger.objects.hold, upload, 4.5)
+            return
+        alone = one is not None and all(each.name != one.name for each in self.others(upload))
+        assert self.run(self.ledger.objects.hold, upload, 4.5) == alone
+        if one is not None and alone:
+            one.due, one.yields = 4.5, False
 
     @rule(upload=UPLOADS)
     def drop(self, upload: str) -> None:
@@ -223,7 +296,7 @@ class Machine(RuleBasedStateMachine):
     @rule(upload=UPLOADS)
     def commit(self, upload: str) -> None:
         one = self.uploads.get(upload)
-        if one is not None and one.name is not None:
+        if one is not None and one.name is not None and not one.abandoned:
             self.run(self.ledger.reserve, upload, "anna", SIZE, allow)
             self.run(self.ledger.commit, upload, one.name)
             self.files.add(one.name)
@@ -248,19 +321,18 @@ class Machine(RuleBasedStateMachine):
         assert list(self.ledger.objects.all()) == expected
         for one in expected:
             assert self.run(self.ledger.objects.get, one.upload) == one
-        alone = [
-            one.name
-            for one in self.uploads.values()
-            if one.name and not one.replaces and not one.abandoned
-        ]
-        assert len(set(alone)) == len(alone)
+        claims = [one for one in self.uploads.values() if one.name and not one.yields]
+        for name in {one.name for one in claims}:
+            of_name = [one for one in claims if one.name == name]
+            assert len(of_name) == 1 or all(one.replaces for one in of_name)
+            assert sum(one.due is not None for one in of_name) <= 1
         multiparts = [f"multipart of {one.upload}" for one in expected]
         assert set(self.run(self.ledger.objects.known, [*multiparts, "other"])) == {
             one.multipart for one in expected if one.multipart
         }
         # None of them has a reservation.
         abandoned = self.run(self.ledger.objects.abandoned, "", len(expected) + 1)
-        assert abandoned == [one.upload for one in expected]
+        assert abandoned == {one.upload: one.due or 0 for one in expected}
         tails = [one.tail.key for one in expected if one.tail]
         assert set(self.run(self.ledger.objects.known_tails, [*tails, "other"])) == set(tails)
 
@@ -270,5 +342,27 @@ def _numbered(path: str, number: int) -> str:
     return f"{folder}{slash}{numbered(name, number)}"
 
 
+class PostgresqlMachine(Machine):
+    """The same in PostgreSQL."""
+
+    engines = ("postgresql",)
+    new_url: ClassVar[Callable[[], str]]
+
+    def new_place(self) -> str:
+        return type(self).new_url()
+
+
+@pytest.fixture(scope="module")
+def _urls(new_ledger_url: Callable[[], str]) -> None:
+    PostgresqlMachine.new_url = staticmethod(new_ledger_url)
+
+
 TestMachine = pytest.mark.timeout(300)(Machine.TestCase)
 TestMachine.settings = settings(max_examples=rounds(15, 120), stateful_step_count=40, deadline=None)
+
+TestPostgresqlMachine = pytest.mark.timeout(300)(
+    pytest.mark.usefixtures("_urls")(PostgresqlMachine.TestCase)
+)
+TestPostgresqlMachine.settings = settings(
+    max_examples=rounds(5, 60), stateful_step_count=40, deadline=None
+)

@@ -271,6 +271,19 @@ async def test_a_key_that_is_used_again_finds_the_newer_upload(
 # Dropped.
 
 
+async def test_only_what_is_kept_is_discarded(ledger: Ledger) -> None:
+    await keep(ledger, "u1", offset=40)
+    await begin(ledger, "u2")
+    assert await ledger.discard("u2") is None
+    assert await ledger.discard("u3") is None
+    found = await ledger.discard("u1")
+    assert found is not None
+    assert (found.upload, found.offset) == ("u1", 40)
+    assert await ledger.discard("u1") is None
+    assert await ledger.find("key of u1") is None
+    assert await ledger.total() == Holding(reserved=100, uploads=1)
+
+
 @pytest.mark.parametrize("remembered", [0, 10])
 async def test_a_ticket_serves_its_upload_until_that_is_stored_and_no_longer(
     ledger: Ledger, clock: FakeClock, remembered: float

@@ -178,12 +178,13 @@ async def test_a_discard_without_an_upload_discards_nothing() -> None:
 
 
 async def test_a_ledger_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(_upload: str, _count: int) -> list[KeptUpload]:
+    async def fail(*_: object) -> list[KeptUpload]:
         await trio.lowlevel.checkpoint()
         raise LedgerError("torn")
 
     async with controlled() as host:
         monkeypatch.setattr(host.ledger, "kept_from", fail)
+        monkeypatch.setattr(host.ledger, "discard", fail)
         assert await listed(host) == [{"error": "torn"}]
         assert await discard(host, "1" * 16) == (503, "torn")
 

@@ -188,7 +188,10 @@ def complete(client: Client) -> None:
         (refused(500, "InternalError"), UncertainError),
         (Answer(502), UncertainError),
         (refused(404, "NoSuchUpload"), NoSuchUploadError),
-        (refused(400, "InvalidPart"), StorageError),
+        (refused(400, "InvalidPart"), NoSuchUploadError),
+        (refused(400, "InvalidPartOrder"), NoSuchUploadError),
+        (refused(400, "EntityTooSmall"), NoSuchUploadError),
+        (refused(400, "Odd"), StorageError),
         (refused(503, "SlowDown"), StorageBusyError),
     ],
 )
@@ -202,6 +205,26 @@ def test_a_complete_that_fails_says_whether_it_is_certain(
     assert len(heard.requests) == tries
 
 
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        (refused(503, "SlowDown"), UncertainError),
+        (refused(403, "AccessDenied"), UncertainError),
+        (refused(507, "XMinioStorageFull"), UncertainError),
+    ],
+)
+def test_a_put_is_uncertain_if_any_of_its_attempts_was(
+    open_client: OpenClient, last: Answer, kind: type[StorageError]
+) -> None:
+    with answering([refused(500, "InternalError"), last]) as heard:
+        with pytest.raises(StorageError) as caught:
+            put(open_client(heard.url))
+        assert type(caught.value) is kind
+    with answering([last]) as heard, pytest.raises(StorageError) as caught:
+        put(open_client(heard.url))  # in the same thread
+    assert type(caught.value) is not UncertainError
+
+
 def test_a_complete_is_repeated_while_the_store_is_busy(open_client: OpenClient) -> None:
     made = Answer(
         200, "<CompleteMultipartUploadResult><ETag>1</ETag></CompleteMultipartUploadResult>"
@@ -213,7 +236,7 @@ def test_a_complete_is_repeated_while_the_store_is_busy(open_client: OpenClient)
 
 def test_each_part_has_its_md5_where_nothing_else_protects_it(open_client: OpenClient) -> None:
     def sent(client: Client, heard: Heard) -> list[str | None]:
-        client._conditional = False
+        client.conditional = False
         client.upload_part("a", "1", 1, b"data")
         client.put("a", b"data", {}, new=False)
         return [headers.get("Content-MD5") for _, _, headers in heard.requests]

@@ -144,16 +144,22 @@ async def test_an_upload_whose_lease_is_lost_ends_with_what_its_client_tries_aga
 
 
 @pytest.mark.parametrize("config", [CONFIG, Config()])
-async def test_nothing_of_a_new_upload_is_stored_when_the_lease_is_lost(
-    autojump_clock: MockClock, config: Config
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_new_upload_is_refused_at_once_without_the_lease(
+    autojump_clock: MockClock, config: Config, *, lost: bool
 ) -> None:
     lease = valid_lease()
     store = StrictStore(lease)
-    lease.lose()
+    if lost:
+        lease.lose()
+    else:
+        await trio.sleep(LEASE_SECONDS)
     async with serving(store, config) as wire:
         wire.context.lease = lease
         client = await wire.open()
+        began = trio.current_time()
         assert (await client.upload("a", DATA))["code"] == "busy"
+        assert trio.current_time() == began
     assert not store.contents
 
 

@@ -28,6 +28,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.hooks.settings import Hooks
+from galileod.ledger.sqlite import SqliteLedger
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Sink, Stored
 from galileod.storage.errors import (
@@ -143,6 +144,7 @@ async def test_a_file_whose_hook_cannot_be_promised_a_receipt_is_not_stored(
 ) -> None:
     store = MemoryStore()
     async with serving(store, evolve(STREAMED, hooks=Hooks(stored=hook))) as wire:
+        assert isinstance(wire.ledger, SqliteLedger)
         wire.ledger.database.connection.execute(
             "CREATE TRIGGER bad BEFORE UPDATE ON uploads BEGIN SELECT RAISE(ABORT, 'full'); END"
         )

@@ -19,7 +19,7 @@ from galileod.ledger.base import LedgerError, Step, ignore_step
 from galileod.ledger.grouping import Grouping, Transact
 
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
-from .schema import check_version, migrate
+from .schema import check_version, migrate, try_out
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,6 +82,15 @@ class Database:
                 check_version(connection)
             failed.pop_all()
         return database
+
+    @classmethod
+    def try_out(cls, address: Address) -> None:
+        """Make a connection, and see whether `open` would work. Changes nothing. Blocks."""
+        line = Line(address)
+        try:
+            try_out(line)
+        finally:
+            line.close(CLOSING_SECONDS)
 
     def close(self) -> None:
         """Close the connections. Blocks, for a bounded time."""
@@ -150,14 +159,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction for a short block that changes nothing, and sees one state. Blocks."""
+    def reading(self, *, fenced: bool = False) -> Iterator[Connection]:
+        """A transaction for a short block that changes nothing, and sees one state. Blocks.
+
+        If it is `fenced`, it knows this node. Raises LeaseLostError then.
+        """
+        check = self._check(locks=False) if fenced else ""
         try:
             line = self._readers.get(timeout=SILENT_SECONDS)
         except queue.Empty:
             raise LedgerError("all connections to the database wait for it") from None
         try:
-            with line.transaction(_READ) as connection:
+            with line.transaction(_READ + check) as connection:
                 yield connection
         finally:
             self._readers.put(line)

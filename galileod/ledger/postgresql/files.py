@@ -18,13 +18,20 @@ from .connection import Connection
 _AT_ONCE: Final = 1000
 """Maximum files that one statement changes."""
 
+MOST_INDEXED: Final = 2600
+"""Maximum bytes of a name, and of a place with its user: an entry of an index has 2704 at most.
+
+All names are shorter that a client can have for its files, unless the layout adds many directories.
+"""
+
 _REPLACE: Final = "DELETE FROM files WHERE name = ANY(%s::text[])"
 
 _ENTER: Final = (
-    'INSERT INTO files (name, "user", bytes, sha1, stored, sent, folder, place, modified,'
+    'INSERT INTO files (name, "user", bytes, sha1, stored, sent, folder, place, modified,'  # noqa: S608  constant
     ' upload, expires, ticket, meta) SELECT new.name, uploads."user", uploads.bytes,'
     " coalesce(new.sha1, uploads.sha1), %(now)s::float8, uploads.sent, uploads.folder,"
-    " coalesce(uploads.place, ''), uploads.modified, uploads.upload,"
+    f' CASE WHEN octet_length(uploads.place || uploads."user") <= {MOST_INDEXED}'
+    " THEN uploads.place ELSE '' END, uploads.modified, uploads.upload,"
     " %(now)s::float8 + uploads.retention, uploads.ticket, uploads.meta"
     " FROM unnest(%(uploads)s::text[], %(names)s::text[], %(sha1s)s::text[])"
     " WITH ORDINALITY AS new (upload, name, sha1, at)"
@@ -96,8 +103,8 @@ _MOST: Final = 2**63
 
 def enter(connection: Connection, commits: Sequence[Commit], now: float) -> None:
     """Add the files of running uploads, or replace the entries of those names, in this order."""
-    last = {each.name: each for each in reversed(commits)}  # the last of two with the same name
-    rows = list(reversed(last.values()))
+    last = {each.name: each for each in commits}
+    rows = [each for each in commits if last[each.name] is each]  # of two with the same name
     names = [each.name for each in rows]
     connection.execute(_REPLACE, (names,))
     values = {
@@ -184,11 +191,11 @@ def enter_found(connection: Connection, found: Sequence[tuple[str, int]]) -> int
 def add_unknown(connection: Connection, found: Sequence[tuple[str, int]]) -> int:
     """Add files by name and size that were not stored by an upload, unless they are there.
 
-    Returns how many were added.
+    Those with longer names than MOST_INDEXED are left out. Returns how many were added.
     """
-    added = 0
-    for first in range(0, len(found), _AT_ONCE):
-        names, sizes = zip(*found[first : first + _AT_ONCE], strict=True)
+    added, possible = 0, [each for each in found if len(each[0].encode()) <= MOST_INDEXED]
+    for first in range(0, len(possible), _AT_ONCE):
+        names, sizes = zip(*possible[first : first + _AT_ONCE], strict=True)
         values = UNKNOWN_USER, list(names), list(sizes)
         added += connection.execute(_ADD_UNKNOWN, values).rowcount
     return added

@@ -1,17 +1,17 @@
 """The lease of this process among the nodes, and the connection by which it is renewed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import trio
 
+from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
-from galileod.ledger.node import Node
+from galileod.ledger.node import Me, Node
 
-from . import nodes
+from . import nodes, restart
 from .connection import Address, Line
 from .database import Database
-from .nodes import Me
 
 T = TypeVar("T")
 
@@ -27,24 +27,30 @@ _BEGIN: Final = f"BEGIN; SET LOCAL statement_timeout = '{RENEWAL_SECONDS}s'"
 class PostgresqlNode(Node):
     """The node `me`, whose fencing number all transactions of `database` check."""
 
-    def __init__(self, database: Database, address: Address, me: Me) -> None:
-        """Get a lease. Blocks; raises LedgerError, also if another node uses the database."""
+    def __init__(
+        self, database: Database, address: Address, me: Me, clock: Clock, boot: str
+    ) -> None:
+        """Get a lease. `clock` and `boot` are those of the ledger.
+
+        Blocks; raises LedgerError, also if this node is refused.
+        """
         self.name = me.name
         self.lease = Lease()
         self._me = me
         self._database = database
+        self._clock = clock
+        self._boot = boot
         self._line = Line(address)
         self._limiter = trio.CapacityLimiter(1)
         self.lease.renewed(self._acquire())
 
     def close(self) -> None:
-        """Give the lease back, when nothing is written any more. Blocks, for a bounded time.
-
-        Raises LedgerError: then the others wait until it is over.
-        """
+        """Give the lease back, when nothing is written any more. Blocks, for a bounded time."""
         try:
             with self._line.transaction(_BEGIN) as connection:
                 nodes.give_back(connection, self._fence)
+        except LedgerError:
+            pass  # then the others wait until it is over
         finally:
             self._line.close(CLOSING_SECONDS)
 
@@ -59,6 +65,15 @@ class PostgresqlNode(Node):
     async def begin_again(self) -> None:
         """See `Node.begin_again`."""
         self.lease.begin(await self._run(self._acquire))
+
+    async def adopt(self) -> bool:
+        """See `Node.adopt`."""
+        return await self._database.write_durably(nodes.adopt, self._boot)
+
+    def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
+        """See `Node.settle`."""
+        with self._database.transaction(durable=True) as connection:
+            restart.settle(connection, None, published, recovery, self._clock())
 
     async def _run(self, step: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(step, limiter=self._limiter)

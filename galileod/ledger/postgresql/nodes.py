@@ -2,15 +2,18 @@
 
 A fencing number is given once. A node whose number is not in the table any more has lost its lease:
 each transaction that writes looks for it first, see `Database`. All functions but `renew` and
-`give_back` run under the lock of `totals`, so only one of them at a time.
+`give_back` run under the lock of `totals`, so only one of them at a time. A node may renew a lease
+that is over, as long as nobody has changed its row, so what changes it locks it before it looks.
 """
 
+from datetime import timedelta
 from typing import Final
 
-from attrs import asdict, frozen
+from attrs import asdict
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
+from galileod.ledger.node import Me
 
 from .connection import Connection
 
@@ -24,26 +27,31 @@ _LIVING: Final = (
 )
 """Of a node, whether it may still write. One that has stopped has given its lease back."""
 
-_OTHERS: Final = f"SELECT name, identity FROM nodes WHERE {_LIVING} ORDER BY name"  # noqa: S608  constant
+_LOCK: Final = "SELECT FROM nodes ORDER BY name FOR UPDATE"
+"""Waits for transactions that have looked for a number already, and for renewals."""
 
-_MINE: Final = (
-    "SELECT FROM nodes WHERE name = %(name)s OR identity = %(identity)s ORDER BY name FOR UPDATE"
+_OTHERS: Final = (
+    f"SELECT name, identity, alone FROM nodes WHERE {_LIVING}"  # noqa: S608  constant
+    " AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
 )
-"""Waits for transactions of an earlier process that have looked for its number already."""
 
 _DROP: Final = (
-    "DELETE FROM nodes WHERE identity = %(identity)s AND name <> %(name)s"  # noqa: S608  constant
-    f" OR NOT ({_LIVING}) AND started < clock_timestamp() - make_interval(days => {FORGOTTEN_DAYS})"
+    "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
+    f" OR NOT ({_LIVING}) AND (%(alone)s OR until < clock_timestamp() - %(forgotten)s))"
 )
 
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, started)"
+    "INSERT INTO nodes (name, identity, fence, until, version, started, alone)"
     " VALUES (%(name)s, %(identity)s, nextval('fences'),"
-    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp())"
+    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp(),"
+    " %(alone)s)"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
-    " until = excluded.until, version = excluded.version, started = excluded.started"
+    " until = excluded.until, version = excluded.version, started = excluded.started,"
+    " alone = excluded.alone"
     " RETURNING fence"
 )
+
+_ADOPT_ALL: Final = "UPDATE uploads SET node = %(name)s WHERE node IS DISTINCT FROM %(name)s"
 
 _RENEW: Final = (
     "UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE fence = %s"
@@ -51,33 +59,55 @@ _RENEW: Final = (
 
 _GIVE_BACK: Final = "UPDATE nodes SET until = '-infinity' WHERE fence = %s"
 
+_ABSENT: Final = (
+    'SELECT DISTINCT node FROM uploads WHERE "offset" IS NULL AND node <> own_node()'  # noqa: S608  constant
+    " AND NOT EXISTS (SELECT FROM nodes WHERE nodes.name = uploads.node AND "
+    f"{_LIVING}) ORDER BY node"
+)
+"""Nodes that are dead, or forgotten, and have left uploads."""
 
-@frozen
-class Me:
-    """What the others see of this node. `identity` is that of its state directory."""
+_LOCK_DEAD: Final = "SELECT FROM nodes WHERE name = ANY(%(names)s) ORDER BY name FOR UPDATE"
 
-    name: str
-    identity: str
-    version: str
+_STILL_LIVING: Final = f"SELECT name FROM nodes WHERE name = ANY(%(names)s) AND {_LIVING}"  # noqa: S608  constant
+
+_FENCE_OFF: Final = (
+    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity' WHERE name = ANY(%s)"
+)
+
+_ADOPT: Final = (
+    'UPDATE uploads SET node = own_node(), boot = %s WHERE node = ANY(%s) AND "offset" IS NULL'
+)
+"""Their numbers stay: see `is_left`. What a node has stored that is not alone is on no machine that
+may have failed, so all of it is certain."""
+
+_SOME_LEFT: Final = (
+    'SELECT EXISTS (SELECT FROM uploads WHERE node = own_node() AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM own_fence())"
+)
+
+
+_ANY_OTHER: Final = f"SELECT FROM nodes WHERE {_LIVING} AND fence <> own_fence()"
 
 
 def acquire(connection: Connection, me: Me) -> int:
     """Get a lease, and a new fencing number, which is returned.
 
     A process with the same identity is an earlier one of this node, and loses its lease. Raises
-    LedgerError if another node uses the ledger.
+    LedgerError if another node has the name, or one of both wants to be alone.
     """
-    values = {**asdict(me), "lease": lease.LEASE_SECONDS}
-    for name, identity in connection.execute(_OTHERS, values).fetchall():
-        if identity != me.identity:
-            raise LedgerError(_refusal(me, name))
-        if name != me.name:
+    values = {**asdict(me), **_limits()}
+    connection.execute(_LOCK)
+    for name, identity, alone in connection.execute(_OTHERS, values).fetchall():
+        if identity == me.identity:
             raise LedgerError(
-                f'the node "{name}", which is running, has the same file .galileod/node: one is a'
-                " copy of the other; remove it where it does not belong"
+                f'the node "{name}", which is running, has the same identity: one directory is a'
+                " copy of the other; remove .galileod/nodes from the copy"
             )
-    connection.execute(_MINE, values)
+        if name == me.name or alone or me.alone:
+            raise LedgerError(_refusal(me, name))
     connection.execute(_DROP, values)
+    if me.alone:
+        connection.execute(_ADOPT_ALL, values)
     row = connection.execute(_ENTER, values).fetchone()
     if row is None:
         raise LedgerError("the table nodes does not take a row")
@@ -94,8 +124,34 @@ def give_back(connection: Connection, fence: int) -> None:
     connection.execute(_GIVE_BACK, (fence,))
 
 
+def adopt(connection: Connection, boot: str) -> bool:
+    """See `Node.adopt`. `boot` is that of this machine."""
+    names = [name for (name,) in connection.execute(_ABSENT, _limits())]
+    if names:
+        values = {"names": names, **_limits()}
+        connection.execute(_LOCK_DEAD, values)
+        living = {name for (name,) in connection.execute(_STILL_LIVING, values)}
+        dead = [name for name in names if name not in living]
+        connection.execute(_FENCE_OFF, (dead,))
+        connection.execute(_ADOPT, (boot, dead))
+    row = connection.execute(_SOME_LEFT).fetchone()
+    return row is not None and bool(row[0])
+
+
+def are_gone(connection: Connection) -> bool:
+    """Whether this node is the only one that may write, if it is one."""
+    return connection.execute(_ANY_OTHER, _limits()).rowcount == 0
+
+
+def _limits() -> dict[str, object]:
+    return {"lease": lease.LEASE_SECONDS, "forgotten": timedelta(days=FORGOTTEN_DAYS)}
+
+
 def _refusal(me: Me, name: str) -> str:
     waits = f"if it does not run any more, start again in {lease.LEASE_SECONDS:g} s"
     if name == me.name:
         return f'another galileod with the name "{name}" uses it; set ledger.node, or {waits}'
-    return f'it is in use by the node "{name}", and only one may use it; {waits}'
+    return (
+        f'it is in use by the node "{name}", and nodes that store files in a directory cannot share'
+        f" a ledger; {waits}"
+    )

@@ -5,11 +5,12 @@ nodes claim one name. All else concerns the rows of one upload, of which that in
 locked first.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from galileod.ledger import naming
 from galileod.ledger.base import UnknownUploadError
-from galileod.ledger.naming import free_name
 from galileod.ledger.objects import (
     Claim,
     NameTakenError,
@@ -30,19 +31,26 @@ _AT_ONCE: Final = 1000
 _TAIL: Final = "tail_key, tail_offset, tail_length, tail_state"
 
 _SELECT: Final = (
-    f"SELECT upload, size, part_size, name, multipart, completing, replaces, abandoned, {_TAIL}"  # noqa: S608
+    f"SELECT upload, size, part_size, name, multipart, completing, due, abandoned, {_TAIL}"  # noqa: S608
     " FROM objects"
 )
 
-_TAKEN: Final = (
-    "SELECT EXISTS (SELECT FROM files WHERE name = %(name)s) OR EXISTS"
-    " (SELECT FROM objects WHERE name = %(name)s AND upload <> %(upload)s AND NOT abandoned)"
-)
+_STORED: Final = "SELECT EXISTS (SELECT FROM files WHERE name = %(name)s)"
 
-_CLAIMED_ALONE: Final = (
-    "SELECT EXISTS (SELECT FROM objects WHERE name = %(name)s AND upload <> %(upload)s"
-    " AND NOT replaces AND NOT abandoned)"
+_CLAIMS: Final = "SELECT FROM objects WHERE name = %(name)s AND upload <> %(upload)s AND NOT yields"
+"""The claims of other uploads."""
+
+_TAKEN: Final = f"{_STORED} OR EXISTS ({_CLAIMS})"
+
+_CLAIMED_ALONE: Final = f"SELECT EXISTS ({_CLAIMS} AND NOT replaces)"
+
+_UNSETTLED: Final = f"SELECT EXISTS ({_CLAIMS} AND due IS NOT NULL)"
+
+_LEFT: Final = (
+    "(own_fence() IS NULL OR EXISTS (SELECT FROM uploads"
+    " WHERE uploads.upload = objects.upload AND is_left(node, fence)))"
 )
+"""Without nodes, also those that have no reservation any more; else the sweeper finds them."""
 
 _JOINED: Final = (
     "SELECT upload, number, length, etag, state FROM (SELECT parts.*,"
@@ -124,7 +132,15 @@ def set_tail(connection: Connection, upload: str, tail: Tail) -> Tail | None:
 
 def completing(connection: Connection, upload: str) -> None:
     """See `Objects.completing`."""
+    row = connection.execute("SELECT name FROM objects WHERE upload = %s", (upload,)).fetchone()
+    if row is not None and _exists(connection, _UNSETTLED, row[0], upload):
+        raise naming.unsettled(row[0])
     _update(connection, "completing = TRUE", (), upload)
+
+
+def doubt(connection: Connection, upload: str, due: float) -> None:
+    """See `Objects.doubt`."""
+    _update(connection, "due = %s", (due,), upload)
 
 
 def resume(connection: Connection, upload: str) -> ObjectUpload | None:
@@ -150,8 +166,8 @@ def get(connection: Connection, upload: str) -> ObjectUpload | None:
 
 
 def page(connection: Connection, after: str, most: int) -> list[ObjectUpload]:
-    """At most `most` in the order of their names, after `after`."""
-    query = f"{_SELECT} WHERE upload > %s ORDER BY upload LIMIT %s"
+    """At most `most` in the order of their names, after `after`: of uploads that are left."""
+    query = f"{_SELECT} WHERE upload > %s AND {_LEFT} ORDER BY upload LIMIT %s"
     return _with_parts(connection, connection.execute(query, (after, most)).fetchall())
 
 
@@ -167,11 +183,33 @@ def forget(connection: Connection, uploads: Collection[str]) -> None:
     connection.execute("DELETE FROM objects WHERE upload = ANY(%s::text[])", (list(uploads),))
 
 
-def abandon(connection: Connection, uploads: Collection[str]) -> None:
+def abandon(connection: Connection, upload: str, *, yields: bool) -> None:
     """See `Objects.abandon`."""
     connection.execute(
-        "UPDATE objects SET abandoned = TRUE WHERE upload = ANY(%s::text[])", (list(uploads),)
+        "UPDATE objects SET abandoned = TRUE, yields = %s WHERE upload = %s", (yields, upload)
     )
+
+
+def give_up(connection: Connection, uploads: Collection[str], due: float) -> None:
+    """See `Objects.give_up`."""
+    connection.execute(
+        "UPDATE objects SET abandoned = TRUE, yields = multipart IS NULL, due = %s"
+        " WHERE upload = ANY(%s::text[])",
+        (due, list(uploads)),
+    )
+
+
+def hold(connection: Connection, upload: str, due: float) -> bool:
+    """See `Objects.hold`."""
+    found = get(connection, upload)
+    if found is None or found.name is None:
+        return False
+    if _exists(connection, _STORED, found.name, upload):
+        raise naming.stored(found.name)
+    if _exists(connection, _TAKEN, found.name, upload):
+        return False
+    _update(connection, "yields = FALSE, due = %s", (due,), upload)
+    return True
 
 
 def known(connection: Connection, column: str, values: Collection[str]) -> set[str]:
@@ -180,14 +218,14 @@ def known(connection: Connection, column: str, values: Collection[str]) -> set[s
     return {value for (value,) in connection.execute(query, (list(values),))}
 
 
-def abandoned(connection: Connection, after: str, count: int) -> list[str]:
+def abandoned(connection: Connection, after: str, count: int) -> dict[str, float]:
     """See `Objects.abandoned`."""
     rows = connection.execute(
-        "SELECT upload FROM objects WHERE upload > %s AND NOT EXISTS"
+        "SELECT upload, coalesce(due, 0) FROM objects WHERE upload > %s AND NOT EXISTS"
         " (SELECT FROM uploads WHERE uploads.upload = objects.upload) ORDER BY upload LIMIT %s",
         (after, count),
     )
-    return [upload for (upload,) in rows]
+    return dict(rows.fetchall())
 
 
 class PostgresqlObjects(Objects):
@@ -224,11 +262,15 @@ class PostgresqlObjects(Objects):
 
     async def completing(self, upload: str) -> None:
         """See `Objects.completing`."""
-        await self._database.write_apart(completing, upload)
+        await self._database.write_durably(completing, upload)
+
+    async def doubt(self, upload: str, due: float) -> None:
+        """See `Objects.doubt`."""
+        await self._database.write_durably(doubt, upload, due)
 
     async def resume(self, upload: str) -> ObjectUpload | None:
         """See `Objects.resume`."""
-        return await self._database.write(resume, upload)
+        return await self._database.write_apart(resume, upload)
 
     async def get(self, upload: str) -> ObjectUpload | None:
         """See `Objects.get`."""
@@ -238,9 +280,13 @@ class PostgresqlObjects(Objects):
         """See `Objects.drop`."""
         return await self._database.write(drop, upload)
 
-    async def abandon(self, upload: str) -> None:
+    async def abandon(self, upload: str, *, yields: bool) -> None:
         """See `Objects.abandon`."""
-        await self._database.write(abandon, [upload])
+        await self._database.write(partial(abandon, yields=yields), upload)
+
+    async def hold(self, upload: str, due: float) -> bool:
+        """See `Objects.hold`."""
+        return await self._database.write_durably(hold, upload, due)
 
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """See `Objects.known`."""
@@ -250,7 +296,7 @@ class PostgresqlObjects(Objects):
         """See `Objects.known_tails`."""
         return await self._database.read(known, "tail_key", keys)
 
-    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+    async def abandoned(self, after: str, count: int) -> Mapping[str, float]:
         """See `Objects.abandoned`."""
         return await self._database.read(abandoned, after, count)
 
@@ -258,17 +304,17 @@ class PostgresqlObjects(Objects):
         """See `Objects.all`."""
         after = ""
         while True:
-            with self._database.reading() as connection:
+            with self._database.reading(fenced=True) as connection:
                 found = page(connection, after, _AT_ONCE)
             if not found:
                 return
             yield from found
             after = found[-1].upload
 
-    def give_up(self, uploads: Collection[str]) -> None:
+    def give_up(self, uploads: Collection[str], due: float) -> None:
         """See `Objects.give_up`."""
         with self._database.transaction() as connection:
-            abandon(connection, uploads)
+            give_up(connection, uploads, due)
 
     def forget(self, uploads: Collection[str]) -> None:
         """See `Objects.forget`."""
@@ -295,12 +341,13 @@ def _free_name(
     taken: Collection[str],
 ) -> str:
     """The name that an upload may claim. Raises NameTakenError."""
-    return free_name(
-        path,
-        on_conflict,
+    has = naming.Holders(
+        lambda name: name in taken or _exists(connection, _STORED, name, upload),
         lambda name: name in taken or _exists(connection, _TAKEN, name, upload),
         lambda name: _exists(connection, _CLAIMED_ALONE, name, upload),
+        lambda name: _exists(connection, _UNSETTLED, name, upload),
     )
+    return naming.free_name(path, on_conflict, has)
 
 
 def _exists(connection: Connection, query: str, name: str, upload: str) -> bool:
@@ -340,12 +387,12 @@ def _with_parts(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[O
 
 
 def _read(row: Sequence[Any], parts: tuple[Part, ...]) -> ObjectUpload:
-    upload, size, part_size, name, multipart, completes, replaces, given_up, *tail_of = row
+    upload, size, part_size, name, multipart, completes, due, given_up, *tail_of = row
     tail = None if tail_of[0] is None else Tail(*tail_of)
     if tail is not None and tail.offset > parts_end(parts):
         tail = None  # a part before it was replaced by a shorter one
     return ObjectUpload(
-        upload, size, part_size, name, multipart, completes, parts, tail, replaces, given_up
+        upload, size, part_size, name, multipart, completes, parts, tail, due, given_up
     )
 
 

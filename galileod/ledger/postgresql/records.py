@@ -20,7 +20,8 @@ class PostgresqlRecords(Records):
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
-        self.outbox: Outbox = outbox.PostgresqlOutbox(database, clock)
+        self._outbox = outbox.PostgresqlOutbox(database, clock)
+        self.outbox: Outbox = self._outbox
         self._clock = clock
 
     async def find_files(
@@ -69,7 +70,7 @@ class PostgresqlRecords(Records):
 
     async def remove_files(self, removals: Sequence[Removal]) -> Sequence[str]:
         """See `Records.remove_files`."""
-        empty = await self.database.write(self._remove, removals)
+        empty = await self.database.write_durably(self._remove, removals)
         self.outbox.notify()
         return empty
 

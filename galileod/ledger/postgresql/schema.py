@@ -22,10 +22,15 @@ POLL_SECONDS: Final = 0.2
 _LOCK: Final = 0x67616C69
 """The number of PostgreSQL's advisory lock for changes of the tables: "gali"."""
 
+ASKED: Final = "galileod_asked"
+RELEASED: Final = "galileod_released"
+"""Channels of NOTIFY: a message of the first is the name of a node which is asked for an upload; of
+the second, the key of an upload for which a node has asked, and that does not run any more."""
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
-    # 1: what SQLite has in its schema 7.
+    # 1: what SQLite has in its schema 8.
     f"""
     CREATE TABLE files (
         -- Rows in the order in which they were entered.
@@ -94,7 +99,8 @@ MIGRATIONS: Final = (
         upload TEXT COLLATE "C" PRIMARY KEY, size BIGINT NOT NULL, part_size BIGINT NOT NULL,
         name TEXT COLLATE "C", replaces BOOLEAN NOT NULL DEFAULT FALSE,
         multipart TEXT COLLATE "C", completing BOOLEAN NOT NULL DEFAULT FALSE,
-        abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        due DOUBLE PRECISION, abandoned BOOLEAN NOT NULL DEFAULT FALSE,
+        yields BOOLEAN NOT NULL DEFAULT FALSE,
         tail_key TEXT COLLATE "C", tail_offset BIGINT, tail_length BIGINT, tail_state BYTEA
     );
     CREATE INDEX objects_by_name ON objects (name) WHERE name IS NOT NULL;
@@ -107,25 +113,66 @@ MIGRATIONS: Final = (
 
     CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
     """,  # noqa: S608  constant
-    # 2: the nodes.
+    # 2: the nodes, and which of them has an upload. `alone`: no other may use the ledger.
     f"""
     CREATE TABLE nodes (
         name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
         fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
-        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
+        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL, alone BOOLEAN NOT NULL
     );
     CREATE SEQUENCE fences;
     CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$
+    DECLARE
+        me TEXT;
     BEGIN
         IF locks THEN
-            PERFORM FROM nodes WHERE fence = mine FOR KEY SHARE;
+            SELECT name INTO me FROM nodes WHERE fence = mine FOR KEY SHARE;
         ELSE
-            PERFORM FROM nodes WHERE fence = mine;
+            SELECT name INTO me FROM nodes WHERE fence = mine;
         END IF;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the lease is lost' USING ERRCODE = '{LEASE_LOST}';
         END IF;
+        -- What the transaction begins belongs to this node.
+        PERFORM set_config('galileod.node', me, TRUE),
+            set_config('galileod.fence', mine::TEXT, TRUE);
     END $$;
+    CREATE FUNCTION own_node() RETURNS TEXT LANGUAGE sql STABLE AS $$
+        SELECT nullif(current_setting('galileod.node', TRUE), '') $$;
+    CREATE FUNCTION own_fence() RETURNS BIGINT LANGUAGE sql STABLE AS $$
+        SELECT nullif(current_setting('galileod.fence', TRUE), '')::BIGINT $$;
+    -- Whether an upload is left by an earlier process of this node. Without nodes, each is.
+    CREATE FUNCTION is_left(node TEXT, fence BIGINT) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
+        SELECT own_fence() IS NULL OR node = own_node() AND fence IS DISTINCT FROM own_fence() $$;
+    ALTER TABLE uploads
+        ADD COLUMN node TEXT COLLATE "C" DEFAULT own_node(),
+        ADD COLUMN fence BIGINT DEFAULT own_fence();
+    CREATE INDEX uploads_by_node ON uploads (node) WHERE "offset" IS NULL;
+    """,  # noqa: S608  constant
+    # 3: the newest claim to each upload that runs at another node than the claim.
+    f"""
+    CREATE TABLE asks (
+        key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
+        claimed TIMESTAMPTZ NOT NULL
+    );
+    CREATE FUNCTION tell_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM removed JOIN asks USING (key);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_removed AFTER DELETE ON uploads REFERENCING OLD TABLE AS removed
+        FOR EACH STATEMENT EXECUTE FUNCTION tell_removed();
+    CREATE FUNCTION tell_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{RELEASED}', asks.key) FROM asks WHERE asks.key = new.key;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tell_kept AFTER UPDATE OF "offset" ON uploads FOR EACH ROW
+        WHEN (old."offset" IS NULL AND new."offset" IS NOT NULL) EXECUTE FUNCTION tell_kept();
+    """,
+    # 4: the names of files that a node replaces or removes, and no other one meanwhile.
+    """
+    CREATE TABLE held_names (name TEXT COLLATE "C" PRIMARY KEY, fence BIGINT NOT NULL);
     """,
 )
 
@@ -162,6 +209,18 @@ def _migrate(line: Line, step: Step) -> bool:
                 connection.execute("INSERT INTO galileod_schema VALUES (0)")
             connection.execute("UPDATE galileod_schema SET version = %s", (len(MIGRATIONS),))
     return True
+
+
+def try_out(line: Line) -> None:
+    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
+
+    Nothing is changed. Blocks.
+    """
+    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
+        if not read_version(connection):
+            for migration in MIGRATIONS:
+                connection.execute(migration, prepare=False)
+        connection.execute("UPDATE home SET text = text WHERE FALSE")
 
 
 def check_version(connection: Connection) -> None:

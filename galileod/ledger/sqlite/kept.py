@@ -67,6 +67,14 @@ def take_expired(connection: sqlite3.Connection, now: float, most: int) -> Seque
     return _drop(connection, _all(rows))
 
 
+def take(connection: sqlite3.Connection, upload: str) -> KeptUpload | None:
+    """Drop the kept upload of this name; returns it."""
+    found = get(connection, upload)
+    if found is not None:
+        _drop(connection, [found])
+    return found
+
+
 def take_next(
     connection: sqlite3.Connection, user: str | None, *, authenticated: bool
 ) -> KeptUpload | None:

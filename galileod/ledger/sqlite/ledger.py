@@ -13,6 +13,7 @@ from galileod.ledger.base import (
     Allow,
     Clock,
     Entered,
+    Found,
     KeptUpload,
     Ledger,
     LedgerError,
@@ -128,7 +129,7 @@ class SqliteLedger(SqliteRecords, Ledger):
         """See `Ledger.release_whole`."""
         await self.database.write(release, uploads)
 
-    async def find(self, key: str) -> KeptUpload | StoredUpload | None:
+    async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
         return await self.database.read(self._find, key)
 
@@ -153,6 +154,10 @@ class SqliteLedger(SqliteRecords, Ledger):
     async def give_way(self, user: str | None, *, authenticated: bool) -> KeptUpload | None:
         """See `Ledger.give_way`."""
         return await self.database.write(kept.take_next, user, authenticated=authenticated)
+
+    async def discard(self, upload: str) -> KeptUpload | None:
+        """See `Ledger.discard`."""
+        return await self.database.write(kept.take, upload)
 
     async def kept_bytes(self, *, authenticated: bool) -> int:
         """See `Ledger.kept_bytes`."""

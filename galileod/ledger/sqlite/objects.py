@@ -2,15 +2,17 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
 from attrs import evolve
 
+from galileod.ledger import naming
 from galileod.ledger.base import UnknownUploadError
+from galileod.ledger.naming import Holders, free_name
 from galileod.ledger.objects import (
-    MOST_NUMBER,
     Claim,
     NameTakenError,
     Objects,
@@ -19,7 +21,6 @@ from galileod.ledger.objects import (
     Tail,
     parts_end,
 )
-from galileod.policy.names import numbered
 from galileod.policy.publication import OnConflict
 
 from .database import Database
@@ -31,19 +32,20 @@ _AT_ONCE: Final = 1000
 _TAIL: Final = "tail_key, tail_offset, tail_length, tail_state"
 
 _SELECT: Final = (
-    f"SELECT upload, size, part_size, name, multipart, completing, replaces, abandoned, {_TAIL}"  # noqa: S608
+    f"SELECT upload, size, part_size, name, multipart, completing, due, abandoned, {_TAIL}"  # noqa: S608
     " FROM objects"
 )
 
-_TAKEN: Final = (
-    "SELECT EXISTS (SELECT 1 FROM files WHERE name = ?1)"
-    " OR EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2 AND NOT abandoned)"
-)
+_STORED: Final = "SELECT EXISTS (SELECT 1 FROM files WHERE name = ?1)"
 
-_CLAIMED_ALONE: Final = (
-    "SELECT EXISTS (SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2"
-    " AND NOT replaces AND NOT abandoned)"
-)
+_CLAIMS: Final = "SELECT 1 FROM objects WHERE name = ?1 AND upload <> ?2 AND NOT yields"
+"""The claims of other uploads."""
+
+_TAKEN: Final = f"{_STORED} OR EXISTS ({_CLAIMS})"
+
+_CLAIMED_ALONE: Final = f"SELECT EXISTS ({_CLAIMS} AND NOT replaces)"
+
+_UNSETTLED: Final = f"SELECT EXISTS ({_CLAIMS} AND due IS NOT NULL)"
 
 
 def begin(connection: sqlite3.Connection, upload: str, size: int, part_size: int) -> None:
@@ -111,7 +113,15 @@ def set_tail(connection: sqlite3.Connection, upload: str, tail: Tail) -> Tail | 
 
 def completing(connection: sqlite3.Connection, upload: str) -> None:
     """See `Objects.completing`."""
+    row = connection.execute("SELECT name FROM objects WHERE upload = ?", (upload,)).fetchone()
+    if row is not None and _exists(connection, _UNSETTLED, row[0], upload):
+        raise naming.unsettled(row[0])
     _update(connection, "completing = TRUE", (), upload)
+
+
+def doubt(connection: sqlite3.Connection, upload: str, due: float) -> None:
+    """See `Objects.doubt`."""
+    _update(connection, "due = ?", (due,), upload)
 
 
 def resume(connection: sqlite3.Connection, upload: str) -> ObjectUpload | None:
@@ -155,11 +165,32 @@ def forget(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
     )
 
 
-def abandon(connection: sqlite3.Connection, uploads: Collection[str]) -> None:
+def abandon(connection: sqlite3.Connection, upload: str, *, yields: bool) -> None:
     """See `Objects.abandon`."""
-    connection.executemany(
-        "UPDATE objects SET abandoned = TRUE WHERE upload = ?", [(upload,) for upload in uploads]
+    connection.execute(
+        "UPDATE objects SET abandoned = TRUE, yields = ? WHERE upload = ?", (yields, upload)
     )
+
+
+def give_up(connection: sqlite3.Connection, uploads: Collection[str], due: float) -> None:
+    """See `Objects.give_up`."""
+    connection.executemany(
+        "UPDATE objects SET abandoned = TRUE, yields = multipart IS NULL, due = ? WHERE upload = ?",
+        [(due, upload) for upload in uploads],
+    )
+
+
+def hold(connection: sqlite3.Connection, upload: str, due: float) -> bool:
+    """See `Objects.hold`."""
+    found = get(connection, upload)
+    if found is None or found.name is None:
+        return False
+    if _exists(connection, _STORED, found.name):
+        raise naming.stored(found.name)
+    if _exists(connection, _TAKEN, found.name, upload):
+        return False
+    _update(connection, "yields = FALSE, due = ?", (due,), upload)
+    return True
 
 
 def known(connection: sqlite3.Connection, column: str, values: Collection[str]) -> set[str]:
@@ -172,14 +203,14 @@ def known(connection: sqlite3.Connection, column: str, values: Collection[str]) 
     return {value for (value,) in rows}
 
 
-def abandoned(connection: sqlite3.Connection, after: str, count: int) -> list[str]:
+def abandoned(connection: sqlite3.Connection, after: str, count: int) -> dict[str, float]:
     """See `Objects.abandoned`."""
     rows = connection.execute(
-        "SELECT upload FROM objects WHERE upload > ? AND NOT EXISTS"
+        "SELECT upload, coalesce(due, 0) FROM objects WHERE upload > ? AND NOT EXISTS"
         " (SELECT 1 FROM uploads WHERE uploads.upload = objects.upload) ORDER BY upload LIMIT ?",
         (after, count),
     )
-    return [upload for (upload,) in rows]
+    return dict(rows)
 
 
 class SqliteObjects(Objects):
@@ -218,6 +249,10 @@ class SqliteObjects(Objects):
         """See `Objects.completing`."""
         await self._database.write_durably(completing, upload)
 
+    async def doubt(self, upload: str, due: float) -> None:
+        """See `Objects.doubt`."""
+        await self._database.write_durably(doubt, upload, due)
+
     async def resume(self, upload: str) -> ObjectUpload | None:
         """See `Objects.resume`."""
         return await self._database.write(resume, upload)
@@ -230,9 +265,13 @@ class SqliteObjects(Objects):
         """See `Objects.drop`."""
         return await self._database.write(drop, upload)
 
-    async def abandon(self, upload: str) -> None:
+    async def abandon(self, upload: str, *, yields: bool) -> None:
         """See `Objects.abandon`."""
-        await self._database.write(abandon, [upload])
+        await self._database.write(partial(abandon, yields=yields), upload)
+
+    async def hold(self, upload: str, due: float) -> bool:
+        """See `Objects.hold`."""
+        return await self._database.write_durably(hold, upload, due)
 
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """See `Objects.known`."""
@@ -242,7 +281,7 @@ class SqliteObjects(Objects):
         """See `Objects.known_tails`."""
         return await self._database.read(known, "tail_key", keys)
 
-    async def abandoned(self, after: str, count: int) -> Sequence[str]:
+    async def abandoned(self, after: str, count: int) -> Mapping[str, float]:
         """See `Objects.abandoned`."""
         return await self._database.read(abandoned, after, count)
 
@@ -254,10 +293,10 @@ class SqliteObjects(Objects):
                 yield from found
                 after = found[-1].upload
 
-    def give_up(self, uploads: Collection[str]) -> None:
+    def give_up(self, uploads: Collection[str], due: float) -> None:
         """See `Objects.give_up`."""
         with self._database.transaction() as connection:
-            abandon(connection, uploads)
+            give_up(connection, uploads, due)
 
     def forget(self, uploads: Collection[str]) -> None:
         """See `Objects.forget`."""
@@ -288,44 +327,17 @@ def _free_name(
     taken: Collection[str],
 ) -> str:
     """The name that an upload may claim. Raises NameTakenError."""
-
-    def is_taken(name: str) -> bool:
-        return name in taken or _exists(connection, _TAKEN, name, upload)
-
-    if on_conflict == "replace":
-        # Else what replaces could be confirmed, and then be overwritten by the other upload.
-        if _exists(connection, _CLAIMED_ALONE, path, upload):
-            raise NameTakenError(f"another upload has claimed the name {path}")
-        return path
-    if not is_taken(path):
-        return path
-    if on_conflict == "reject":
-        raise NameTakenError(f"the name {path} is taken")
-    folder, slash, name = path.rpartition("/")
-    number = _free_number(lambda number: is_taken(f"{folder}{slash}{numbered(name, number)}"))
-    if number is None:
-        raise NameTakenError(f"the name {path} is taken, with each number")
-    return f"{folder}{slash}{numbered(name, number)}"
+    has = Holders(
+        lambda name: name in taken or _exists(connection, _STORED, name),
+        lambda name: name in taken or _exists(connection, _TAKEN, name, upload),
+        lambda name: _exists(connection, _CLAIMED_ALONE, name, upload),
+        lambda name: _exists(connection, _UNSETTLED, name, upload),
+    )
+    return free_name(path, on_conflict, has)
 
 
-def _free_number(is_taken: Callable[[int], bool]) -> int | None:
-    """A number that is free, and is 1 or comes after one that is taken.
-
-    With thousands of equal names, to try one number after the other would take seconds.
-    """
-    low, high = 0, 1
-    while is_taken(high):
-        if high == MOST_NUMBER:
-            return None
-        low, high = high, min(2 * high, MOST_NUMBER)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_taken(middle) else (low, middle)
-    return high
-
-
-def _exists(connection: sqlite3.Connection, query: str, name: str, upload: str) -> bool:
-    (exists,) = connection.execute(query, (name, upload)).fetchone()
+def _exists(connection: sqlite3.Connection, query: str, *values: str) -> bool:
+    (exists,) = connection.execute(query, values).fetchone()
     return bool(exists)
 
 
@@ -363,7 +375,7 @@ def _parts(connection: sqlite3.Connection, upload: str) -> tuple[Part, ...]:
 
 
 def _read(connection: sqlite3.Connection, row: Sequence[Any]) -> ObjectUpload:
-    upload, size, part_size, name, multipart, completes, replaces, given_up, *tail_of = row
+    upload, size, part_size, name, multipart, completes, due, given_up, *tail_of = row
     parts = _parts(connection, upload)
     tail = None if tail_of[0] is None else Tail(*tail_of)
     if tail is not None and tail.offset > parts_end(parts):
@@ -377,7 +389,7 @@ def _read(connection: sqlite3.Connection, row: Sequence[Any]) -> ObjectUpload:
         bool(completes),
         parts,
         tail,
-        bool(replaces),
+        due,
         bool(given_up),
     )
 

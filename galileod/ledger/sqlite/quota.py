@@ -31,18 +31,6 @@ def of_user(connection: sqlite3.Connection, user: str) -> Holding:
     return Holding(*row) if row else Holding()
 
 
-def with_upload(held: Holding, size: int) -> Holding:
-    """What is held with a further upload that runs, of `size` bytes."""
-    return Holding(
-        held.bytes,
-        held.files,
-        held.reserved + size,
-        held.uploads + 1,
-        held.kept,
-        held.kept_uploads,
-    )
-
-
 def by_user(
     connection: sqlite3.Connection, first: str = "", count: int = _ALL
 ) -> dict[str, Holding]:

@@ -122,12 +122,10 @@ _TABLES: Final = (
         {
             **_cast(
                 text="upload name multipart tail_key",
-                whole="size part_size completing abandoned tail_offset tail_length",
+                whole="size part_size replaces completing abandoned yields tail_offset tail_length",
             ),
+            # Not `due`: the object of one in doubt may be a confirmed file, whose entry was lost.
             "tail_state": "tail_state",
-            # Its file may be a confirmed one, whose entry was lost: as one that may have replaced
-            # another, it is never removed.
-            "replaces": "coalesce(replaces OR completing, TRUE)",
         },
         order="upload",
     ),

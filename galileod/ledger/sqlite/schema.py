@@ -246,6 +246,13 @@ MIGRATIONS: Final = (
     INSERT INTO home SELECT '' WHERE EXISTS (SELECT 1 FROM files)
         OR EXISTS (SELECT 1 FROM uploads);
     """,
+    # 8: uploads to object storage that are in doubt: see Objects.doubt and Objects.abandon.
+    """
+    -- Their claims had ended, and a file may have their names. The sweeper removes the rest.
+    DELETE FROM objects WHERE abandoned;
+    ALTER TABLE objects ADD COLUMN due REAL;
+    ALTER TABLE objects ADD COLUMN yields INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 _KEPT: Final = 4

@@ -78,7 +78,7 @@ class BatchPublisher:
         named = {at for group in groups for at in group.names}
         for at in paths:
             if at not in named:
-                self._parts.spool.remove(self._files[at].upload)
+                self._parts.give_up(self._files[at].upload)
 
     def _give_names(
         self, opened: ExitStack, folder: str, numbers: Sequence[int]

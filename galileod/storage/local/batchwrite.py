@@ -54,7 +54,7 @@ class LocalWritten(Written):
         if self.pending is not None:
             self.pending.discard()
         else:
-            parts.spool.remove(self.upload)
+            parts.give_up(self.upload)
 
 
 @define(eq=False)
@@ -102,7 +102,7 @@ class BatchWriter:
             raise
         for created, hashes in zip(self._created, digests, strict=True):
             if created.error is None:
-                self._results[created.at] = _written(created.file, hashes, created.identity)
+                self._results[created.at] = self._written(created.file, hashes, created.identity)
             else:
                 self._give_up(created)
                 self._results[created.at] = created.error
@@ -170,7 +170,7 @@ class BatchWriter:
             spool_file.append(file.pieces)
             pending.prepare(lambda: None)
             identity = spool_file.identity(inode_kept=self._parts.spool.inode_kept)
-            return _written(file, _digests(file), identity, pending)
+            return self._written(file, _digests(file), identity, pending)
         except BaseException:
             pending.discard()
             raise
@@ -197,6 +197,25 @@ class BatchWriter:
                 one.error = error  # the data is lost: it is not tried again
             close_file(fd, one.file.upload)
 
+    def _written(
+        self,
+        file: WholeFile,
+        digests: Mapping[str, str],
+        identity: str,
+        pending: PendingFile | None = None,
+    ) -> LocalWritten:
+        return LocalWritten(
+            digests,
+            identity,
+            file.on_conflict == "replace",
+            file.upload,
+            file.path,
+            file.on_conflict,
+            file.durability == "full",
+            pending,
+            promised=self._parts.others is not None,
+        )
+
     def _give_up(self, one: _Created) -> None:
         if one.fd is not None:
             close_file(one.fd, one.file.upload)
@@ -209,24 +228,6 @@ def by_folder(paths: Mapping[int, str]) -> Mapping[str, Sequence[int]]:
     for at, path in paths.items():
         folders.setdefault(path.rpartition("/")[0], []).append(at)
     return folders
-
-
-def _written(
-    file: WholeFile,
-    digests: Mapping[str, str],
-    identity: str,
-    pending: PendingFile | None = None,
-) -> LocalWritten:
-    return LocalWritten(
-        digests,
-        identity,
-        file.on_conflict == "replace",
-        file.upload,
-        file.path,
-        file.on_conflict,
-        file.durability == "full",
-        pending,
-    )
 
 
 def _digests(file: WholeFile) -> Mapping[str, str]:

@@ -12,10 +12,12 @@ class DurableNames:
     """The paths of folders whose names survive a power failure. Safe to use from many threads.
 
     A folder may be removed and created anew while another thread makes the old one durable. So each
-    path has a generation, which changes when a folder is created there.
+    path has a generation, which changes when a folder is created there. If other processes do that
+    too (`shared`), nothing is remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
         self._durable: set[str] = set()
         self._generations: dict[str, int] = {}
         self._number = self._others = 0  # the last generation, and that of all other paths
@@ -29,7 +31,7 @@ class DurableNames:
     def add(self, path: str, generation: int) -> None:
         """The folder that was opened when the path had this generation has a durable name."""
         with self._changing:
-            if self._generations.get(path, self._others) == generation:
+            if not self._shared and self._generations.get(path, self._others) == generation:
                 self._bound()
                 self._durable.add(path)
 

@@ -76,7 +76,8 @@ class Folders:
 
     `observe` receives the duration of each fsync of a folder, in seconds. If `maps_names` returns
     True, a folder may be listed under another name than the one by which it was opened. The folder
-    `state_fd` in the directory is never opened, by whatever name.
+    `state_fd` in the directory is never opened, by whatever name. If they are `shared`, other
+    processes make and remove folders too.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Folders:
         observe: Observe = ignore,
         maps_names: Callable[[], bool] = bool,
         state_fd: int | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._observe = observe
         self._maps_names = maps_names
         self._state_fd = state_fd
         self._root = Folder(fd, "", observe, GroupSync(fd, observe))
-        self._names = DurableNames()
+        self._names = DurableNames(shared=shared)
         self._unused: set[str] = set()  # created for files that are not published yet
 
     @contextmanager

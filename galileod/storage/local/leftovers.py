@@ -6,6 +6,7 @@ replace another file. After a crash it is removed at the next start: its upload 
 
 import os
 import re
+import time
 from typing import Final
 
 import structlog
@@ -14,6 +15,10 @@ from structlog.typing import FilteringBoundLogger
 # No client can choose such a name: a dot at the start of a name is replaced (policy.names).
 _PREFIX: Final = ".galileod-moving-"
 _LEFTOVER: Final = re.compile(re.escape(_PREFIX) + "[0-9a-z]{1,32}")
+
+OLD_SECONDS: Final = 3600.0
+"""After so many seconds a file with such a name is removed although other nodes run. If one was
+stopped for as long, its upload fails."""
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -26,6 +31,11 @@ def temporary_name(upload: str) -> str:
 def is_leftover(name: str) -> bool:
     """Whether `name` was made by `temporary_name`."""
     return _LEFTOVER.fullmatch(name) is not None
+
+
+def is_old(state: os.stat_result) -> bool:
+    """Whether no node uses such a file any more: they do so for a moment."""
+    return state.st_ctime < time.time() - OLD_SECONDS
 
 
 def remove_leftover(folder_fd: int, name: str) -> None:

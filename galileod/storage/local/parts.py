@@ -1,8 +1,9 @@
 """What the files of a local store share."""
 
-from attrs import frozen
+from attrs import define
 
 from galileod.policy.publication import Durability
+from galileod.storage.permission import Permission
 
 from .directory import Directory
 from .filesync import FileSync
@@ -11,14 +12,18 @@ from .hashing import RunningHash
 from .reopening import Opened
 from .spool import Spool
 from .spoolfile import SpoolFile
+from .spools import OtherSpools
 from .suspended import SuspendedFiles
 from .threads import Threads
 from .timing import Timings
 
 
-@frozen
+@define(eq=False)
 class StoreParts:
-    """What the files of a store share."""
+    """What the files of a store share.
+
+    With `others`, it is that of a node, and `lease` tells whether it may write.
+    """
 
     directory: Directory
     folders: Folders
@@ -26,6 +31,8 @@ class StoreParts:
     suspended: SuspendedFiles
     threads: Threads
     timings: Timings
+    others: OtherSpools | None = None
+    lease: Permission | None = None
 
     def spool_file(self, upload: str, opened: Opened, durability: Durability) -> SpoolFile:
         """The file of an upload, which was opened."""
@@ -46,3 +53,8 @@ class StoreParts:
             self.timings.write,
             opened.offset,
         )
+
+    def give_up(self, upload: str) -> None:
+        """Remove the file of an upload from the spool, unless another node may continue it."""
+        if self.lease is None or self.lease.state() != "lost":
+            self.spool.remove(upload)

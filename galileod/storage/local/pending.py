@@ -87,7 +87,7 @@ class PendingFile:
     def discard(self) -> None:
         """Close the file, and remove it from the spool. Never raises StorageError."""
         if not self.file.unnamed:
-            self._parts.spool.remove(self.file.name)
+            self._parts.give_up(self.file.name)
         self.file.close()
 
     def _move(self, folder: Folder, checkpoint: Callable[[], None]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import structlog
@@ -14,41 +14,97 @@ from galileod.storage.oserrors import translated
 from .identity import identity_of
 from .reopening import usable
 from .spool import Spool
+from .spools import OtherSpools
 
 SPACE: Final = 1024 * 1024
 """Bytes that the ledger needs to start: its log, and the memory that its processes share."""
+
+_Cut = Callable[[Spool, str, int], Recovered]
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
 def recover(
-    spool: Spool, trusted: Mapping[str, int | None], step: Callable[[], None]
+    spool: Spool,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    spared: Collection[str] = (),
+    *,
+    shared: bool = False,
 ) -> dict[str, Recovered]:
     """See `Store.recover`. Directories, which galileod does not create in the spool, stay.
 
     A file is cut to what is certain of it. One that was published keeps its name in the spool until
     it is dropped, or until the start after the one that has found it: before the ledger knows that
-    the file is stored, a crash must not lose its identity.
+    the file is stored, a crash must not lose its identity. If the spool is `shared`, other nodes
+    may claim files meanwhile.
     """
+    cut = _cut_alone if shared else _cut
     recovered: dict[str, Recovered] = {}
     removed = 0
     with translated("cannot clear the spool"):
         for name in os.listdir(spool.fd):
             step()
-            state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
-            if stat.S_ISDIR(state.st_mode):
-                _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+            if name in spared:
                 continue
-            found = _examine(spool, state, trusted[name]) if name in trusted else None
-            if found is None:
-                os.unlink(name, dir_fd=spool.fd)
-                removed += 1
-                continue
-            if found.identity is None and found.offset < state.st_size:
-                found = _cut(spool, name, found.offset)
-            recovered[name] = found
+            try:
+                state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
+                if stat.S_ISDIR(state.st_mode):
+                    _log.warning("storage.leftover", path=name, reason="a directory in the spool")
+                    continue
+                found = None
+                if name in trusted:
+                    found = _keep(spool, name, state, trusted[name], cut)
+                if found is None:
+                    os.unlink(name, dir_fd=spool.fd)
+                    removed += 1
+                else:
+                    recovered[name] = found
+            except FileNotFoundError:
+                continue  # another node has claimed it since
     if removed:
         _log.info("spool.cleared", files=removed)
+    return recovered
+
+
+def recover_node(
+    others: OtherSpools,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    spared: Collection[str],
+    *,
+    running: bool,
+) -> dict[str, Recovered]:
+    """See `Store.recover`: what is in the spool of this node, and then what is in others."""
+    recovered: dict[str, Recovered] = {}
+    if not running:
+        recovered |= recover(others.own, trusted, step, spared, shared=True)
+    missing = {each: certain for each, certain in trusted.items() if each not in recovered}
+    return recovered | _take_over(others, missing, step)
+
+
+def _take_over(
+    others: OtherSpools, trusted: Mapping[str, int | None], step: Callable[[], None]
+) -> dict[str, Recovered]:
+    """Move the files of uploads here that the ledger gives to this node, and look what is in them.
+
+    They are in the spool of a node that has ended, or where that one would have taken them from. If
+    it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
+    """
+    recovered: dict[str, Recovered] = {}
+    spool = others.own
+    with translated("cannot take over the spool of another node"):
+        for upload, certain in trusted.items():
+            step()
+            others.unmark(upload)
+            state = _find(others, upload)
+            if state is None:
+                continue
+            found = _keep(spool, upload, state, certain, _cut)
+            if found is None:
+                os.unlink(upload, dir_fd=spool.fd)
+            else:
+                recovered[upload] = found
     return recovered
 
 
@@ -71,6 +127,34 @@ def make_space(spool: Spool) -> bool:
         os.unlink(oldest, dir_fd=spool.fd)
     _log.warning("spool.gave_way", path=oldest, reason="the disk is full; the ledger needs space")
     return True
+
+
+def _find(others: OtherSpools, upload: str) -> os.stat_result | None:
+    """The state of the file of an upload, which is in the own spool then; None without one."""
+    spool = others.own
+    try:
+        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        if not others.take(upload, durable=True):
+            return None
+        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+    if spool.renames or not usable(state, spool):
+        return state
+    fd = spool.open(upload)
+    try:
+        return spool.stat(fd)
+    finally:
+        os.close(fd)
+
+
+def _keep(
+    spool: Spool, name: str, state: os.stat_result, trusted: int | None, cut: _Cut
+) -> Recovered | None:
+    """What is left of a file, which is cut to that; None if nothing of it can be used."""
+    found = _examine(spool, state, trusted)
+    if found is not None and found.identity is None and found.offset < state.st_size:
+        return cut(spool, name, found.offset)
+    return found
 
 
 def _examine(spool: Spool, state: os.stat_result, trusted: int | None) -> Recovered | None:
@@ -101,3 +185,13 @@ def _cut(spool: Spool, name: str, offset: int) -> Recovered:
     finally:
         os.close(fd)
     return Recovered(offset)
+
+
+def _cut_alone(spool: Spool, name: str, offset: int) -> Recovered:
+    """`_cut`, while no other node can claim the file, and write to it at the same time."""
+    alone, fds = f"{name}-cut", {"src_dir_fd": spool.fd, "dst_dir_fd": spool.fd}
+    os.rename(name, alone, **fds)
+    try:
+        return _cut(spool, alone, offset)
+    finally:
+        os.rename(alone, name, **fds)

@@ -76,10 +76,7 @@ def _check(state: os.stat_result, spool: Spool) -> None:
 def _positioned(fd: int, suspended: Suspended | None, *, unnamed: bool) -> Opened:
     state = os.fstat(fd)
     size = offset = state.st_size
-    if suspended is not None and (size, state.st_mtime_ns) != (
-        suspended.offset,
-        suspended.modified,
-    ):
+    if suspended is not None and not suspended.is_of(state):
         # Another program has changed it. What it has written behind the end is removed.
         offset = min(size, suspended.offset)
         if size > offset:

@@ -12,7 +12,7 @@ from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY
 from .identity import identities_of
-from .leftovers import is_leftover, remove_leftover
+from .leftovers import is_leftover, is_old, remove_leftover
 from .listing import entries_of
 
 MAX_DEPTH: Final = MAX_STEPS + MAX_FOLDER_DEPTH
@@ -36,6 +36,17 @@ def scan(
                 modified[path] = state.st_mtime
             progress(count)
     return Found(sizes, names, modified)
+
+
+def find(fd: int, identities: Collection[str], progress: Progress) -> Found:
+    """Find the files with these identities, while others come and go. See `Store.scan`."""
+    names: dict[str, str] = {}
+    if identities:
+        with translated("cannot list the directory"):
+            for count, (path, state) in enumerate(files_below(fd, "", MAX_DEPTH, shared=True), 1):
+                names.update((one, path) for one in identities_of(state) if one in identities)
+                progress(count)
+    return Found(None, names)
 
 
 def walk(fd: int, count: int) -> Iterator[Sequence[str]]:
@@ -70,27 +81,35 @@ def _names_below(fd: int, prefix: str, depth: int) -> Iterator[str]:
                     os.close(child)
 
 
-def files_below(fd: int, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+def files_below(
+    fd: int, prefix: str, depth: int, *, shared: bool = False
+) -> Iterator[tuple[str, os.stat_result]]:
     """Paths and stat results of the regular files in the folder `fd` and `depth` levels below it.
 
     Hidden folders are left out; symbolic links are not followed. Files that a crash left under a
-    temporary name are removed. A name that is not UTF-8, which others made, is escaped. Blocks;
-    raises OSError.
+    temporary name are removed; if the folders are `shared`, those that no node uses any more. A
+    name that is not UTF-8, which others made, is escaped. Blocks; raises OSError.
     """
     with entries_of(fd) as entries:
         for entry in entries:
             name = escaped(entry.name)
             if entry.is_file(follow_symlinks=False):
-                if is_leftover(name):
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # removed since a moment ago
+                if not is_leftover(name):
+                    yield prefix + name, state
+                elif not shared or is_old(state):
                     remove_leftover(fd, entry.name)
-                    continue
-                yield prefix + name, entry.stat(follow_symlinks=False)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:
                     child = os.open(entry.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except PermissionError:
                     continue  # not created by galileod (lost+found): it holds none of our files
+                except FileNotFoundError:
+                    continue  # removed since a moment ago
                 try:
-                    yield from files_below(child, f"{prefix}{name}/", depth - 1)
+                    yield from files_below(child, f"{prefix}{name}/", depth - 1, shared=shared)
                 finally:
                     os.close(child)

@@ -1,7 +1,7 @@
 """The sink of the local store: runs the steps of one file in threads, in order."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,10 @@ PARALLEL: Final = max(1, len(os.sched_getaffinity(0)) // 2)
 """Uploads that are hashed in one thread while another writes them. It takes two cores for each."""
 
 
+class _NotNowError(Exception):
+    """The lease has run out before anything was written."""
+
+
 class LocalSink(Sink):
     """The spool file `file`, to be published at `path`.
 
@@ -38,6 +42,7 @@ class LocalSink(Sink):
         on_conflict: OnConflict,
     ) -> None:
         self.replaces = on_conflict == "replace"
+        self.promised = parts.others is not None  # no start lists the files
         self._parts = parts
         self._file = file
         self._pending = PendingFile(parts, file, path, on_conflict)
@@ -73,7 +78,8 @@ class LocalSink(Sink):
     async def suspend(self) -> int:
         """Checkpoint, and close the file; without a name, it is kept open by the store.
 
-        Such a file (its folder is on another filesystem) is lost when the process ends.
+        Such a file (its folder is on another filesystem) is lost when the process ends; a node does
+        not keep it, since only this process could continue it.
         """
         self._check_open()
         if self._pending.published:
@@ -90,14 +96,17 @@ class LocalSink(Sink):
         raise StorageError("cannot suspend the file: the disk does not respond")
 
     async def write(self, pieces: Sequence[bytes]) -> None:
-        """Hash and write in one thread call, or in several if other uploads wait to write."""
+        """Hash and write in one thread call, or in several if other uploads wait to write.
+
+        A node writes only while its lease is valid, and raises what `Permission` raises.
+        """
         self._check_open()
         writers = self._parts.threads.writers
         whole = writers.running < writers.most
         for part in [pieces] if whole else slices(pieces, WRITE_SLICE):
             # While others write, all cores are busy, and another thread would only cost more.
             beside = writers.running < PARALLEL
-            await writers.run(partial(self._file.append, part, hash_beside=beside))
+            await self._append(partial(self._file.append, part, hash_beside=beside))
 
     async def digest(self, kind: str) -> str:
         """Return the running hash; compute any other by reading the spool file back."""
@@ -140,6 +149,25 @@ class LocalSink(Sink):
                 self._discard, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
 
+    async def _append(self, append: Callable[[], None]) -> None:
+        writers, lease = self._parts.threads.writers, self._parts.lease
+        if lease is None:
+            await writers.run(append)
+            return
+
+        def append_now() -> None:
+            if not lease.is_valid():  # it may have waited long for the thread
+                raise _NotNowError
+            append()
+
+        while True:
+            try:
+                await writers.run(append_now)
+            except _NotNowError:
+                await lease.wait_valid()
+            else:
+                return
+
     def _commit(self) -> Stored:
         stored = self._pending.commit(trio.from_thread.check_cancelled)
         self._open = False
@@ -151,6 +179,11 @@ class LocalSink(Sink):
 
     def _suspend(self) -> Suspended:
         file = self._file
+        if file.unnamed and self._parts.others is not None:
+            raise StorageError(
+                "cannot keep the file: its folder is on another filesystem, where other nodes could"
+                " not continue it"
+            )
         file.running_hash.wait()
         durable, modified = file.checkpoint(), file.modified()
         fd = file.fd if file.unnamed else None

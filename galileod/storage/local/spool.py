@@ -42,6 +42,11 @@ _REFUSED: Final = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EBADMSG
 _log: FilteringBoundLogger = structlog.get_logger()
 
 
+def marked(name: str) -> str:
+    """The name of a file that is being published, where links are not counted."""
+    return f"{name}-published"
+
+
 class Spool:
     """The spool directory, open as `fd`. All methods block. `observe` is as for Folders.
 
@@ -114,14 +119,14 @@ class Spool:
         if self.counts_links:
             yield name
             return
-        marked = f"{name}-published"
-        os.rename(name, marked, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        other = marked(name)
+        os.rename(name, other, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         try:
-            yield marked
+            yield other
         except BaseException:
-            os.rename(marked, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            os.rename(other, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
             raise
-        self.remove(marked)
+        self.remove(other)
 
     def examine(self) -> None:
         """Find out what the filesystem can do. Raises StorageError if it cannot publish files."""
@@ -134,7 +139,7 @@ class Spool:
     def probe(self) -> None:
         """Create a file and publish it here, as an upload does. Raises StorageError on failure."""
         name = f"probe-{os.urandom(8).hex()}"
-        published = f"{name}-published"
+        published = marked(name)
         with translated("cannot create and publish files in the spool"):
             fd = self.create(name)
             try:

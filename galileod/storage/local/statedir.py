@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from galileod.storage.oserrors import translated
 from galileod.storage.state import NODES, STATE_DIRECTORY
 
+from . import directoryid
 from .acl import DEFAULT, remove_acl
 from .directory import DIRECTORY, Directory, closed_by, lock
 
@@ -72,9 +73,10 @@ class StateDirectory:
     """`.galileod` in the directory `parent`. Safe to use from many threads.
 
     A `node` is one of several daemons that use the directory: its spool and its lock are in a
-    directory of its own below it. `fd`, `spool_fd` and `nodes_fd` are open descriptors of it, of
-    the spool directory, and of the directory with those of all nodes, which there is only for a
-    node. They keep their numbers when what they refer to is made anew.
+    directory of its own below it. They know the directory by its `identity`. `fd`, `spool_fd` and
+    `nodes_fd` are open descriptors of it, of the spool directory, and of the directory with those
+    of all nodes, which there is only for a node. They keep their numbers when what they refer to is
+    made anew.
     """
 
     def __init__(self, parent: Directory, opened: ExitStack, node: str | None) -> None:
@@ -96,8 +98,12 @@ class StateDirectory:
         # Locked although the directory is: an older galileod locks only the file, and some
         # filesystems cannot lock a directory.
         add(state, LOCK, partial(self._open_lock, node=None, shared=node is not None))
+        self.node = node
+        self.identity: str | None = None
         self.nodes_fd: int | None = None
         if node is not None:
+            identity = add(state, directoryid.FILE, self._open_identity)
+            self.identity = directoryid.identity_in(identity.fd)
             nodes = add_directory(state, NODES)
             own = add_directory(nodes, node)
             add(own, LOCK, partial(self._open_lock, node=node, shared=False))
@@ -125,6 +131,9 @@ class StateDirectory:
                     entry.restore()
                     path = os.path.join(self._parent.path, entry.path)
                     _log.warning("storage.state_restored", path=path)
+
+    def _open_identity(self, parent_fd: int) -> int:
+        return directoryid.open_identity(parent_fd, self.identity)
 
     def _open_lock(self, parent_fd: int, *, node: str | None, shared: bool) -> int:
         fd = os.open(LOCK, _LOCK_FILE, 0o600, dir_fd=parent_fd)

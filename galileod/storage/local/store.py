@@ -9,7 +9,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from copy import copy
 from typing import Final
 
@@ -28,30 +28,30 @@ from galileod.storage.finished import (
     ignore_progress,
 )
 from galileod.storage.oserrors import translated
+from galileod.storage.permission import Permission
 from galileod.storage.settings import Storage
 from galileod.storage.whole import WholeFile, Written
 
 from .directory import Directory
 from .folders import Folder, Folders
+from .nodeslock import NodesLock
 from .parts import StoreParts
-from .recovery import make_space, recover
+from .recovery import make_space, recover, recover_node
 from .removing import look, remove
 from .reopening import Opened, reopen
-from .scan import scan, walk
+from .scan import find, scan, walk
 from .sink import LocalSink
 from .spool import Spool
+from .spools import OtherSpools
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
-from .target import (
-    check_length,
-    check_target,
-    create_file,
-    create_unnamed,
-    fits,
-)
+from .target import check_length, check_target, create_file, create_unnamed, fits
 from .threads import Threads
 from .timing import Timings
 from .whole import WholeFiles
+
+DIRECTORY_HOME: Final = "directory:"
+"""What precedes the identity of a directory in the `home` of a node."""
 
 PART_SIZE: Final = 2 * 1024 * 1024
 """Bytes of one thread call: enough to outweigh its cost, and few enough to stay in the CPU cache
@@ -75,11 +75,20 @@ class LocalStore(Store):
         self._state = state
         self._spool = Spool(state.spool_fd, timings.fsync_directory)
         self._suspended = SuspendedFiles()
+        self._others: OtherSpools | None = None
+        if state.node is not None and state.nodes_fd is not None:
+            self._others = OtherSpools(state.nodes_fd, state.node, self._spool)
+            self.home = f"{DIRECTORY_HOME}{state.identity}"
+        self._lock = None if self._others is None else NodesLock(state)
         folders = Folders(
-            directory.fd, timings.fsync_directory, lambda: self._spool.maps_names, state.fd
+            directory.fd,
+            timings.fsync_directory,
+            lambda: self._spool.maps_names,
+            state.fd,
+            shared=self._others is not None,
         )
         self._parts = StoreParts(
-            directory, folders, self._spool, self._suspended, self.threads, timings
+            directory, folders, self._spool, self._suspended, self.threads, timings, self._others
         )
         self._whole = WholeFiles(self._parts)
         self._opened = ExitStack()
@@ -147,11 +156,15 @@ class LocalStore(Store):
     async def reopen(
         self, upload: str, path: str, on_conflict: OnConflict, durability: Durability
     ) -> LocalSink:
-        """Open the spool file again, and check what its folder may refuse."""
+        """Open the spool file again, and check what its folder may refuse.
+
+        That of an upload that another node has kept is moved here.
+        """
         suspended = self._suspended.find(upload)
         opened = await trio.to_thread.run_sync(
-            self._reopen, upload, path, on_conflict, suspended, limiter=self.threads.openers
-        )
+            self._reopen, upload, path, on_conflict, durability, suspended,
+            limiter=self.threads.openers,
+        )  # fmt: skip
         self._suspended.forget(upload)
         return self._sink(upload, path, on_conflict, durability, opened)
 
@@ -167,10 +180,17 @@ class LocalStore(Store):
             )  # fmt: skip
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
         """Look at each file in the spool. Those without a name are lost with their process."""
-        return recover(self._spool, trusted, step)
+        if self._others is not None:
+            return recover_node(self._others, trusted, step, spared, running=running)
+        return recover(self._spool, trusted, step, spared)
 
     def make_space(self) -> bool:
         """See `recovery.make_space`."""
@@ -216,7 +236,12 @@ class LocalStore(Store):
         progress: Progress = ignore_progress,
         undated: Collection[str] = (),
     ) -> Found:
-        """The finished files. A name that is not UTF-8, which others made, is escaped."""
+        """The finished files. A name that is not UTF-8, which others made, is escaped.
+
+        A node finds those with the identities, since others store files meanwhile.
+        """
+        if self._others is not None:
+            return find(self._directory.fd, identities, progress)
         return scan(self._directory.fd, identities, progress, undated)
 
     async def walk(self, count: int) -> AsyncGenerator[Mapping[str, int | None], None]:
@@ -242,6 +267,14 @@ class LocalStore(Store):
         return await trio.to_thread.run_sync(
             remove, self._parts, names, folders, limiter=self.threads.lookers
         )
+
+    def exclusive(self) -> AbstractAsyncContextManager[None]:
+        """See `NodesLock`."""
+        return super().exclusive() if self._lock is None else self._lock.hold()
+
+    def use_lease(self, lease: Permission) -> None:
+        """From now on, write only while this lease of the node is valid."""
+        self._parts.lease = lease
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""
@@ -288,9 +321,16 @@ class LocalStore(Store):
         return self._whole.write(files)
 
     def _reopen(
-        self, upload: str, path: str, on_conflict: OnConflict, suspended: Suspended | None
+        self,
+        upload: str,
+        path: str,
+        on_conflict: OnConflict,
+        durability: Durability,
+        suspended: Suspended | None,
     ) -> Opened:
         self._make_ready()
+        if self._others is not None:
+            suspended = self._others.claim(upload, suspended, durable=durability == "full")
         opened = reopen(self._spool, upload, suspended)
         unnamed = opened.unnamed
         try:
@@ -308,6 +348,8 @@ class LocalStore(Store):
     def _drop(self, upload: str, suspended: Suspended | None) -> None:
         close_unnamed(upload, suspended)
         self._spool.remove(upload)
+        if self._others is not None:
+            self._others.remove(upload)
 
     def _check(self) -> None:
         self._make_ready()

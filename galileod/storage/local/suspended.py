@@ -34,6 +34,10 @@ class Suspended:
     running_hash: RunningHash
     fd: int | None = None
 
+    def is_of(self, state: os.stat_result) -> bool:
+        """Whether a file in this state is as it was left."""
+        return (state.st_size, state.st_mtime_ns) == (self.offset, self.modified)
+
 
 class SuspendedFiles:
     """The suspended files of a store, by their uploads. For the event loop only."""

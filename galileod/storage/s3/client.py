@@ -29,10 +29,9 @@ from .errors import (
     Place,
     UncertainError,
     code_of,
-    is_uncertain,
     refuses_keys,
 )
-from .library import ClientError
+from .library import ClientError, ResponseParserError
 from .session import Connection
 from .transport import Body
 
@@ -48,11 +47,11 @@ UPLOAD: Final = "galileod-upload"
 _STORING: Final = {"put_object", "upload_part", "complete_multipart_upload"}
 """Requests that fail if nothing can be stored. Some stores accept CreateMultipartUpload then."""
 
+_PUBLISHING: Final = {"put_object", "complete_multipart_upload"}
+"""Requests whose outcome may be uncertain."""
+
 _OF_ONE_OBJECT: Final = (BadNameError, KeyTakenError, NoSuchUploadError)
 """Failures that say nothing of other objects."""
-
-_UNCLEAR: Final = (StorageError, UnavailableError)
-"""Failures that do not tell whether the request was carried out. Others tell that it was not."""
 
 _NO_OBJECT: Final = {"404", "NoSuchKey"}
 """The codes of an answer if there is no such object."""
@@ -68,6 +67,15 @@ class Head:
     etag: str
 
 
+def is_of(head: Head | None, upload: str, size: int | None = None) -> bool:
+    """Whether an object is the file of an upload, and has that size if one is given."""
+    return (
+        head is not None
+        and head.metadata.get(UPLOAD) == upload
+        and (size is None or head.size == size)
+    )
+
+
 class Client:
     """A bucket. Every method but `close` blocks, and may raise StorageError; all are thread-safe.
 
@@ -76,6 +84,7 @@ class Client:
     are not copied, and must not change meanwhile.
 
     `failed` says why the last request that stores data has failed; None if it did not.
+    `conditional`: the store is not known to lack conditional requests.
     """
 
     def __init__(self, connection: Connection, bucket: str) -> None:
@@ -84,7 +93,7 @@ class Client:
         self._connection = connection
         self._place = Place(bucket, connection.endpoint)
         self.failed: StorageError | None = None
-        self._conditional = True
+        self.conditional = True
         # Otherwise TLS protects a part on its way, or it has none.
         self._checks_parts = _is_exposed(connection.endpoint)
 
@@ -118,19 +127,22 @@ class Client:
         UPLOAD and size: then it is of this call, and the first answer was lost. Raises
         UncertainError if the object may have been stored.
         """
-        if new and not self._conditional:
+        if new and not self.conditional:
             return self._put_after_head(key, body, metadata)
         try:
             return self._put(key, body, metadata, {"IfNoneMatch": "*"} if new else {})
         except KeyTakenError:
-            head = self.head(key)
-            if head is None or not _is_of(head, metadata, len(body)):
+            try:
+                head = self.head(key)
+            except StorageError as error:  # it may be of this call
+                raise UncertainError(error.reason, error.place) from error
+            if head is None or not is_of(head, metadata.get(UPLOAD, ""), len(body)):
                 raise
             return head.etag
         except StorageError as error:
             if not new or _code(error) != "NotImplemented":
                 raise
-        self._conditional = False
+        self.conditional = False
         return self._put_after_head(key, body, metadata)
 
     def create(self, key: str, metadata: Mapping[str, str]) -> str:
@@ -156,12 +168,12 @@ class Client:
         which: Any = {"Key": key, "UploadId": multipart, "MultipartUpload": {"Parts": tags}}
         for pause in COMPLETE_PAUSES:
             try:
-                self._do("complete_multipart_upload", **which)
+                self._do_once("complete_multipart_upload", **which)
             except StorageBusyError:
                 time.sleep(pause)
             else:
                 return
-        self._do("complete_multipart_upload", **which)
+        self._do_once("complete_multipart_upload", **which)
 
     def abort(self, key: str, multipart: str) -> None:
         """Forget a multipart upload and its parts, if there is one."""
@@ -213,9 +225,10 @@ class Client:
                 raise MissingError(error.reason, error.place) from error
             raise
 
-    def delete(self, key: str) -> None:
-        """Remove an object, if there is one."""
-        self._do("delete_object", Key=key)
+    def delete(self, key: str, *, once: bool = False) -> None:
+        """Remove an object, if there is one. `once`: without a second request if one fails."""
+        do = self._do_once if once else self._do
+        do("delete_object", Key=key)
 
     def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
         """Keys that begin with `prefix` and follow `after`, with their sizes.
@@ -264,7 +277,10 @@ class Client:
         self, key: str, body: bytes | bytearray | memoryview, metadata: Mapping[str, str]
     ) -> str:
         """For a store that knows no conditional request."""
-        if self.head(key) is not None:
+        head = self.head(key)
+        if head is not None:
+            if is_of(head, metadata.get(UPLOAD, ""), len(body)):
+                return head.etag
             raise KeyTakenError(f'an object with the key "{key}" exists already')
         return self._put(key, body, metadata, {})
 
@@ -286,9 +302,15 @@ class Client:
 
     def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
         """The answer to a request, or the data of an object. Raises StorageError."""
-        is_patient = method == "complete_multipart_upload"
-        client = self._connection.patient if is_patient else self._connection.usual
+        return self._send(self._connection.usual, method, values)
+
+    def _do_once(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
+        """The same for a request that is not sent again, and whose answer may take minutes."""
+        return self._send(self._connection.patient, method, values)
+
+    def _send(self, client: Any, method: str, values: Mapping[str, Any]) -> Any:  # noqa: ANN401  botocore has no types
         renewed = False
+        self._connection.attempts.uncertain = False
         while True:
             try:
                 answer = getattr(client, method)(Bucket=self.bucket, **values)
@@ -336,8 +358,8 @@ class Client:
         keys = self._connection.keys
         if keys is not None and keys.problem and refuses_keys(error):
             return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
-        changes = method in {"put_object", "complete_multipart_upload"}
-        if changes and type(translated) in _UNCLEAR and is_uncertain(error):
+        uncertain = self._connection.attempts.uncertain or isinstance(error, ResponseParserError)
+        if uncertain and method in _PUBLISHING and not isinstance(translated, _OF_ONE_OBJECT):
             return UncertainError(translated.reason, translated.place)
         return translated
 
@@ -345,10 +367,6 @@ class Client:
 def _code(error: StorageError) -> str:
     """The code of the answer that an error was made of."""
     return code_of(error.__cause__) if isinstance(error.__cause__, ClientError) else ""
-
-
-def _is_of(head: Head, metadata: Mapping[str, str], size: int) -> bool:
-    return head.size == size and head.metadata.get(UPLOAD) == metadata.get(UPLOAD, "")
 
 
 def _encoded(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,7 +31,10 @@ class KeyTakenError(StorageError):
 
 
 class NoSuchUploadError(StorageError):
-    """There is no such multipart upload: it was completed, aborted, or never begun."""
+    """There is no such multipart upload, or not with the parts that were sent.
+
+    It was completed, aborted, or never begun; or another program has changed it.
+    """
 
 
 class UncertainError(StorageError):
@@ -63,6 +67,10 @@ NO_ANSWER: Final = "the object storage does not answer in time"
 _NO_BUCKET: Final = (StorageError, "the bucket does not exist")
 _NO_STORE: Final = (StorageError, f"{NOT_S3}: the server has answered with status 404")
 _NO_UPLOAD: Final = (NoSuchUploadError, "the multipart upload does not exist any more")
+_OTHER_PARTS: Final = (
+    NoSuchUploadError,
+    "the parts of the multipart upload are not those that were sent",
+)
 _TAKEN: Final = (KeyTakenError, "an object with this key exists already")
 _UNKNOWN_KEY: Final = (StorageError, "the access key is not known there, or is disabled")
 _WRONG_SECRET: Final = (StorageError, "the secret does not belong to the access key")
@@ -74,6 +82,9 @@ _BAD_KEY: Final = (BadNameError, "the store does not accept the key, such as a l
 _REASONS: Final[Mapping[str, Reason]] = {
     "NoSuchBucket": _NO_BUCKET,
     "NoSuchUpload": _NO_UPLOAD,
+    "InvalidPart": _OTHER_PARTS,
+    "InvalidPartOrder": _OTHER_PARTS,
+    "EntityTooSmall": _OTHER_PARTS,
     "PreconditionFailed": _TAKEN,
     "ConditionalRequestConflict": _TAKEN,
     "412": _TAKEN,
@@ -189,17 +200,39 @@ def refuses_keys(error: BaseException) -> bool:
     )
 
 
-def is_uncertain(error: Exception) -> bool:
-    """Whether the request may have been carried out nevertheless."""
-    if isinstance(error, ClientError):
-        # An error inside of a 200 is one that came after the request was accepted.
-        return _status(error) >= _FAILED or _status(error) == _OK
-    return type(error).__name__ not in _NEVER_SENT
+class Attempts(threading.local):
+    """Whether an attempt of the last request of this thread may have been carried out, but failed.
+
+    The error that is raised is only that of the last attempt.
+    """
+
+    uncertain = False
+
+    def note(
+        self,
+        exception: Exception | None,
+        parsed_response: Mapping[str, Any] | None,
+        **_more: object,
+    ) -> None:
+        """An attempt has ended: for botocore's event `response-received`."""
+        if exception is not None:
+            self.uncertain |= type(exception).__name__ not in _NEVER_SENT
+        elif parsed_response is not None:
+            status = parsed_response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            error = parsed_response.get("Error", {})
+            # An error inside of a 200 is one that came after the request was accepted.
+            failed = status >= _FAILED or (status == _OK and error)
+            if failed and not _reason(str(error.get("Code", "")), status):
+                self.uncertain = True
+
+
+def _reason(code: str, status: int) -> Reason | None:
+    return _REASONS.get(code) or _REASONS.get(str(status))
 
 
 def _answered(error: Exception, operation: str) -> Reason:
     code, status = code_of(error), _status(error)
-    reason = _REASONS.get(code) or _REASONS.get(str(status))
+    reason = _reason(code, status)
     if status == _NOT_FOUND:
         reason = reason or _NOTHING_THERE.get(operation)
     if reason:

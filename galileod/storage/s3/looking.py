@@ -9,8 +9,8 @@ import trio
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Removed, Standing
 
+from .claims import MODIFIED
 from .client import UPLOAD, Head
-from .publish import MODIFIED
 from .shared import STATE, Shared
 
 T = TypeVar("T")

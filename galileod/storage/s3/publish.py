@@ -1,84 +1,22 @@
-"""Publishing a file: its name, the request that makes it visible, and the look at what is there."""
+"""Publishing a file: the request that makes it visible, and the look at what is there."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
 
-from attrs import frozen
+import trio
+from attrs import define
 
-from galileod.ledger.objects import NameTakenError
-from galileod.policy.publication import OnConflict
-from galileod.storage.errors import ConflictError, StorageError
+from galileod.storage.errors import StorageError, UnavailableError
 
-from .client import UPLOAD
+from .claims import MOST_UNKNOWN, Target, begin_publishing, claim, conflict, has_name
+from .client import is_of
+from .doubts import LATE_SECONDS
 from .errors import KeyTakenError, NoSuchUploadError, UncertainError
 from .parts import Parts
-from .shared import Shared, is_of, ledger_steps
-
-MOST_UNKNOWN: Final = 1000
-"""Maximum names that are tried because objects have them that the ledger does not know."""
-
-NAME: Final = "galileod-name"
-MODIFIED: Final = "galileod-modified"
-SHA1: Final = "galileod-sha1"
-"""The keys of metadata: the name that was asked for, its last modification in milliseconds since
-1970, and the hash, which for a multipart upload is not known when it begins."""
-
-_NS: Final = 1_000_000
-
-
-@frozen
-class Target:
-    """What a file is to become: `path` is the name that was asked for. `modified` is as in Sink."""
-
-    upload: str
-    path: str
-    on_conflict: OnConflict
-    modified: int | None = None
-
-    @property
-    def replaces(self) -> bool:
-        """Whether it replaces a file of the same name."""
-        return self.on_conflict == "replace"
-
-    def metadata(self, sha1: str | None = None) -> Mapping[str, str]:
-        """The metadata of its object."""
-        metadata = {UPLOAD: self.upload, NAME: self.path.rpartition("/")[2]}
-        if self.modified is not None:
-            metadata[MODIFIED] = str(self.modified // _NS)
-        if sha1 is not None:
-            metadata[SHA1] = sha1
-        return metadata
-
-
-async def claim(shared: Shared, target: Target, taken: Sequence[str] = ()) -> str:
-    """Claim the name of a file in the ledger; `taken` are those of objects it does not know.
-
-    Raises ConflictError and StorageError.
-    """
-    try:
-        with ledger_steps():
-            name = await shared.objects.claim(target.upload, target.path, target.on_conflict, taken)
-    except NameTakenError as error:
-        raise conflict(target.path) from error
-    shared.check_name(name)
-    return name
-
-
-async def claim_free(shared: Shared, target: Target) -> str:
-    """Claim a name that no object has, not even one that the ledger does not know.
-
-    Raises ConflictError and StorageError.
-    """
-    taken = list[str]()
-    while len(taken) < MOST_UNKNOWN:
-        name = await claim(shared, target, taken)
-        if target.replaces or await shared.head(name) is None:
-            return name
-        if target.on_conflict == "reject":
-            break
-        taken.append(name)
-    raise conflict(target.path)
+from .patience import Patience
+from .shared import Shared
 
 
 async def complete(shared: Shared, upload: str, parts: Parts) -> None:
@@ -88,22 +26,30 @@ async def complete(shared: Shared, upload: str, parts: Parts) -> None:
     """
     tags = [(part.number, part.etag) for part in parts.entered]
     call = partial(shared.client.complete, shared.key(parts.name), parts.multipart, tags)
-    gone = False
-    uncertain: StorageError | None = None
-    with ledger_steps():
-        await shared.objects.completing(upload)
-    try:
-        await shared.publish(upload, call, shared.threads.completers)
-    except NoSuchUploadError as error:  # an earlier request may have made it
-        gone, uncertain = True, error
-    except UncertainError as error:  # so may this one
-        gone, uncertain = await _are_gone(shared, parts), error
-    # What is gone before this look has either become the object, or is lost.
-    if is_of(await shared.head(parts.name), upload, parts.end):
-        return
-    if gone:
-        raise NoSuchUploadError(str(uncertain)) from uncertain
-    raise uncertain or StorageError("the object is not there although it was completed")
+    patience = Patience()
+    await begin_publishing(shared, upload)
+    async with _in_doubt(shared, upload, 0) as doubt:
+        while True:
+            gone = False
+            failure = StorageError("the object is not there although it was completed")
+            try:
+                await doubt.send(call, shared.threads.completers)
+            except NoSuchUploadError as error:  # an earlier request may have made it
+                gone, failure = True, error
+            except UncertainError as error:  # so may this one
+                gone, failure = await _are_gone(shared, parts), error
+            except UnavailableError:
+                if not await patience.wait():
+                    raise
+                continue
+            # What is gone before this look has either become the object, or is lost.
+            if is_of(await patience.head(shared, parts.name), upload, parts.end):
+                return
+            if gone:
+                doubt.open = False
+                raise NoSuchUploadError(str(failure)) from failure
+            if not (patience.again() and await patience.wait()):
+                raise failure
 
 
 async def _are_gone(shared: Shared, parts: Parts) -> bool:
@@ -124,28 +70,82 @@ async def put(
     The ledger must know that it is being completed. Raises ConflictError and StorageError.
     """
     taken = list[str]()
-    metadata = target.metadata(sha1)
-    while len(taken) < MOST_UNKNOWN:
-        call = partial(
-            shared.client.put, shared.key(name), content, metadata, new=not target.replaces
-        )
-        try:
-            await shared.publish(target.upload, call)
-        except UncertainError:
-            if not is_of(await shared.head(name), target.upload, len(content)):
-                raise
-        except KeyTakenError:
-            if target.on_conflict == "reject":
-                break
-            taken.append(name)
-            name = await claim(shared, target, taken)
-            with ledger_steps():
-                await shared.objects.completing(target.upload)
-            continue
-        return name
+    upload, client, metadata = target.upload, shared.client, target.metadata(sha1)
+    patience, new = Patience(), not target.replaces
+    async with _in_doubt(shared, upload, LATE_SECONDS) as doubt:
+        while len(taken) < MOST_UNKNOWN:
+            doubt.overwrites = not new or not client.conditional
+            try:
+                await doubt.send(partial(client.put, shared.key(name), content, metadata, new=new))
+            except KeyTakenError:
+                doubt.open = False
+                head = await shared.head(name)
+                if head is not None and not await has_name(shared, head):
+                    new = False  # while others may not claim the name
+                    continue
+                if target.on_conflict == "reject":
+                    break
+                taken.append(name)
+                name = await claim(shared, target, taken)
+                await begin_publishing(shared, upload)
+                continue
+            except UncertainError:
+                if is_of(await patience.head(shared, name), upload, len(content)):
+                    return name
+                if not (patience.again() and await patience.wait()):
+                    raise
+                continue
+            except UnavailableError:
+                if not await patience.wait():
+                    raise
+                continue
+            return name
     raise conflict(target.path)
 
 
-def conflict(path: str) -> ConflictError:
-    """The error if the name is taken."""
-    return ConflictError(f"a file named {path} exists already")
+@define
+class _Doubt:
+    """A publication. `open`: a request was begun, and it is not known what has become of it.
+
+    `overwrites`: its requests replace whatever has the name.
+    """
+
+    shared: Shared
+    upload: str
+    open: bool = False
+    overwrites: bool = False
+
+    async def send(
+        self, call: Callable[[], object], limiter: trio.CapacityLimiter | None = None
+    ) -> None:
+        """Make a request. `open` stays as it was if that is refused."""
+        before = self.open
+
+        def run() -> object:
+            self.open = True
+            return call()
+
+        try:
+            await self.shared.publish(self.upload, run, limiter)
+        except (UncertainError, NoSuchUploadError):
+            raise
+        except StorageError:
+            self.open = before
+            raise
+
+
+@asynccontextmanager
+async def _in_doubt(shared: Shared, upload: str, seconds: float) -> AsyncIterator[_Doubt]:
+    """A block that publishes a file; if it fails and is `open`, the upload is in doubt.
+
+    That can be settled after so many seconds.
+    """
+    doubt = _Doubt(shared, upload)
+    try:
+        yield doubt
+        shared.doubts.overwriting.discard(upload)
+    except BaseException:
+        if doubt.open or upload in shared.late:
+            due = time.time() + seconds
+            await shared.doubts.enter(shared.objects, upload, due, overwrites=doubt.overwrites)
+        raise

@@ -1,5 +1,6 @@
 """What a start finds of the uploads of an earlier process. Nothing is listed: it may be stale."""
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
@@ -11,8 +12,10 @@ from galileod.ledger.objects import ObjectUpload
 from galileod.storage.errors import StorageError, UnavailableError
 from galileod.storage.finished import Recovered
 
+from .client import is_of
+from .doubts import LATE_SECONDS
 from .removal import remove_from_bucket
-from .shared import Shared, is_of, ledger_steps
+from .shared import Shared, ledger_steps
 
 T = TypeVar("T")
 
@@ -33,7 +36,11 @@ def at_once(call: Callable[[], T], *, once: bool = False) -> T:
 
 
 def recover(
-    shared: Shared, trusted: Mapping[str, int | None], step: Callable[[], None], ask: Ask
+    shared: Shared,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None],
+    ask: Ask,
+    spared: Collection[str],
 ) -> Mapping[str, Recovered]:
     """See `Store.recover`. What the ledger knows of an upload is certain, unless nothing is.
 
@@ -48,44 +55,45 @@ def recover(
     for known in every:
         step()
         upload = known.upload
-        if known.abandoned:
-            continue  # the sweeper removes its parts
-        if _is_published(shared, known, ask):
+        if known.abandoned or upload in spared:
+            continue  # the sweeper settles an abandoned one
+        if is_published(shared, known, ask):
             if upload in trusted:
                 recovered[upload] = Recovered(known.offset, upload)
         elif known.offset and trusted.get(upload, 0) != 0:
             recovered[upload] = Recovered(known.offset)
-        elif known.completing:
+        elif _remove(shared, known, ask) and known.multipart is not None:
+            gone.append(upload)  # it cannot be completed any more
+        elif known.completing or known.due is not None:
             given_up.append(upload)
         else:
-            _remove(shared, known, ask)
             gone.append(upload)
     with ledger_steps():
         shared.objects.forget(gone)
-        shared.objects.give_up(given_up)
+        shared.objects.give_up(given_up, time.time() + LATE_SECONDS)
     return recovered
 
 
 def published(shared: Shared, identities: Collection[str], ask: Ask) -> Mapping[str, str]:
     """The names of the files that uploads with these identities have published.
 
-    Others that were published, but are not asked for, are abandoned: nobody was told of them.
+    The sweeper forgets others. Their objects stay: that nobody was told of them is not certain, if
+    the ledger was damaged.
     """
     with ledger_steps():
-        every = list(shared.objects.all())
-    names = {one.upload: str(one.name) for one in every if _is_published(shared, one, ask)}
-    with ledger_steps():
-        shared.objects.give_up(names.keys() - set(identities))
-    return {upload: name for upload, name in names.items() if upload in identities}
+        every = [known for known in shared.objects.all() if known.upload in identities]
+    return {one.upload: str(one.name) for one in every if is_published(shared, one, ask)}
 
 
-def _is_published(shared: Shared, known: ObjectUpload, ask: Ask) -> bool:
+def is_published(shared: Shared, known: ObjectUpload, ask: Ask = at_once) -> bool:
+    """Whether the file of an upload that is not abandoned is there. Blocks; raises StorageError."""
     if not known.completing or known.name is None or known.abandoned:
         return False
-    return is_of(ask(partial(shared.client.head, shared.key(known.name))), known.upload)
+    return is_of(ask(partial(shared.client.find, shared.key(known.name))), known.upload)
 
 
-def _remove(shared: Shared, known: ObjectUpload, ask: Ask) -> None:
+def _remove(shared: Shared, known: ObjectUpload, ask: Ask) -> bool:
+    """Remove what the bucket has of an upload, except its file; returns whether that is done."""
     try:
         # A store may fail for one object alone, for which a start must not wait.
         ask(partial(remove_from_bucket, shared, known), once=True)
@@ -93,3 +101,5 @@ def _remove(shared: Shared, known: ObjectUpload, ask: Ask) -> None:
         _log.warning("storage.not_removed", upload=known.upload, reason=str(error))
         if isinstance(error, UnavailableError):
             ask(shared.client.check)  # the others would take long if it fails for all
+        return False
+    return True

@@ -9,7 +9,7 @@ from galileod.storage.errors import StorageError
 from galileod.storage.settings import S3
 
 from .credentials import KeyFile
-from .errors import FAILURES, translated_setting
+from .errors import FAILURES, Attempts, translated_setting
 from .library import (
     Config,
     RetryQuota,
@@ -34,9 +34,10 @@ REGION: Final = "us-east-1"
 
 @frozen
 class Connection:
-    """Clients of botocore: for most requests, for Complete, which is sent once, and for checks.
+    """Clients of botocore: for most requests, for those that are sent once, and for checks.
 
-    `keys` is the file with the credentials, if they are in one.
+    `keys` is the file with the credentials, if they are in one. `attempts` has what became of those
+    of a request.
     """
 
     endpoint: str
@@ -44,6 +45,7 @@ class Connection:
     patient: Any
     hasty: Any
     keys: KeyFile | None
+    attempts: Attempts
 
     @classmethod
     def open(cls, settings: S3, requests: int) -> "Connection":
@@ -68,7 +70,10 @@ class Connection:
             raise StorageError(f"storage.s3.credentials_file: {error}") from None
         except (*FAILURES, ValueError) as error:  # ValueError: an endpoint that it rejects
             raise translated_setting(error) from error
-        return cls(usual.meta.endpoint_url, usual, patient, hasty, keys)
+        attempts = Attempts()
+        for client in (usual, patient, hasty):
+            client.meta.events.register("response-received.s3", attempts.note)
+        return cls(usual.meta.endpoint_url, usual, patient, hasty, keys, attempts)
 
     @property
     def for_checks(self) -> "Connection":

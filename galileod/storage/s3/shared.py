@@ -14,7 +14,8 @@ from galileod.ledger.objects import Objects
 from galileod.storage.errors import BadNameError, StorageBusyError, StorageError
 from galileod.storage.workers import Workers
 
-from .client import UPLOAD, Client, Head
+from .client import Client, Head
+from .doubts import Doubts
 from .memory import PartMemory
 from .publishing import Publishing
 
@@ -82,6 +83,7 @@ class Shared:
     threads: Threads = field(factory=Threads)
     late: set[str] = field(factory=set)
     publishing: Publishing = field(factory=Publishing)
+    doubts: Doubts = field(factory=Doubts)
     lease: Lease = field(factory=Lease.endless)
 
     def key(self, name: str) -> str:
@@ -168,15 +170,6 @@ class Shared:
             await self.request(partial(self.client.delete, key))
         except StorageError:
             pass  # the sweeper logs it if it fails as well
-
-
-def is_of(head: Head | None, upload: str, size: int | None = None) -> bool:
-    """Whether an object is the file of an upload, and has that size if one is given."""
-    return (
-        head is not None
-        and head.metadata.get(UPLOAD) == upload
-        and (size is None or head.size == size)
-    )
 
 
 @contextmanager

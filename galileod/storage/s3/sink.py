@@ -16,9 +16,10 @@ from galileod.storage.base import CLEANUP_SECONDS, RUNNING_HASH, SUSPEND_SECONDS
 from galileod.storage.errors import StorageError, UnsupportedHashError
 
 from .buffers import Buffer, Buffers
+from .claims import Target, begin_publishing, claim, claim_free
 from .errors import NoSuchUploadError
 from .parts import Parts
-from .publish import Target, claim, claim_free, complete, put
+from .publish import complete, put
 from .removal import remove
 from .sha1 import Sha1
 from .shared import Shared, ledger_steps
@@ -246,8 +247,7 @@ class S3Sink(Sink):
             return self._parts.name
         target = evolve(self._target, modified=self.modified)
         name = await claim(shared, target)
-        with ledger_steps():
-            await shared.objects.completing(upload)
+        await begin_publishing(shared, upload)
         content = self._buffer.content if self._buffer else b""
         return await put(shared, target, name, content, self.check)
 

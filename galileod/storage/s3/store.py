@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from galileod.ledger.lease import Lease
 from galileod.ledger.objects import Objects, ObjectUpload
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import Store, Stored
@@ -29,15 +30,15 @@ from galileod.storage.whole import WholeFile, Written
 
 from . import whole
 from .checking import Checker
+from .claims import Target, conflict, has_name
 from .client import Client
 from .looking import look, remove_files, walk
 from .memory import PartMemory
 from .parts import MAX_PARTS
-from .publish import Target, conflict
-from .recovery import Ask, at_once, published, recover
+from .recovery import Ask, at_once, is_published, published, recover
 from .removal import remove
 from .sha1 import Sha1
-from .shared import CONNECTIONS, Shared, is_of, ledger_steps
+from .shared import CONNECTIONS, Shared, ledger_steps
 from .sink import S3Sink
 from .sweep import Sweeper
 from .tail import check_tail
@@ -68,11 +69,14 @@ class S3Store(Store):
         memory: PartMemory,
         restore: Callable[[], None] = lambda: None,
         ask: Ask = at_once,
+        lease: Lease | None = None,
     ) -> None:
         prefix = settings.s3.prefix
         self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
         self.home = self.location
-        self.shared = Shared(client, objects, memory, prefix, self.location)
+        self.shared = Shared(
+            client, objects, memory, prefix, self.location, lease=lease or Lease.endless()
+        )
         self._settings = settings
         self._directory = os.path.abspath(settings.directory)
         self._checker = Checker(self.shared, restore)
@@ -86,11 +90,13 @@ class S3Store(Store):
         memory: PartMemory,
         restore: Callable[[], None],
         ask: Ask,
+        lease: Lease | None = None,
     ) -> "S3Store":
         """Open the store; `recover` is to be called next.
 
-        `restore` restores the state directory. `ask` makes the requests of the start. Blocks;
-        called only at startup. Raises StorageError if the bucket cannot be used.
+        `restore` restores the state directory. `ask` makes the requests of the start.
+        `lease` is that of this node, None if there are no others. Blocks; called only at startup.
+        Raises StorageError if the bucket cannot be used.
         """
         Sha1()  # the library for it may be missing
         client = ask(partial(Client.open, settings.s3, requests=CONNECTIONS))
@@ -99,7 +105,7 @@ class S3Store(Store):
         except BaseException:
             client.close()
             raise
-        return cls(settings, client, objects, memory, restore, ask)
+        return cls(settings, client, objects, memory, restore, ask, lease)
 
     @property
     def directory(self) -> str:
@@ -151,7 +157,7 @@ class S3Store(Store):
             known = await shared.objects.get(upload)
         if known is None or not known.offset or known.abandoned:
             raise MissingError("there is no file of this upload")
-        done = known.completing and await self._is_published(known)
+        done = known.completing and await shared.request(partial(is_published, shared, known))
         if not done:
             if on_conflict == "reject":
                 await self.admit(path, on_conflict)
@@ -168,10 +174,16 @@ class S3Store(Store):
         await remove(self.shared, upload)
 
     def recover(
-        self, trusted: Mapping[str, int | None], step: Callable[[], None] = lambda: None
+        self,
+        trusted: Mapping[str, int | None],
+        step: Callable[[], None] = lambda: None,
+        spared: Collection[str] = (),
+        *,
+        running: bool = False,
     ) -> Mapping[str, Recovered]:
-        """See `recovery.recover`: the ledger knows what there is."""
-        return recover(self.shared, trusted, step, self._ask)
+        """See `recovery.recover`: the ledger knows what there is, and of whom."""
+        del running
+        return recover(self.shared, trusted, step, self._ask, spared)
 
     def make_space(self) -> bool:
         """What is kept takes no space beside the ledger."""
@@ -184,7 +196,7 @@ class S3Store(Store):
     async def admit(self, path: str, on_conflict: OnConflict) -> Space | None:
         """Look whether there is a file of that name, if there must be none."""
         self.shared.check_name(path)
-        if on_conflict == "reject" and await self.shared.head(path) is not None:
+        if on_conflict == "reject" and await has_name(self.shared, await self.shared.head(path)):
             raise conflict(path)
         return None
 
@@ -233,12 +245,6 @@ class S3Store(Store):
         """Close the connections, and end the threads that are kept."""
         self.shared.threads.hashers.close()
         self.shared.client.close()
-
-    async def _is_published(self, known: ObjectUpload) -> bool:
-        if known.name is None:
-            return False
-        key = self.shared.key(known.name)
-        return is_of(await self.shared.request(partial(self.shared.client.find, key)), known.upload)
 
 
 def part_size_for(size: int | None, smallest: int, largest: int) -> int:

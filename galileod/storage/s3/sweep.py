@@ -5,7 +5,7 @@ process was killed at the wrong moment, or if the ledger was lost.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -28,6 +28,11 @@ EVERY_SECONDS: Final = 3600.0
 
 LEAST_AGE: Final = 3600.0
 """What is younger than this many seconds may belong to an upload that is about to enter it."""
+
+FIRST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds until uploads in doubt, whose names are not free, are looked at again: each pause is
+twice as long as the one before."""
 
 PAUSE: Final = 0.1
 """Seconds after each request, so that uploads come first. A thousand orphans take two minutes."""
@@ -62,21 +67,41 @@ class Sweeper:
         self._keep = keep
         self._clock = clock
         self._reported: str | None = None
+        self._unsettled = False
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
             await self.sweep()
-            await trio.sleep(EVERY_SECONDS)
+            with trio.move_on_after(EVERY_SECONDS):
+                await self._settle()
+
+    async def _settle(self) -> None:
+        """Settle uploads that are abandoned meanwhile, until cancelled."""
+        pause = FIRST_PAUSE
+        while True:
+            if not self._unsettled:
+                await self._shared.doubts.wait()
+                pause = FIRST_PAUSE
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            await self._report(self._sweep_entries)
 
     async def sweep(self) -> None:
         """Remove what is left behind. What fails is logged, and tried again by the next sweep."""
         oldest = self._clock() - max(LEAST_AGE, self._keep())
+        await self._report(
+            self._sweep_entries,
+            partial(self._sweep_uploads, oldest=oldest),
+            partial(self._sweep_objects, oldest=oldest),
+        )
+
+    async def _report(self, *steps: Callable[[_Swept], Awaitable[None]]) -> None:
+        """Do these steps, and log what they have done."""
         swept = _Swept()
         try:
-            await self._sweep_entries(swept)
-            await self._sweep_uploads(swept, oldest)
-            await self._sweep_objects(swept, oldest)
+            for step in steps:
+                await step(swept)
         except (StorageError, LedgerError) as error:
             swept.reason = str(error)
         if swept.uploads or swept.objects or swept.entries:
@@ -92,13 +117,23 @@ class Sweeper:
 
     async def _sweep_entries(self, swept: _Swept) -> None:
         """Forget uploads that nobody continues, and remove what the bucket has of them."""
-        after = ""
-        while found := await self._shared.objects.abandoned(after, PAGE):
-            after = found[-1]
-            for upload in found:
-                await remove(self._shared, upload)
+        after, failures, self._unsettled = "", 0, False
+        while failures < MOST_FAILURES and (
+            found := await self._shared.objects.abandoned(after, PAGE)
+        ):
+            after = max(found)
+            for upload, due in found.items():
+                if due > self._clock():
+                    self._unsettled = True
+                    continue
+                if await remove(self._shared, upload, self._clock):
+                    swept.entries += 1
+                else:
+                    self._unsettled = True
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        break
                 await trio.sleep(PAUSE)
-                swept.entries += 1
 
     async def _sweep_uploads(self, swept: _Swept, oldest: float) -> None:
         """Abort multipart uploads that were begun before `oldest`."""

@@ -12,7 +12,8 @@ from galileod.storage.base import RUNNING_HASH, Stored
 from galileod.storage.errors import StorageError
 from galileod.storage.whole import WholeFile, Written
 
-from .publish import Target, conflict, put
+from .claims import Target, begin_publishing, refusal
+from .publish import put
 from .removal import remove
 from .shared import Shared, ledger_steps
 
@@ -54,28 +55,35 @@ async def publish(shared: Shared, written: Sequence[Written]) -> Sequence[Stored
     results: dict[WholeObject, Stored | StorageError] = {}
     at_once = trio.CapacityLimiter(AT_ONCE)
 
-    async def publish_one(one: WholeObject, name: str | NameTakenError) -> None:
+    async def publish_in_order(ones: Sequence[WholeObject], name: str) -> None:
         async with at_once:
-            results[one] = await _publish_one(shared, one, name)
+            for one in ones:
+                results[one] = await _publish_one(shared, one, name, first=one is ones[0])
 
     with trio.CancelScope(shield=True):  # what was published must be reported
         with ledger_steps():
             names = await shared.objects.claim_whole(claims)
+        of_name: dict[str, list[WholeObject]] = {}  # several if they replace one another
+        for one, name in zip(files, names, strict=True):
+            if isinstance(name, NameTakenError):
+                results[one] = refusal(name)
+            else:
+                of_name.setdefault(name, []).append(one)
         async with trio.open_nursery() as nursery:
-            for one, name in zip(files, names, strict=True):
-                nursery.start_soon(publish_one, one, name)
+            for name, ones in of_name.items():
+                nursery.start_soon(publish_in_order, ones, name)
     return [results[one] for one in files]
 
 
 async def _publish_one(
-    shared: Shared, one: WholeObject, name: str | NameTakenError
+    shared: Shared, one: WholeObject, name: str, *, first: bool
 ) -> Stored | StorageError:
-    if isinstance(name, NameTakenError):
-        return conflict(one.target.path)
     content = b"".join(one.file.pieces)
     result: Stored | StorageError = StorageError("the object storage does not answer in time")
     with shared.publishing.bounded():
         try:
+            if not first:  # the one before may be in doubt by now
+                await begin_publishing(shared, one.target.upload)
             name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
             result = Stored(name, shared.path(name))
         except StorageError as error:

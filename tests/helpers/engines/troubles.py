@@ -147,19 +147,25 @@ class Held:
     before: bool
     arrived: threading.Event = field(factory=threading.Event)
     released: threading.Event = field(factory=threading.Event)
+    ended: threading.Event = field(factory=threading.Event)
 
     def __call__(self, request: Request) -> Answer:
         request.body()
         answer = None if self.before else request.forward()
         self.arrived.set()
         self.released.wait()
-        return answer or request.forward()
+        answer = answer or request.forward()
+        self.ended.set()
+        return answer
 
     def wait(self) -> None:
         assert self.arrived.wait(DEADLINE), "no such request"
 
     def release(self) -> None:
         self.released.set()
+
+    def wait_for_end(self) -> None:
+        assert self.ended.wait(DEADLINE), "it was not carried out"
 
 
 class Troubles:

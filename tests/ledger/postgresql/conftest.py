@@ -1,10 +1,13 @@
 """A ledger in PostgreSQL for each test."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
+from helpers.clocks import FakeClock
 
+from galileod.ledger.base import Ledger
+from galileod.ledger.postgresql import PostgresqlLedger
 from galileod.ledger.postgresql.connection import Address
 from galileod.ledger.postgresql.database import Database
 
@@ -33,3 +36,12 @@ def open_database(address: Address) -> Iterator[Open]:
 @pytest.fixture
 def database(open_database: Open) -> Database:
     return open_database()
+
+
+@pytest.fixture
+def nodes(address: Address, clock: FakeClock) -> Iterator[tuple[Ledger, Ledger]]:
+    with (
+        closing(PostgresqlLedger.open(address, clock)) as one,
+        closing(PostgresqlLedger.open(address, clock)) as other,
+    ):
+        yield one, other

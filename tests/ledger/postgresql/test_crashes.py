@@ -2,19 +2,21 @@
 nothing is there by half."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
 from attrs import define, field
 from helpers.clocks import FakeClock
 from helpers.engines.postgresql import NOBODY, Postgresql
+from helpers.ledgers import allow, keep
 from helpers.mounts import tmpfs
 from helpers.objects import part
 from psycopg.sql import SQL, Identifier, Literal
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.objects import Claim, NameTakenError
+from galileod.ledger.postgresql import PostgresqlLedger
 from galileod.ledger.postgresql import connection as connections
 from galileod.ledger.postgresql.connection import Address
 from galileod.ledger.postgresql.database import Database
@@ -26,9 +28,8 @@ pytestmark = pytest.mark.timeout(120)
 
 Open = Callable[..., Database]
 
-WORKERS = 4
-ENOUGH = 40
-"""Steps that have ended when the server is killed."""
+WORKERS = 3
+"""Of each kind; so many of each have ended a step when the server is killed."""
 
 
 @define
@@ -40,16 +41,23 @@ class Work:
     parts: dict[str, int] = field(factory=dict)
     names: dict[str, str] = field(factory=dict)
     promised: set[str] = field(factory=set)
-    steps: int = 0
+    removed: set[str] = field(factory=set)
+    stored: set[str] = field(factory=set)
+    kept: set[str] = field(factory=set)
     enough: trio.Event = field(factory=trio.Event)
 
     @property
-    def objects(self) -> PostgresqlObjects:
-        return PostgresqlObjects(self.database)
+    def ledger(self) -> PostgresqlLedger:
+        return PostgresqlLedger(self.database, FakeClock(), "boot")
 
-    @property
-    def records(self) -> PostgresqlRecords:
-        return PostgresqlRecords(self.database, FakeClock())
+    def all(self) -> Sequence[Callable[[int], Awaitable[None]]]:
+        return (
+            self.store_parts,
+            self.claim_names,
+            self.store_files,
+            self.keep_uploads,
+            self.remove_files,
+        )
 
     async def until_it_fails(self, step: Callable[[int], Awaitable[None]]) -> None:
         number = 0
@@ -57,59 +65,91 @@ class Work:
             while True:
                 number += 1
                 await step(number)
-                self.steps += 1
-                if self.steps >= ENOUGH:
+                ended = [len(self.parts), len(self.names), len(self.removed)]
+                if min(*ended, len(self.stored), len(self.kept)) >= WORKERS:
                     self.enough.set()
         except LedgerError:
             return
 
     async def store_parts(self, worker: int) -> None:
-        upload = f"{self.round} of {worker}"
-        await self.objects.begin(upload, 1, 1)
+        upload, objects = f"{self.round} of {worker}", self.ledger.objects
+        await objects.begin(upload, 1, 1)
 
         async def step(number: int) -> None:
-            await self.objects.add_part(upload, part(number))
+            await objects.add_part(upload, part(number))
             self.parts[upload] = number
 
         await self.until_it_fails(step)
 
     async def claim_names(self, worker: int) -> None:
+        objects = self.ledger.objects
+
         async def step(number: int) -> None:
             upload = f"whole {self.round} {worker} {number}"
-            (name,) = await self.objects.claim_whole([Claim(upload, 1, "a", "rename")])
+            (name,) = await objects.claim_whole([Claim(upload, 1, "a", "rename")])
             assert not isinstance(name, NameTakenError)
             self.names[upload] = name
 
         await self.until_it_fails(step)
 
+    async def store_files(self, worker: int) -> None:
+        ledger = self.ledger
+
+        async def step(number: int) -> None:
+            upload = f"stored {self.round} {worker} {number}"
+            await ledger.reserve(upload, "anna", 7, allow)
+            await ledger.promise(upload, f"id of {upload}", "{}")
+            await ledger.commit(upload, upload)
+            self.stored.add(upload)
+
+        await self.until_it_fails(step)
+
+    async def keep_uploads(self, worker: int) -> None:
+        ledger = self.ledger
+
+        async def step(number: int) -> None:
+            upload = f"kept {self.round} {worker} {number}"
+            await keep(ledger, upload)
+            self.kept.add(upload)
+
+        await self.until_it_fails(step)
+
     async def remove_files(self, worker: int) -> None:
+        ledger = self.ledger
+
         async def step(number: int) -> None:
             name = f"{self.round} {worker} {number}"
-            assert await self.records.enter_found([(name, 7)]) == 1
-            removals = [Removal(one, "{}") for one in (await self.records.entries([name])).values()]
-            await self.records.promise_removals(removals)
+            assert await ledger.enter_found([(name, 7)]) == 1
+            removals = [Removal(one, "{}") for one in (await ledger.entries([name])).values()]
+            await ledger.promise_removals(removals)
             self.promised.add(name)
-            await self.records.remove_files(removals)
+            await ledger.remove_files(removals)
+            self.removed.add(name)
 
         await self.until_it_fails(step)
 
     async def check(self) -> None:
-        found = {one.upload: one for one in self.objects.all()}
+        found = {one.upload: one for one in self.ledger.objects.all()}
         for upload, number in self.parts.items():
             assert number <= len(found[upload].parts) <= number + 1
         for upload, name in self.names.items():
             assert (found[upload].name, found[upload].completing) == (name, True)
         claimed = [one.name for one in found.values() if one.name is not None]
         assert len(set(claimed)) == len(claimed)
-        left = {one.name for one in self.records.files(Selection())}
+        left = {one.name for one in self.ledger.files(Selection())}
+        kept = {one.upload for one in await self.ledger.kept_from("", 1000)}
+        assert self.stored <= left
+        assert self.kept <= kept
+        assert self.removed.isdisjoint(left)
         with self.database.reading() as connection:
             owed = dict(connection.execute("SELECT name, kind FROM outbox").fetchall())
-            (total,) = connection.execute("SELECT bytes FROM totals").fetchall()
-        assert total == (7 * len(left),)
-        assert self.promised <= owed.keys()
         # A file is in the ledger, or a receipt says that it was removed.
+        assert self.promised | self.stored <= owed.keys()
         assert {name for name, kind in owed.items() if kind == "removed"}.isdisjoint(left)
-        assert {name for name, kind in owed.items() if kind == "removing"} <= left
+        assert {name for name, kind in owed.items() if kind != "removed"} <= left
+        total = await self.ledger.total()
+        assert (total.files, total.bytes) == (len(left), 7 * len(left))
+        assert (total.kept_uploads, total.kept) == (len(kept), 40 * len(kept))
 
 
 async def test_what_was_durable_survives_a_server_that_is_killed_in_the_middle_of_steps(
@@ -122,12 +162,10 @@ async def test_what_was_durable_survives_a_server_that_is_killed_in_the_middle_o
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for worker in range(WORKERS):
-                    for of in (work.store_parts, work.claim_names, work.remove_files):
+                    for of in work.all():
                         nursery.start_soon(of, worker)
                 await work.enough.wait()
                 await trio.to_thread.run_sync(own_postgresql.kill, "server")
-        assert work.parts
-        assert work.names
         await trio.to_thread.run_sync(own_postgresql.spawn_server)
         await work.check()
 

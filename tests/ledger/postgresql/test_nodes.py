@@ -1,24 +1,26 @@
 """Nodes in one database: who gets a lease, who loses it, and that nothing is written without it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 import trio
+from attrs import evolve
 from helpers.engines.postgresql import Postgresql
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.node import Me
 from galileod.ledger.postgresql.connection import Address, Connection
 from galileod.ledger.postgresql.database import Database
 from galileod.ledger.postgresql.node import PostgresqlNode
-from galileod.ledger.postgresql.nodes import Me
 
 pytestmark = pytest.mark.timeout(60)
 
-ONE, TWO = Me("one", "1" * 32, "1.0"), Me("two", "2" * 32, "1.0")
+ONE, TWO = Me("one", "1" * 32, "1.0", alone=False), Me("two", "2" * 32, "1.0", alone=False)
 
 Start = Callable[[Me], PostgresqlNode]
 
@@ -31,7 +33,7 @@ def start(address: Address) -> Iterator[Start]:
         def begin(me: Me) -> PostgresqlNode:
             database = Database.open(address)
             opened.callback(database.close)
-            node = PostgresqlNode(database, address, me)
+            node = PostgresqlNode(database, address, me, time.time, "boot")
             opened.callback(node._line.close, 2.0)
             return node
 
@@ -63,37 +65,59 @@ async def test_a_node_has_a_valid_lease_and_renews_it(start: Start) -> None:
     assert count(node._database) == 1
 
 
-async def test_another_node_is_refused_while_the_first_may_write(start: Start) -> None:
-    node = start(ONE)
-    with pytest.raises(LedgerError, match='in use by the node "one", and only one may use it'):
-        start(TWO)
+@pytest.mark.parametrize("who", ["first", "second"])
+async def test_another_node_is_refused_if_one_of_both_must_be_alone(start: Start, who: str) -> None:
+    node = start(evolve(ONE, alone=who == "first"))
+    with pytest.raises(LedgerError, match='in use by the node "one", and nodes that store files'):
+        start(evolve(TWO, alone=who == "second"))
     await node._database.write(write)
 
 
-async def test_another_node_may_begin_when_the_first_has_stopped(start: Start) -> None:
+async def test_a_node_that_must_be_alone_may_begin_when_the_first_has_stopped(
+    start: Start,
+) -> None:
     start(ONE).close()
-    assert start(TWO).lease.is_valid()
+    assert start(evolve(TWO, alone=True)).lease.is_valid()
 
 
-async def test_another_node_may_begin_when_the_lease_is_over(
+async def test_a_node_that_must_be_alone_ends_the_other_whose_lease_is_over(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.1)  # the server has run for longer
     node = start(ONE)
     end_leases(node._database)
-    assert await start(TWO).renew()
+    assert await start(evolve(TWO, alone=True)).renew()
+    assert not await node.renew()
+
+
+async def test_nodes_write_to_one_ledger(start: Start) -> None:
+    one, two = start(ONE), start(TWO)
+    assert await one.renew()
+    assert await two.renew()
+    await one._database.write(write)
+    assert count(two._database) == 1
+
+
+async def test_a_lease_that_is_over_is_renewed_unless_it_was_taken(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.1)
+    one = start(ONE)
+    end_leases(one._database)
+    start(TWO)
+    assert await one.renew()
 
 
 async def test_the_name_of_a_node_that_may_write_is_refused(start: Start) -> None:
     start(ONE)
     with pytest.raises(LedgerError, match='another galileod with the name "one" uses it'):
-        start(Me("one", TWO.identity, "1.0"))
+        start(evolve(TWO, name="one"))
 
 
 async def test_a_copy_of_the_state_directory_is_refused(start: Start) -> None:
     start(ONE)
-    with pytest.raises(LedgerError, match="one is a copy of the other"):
-        start(Me("two", ONE.identity, "1.0"))
+    with pytest.raises(LedgerError, match="one directory is a copy of the other"):
+        start(evolve(ONE, name="two"))
 
 
 async def test_a_node_that_is_started_again_takes_over_its_own_lease(start: Start) -> None:
@@ -109,7 +133,7 @@ async def test_a_node_that_is_started_again_takes_over_its_own_lease(start: Star
 
 async def test_a_node_with_a_new_name_takes_over_its_own_lease(start: Start) -> None:
     start(ONE).close()
-    node = start(Me("other", ONE.identity, "1.0"))
+    node = start(evolve(ONE, name="other"))
     with node._database.reading() as connection:
         assert connection.execute("SELECT name FROM nodes").fetchall() == [("other",)]
 
@@ -184,14 +208,14 @@ async def test_a_restart_of_the_server_ends_no_lease(own_postgresql: Postgresql)
     with ExitStack() as opened:
         database = Database.open(address)
         opened.callback(database.close)
-        PostgresqlNode(database, address, ONE)
+        PostgresqlNode(database, address, evolve(ONE, alone=True), time.time, "boot")
         end_leases(database)
         own_postgresql.kill("server")
         own_postgresql.spawn_server()
         other = Database.open(address)
         opened.callback(other.close)
         with pytest.raises(LedgerError, match='in use by the node "one"'):
-            PostgresqlNode(other, address, TWO)
+            PostgresqlNode(other, address, TWO, time.time, "boot")
 
 
 async def wait_for_lock(database: Database) -> None:

@@ -9,9 +9,10 @@ import pytest
 from helpers.ledgers import allow, keep
 
 from galileod.ledger.base import KeptUpload, LedgerError, Recovery
-from galileod.ledger.objects import Part
+from galileod.ledger.objects import ObjectUpload, Part
 from galileod.ledger.records import FileEntry, Selection
 from galileod.ledger.sqlite import SqliteLedger, files, quota
+from galileod.ledger.sqlite.schema import MIGRATIONS
 from galileod.policy.quota import Holding
 
 RECEIPT = '{"id": "1"}'
@@ -242,3 +243,18 @@ def test_the_files_of_older_versions_are_local(path: str) -> None:
         load(connection, 6)
     with closing(SqliteLedger.open(path)) as ledger:
         assert ledger.home() == ""
+
+
+def test_what_the_version_before_has_abandoned_claims_no_name(path: str) -> None:
+    with closing(sqlite3.connect(path)) as older:
+        for step in MIGRATIONS[:7]:
+            older.executescript(step)
+        older.executescript(
+            """
+            INSERT INTO objects (upload, size, part_size, name, completing, abandoned)
+            VALUES ('u1', 1, 1, 'a', 1, 1), ('u2', 1, 1, 'b', 1, 0);
+            PRAGMA user_version = 7;
+            """
+        )
+    with closing(SqliteLedger.open(path)) as ledger:
+        assert list(ledger.objects.all()) == [ObjectUpload("u2", 1, 1, "b", completing=True)]

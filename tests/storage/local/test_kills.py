@@ -20,10 +20,9 @@ LEAST_KILLS = 10
 def test_a_kill_before_any_call_leaves_a_whole_file_with_its_owner_and_receipt_or_none(
     tmp_path: Path, on_conflict: str, way: str
 ) -> None:
-    helpers = Path(kill_steps.__file__).parent
     ended = subprocess.run(
         [sys.executable, kill_steps.__file__, tmp_path / "files", on_conflict, way],
-        env={**os.environ, "PYTHONPATH": str(helpers.parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=150,

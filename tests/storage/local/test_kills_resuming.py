@@ -49,7 +49,7 @@ class Report:
 def killed(directory: Path, on_conflict: str, way: str, crash: str) -> list[Report]:
     ended = subprocess.run(
         [sys.executable, kill_resuming.__file__, directory, on_conflict, way, crash],
-        env={**os.environ, "PYTHONPATH": str(Path(kill_resuming.__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=150,
@@ -81,6 +81,23 @@ def test_after_a_kill_of_the_process_nothing_is_lost_nor_stored_twice(
     offsets = {report.offset for report in reports if not report.published}
     assert offsets == ({None} if way == "unnamed" else {None, MIDDLE, len(CONTENT)})
     assert any(report.identified for report in reports) == (way == "linked")
+
+
+@pytest.mark.parametrize(
+    ("way", "crash"),
+    [("restarted", "process"), ("settled", "machine"), ("settled-linked", "process")],
+)
+def test_a_file_is_found_whatever_step_of_its_way_to_another_node_was_the_last(
+    tmp_path: Path, way: str, crash: str
+) -> None:
+    reports = killed(tmp_path / "files", "rename", way, crash)
+    for report in reports:
+        assert report.after["a.bin"] == "old"
+        assert report.after["a (1).bin"] == "new"
+        if not report.published:
+            certain = report.record.written if crash == "process" else report.record.durable
+            assert (report.offset or 0) >= certain
+    assert MIDDLE in {report.offset for report in reports}
 
 
 def test_a_file_that_replaces_another_is_published_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,9 @@ from helpers.local_store import DATA, open_local, put, spool, visible
 from structlog.testing import capture_logs
 
 from galileod.storage.errors import StorageError
-from galileod.storage.local import LocalStore
+from galileod.storage.finished import Recovered
+from galileod.storage.local import LocalStore, directoryid
+from galileod.storage.settings import Storage
 from galileod.storage.state import control_path, ledger_path, node_path, token_uses_path
 
 pytestmark = pytest.mark.timeout(20)
@@ -23,6 +26,7 @@ OpenNode = Callable[[str | None], LocalStore]
 STATE = {
     ".galileod": 0o700,
     ".galileod/lock": 0o600,
+    ".galileod/identity": 0o600,
     ".galileod/nodes": 0o700,
     ".galileod/nodes/a": 0o700,
     ".galileod/nodes/a/lock": 0o600,
@@ -89,8 +93,9 @@ def test_a_galileod_with_a_ledger_of_its_own_excludes_nodes(
     [
         (".galileod", list(STATE)),
         (".galileod/lock", [".galileod/lock"]),
-        (".galileod/nodes", list(STATE)[2:]),
-        (".galileod/nodes/a", list(STATE)[3:]),
+        (".galileod/identity", [".galileod/identity"]),
+        (".galileod/nodes", list(STATE)[3:]),
+        (".galileod/nodes/a", list(STATE)[4:]),
         (".galileod/nodes/a/lock", [".galileod/nodes/a/lock"]),
         (".galileod/nodes/a/spool", [".galileod/nodes/a/spool"]),
     ],
@@ -127,3 +132,84 @@ def test_each_node_has_its_control_socket_and_the_others_have_it_not(directory: 
     assert node_path(str(directory), "a") == str(state / "nodes/a/identity")
     assert ledger_path(str(directory)) == str(state / "ledger.sqlite3")
     assert os.path.isabs(control_path("relative", "a"))
+
+
+def test_all_nodes_know_the_directory_by_one_identity(
+    open_node: OpenNode, directory: Path, tmp_path: Path
+) -> None:
+    a, b = open_node("a"), open_node("b")
+    assert a.home == b.home
+    b.close()
+    assert open_node("b").home == a.home
+    elsewhere = open_local(tmp_path / "elsewhere", node="a")
+    elsewhere.close()
+    assert elsewhere.home != a.home
+    alone = open_local(tmp_path / "elsewhere")
+    alone.close()
+    assert alone.home == ""
+    assert [path.name for path in (directory / ".galileod").glob("identity*")] == ["identity"]
+
+
+async def test_a_removed_identity_is_made_anew_as_it_was(
+    open_node: OpenNode, directory: Path
+) -> None:
+    a = open_node("a")
+    path = directory / ".galileod/identity"
+    before = path.read_bytes()
+    path.unlink()
+    await a.check()
+    assert path.read_bytes() == before
+    path.unlink()
+    path.write_bytes(b"0" * 32 + b"\n")
+    with pytest.raises(StorageError, match="another one"):
+        await a.check()
+    path.write_bytes(b"damaged")
+    with pytest.raises(StorageError, match="damaged"):
+        open_node("b")
+
+
+@pytest.mark.parametrize("times", [3])
+def test_nodes_that_start_at_the_same_time_agree_on_the_identity(
+    directory: Path, times: int
+) -> None:
+    (directory / ".galileod").mkdir(parents=True)
+    fd = os.open(directory / ".galileod", os.O_RDONLY)
+    found: list[str] = []
+
+    def start() -> None:
+        mine = directoryid.open_identity(fd, None)
+        found.append(directoryid.identity_in(mine))
+        os.close(mine)
+
+    for _ in range(times):
+        (directory / ".galileod/identity").unlink(missing_ok=True)
+        found.clear()
+        threads = [threading.Thread(target=start) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert len(set(found)) == 1
+    os.close(fd)
+
+
+def test_a_kept_file_is_cut_where_no_other_node_can_claim_it(
+    open_node: OpenNode, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_node("a").close()
+    (directory / ".galileod/nodes/a/spool/1").write_bytes(DATA)
+    seen: list[list[str]] = []
+    with monkeypatch.context() as patch:
+        real = os.ftruncate
+
+        def ftruncate(fd: int, length: int) -> None:
+            seen.append(spool(directory, "a"))
+            real(fd, length)
+
+        patch.setattr(os, "ftruncate", ftruncate)
+        store = LocalStore.open(Storage(directory=str(directory)), node="a")
+        assert store.recover({"1": 10}) == {"1": Recovered(10)}
+    store.close()
+    assert seen == [["1-cut"]]
+    assert spool(directory, "a") == ["1"]

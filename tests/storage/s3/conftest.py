@@ -14,12 +14,15 @@ from helpers.engines.ceph import Ceph
 from helpers.engines.engine import Server
 from helpers.engines.kinds import KINDS
 from helpers.engines.shared import attach
+from helpers.engines.troubles import Troubles
+from helpers.s3_aftermath import AT_ONCE, Troubled, troubled
 from helpers.s3_daemon import Start, starting
 from helpers.s3_store import make_kind
 from helpers.store_kinds import FURTHER, MakeStore, open_whole
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Store
+from galileod.storage.s3 import patience
 from galileod.storage.s3.client import Client
 from galileod.storage.s3.shared import CONNECTIONS
 from galileod.storage.settings import S3
@@ -93,6 +96,14 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("galileod.storage.s3.client.time", at_once)
 
 
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication waits for half a second until the store answers."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(patience, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.1)
+
+
 # The contract of a store: tests share a bucket and a client, and each has a prefix.
 
 
@@ -151,3 +162,19 @@ def make_store(shared: Shared, engine: str, tmp_path: Path, storing: str) -> Ite
 def start(daemon: Daemons, bucket: Bucket, tmp_path: Path) -> Start:
     """Starts a daemon for the bucket."""
     return starting(daemon, bucket, tmp_path)
+
+
+@pytest.fixture
+def troubles(bucket: Bucket) -> Iterator[Troubles]:
+    """What can go wrong between a daemon and the bucket."""
+    with Troubles(bucket.server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def hasty(bucket: Bucket, troubles: Troubles, tmp_path: Path) -> Iterator[Troubled]:
+    """A daemon behind `troubles` that repeats requests at once."""
+    s3 = {"endpoint": troubles.server.url}
+    timeouts = {"close": 1, "ping": 0.1}
+    with troubled(bucket, tmp_path, before=AT_ONCE, s3=s3, timeouts=timeouts) as host:
+        yield host.start()

@@ -19,12 +19,6 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-def troubles(bucket: Bucket) -> Iterator[Troubles]:
-    with Troubles(bucket.server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def store(
     bucket: Bucket, troubles: Troubles, open_client: OpenClient, tmp_path: Path
 ) -> Iterator[LedgerStore]:

@@ -89,6 +89,7 @@ def test_an_upload_goes_on_after_the_daemon_has_ended(start: Start, bucket: Buck
     client = client_of(host)
     with client.attempt() as attempt:
         attempt.send(8 * MIB)
+        poll("the first part", lambda: parts(bucket) == [1])
         host.send_signal(signal.SIGTERM)
         assert attempt.last()["code"] == "shutting_down"
     assert host.wait() == 0

@@ -1,13 +1,15 @@
 """A daemon whose ledger is new or lost, or whose bucket was changed by hand."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from helpers.daemon import Daemon, run_galileod
 from helpers.engines.buckets import Bucket
-from helpers.s3_daemon import PREFIX, Start, send
+from helpers.resuming import sha1
+from helpers.s3_daemon import PREFIX, Start, contents, send
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -65,6 +67,24 @@ def test_a_lost_ledger_is_filled_from_the_bucket(
     send(host, path)
     assert users(host) == {"": 1, owner: 1}
     assert len(bucket.contents()) == 2
+
+
+def test_the_ledger_of_a_bucket_may_be_in_postgresql(
+    start: Start, bucket: Bucket, tmp_path: Path, ledger_url: str
+) -> None:
+    host = start(ledger={"url": ledger_url})
+    files = {"small": b"12345", "large": os.urandom(12 << 20)}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    send(host, *(tmp_path / name for name in files))
+    host.kill()
+    host.start()
+    send(host, tmp_path / "small")  # its name is taken, as the ledger knows
+    files["small (1)"] = files["small"]
+    assert contents(bucket) == {name: sha1(data) for name, data in files.items()}
+    ((_, count),) = users(host).items()
+    assert count == len(files)
+    assert not (host.directory / ".galileod/ledger.sqlite3").exists()
 
 
 def test_a_start_sweeps(start: Start, bucket: Bucket) -> None:

@@ -18,15 +18,13 @@ from helpers.engines.between import Between
 from helpers.engines.buckets import Bucket, new_bucket, raw_client
 from helpers.engines.ceph import Ceph
 from helpers.resuming import Attempt
-from helpers.rounds import SOAK, report, rounds
+from helpers.rounds import report, rounds, seeds
 from helpers.s3_aftermath import Troubled, assert_intact, troubled
 from helpers.s3_senders import Senders, content
 from helpers.s3_store import MIB
 
 OUTAGE: Final = rounds(1.0, 30.0)
 """Seconds that a process is down for, or hangs."""
-
-ROUNDS: Final = rounds(1, 6)
 
 pytestmark = pytest.mark.timeout(rounds(120, 3600))
 
@@ -139,13 +137,10 @@ def test_nothing_is_lost_or_left_after_one_of_two_gateways_was_killed(
         assert_intact(senders, bucket, tmp_path)
 
 
-@pytest.mark.skipif(not SOAK, reason="repeats, for longer, what the others do")
-@pytest.mark.parametrize("seed", range(ROUNDS))
-def test_nothing_is_lost_or_left_after_any_of_them(scene: Scene, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("seed", seeds(1, 8))
+def test_nothing_is_lost_or_left_after_each_of_them(
+    scene: Scene, tmp_path: Path, seed: int
+) -> None:
     report(f"seed {seed}")
-    faults = random.Random(seed).choices(FAULTS, k=4)
+    faults = random.Random(seed).sample(FAULTS, len(FAULTS))
     endure(scene, tmp_path, *faults)
-
-
-def test_nothing_is_lost_or_left_after_each_of_them(scene: Scene, tmp_path: Path) -> None:
-    endure(scene, tmp_path, *FAULTS)

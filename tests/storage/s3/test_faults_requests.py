@@ -2,14 +2,13 @@
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 import pytest
-from helpers.clients import Signal, say
+from helpers.clients import say
 from helpers.daemon import poll, run_galileod
 from helpers.engines.buckets import Bucket
 from helpers.engines.troubles import (
@@ -25,15 +24,11 @@ from helpers.engines.troubles import (
     says,
 )
 from helpers.resuming import Attempt, ResumingClient
-from helpers.rounds import report, rounds
-from helpers.s3_aftermath import AT_ONCE, Troubled, assert_intact, troubled
+from helpers.rounds import report, rounds, seeds
+from helpers.s3_aftermath import Troubled, assert_intact
 from helpers.s3_senders import PASSING, Senders, content
 from helpers.s3_store import MIB, PART
-from websockets.frames import Frame, Opcode
-from websockets.sync.client import ClientConnection
 
-SEEDS: Final = rounds(1, 40)
-ROUNDS: Final = rounds(1, 40)
 FILES: Final = rounds(30, 100)
 
 pytestmark = pytest.mark.timeout(rounds(120, 3600))
@@ -57,29 +52,14 @@ MOST: Final = 20
 """Rounds until each request has failed in each way: more than there are ways."""
 
 
-@pytest.fixture
-def troubles(bucket: Bucket) -> Iterator[Troubles]:
-    with Troubles(bucket.server) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def host(bucket: Bucket, troubles: Troubles, tmp_path: Path) -> Iterator[Troubled]:
-    """A daemon that repeats requests at once."""
-    s3 = {"endpoint": troubles.server.url}
-    ping = {"timeouts": {"close": 1, "ping": 0.1}}
-    with troubled(bucket, tmp_path, before=AT_ONCE, s3=s3, **ping) as host:
-        yield host.start()
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", seeds(1, 40))
 def test_each_kind_of_request_fails_in_each_way(
-    bucket: Bucket, troubles: Troubles, host: Troubled, tmp_path: Path, seed: int
+    bucket: Bucket, troubles: Troubles, hasty: Troubled, tmp_path: Path, seed: int
 ) -> None:
     order = random.Random(seed)
     for kind in KINDS:
         troubles.on(kind, *order.sample(ACTS, len(ACTS)))
-    senders = Senders(host, PASSING | {"abandoned"})
+    senders = Senders(hasty, PASSING | {"abandoned"})
     senders.over.set()
     for number in count():
         name = f"{number}.bin"
@@ -131,21 +111,20 @@ def remove(senders: Senders, name: str) -> None:
     poll("its removal", removed, senders.daemon.text)
 
 
+@pytest.mark.parametrize("seed", seeds(1, 40))
 def test_requests_fail_at_random(
-    bucket: Bucket, troubles: Troubles, host: Troubled, tmp_path: Path
+    bucket: Bucket, troubles: Troubles, hasty: Troubled, tmp_path: Path, seed: int
 ) -> None:
-    for seed in range(ROUNDS):
-        act = Chance(seed, 0.15)
-        senders = Senders(host, names=f"s{seed}-")
-        with senders.running():
-            troubles.always(act)
-            senders.wait_for(FILES)
-            troubles.always(None)
-        found = assert_intact(senders, bucket, tmp_path)
-        text = f"{len(senders.stored)} confirmed, {act.count} of {act.asked} requests failed"
-        report(f"seed {seed}: {text}, {dict(senders.heard)}, {len(found.unrecorded)} unrecorded")
-        assert act.count
-        host.start()
+    act = Chance(seed, 0.15)
+    senders = Senders(hasty)
+    with senders.running():
+        troubles.always(act)
+        senders.wait_for(FILES)
+        troubles.always(None)
+    found = assert_intact(senders, bucket, tmp_path)
+    text = f"{len(senders.stored)} confirmed, {act.count} of {act.asked} requests failed"
+    report(f"seed {seed}: {text}, {dict(senders.heard)}, {len(found.unrecorded)} unrecorded")
+    assert act.count
 
 
 class Chance:
@@ -164,56 +143,3 @@ class Chance:
             act = self._random.choice(ACTS)
             self.count += fails
         return act(request) if fails else request.forward()
-
-
-# A Complete that takes its time.
-
-
-class Pinged(ClientConnection):
-    """A connection that counts the Pings of the server."""
-
-    pings = 0
-
-    def process_event(self, event: object) -> None:
-        if isinstance(event, Frame) and event.opcode is Opcode.PING:
-            self.pings += 1
-        super().process_event(event)  # type: ignore[arg-type]
-
-
-def test_a_client_is_pinged_until_its_file_is_complete(
-    bucket: Bucket, troubles: Troubles, host: Troubled
-) -> None:
-    client = ResumingClient(host.url, content("a.bin", 12 * MIB), "a.bin")
-    held = troubles.hold("Complete")
-    with ThreadPoolExecutor(1) as threads, client.attempt(create_connection=Pinged) as attempt:
-        ended = threads.submit(attempt.send_all)
-        held.wait()
-        connection = attempt.websocket
-        assert isinstance(connection, Pinged)
-        before = connection.pings
-        poll("Pings", lambda: connection.pings >= before + 3)
-        assert not ended.done()
-        held.release()
-        assert ended.result() == client.stored()
-    assert list(bucket.contents()) == ["files/a.bin"]
-
-
-def test_who_comes_again_while_a_file_is_completed_hears_that_it_is_stored(
-    bucket: Bucket, troubles: Troubles, host: Troubled
-) -> None:
-    client = ResumingClient(host.url, content("a.bin", 12 * MIB), "a.bin")
-    held = troubles.hold("Complete")
-    with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(sent, client)
-        held.wait()
-        again = threads.submit(sent, client)
-        host.wait_for("connection.opened")
-        held.release()
-        assert again.result()["path"] == "a.bin"
-        first.result()
-    assert list(bucket.contents()) == ["files/a.bin"]
-
-
-def sent(client: ResumingClient) -> Signal:
-    with client.attempt() as attempt:
-        return attempt.first if not attempt.first.get("ready") else attempt.send_all()

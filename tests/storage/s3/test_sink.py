@@ -465,7 +465,8 @@ async def test_a_file_whose_answer_and_look_were_lost_is_published_once(
         assert (await sink.commit()).name == "a.bin"
     assert visible(fresh) == {"a.bin": DATA}
     assert fresh.scan([]).names == {}
-    assert [one.abandoned for one in fresh.ledger.objects.all()] == [True], "nobody asks for it"
+    await fresh.drop("1")
+    assert (visible(fresh), list(fresh.ledger.objects.all())) == ({}, []), "nobody was told of it"
 
 
 async def test_an_upload_whose_parts_are_gone_is_discarded(bucket_store: LedgerStore) -> None:

@@ -1,0 +1,102 @@
+"""Settles the uploads of nodes that are dead, and those that this node had when it lost its lease.
+
+As at a start, but while others run: files that were published are entered in the ledger, what may
+be resumed is kept, and the rest is removed.
+"""
+
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from galileod.ledger import lease
+from galileod.ledger.base import Ledger, LedgerError, Recovery
+from galileod.ledger.lease import LeaseRunOutError
+from galileod.ledger.node import Node
+from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
+from galileod.storage.finished import Found
+from galileod.uploads.context import Context
+
+from .progress import Progress
+
+SETTLE_SECONDS: Final = 5.0
+"""Seconds between two looks for uploads that are left.
+
+A node looks only after its own lease was valid for as long as a lease lasts: when the database, or
+the way to it, was away for all nodes, the first one that is back must not take the others for dead.
+"""
+
+_log: FilteringBoundLogger = structlog.get_logger()
+
+
+async def settle_left(node: Node, context: Context) -> None:
+    """Settle what is left of uploads, until cancelled. What fails is logged, and tried again."""
+    reported: str | None = None
+    since = node.lease.now()
+    while True:
+        await trio.sleep(SETTLE_SECONDS)
+        if not node.lease.is_valid():
+            since = node.lease.now()
+        if node.lease.now() - since < lease.LEASE_SECONDS:
+            continue
+        try:
+            with node.lease.using():
+                if await node.adopt():
+                    await _settle(node, context)
+            reported = None
+        except (LedgerError, StorageError) as error:
+            if str(error) != reported:
+                _log.warning("node.not_settled", reason=str(error))
+            reported = str(error)
+
+
+async def _settle(node: Node, context: Context) -> None:
+    store, ledger, keep = context.store, context.ledger, context.config.resume.keep
+    progress = _Leased(node=node)
+
+    def settle() -> Recovery:
+        found, recovery = find_left(store, ledger, keep, progress)
+        node.settle(found.names, recovery)
+        return recovery
+
+    recovery = await trio.to_thread.run_sync(settle)
+    await drop_published(store, recovery)
+    await context.keeper.refresh()
+    _log.info("node.settled", kept=len(recovery.offsets), stored=len(recovery.names))
+
+
+def find_left(
+    store: Store, ledger: Ledger, keep: float, progress: Progress
+) -> tuple[Found, Recovery]:
+    """What the store has of uploads that are left, which are kept for `keep` seconds. Blocks.
+
+    Raises StorageError and LedgerError.
+    """
+    progress.phase = "finding interrupted uploads"
+    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
+    identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
+    progress.phase = "listing the directory"
+    found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
+    return found, Recovery(
+        {upload: each.offset for upload, each in recovered.items() if not each.identity},
+        {identities[each]: name for each, name in found.names.items() if each in identities},
+        keep,
+    )
+
+
+async def drop_published(store: Store, recovery: Recovery) -> None:
+    """Remove what is left of published uploads beside their files."""
+    for upload in recovery.names:
+        await store.drop(upload)
+
+
+class _Leased(Progress):
+    """That of a node that goes on with nothing once its lease has run out."""
+
+    def step(self) -> None:
+        """See Progress. Raises LeaseRunOutError."""
+        super().step()
+        if self.node is not None and not self.node.lease.is_valid():
+            raise LeaseRunOutError("the lease has run out")

@@ -1,0 +1,172 @@
+"""The reservations of running uploads, and the receipts promised with them."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import fields
+
+from galileod.ledger.base import (
+    KeyTakenError,
+    LedgerError,
+    Resumable,
+    RunningUpload,
+    StoredUpload,
+    UnknownUploadError,
+    WholeEntry,
+)
+from galileod.ledger.records import About, Commit
+
+from . import files, objects, outbox, stored, tickets
+from .connection import Connection
+
+_ABOUT: Final = tuple(field.name for field in fields(About))
+_FIXED: Final = tuple(field.name for field in fields(Resumable))
+
+_COLUMNS: Final = (
+    'upload, "user", bytes, inode, receipt, sha1,'
+    f" {', '.join((*_ABOUT, *_FIXED))}, began, durable, boot"
+)
+
+_ADD: Final = (
+    f"INSERT INTO uploads ({_COLUMNS}) SELECT {_COLUMNS}"  # noqa: S608  constant
+    " FROM json_populate_recordset(NULL::uploads, %s::JSON)"
+)
+
+_PROMISE: Final = (
+    # The data was made durable before.
+    "UPDATE uploads SET inode = %s, receipt = %s, sha1 = %s,"
+    " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = %s"
+)
+
+_ELSEWHERE: Final = (
+    'SELECT metadata, node FROM uploads WHERE key = %s AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM %s"
+)
+
+_RUNNING: Final = (
+    'SELECT upload, receipt, key, metadata FROM uploads WHERE "offset" IS NULL AND upload = ANY(%s)'
+)
+
+
+def add(connection: Connection, entries: Sequence[WholeEntry], now: float, boot: str) -> None:
+    """Add the reservations of uploads that begin now; with what is promised, if it is.
+
+    This is one statement: nothing of it remains if it fails.
+    """
+    rows = [_row(entry, now, boot) for entry in entries]
+    connection.execute(_ADD, (json.dumps(rows, ensure_ascii=False),))
+
+
+def _row(entry: WholeEntry, now: float, boot: str) -> dict[str, object]:
+    """The columns that the entry has; NULL is in the others."""
+    row: dict[str, object] = {
+        "upload": entry.upload,
+        "user": entry.user,
+        "bytes": entry.size,
+        "inode": entry.identity,
+        "receipt": entry.receipt,
+        "sha1": entry.sha1,
+    }
+    # `attrs.asdict` takes ten times as long.
+    if entry.about is not None:
+        row |= {name: getattr(entry.about, name) for name in _ABOUT}
+    if entry.resumable is not None:
+        row |= {name: getattr(entry.resumable, name) for name in _FIXED}
+        certain = entry.identity is not None and entry.resumable.durability == "full"
+        row |= {"began": now, "durable": entry.size if certain else 0, "boot": boot}
+    return row
+
+
+def drop_unreleased(connection: Connection, key: str) -> None:
+    """Drop the reservation with this key, which could not be released when its upload failed.
+
+    Raises KeyTakenError if it is not one of this process.
+    """
+    connection.execute(
+        'DELETE FROM uploads WHERE key = %s AND "offset" IS NULL'
+        " AND fence IS NOT DISTINCT FROM own_fence()",
+        (key,),
+    )
+    if connection.execute("SELECT FROM uploads WHERE key = %s", (key,)).rowcount:
+        raise KeyTakenError("another server has begun it, or keeps it")
+
+
+def find_running(connection: Connection, key: str, fence: int | None) -> RunningUpload | None:
+    """The upload with this key that another node runs than the one with this number.
+
+    Also one that an earlier process of this node has left, until it is settled.
+    """
+    row = connection.execute(_ELSEWHERE, (key, fence)).fetchone()
+    return None if row is None else RunningUpload(*row)
+
+
+def promise(
+    connection: Connection, upload: str, identity: str, receipt: str | None, sha1: str | None
+) -> None:
+    """Record the receipt, and the file's identity and hash, with the reservation."""
+    connection.execute(_PROMISE, (identity, receipt, sha1, upload))
+
+
+def commit(
+    connection: Connection, commits: Sequence[Commit], now: float, *, due: float
+) -> list[LedgerError | None]:
+    """Replace reservations with files, which are stored `now`; their receipts are due at `due`.
+
+    Returns an UnknownUploadError for each that has no reservation.
+    """
+    rows = _running(connection, [each.upload for each in commits])
+    results = list[LedgerError | None]()
+    known, keys = list[Commit](), list[str]()
+    receipts, remembered = list[tuple[str, str]](), list[tuple[str, StoredUpload, float]]()
+    for each in commits:
+        row = rows.pop(each.upload, None)
+        if row is None:
+            results.append(UnknownUploadError("the upload is not in the ledger"))
+            continue
+        receipt, key, metadata = row
+        results.append(None)
+        known.append(each)
+        if receipt is not None:
+            receipts.append((each.name, receipt))
+        if key is not None:
+            keys.append(key)
+            if each.remember:
+                until = now + each.remember
+                remembered.append((key, StoredUpload(metadata, each.name), until))
+    if not known:
+        return results
+    files.enter(connection, known, now)
+    ended = [each.upload for each in known]
+    release(connection, ended)
+    objects.forget(connection, ended)
+    outbox.add(connection, receipts, due)
+    tickets.end_use(connection, keys)
+    stored.remember(connection, remembered)
+    return results
+
+
+def release(connection: Connection, uploads: Sequence[str]) -> None:
+    """Drop reservations or kept uploads, if there are any."""
+    connection.execute("DELETE FROM uploads WHERE upload = ANY(%s)", (list(uploads),))
+
+
+def promised(connection: Connection) -> list[tuple[Any, ...]]:
+    """Upload, size and identity of each file that was about to be published, and is left."""
+    return connection.execute(
+        "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL AND is_left(node, fence)"
+    ).fetchall()
+
+
+def size(connection: Connection, upload: str) -> int | None:
+    """The declared size of an upload that is left, if there is one."""
+    row = connection.execute(
+        "SELECT bytes FROM uploads WHERE upload = %s AND is_left(node, fence)", (upload,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _running(connection: Connection, uploads: Sequence[str]) -> dict[str, list[Any]]:
+    """Receipt, key and metadata of those of the uploads that have a reservation."""
+    rows = connection.execute(_RUNNING, (list(uploads),))
+    return {upload: row for upload, *row in rows}

@@ -1,0 +1,114 @@
+"""Uploads that go from one node to another: the one that has the newest connection."""
+
+import secrets
+from functools import partial
+from typing import Final
+
+import trio
+
+from galileod.ledger.base import (
+    KeptUpload,
+    Ledger,
+    LedgerError,
+    RunningUpload,
+    StoredUpload,
+)
+from galileod.ledger.elsewhere import LISTEN_SECONDS, Asked, Elsewhere
+from galileod.protocol.errors import Fault, FaultCode
+
+from .claims import Claim, Claims, taken_over
+from .keeper import Keeper
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two looks at an upload that another node is to release. Each pause is twice as
+long as the one before."""
+
+
+class Handover:
+    """Asks other nodes for uploads, and releases those for which others ask."""
+
+    def __init__(self, ledger: Ledger, keeper: Keeper, claims: Claims) -> None:
+        self._ledger = ledger
+        self._keeper = keeper
+        self._claims = claims
+        self._waiting: dict[str, trio.Event] = {}  # by key: one claim at a time waits
+
+    async def wait(self, claim: Claim, seconds: float) -> KeptUpload | StoredUpload | None:
+        """Have the node that runs an upload release it; returns what is found of it then.
+
+        `claim` is held, and there is no older one here. Raises LedgerError and a Fault:
+        `taken_over` if there is a newer claim, here or elsewhere; `busy` if the upload still runs
+        after `seconds`.
+        """
+        elsewhere, asker = self._ledger.elsewhere, secrets.token_hex(8)
+        if elsewhere is None or claim.key is None:
+            raise RuntimeError("no other node runs uploads")
+        try:
+            with claim.lost.guard() as lost, trio.move_on_after(seconds):
+                await elsewhere.ask(claim.key, asker, partial(self._claims.age, claim))
+                return await self._wait(elsewhere, claim.key, asker)
+        finally:
+            with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+                await _withdraw(elsewhere, claim.key, asker)
+        if lost.cancelled_caught:
+            raise taken_over()
+        raise Fault(FaultCode.BUSY, "Another server is still storing this upload. Try again later.")
+
+    async def _wait(
+        self, elsewhere: Elsewhere, key: str, asker: str
+    ) -> KeptUpload | StoredUpload | None:
+        pause = FIRST_PAUSE
+        try:
+            while True:
+                let_go = self._waiting[key] = trio.Event()
+                answer = await elsewhere.look(key, asker)
+                if isinstance(answer.upload, StoredUpload):
+                    return answer.upload
+                if not answer.waits:
+                    raise taken_over()
+                if not isinstance(answer.upload, RunningUpload):
+                    return answer.upload
+                with trio.move_on_after(pause):
+                    await let_go.wait()
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._waiting.pop(key, None)
+
+    async def run(self) -> None:
+        """Release uploads for which other nodes ask, until cancelled."""
+        elsewhere = self._ledger.elsewhere
+        while elsewhere is not None:
+            try:
+                for key in await elsewhere.listen():
+                    if key in self._waiting:
+                        self._waiting[key].set()
+                for asked in await elsewhere.asked():
+                    await self._let_go(elsewhere, asked)
+            except LedgerError:
+                # Each upload, and the health check, report that the ledger fails.
+                await trio.sleep(LISTEN_SECONDS)
+
+    async def _let_go(self, elsewhere: Elsewhere, asked: Asked) -> None:
+        held = self._claims.stop(asked.key, asked.age)
+        if not held:
+            await self._drop(elsewhere, asked)
+        elif any(self._claims.age(each) <= asked.age for each in held):
+            await elsewhere.withdraw(asked.key, asked.asker)
+
+    async def _drop(self, elsewhere: Elsewhere, asked: Asked) -> None:
+        """Drop what has remained of an upload that has ended here."""
+        claim = Claim(asked.key, asked.metadata)
+        self._claims.enter(claim)  # so that none begins meanwhile
+        try:
+            await self._keeper.find(asked.key)  # it may have been kept or stored
+            await elsewhere.drop(asked.upload)
+        finally:
+            self._claims.leave(claim)
+
+
+async def _withdraw(elsewhere: Elsewhere, key: str, asker: str) -> None:
+    try:
+        await elsewhere.withdraw(key, asker)
+    except LedgerError:
+        pass  # a newer claim replaces it, and the ledger forgets it in time

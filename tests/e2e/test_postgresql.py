@@ -1,0 +1,194 @@
+"""A daemon with its ledger in PostgreSQL, and its files in a directory."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+from helpers.clients import check_serves, some_bytes
+from helpers.crashing import Uploads
+from helpers.daemon import Daemon, Daemons, Settings, log_time, run_galileod, write_config
+from helpers.engines.postgresql import PASSWORD, Postgresql
+from helpers.resuming import ResumingClient
+
+pytestmark = pytest.mark.timeout(120)
+
+DATA = some_bytes(3_000_000)
+SENT = 2_100_000
+SETTINGS: Final[Settings] = {"timeouts": {"close": 1}, "server": {"drain_timeout": 0.2}}
+
+
+@pytest.fixture
+def host(daemon: Daemons, ledger_url: str) -> Daemon:
+    return daemon({**SETTINGS, "ledger": {"url": ledger_url}})
+
+
+def galileod(host: Daemon, *arguments: str) -> str:
+    done = run_galileod(*arguments, "--config", host.config)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_an_upload_is_stored_and_its_record_is_in_the_database(host: Daemon) -> None:
+    check_serves(host)
+    assert not (host.directory / ".galileod/ledger.sqlite3").exists()
+    ((name, path),) = host.visible().items()
+    lists = [json.loads(galileod(host, "files", "list", "--json"))]
+    sums = [json.loads(galileod(host, "usage", "--json"))]
+    assert host.stop() == 0
+    lists.append(json.loads(galileod(host, "files", "list", "--json")))
+    sums.append(json.loads(galileod(host, "usage", "--json")))
+    assert lists[0] == lists[1]
+    assert sums[0] == sums[1]
+    ((file,), (user,)) = lists[0]["files"], sums[0]["users"]
+    assert (file["path"], file["size"]) == (name, path.stat().st_size)
+    assert (user["files"], user["bytes"]) == (1, path.stat().st_size)
+
+
+def test_an_upload_that_was_broken_off_is_resumed_and_after_a_restart_too(host: Daemon) -> None:
+    client = ResumingClient(host.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(SENT)
+        attempt.cut()
+    host.wait_for("upload.kept", offset=SENT)
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        if end == signal.SIGTERM:
+            host.stop()
+        else:
+            host.kill()
+        host.start()
+        client.url = host.url
+        with client.attempt() as attempt:
+            assert attempt.first["offset"] == SENT
+            attempt.cut()
+        host.wait_for("upload.kept", offset=SENT)
+    with client.attempt() as attempt:
+        assert attempt.finish() == client.stored()
+    assert {name: path.read_bytes() for name, path in host.visible().items()} == {client.name: DATA}
+
+
+def test_what_was_confirmed_survives_kills_and_the_sums_are_exact(
+    daemon: Daemons, ledger_url: str
+) -> None:
+    moments = random.Random(1)
+    host = daemon({"ledger": {"url": ledger_url}}, start=False)
+    uploads, checked = Uploads(host), set[str]()
+    with uploads.running():
+        for _ in range(5):
+            host.start()
+            uploads.up.set()
+            uploads.wait_for(1)
+            time.sleep(moments.uniform(0.02, 0.3))  # the moment of the kill is what is tested
+            host.kill()
+            uploads.up.clear()
+            uploads.check_files(host.directory, checked)
+    host.start()
+    files = host.visible()
+    # A file that was published in the moment of a kill may count for no user.
+    users = json.loads(galileod(host, "usage", "--json"))["users"]
+    sums = {key: sum(user[key] for user in users) for key in users[0] if key != "user"}
+    size = sum(path.stat().st_size for path in files.values())
+    assert {key: value for key, value in sums.items() if value} == {
+        "files": len(files), "bytes": size,
+    }  # fmt: skip
+    listed = json.loads(galileod(host, "files", "list", "--json"))["files"]
+    assert {row["path"] for row in listed} == set(files)
+
+
+def test_a_daemon_goes_on_after_its_database_was_restarted(
+    daemon: Daemons, own_postgresql: Postgresql
+) -> None:
+    host = daemon({**SETTINGS, "ledger": {"url": own_postgresql.new_database()}})
+    check_serves(host)
+    own_postgresql.kill("server")
+    own_postgresql.spawn_server()
+    check_serves(host)
+    (user,) = json.loads(galileod(host, "usage", "--json"))["users"]
+    assert (user["files"], user["uploads"]) == (2, 0)
+
+
+# What is wrong.
+
+
+@pytest.fixture
+def config(tmp_path: Path, postgresql: Postgresql) -> Path:
+    """Asks for a password."""
+    url = postgresql.new_database(user=postgresql.server.access_key)
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    (tmp_path / "password").chmod(0o600)
+    settings: Settings = {
+        "server": {"listen": ["127.0.0.1:0"]},
+        "storage": {"directory": str(tmp_path / "files")},
+        "ledger": {"url": url, "password_file": str(tmp_path / "password")},
+    }
+    return write_config(tmp_path / "galileod.toml", settings)
+
+
+def connected(config: Path) -> tuple[int, list[str], list[str]]:
+    """The exit status, and the lines of both streams."""
+    ended = run_galileod("check-config", "--connect", "--config", config)
+    errors = [line for line in ended.stderr.splitlines() if "warning" not in line]
+    return ended.returncode, ended.stdout.splitlines(), errors
+
+
+def test_the_database_is_tried_and_not_changed(config: Path) -> None:
+    url = config.read_text().split('url = "')[1].split('"')[0]
+    for _ in range(2):
+        status, steps, errors = connected(config)
+        assert (status, errors) == (0, [])
+        assert steps[1:] == [f"ledger: use {url}: ok"]
+    done = run_galileod("usage", "--config", config)
+    assert "there is no ledger in the database yet" in done.stderr
+
+
+def test_a_database_that_cannot_be_used_is_told_by_each_command(config: Path) -> None:
+    (config.parent / "password").write_text("not it")
+    url = config.read_text().split('url = "')[1].split('"')[0]
+    status, _, errors = connected(config)
+    assert status == 1
+    assert errors[0].startswith(f"galileod: ledger: use {url}: the database ")
+    refused = "password authentication failed"
+    assert refused in errors[0]
+    for command in ("usage", "files"):
+        done = run_galileod(command, "--config", config)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"galileod: {url}: the database ")
+        assert (done.stderr.count("\n"), refused in done.stderr) == (1, True)
+    done = run_galileod("serve", "--config", config)
+    assert done.returncode == 1
+    assert refused in done.stderr
+    assert "not it" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_the_password_that_others_may_read_is_refused(config: Path) -> None:
+    (config.parent / "password").chmod(0o644)
+    done = run_galileod("check-config", "--config", config)
+    assert done.returncode == 2
+    assert f"ledger.password_file: {config.parent}/password: has mode 0644" in done.stderr
+
+
+def test_a_daemon_that_cannot_use_its_database_keeps_the_interrupted_uploads(
+    host: Daemon, ledger_url: str
+) -> None:
+    client = ResumingClient(host.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(SENT)
+        attempt.cut()
+    host.wait_for("upload.kept", offset=SENT)
+    host.stop()
+    text = host.config.read_text()
+    host.config.write_text(text.replace(ledger_url, "postgresql://127.0.0.1:1/x"))
+    since = log_time()
+    host.spawn()
+    assert "cannot be reached" in host.wait_for("server.failed", since=since)["reason"]
+    assert host.wait() == 1
+    host.config.write_text(text)
+    host.start()
+    client.url = host.url
+    with client.attempt() as attempt:
+        assert attempt.first["offset"] == SENT
+        assert attempt.finish() == client.stored()

@@ -1,0 +1,216 @@
+"""Two nodes with one database and one bucket, of which one is killed, or stopped for a while."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from helpers.clients import some_bytes
+from helpers.daemon import Daemon, poll, run_galileod
+from helpers.engines.buckets import Bucket
+from helpers.engines.postgresql import Postgresql
+from helpers.pausing import stopped
+from helpers.resuming import ResumingClient, sha1
+from helpers.s3_daemon import PREFIX, contents
+from helpers.s3_store import MIB, PART
+
+pytestmark = pytest.mark.timeout(120)
+
+DATA = some_bytes(12 * MIB)
+
+LEASE = 6.0
+
+SHORT = f"""
+from galileod.ledger import lease
+lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = {LEASE}, 1.5, 1.0
+"""
+"""What a node executes first: its lease is short."""
+
+
+class Nodes:
+    """Nodes by their names, each in a folder of its own, and the database that they share."""
+
+    def __init__(self, url: str, bucket: Bucket, folder: Path, stack: ExitStack) -> None:
+        self.url = url
+        self._bucket = bucket
+        self._folder = folder
+        self._stack = stack
+
+    def start(self, name: str, **more: Any) -> Daemon:  # noqa: ANN401  tables
+        return self.make(name, **more).start()
+
+    def make(self, name: str, **more: Any) -> Daemon:  # noqa: ANN401  tables
+        s3 = self._bucket.settings(self._folder, prefix=PREFIX, part_size="5MiB")
+        tables: dict[str, Any] = {
+            "timeouts": {"close": 1},
+            "storage": {"backend": "s3", "s3": s3},
+            "ledger": {"url": self.url, "node": name},
+            **more,
+        }
+        return self._stack.enter_context(Daemon(self._folder / name, tables, before=SHORT))
+
+    def owners(self) -> list[tuple[str, bool]]:
+        """The node of each upload, and whether it is kept."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            rows = connection.execute('SELECT node, "offset" IS NOT NULL FROM uploads')
+            return [(str(node), bool(kept)) for node, kept in rows]
+
+    def parts(self) -> int:
+        """The parts that the ledger has."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("SELECT count(*) FROM parts").fetchone()
+        return int(row[0]) if row else 0
+
+    def fence(self, name: str) -> int:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("SELECT fence FROM nodes WHERE name = %s", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+
+def refusal(host: Daemon) -> str:
+    """Why a node does not start."""
+    ended = run_galileod("serve", "--config", host.config)
+    assert ended.returncode == 1
+    reason: str = json.loads(ended.stderr.splitlines()[-1])["reason"]
+    return reason
+
+
+@pytest.fixture
+def nodes(postgresql: Postgresql, bucket: Bucket, tmp_path: Path) -> Iterator[Nodes]:
+    with ExitStack() as stack:
+        yield Nodes(postgresql.new_database(), bucket, tmp_path, stack)
+
+
+def test_nodes_store_files_and_name_themselves(nodes: Nodes, bucket: Bucket) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    clients = [ResumingClient(host.url, DATA) for host in (one, two)]
+    for client in clients:
+        with client.attempt() as attempt:
+            assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA) for client in clients}
+    assert one.find("upload.stored", node="one")
+    assert two.find("upload.stored", node="two")
+
+
+def test_an_upload_of_a_node_that_was_killed_is_continued_at_another(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(11 * MIB)
+        poll("two parts", lambda: nodes.parts() == 2)
+        one.kill()
+    assert nodes.owners() == [("one", False)]
+    settled = two.wait_for("node.settled")
+    assert (settled["kept"], settled["stored"]) == (1, 0)
+    assert nodes.owners() == [("two", True)]
+    client = client.at(two.url)
+    with client.attempt() as attempt:
+        assert attempt.first["offset"] == 2 * PART
+        assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA)}
+    assert bucket.unfinished() == 0
+
+
+def test_a_node_that_was_stopped_beyond_its_lease_writes_nothing_more(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    before = nodes.fence("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(6 * MIB)
+        poll("a part", lambda: nodes.parts() == 1)
+        with stopped(one.pid, one.send_signal, 0):
+            two.wait_for("node.settled", kept=1)
+            assert nodes.owners() == [("two", True)]
+        signal_ = attempt.last()
+        assert (signal_["code"], signal_["fatal"]) == ("busy", True)
+    one.wait_for("lease.lost", uploads=1)
+    one.wait_for("lease.renewed")
+    assert nodes.fence("one") > before
+    assert nodes.owners() == [("two", True)]
+    for host, name in ((one, "a"), (two, None)):
+        again = client.at(host.url) if name is None else ResumingClient(host.url, DATA)
+        with again.attempt() as attempt:
+            assert attempt.first.get("offset", 0) == (PART if name is None else 0)
+            assert attempt.finish() == again.stored()
+    assert bucket.unfinished() == 0
+
+
+def test_a_node_that_was_stopped_for_less_than_its_lease_goes_on(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    before = nodes.fence("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(6 * MIB)
+        with stopped(one.pid, one.send_signal, LEASE / 6):
+            pass
+        assert attempt.finish() == client.stored()
+    assert nodes.fence("one") == before
+    assert not two.find("node.settled")
+    assert contents(bucket) == {client.name: sha1(DATA)}
+
+
+def test_a_start_touches_no_upload_of_another_node(nodes: Nodes, bucket: Bucket) -> None:
+    one = nodes.start("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(11 * MIB)
+        for name in ("two", "three"):
+            nodes.start(name)
+        assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA)}
+
+
+def test_an_upload_that_is_kept_at_one_node_is_continued_at_another(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(7 * MIB)
+        attempt.cut()
+    one.wait_for("upload.kept")
+    client = client.at(two.url)
+    with client.attempt() as attempt:
+        assert attempt.first["offset"] == 7 * MIB
+        assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA)}
+    assert bucket.unfinished() == 0
+
+
+def test_another_node_begins_at_once_when_the_first_has_stopped_in_order(
+    nodes: Nodes,
+) -> None:
+    nodes.start("one").stop()
+    with psycopg.connect(nodes.url) as connection:
+        row = connection.execute("SELECT isfinite(until) FROM nodes").fetchone()
+    assert row == (False,)
+    nodes.start("two")
+
+
+def test_a_name_that_is_in_use_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.start("one")
+    other = Nodes(nodes.url, nodes._bucket, tmp_path / "other", nodes._stack)
+    (tmp_path / "other").mkdir()
+    assert 'another galileod with the name "one" uses it' in refusal(other.make("one"))
+
+
+def test_a_node_with_local_files_is_refused_beside_another(
+    postgresql: Postgresql, tmp_path: Path
+) -> None:
+    url = postgresql.new_database()
+    one, two = (
+        Daemon(tmp_path / name, {"ledger": {"url": url, "node": name}}) for name in ("one", "two")
+    )
+    with one.start(), two:
+        assert 'in use by the node "one", and nodes that store files in a' in refusal(two)
+        assert one.stop() == 0
+        two.start()

@@ -45,7 +45,19 @@ def ignore_step() -> None:
 
 
 class LedgerError(Exception):
-    """The ledger cannot be read or written; the text says why."""
+    """The ledger cannot be read or written; the text says why. Clients are not told its `place`."""
+
+    def __init__(self, reason: str = "", place: str = "") -> None:
+        super().__init__(reason, place)
+        self.reason = reason
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.reason + self.place
+
+
+class UncertainError(LedgerError):
+    """The connection was lost at the end of a transaction, which may have taken effect."""
 
 
 class UnknownUploadError(LedgerError):

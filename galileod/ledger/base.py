@@ -35,7 +35,7 @@ Allow = Callable[[Holding, Holding], None]
 """Gets what all users hold and what the upload's user holds; raises to refuse a reservation."""
 
 Step = Callable[[], None]
-"""Called often while a method works on the whole ledger, in its thread; what it raises ends that."""
+"""Called often while a method works on the whole ledger, in its thread; raises to end that."""
 
 
 def ignore_step() -> None:

@@ -49,13 +49,13 @@ class Troubled(Daemon):
 
 
 def troubled(bucket: Bucket, folder: Path, *, before: str = "", **settings: Any) -> Troubled:  # noqa: ANN401  tables
-    """One with its files in a bucket; `s3` are further settings of `[storage.s3]`."""
+    """One with its files in a bucket. `s3` and `storage` are further settings of these tables."""
     folder.mkdir(parents=True, exist_ok=True)
     values = {"prefix": PREFIX, "part_size": "5MiB", **settings.pop("s3", {})}
     s3 = bucket.settings(folder, **values)
     tables: Settings = {
         "timeouts": {"close": 1},
-        "storage": {"backend": "s3", "s3": s3},
+        "storage": {"backend": "s3", "s3": s3, **settings.pop("storage", {})},
         **settings,
     }
     return Troubled(folder / "daemon", tables, before=before)
@@ -74,7 +74,7 @@ class Aftermath:
         return {name: hash_ for name, hash_ in self.objects.items() if name not in self.recorded}
 
 
-def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> Aftermath:
+def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> None:
     """Stop the daemon, sweep, and compare the bucket with what was confirmed."""
     host = senders.daemon
     assert host.stop() == 0
@@ -90,8 +90,8 @@ def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> Aftermath:
     once = {senders.offered[name] for name in senders.stored.keys() - senders.keyless} - {EMPTY}
     twice = [hash_ for hash_, times in Counter(found.recorded.values()).items() if times > 1]
     assert not once & set(twice), "stored twice"
+    assert found.unrecorded == {}
     assert_usage(host, found)
-    return found
 
 
 def found_in(host: Daemon, bucket: Bucket, prefix: str = PREFIX) -> Aftermath:

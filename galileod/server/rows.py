@@ -35,7 +35,7 @@ def stream_rows(read_page: ReadPage) -> Response:
 def stream(rows: AsyncGenerator[Row, None]) -> Response:
     """`stream_rows` for rows that are made one by one; what makes them may raise StorageError too.
 
-    The last row then has `of` beside the error: it is not the file of the ledger that has failed.
+    The last row then has `of` beside the error: it is not the ledger that has failed.
     No time limit applies: each row may take as long as it needs.
     """
 
@@ -45,7 +45,7 @@ def stream(rows: AsyncGenerator[Row, None]) -> Response:
                 async for row in rows:
                     yield _line(row)
             except LedgerError as error:
-                yield _line(_failure(error))
+                yield _line({"error": str(error)})
             except StorageError as error:
                 yield _line({"error": str(error), "of": "storage"})
 
@@ -66,14 +66,9 @@ async def _lines(read_page: ReadPage) -> AsyncGenerator[bytes, None]:
                 rows, start = await read_page(start, PAGE)
         except (LedgerError, trio.TooSlowError) as error:
             late = f"the ledger cannot be read: the disk did not respond within {PAGE_SECONDS:g} s"
-            yield _line(_failure(error) if isinstance(error, LedgerError) else {"error": late})
+            yield _line({"error": str(error) if isinstance(error, LedgerError) else late})
             return
         yield b"".join(map(_line, rows))
-
-
-def _failure(error: LedgerError) -> Row:
-    """The last row. An error that tells a place is of a ledger that is no file."""
-    return {"error": str(error), **({"of": "database"} if error.place else {})}
 
 
 def _line(row: Row) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 import trio
 from attrs import define, field
 
-from .base import LedgerError
+from .base import LedgerError, UncertainError
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
@@ -168,5 +168,13 @@ def _fail(batch: Sequence[_Waiting[Any, Any]], error: BaseException) -> None:
         if len(batch) == 1:
             waiting.error = error
         elif waiting.error is None:
-            waiting.error = LedgerError(str(error))
+            waiting.error = _as_other(error)
             waiting.error.__cause__ = error
+
+
+def _as_other(error: BaseException) -> LedgerError:
+    """What an error of the transaction is for a step that has not caused it."""
+    if not isinstance(error, LedgerError):
+        return LedgerError(str(error))
+    kind = UncertainError if isinstance(error, UncertainError) else LedgerError
+    return kind(error.reason, error.place)

@@ -22,7 +22,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 class Health:
-    """Answers health checks. Where the storage is, is logged, since everybody may ask."""
+    """Answers health checks. Where storage and ledger are, is logged, since everybody may ask."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -45,20 +45,18 @@ class Health:
         try:
             with trio.fail_after(HEALTH_SECONDS):
                 await context.store.check()
-                self._logged = None
                 checked = "ledger"
                 await context.ledger.check()
+                self._logged = None
                 exhausted = await context.admission.find_exhausted()
-        except StorageError as error:
+        except (StorageError, LedgerError) as error:
             self._log_place(error)
             return f"The storage does not work: {error.reason}."
-        except LedgerError as error:
-            return f"The storage does not work: {error}."
         except trio.TooSlowError:
             return f"The {checked} does not answer within {HEALTH_SECONDS:g} seconds."
         return f"Uploads are refused. {exhausted.reason}" if exhausted else None
 
-    def _log_place(self, error: StorageError) -> None:
+    def _log_place(self, error: StorageError | LedgerError) -> None:
         """Log an error that has a place, unless the check before has found the same."""
         reason = str(error)
         if error.place and reason != self._logged:

@@ -21,6 +21,7 @@ from galileod.ledger.base import (
     Ledger,
     LedgerError,
     SingleUse,
+    UncertainError,
 )
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.newfolders import NewFolders
@@ -331,6 +332,9 @@ class Admission:
             raise Fault(FaultCode.UNAUTHORIZED, NOT_VALID) from None
         except KeyTakenError as error:
             raise LostError from error
+        except UncertainError:
+            self._keeper.release_later(upload.id)
+            raise
 
 
 def folder_of(reservation: Reservation) -> str:

@@ -99,12 +99,12 @@ def storage_faults() -> Iterator[None]:
     except (KeyTakenError, LeaseRunOutError) as error:
         raise Fault(FaultCode.BUSY, f"The upload must wait: {error}. Try again later.") from error
     except LedgerError as error:
-        raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error}.") from error
+        raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
 
 
 def logged_reason(fault: Fault) -> str:
     """The reason of a fault for the log, which also has what the client is not told."""
     cause = fault.__cause__
-    if not isinstance(cause, StorageError) or not cause.place:
+    if not isinstance(cause, StorageError | LedgerError) or not cause.place:
         return fault.reason
     return f"{fault.reason.removesuffix('.')}{cause.place}."

@@ -15,6 +15,7 @@ from galileod.ledger.base import (
     KeptUpload,
     Ledger,
     LedgerError,
+    UncertainError,
     UnknownUploadError,
     WholeEntry,
 )
@@ -31,7 +32,8 @@ EXPIRY_BATCH: Final = 100
 """Maximum uploads that expire in one transaction of the ledger."""
 
 MOST_DELAYED: Final = 1000
-"""Maximum interrupted and stored uploads that the ledger could not record yet."""
+"""Maximum interrupted and stored uploads that the ledger could not record yet; and of others that
+it could not release."""
 
 End = Literal["expired", "evicted", "abandoned"]
 """Why a kept upload is discarded."""
@@ -59,6 +61,7 @@ class Keeper:
     def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
         self.any = False
         self._delayed: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._unreleased: set[str] = set()
         self._recording = trio.Lock()
         self._store = store
         self._ledger = ledger
@@ -90,7 +93,28 @@ class Keeper:
         Otherwise a file that is stored, but not recorded, would be stored again by its key.
         """
         await self._record_delayed()
-        return await self._ledger.enter_whole(entries)
+        try:
+            return await self._ledger.enter_whole(entries)
+        except UncertainError:
+            self.release_later(*(entry.upload for entry in entries))
+            raise
+
+    async def release(self, *uploads: str) -> None:
+        """`Ledger.release_whole`. Raises LedgerError if the ledger fails.
+
+        That is then done later; if MOST_DELAYED others wait, at the next start.
+        """
+        try:
+            await self._ledger.release_whole(uploads)
+        except LeaseLostError:
+            raise  # another node releases them
+        except LedgerError:
+            self.release_later(*uploads)
+            raise
+
+    def release_later(self, *uploads: str) -> None:
+        """Release uploads that may be reserved, although the ledger has failed."""
+        self._unreleased.update(uploads[: MOST_DELAYED - len(self._unreleased)])
 
     async def commit(self, commit: Commit) -> None:
         """Replace the reservation of a stored upload, after those that have failed before.
@@ -121,6 +145,7 @@ class Keeper:
     def forget_delayed(self) -> None:
         """Another node has recorded what could not be recorded here."""
         self._delayed.clear()
+        self._unreleased.clear()
 
     async def _commit(self, commit: Commit) -> None:
         await self._ledger.commit(
@@ -143,7 +168,7 @@ class Keeper:
 
     async def _record_delayed(self) -> None:
         """Record what could not be recorded before. Raises LedgerError."""
-        if not self._delayed:
+        if not self._delayed and not self._unreleased:
             return
         async with self._recording:
             for upload, record in list(self._delayed.items()):
@@ -152,6 +177,9 @@ class Keeper:
                 except UnknownUploadError as error:  # it was recorded, although the ledger failed
                     _log.warning("ledger.behind", reason=str(error))
                 self._delayed.pop(upload, None)
+            if unreleased := list(self._unreleased):
+                await self._ledger.release_whole(unreleased)
+                self._unreleased.difference_update(unreleased)
 
     async def discard(self, upload: str) -> KeptUpload | None:
         """Discard a kept upload because somebody wants that; None if it is not kept.

@@ -88,13 +88,13 @@ class Reservation:
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 if self._kept_as is None:
-                    await self._ledger.release(self.upload.id)
+                    await self._keeper.release(self.upload.id)
                 else:
                     await self._keeper.keep(self._kept_as)
             except LeaseLostError:
                 pass  # another node has released or kept it
             except LedgerError as error:
-                # The reservation remains until the next start, which drops it or keeps the upload.
+                # The reservation remains until that is made up for, or the next start.
                 self.upload.log.warning("ledger.behind", reason=str(error))
                 self._kept_as = None
 

@@ -312,9 +312,9 @@ async def _clean_up(context: Context, batch: Sequence[WholeUpload]) -> None:
             await context.store.discard_whole(written)
         if entered := [whole.upload.id for whole in failed if whole.entered]:
             try:
-                await context.ledger.release_whole(entered)
+                await context.keeper.release(*entered)
             except LedgerError as error:
-                # The reservations remain until the next start.
+                # The reservations remain until that is made up for.
                 _log.warning("ledger.behind", reason=str(error))
 
 

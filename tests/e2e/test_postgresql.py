@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from helpers.clients import check_serves, some_bytes
+from helpers.clients import JavaScriptClient, ask, check_serves, some_bytes
 from helpers.crashing import Uploads
-from helpers.daemon import Daemon, Daemons, Settings, log_time, run_galileod, write_config
+from helpers.daemon import Daemon, Daemons, Settings, log_time, poll, run_galileod, write_config
 from helpers.engines.postgresql import PASSWORD, Postgresql
 from helpers.resuming import ResumingClient
 
@@ -110,6 +110,36 @@ def test_a_daemon_goes_on_after_its_database_was_restarted(
     assert (user["files"], user["uploads"]) == (2, 0)
 
 
+def test_the_database_is_killed_while_files_are_uploaded(
+    daemon: Daemons, own_postgresql: Postgresql
+) -> None:
+    moments = random.Random(2)
+    # With a quota each upload is reserved.
+    quota = {"total_files": 100_000}
+    host = daemon({"ledger": {"url": own_postgresql.new_database()}, "quota": quota})
+    uploads = Uploads(host)
+    with uploads.running():
+        uploads.up.set()
+        for _ in range(3):
+            uploads.wait_for(3)
+            time.sleep(moments.uniform(0.02, 0.3))  # the moment of the kill is what is tested
+            own_postgresql.kill("server")
+            own_postgresql.spawn_server()
+        uploads.wait_for(3)
+    uploads.check_files(host.directory, set())
+    check_serves(host)  # what could not be recorded is made up for before
+
+    def sums() -> dict[str, int]:
+        users = json.loads(galileod(host, "usage", "--json"))["users"]
+        return {key: sum(user[key] for user in users) for key in ("files", "uploads", "reserved")}
+
+    expected = {"files": len(host.visible()), "uploads": 0, "reserved": 0}
+    poll("exact sums", lambda: sums() == expected, lambda: str((sums(), expected)))
+    host.stop()
+    host.start()
+    assert sums() == expected
+
+
 # What is wrong.
 
 
@@ -149,13 +179,13 @@ def test_a_database_that_cannot_be_used_is_told_by_each_command(config: Path) ->
     url = config.read_text().split('url = "')[1].split('"')[0]
     status, _, errors = connected(config)
     assert status == 1
-    assert errors[0].startswith(f"galileod: ledger: use {url}: the database ")
+    assert errors[0].startswith(f"galileod: ledger: use {url}: the database cannot be reached: ")
     refused = "password authentication failed"
     assert refused in errors[0]
     for command in ("usage", "files"):
         done = run_galileod(command, "--config", config)
         assert done.returncode == 1
-        assert done.stderr.startswith(f"galileod: {url}: the database ")
+        assert done.stderr.startswith(f"galileod: {url}: the database cannot be reached: ")
         assert (done.stderr.count("\n"), refused in done.stderr) == (1, True)
     done = run_galileod("serve", "--config", config)
     assert done.returncode == 1
@@ -192,3 +222,25 @@ def test_a_daemon_that_cannot_use_its_database_keeps_the_interrupted_uploads(
     with client.attempt() as attempt:
         assert attempt.first["offset"] == SENT
         assert attempt.finish() == client.stored()
+
+
+def test_clients_are_not_told_where_the_database_is(
+    daemon: Daemons, own_postgresql: Postgresql
+) -> None:
+    url = own_postgresql.new_database()
+    host = daemon({**SETTINGS, "ledger": {"url": url}})
+    own_postgresql.kill("server")
+    name = url.rpartition("/")[2]
+    answer = JavaScriptClient(host.url, DATA[:1000]).run()
+    assert answer.ending == "failed"
+    assert name not in str(answer)
+    line = host.wait_for("upload.failed", code="storage_failed")
+    assert f'"{name}" at 127.0.0.1:' in line["reason"]
+    reply = ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert reply.status == 503
+    assert reply.body.strip() == b"The storage does not work: the database cannot be reached."
+    assert name in host.wait_for("storage.failing")["reason"]
+    own_postgresql.spawn_server()
+    host.stop()
+    host.start()  # with a log without errors
+    check_serves(host)

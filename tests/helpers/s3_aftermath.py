@@ -51,13 +51,13 @@ class Troubled(Daemon):
 
 
 def troubled(bucket: Bucket, folder: Path, *, before: str = "", **settings: Any) -> Troubled:  # noqa: ANN401  tables
-    """One with its files in a bucket; `s3` are further settings of `[storage.s3]`."""
+    """One with its files in a bucket. `s3` and `storage` are further settings of these tables."""
     folder.mkdir(parents=True, exist_ok=True)
     values = {"prefix": PREFIX, "part_size": "5MiB", **settings.pop("s3", {})}
     s3 = bucket.settings(folder, **values)
     tables: Settings = {
         "timeouts": {"close": 1},
-        "storage": {"backend": "s3", "s3": s3},
+        "storage": {"backend": "s3", "s3": s3, **settings.pop("storage", {})},
         **settings,
     }
     return Troubled(folder / "daemon", tables, before=before)
@@ -76,7 +76,7 @@ class Aftermath:
         return {name: hash_ for name, hash_ in self.objects.items() if name not in self.recorded}
 
 
-def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> Aftermath:
+def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> None:
     """Stop the daemon, sweep, and compare the bucket with what was confirmed."""
     host = senders.daemon
     assert isinstance(host, Daemon)
@@ -84,7 +84,6 @@ def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> Aftermath:
     with closing(SqliteLedger.open(str(ledger_of(host)))) as ledger:
         found = assert_nothing_lost(ledger, senders, bucket, folder)
     assert_usage(host, found)
-    return found
 
 
 def assert_nothing_lost(
@@ -103,6 +102,7 @@ def assert_nothing_lost(
     once = {senders.offered[name] for name in senders.stored.keys() - senders.keyless} - {EMPTY}
     twice = [hash_ for hash_, times in Counter(found.recorded.values()).items() if times > 1]
     assert not once & set(twice), "stored twice"
+    assert found.unrecorded == {}
     return found
 
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -75,6 +76,7 @@ class Senders:
     over: threading.Event = field(factory=threading.Event)
     _up: threading.Event = field(factory=threading.Event)
     _end: float | None = None
+    _large: int = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -83,14 +85,12 @@ class Senders:
             yield
 
     def wait_for(self, more: int = 1) -> None:
-        """Return once so many more files are confirmed."""
-        until = len(self.stored) + more
-        poll("confirmations", lambda: len(self.stored) >= until, self.daemon.text)
+        """Return once so many more large files are confirmed."""
+        for until in range(self._large + 1, self._large + more + 1):
+            poll("a file", partial(self._are_stored, until), lambda: self.daemon.text()[-8000:])
 
-    @property
-    def failed(self) -> int:
-        """How many connections ended otherwise than by success."""
-        return sum(self.heard.values()) - self.heard["stored"] - self.heard["cut"]
+    def _are_stored(self, large: int) -> bool:
+        return self._large >= large
 
     def send(self, name: str, data: bytes, *, first: First | None = None) -> None:
         """Send a file with a key until it is stored; `first` is done with the first connection."""
@@ -99,6 +99,7 @@ class Senders:
             signal, first = self._connected(name, data, {"upload": key_of(name)}, first), None
             if signal is not None and signal.get("close"):
                 self.stored[name] = Stored(signal["path"], sha1(data))
+                self._large += 1
                 return
             self._pause(name)
 
@@ -161,6 +162,7 @@ class Senders:
             signal = self._connected(tried, data, {}, None)
             if signal is not None and signal.get("close"):
                 self.stored[tried] = Stored(tried, sha1(data))
+                self._large += 1
                 return
             self._pause(tried)
 

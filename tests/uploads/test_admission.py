@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, closing
+from typing import Any
 
 import pytest
 import structlog
@@ -19,7 +20,7 @@ from galileod.config.model import Config
 from galileod.files.check import Checker
 from galileod.files.publication import PublicationLock
 from galileod.files.quota_check import QuotaCheck
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, UncertainError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.metrics import Metrics
 from galileod.policy.quota import Holding
@@ -229,7 +230,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
         raise LedgerError("disk I/O error")
 
     monkeypatch.setattr(scene.ledger, "commit", fail)
-    monkeypatch.setattr(scene.ledger, "release", fail)
+    monkeypatch.setattr(scene.ledger, "release_whole", fail)
 
     async def store_and_fail() -> None:
         async with (
@@ -244,6 +245,45 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
     told = [(line["event"], line["log_level"]) for line in logs]
     assert told == [("ledger.behind", "warning")] * 2
     assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}
+
+
+async def test_what_could_not_be_released_is_released_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise LedgerError("the database cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.ledger, "release_whole", fail)
+        with capture_logs() as logs, pytest.raises(KeyError):
+            async with scene.admit("1", "a.bin", ANNA, 4, lambda: 0):
+                raise KeyError("odd")
+        assert [line["event"] for line in logs] == ["ledger.behind"]
+        with pytest.raises(LedgerError):
+            await scene.keeper.find("key")
+    assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}
+    assert await scene.keeper.find("key") is None
+    assert scene.ledger.holdings() == {}
+
+
+async def test_a_reservation_that_may_have_been_made_is_released_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = scene.ledger.reserve
+
+    async def lose(*args: Any) -> None:  # noqa: ANN401  those of `reserve`
+        await reserve(*args)
+        raise UncertainError("the connection to the database is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.ledger, "reserve", lose)
+        with pytest.raises(UncertainError):
+            async with scene.admit("1", "a.bin", ANNA, 4, lambda: 0):
+                pass
+    assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}
+    await scene.keeper.find("key")
+    assert scene.ledger.holdings() == {}
 
 
 async def test_a_limit_that_refuses_every_upload_is_logged_with_its_key(scene: Scene) -> None:

@@ -11,10 +11,10 @@ from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from galileod.ledger.base import LedgerError, Step, ignore_step
+from galileod.ledger.base import LedgerError, Step, UncertainError, ignore_step
 from galileod.secretfile import SecretFileError, read_secret_file
 
-from .errors import SilentError, as_ledger_error, one_line, translated, unreachable
+from .errors import SilentError, as_ledger_error, first_line, translated, unreachable
 
 T = TypeVar("T")
 
@@ -62,6 +62,8 @@ _PATIENT: Final = "; ".join(
     for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 )
 
+_NOT_READ: Final = "the password for the database cannot be read"
+
 _USABLE: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
@@ -77,11 +79,11 @@ class Address:
         try:
             parts = conninfo_to_dict(self.url)
         except psycopg.Error as error:
-            raise LedgerError(f"ledger.url is not valid: {one_line(str(error))}") from error
+            raise LedgerError(f"ledger.url is not valid: {first_line(error)}") from error
         host, port = parts.get("host"), parts.get("port")
-        name = parts.get("dbname") or parts.get("user")
+        name = parts.get("dbname") or parts.get("user") or ""
         at = f" at {host}{f':{port}' if port else ''}" if host else ""
-        return f'the database "{name}"{at}' if name else f"the database{at}"
+        return f'"{name}"{at}'
 
     def password(self) -> str | None:
         """The password, read from its file; None if there is none. Raises LedgerError."""
@@ -90,13 +92,12 @@ class Address:
         try:
             password = read_secret_file(self.password_file).decode().strip("\r\n")
         except SecretFileError as error:
-            raise LedgerError(f"ledger.password_file: {error}") from None
+            raise LedgerError(_NOT_READ, f": ledger.password_file: {error}") from None
         except UnicodeDecodeError:
             password = ""
         if not password or not password.isprintable():
-            raise LedgerError(
-                f"ledger.password_file: {self.password_file}: expected one line with the password"
-            )
+            expected = f": ledger.password_file: {self.password_file}: expected one line with it"
+            raise LedgerError(_NOT_READ, expected)
         return password
 
 
@@ -152,8 +153,9 @@ def _check_encoding(connection: Connection, where: str) -> None:
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise LedgerError(
-            f"{where} has the encoding {encoding}, but a ledger needs UTF8: create it with"
-            " createdb --encoding UTF8 --template template0"
+            "the database cannot be used",
+            f": {where} has the encoding {encoding}, but a ledger needs UTF8: create it with"
+            " createdb --encoding UTF8 --template template0",
         )
 
 
@@ -203,7 +205,7 @@ class Line:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
-        self._failure: tuple[float, str] | None = None
+        self._failure: tuple[float, LedgerError] | None = None
 
     def open(self) -> None:
         """Make the connection. Blocks; raises LedgerError."""
@@ -223,8 +225,8 @@ class Line:
         """A transaction for the block, which the statements `begin` begin. Blocks.
 
         It is rolled back if the block raises. If the connection is broken before, as after a
-        restart of the server, another one is made once. Raises LedgerError; if that is because of
-        the COMMIT, the transaction may have taken effect.
+        restart of the server, another one is made once. Raises LedgerError; UncertainError if the
+        connection is lost in the COMMIT.
         """
         with self._lock:
             connection = self._begin(begin)
@@ -257,11 +259,11 @@ class Line:
         if self._closed:
             raise LedgerError("the ledger is closed")
         if self._failure is not None and time.monotonic() < self._failure[0]:
-            raise LedgerError(self._failure[1])
+            raise LedgerError(self._failure[1].reason, self._failure[1].place)
         try:
             self._connection = connect(self._address)
         except LedgerError as error:
-            self._failure = (time.monotonic() + RETRY_SECONDS, str(error))
+            self._failure = (time.monotonic() + RETRY_SECONDS, error)
             raise
         self._failure = None
         return self._connection
@@ -284,7 +286,14 @@ class Line:
 
 def _commit(connection: Connection) -> None:
     """COMMIT, which is no error of the server if it has to roll back."""
-    if connection.execute("COMMIT").statusmessage != "COMMIT":
+    try:
+        told = connection.execute("COMMIT").statusmessage
+    except psycopg.OperationalError as error:
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            raise  # the server has answered
+        told_why = as_ledger_error(error)
+        raise UncertainError(told_why.reason, told_why.place) from error
+    if told != "COMMIT":
         raise LedgerError("the transaction was rolled back after an error in it")
 
 

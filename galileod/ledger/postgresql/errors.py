@@ -66,20 +66,25 @@ def as_ledger_error(error: psycopg.Error) -> LedgerError:
     """The error that says the same, and what to do."""
     if error.sqlstate == LEASE_LOST:
         return LeaseLostError("another node has taken over the uploads of this one")
-    reason = one_line(error.diag.message_primary or str(error))
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        return LedgerError(f"the connection to the database is lost: {reason}")
+        return LedgerError("the connection to the database is lost", f": {first_line(error)}")
     advice = _ADVICE.get(error.sqlstate or "")
-    return LedgerError(f"the ledger cannot be used: {reason}{'; ' if advice else ''}{advice or ''}")
+    message = error.diag.message_primary or first_line(error)
+    return LedgerError("the ledger cannot be used", f": {message}{_then(advice)}")
 
 
 def unreachable(where: str, error: psycopg.Error) -> LedgerError:
     """The error of a connection that cannot be made. `where` names the database."""
-    reason = one_line(str(error))
-    advice = next((text for part, text in _CONNECTING.items() if part in reason), None)
-    return LedgerError(f"{where} cannot be reached: {reason}{'; ' if advice else ''}{advice or ''}")
+    advice = next((text for part, text in _CONNECTING.items() if part in str(error)), None)
+    place = f": {where}: {first_line(error)}{_then(advice)}"
+    return LedgerError("the database cannot be reached", place)
 
 
-def one_line(text: str) -> str:
-    """The text without line breaks."""
-    return " ".join(text.split())
+def first_line(error: psycopg.Error) -> str:
+    """The text of an error without its hints, which are in further lines."""
+    line = str(error).partition("\n")[0].removeprefix("connection failed: ")
+    return " ".join(line.split())
+
+
+def _then(advice: str | None) -> str:
+    return f"; {advice}" if advice else ""

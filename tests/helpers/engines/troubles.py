@@ -168,6 +168,25 @@ class Held:
         assert self.ended.wait(DEADLINE), "it was not carried out"
 
 
+@define(eq=False)
+class Late:
+    """Requests without an answer, which are carried out at `release`."""
+
+    _requests: list[Request] = field(factory=list)
+
+    def __call__(self, request: Request) -> Answer:
+        request.body()
+        self._requests.append(request)
+        raise ResetError
+
+    def release(self) -> int:
+        """Carry them out; returns how many there were."""
+        for request in self._requests:
+            with suppress(ResetError):  # the engine does not answer
+                request.forward()
+        return len(self._requests)
+
+
 class Troubles:
     """Forwards requests to `to`, from `server.url` on. `seen` counts them by their kinds.
 

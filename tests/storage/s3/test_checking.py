@@ -41,10 +41,10 @@ async def until_good(store: LedgerStore) -> None:
 async def test_who_asks_again_is_answered_although_a_check_hangs(
     store: LedgerStore, troubles: Troubles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await store.check()
     monkeypatch.setattr(checking, "ANSWER_SECONDS", 0.1)
     # Nothing is waited for any more.
     monkeypatch.setattr(checking, "FAILED_SECONDS", 0)
-    await store.check()
     held = troubles.hang("HeadBucket")
     for _ in range(20):
         with pytest.raises(StorageError, match=r"does not answer in time \(HeadBucket, bucket "):

@@ -26,7 +26,7 @@ from helpers.s3_store import MIB
 OUTAGE: Final = rounds(1.0, 30.0)
 """Seconds that a process is down for, or hangs."""
 
-pytestmark = pytest.mark.timeout(rounds(120, 3600))
+pytestmark = pytest.mark.timeout(rounds(240, 3600))
 
 
 @frozen
@@ -99,7 +99,7 @@ def endure(scene: Scene, folder: Path, *faults: Fault) -> None:
     senders = Senders(scene.host)
     with senders.running():
         for number, fault in enumerate(faults):
-            senders.wait_for(3)
+            senders.wait_for(1)
 
             def broken(attempt: Attempt, fault: Fault = fault) -> Signal:
                 attempt.send(7 * MIB)
@@ -108,13 +108,10 @@ def endure(scene: Scene, folder: Path, *faults: Fault) -> None:
 
             name = f"long-{number}.bin"
             senders.send(name, content(name, 12 * MIB), first=broken)
-        senders.wait_for(3)
-    found = assert_intact(senders, scene.bucket, folder)
+        senders.wait_for(1)
+    assert_intact(senders, scene.bucket, folder)
     names = ", ".join(fault.__name__ for fault in faults)
-    report(
-        f"{names}: {len(senders.stored)} confirmed, {dict(senders.heard)}, "
-        f"{len(found.unrecorded)} objects of unknown outcome"
-    )
+    report(f"{names}: {len(senders.stored)} confirmed, {dict(senders.heard)}")
 
 
 def test_nothing_is_lost_or_left_after_one_of_two_gateways_was_killed(
@@ -129,11 +126,11 @@ def test_nothing_is_lost_or_left_after_one_of_two_gateways_was_killed(
     ):
         senders = Senders(host.start())
         with senders.running():
-            senders.wait_for(5)
+            senders.wait_for(1)
             breakable.kill("rgw")
-            senders.wait_for(10)
+            senders.wait_for(3)
             breakable.spawn_gateway("rgw")
-            senders.wait_for(5)
+            senders.wait_for(1)
         assert_intact(senders, bucket, tmp_path)
 
 

@@ -4,16 +4,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.clients import Signal
+from helpers.clients import JavaScriptClient, Signal
 from helpers.daemon import poll
 from helpers.engines.buckets import Bucket
-from helpers.engines.troubles import Troubles
+from helpers.engines.troubles import Late, Troubles, reset_in_body
 from helpers.resuming import ResumingClient
-from helpers.s3_aftermath import Troubled, assert_intact
+from helpers.s3_aftermath import AT_ONCE, Troubled, assert_intact, troubled
 from helpers.s3_senders import Senders, content
 from helpers.s3_store import MIB
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection
+
+from galileod.storage.s3.session import ATTEMPTS
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -66,6 +68,25 @@ def test_who_comes_again_while_a_file_is_completed_hears_that_it_is_stored(
 def sent(client: ResumingClient) -> Signal:
     with client.attempt() as attempt:
         return attempt.first if not attempt.first.get("ready") else attempt.send_all()
+
+
+def test_a_file_that_is_published_late_replaces_no_confirmed_one(
+    bucket: Bucket, troubles: Troubles, tmp_path: Path
+) -> None:
+    s3, replace = {"endpoint": troubles.server.url}, {"on_conflict": "replace"}
+    with troubled(bucket, tmp_path, before=AT_ONCE, s3=s3, storage=replace) as host:
+        late = Late()
+        troubles.always(late, "Complete")
+        troubles.on("Abort", *[reset_in_body] * ATTEMPTS)
+        old, new = content("old", 12 * MIB), content("new", 11 * MIB)
+        client = JavaScriptClient(host.start().url, old, "a.bin")
+        assert client.run().code == "storage_failed"
+        troubles.always(None, "Complete")
+        senders = Senders(host)
+        senders.send("a.bin", new)
+        assert late.release() > 0
+        assert_intact(senders, bucket, tmp_path)
+        assert bucket.contents() == {"files/a.bin": new}
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -110,7 +110,7 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py tests/storage/s3/test_faults.py tests/storage/s3/test_faults_requests.py tests/nodes/test_cluster.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py tests/nodes tests/storage/s3/test_node_races.py tests/storage/s3/test_faults.py tests/storage/s3/test_faults_requests.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

@@ -1,7 +1,7 @@
 """A daemon that has seen something, and the programs that look at it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from helpers.clients import JavaScriptClient, some_bytes
@@ -29,9 +29,12 @@ def prometheus_program() -> str:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a quota, that has stored two files and refused one."""
+def host(
+    tmp_path_factory: pytest.TempPathFactory, new_ledger_url: Callable[[], str]
+) -> Iterator[Daemon]:
+    """A node with a quota, that has stored two files and refused one."""
     settings: Settings = {
+        "ledger": {"url": new_ledger_url()},
         "quota": {"total_bytes": "10MB", "total_files": 100},
         "limits": {"max_file_size": "2MB"},
     }

@@ -181,7 +181,9 @@ async def test_a_connection_outlives_the_file(
     directory = prepared(run_folder)
     path = directory / ".galileod" / "control.sock"
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_control_socket, control_path(str(directory)), hello_later, nothing)
+        await nursery.start(
+            serve_control_socket, control_path(str(directory)), hello_later, nothing
+        )
         async with await trio.open_unix_socket(path) as stream:
             remove(str(path))
             await until(partial(true_of, lambda: is_there(path)))

@@ -31,6 +31,16 @@ lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = 10.0, 1.0, 1.0
 """What a node executes first that is to be taken for dead: its lease is short."""
 
 
+LINKING = """
+import errno, os
+from galileod.storage.local import directoryid, publish, spool
+def refuse(*args, **more): raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+directoryid.rename_noreplace = publish.rename_noreplace = spool.rename_noreplace = refuse
+spool.Spool._has_unnamed_files = lambda self: False
+"""
+"""Executed first, it takes away what NFS lacks: files are linked, and always have names."""
+
+
 class Nodes:
     """Nodes by their names, each in a folder of its own, with one directory and one database."""
 
@@ -221,12 +231,13 @@ def test_files_that_replace_each_other_at_both_nodes_are_recorded_as_they_are(
     assert content in contents
 
 
+@pytest.mark.parametrize("before", ["", LINKING], ids=["renaming", "linking"])
 @pytest.mark.parametrize("ends", [6])
 def test_what_was_confirmed_survives_kills_of_both_nodes_and_is_stored_once(
-    nodes: Nodes, ends: int
+    nodes: Nodes, ends: int, before: str
 ) -> None:
     moments = random.Random(1)
-    hosts = nodes.start("one"), nodes.start("two")
+    hosts = nodes.start("one", before), nodes.start("two", before)
     contents = [some_bytes(size) for size in (0, 1, 70_000, 400_000, 1_300_000, 3_000_000)]
     stored: dict[str, bytes] = {}
     over = threading.Event()

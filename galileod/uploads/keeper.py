@@ -87,6 +87,10 @@ class Keeper:
             if not self._delay(entry.upload, partial(self._record, entry)):
                 raise
 
+    def keep_later(self, entry: Entry) -> None:
+        """Record an upload as kept that may be so no more, although the ledger has failed."""
+        self._delay(entry.upload, partial(self._record, entry))
+
     async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         """`Ledger.enter_whole`, after what could not be recorded before. Raises LedgerError.
 
@@ -121,11 +125,13 @@ class Keeper:
 
         Raises LedgerError if the ledger fails. That is then done later, so that a client that has
         not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
-        start.
+        start. If the lease is lost, another node does it.
         """
         try:
             await self._record_delayed()
             await self._commit(commit)
+        except LeaseLostError:
+            raise
         except LedgerError:
             self._delay(commit.upload, partial(self._commit, commit))
             raise
@@ -138,7 +144,7 @@ class Keeper:
         except LedgerError as failed:
             results = [failed] * len(commits)
         for commit, error in zip(commits, results, strict=True):
-            if error is not None:
+            if error is not None and not isinstance(error, LeaseLostError):
                 self._delay(commit.upload, partial(self._commit, commit))
         return results
 

@@ -27,6 +27,12 @@ RELEASED: Final = "galileod_released"
 """Channels of NOTIFY: a message of the first is the name of a node which is asked for an upload; of
 the second, the key of an upload for which a node has asked, and that does not run any more."""
 
+_EXISTS: Final = (
+    # A lookup by name alone, as by `to_regclass`, may find what was there before in the transaction.
+    "SELECT EXISTS (SELECT FROM pg_class"
+    " WHERE relname = 'galileod_schema' AND pg_table_is_visible(oid))"
+)
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
@@ -113,12 +119,12 @@ MIGRATIONS: Final = (
 
     CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
     """,  # noqa: S608  constant
-    # 2: the nodes, and which of them has an upload. `alone`: no other may use the ledger.
+    # 2: the nodes, and which of them has an upload.
     f"""
     CREATE TABLE nodes (
         name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
         fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
-        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL, alone BOOLEAN NOT NULL
+        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
     );
     CREATE SEQUENCE fences;
     CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$
@@ -237,8 +243,8 @@ def check_version(connection: Connection) -> None:
 
 def read_version(connection: Connection) -> int:
     """The schema version: the number of migrations applied. Raises LedgerError if it is newer."""
-    (table,) = _row(connection, "SELECT to_regclass('galileod_schema')")
-    if table is None:
+    (exists,) = _row(connection, _EXISTS)
+    if not exists:
         return 0
     (version,) = _row(connection, "SELECT version FROM galileod_schema")
     if version > len(MIGRATIONS):

@@ -183,5 +183,7 @@ def ledger_steps() -> Iterator[None]:
     """Turn a LedgerError into a StorageError: without the ledger, nothing can be stored."""
     try:
         yield
+    except LeaseLostError as error:
+        raise StorageBusyError(str(error)) from error
     except LedgerError as error:
         raise StorageError(f"the ledger failed: {error}") from error

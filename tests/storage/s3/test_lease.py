@@ -11,12 +11,12 @@ from helpers.fake_bucket import MIB, FakeClient
 from helpers.ledgers import open_inline_ledger
 from trio.testing import wait_all_tasks_blocked
 
-from galileod.ledger.lease import Lease
+from galileod.ledger.lease import Lease, LeaseLostError
 from galileod.ledger.objects import ObjectUpload
 from galileod.storage.errors import StorageBusyError, StorageError
 from galileod.storage.s3.claims import Target
 from galileod.storage.s3.removal import remove
-from galileod.storage.s3.shared import Shared, Threads
+from galileod.storage.s3.shared import Shared, Threads, ledger_steps
 from galileod.storage.s3.sink import S3Sink
 from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
@@ -149,3 +149,8 @@ async def test_nobody_waits_for_a_publication_when_the_lease_is_lost() -> None:
     slow.go.set()
     (error,) = failed
     assert isinstance(error, StorageBusyError)
+
+
+async def test_a_step_of_the_ledger_that_is_refused_is_no_failure_of_the_storage() -> None:
+    with pytest.raises(StorageBusyError), ledger_steps():
+        raise LeaseLostError("another node has taken over")

@@ -49,6 +49,14 @@ class Burst:
 
     def __attrs_post_init__(self) -> None:
         self._socket = self.daemon.dial()
+        try:
+            self.start = self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> Signal | None:
+        """The handshake, and the metadata of file 0; returns the first signal."""
         key = base64.b64encode(os.urandom(16)).decode()
         self.send(
             f"GET /upload HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -60,7 +68,7 @@ class Burst:
         del self._buffer[: self._buffer.index(b"\r\n\r\n") + 4]
         key = key_of(self.first)
         self.send(signal_frame(name=self.first, size=0, can=self.can, upload=key, **self.more))
-        self.start = self.next_signal()
+        return self.next_signal()
 
     start: Signal | None = field(init=False, default=None)
     """The first signal."""

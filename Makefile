@@ -1,7 +1,7 @@
 # make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
 # make test     run all tests but those of the packages and of object storage; ARGS are arguments of pytest
 # make test-packages  build the packages, and install, upgrade and remove them
-# make test-s3  store into Ceph, SeaweedFS and Swift
+# make test-s3  store into Ceph, SeaweedFS and Swift; nodes behind HAProxy
 # make test-python  run the tests that depend on Python and its packages alone
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
@@ -31,11 +31,11 @@ PUPPETEER := tests/browser/puppeteer
 VITE := tests/packaging/vite
 # Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, object storage, a package,
 # or JavaScript rather than Python; bench and soak repeat, for longer, what other tests do once.
-LEFT_OUT := bench browser conformance filesystems packaging prometheus proxies soak storage/s3 systemd web
+LEFT_OUT := bench browser conformance filesystems nodes/test_cluster.py packaging prometheus proxies soak storage/s3 systemd web
 # Building and installing takes minutes, and packages change seldom.
 PACKAGED := packaging systemd/test_package.py
-# These start servers of three kinds, which need gigabytes of memory.
-OBJECTS := storage/s3
+# These start servers of several kinds, which need gigabytes of memory.
+OBJECTS := storage/s3 nodes/test_cluster.py
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
@@ -110,7 +110,7 @@ conformance: install-tests
 
 # One at a time: each test has the machine for itself.
 soak: install-tests
-	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py tests/storage/s3/test_faults.py tests/storage/s3/test_faults_requests.py $(ARGS)
+	SOAK=1 $(BIN)/python -m pytest -n 0 -s tests/soak tests/files/test_model.py tests/ledger/test_model.py tests/e2e/test_resume_limits.py tests/browser/test_resuming.py tests/browser/test_page_tree.py tests/client/command/test_run_trees.py tests/conformance/test_broken.py tests/nodes tests/storage/s3/test_node_races.py tests/storage/s3/test_faults.py tests/storage/s3/test_faults_requests.py $(ARGS)
 
 screenshots: install-tests
 	PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import click
 
-from galileod.config.model import ConfigError
+from galileod.config.model import Config, ConfigError
+from galileod.ledger.engines import place_of
 from galileod.net.unixsocket import short_path
 from galileod.storage.state import control_path, ledger_path
 
-from .options import daemon_directory, daemon_options
+from .options import daemon_config, daemon_options
 
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
@@ -45,7 +46,7 @@ def reload(path: str | None, directory: str | None) -> None:
 
     The exit status is 2, and all mistakes are printed, if the configuration is rejected.
     """
-    status, text = ask(daemon_directory(path, directory), "POST", "/reload")
+    status, text = ask(daemon_config(path, directory), "POST", "/reload")
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         raise ConfigError(*text.splitlines())
     check_status(status, text)
@@ -56,12 +57,12 @@ class NotRunningError(click.ClickException):
     """No process listens on the control socket."""
 
 
-def ask_rows(directory: str, target: str) -> list[Row]:
-    """The list at `target` of the daemon whose storage directory is `directory`.
+def ask_rows(config: Config, target: str) -> list[Row]:
+    """The list at `target` of the daemon with this configuration.
 
     Raises NotRunningError, and click.ClickException for other errors.
     """
-    status, text = ask(directory, "GET", target, max_body=MAX_ROWS_BODY)
+    status, text = ask(config, "GET", target, max_body=MAX_ROWS_BODY)
     check_status(status, text)
     try:
         rows: list[Row] = [json.loads(line) for line in text.splitlines()]
@@ -70,7 +71,7 @@ def ask_rows(directory: str, target: str) -> list[Row]:
             f"the daemon's response cannot be understood: {text[:80]!r}"
         ) from None
     if rows and "error" in rows[-1]:
-        raise _failed(directory, rows[-1])
+        raise _failed(config, rows[-1])
     return rows
 
 
@@ -81,24 +82,24 @@ def check_status(status: int, text: str) -> None:
 
 
 def ask(
-    directory: str,
+    config: Config,
     method: str,
     target: str,
     timeout: float = REPLY_SECONDS,
     max_body: int = MAX_BODY,
 ) -> tuple[int, str]:
-    """Send a request to the daemon whose storage directory is `directory`.
+    """Send a request to the daemon with this configuration.
 
     Returns the status and the text of the response. Connecting, each read, and the body may take
     `timeout` seconds. Raises NotRunningError, and click.ClickException if there is no complete
     response.
     """
-    with _response(directory, method, target, timeout) as response:
+    with _response(config, method, target, timeout) as response:
         return response.status, _text_of(response, timeout, max_body)
 
 
 def ask_rows_one_by_one(
-    directory: str, method: str, target: str, *, at_once: bool = False
+    config: Config, method: str, target: str, *, at_once: bool = False
 ) -> Iterator[Row]:
     """The list at `target` of a daemon, whatever its length, each row when it comes.
 
@@ -106,32 +107,36 @@ def ask_rows_one_by_one(
     file, so that the daemon need not wait for a caller that pauses. Each row may take
     REPLY_SECONDS. Raises as `ask_rows` does.
     """
-    with _response(directory, method, target, REPLY_SECONDS) as response:
+    with _response(config, method, target, REPLY_SECONDS) as response:
         if response.status != HTTPStatus.OK:
             check_status(response.status, _text_of(response, REPLY_SECONDS, MAX_BODY))
         if not at_once:
-            yield from map(_row, _lines_of(response, directory))
+            yield from map(_row, _lines_of(response, config))
             return
         with SpooledTemporaryFile(MAX_SPOOLED) as spooled:
-            for line in _lines_of(response, directory):
+            for line in _lines_of(response, config):
                 spooled.write(line)
             spooled.seek(0)
             yield from map(_row, spooled)
 
 
-def _lines_of(response: HTTPResponse, directory: str) -> Iterator[bytes]:
+def _lines_of(response: HTTPResponse, config: Config) -> Iterator[bytes]:
     """The lines of a list. Raises click.ClickException if the last one is an error."""
     while line := response.readline(MAX_BODY):
         if not line.endswith(b"\n"):
             raise HTTPException
         if line.startswith(b'{"error": '):
-            raise _failed(directory, _row(line))
+            raise _failed(config, _row(line))
         yield line
 
 
-def _failed(directory: str, row: Row) -> click.ClickException:
+def _failed(config: Config, row: Row) -> click.ClickException:
     """What the last row of a list says, of the ledger if it names nothing else."""
-    where = "" if row.get("of") == "storage" else f"{ledger_path(directory)}: "
+    where = (
+        ""
+        if row.get("of") == "storage"
+        else f"{place_of(config.ledger, ledger_path(config.storage.directory))}: "
+    )
     return click.ClickException(f"{where}{row['error']}")
 
 
@@ -146,9 +151,10 @@ def _row(line: bytes) -> Row:
 
 
 @contextmanager
-def _response(directory: str, method: str, target: str, timeout: float) -> Iterator[HTTPResponse]:
+def _response(config: Config, method: str, target: str, timeout: float) -> Iterator[HTTPResponse]:
     """The response to a request, for the block. Raises what `ask` raises."""
-    path = control_path(directory)
+    directory = config.storage.directory
+    path = control_path(directory, config.ledger.node_name)
     connection = _UnixConnection(path, timeout)
     try:
         connection.request(method, target)

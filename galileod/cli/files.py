@@ -23,7 +23,7 @@ from galileod.units import human_size, parse_duration
 
 from .control import NotRunningError, Row, ask_rows_one_by_one
 from .ledger_file import open_ledger
-from .options import DefaultGroup, daemon_config, daemon_directory, daemon_options
+from .options import DefaultGroup, daemon_config, daemon_options
 
 MAX_TARGET: Final = 8 * 1024
 """Maximum length of a request's target; further paths are in another request."""
@@ -108,16 +108,16 @@ def remove(path: str | None, directory: str | None, paths: tuple[str, ...]) -> N
     Each PATH is below storage.directory, as the list shows it, or absolute. The exit status is 1
     if a file could not be removed.
     """
-    where = daemon_directory(path, directory)
+    config = daemon_config(path, directory)
     names, failed = list[str](), False
     for each in paths:
         try:
-            names.append(escaped(_below(where, each)))
+            names.append(escaped(_below(config.storage.directory, each)))
         except ValueError as error:
             failed = True
             _complain(each, str(error))
     for target in _targets("/files/remove", names):
-        for row in ask_rows_one_by_one(where, "POST", target):
+        for row in ask_rows_one_by_one(config, "POST", target):
             failed |= _print_outcome(row, "removed")
     if failed:
         raise SystemExit(1)
@@ -138,12 +138,12 @@ def prune(
     A file that somebody has changed since stays, and so does one that no upload has stored. The
     exit status is 1 if a file could not be removed.
     """
-    where = daemon_directory(path, directory)
+    config = daemon_config(path, directory)
     query = {"until": repr(time.time() - older_than)}
     query |= {"user": user} if user is not None else {}
     query |= {"dry_run": "1"} if dry_run else {}
     failed, count, size = False, 0, 0
-    for row in ask_rows_one_by_one(where, "POST", f"/files/prune?{urlencode(query)}"):
+    for row in ask_rows_one_by_one(config, "POST", f"/files/prune?{urlencode(query)}"):
         failed |= _print_outcome(row, "would remove" if dry_run else "removed")
         if row["result"] == "removed":
             count, size = count + 1, size + row["size"]
@@ -161,7 +161,7 @@ def rescan(path: str | None, directory: str | None) -> None:
     This is for files that were removed, added or changed by hand.
     """
     last: Row = {}
-    for row in ask_rows_one_by_one(daemon_directory(path, directory), "POST", "/files/rescan"):
+    for row in ask_rows_one_by_one(daemon_config(path, directory), "POST", "/files/rescan"):
         last = row
     if not last.get("ended"):
         raise click.ClickException("the daemon has not completed the rescan")
@@ -176,8 +176,7 @@ def _rows(config: Config, selection: Selection, name: str | None) -> Iterator[Ro
     query = {"user": selection.user, "since": selection.since, "name": name}
     given = urlencode({key: value for key, value in query.items() if value is not None})
     try:
-        where = config.storage.directory
-        yield from ask_rows_one_by_one(where, "GET", f"/files?{given}", at_once=True)
+        yield from ask_rows_one_by_one(config, "GET", f"/files?{given}", at_once=True)
     except NotRunningError:
         pass
     else:

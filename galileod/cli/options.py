@@ -49,18 +49,13 @@ def config_option(text: str = _CONFIG) -> Callable[[F], F]:
 
 
 def daemon_options(command: F) -> F:
-    """`--config FILE` and `--directory DIR`, the parameters of `daemon_directory`."""
+    """`--config FILE` and `--directory DIR`, the parameters of `daemon_config`."""
     directory = click.option(
         "--directory",
         metavar="DIR",
         help="The daemon's storage.directory; FILE is then not read.",
     )
     return config_option("The daemon's configuration, for storage.directory.")(directory(command))
-
-
-def daemon_directory(path: str | None, directory: str | None) -> str:
-    """The storage directory of the daemon that is meant. Raises ConfigError."""
-    return daemon_config(path, directory).storage.directory
 
 
 def daemon_config(path: str | None, directory: str | None) -> Config:

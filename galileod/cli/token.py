@@ -180,7 +180,8 @@ def list_tokens(path: str | None, directory: str | None, as_json: bool) -> None:
         tokens = load_tokens(settings.auth.tokens_file)
     except SecretFileError as error:
         raise click.ClickException(str(error)) from None
-    uses = _uses(settings.storage.directory if directory is None else directory)
+    where = settings.storage.directory if directory is None else directory
+    uses = _uses(token_uses_path(where, settings.ledger.node_name))
     rows = [_row(kept, uses.get(kept.id)) for kept in tokens.values()]
     if as_json:
         click.echo(json.dumps({"tokens": rows}))
@@ -209,10 +210,10 @@ def revoke(path: str | None, which: str) -> None:
         click.echo(f"revoked {kept.id} of {kept.user}")
 
 
-def _uses(directory: str) -> Uses:
+def _uses(path: str) -> Uses:
     """When the tokens were last used; nothing, and a warning, if the file cannot be read."""
     try:
-        return load_uses(token_uses_path(directory))
+        return load_uses(path)
     except SecretFileError as error:
         click.echo(
             f"galileod: warning: the last uses are not known: {printable(str(error))}", err=True

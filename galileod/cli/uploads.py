@@ -13,7 +13,7 @@ from galileod.printable import printable
 from galileod.units import human_size
 
 from .control import Row, ask, ask_rows, check_status
-from .options import DefaultGroup, daemon_directory, daemon_options
+from .options import DefaultGroup, daemon_config, daemon_options
 
 _LINE: Final = (
     "{upload:16}  {state:7}  {user:24} {size:>10} {progress:>8} {rate:>13} {age:>9} {left:>9}"
@@ -35,7 +35,7 @@ def uploads() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def list_uploads(path: str | None, directory: str | None, as_json: bool) -> None:
     """List the running uploads, and the interrupted ones that are kept."""
-    rows = ask_rows(daemon_directory(path, directory), "/uploads")
+    rows = ask_rows(daemon_config(path, directory), "/uploads")
     if as_json:
         shown = [
             {**row, **{key: format_time(row[key]) for key in ("began", "until")}} for row in rows
@@ -55,7 +55,7 @@ def list_uploads(path: str | None, directory: str | None, as_json: bool) -> None
 def discard(path: str | None, directory: str | None, upload: str) -> None:
     """Discard what the daemon has of UPLOAD, an id from the list; end it if it is running."""
     target = f"/uploads/discard?{urlencode({'upload': upload})}"
-    status, text = ask(daemon_directory(path, directory), "POST", target)
+    status, text = ask(daemon_config(path, directory), "POST", target)
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
         raise click.ClickException(f"{upload!r}: {text}")
     check_status(status, text)

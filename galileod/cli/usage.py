@@ -25,7 +25,7 @@ def usage(path: str | None, directory: str | None, as_json: bool) -> None:
     config = daemon_config(path, directory)
     try:
         # On some filesystems its file can be read only as a copy, which takes long if it is large.
-        rows = ask_rows(config.storage.directory, "/usage")
+        rows = ask_rows(config, "/usage")
     except NotRunningError:
         rows = _read_ledger(config)
     if as_json:

@@ -10,7 +10,6 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.errors import StorageError
-from galileod.storage.state import control_path
 
 from .unix_listener import SocketFile, open_new_unix_listener, open_unix_listener
 
@@ -26,19 +25,18 @@ _log: FilteringBoundLogger = structlog.get_logger()
 
 
 async def serve_control_socket(
-    directory: str,
+    path: str,
     handler: Handler,
     check: Callable[[], Awaitable[object]],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen on the control socket in `directory`; when cancelled, remove it unless replaced.
+    """Listen on the control socket at `path`; when cancelled, remove it unless replaced.
 
-    The daemon holds the lock of `directory`, so an existing socket was left by a daemon that was
+    The daemon holds the lock of its directory, so an existing socket was left by a daemon that was
     killed, and is replaced. If no socket can be created, such as on a filesystem without sockets,
     a warning is logged, and the daemon runs without it. If the socket is removed while the daemon
     runs, it is created again once `check`, which raises StorageError, has restored `.galileod`.
     """
-    path = control_path(directory)
     try:
         listener, file = await open_unix_listener(path, MODE)
     except OSError as error:

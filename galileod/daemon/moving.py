@@ -13,6 +13,7 @@ from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.records import FileEntry, Selection
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
+from galileod.storage.local.store import DIRECTORY_HOME
 
 from .progress import Progress
 
@@ -33,8 +34,7 @@ def check_home(store: Store, ledger: Ledger, path: str, progress: Progress) -> N
     if home is None:  # it is new; or it was damaged, and tells no more
         return
     before, now = _named(home), _named(store.home)
-    begun = {*ledger.interrupted(), *(one.upload for one in ledger.objects.all())}
-    if begun or ledger.promised():
+    if not _are_directories(home, store.home) and _has_begun(ledger):
         raise LedgerError(
             f"there are interrupted uploads to {before}, which cannot be continued in {now}: start"
             " galileod with the settings of before, and wait until they have ended, or discard them"
@@ -62,5 +62,21 @@ async def _missing(store: Store, entries: Sequence[FileEntry]) -> str | None:
     return None
 
 
+def _are_directories(before: str, now: str) -> bool:
+    """Whether both are those of nodes with one directory, which may have lost its identity.
+
+    What is interrupted then may begin anew, if it is not there.
+    """
+    return before.startswith(DIRECTORY_HOME) and now.startswith(DIRECTORY_HOME)
+
+
+def _has_begun(ledger: Ledger) -> bool:
+    """Whether there are uploads that are interrupted, or were perhaps published."""
+    begun = {*ledger.interrupted(), *(one.upload for one in ledger.objects.all())}
+    return bool(begun or ledger.promised())
+
+
 def _named(home: str) -> str:
+    if home.startswith(DIRECTORY_HOME):
+        return f"the directory with the identity {home.removeprefix(DIRECTORY_HOME)}"
     return home or "storage.directory"

@@ -22,6 +22,7 @@ from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
 from galileod.storage.local.timing import Timings
+from galileod.storage.state import control_path
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
@@ -74,7 +75,10 @@ async def run(prepared: Prepared, read: Read) -> None:
         listeners = await _open_listeners(prepared, manager)
         async with trio.open_nursery() as control:
             await control.start(
-                serve_control_socket, config.storage.directory, control_server.serve, store.check
+                serve_control_socket,
+                control_path(config.storage.directory, config.ledger.node_name),
+                control_server.serve,
+                store.check,
             )
             _log.info(
                 "server.started",

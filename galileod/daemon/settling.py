@@ -57,7 +57,7 @@ async def _settle(node: Node, context: Context) -> None:
     progress = _Leased(node=node)
 
     def settle() -> Recovery:
-        found, recovery = find_left(store, ledger, keep, progress)
+        found, recovery = find_left(store, ledger, keep, progress, running=True)
         node.settle(found.names, recovery)
         return recovery
 
@@ -68,14 +68,17 @@ async def _settle(node: Node, context: Context) -> None:
 
 
 def find_left(
-    store: Store, ledger: Ledger, keep: float, progress: Progress
+    store: Store, ledger: Ledger, keep: float, progress: Progress, *, running: bool = False
 ) -> tuple[Found, Recovery]:
     """What the store has of uploads that are left, which are kept for `keep` seconds. Blocks.
 
-    Raises StorageError and LedgerError.
+    `running` is as for `Store.recover`. Raises StorageError and LedgerError.
     """
     progress.phase = "finding interrupted uploads"
-    recovered = store.recover(ledger.interrupted() if keep else {}, progress.step)
+    trusted = ledger.interrupted() if keep else {}
+    claimed, others = (ledger.node.left(), ledger.node.others()) if ledger.node else ((), ())
+    trusted = {**dict.fromkeys(claimed, 0), **trusted}
+    recovered = store.recover(trusted, progress.step, others, claimed, running=running)
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
     progress.phase = "listing the directory"
     found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())

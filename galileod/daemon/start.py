@@ -134,7 +134,10 @@ def _open_local(
     node = config.ledger.node_name
     opened = LocalStore.open(config.storage, tools.timings, node)
     store = resources.enter_context(closing(opened))
-    return store, _open_ledger(resources, config, store, progress)
+    ledger = _open_ledger(resources, config, store, progress)
+    if ledger.node is not None:
+        store.use_lease(ledger.node.lease)
+    return store, ledger
 
 
 def _open_s3(
@@ -172,7 +175,7 @@ def _find_me(config: Config) -> Me | None:
     if name is None:
         return None
     identity = read_identity(node_path(directory, name))
-    return Me(name, identity, __version__, alone=config.storage.backend == "local")
+    return Me(name, identity, __version__, local=config.storage.backend == "local")
 
 
 def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress) -> None:

@@ -28,7 +28,8 @@ async def save_token_uses(context: Context) -> None:
 class _Saver:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._path = token_uses_path(context.config.storage.directory)
+        config = context.config
+        self._path = token_uses_path(config.storage.directory, config.ledger.node_name)
         self._last_error: str | None = None
 
     async def save(self) -> None:

@@ -1,8 +1,7 @@
 """The contract of a ledger: the owners of files, and what running uploads have reserved.
 
 A store that lists its files is authoritative. At startup `reconcile` makes the ledger agree with
-it: files may have been removed, added or changed by hand, and uploads may have been interrupted by
-a crash.
+it: files may have been changed by hand, and uploads interrupted by a crash.
 """
 
 from abc import abstractmethod
@@ -36,8 +35,7 @@ Allow = Callable[[Holding, Holding], None]
 """Gets what all users hold and what the upload's user holds; raises to refuse a reservation."""
 
 Step = Callable[[], None]
-"""Called many times in a second while a method works on the whole ledger, from its thread. What it
-raises ends the method."""
+"""Called often while a method works on the whole ledger, in its thread; raises to end that."""
 
 
 def ignore_step() -> None:

@@ -1,7 +1,7 @@
 """The contract of a node: this process among those that share a ledger."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
@@ -13,13 +13,14 @@ from .lease import Lease
 class Me:
     """What the others see of this node. `identity` is that of its state directory.
 
-    `alone`: no other may use the ledger, since its files are where no other has them.
+    `local`: its files are in a directory, so that a machine which fails may lose what is not
+    durable.
     """
 
     name: str
     identity: str
     version: str
-    alone: bool
+    local: bool
 
 
 class Node(ABC):
@@ -51,6 +52,14 @@ class Node(ABC):
         this node had when it lost its lease: `Ledger.interrupted`, `Ledger.promised` and
         `Objects.all` have them. Returns whether there are any, which `settle` ends.
         """
+
+    @abstractmethod
+    def left(self) -> Collection[str]:
+        """The uploads that are left, and are not kept: no other node can continue them. Blocks."""
+
+    @abstractmethod
+    def others(self) -> Collection[str]:
+        """The uploads that are not left: others run or have kept them, or this process. Blocks."""
 
     @abstractmethod
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:

@@ -56,6 +56,7 @@ EVENTS: Final[Mapping[str, Category]] = {
     "upload.kept": Category.FAILURE,
     "upload.not_kept": Category.FAILURE,
     "upload.resumed": Category.BEGINNING,
+    "upload.elsewhere": Category.BEGINNING,
     "upload.taken_over": Category.FAILURE,
     "upload.abandoned": Category.FAILURE,
     "file.removed": Category.ORDINARY,  # each line is about another file

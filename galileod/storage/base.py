@@ -249,6 +249,7 @@ class Store(ABC):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
+        claimed: Collection[str] = (),
         *,
         running: bool = False,
     ) -> Mapping[str, Recovered]:
@@ -260,10 +261,9 @@ class Store(ABC):
         identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
         `create`.
 
-        `spared` are all further uploads in a ledger that nodes share: they stay as they are. While
-        uploads are `running` here, `trusted` are those of nodes whose lease is over, all else
-        stays, and what they have not published is never published by them. Only durable bytes are
-        certain then, and 0 of those that are not to be kept.
+        Where nodes share a ledger, `spared` are its uploads that are not of this node. `claimed` of
+        `trusted` can be continued by no other, wherever their files are; a node that began one and
+        lost its lease does not publish it any more. If uploads are `running`, all else stays.
         """
 
     @abstractmethod

@@ -1,8 +1,6 @@
 """`[storage]`: where finished files are stored, and how durably."""
 
 import re
-import shlex
-import sys
 from collections.abc import Iterator
 from string import ascii_letters, digits
 from typing import Final, Literal
@@ -10,6 +8,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from galileod.extras import missing
 from galileod.policy.layout import check_layout
 from galileod.policy.publication import Durability, OnConflict
 from galileod.units import Duration, Size, Violation, format_size
@@ -18,10 +17,7 @@ MIN_PART: Final = 5 << 20
 MAX_PART: Final = 5 << 30
 """Bytes of a part of a multipart upload that S3 accepts; the last one may be smaller."""
 
-BOTOCORE_MISSING: Final = (
-    "needs the Python package botocore:"
-    f" {shlex.quote(sys.executable)} -m pip install 'botocore>=1.36,<2'"
-)
+BOTOCORE_MISSING: Final = missing("s3", "botocore>=1.36,<2")
 """What is said where the extra of the backend "s3" is not installed."""
 
 Backend = Literal["local", "s3"]

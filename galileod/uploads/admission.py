@@ -35,7 +35,7 @@ from galileod.storage.errors import StorageError
 from galileod.storage.finished import Space
 
 from .faults import LostError
-from .keeper import Keeper
+from .keeper import Entry, Keeper
 from .reservation import Reservation
 from .upload import Upload
 
@@ -315,8 +315,13 @@ class Admission:
     async def _reserve_once(self, reservation: Reservation) -> None:
         upload = reservation.upload
         grant, allow = upload.grant, await self.allow(reservation)
-        if upload.kept is not None:
-            await self._ledger.resume(upload.id, allow)
+        if (kept := upload.kept) is not None:
+            try:
+                await self._ledger.resume(upload.id, allow)
+            except UncertainError:
+                as_before = Entry(upload.id, kept.offset, kept.durable, upload.config.resume)
+                self._keeper.keep_later(as_before)
+                raise
             return
         try:
             await self._ledger.reserve(

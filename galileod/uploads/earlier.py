@@ -48,7 +48,7 @@ async def find_upload(
     with storage_faults():
         context.lease.check()
         if claim.key is not None:
-            earlier = await _find(connection, receiver, claim, claim.key)
+            earlier = await _find(connection, receiver, claim, claim.key, log)
         if earlier is None and grant.expired:
             raise connection.refuse_expired(log)
         if isinstance(earlier, KeptUpload):
@@ -65,7 +65,11 @@ async def find_upload(
 
 
 async def _find(
-    connection: Connection, receiver: UploadReceiver, claim: Claim, key: str
+    connection: Connection,
+    receiver: UploadReceiver,
+    claim: Claim,
+    key: str,
+    log: FilteringBoundLogger,
 ) -> KeptUpload | StoredUpload | None:
     """The upload with this key, once no other node runs it."""
     context = connection.context
@@ -73,6 +77,7 @@ async def _find(
     if not isinstance(found, RunningUpload):
         return found
     claim.check(found.metadata)
+    log.info("upload.elsewhere", node=found.node)
     wait = partial(context.handover.wait, claim, context.config.timeouts.idle)
     with interruptible((context.shutdown.no_uploads, shutting_down)):
         return await connection.unless_ended(receiver, wait)

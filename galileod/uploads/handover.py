@@ -1,6 +1,7 @@
 """Uploads that go from one node to another: the one that has the newest connection."""
 
 import secrets
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,7 @@ from galileod.ledger.base import (
     StoredUpload,
 )
 from galileod.ledger.elsewhere import LISTEN_SECONDS, Asked, Elsewhere
+from galileod.ledger.lease import LeaseLostError
 from galileod.protocol.errors import Fault, FaultCode
 
 from .claims import Claim, Claims, taken_over
@@ -37,17 +39,17 @@ class Handover:
     async def wait(self, claim: Claim, seconds: float) -> KeptUpload | StoredUpload | None:
         """Have the node that runs an upload release it; returns what is found of it then.
 
-        `claim` is held, and there is no older one here. Raises LedgerError and a Fault:
+        `claim` is held, and there is no older one here. Raises LeaseLostError and a Fault:
         `taken_over` if there is a newer claim, here or elsewhere; `busy` if the upload still runs
-        after `seconds`.
+        after `seconds`, or the ledger has failed up to then.
         """
         elsewhere, asker = self._ledger.elsewhere, secrets.token_hex(8)
         if elsewhere is None or claim.key is None:
             raise RuntimeError("no other node runs uploads")
         try:
             with claim.lost.guard() as lost, trio.move_on_after(seconds):
-                await elsewhere.ask(claim.key, asker, partial(self._claims.age, claim))
-                return await self._wait(elsewhere, claim.key, asker)
+                age = partial(self._claims.age, claim)
+                return await self._wait(elsewhere, claim.key, asker, age)
         finally:
             with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
                 await _withdraw(elsewhere, claim.key, asker)
@@ -56,21 +58,30 @@ class Handover:
         raise Fault(FaultCode.BUSY, "Another server is still storing this upload. Try again later.")
 
     async def _wait(
-        self, elsewhere: Elsewhere, key: str, asker: str
+        self, elsewhere: Elsewhere, key: str, asker: str, age: Callable[[], float]
     ) -> KeptUpload | StoredUpload | None:
-        pause = FIRST_PAUSE
+        pause, asked = FIRST_PAUSE, False
         try:
             while True:
-                let_go = self._waiting[key] = trio.Event()
-                answer = await elsewhere.look(key, asker)
-                if isinstance(answer.upload, StoredUpload):
-                    return answer.upload
-                if not answer.waits:
-                    raise taken_over()
-                if not isinstance(answer.upload, RunningUpload):
-                    return answer.upload
+                released = self._waiting[key] = trio.Event()
+                try:
+                    if not asked:
+                        await elsewhere.ask(key, asker, age)
+                        asked = True
+                    answer = await elsewhere.look(key, asker)
+                except LeaseLostError:
+                    raise
+                except LedgerError:
+                    pass  # it may be back before the time is over
+                else:
+                    if isinstance(answer.upload, StoredUpload):
+                        return answer.upload
+                    if not answer.waits:
+                        raise taken_over()
+                    if not isinstance(answer.upload, RunningUpload):
+                        return answer.upload
                 with trio.move_on_after(pause):
-                    await let_go.wait()
+                    await released.wait()
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
             self._waiting.pop(key, None)

@@ -87,6 +87,10 @@ class Keeper:
             if not self._delay(entry.upload, partial(self._record, entry)):
                 raise
 
+    def keep_later(self, entry: Entry) -> None:
+        """Record an upload as kept that may be so no more, although the ledger has failed."""
+        self._delay(entry.upload, partial(self._record, entry))
+
     async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         """`Ledger.enter_whole`, after what could not be recorded before. Raises LedgerError.
 

@@ -1,10 +1,11 @@
-"""Assembles the Debian package, within a Debian of the release that it is for.
+"""Assembles the Debian packages, within a Debian of the release that they are for.
 
-    python3 assemble.py VERSION ARCHITECTURE GLIBC
+    python3 assemble.py VERSION ARCHITECTURE GLIBC [EXTRA]...
 
 `packaging/deb` copies this directory, the wheels and the other sources to /galileod-package and
-runs it there, as root. The package is written to that directory. SOURCE_DATE_EPOCH is the time of
-all files; the same sources give the same bytes.
+runs it there, as root. The packages are written to that directory: galileod, and for each EXTRA of
+the distribution galileod-EXTRA, with the libraries that it needs beside; control-EXTRA describes
+it. SOURCE_DATE_EPOCH is the time of all files; the same sources give the same bytes.
 """
 
 import compileall
@@ -17,16 +18,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from string import Template
 from typing import Final
 
 SOURCES: Final = Path("/galileod-package")
-TREE: Final = SOURCES / "tree"
-"""What is unpacked on the machine of the administrator."""
-
 VENV: Final = Path("/usr/lib/galileod")
 """Where the virtual environment is made here, since its files contain that path, and used there."""
 
@@ -48,74 +47,124 @@ SCRIPT: Final = 0o755
 FILE: Final = 0o644
 
 
+@dataclass(frozen=True)
+class Package:
+    """A package; `values` are those of the templates in this directory."""
+
+    name: str
+    values: Mapping[str, str]
+
+    @property
+    def tree(self) -> Path:
+        """What is unpacked on the machine of the administrator."""
+        return SOURCES / "trees" / self.name
+
+    @property
+    def documents(self) -> str:
+        """Where its documents are."""
+        return f"usr/share/doc/{self.name}"
+
+    def write(self, path: str, content: bytes, mode: int = FILE) -> None:
+        """Write a file of the tree."""
+        target = self.tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        target.chmod(mode)
+
+    def fill(self, template: str, **more: str) -> bytes:
+        """A file of this directory with the values in place of $NAME."""
+        text = (SOURCES / "debian" / template).read_text()
+        return Template(text).substitute(self.values, PACKAGE=self.name, **more).encode()
+
+
 def main() -> None:
-    """Make the package that the command line names."""
-    version, architecture, glibc = sys.argv[1:]
+    """Make the packages that the command line names."""
+    version, architecture, glibc, *extras = sys.argv[1:]
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     os.umask(0o022)
-    make_environment()
     values = {
         "VERSION": version,
-        "ARCHITECTURE": architecture,
         "GLIBC": f"2.{glibc}",
         "PYTHON": PYTHON,
         "DATE": email.utils.formatdate(epoch),
         "YEAR": email.utils.formatdate(epoch).split()[3],
     }
-    add_commands()
-    (TREE / VENV.relative_to("/")).parent.mkdir(parents=True)
-    shutil.move(VENV, TREE / VENV.relative_to("/"))
-    add_service()
-    add_documents(values)
-    add_control(values)
-    for path in [TREE, *TREE.rglob("*")]:
-        os.utime(path, (epoch, epoch), follow_symlinks=False)
-    # With several threads, xz writes other bytes than with one. Level 6 takes four times as long as
-    # level 1, for a package that is smaller by a seventh.
-    run(
-        "dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z1", "--build", str(TREE),
-        str(SOURCES / f"galileod_{version}_{architecture}.deb"),
-    )  # fmt: skip
+    make_environment()
+    for extra in extras:
+        package = Package(f"galileod-{extra}", values)
+        move(add_libraries(f"galileosend[{extra}]"), package)
+        add_documents(package, "copyright-extra")
+        has_machine_code = any(".so" in path.suffixes for path in package.tree.rglob("*"))
+        add_control(package, f"control-{extra}", architecture if has_machine_code else "all")
+        pack(package, epoch)
+    galileod = Package("galileod", values)
+    add_commands(galileod)
+    move(files_of(VENV), galileod)
+    add_service(galileod)
+    add_documents(galileod, "copyright")
+    add_manual(galileod)
+    for script in ("preinst", "postinst", "prerm", "postrm"):
+        content = (SOURCES / "debian" / script).read_bytes()
+        galileod.write(f"DEBIAN/{script}", content, SCRIPT)
+    galileod.write("DEBIAN/conffiles", b"/etc/galileod.toml\n")
+    add_control(galileod, "control", architecture)
+    pack(galileod, epoch)
 
 
 def make_environment() -> None:
-    """Make the virtual environment of the wheels, without pip, and compile it."""
-    python = VENV / "bin" / PYTHON
+    """Make the virtual environment with galileod, without pip."""
     run(f"/usr/bin/{PYTHON}", "-m", "venv", "--without-pip", str(VENV))
+    add_libraries("galileosend")
+    shutil.rmtree(VENV / "include")
+    (VENV / ".gitignore").unlink(missing_ok=True)
+    shutil.rmtree(VENV / "share")  # the manual pages, which stand in /usr/share/man
+    # The system's Python, by a path that also holds where another root is mounted.
+    python = VENV / "bin" / PYTHON
+    python.unlink()
+    python.symlink_to(f"../../../bin/{PYTHON}")
+
+
+def add_libraries(requirement: str) -> list[Path]:
+    """Install wheels into the environment, and compile them; returns the files that are new."""
+    before = set(files_of(VENV / "lib"))
     (pip,) = Path("/usr/share/python-wheels").glob("pip-*.whl")
     run(
-        f"/usr/bin/{PYTHON}", f"{pip}/pip", f"--python={python}", "--quiet", "install",
+        f"/usr/bin/{PYTHON}", f"{pip}/pip", f"--python={VENV}/bin/{PYTHON}", "--quiet", "install",
         "--disable-pip-version-check", "--root-user-action=ignore", "--no-index", "--no-compile",
-        f"--find-links={SOURCES}/wheels", "galileosend",
+        f"--find-links={SOURCES}/wheels", requirement,
     )  # fmt: skip
     keep = {"python", "python3", PYTHON, *COMMANDS}
     for path in (VENV / "bin").iterdir():
         if path.name not in keep:
             path.unlink()
-    shutil.rmtree(VENV / "include")
-    (VENV / ".gitignore").unlink(missing_ok=True)
-    shutil.rmtree(VENV / "share")  # the manual pages, which stand in /usr/share/man
-    # The system's Python, by a path that also holds where another root is mounted.
-    python.unlink()
-    python.symlink_to(f"../../../bin/{PYTHON}")
-    # The time of the source is not compared: dpkg replaces both.
-    compileall.compile_dir(
-        VENV / "lib", quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-    )
+    for path in sorted(set(files_of(VENV / "lib")) - before):
+        if path.suffix == ".py":
+            # The time of the source is not compared: dpkg replaces both.
+            mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            compileall.compile_file(path, quiet=1, invalidation_mode=mode)
+    return sorted(set(files_of(VENV / "lib")) - before)
 
 
-def add_commands() -> None:
+def move(files: Iterable[Path], package: Package) -> None:
+    """Move files of the environment into a package."""
+    for path in files:
+        target = package.tree / path.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+
+
+def add_commands(package: Package) -> None:
     """Link the commands into /usr/bin; add what completes them, and their manual pages."""
     for command in COMMANDS:
-        link = TREE / "usr/bin" / command
+        link = package.tree / "usr/bin" / command
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(f"../lib/galileod/bin/{command}")
         for shell, path in SHELLS.items():
-            write(path.format(command), complete(command, shell))
+            package.write(path.format(command), complete(command, shell))
     for section, names in MANUALS.items():
         for name in names:
             page = (SOURCES / "docs" / f"{name}.{section}").read_bytes()
-            write(f"usr/share/man/man{section}/{name}.{section}.gz", compress(page))
+            package.write(f"usr/share/man/man{section}/{name}.{section}.gz", compress(page))
 
 
 def complete(command: str, shell: str) -> bytes:
@@ -128,7 +177,7 @@ def complete(command: str, shell: str) -> bytes:
     ).stdout  # fmt: skip
 
 
-def add_service() -> None:
+def add_service(package: Package) -> None:
     """Add the units, the user and the configuration."""
     for unit in ("galileod.service", "galileod.socket"):
         text = (SOURCES / "systemd" / unit).read_text().replace("/opt/galileod/bin/", "/usr/bin/")
@@ -136,37 +185,41 @@ def add_service() -> None:
             f"# From the package galileod. To change a setting use `systemctl edit {unit}`.\n\n",
             text,
         )
-        write(f"usr/lib/systemd/system/{unit}", text.encode())
+        package.write(f"usr/lib/systemd/system/{unit}", text.encode())
     _, users = (SOURCES / "systemd/galileod.sysusers.conf").read_text().split("\n", 1)
-    write("usr/lib/sysusers.d/galileod.conf", users.encode())
-    write("etc/galileod.toml", (SOURCES / "galileod.toml").read_bytes(), PRIVATE)
+    package.write("usr/lib/sysusers.d/galileod.conf", users.encode())
+    package.write("etc/galileod.toml", (SOURCES / "galileod.toml").read_bytes(), PRIVATE)
 
 
-def add_documents(values: dict[str, str]) -> None:
-    """Add the licences and the changes."""
-    documents = "usr/share/doc/galileod"
+def add_documents(package: Package, licences: str) -> None:
+    """Add what Debian wants to have; `licences` is the template of the file copyright."""
     licence = (SOURCES / "LICENSE").read_text()
-    write(
-        f"{documents}/copyright",
-        fill("copyright", values | {"LICENSE": licence, "LIBRARIES": "\n".join(list_libraries())}),
-    )
-    write(f"{documents}/changelog.gz", compress(fill("changelog", values)))
-    write(f"{documents}/CHANGELOG.md.gz", compress((SOURCES / "CHANGELOG.md").read_bytes()))
+    libraries = "\n".join(list_libraries(package))
+    content = package.fill(licences, LICENSE=licence, LIBRARIES=libraries)
+    package.write(f"{package.documents}/copyright", content)
+    package.write(f"{package.documents}/changelog.gz", compress(package.fill("changelog")))
+    overrides = package.fill("lintian-overrides")
+    package.write(f"usr/share/lintian/overrides/{package.name}", overrides)
+
+
+def add_manual(package: Package) -> None:
+    """Add the documents and the changes."""
+    changes = compress((SOURCES / "CHANGELOG.md").read_bytes())
+    package.write(f"{package.documents}/CHANGELOG.md.gz", changes)
     for path in sorted((SOURCES / "docs").iterdir()):
         if path.is_file() and path.suffix not in (".1", ".8"):
-            write(f"{documents}/{path.name}", path.read_bytes())
-    write("usr/share/lintian/overrides/galileod", fill("lintian-overrides", values))
+            package.write(f"{package.documents}/{path.name}", path.read_bytes())
 
 
-def list_libraries() -> Iterator[str]:
-    """A paragraph for each library in the environment: its version, and its licence with files."""
-    packages = TREE / VENV.relative_to("/") / "lib" / PYTHON / "site-packages"
+def list_libraries(package: Package) -> Iterator[str]:
+    """A paragraph for each library in a package: its version, and its licence with files."""
+    packages = package.tree / VENV.relative_to("/") / "lib" / PYTHON / "site-packages"
     found = {each.name.lower(): each for each in distributions(path=[str(packages)])}
-    del found["galileosend"]
+    found.pop("galileosend", None)
     for name in sorted(found):
         library = found[name]
         texts = [
-            f"/{(packages / file).relative_to(TREE)}"
+            f"/{(packages / file).relative_to(package.tree)}"
             for file in sorted(map(str, library.files or ()))
             if file.split("/")[0].endswith(".dist-info")
             and any(word in file.upper() for word in ("LICENSE", "LICENCE", "COPYING", "NOTICE"))
@@ -189,45 +242,44 @@ def licence_of(library: Distribution) -> str:
     return said[0] if said and "\n" not in said[0] else ", ".join(classified)
 
 
-def add_control(values: dict[str, str]) -> None:
-    """Add what dpkg reads and runs."""
-    files = sorted(path for path in TREE.rglob("*") if path.is_file() and not path.is_symlink())
+def add_control(package: Package, template: str, architecture: str) -> None:
+    """Add what dpkg reads, once all is there that is unpacked."""
+    tree, own = package.tree, package.tree / "DEBIAN"
+    paths = [path for path in tree.rglob("*") if not path.is_relative_to(own)]
+    files = sorted(path for path in paths if path.is_file() and not path.is_symlink())
     sums = [
         f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}"
-        f"  {path.relative_to(TREE)}\n"
+        f"  {path.relative_to(tree)}\n"
         for path in files
-        if path.relative_to(TREE).parts[0] != "etc"  # dpkg knows those of conffiles itself
+        if path.relative_to(tree).parts[0] != "etc"  # dpkg knows those of conffiles itself
     ]
     # As dpkg-gencontrol counts: files in whole KiB, and one for everything else.
-    kib = sum(1 if path not in files else -(-path.stat().st_size // 1024) for path in tree())
-    write("DEBIAN/control", fill("control", values | {"SIZE": str(kib)}))
-    write("DEBIAN/conffiles", b"/etc/galileod.toml\n")
-    write("DEBIAN/md5sums", "".join(sums).encode())
-    for script in ("preinst", "postinst", "prerm", "postrm"):
-        write(f"DEBIAN/{script}", (SOURCES / "debian" / script).read_bytes(), SCRIPT)
+    kib = sum(1 if path not in files else -(-path.stat().st_size // 1024) for path in paths)
+    control = package.fill(template, ARCHITECTURE=architecture, SIZE=str(kib))
+    package.write("DEBIAN/control", control)
+    package.write("DEBIAN/md5sums", "".join(sums).encode())
 
 
-def tree() -> Sequence[Path]:
-    """All that is in the tree so far."""
-    return list(TREE.rglob("*"))
+def pack(package: Package, epoch: int) -> None:
+    """Write the package, with this time for all files."""
+    for path in [package.tree, *package.tree.rglob("*")]:
+        os.utime(path, (epoch, epoch), follow_symlinks=False)
+    # With several threads, xz writes other bytes than with one. Level 6 takes four times as long as
+    # level 1, for a package that is smaller by a seventh.
+    run(
+        "dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z1", "--build",
+        str(package.tree), str(SOURCES),
+    )  # fmt: skip
 
 
-def fill(name: str, values: dict[str, str]) -> bytes:
-    """A file of this directory with the values in place of $NAME."""
-    return Template((SOURCES / "debian" / name).read_text()).substitute(values).encode()
+def files_of(directory: Path) -> list[Path]:
+    """All files and links below a directory."""
+    return [path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir()]
 
 
 def compress(content: bytes) -> bytes:
     """The content as gzip -9n writes it."""
     return gzip.compress(content, 9, mtime=0)
-
-
-def write(path: str, content: bytes, mode: int = FILE) -> None:
-    """Write a file of the tree."""
-    target = TREE / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
-    target.chmod(mode)
 
 
 def run(*command: str) -> None:

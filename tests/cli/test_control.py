@@ -7,13 +7,19 @@ import pytest
 from helpers.responding import responding
 
 from galileod.cli.control import ask
+from galileod.config.model import Config
+from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
 
 
+def config(directory: Path) -> Config:
+    return Config(storage=Storage(directory=str(directory)))
+
+
 def said(directory: Path, timeout: float = 10) -> str:
     with pytest.raises(click.ClickException) as failed:
-        ask(str(directory), "POST", "/reload", timeout)
+        ask(config(directory), "POST", "/reload", timeout)
     assert "\n" not in failed.value.message
     return failed.value.message
 
@@ -21,13 +27,13 @@ def said(directory: Path, timeout: float = 10) -> str:
 def test_the_status_and_the_text_are_given(run_folder: Path) -> None:
     reply = b"HTTP/1.1 422 X\r\nContent-Length: 4\r\n\r\n\xc3\xbc.\n"
     with responding(run_folder, reply):
-        assert ask(str(run_folder), "POST", "/reload") == (422, "\xfc.")
+        assert ask(config(run_folder), "POST", "/reload") == (422, "\xfc.")
 
 
 def test_a_text_that_is_not_utf_8_is_shown_as_far_as_it_is(run_folder: Path) -> None:
     reply = b"HTTP/1.1 422 X\r\nContent-Length: 3\r\n\r\na\xff\n"
     with responding(run_folder, reply):
-        assert ask(str(run_folder), "POST", "/reload") == (422, "a\ufffd")
+        assert ask(config(run_folder), "POST", "/reload") == (422, "a\ufffd")
 
 
 def test_a_daemon_that_does_not_respond_is_not_waited_for(run_folder: Path) -> None:
@@ -57,7 +63,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 def test_a_response_may_be_chunked(run_folder: Path) -> None:
     with responding(run_folder, CHUNKED + b"2\r\nab\r\n3\r\nc\nd\r\n0\r\n\r\n"):
-        assert ask(str(run_folder), "POST", "/reload") == (200, "abc\nd")
+        assert ask(config(run_folder), "POST", "/reload") == (200, "abc\nd")
 
 
 @pytest.mark.parametrize(
@@ -75,4 +81,4 @@ def test_a_response_that_is_incomplete_or_too_large_is_one_line(
     run_folder: Path, reply: bytes
 ) -> None:
     with responding(run_folder, reply), pytest.raises(click.ClickException, match="before the end"):
-        ask(str(run_folder), "POST", "/reload", max_body=8)
+        ask(config(run_folder), "POST", "/reload", max_body=8)

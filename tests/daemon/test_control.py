@@ -62,7 +62,7 @@ async def test_it_is_for_its_user_alone_and_goes_away(tmp_path: Path, name: str,
     before = os.umask(0)
     os.umask(before)
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_control_socket, str(directory), hello, nothing)
+        await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
         assert stat.S_IMODE(path.lstat().st_mode) == 0o600
         descriptor = os.open(path.parent, os.O_PATH)
         stream = await trio.open_unix_socket(f"/proc/self/fd/{descriptor}/control.sock")
@@ -80,7 +80,7 @@ async def test_where_there_can_be_none_the_daemon_goes_on(tmp_path: Path) -> Non
     path.write_text("in the way")
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, nothing)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("control.unavailable", "warning")
     assert line["path"] == str(path)
@@ -91,7 +91,7 @@ async def test_one_that_was_removed_meanwhile_is_told(tmp_path: Path) -> None:
     directory = prepared(tmp_path)
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, nothing)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
             remove(control_path(str(directory)))
             nursery.cancel_scope.cancel()
     assert [line["event"] for line in logs] == ["server.leftover"]
@@ -103,7 +103,7 @@ async def test_a_socket_of_another_daemon_stays(tmp_path: Path) -> None:
     path = Path(control_path(str(directory)))
     with capture_logs() as logs, socket.socket(socket.AF_UNIX) as other:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, nothing)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
             directory.rename(tmp_path / "moved")
             prepared(tmp_path)
             other.bind(str(path))
@@ -117,7 +117,7 @@ async def test_a_socket_that_replaced_it_in_place_stays(tmp_path: Path) -> None:
     path = Path(control_path(str(directory)))
     with socket.socket(socket.AF_UNIX) as other:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, nothing)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
             remove(str(path))
             other.bind(str(path))
             nursery.cancel_scope.cancel()
@@ -159,7 +159,7 @@ async def test_one_that_was_removed_is_created_again(
     path = directory / ".galileod" / "control.sock"
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, check)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, check)
             remove(str(path))
             if removed == "directory":
                 path.parent.rmdir()
@@ -181,7 +181,9 @@ async def test_a_connection_outlives_the_file(
     directory = prepared(run_folder)
     path = directory / ".galileod" / "control.sock"
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve_control_socket, str(directory), hello_later, nothing)
+        await nursery.start(
+            serve_control_socket, control_path(str(directory)), hello_later, nothing
+        )
         async with await trio.open_unix_socket(path) as stream:
             remove(str(path))
             await until(partial(true_of, lambda: is_there(path)))
@@ -197,7 +199,7 @@ async def test_the_socket_of_a_later_daemon_stays_as_it_is(
     path = directory / ".galileod" / "control.sock"
     with socket.socket(socket.AF_UNIX) as other, capture_logs() as logs:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_control_socket, str(directory), hello, nothing)
+            await nursery.start(serve_control_socket, control_path(str(directory)), hello, nothing)
             remove(str(path))
             other.bind(str(path))  # it does not listen yet
             theirs = path.lstat().st_ino

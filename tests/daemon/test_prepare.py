@@ -19,6 +19,7 @@ from galileod.config.flags import Flags, with_flags
 from galileod.config.model import Config, ConfigError
 from galileod.daemon.prepare import prepare
 from galileod.hooks.settings import Hooks
+from galileod.ledger.settings import Ledger
 from galileod.net.settings import Server, Tls
 from galileod.storage.settings import S3, Storage
 
@@ -126,6 +127,22 @@ def test_a_library_that_is_missing_is_named(tmp_path: Path) -> None:
     install = f"{sys.executable} -m pip install '{extra}'"
     reason = f'"s3": needs the Python package botocore: {install}'
     assert str(error.value) == f"x.toml: storage.backend: {reason}"
+
+
+def test_a_library_of_the_database_that_is_missing_is_named(tmp_path: Path) -> None:
+    ledger = Ledger("postgresql://host/name")
+    config = Config(storage=Storage(directory=str(tmp_path)), ledger=ledger)
+    prepare(Reading(config, "x.toml"))
+    with (
+        patch("galileod.daemon.prepare.find_spec", lambda _name: None),
+        pytest.raises(ConfigError) as error,
+    ):
+        prepare(Reading(config, "x.toml"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extra,) = project["optional-dependencies"]["postgresql"]
+    install = f"{sys.executable} -m pip install '{extra}'"
+    reason = f"needs the Python package psycopg: {install}"
+    assert str(error.value) == f"x.toml: ledger.url: {reason}"
 
 
 def test_a_file_that_others_may_read_is_reported_with_the_mode_that_is_expected(

@@ -240,6 +240,8 @@ def test_clients_are_not_told_where_the_database_is(
     assert reply.status == 503
     assert reply.body.strip() == b"The storage does not work: the database cannot be reached."
     assert name in host.wait_for("storage.failing")["reason"]
+    done = run_galileod("usage", "--config", host.config)
+    assert done.stderr.startswith(f"galileod: {url}: the database cannot be reached: ")
     own_postgresql.spawn_server()
     host.stop()
     host.start()  # with a log without errors

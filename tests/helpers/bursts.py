@@ -7,13 +7,26 @@ import os
 import select
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
-from helpers.daemon import Daemon
 from helpers.frames import BINARY, CLOSE, TEXT, frame, signal_frame
 
 Signal = dict[str, Any]
+
+
+class Reachable(Protocol):
+    """Where clients connect to: a daemon, or what stands before several."""
+
+    @property
+    def url(self) -> str:
+        """The URL for WebSocket clients."""
+
+    def dial(self) -> socket.socket:
+        """A plain connection."""
+
+    def text(self) -> str:
+        """What the daemon has logged."""
 
 
 def key_of(name: str) -> str:
@@ -36,7 +49,7 @@ def whole_file(name: str, data: bytes, **more: object) -> bytes:
 class Burst:
     """A connection with `next`. File 0 is an empty one named `first`."""
 
-    daemon: Daemon
+    daemon: Reachable
     first: str
     more: dict[str, object] = field(factory=dict)
     can: tuple[str, ...] = ("next", "resume")
@@ -50,13 +63,12 @@ class Burst:
     def __attrs_post_init__(self) -> None:
         self._socket = self.daemon.dial()
         try:
-            self.start = self._open()
+            self._introduce()
         except BaseException:
-            self.close()
+            self._socket.close()
             raise
 
-    def _open(self) -> Signal | None:
-        """The handshake, and the metadata of file 0; returns the first signal."""
+    def _introduce(self) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
         self.send(
             f"GET /upload HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -68,7 +80,7 @@ class Burst:
         del self._buffer[: self._buffer.index(b"\r\n\r\n") + 4]
         key = key_of(self.first)
         self.send(signal_frame(name=self.first, size=0, can=self.can, upload=key, **self.more))
-        return self.next_signal()
+        self.start = self.next_signal()
 
     start: Signal | None = field(init=False, default=None)
     """The first signal."""

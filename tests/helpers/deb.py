@@ -16,28 +16,33 @@ LATER: Final = "99.0"
 """The version of the package that `later_package` makes."""
 
 
-def build_package(release: str, folder: Path, umask: int = -1) -> Path:
-    """The package of this source for a release, built from a clone in `folder`.
+def build_packages(release: str, folder: Path, umask: int = -1) -> list[Path]:
+    """The packages of this source for a release, built from a clone in `folder`: galileod first.
 
     Raises Unavailable.
     """
     script = clone(folder) / "packaging/deb"
-    return folder / fetch_and_build([script, release], {}, umask).strip()
+    said = fetch_and_build([script, release], {}, umask)
+    return sorted((folder / line for line in said.splitlines()), key=name_of)
 
 
 def later_package(package: Path, folder: Path) -> Path:
-    """The same package as version LATER, with another configuration file."""
+    """The same package as version LATER, with another configuration file if it has one."""
     tree = folder / "tree"
     dpkg_deb("--raw-extract", package, tree)
     control = tree / "DEBIAN/control"
-    version = version_of(package)
-    control.write_text(control.read_text().replace(f"Version: {version}", f"Version: {LATER}"))
+    control.write_text(control.read_text().replace(version_of(package), LATER))
     settings = tree / "etc/galileod.toml"
-    settings.write_text(f"{settings.read_text()}# Added in {LATER}.\n")
-    later = folder / f"galileod_{LATER}.deb"
+    if settings.exists():
+        settings.write_text(f"{settings.read_text()}# Added in {LATER}.\n")
+    later = folder / f"{name_of(package)}_{LATER}.deb"
     dpkg_deb("--root-owner-group", "-Zgzip", "-z1", "--build", tree, later)
     shutil.rmtree(tree)
     return later
+
+
+def name_of(package: Path) -> str:
+    return package.name.partition("_")[0]
 
 
 def version_of(package: Path) -> str:

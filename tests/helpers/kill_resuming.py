@@ -108,10 +108,11 @@ class Scene:
         if self._way.startswith("settled"):
             store = self.open("c")
             assert store.recover({}) == {}
-            recovered = store.recover({"1": trusted}, running=True).get("1")
+            recovered = store.recover({"1": trusted}, claimed={"1"}, running=True).get("1")
         else:
             store = self.open(ended)
-            recovered = store.recover({"1": trusted}).get("1")
+            claimed = {"1"} if self._nodes else set()
+            recovered = store.recover({"1": trusted}, claimed=claimed).get("1")
         wanted = {record["identity"], recovered and recovered.identity} - {None}
         found = store.scan(wanted).names
         report = {

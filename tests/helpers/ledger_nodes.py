@@ -18,7 +18,7 @@ class LedgerNodes:
 
     def start(self, name: str) -> PostgresqlLedger:
         """The ledger of a node; one that runs has another name."""
-        me = Me(name, name.rjust(32, "0"), "1.0", alone=False)
+        me = Me(name, name.rjust(32, "0"), "1.0", local=False)
         ledger = PostgresqlLedger.open(Address(self.url), me=me)
         self.opened.callback(ledger.close)
         return ledger

@@ -102,11 +102,13 @@ class MemoryStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
+        claimed: Collection[str] = (),
         *,
         running: bool = False,
     ) -> Mapping[str, Recovered]:
         """As after a restart: the sinks of before must not be used any more."""
-        assert not running, "no other node has this memory"
+        assert not claimed, "no other node has this memory"
+        assert not running
         self.open_sinks = 0
         kept = {upload: file for upload, file in self.spool.items() if upload in spared}
         for upload, file in self.spool.items():

@@ -1,6 +1,6 @@
 """A node without a database, in simulated time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import trio
 from attrs import define, field
@@ -48,6 +48,12 @@ class FakeNode(Node):
         if not self.answers:
             raise LedgerError("the database is away")
         return False
+
+    def left(self) -> Collection[str]:
+        return ()
+
+    def others(self) -> Collection[str]:
+        return ()
 
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
         """There is nothing to settle."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from helpers.s3_daemon import PREFIX
 from helpers.s3_senders import Senders
 from helpers.s3_store import PART, memory
 
+from galileod.ledger.base import Ledger
 from galileod.ledger.records import Selection
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.storage.s3 import sweep
@@ -77,10 +79,20 @@ class Aftermath:
 def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> None:
     """Stop the daemon, sweep, and compare the bucket with what was confirmed."""
     host = senders.daemon
+    assert isinstance(host, Daemon)
     assert host.stop() == 0
-    left = swept(host, bucket, folder)
+    with closing(SqliteLedger.open(str(ledger_of(host)))) as ledger:
+        found = assert_nothing_lost(ledger, senders, bucket, folder)
+    assert_usage(host, found)
+
+
+def assert_nothing_lost(
+    ledger: Ledger, senders: Senders, bucket: Bucket, folder: Path
+) -> Aftermath:
+    """Sweep, and compare the bucket with what was confirmed, once no daemon runs."""
+    left = swept_with(ledger, bucket, folder)
     assert left == []
-    found = found_in(host, bucket)
+    found = found_with(ledger, bucket)
     assert bucket.unfinished() == 0
     for name, stored in senders.stored.items():
         assert found.objects.get(stored.path) == stored.sha1, (name, "confirmed, and lost")
@@ -91,15 +103,16 @@ def assert_intact(senders: Senders, bucket: Bucket, folder: Path) -> None:
     twice = [hash_ for hash_, times in Counter(found.recorded.values()).items() if times > 1]
     assert not once & set(twice), "stored twice"
     assert found.unrecorded == {}
-    assert_usage(host, found)
+    return found
 
 
 def found_in(host: Daemon, bucket: Bucket, prefix: str = PREFIX) -> Aftermath:
-    ledger = SqliteLedger.open(str(ledger_of(host)))
-    try:
-        recorded = {entry.name: entry.sha1 for entry in ledger.files(Selection())}
-    finally:
-        ledger.close()
+    with closing(SqliteLedger.open(str(ledger_of(host)))) as ledger:
+        return found_with(ledger, bucket, prefix)
+
+
+def found_with(ledger: Ledger, bucket: Bucket, prefix: str = PREFIX) -> Aftermath:
+    recorded = {entry.name: entry.sha1 for entry in ledger.files(Selection())}
     contents = bucket.contents()
     names = [key for key in contents if key.startswith(prefix)]
     objects = {key.removeprefix(prefix): sha1(contents[key]) for key in names}
@@ -118,11 +131,14 @@ def assert_usage(host: Daemon, found: Aftermath) -> None:
 
 def swept(host: Daemon, bucket: Bucket, folder: Path, prefix: str = PREFIX) -> list[str]:
     """Sweep as a daemon does an hour later; returns what is left below `prefix` beside files."""
+    with closing(SqliteLedger.open(str(ledger_of(host)))) as ledger:
+        return swept_with(ledger, bucket, folder, prefix)
+
+
+def swept_with(ledger: Ledger, bucket: Bucket, folder: Path, prefix: str = PREFIX) -> list[str]:
     values: Any = bucket.settings(folder, prefix=prefix)
     settings = S3(**{**values, "part_size": Size(PART)})
-    client = Client.open(settings, requests=4)
-    ledger = SqliteLedger.open(str(ledger_of(host)))
-    try:
+    with closing(Client.open(settings, requests=4)) as client:
         storage = Storage(backend="s3", s3=settings)
         store = S3Store(storage, client, ledger.objects, memory())
         sweeper = Sweeper(store.shared, lambda: 0, lambda: time.time() + LEAST_AGE + 100)
@@ -131,9 +147,6 @@ def swept(host: Daemon, bucket: Bucket, folder: Path, prefix: str = PREFIX) -> l
         keys = [key for key, _ in client.list(f"{prefix}{STATE}", "", 1000)]
         parts = [key for key, _, _ in client.unfinished(prefix)]
         return [*known, *keys, *parts]
-    finally:
-        ledger.close()
-        client.close()
 
 
 async def _sweep_at_once(sweeper: Sweeper) -> None:

@@ -10,10 +10,10 @@ from itertools import count
 from typing import Final
 
 from attrs import define, field, frozen
-from helpers.bursts import Burst, key_of
+from helpers.bursts import Burst, Reachable, key_of
 from helpers.clients import Signal, hear, open_websocket, say, some_bytes
 from helpers.crashing import workers
-from helpers.daemon import Daemon, poll
+from helpers.daemon import poll
 from helpers.frames import signal_frame
 from helpers.resuming import Attempt, sha1
 from helpers.s3_store import MIB, PART
@@ -67,7 +67,7 @@ class Senders:
     names of files without a key.
     """
 
-    daemon: Daemon
+    daemon: Reachable
     passing: frozenset[str] = PASSING
     offered: dict[str, str] = field(factory=dict)
     stored: dict[str, Stored] = field(factory=dict)

@@ -12,6 +12,7 @@ import trio
 from attrs import frozen
 from helpers.local_store import open_local
 from helpers.memory_store import MemoryStore
+from helpers.two_nodes import TwoNodes
 from helpers.whole_store import WholeStore
 
 from galileod.policy.publication import OnConflict
@@ -82,6 +83,13 @@ KINDS: Final = {
         LocalStore, partial(open_local, durability="none"), read_all, spooled, opened_anew
     ),
     "local, node": Kind(LocalStore, partial(open_local, node="a"), read_all, spooled, opened_anew),
+    "local, two nodes": Kind(
+        TwoNodes,
+        TwoNodes.open,
+        lambda nodes: read_all(nodes.first),
+        lambda nodes: spooled(nodes.first) + spooled(nodes.second),
+        TwoNodes.restart,
+    ),
 }
 
 

@@ -60,10 +60,11 @@ class WholeStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
+        claimed: Collection[str] = (),
         *,
         running: bool = False,
     ) -> Mapping[str, Recovered]:
-        return self.store.recover(trusted, step, spared, running=running)
+        return self.store.recover(trusted, step, spared, claimed, running=running)
 
     def make_space(self) -> bool:
         return self.store.make_space()

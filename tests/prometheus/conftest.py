@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from helpers.clients import JavaScriptClient, some_bytes
 from helpers.daemon import Daemon, Settings
+from helpers.engines.postgresql import Postgresql
 from helpers.missing import leave_out
 from prometheus.programs import MISSING
 
@@ -29,9 +30,10 @@ def prometheus_program() -> str:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with a quota, that has stored two files and refused one."""
+def host(tmp_path_factory: pytest.TempPathFactory, postgresql: Postgresql) -> Iterator[Daemon]:
+    """A node with a quota, that has stored two files and refused one."""
     settings: Settings = {
+        "ledger": {"url": postgresql.new_database()},
         "quota": {"total_bytes": "10MB", "total_files": 100},
         "limits": {"max_file_size": "2MB"},
     }

@@ -1,7 +1,6 @@
 """HAProxy in front: it passes bytes on, and tells the client's address by the PROXY protocol."""
 
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,8 +8,8 @@ from pathlib import Path
 import pytest
 from helpers.certificates import Certificate
 from helpers.clients import ask, read_all, some_bytes
-from helpers.daemon import DEADLINE, Daemons, poll
-from helpers.missing import find, leave_out
+from helpers.daemon import DEADLINE, Daemons
+from helpers.haproxy import running_haproxy
 from helpers.ports import reserve
 from helpers.sending import run_process
 
@@ -37,37 +36,12 @@ OpenHaproxy = Callable[..., int]
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[OpenHaproxy]:
     """Call it with where galileod is, and how to speak to it, for the port of one before it."""
-    program = find("haproxy")
-    if program is None:
-        leave_out("needs haproxy: install Debian's package haproxy")
     with ExitStack() as stack:
 
         def start(upstream: str, options: str = "send-proxy-v2", *, tunnel: str = "1h") -> int:
             port: int = stack.enter_context(reserve()).getsockname()[1]
-            config, log = tmp_path / "haproxy.cfg", tmp_path / "haproxy.log"
-            config.write_text(
-                CONFIG.format(port=port, upstream=upstream, options=options, tunnel=tunnel)
-            )
-            with log.open("wb") as written:
-                process = stack.enter_context(
-                    subprocess.Popen(
-                        [program, "-db", "-f", config],
-                        stdin=subprocess.DEVNULL,
-                        stdout=written,
-                        stderr=written,
-                    )
-                )
-            stack.callback(process.kill)
-
-            def listens() -> bool:
-                assert process.poll() is None, log.read_text()
-                try:
-                    socket.create_connection(("127.0.0.1", port), DEADLINE).close()
-                except OSError:  # not yet
-                    return False
-                return True
-
-            poll("haproxy", listens, log.read_text)
+            text = CONFIG.format(port=port, upstream=upstream, options=options, tunnel=tunnel)
+            stack.enter_context(running_haproxy(text, tmp_path, port))
             return port
 
         yield start

@@ -138,6 +138,17 @@ def test_a_request_is_repeated_while_the_store_is_busy(open_client: OpenClient) 
     assert len(heard.requests) == ATTEMPTS
 
 
+def test_a_request_is_repeated_as_often_although_many_have_failed(open_client: OpenClient) -> None:
+    failed = refused(503, "InternalError")
+    with answering([failed] * (100 * ATTEMPTS + 1) + [STORED]) as heard:
+        client = open_client(heard.url)
+        for _ in range(100):
+            with pytest.raises(StorageError):
+                put(client)
+        assert put(client) == '"1"'
+    assert len(heard.requests) == 100 * ATTEMPTS + 2
+
+
 def test_keys_that_have_expired_are_read_again(open_client: OpenClient, keys: Path) -> None:
     with answering([refused(403, "ExpiredToken"), STORED]) as heard:
         client = open_client(heard.url)

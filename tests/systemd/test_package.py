@@ -1,8 +1,9 @@
-"""The Debian package: built, and installed, upgraded and removed in a booted Debian.
+"""The Debian packages: built, and installed, upgraded and removed in a booted Debian.
 
 One test in steps for each release, since it is one story.
 """
 
+import hashlib
 import os
 import shutil
 import signal
@@ -16,9 +17,10 @@ from helpers.daemon import poll
 from helpers.deb import (
     LATER,
     NEEDED,
-    build_package,
+    build_packages,
     complaints,
     later_package,
+    name_of,
     version_of,
 )
 from helpers.missing import leave_out
@@ -41,6 +43,20 @@ SOME: Final = 1_000_000
 
 SETTINGS: Final = "/etc/galileod.toml"
 DATA: Final = "/var/lib/galileod"
+IN_A_BUCKET: Final = """
+[storage]
+backend = "s3"
+directory = "/var/lib/galileod"
+
+[storage.s3]
+bucket = "uploads"
+endpoint = "http://127.0.0.1:9"
+credentials_file = "/etc/galileod.s3"
+"""
+"""Nobody listens there."""
+
+KEYS: Final = "[default]\naws_access_key_id = A\naws_secret_access_key = B\n"
+REFUSED: Final = "the connection to the object storage has failed: Connection refused"
 OURS: Final = "# Written by `galileod install-service`\n"
 
 
@@ -50,10 +66,15 @@ def apt(service: Service, *arguments: str, check: bool = True) -> str:
     )
 
 
-def install(service: Service, package: Path, *, check: bool = True) -> str:
+def install(service: Service, *packages: Path, check: bool = True) -> str:
     # As unattended-upgrades does with a configuration that was edited.
     kept = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-    return apt(service, "install", *kept, f"/packages/{package.name}", check=check)
+    paths = [f"/packages/{package.name}" for package in packages]
+    return apt(service, "install", *kept, *paths, check=check)
+
+
+def digest(package: Path) -> str:
+    return hashlib.sha256(package.read_bytes()).hexdigest()
 
 
 def mode(service: Service, path: str) -> str:
@@ -92,7 +113,31 @@ def store(service: Service) -> None:
     service.run("galileod", "token", "add", "anna")
 
 
-def upgrade_during_an_upload(service: Service, later: Path) -> None:
+def store_into_a_bucket(service: Service, extra: Path) -> None:
+    """It needs the other package; the service then waits until there is object storage."""
+    service.container.path("/root/keys").write_text(KEYS)
+    service.run("install", "-m", "0640", "-g", "galileod", "/root/keys", "/etc/galileod.s3")
+    settings = service.container.path(SETTINGS)
+    local = settings.read_text()
+    settings.write_text(IN_A_BUCKET)
+    check = ("galileod", "check-config", "--connect")
+    named = '"s3": needs the Debian package galileod-s3, in the version of galileod'
+    said = service.run(*check, check=False)
+    assert said == f"galileod: {SETTINGS}: storage.backend: {named}\n"
+    install(service, extra)
+    assert service.run("dpkg", "--verify", name_of(extra)) == ""
+    assert f"{REFUSED} (HeadBucket, " in service.run(*check, check=False)
+    service.run("systemctl", "restart", "--no-block", SERVICE)
+    waits = f"Starting: opening the bucket, waiting: {REFUSED}"
+    poll("the status", lambda: service.show("StatusText").startswith(waits))
+    assert service.show("ActiveState") == "activating"
+    settings.write_text(local)
+    service.container.path("/etc/galileod.s3").unlink()
+    service.run("systemctl", "restart", SERVICE)
+    assert service.ask().status == 200
+
+
+def upgrade_during_an_upload(service: Service, later: list[Path]) -> None:
     settings = service.container.path(SETTINGS)
     text = settings.read_text()
     edited = text.replace('"30s"', '"100ms"', 1)
@@ -108,7 +153,7 @@ def upgrade_during_an_upload(service: Service, later: Path) -> None:
     # It cannot end before the upgrade, however long that takes.
     service.run("sh", "-c", "kill -STOP $(cat /root/pid)")
     with HealthChecks(service) as checks:
-        install(service, later)
+        install(service, *later)
         sending.send_signal(signal.SIGCONT)  # nsenter has stopped with it, and continues it
         answered = len(checks.statuses)
         poll("answers of the new version", lambda: len(checks.statuses) > answered + 5)
@@ -122,7 +167,8 @@ def upgrade_during_an_upload(service: Service, later: Path) -> None:
     (offset,) = [line["offset"] for line in service.log() if line["event"] == "upload.resumed"]
     assert offset > SOME
     assert service.pid() != before
-    assert service.run("dpkg-query", "--show", "galileod") == f"galileod\t{LATER}\n"
+    for name in map(name_of, later):
+        assert service.run("dpkg-query", "--show", name) == f"{name}\t{LATER}\n"
     assert settings.read_text() == edited
     assert mode(service, SETTINGS) == "640 root:galileod"
     assert f"# Added in {LATER}." in service.run("cat", f"{SETTINGS}.dpkg-dist")
@@ -147,7 +193,7 @@ def come_back(service: Service, later: Path) -> None:
     assert '"100ms"' in edited
     settings.write_text("colour = 1")
     said = install(service, later)
-    assert f"could not be started: systemctl status {SOCKET} {SERVICE}" in said
+    assert f"has not started: systemctl status {SOCKET} {SERVICE}" in said
     assert "colour: unknown key" in service.run("systemctl", "status", SERVICE, check=False)
     settings.write_text(edited)
     service.run("systemctl", "start", SERVICE)
@@ -210,25 +256,28 @@ def test_the_life_of_a_package(release: str, tmp_path: Path, subtests: pytest.Su
     packages.mkdir()
     try:
         root = debian.debian(release)
-        built = build_package(release, tmp_path / "source")
+        built = build_packages(release, tmp_path / "source")
         again = (
-            build_package(release, tmp_path / "again", PRIVATE) if release in BUILT_TWICE else None
+            build_packages(release, tmp_path / "again", PRIVATE) if release in BUILT_TWICE else None
         )
     except debian.Unavailable as reason:
         leave_out(str(reason))
-    package = packages / built.name
-    shutil.copyfile(built, package)
-    later = later_package(package, packages)
     with subtests.test("built twice"):
-        assert again is None or again.read_bytes() == built.read_bytes()
-    with subtests.test("lintian"):
-        assert complaints(package) == ""
+        assert again is None or list(map(digest, again)) == list(map(digest, built))
+    for each in built:
+        shutil.copyfile(each, packages / each.name)
+        with subtests.test("lintian", package=name_of(each)):
+            assert complaints(each) == ""
+    assert [name_of(each) for each in built] == ["galileod", "galileod-s3"]
+    package, extra = built
+    later = [later_package(each, packages) for each in built]
     with Container(root, tmp_path / "console", {"/packages": packages}) as container:
         service = Service(container)
         begin(service, package)
         store(service)
+        store_into_a_bucket(service, extra)
         upgrade_during_an_upload(service, later)
         remove(service)
-        come_back(service, later)
+        come_back(service, later[0])
         purge(service)
         respect_another_service(service, package)

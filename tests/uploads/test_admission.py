@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from attrs import define, evolve, field
 from helpers.clocks import FakeClock
-from helpers.ledgers import open_inline_ledger
+from helpers.ledgers import keep, open_inline_ledger
 from helpers.memory_store import MemoryStore
 from helpers.uploading import raising, sleeping
 from structlog.testing import capture_logs
@@ -20,7 +20,7 @@ from galileod.config.model import Config
 from galileod.files.check import Checker
 from galileod.files.publication import PublicationLock
 from galileod.files.quota_check import QuotaCheck
-from galileod.ledger.base import LedgerError, UncertainError
+from galileod.ledger.base import KeptUpload, LedgerError, UncertainError
 from galileod.ledger.sqlite import SqliteLedger
 from galileod.metrics import Metrics
 from galileod.policy.quota import Holding
@@ -34,7 +34,7 @@ from galileod.units import Size
 from galileod.uploads.admission import EXHAUSTED_SECONDS, Admission
 from galileod.uploads.keeper import Keeper
 from galileod.uploads.reservation import Reservation
-from galileod.uploads.upload import Upload, about
+from galileod.uploads.upload import Upload, about, resume
 
 LOG = structlog.get_logger()
 SHA1 = "a9993e364706816aba3e25717850c26c9cd0d89d"
@@ -284,6 +284,30 @@ async def test_a_reservation_that_may_have_been_made_is_released_later(
     assert scene.ledger.holdings() == {"anna": Holding(reserved=4, uploads=1)}
     await scene.keeper.find("key")
     assert scene.ledger.holdings() == {}
+
+
+@pytest.mark.parametrize("effective", [True, False])
+async def test_an_upload_that_was_perhaps_to_go_on_is_kept_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, effective: bool
+) -> None:
+    await keep(scene.ledger, "1", offset=40)
+    kept = await scene.keeper.find("key of 1")
+    assert isinstance(kept, KeptUpload)
+    upload = resume(Metadata("a.bin", 100), ANNA, scene.config, kept, LOG)
+    resumed = scene.ledger.resume
+
+    async def lose(*args: Any) -> None:  # noqa: ANN401  those of `resume`
+        if effective:
+            await resumed(*args)
+        raise UncertainError("the connection to the database is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.ledger, "resume", lose)
+        with pytest.raises(UncertainError):
+            async with scene.admission.admit(upload, lambda: 60):
+                pass
+    assert await scene.keeper.find("key of 1") is not None
+    assert scene.ledger.holdings() == {"anna": Holding(kept=40, kept_uploads=1)}
 
 
 async def test_a_limit_that_refuses_every_upload_is_logged_with_its_key(scene: Scene) -> None:

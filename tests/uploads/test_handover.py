@@ -184,6 +184,27 @@ async def test_one_goes_on_once_others_have_kept_what_a_dead_node_ran(
         assert (await hear(newer))["offset"] == HALF
 
 
+async def test_one_waits_while_the_ledger_fails(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(2) as (first, second):
+        older = await run(first)
+
+        async def fail(*_: object) -> None:
+            await trio.lowlevel.checkpoint()
+            raise LedgerError("it fails")
+
+        for node, method in ((second, "ask"), (first, "look")):
+            with monkeypatch.context() as failing:
+                failing.setattr(node.ledger.elsewhere, method, fail)
+                newer = await claim(node)
+                await trio.sleep(IDLE / 2)
+            assert (await hear(newer))["offset"] == HALF
+            assert (await hear(older))["code"] == "taken_over"
+            older = newer
+        assert (await finish(older, HALF))["close"] is True
+
+
 async def test_of_two_that_wait_the_newer_gets_it(autojump_clock: MockClock) -> None:
     async with nodes(3, listening=False) as (first, second, third):
         older = await run(first)

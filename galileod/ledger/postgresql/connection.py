@@ -28,9 +28,10 @@ SILENT_SECONDS: Final = 10.0
 """Maximum seconds without an answer; longer than STATEMENT_SECONDS. Then the server hangs, or has
 vanished, and the connection is given up."""
 
-IDLE_SECONDS: Final = 10
+IDLE_SECONDS: Final = 4
 """Maximum seconds between two statements of a transaction: a process that is stopped meanwhile must
-not keep its locks. The server observes them."""
+not keep its locks. Shorter than STATEMENT_SECONDS, so that who waits for them gets them in time.
+The server observes them."""
 
 PATIENT_SECONDS: Final = 600
 """Maximum seconds of a statement, without an answer, in `reporting`."""

@@ -71,11 +71,16 @@ class PostgresqlElsewhere(Elsewhere):
         self._address = address
         self._clock = clock
         self._connection: Connection | None = None
+        self._closed = False
         self._holding = trio.Lock()
         self._returned = set[str]()  # names that are held no longer, but in the ledger
 
     def close(self) -> None:
         """Close the connection. Blocks."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -107,13 +112,13 @@ class PostgresqlElsewhere(Elsewhere):
             await self.give_back(())
         connection = self._connection
         if connection is None:
-            connection = self._connection = await _in_thread(self._connect)
+            connection = await _in_thread(self._connect)
         with trio.move_on_after(LISTEN_SECONDS):
             await trio.lowlevel.wait_readable(connection.fileno())
         try:
             return await _in_thread(lambda: _received(connection))
         except LedgerError:
-            self.close()
+            self._drop()
             raise
 
     async def hold(self, names: Collection[str]) -> bool:
@@ -141,9 +146,15 @@ class PostgresqlElsewhere(Elsewhere):
         return Answer(found, connection.execute(_WAITS, (key, asker)).rowcount > 0)
 
     def _connect(self) -> Connection:
-        connection = connect(self._address)
-        with translated():
-            connection.execute(f"LISTEN {ASKED}; LISTEN {RELEASED}", prepare=False)
+        connection = self._connection = connect(self._address)
+        try:
+            with translated():
+                connection.execute(f"LISTEN {ASKED}; LISTEN {RELEASED}", prepare=False)
+        except LedgerError:
+            self._drop()
+            raise
+        if self._closed:  # meanwhile: nobody waits for this thread
+            self._drop()
         return connection
 
 

@@ -237,6 +237,9 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     def set_home(self, home: str) -> None:
         """See `Ledger.set_home`."""
         with self.database.transaction(durable=True) as connection:
+            row = connection.execute("SELECT text FROM home").fetchone()
+            if row is not None and row[0] != home and not nodes.are_gone(connection):
+                raise LedgerError(f"nodes that are running store their files elsewhere ({row[0]})")
             connection.execute("DELETE FROM home")
             connection.execute("INSERT INTO home VALUES (%s)", (home,))
 

@@ -1,6 +1,6 @@
 """The lease of this process among the nodes, and the connection by which it is renewed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, TypeVar
 
 import trio
@@ -9,7 +9,7 @@ from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Me, Node
 
-from . import nodes, restart
+from . import nodes, restart, uploads
 from .connection import Address, Line
 from .database import Database
 
@@ -68,7 +68,19 @@ class PostgresqlNode(Node):
 
     async def adopt(self) -> bool:
         """See `Node.adopt`."""
-        return await self._database.write_durably(nodes.adopt, self._boot)
+        return await self._database.write_durably(
+            nodes.adopt, None if self._me.local else self._boot
+        )
+
+    def left(self) -> Collection[str]:
+        """See `Node.left`."""
+        with self._database.reading(fenced=True) as connection:
+            return uploads.left(connection)
+
+    def others(self) -> Collection[str]:
+        """See `Node.others`."""
+        with self._database.reading(fenced=True) as connection:
+            return uploads.others(connection)
 
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
         """See `Node.settle`."""

@@ -31,27 +31,23 @@ _LOCK: Final = "SELECT FROM nodes ORDER BY name FOR UPDATE"
 """Waits for transactions that have looked for a number already, and for renewals."""
 
 _OTHERS: Final = (
-    f"SELECT name, identity, alone FROM nodes WHERE {_LIVING}"  # noqa: S608  constant
+    f"SELECT name, identity FROM nodes WHERE {_LIVING}"  # noqa: S608  constant
     " AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
 )
 
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
-    f" OR NOT ({_LIVING}) AND (%(alone)s OR until < clock_timestamp() - %(forgotten)s))"
+    f" OR NOT ({_LIVING}) AND until < clock_timestamp() - %(forgotten)s)"
 )
 
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, started, alone)"
+    "INSERT INTO nodes (name, identity, fence, until, version, started)"
     " VALUES (%(name)s, %(identity)s, nextval('fences'),"
-    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp(),"
-    " %(alone)s)"
+    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
-    " until = excluded.until, version = excluded.version, started = excluded.started,"
-    " alone = excluded.alone"
+    " until = excluded.until, version = excluded.version, started = excluded.started"
     " RETURNING fence"
 )
-
-_ADOPT_ALL: Final = "UPDATE uploads SET node = %(name)s WHERE node IS DISTINCT FROM %(name)s"
 
 _RENEW: Final = (
     "UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE fence = %s"
@@ -75,10 +71,10 @@ _FENCE_OFF: Final = (
 )
 
 _ADOPT: Final = (
-    'UPDATE uploads SET node = own_node(), boot = %s WHERE node = ANY(%s) AND "offset" IS NULL'
+    "UPDATE uploads SET node = own_node(), boot = coalesce(%s, boot)"
+    ' WHERE node = ANY(%s) AND "offset" IS NULL'
 )
-"""Their numbers stay: see `is_left`. What a node has stored that is not alone is on no machine that
-may have failed, so all of it is certain."""
+"""Their numbers stay: see `is_left`."""
 
 _SOME_LEFT: Final = (
     'SELECT EXISTS (SELECT FROM uploads WHERE node = own_node() AND "offset" IS NULL'
@@ -93,21 +89,22 @@ def acquire(connection: Connection, me: Me) -> int:
     """Get a lease, and a new fencing number, which is returned.
 
     A process with the same identity is an earlier one of this node, and loses its lease. Raises
-    LedgerError if another node has the name, or one of both wants to be alone.
+    LedgerError if another node has the name.
     """
     values = {**asdict(me), **_limits()}
     connection.execute(_LOCK)
-    for name, identity, alone in connection.execute(_OTHERS, values).fetchall():
+    for name, identity in connection.execute(_OTHERS, values).fetchall():
         if identity == me.identity:
             raise LedgerError(
                 f'the node "{name}", which is running, has the same identity: one directory is a'
                 " copy of the other; remove .galileod/nodes from the copy"
             )
-        if name == me.name or alone or me.alone:
-            raise LedgerError(_refusal(me, name))
+        if name == me.name:
+            raise LedgerError(
+                f'another galileod with the name "{name}" uses it; set ledger.node, or if it does'
+                f" not run any more, start again in {lease.LEASE_SECONDS:g} s"
+            )
     connection.execute(_DROP, values)
-    if me.alone:
-        connection.execute(_ADOPT_ALL, values)
     row = connection.execute(_ENTER, values).fetchone()
     if row is None:
         raise LedgerError("the table nodes does not take a row")
@@ -124,8 +121,12 @@ def give_back(connection: Connection, fence: int) -> None:
     connection.execute(_GIVE_BACK, (fence,))
 
 
-def adopt(connection: Connection, boot: str) -> bool:
-    """See `Node.adopt`. `boot` is that of this machine."""
+def adopt(connection: Connection, boot: str | None) -> bool:
+    """See `Node.adopt`.
+
+    `boot` is that of this machine, if what the others have stored is on no machine that may have
+    failed, so that all of it is certain; else None.
+    """
     names = [name for (name,) in connection.execute(_ABSENT, _limits())]
     if names:
         values = {"names": names, **_limits()}
@@ -145,13 +146,3 @@ def are_gone(connection: Connection) -> bool:
 
 def _limits() -> dict[str, object]:
     return {"lease": lease.LEASE_SECONDS, "forgotten": timedelta(days=FORGOTTEN_DAYS)}
-
-
-def _refusal(me: Me, name: str) -> str:
-    waits = f"if it does not run any more, start again in {lease.LEASE_SECONDS:g} s"
-    if name == me.name:
-        return f'another galileod with the name "{name}" uses it; set ledger.node, or {waits}'
-    return (
-        f'it is in use by the node "{name}", and nodes that store files in a directory cannot share'
-        f" a ledger; {waits}"
-    )

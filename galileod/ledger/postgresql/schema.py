@@ -113,12 +113,12 @@ MIGRATIONS: Final = (
 
     CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
     """,  # noqa: S608  constant
-    # 2: the nodes, and which of them has an upload. `alone`: no other may use the ledger.
+    # 2: the nodes, and which of them has an upload.
     f"""
     CREATE TABLE nodes (
         name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
         fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
-        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL, alone BOOLEAN NOT NULL
+        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
     );
     CREATE SEQUENCE fences;
     CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$

@@ -158,6 +158,20 @@ def promised(connection: Connection) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
+def left(connection: Connection) -> set[str]:
+    """The uploads that are left, and not kept."""
+    rows = connection.execute(
+        'SELECT upload FROM uploads WHERE "offset" IS NULL AND is_left(node, fence)'
+    )
+    return {str(upload) for (upload,) in rows}
+
+
+def others(connection: Connection) -> set[str]:
+    """The uploads that are not left."""
+    rows = connection.execute("SELECT upload FROM uploads WHERE is_left(node, fence) IS NOT TRUE")
+    return {str(upload) for (upload,) in rows}
+
+
 def size(connection: Connection, upload: str) -> int | None:
     """The declared size of an upload that is left, if there is one."""
     row = connection.execute(

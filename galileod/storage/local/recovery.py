@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import structlog
+from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.finished import Recovered
@@ -67,45 +68,58 @@ def recover(
     return recovered
 
 
+@frozen
+class Left:
+    """What a node is to recover: the arguments of `Store.recover`."""
+
+    trusted: Mapping[str, int | None]
+    spared: Collection[str]
+    claimed: Collection[str]
+
+
 def recover_node(
-    others: OtherSpools,
-    trusted: Mapping[str, int | None],
-    step: Callable[[], None],
-    spared: Collection[str],
-    *,
-    running: bool,
+    others: OtherSpools, left: Left, step: Callable[[], None], *, running: bool
 ) -> dict[str, Recovered]:
     """See `Store.recover`: what is in the spool of this node, and then what is in others."""
     recovered: dict[str, Recovered] = {}
     if not running:
-        recovered |= recover(others.own, trusted, step, spared, shared=True)
-    missing = {each: certain for each, certain in trusted.items() if each not in recovered}
-    return recovered | _take_over(others, missing, step)
+        recovered |= recover(others.own, left.trusted, step, left.spared, shared=True)
+    for upload, certain in left.trusted.items():
+        if upload in recovered or not (running or upload in left.claimed):
+            continue
+        step()
+        with translated("cannot take over the spool of another node"):
+            found = _take_over(others, upload, certain, claimed=upload in left.claimed)
+        if found is not None:
+            recovered[upload] = found
+    return recovered
 
 
 def _take_over(
-    others: OtherSpools, trusted: Mapping[str, int | None], step: Callable[[], None]
-) -> dict[str, Recovered]:
-    """Move the files of uploads here that the ledger gives to this node, and look what is in them.
+    others: OtherSpools, upload: str, certain: int | None, *, claimed: bool
+) -> Recovered | None:
+    """What is left of an upload. If it is `claimed`, its file is moved here, wherever it is.
 
-    They are in the spool of a node that has ended, or where that one would have taken them from. If
-    it was only stopped, it cannot publish them when it goes on. Blocks. Raises StorageError.
+    It is in the spool of a node that has ended, or where that one would have taken it from. If that
+    one was only stopped, it cannot publish the file when it goes on.
     """
-    recovered: dict[str, Recovered] = {}
     spool = others.own
-    with translated("cannot take over the spool of another node"):
-        for upload, certain in trusted.items():
-            step()
-            others.unmark(upload)
-            state = _find(others, upload)
-            if state is None:
-                continue
-            found = _keep(spool, upload, state, certain, _cut)
-            if found is None:
-                os.unlink(upload, dir_fd=spool.fd)
-            else:
-                recovered[upload] = found
-    return recovered
+    try:
+        os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        if not claimed:
+            return None  # another node may have claimed it since
+        others.unmark(upload)
+        if not others.take(upload, durable=True):
+            return None
+    try:
+        state = _state(spool, upload)
+        found = _keep(spool, upload, state, certain, _cut_alone)
+        if found is None:
+            os.unlink(upload, dir_fd=spool.fd)
+    except FileNotFoundError:
+        return None  # another node has claimed it since
+    return found
 
 
 def make_space(spool: Spool) -> bool:
@@ -129,18 +143,12 @@ def make_space(spool: Spool) -> bool:
     return True
 
 
-def _find(others: OtherSpools, upload: str) -> os.stat_result | None:
-    """The state of the file of an upload, which is in the own spool then; None without one."""
-    spool = others.own
-    try:
-        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
-    except FileNotFoundError:
-        if not others.take(upload, durable=True):
-            return None
-        state = os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
+def _state(spool: Spool, name: str) -> os.stat_result:
+    """The state of a file that another machine may have written."""
+    state = os.stat(name, dir_fd=spool.fd, follow_symlinks=False)
     if spool.renames or not usable(state, spool):
         return state
-    fd = spool.open(upload)
+    fd = spool.open(name)
     try:
         return spool.stat(fd)
     finally:

@@ -36,7 +36,7 @@ from .directory import Directory
 from .folders import Folder, Folders
 from .nodeslock import NodesLock
 from .parts import StoreParts
-from .recovery import make_space, recover, recover_node
+from .recovery import Left, make_space, recover, recover_node
 from .removing import look, remove
 from .reopening import Opened, reopen
 from .scan import find, scan, walk
@@ -184,12 +184,14 @@ class LocalStore(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
+        claimed: Collection[str] = (),
         *,
         running: bool = False,
     ) -> Mapping[str, Recovered]:
         """Look at each file in the spool. Those without a name are lost with their process."""
         if self._others is not None:
-            return recover_node(self._others, trusted, step, spared, running=running)
+            left = Left(trusted, spared, claimed)
+            return recover_node(self._others, left, step, running=running)
         return recover(self._spool, trusted, step, spared)
 
     def make_space(self) -> bool:

@@ -41,6 +41,9 @@ COMPLETE_PAUSES: Final = (0.5, 2.0, 8.0)
 MAX_KEYS: Final = 1000
 """Maximum keys in a listing."""
 
+LAST: Final = "\U0010ffff"
+"""Sorts behind all that a key may have."""
+
 UPLOAD: Final = "galileod-upload"
 """The key of the metadata that has the id of the upload."""
 
@@ -233,6 +236,8 @@ class Client:
     def list(self, prefix: str, after: str, count: int) -> Sequence[tuple[str, int]]:
         """Keys that begin with `prefix` and follow `after`, with their sizes.
 
+        With LAST at its end, keys that begin with the rest of `after` do not follow.
+
         They are sorted as UTF-8; SeaweedFS has `a/b` before `a-b`, as if `a` stood in its place.
         They are at most `count`, or MAX_KEYS; none if there are no more. May be out of date.
         """
@@ -241,8 +246,11 @@ class Client:
             which["StartAfter"] = after
         answer = self._do("list_objects_v2", **which)
         listed = [(each["Key"], each["Size"]) for each in answer.get("Contents", ())]
-        if any(key == after for key, _ in listed):  # it would go on for ever
-            raise StorageError("the store cannot list objects from a key on")
+        passed = after.removesuffix(LAST)
+        for key, _ in listed:
+            if key == after or (passed != after and key.startswith(passed)):
+                # It would go on for ever.
+                raise StorageError("the store cannot list objects from a key on")
         return listed
 
     def unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:

@@ -11,6 +11,8 @@ try:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.handlers import add_expect_header
     from botocore.parsers import ResponseParserError
+    from botocore.retries.quota import RetryQuota
+    from botocore.retries.standard import RetryQuotaChecker, register_retry_handler
     from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 except ImportError:
     raise StorageError(f'storage.backend = "s3" {BOTOCORE_MISSING}') from None
@@ -24,6 +26,9 @@ __all__ = [
     "HTTPConnectionPool",
     "HTTPSConnectionPool",
     "ResponseParserError",
+    "RetryQuota",
+    "RetryQuotaChecker",
     "add_expect_header",
     "botocore",
+    "register_retry_handler",
 ]

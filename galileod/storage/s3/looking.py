@@ -10,13 +10,10 @@ from galileod.storage.errors import StorageError
 from galileod.storage.finished import Removed, Standing
 
 from .claims import MODIFIED
-from .client import UPLOAD, Head
+from .client import LAST, UPLOAD, Head
 from .shared import STATE, Shared
 
 T = TypeVar("T")
-
-LAST: Final = "\U0010ffff"
-"""Sorts behind all that a key may have."""
 
 _NS: Final = 1_000_000
 
@@ -53,11 +50,9 @@ async def walk(shared: Shared, count: int) -> AsyncGenerator[Mapping[str, int | 
     """See `Store.walk`: the listing, a page for each request."""
     prefix, state, after = shared.prefix, shared.key(STATE), ""
     while page := await _list(shared, after, count):
-        before, after = after, page[-1][0]
+        after = page[-1][0]
         if after.startswith(state):
             after = f"{state}{LAST}"
-            if after == before:
-                raise StorageError("the store cannot list objects from a key on")
         names = {key.removeprefix(prefix): size for key, size in page}
         if files := {name: size for name, size in names.items() if is_name(name)}:
             yield files

@@ -7,6 +7,8 @@ from typing import Final
 
 import trio
 
+from galileod.shutdown import Interrupt
+
 PUBLISH_SECONDS: Final = 600.0
 """Maximum seconds for publishing a file. Some stores copy all its parts meanwhile."""
 
@@ -19,19 +21,21 @@ class Publishing:
         self._latest = math.inf
 
     @contextmanager
-    def bounded(self) -> Iterator[None]:
+    def bounded(self, lost: Interrupt) -> Iterator[None]:
         """A block that publishes a file, is not cancelled, and ends when its time is over.
 
         What was published must be reported. If it ends early, the ledger knows that the file may
-        have been.
+        have been. It ends at once when the lease is `lost`: another node finds it out then.
         """
         deadline = min(trio.current_time() + PUBLISH_SECONDS, self._latest)
         with trio.CancelScope(shield=True, deadline=deadline) as scope:
             self._scopes.add(scope)
+            lost.add(scope)
             try:
                 yield
             finally:
                 self._scopes.remove(scope)
+                lost.remove(scope)
 
     def hurry(self, seconds: float) -> None:
         """End all blocks, also later ones, in at most so many seconds."""

@@ -10,7 +10,13 @@ from galileod.storage.settings import S3
 
 from .credentials import KeyFile
 from .errors import FAILURES, Attempts, translated_setting
-from .library import Config, botocore
+from .library import (
+    Config,
+    RetryQuota,
+    RetryQuotaChecker,
+    botocore,
+    register_retry_handler,
+)
 from .transport import CONNECT_SECONDS, READ_SECONDS, adapt
 
 ATTEMPTS: Final = 4
@@ -105,7 +111,25 @@ def _client(session: Any, settings: S3, requests: int, seconds: float, attempts:
         ),
     )
     adapt(client)
+    _repeat_always(client, attempts)
     return client
+
+
+class _Endless(RetryQuota):  # type: ignore[misc]  # no types
+    def acquire(self, capacity_amount: int) -> bool:
+        del capacity_amount
+        return True
+
+
+def _repeat_always(client: Any, attempts: int) -> None:  # noqa: ANN401  botocore makes its class when it runs
+    """Have a client repeat a request however many others have failed.
+
+    Else the requests of an outage would soon use up what botocore grants for all of them, and each
+    that fails later, even if for once, fails for good. They are few at the same time already.
+    """
+    client.meta.events.unregister("needs-retry.s3", unique_id="retry-config-s3")
+    handler = register_retry_handler(client, attempts)
+    handler._retry_quota = RetryQuotaChecker(_Endless())  # noqa: SLF001  botocore has no option for this
 
 
 class _FileCredentials(botocore.credentials.Credentials):  # type: ignore[misc]  # no types

@@ -119,6 +119,12 @@ class Shared:
             if made is not None:
                 return made[0]
 
+    def not_published(self) -> StorageError:
+        """The error of a file for whose publication nobody waits any more."""
+        if self.lease.lost.fired:
+            return StorageBusyError("another node has taken over the uploads of this one")
+        return StorageError("the object storage does not answer in time")
+
     async def _wait_valid(self) -> None:
         try:
             await self.lease.wait_valid()
@@ -177,5 +183,7 @@ def ledger_steps() -> Iterator[None]:
     """Turn a LedgerError into a StorageError: without the ledger, nothing can be stored."""
     try:
         yield
+    except LeaseLostError as error:
+        raise StorageBusyError(str(error)) from error
     except LedgerError as error:
         raise StorageError(f"the ledger failed: {error}") from error

@@ -157,7 +157,7 @@ class S3Sink(Sink):
     async def commit(self) -> Stored:
         """Complete the parts, or store the file in one request; look whether it is there."""
         await self.prepare()
-        with self._shared.publishing.bounded():
+        with self._shared.publishing.bounded(self._shared.lease.lost):
             try:
                 name = await self._publish()
             except NoSuchUploadError:
@@ -168,7 +168,7 @@ class S3Sink(Sink):
                 with trio.move_on_after(CLEANUP_SECONDS):
                     await self._shared.delete(self._tail.key)
             return Stored(name, self._shared.path(name))
-        raise StorageError("the object storage does not respond in time")
+        raise self._shared.not_published()
 
     async def discard(self) -> None:
         """Abort the parts, and forget the upload."""

@@ -178,11 +178,12 @@ class S3Store(Store):
         trusted: Mapping[str, int | None],
         step: Callable[[], None] = lambda: None,
         spared: Collection[str] = (),
+        claimed: Collection[str] = (),
         *,
         running: bool = False,
     ) -> Mapping[str, Recovered]:
         """See `recovery.recover`: the ledger knows what there is, and of whom."""
-        del running
+        del claimed, running
         return recover(self.shared, trusted, step, self._ask, spared)
 
     def make_space(self) -> bool:

@@ -79,15 +79,16 @@ async def _publish_one(
     shared: Shared, one: WholeObject, name: str, *, first: bool
 ) -> Stored | StorageError:
     content = b"".join(one.file.pieces)
-    result: Stored | StorageError = StorageError("the object storage does not answer in time")
-    with shared.publishing.bounded():
+    results = list[Stored | StorageError]()
+    with shared.publishing.bounded(shared.lease.lost):
         try:
             if not first:  # the one before may be in doubt by now
                 await begin_publishing(shared, one.target.upload)
             name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
-            result = Stored(name, shared.path(name))
+            results.append(Stored(name, shared.path(name)))
         except StorageError as error:
-            result = error
+            results.append(error)
+    result = results[0] if results else shared.not_published()
     if isinstance(result, StorageError):
         await remove(shared, one.target.upload)
     return result

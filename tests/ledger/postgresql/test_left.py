@@ -45,8 +45,8 @@ def start(address: Address) -> Iterator[Start]:
     """Starts the node of a name, or starts it again."""
     with ExitStack() as opened:
 
-        def begin_node(name: str, *, alone: bool = False) -> Running:
-            me = Me(name, name.rjust(32, "0"), "1.0", alone)
+        def begin_node(name: str, *, local: bool = False) -> Running:
+            me = Me(name, name.rjust(32, "0"), "1.0", local)
             ledger = PostgresqlLedger.open(address, me=me)
             opened.callback(ledger.close)
             assert ledger.node is not None
@@ -241,11 +241,29 @@ async def test_a_reservation_of_this_process_that_was_not_released_is_replaced(
     assert (await ledger.total()).uploads == 1
 
 
-async def test_a_node_that_must_be_alone_settles_the_uploads_of_all_before(
+async def test_of_what_a_node_has_left_in_a_directory_only_the_durable_bytes_are_certain(
     start: Start, let_die: LetDie
 ) -> None:
-    dead = start("a")
+    dead = start("a", local=True)
     await begin(dead.ledger, "1")
-    await keep(dead.ledger, "2")
+    dead.ledger._boot = "of another machine"
+    await dead.ledger.checkpoint("1", 3)
     let_die(dead)
-    assert set(start("b", alone=True).ledger.interrupted()) == {"1", "2"}
+    taker = start("b", local=True)
+    assert await taker.node.adopt()
+    assert taker.ledger.interrupted() == {"1": 3}
+    assert taker.node.left() == {"1"}
+
+
+async def test_a_node_knows_what_is_left_to_it_and_what_is_not(
+    start: Start, let_die: LetDie
+) -> None:
+    a = start("a")
+    await begin(a.ledger, "1")
+    await keep(a.ledger, "2")
+    b = start("b")
+    await begin(b.ledger, "3")
+    again = start("a")
+    assert set(again.ledger.interrupted()) == {"1", "2"}
+    assert again.node.left() == {"1"}
+    assert again.node.others() == {"3"}

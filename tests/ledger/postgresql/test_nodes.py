@@ -20,7 +20,7 @@ from galileod.ledger.postgresql.node import PostgresqlNode
 
 pytestmark = pytest.mark.timeout(60)
 
-ONE, TWO = Me("one", "1" * 32, "1.0", alone=False), Me("two", "2" * 32, "1.0", alone=False)
+ONE, TWO = Me("one", "1" * 32, "1.0", local=False), Me("two", "2" * 32, "1.0", local=False)
 
 Start = Callable[[Me], PostgresqlNode]
 
@@ -63,31 +63,6 @@ async def test_a_node_has_a_valid_lease_and_renews_it(start: Start) -> None:
     assert await node.renew()
     await node._database.write(write)
     assert count(node._database) == 1
-
-
-@pytest.mark.parametrize("who", ["first", "second"])
-async def test_another_node_is_refused_if_one_of_both_must_be_alone(start: Start, who: str) -> None:
-    node = start(evolve(ONE, alone=who == "first"))
-    with pytest.raises(LedgerError, match='in use by the node "one", and nodes that store files'):
-        start(evolve(TWO, alone=who == "second"))
-    await node._database.write(write)
-
-
-async def test_a_node_that_must_be_alone_may_begin_when_the_first_has_stopped(
-    start: Start,
-) -> None:
-    start(ONE).close()
-    assert start(evolve(TWO, alone=True)).lease.is_valid()
-
-
-async def test_a_node_that_must_be_alone_ends_the_other_whose_lease_is_over(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.1)  # the server has run for longer
-    node = start(ONE)
-    end_leases(node._database)
-    assert await start(evolve(TWO, alone=True)).renew()
-    assert not await node.renew()
 
 
 async def test_nodes_write_to_one_ledger(start: Start) -> None:
@@ -208,14 +183,14 @@ async def test_a_restart_of_the_server_ends_no_lease(own_postgresql: Postgresql)
     with ExitStack() as opened:
         database = Database.open(address)
         opened.callback(database.close)
-        PostgresqlNode(database, address, evolve(ONE, alone=True), time.time, "boot")
+        PostgresqlNode(database, address, ONE, time.time, "boot")
         end_leases(database)
         own_postgresql.kill("server")
         own_postgresql.spawn_server()
         other = Database.open(address)
         opened.callback(other.close)
-        with pytest.raises(LedgerError, match='in use by the node "one"'):
-            PostgresqlNode(other, address, TWO, time.time, "boot")
+        with pytest.raises(LedgerError, match='with the name "one"'):
+            PostgresqlNode(other, address, evolve(TWO, name="one"), time.time, "boot")
 
 
 async def wait_for_lock(database: Database) -> None:

@@ -20,7 +20,7 @@ from galileod.ledger.base import (
     SingleUse,
     WholeEntry,
 )
-from galileod.ledger.objects import Claim
+from galileod.ledger.objects import Claim, NameTakenError
 from galileod.ledger.outbox import Outbox
 from galileod.ledger.records import Commit, FileEntry, Removal
 from galileod.policy.quota import Holding
@@ -31,6 +31,18 @@ T = TypeVar("T")
 
 HOLD = 600.0
 """Longer than a test takes."""
+
+
+class QuotaError(Exception):
+    """There is no room for another upload."""
+
+
+async def tried(call: Awaitable[T]) -> T | str:
+    """What a call returns, or the name of its error."""
+    try:
+        return await call
+    except (LedgerError, NameTakenError, AlreadyUsedError, QuotaError) as error:
+        return type(error).__name__
 
 
 async def enter(ledger: Ledger, *names: str, made: tuple[str, ...] = ()) -> list[FileEntry]:
@@ -81,6 +93,44 @@ async def test_a_name_that_a_file_gets_at_one_node_is_taken_at_the_other(
     await one.reserve("u1", "anna", 1, allow)
     await one.commit("u1", "a")
     assert await other.objects.claim("u2", "a", "rename") == "a (1)"
+
+
+async def test_a_name_that_is_in_doubt_at_one_node_is_not_completed_at_the_other(
+    nodes: tuple[Ledger, Ledger],
+) -> None:
+    one, other = (ledger.objects for ledger in nodes)
+    for number in range(10):
+        first, second, name = f"first {number}", f"second {number}", f"{number}"
+        await one.begin(first, 1, 1)
+        await other.begin(second, 1, 1)
+        await one.claim(first, name, "replace")
+        await one.completing(first)
+        _, claimed = await at_once(
+            partial(one.doubt, first, 5.0),
+            partial(tried, other.claim(second, name, "replace")),
+        )
+        assert claimed in (name, "UnsettledError")
+        if claimed == name:  # before the first was in doubt
+            assert await tried(other.completing(second)) == "UnsettledError"
+
+
+async def test_an_object_that_may_be_removed_is_held_by_one_upload(
+    nodes: tuple[Ledger, Ledger],
+) -> None:
+    for number in range(10):
+        for ledger in nodes:  # the first yields before the second claims its name
+            upload = f"{number} of {nodes.index(ledger)}"
+            await ledger.objects.begin(upload, 1, 1)
+            await ledger.objects.claim(upload, f"{number}", "rename")
+            await ledger.objects.doubt(upload, 5.0)
+            await ledger.objects.abandon(upload, yields=True)
+        held = await at_once(
+            *(
+                partial(ledger.objects.hold, f"{number} of {node}", 6.0)
+                for node, ledger in enumerate(nodes)
+            )
+        )
+        assert sorted(held) == [False, True]
 
 
 # Uploads that continue at another node.
@@ -163,18 +213,6 @@ async def test_a_name_that_both_nodes_store_has_one_record(nodes: tuple[Ledger, 
 
 
 # Reservations, and uploads that are kept.
-
-
-async def tried(call: Awaitable[T]) -> T | str:
-    """What a call returns, or the name of its error."""
-    try:
-        return await call
-    except (LedgerError, AlreadyUsedError, QuotaError) as error:
-        return type(error).__name__
-
-
-class QuotaError(Exception):
-    """There is no room for another upload."""
 
 
 def at_most(uploads: int, of_user: int) -> Allow:

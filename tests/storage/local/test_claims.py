@@ -96,7 +96,7 @@ async def test_a_file_that_was_continued_elsewhere_and_left_here_is_not_cut(
     sink = await reopen(b)
     await sink.write([DATA[1000:3000]])
     await sink.suspend()
-    assert a.recover({"1": None}, running=True) == {"1": Recovered(3000)}
+    assert a.recover({"1": None}, claimed={"1": None}, running=True) == {"1": Recovered(3000)}
     async with await reopen(a) as sink:
         assert (sink.offset, sink.check) == (3000, None)
 
@@ -119,7 +119,9 @@ async def test_a_node_that_starts_finds_a_file_that_it_has_claimed_but_not_moved
     a, b = open_node("a"), open_node("b")
     await keep(a)
     await keep(a, upload="2")
-    assert b.recover({"1": None, "3": None}, spared={"2"}) == {"1": Recovered(1000)}
+    assert b.recover({"1": None, "3": None}, spared={"2"}, claimed={"1", "3"}) == {
+        "1": Recovered(1000)
+    }
     assert spools(directory) == {"a": ["2"], "b": ["1"]}
 
 
@@ -134,7 +136,7 @@ async def test_what_a_dead_node_has_left_is_taken_over_and_nothing_else(
     async with await c.create("of c", "c.bin") as running:
         await running.write([DATA])
         trusted = {"running": None, "short": 10, "nothing": 0, "claimed by a": 500, "gone": 7}
-        assert c.recover(trusted, running=True) == {
+        assert c.recover(trusted, claimed=trusted, running=True) == {
             "running": Recovered(1000),
             "short": Recovered(10),
             "claimed by a": Recovered(500),
@@ -148,13 +150,23 @@ async def test_what_a_dead_node_has_left_is_taken_over_and_nothing_else(
     assert visible(directory) == {"c.bin": DATA}
 
 
+@pytest.mark.parametrize("running", [True, False])
+async def test_the_file_of_a_kept_upload_that_another_node_may_claim_is_not_moved(
+    open_node: OpenNode, directory: Path, running: bool
+) -> None:
+    a, b = open_node("a"), open_node("b")
+    await keep(a)
+    assert b.recover({"1": None}, running=running) == {}
+    assert spools(directory) == {"a": ["1"]}
+
+
 async def test_a_node_takes_over_what_it_has_left_itself_before_it_lost_its_lease(
     open_node: OpenNode, directory: Path
 ) -> None:
     a = open_node("a")
     await keep(a)
     await keep(a, upload="2")
-    assert a.recover({"1": 10}, running=True) == {"1": Recovered(10)}
+    assert a.recover({"1": 10}, claimed={"1": 10}, running=True) == {"1": Recovered(10)}
     assert spools(directory) == {"a": ["1", "2"]}
 
 
@@ -183,7 +195,9 @@ async def test_a_node_that_was_only_stopped_cannot_publish_what_was_taken_over(
         await sink.write([DATA])
         await sink.prepare()
         written = only(await a.write_whole([whole]))
-        found = b.recover({"1": certain, "2": certain}, running=True)
+        found = b.recover(
+            {"1": certain, "2": certain}, claimed={"1": certain, "2": certain}, running=True
+        )
         assert found == ({} if certain == 0 else dict.fromkeys("12", Recovered(len(DATA))))
         with pytest.raises(StorageError):
             await sink.commit()
@@ -201,7 +215,7 @@ async def test_a_file_that_is_just_being_linked_where_links_are_not_counted_is_g
     os.rename(
         directory / ".galileod/nodes/a/spool/1", directory / ".galileod/nodes/a/spool/1-published"
     )
-    assert b.recover({"1": None}, running=True) == {}
+    assert b.recover({"1": None}, claimed={"1": None}, running=True) == {}
     assert spools(directory) == {}
 
 
@@ -215,7 +229,10 @@ async def test_a_file_that_a_dead_node_had_published_is_found(
         await sink.prepare()
         identity = sink.identity
         os.link(directory / ".galileod/nodes/a/spool/1", directory / "a.bin")
-        assert b.recover({"1": certain}, running=True)["1"].identity == identity
+        assert (
+            b.recover({"1": certain}, claimed={"1": certain}, running=True)["1"].identity
+            == identity
+        )
         assert b.scan([identity]).names == {identity: "a.bin"}
         with pytest.raises(MissingError):
             await reopen(b)

@@ -26,6 +26,16 @@ from helpers.s3_store import MIB
 OUTAGE: Final = rounds(1.0, 30.0)
 """Seconds that a process is down for, or hangs."""
 
+HANGS: Final = (1.0, 2.5, rounds(4.0, 12.0))
+"""Seconds that a gateway hangs, with a daemon that waits for half a second for each answer."""
+
+IMPATIENT: Final = """
+import galileod.storage.s3.session, galileod.storage.s3.patience
+galileod.storage.s3.session.READ_SECONDS = 0.5
+galileod.storage.s3.session.COMPLETE_SECONDS = 0.5
+galileod.storage.s3.patience.PATIENCE_SECONDS = {}
+"""
+
 pytestmark = pytest.mark.timeout(rounds(240, 3600))
 
 
@@ -69,17 +79,19 @@ def daemon_and_gateway_killed(scene: Scene) -> None:
 FAULTS: Final = (gateway_killed, gateway_stopped, osd_stopped, osd_down, daemon_and_gateway_killed)
 
 
-def hang(scene: Scene, process: str) -> None:
+def hang(scene: Scene, process: str, seconds: float = OUTAGE) -> None:
     scene.ceph.signal(process, signal.SIGSTOP)
     try:
-        await_silence(scene)
+        await_silence(scene, seconds)
     finally:
         scene.ceph.signal(process, signal.SIGCONT)
 
 
-def await_silence(scene: Scene) -> None:
+def await_silence(scene: Scene, seconds: float = OUTAGE) -> None:
     """Return once a request was not answered for the time of an outage."""
-    config = Config(connect_timeout=OUTAGE, read_timeout=OUTAGE, retries={"total_max_attempts": 1})
+    config = Config(
+        connect_timeout=seconds, read_timeout=seconds, retries={"total_max_attempts": 1}
+    )
     asking = raw_client(scene.bucket.server, config=config)
     with pytest.raises(HTTPClientError):
         asking.put_object(Bucket=scene.bucket.name, Key="probe", Body=b"")
@@ -141,3 +153,21 @@ def test_nothing_is_lost_or_left_after_each_of_them(
     report(f"seed {seed}")
     faults = random.Random(seed).sample(FAULTS, len(FAULTS))
     endure(scene, tmp_path, *faults)
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.1])
+def test_a_gateway_that_hangs_leaves_nothing_that_nobody_was_told_of(
+    breakable: Ceph, tmp_path: Path, patience: float
+) -> None:
+    # It carries out what has waited once it goes on, when all of it was given up.
+    bucket = new_bucket(breakable.server)
+    with troubled(bucket, tmp_path, before=IMPATIENT.format(patience)) as host:
+        scene, senders = Scene(breakable, bucket, host.start()), Senders(host)
+        with senders.running():
+            for seconds in HANGS:
+                senders.wait_for(10)
+                hang(scene, "rgw", seconds)
+            senders.wait_for(10)
+        assert_intact(senders, bucket, tmp_path)
+    report(f"{len(senders.stored)} confirmed, {dict(senders.heard)}")
+    breakable.admin("bucket", "rm", f"--bucket={bucket.name}", "--purge-objects", "--bypass-gc")

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from helpers.clients import say
-from helpers.daemon import poll, run_galileod
+from helpers.daemon import Daemon, poll, run_galileod
 from helpers.engines.buckets import Bucket
 from helpers.engines.troubles import (
     Act,
@@ -104,10 +104,11 @@ def abandon(senders: Senders, name: str) -> None:
 
 def remove(senders: Senders, name: str) -> None:
     """Remove a file that was stored."""
-    path = senders.stored.pop(name).path
+    path, host = senders.stored.pop(name).path, senders.daemon
+    assert isinstance(host, Daemon)
 
     def removed() -> bool:
-        run = run_galileod("files", "remove", path, "--config", senders.daemon.config)
+        run = run_galileod("files", "remove", path, "--config", host.config)
         return run.returncode == 0
 
     poll("its removal", removed, senders.daemon.text)

@@ -1,18 +1,23 @@
 """Requests are made only while the lease of this node is valid."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 from helpers.fake_bucket import MIB, FakeClient
 from helpers.ledgers import open_inline_ledger
 from trio.testing import wait_all_tasks_blocked
 
-from galileod.ledger.lease import Lease
-from galileod.storage.errors import StorageBusyError
+from galileod.ledger.lease import Lease, LeaseLostError
+from galileod.ledger.objects import ObjectUpload
+from galileod.storage.errors import StorageBusyError, StorageError
+from galileod.storage.s3.claims import Target
 from galileod.storage.s3.removal import remove
-from galileod.storage.s3.shared import Shared, Threads
+from galileod.storage.s3.shared import Shared, Threads, ledger_steps
+from galileod.storage.s3.sink import S3Sink
 from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
 pytestmark = pytest.mark.timeout(20)
@@ -102,3 +107,50 @@ async def test_nothing_is_removed_of_an_upload_that_another_node_may_continue(
         leased.lease.lose()
     await remove(shared, "u")
     assert (await shared.objects.get("u") is not None) is lost
+
+
+class SlowClient(FakeClient):
+    """Stores files once it may `go` on."""
+
+    conditional = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def put(self, key: str, body: bytearray, metadata: Mapping[str, str], *, new: bool) -> str:
+        assert self.go.wait(20)
+        return super().put(key, body, metadata, new=new)
+
+
+async def test_nobody_waits_for_a_publication_when_the_lease_is_lost() -> None:
+    """Its request may hang for minutes; the node gets another lease only after that."""
+    leased, slow, failed = Leased(), SlowClient(), list[StorageError]()
+    client: Any = slow
+    shared = evolve(leased.shared, client=client)
+
+    async def publish() -> None:
+        known = ObjectUpload("u", 3, MIB)
+        await shared.objects.begin("u", 3, MIB)
+        sink = S3Sink(shared, Target("u", "a", "rename"), known, 3)
+        await sink.make_ready()
+        await sink.write([b"abc"])
+        try:
+            await sink.commit()
+        except StorageError as error:
+            failed.append(error)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish)
+            await wait_all_tasks_blocked(0.05)
+            assert not failed
+            leased.lease.lose()
+    slow.go.set()
+    (error,) = failed
+    assert isinstance(error, StorageBusyError)
+
+
+async def test_a_step_of_the_ledger_that_is_refused_is_no_failure_of_the_storage() -> None:
+    with pytest.raises(StorageBusyError), ledger_steps():
+        raise LeaseLostError("another node has taken over")

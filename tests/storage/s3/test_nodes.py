@@ -203,7 +203,7 @@ def test_a_name_that_is_in_use_is_refused(nodes: Nodes, tmp_path: Path) -> None:
     assert 'another galileod with the name "one" uses it' in refusal(other.make("one"))
 
 
-def test_a_node_with_local_files_is_refused_beside_another(
+def test_a_node_with_files_in_another_directory_is_refused(
     postgresql: Postgresql, tmp_path: Path
 ) -> None:
     url = postgresql.new_database()
@@ -211,6 +211,6 @@ def test_a_node_with_local_files_is_refused_beside_another(
         Daemon(tmp_path / name, {"ledger": {"url": url, "node": name}}) for name in ("one", "two")
     )
     with one.start(), two:
-        assert 'in use by the node "one", and nodes that store files in a' in refusal(two)
+        assert "nodes that are running store their files elsewhere" in refusal(two)
         assert one.stop() == 0
         two.start()

@@ -389,6 +389,18 @@ async def test_an_object_that_comes_while_data_does_keeps_its_name(
     assert unfinished(store) == 0
 
 
+@pytest.mark.parametrize("size", [100, PART + 1])
+async def test_an_interrupted_upload_has_its_name(
+    stores: Callable[[OnConflict], LedgerStore], size: int
+) -> None:
+    store = stores("reject")
+    await interrupt(store, PART)
+    with pytest.raises(ConflictError, match=r"an upload that has not ended has the name a\.bin"):
+        await put(store, DATA[:size], "2")
+    await store.drop("1")
+    assert await put(store, DATA[:size], "2") == "a.bin"
+
+
 # Answers that are lost.
 
 
@@ -481,6 +493,25 @@ async def test_an_upload_whose_parts_are_gone_is_discarded(bucket_store: LedgerS
         with pytest.raises(StorageError):
             await sink.suspend()
     assert (visible(store), unfinished(store)) == ({}, 0)
+
+
+@pytest.mark.parametrize("size", [10, PART])
+async def test_an_upload_whose_parts_another_program_has_changed_begins_anew(
+    bucket_store: LedgerStore, size: int
+) -> None:
+    store = bucket_store
+    async with await store.create("1", "a.bin", size=len(DATA)) as sink:
+        await write(sink, DATA)
+        await sink.prepare()
+        ((key, multipart, _),) = store.shared.client.unfinished(store.shared.prefix)
+        store.shared.client.upload_part(key, multipart, 2, bytes(size))
+        with pytest.raises(NoSuchUploadError, match="are not those that were sent"):
+            await sink.commit()
+        with pytest.raises(StorageError):
+            await sink.suspend()
+    assert (visible(store), unfinished(store)) == ({}, 0)
+    assert await put(store, DATA, "2") == "a.bin"
+    assert visible(store) == {"a.bin": DATA}
 
 
 async def test_what_is_completed_must_be_there(bucket_store: LedgerStore) -> None:

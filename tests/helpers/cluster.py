@@ -1,0 +1,169 @@
+"""Nodes behind HAProxy, with their ledger in PostgreSQL and their files in Ceph."""
+
+import csv
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import psycopg
+from attrs import define
+from helpers.daemon import DEADLINE, poll
+from helpers.engines.buckets import Bucket
+from helpers.engines.ceph import Ceph
+from helpers.engines.postgresql import Postgresql
+from helpers.haproxy import running_haproxy
+from helpers.ports import reserve
+from helpers.s3_aftermath import Troubled
+from helpers.s3_daemon import PREFIX
+
+CONFIG: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
+
+LEASE: Final = 4.0
+
+SHORT: Final = f"""
+from galileod.ledger import lease
+lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = {LEASE}, 1.0, 0.7
+"""
+"""What a node executes first: its lease is short."""
+
+
+class ClusterNode(Troubled):
+    """Its logs have no other errors than those of the database and the object storage."""
+
+
+@define
+class Front:
+    """What clients connect to."""
+
+    port: int
+    nodes: list[ClusterNode]
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/upload"
+
+    def dial(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), DEADLINE)
+
+    def text(self) -> str:
+        """The logs of all nodes."""
+        return "\n".join(node.text() for node in self.nodes)
+
+
+@define(eq=False)
+class Cluster:
+    """The nodes use the two gateways in turn. `url` is that of the database.
+
+    `large` is for other clients than `front`, and what comes there is counted.
+    """
+
+    ceph: Ceph
+    postgresql: Postgresql
+    bucket: Bucket
+    url: str
+    nodes: list[ClusterNode]
+    front: Front
+    large: Front
+    statistics: Path
+
+    def restart(self, node: ClusterNode) -> None:
+        """Kill it, and start it again at the same port."""
+        node.kill()
+        node.start()
+
+    def hang(self, node: ClusterNode) -> None:
+        """Stop its process until its lease is over, and others have settled its uploads."""
+        node.send_signal(signal.SIGSTOP)
+        try:
+            poll("the end of its lease", lambda: self.is_settled(node), self.front.text)
+        finally:
+            node.send_signal(signal.SIGCONT)
+
+    def is_settled(self, node: ClusterNode) -> bool:
+        """Whether a node has no lease any more, and no upload."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT NOT EXISTS (SELECT FROM nodes WHERE name = %(name)s"
+                " AND until > clock_timestamp()) AND NOT EXISTS"
+                ' (SELECT FROM uploads WHERE node = %(name)s AND "offset" IS NULL)',
+                {"name": node.folder.name},
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+    def uploads(self) -> int:
+        """The uploads that run or are kept."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("SELECT count(*) FROM uploads").fetchone()
+        return int(row[0]) if row else 0
+
+    def large_bytes(self) -> int:
+        """The bytes that came from the clients of `large`."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(self.statistics))
+            asking.sendall(b"show stat\n")
+            with asking.makefile() as lines:
+                rows = csv.DictReader(lines)
+                row = next(row for row in rows if row["# pxname"] == "large")
+                return int(row["bin"])
+
+    def stop(self) -> None:
+        """Stop all nodes once there is nothing that one of them has to settle."""
+        poll("the end of all uploads", lambda: not self.uploads(), self.front.text)
+        for node in self.nodes:
+            assert node.stop() == 0
+
+
+@contextmanager
+def running_cluster(
+    ceph: Ceph, postgresql: Postgresql, bucket: Bucket, folder: Path, count: int
+) -> Iterator[Cluster]:
+    """So many nodes, all started."""
+    url = postgresql.new_database()
+    with ExitStack() as stack:
+        ports = [stack.enter_context(reserve()).getsockname()[1] for _ in range(count + 2)]
+        front_port, large_port, *node_ports = ports
+        nodes = [
+            stack.enter_context(_node(ceph, bucket, folder, url, number, port))
+            for number, port in enumerate(node_ports)
+        ]
+        for node in nodes:
+            node.start()
+        statistics = Path(stack.enter_context(TemporaryDirectory())) / "haproxy"  # a short path
+        text = _config(front_port, large_port, node_ports, statistics)
+        stack.enter_context(running_haproxy(text, folder, front_port))
+        front, large = Front(front_port, nodes), Front(large_port, nodes)
+        yield Cluster(ceph, postgresql, bucket, url, nodes, front, large, statistics)
+
+
+def _node(
+    ceph: Ceph, bucket: Bucket, folder: Path, url: str, number: int, port: int
+) -> ClusterNode:
+    gateway = sorted(ceph.ports.values())[number % 2]
+    s3 = bucket.settings(
+        folder, prefix=PREFIX, part_size="5MiB", endpoint=f"http://127.0.0.1:{gateway}"
+    )
+    tables: dict[str, Any] = {
+        "server": {
+            "listen": [f"127.0.0.1:{port} proxy_protocol"],
+            "trusted_proxies": ["127.0.0.1"],
+            "drain_timeout": "1s",
+        },
+        "timeouts": {"close": 1},
+        "storage": {"backend": "s3", "s3": s3},
+        "ledger": {"url": url, "node": f"node{number}"},
+    }
+    return ClusterNode(folder / f"node{number}", tables, before=SHORT)
+
+
+def _config(front: int, large: int, nodes: list[int], statistics: Path) -> str:
+    """The documented configuration, with the addresses of a test."""
+    text = CONFIG.read_text().replace("bind :443", f"bind 127.0.0.1:{front}")
+    head, _, _ = text.partition("    server node1")
+    servers = [f"    server node{number} 127.0.0.1:{port}" for number, port in enumerate(nodes)]
+    more = ["global", f"    stats socket {statistics}"]
+    more += ["frontend large", f"    bind 127.0.0.1:{large}", "    default_backend galileod"]
+    return head + "\n".join([*servers, *more]) + "\n"

@@ -1,0 +1,247 @@
+"""Two daemons with one directory and one ledger in PostgreSQL, as on a network filesystem."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from helpers.clients import some_bytes
+from helpers.daemon import Daemon, poll, run_galileod
+from helpers.pausing import stopped
+from helpers.resuming import ResumingClient, push
+
+pytestmark = pytest.mark.timeout(120)
+
+DATA = some_bytes(3_000_000)
+SENT = 2_100_000
+
+SHORT = """
+from galileod.ledger import lease
+lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = 10.0, 1.0, 1.0
+"""
+"""What a node executes first that is to be taken for dead: its lease is short."""
+
+
+class Nodes:
+    """Nodes by their names, each in a folder of its own, with one directory and one database."""
+
+    def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
+        self.url = url
+        self.directory = folder / "shared"
+        self._folder = folder
+        self._stack = stack
+
+    def make(self, name: str, before: str = "", **storage: Any) -> Daemon:  # noqa: ANN401  keys
+        tables: dict[str, Any] = {
+            "timeouts": {"close": 1},
+            "server": {"drain_timeout": 0.2},
+            "storage": {"directory": str(self.directory), "min_free": 0, **storage},
+            "ledger": {"url": self.url, "node": name},
+        }
+        return self._stack.enter_context(Daemon(self._folder / name, tables, before=before))
+
+    def start(self, name: str, before: str = "", **storage: Any) -> Daemon:  # noqa: ANN401  keys
+        return self.make(name, before, **storage).start()
+
+    def spool(self, name: str) -> list[str]:
+        return os.listdir(self.directory / ".galileod/nodes" / name / "spool")
+
+    def stored(self) -> dict[str, bytes]:
+        return {
+            path.name: path.read_bytes()
+            for path in self.directory.iterdir()
+            if path.name != ".galileod"
+        }
+
+    def records(self) -> dict[str, int]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return dict(connection.execute("SELECT name, bytes FROM files").fetchall())
+
+    def begun(self) -> int:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            row = connection.execute("SELECT count(*) FROM uploads").fetchone()
+        return int(row[0]) if row else 0
+
+
+@pytest.fixture
+def nodes(ledger_url: str, tmp_path: Path) -> Iterator[Nodes]:
+    with ExitStack() as stack:
+        yield Nodes(ledger_url, tmp_path, stack)
+
+
+def keep(nodes: Nodes, host: Daemon, until: int = SENT) -> ResumingClient:
+    client = ResumingClient(host.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(until)
+        attempt.cut()
+    host.wait_for("upload.kept", offset=until)
+    return client
+
+
+def test_an_upload_that_one_node_has_kept_goes_on_at_the_other_and_back(nodes: Nodes) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    client = keep(nodes, one, 1_000_000)
+    assert (len(nodes.spool("one")), len(nodes.spool("two"))) == (1, 0)
+    for host, until in ((two, 1_500_000), (one, SENT)):
+        with client.at(host.url).attempt() as attempt:
+            assert attempt.first["offset"] < until
+            attempt.send(until)
+            attempt.cut()
+        host.wait_for("upload.kept", offset=until)
+        assert [len(nodes.spool(name)) for name in ("one", "two")] == [host is one, host is two]
+    with client.at(two.url).attempt() as attempt:
+        assert attempt.first["offset"] == SENT
+        assert attempt.finish() == client.stored()
+    assert nodes.stored() == {client.name: DATA}
+    assert nodes.records() == {client.name: len(DATA)}
+    assert nodes.spool("one") == nodes.spool("two") == []
+
+
+def test_what_a_killed_node_has_left_goes_on_at_the_other(nodes: Nodes) -> None:
+    one, two = nodes.start("one", SHORT), nodes.start("two", SHORT)
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(SENT)
+        poll("the data is there", lambda: _spooled(nodes, "one") == SENT)
+        one.kill()
+    settled = two.wait_for("node.settled")
+    assert (settled["kept"], settled["stored"]) == (1, 0)
+    assert nodes.spool("one") == []
+    with client.at(two.url).attempt() as attempt:
+        assert attempt.first["offset"] == SENT
+        assert attempt.finish() == client.stored()
+    assert nodes.stored() == {client.name: DATA}
+    one.start()
+    with ResumingClient(one.url, DATA).attempt() as attempt:
+        attempt.finish()
+    assert len(nodes.stored()) == 2
+
+
+def _spooled(nodes: Nodes, name: str) -> int:
+    folder = nodes.directory / ".galileod/nodes" / name / "spool"
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_node_that_was_stopped_beyond_its_lease_leaves_its_upload_to_the_other(
+    nodes: Nodes,
+) -> None:
+    one, two = nodes.start("one", SHORT), nodes.start("two", SHORT)
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(SENT)
+        poll("the data is there", lambda: _spooled(nodes, "one") == SENT)
+        with stopped(one.pid, one.send_signal, 0):
+            two.wait_for("node.settled", kept=1)
+        signal_ = attempt.last()
+        assert (signal_["code"], signal_["fatal"]) == ("busy", True)
+    one.wait_for("lease.renewed")
+    assert (len(nodes.spool("one")), len(nodes.spool("two"))) == (0, 1)
+    with client.at(one.url).attempt() as attempt:
+        assert attempt.first["offset"] == SENT
+        assert attempt.finish() == client.stored()
+    assert nodes.stored() == {client.name: DATA}
+    assert nodes.begun() == 0
+
+
+def test_a_start_touches_nothing_of_the_other_node(nodes: Nodes) -> None:
+    one = nodes.start("one")
+    kept = keep(nodes, one)
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(SENT)
+        nodes.start("two")
+        assert attempt.finish() == client.stored()
+    with kept.at(one.url).attempt() as attempt:
+        assert attempt.first["offset"] == SENT
+        assert attempt.finish() == kept.stored()
+    assert nodes.stored() == {client.name: DATA, kept.name: DATA}
+    assert nodes.records() == dict.fromkeys([client.name, kept.name], len(DATA))
+
+
+def test_a_kept_upload_that_is_claimed_at_both_nodes_is_stored_once(nodes: Nodes) -> None:
+    hosts = nodes.start("one"), nodes.start("two")
+    for turn in range(4):
+        client = keep(nodes, hosts[turn % 2])
+
+        def attempt(host: Daemon, client: ResumingClient = client) -> str:
+            while (result := push(client.at(host.url))) in {"busy", "lost"}:
+                pass
+            return result
+
+        with ThreadPoolExecutor(2) as pool:
+            results = sorted(pool.map(attempt, hosts))
+        assert results in (["stored", "stored"], ["stored", "taken_over"])
+        assert nodes.stored() == {client.name: DATA}
+        assert nodes.begun() == 0
+        hosts[0].directory.joinpath(client.name).unlink()
+        galileod(hosts[0], "files", "rescan")
+    assert nodes.spool("one") == nodes.spool("two") == []
+
+
+def galileod(host: Daemon, *arguments: str) -> str:
+    done = run_galileod(*arguments, "--config", host.config)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_an_upload_that_is_discarded_at_one_node_is_gone_from_the_other_s_spool(
+    nodes: Nodes,
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    keep(nodes, one)
+    (row,) = json.loads(galileod(two, "uploads", "list", "--json"))["uploads"]
+    galileod(two, "uploads", "discard", row["upload"])
+    assert nodes.spool("one") == []
+
+
+def test_files_that_replace_each_other_at_both_nodes_are_recorded_as_they_are(
+    nodes: Nodes,
+) -> None:
+    hosts = [nodes.start(name, on_conflict="replace") for name in ("one", "two")]
+    contents = [some_bytes(length) for length in range(1000, 1040)]
+
+    def store(number: int) -> None:
+        client = ResumingClient(hosts[number % 2].url, contents[number], name="a.bin")
+        with client.attempt() as attempt:
+            assert attempt.finish() == client.stored()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(store, range(len(contents))))
+    ((name, content),) = nodes.stored().items()
+    assert nodes.records() == {name: len(content)}
+    assert content in contents
+
+
+def test_a_start_drops_no_record_of_a_file_that_it_has_not_listed(nodes: Nodes) -> None:
+    one = nodes.start("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.finish()
+    (nodes.directory / client.name).rename(nodes.directory / "by hand")
+    assert one.stop() == 0
+    one.start()
+    assert nodes.records() == {client.name: len(DATA)}
+    galileod(one, "files", "rescan")
+    assert nodes.records() == {"by hand": len(DATA)}
+
+
+def test_a_node_whose_directory_is_not_mounted_does_not_start(nodes: Nodes) -> None:
+    one, two = nodes.start("one"), nodes.make("two")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.finish()
+    assert one.stop() == 0
+    hidden = nodes.directory.with_name("hidden")
+    nodes.directory.rename(hidden)
+    ended = run_galileod("serve", "--config", two.config)
+    assert ended.returncode == 1
+    assert f"but '{client.name}' is not in the directory" in ended.stderr
+    shutil.rmtree(nodes.directory)
+    hidden.rename(nodes.directory)
+    two.start()

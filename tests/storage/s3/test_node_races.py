@@ -1,0 +1,138 @@
+"""Three nodes with one database and one bucket, and clients that come to all of them at once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from helpers import credentials
+from helpers.clients import hear, open_websocket, say, some_bytes
+from helpers.credentials import ticket
+from helpers.daemon import Daemon
+from helpers.engines.buckets import Bucket
+from helpers.engines.postgresql import Postgresql
+from helpers.resuming import Attempt, ResumingClient, sha1
+from helpers.rounds import rounds
+from helpers.s3_daemon import PREFIX, contents
+
+pytestmark = pytest.mark.timeout(rounds(120, 1200))
+
+NODES = ("one", "two", "three")
+DATA = some_bytes(12 * 1024 * 1024)
+SMALL = some_bytes(1000)
+AT_ONCE = 12
+
+Start = Callable[..., list[Daemon]]
+
+
+@pytest.fixture
+def url(postgresql: Postgresql) -> str:
+    return postgresql.new_database()
+
+
+@pytest.fixture
+def start(url: str, bucket: Bucket, tmp_path: Path) -> Iterator[Start]:
+    """Starts the nodes, with further tables of their configuration."""
+    with ExitStack() as stack:
+
+        def begin(storage: dict[str, object] | None = None, **more: Any) -> list[Daemon]:  # noqa: ANN401  tables
+            s3 = bucket.settings(tmp_path, prefix=PREFIX, part_size="5MiB")
+            hosts = []
+            for name in NODES:
+                tables: dict[str, Any] = {
+                    "timeouts": {"close": 1},
+                    "storage": {"backend": "s3", "s3": s3, **(storage or {})},
+                    "ledger": {"url": url, "node": name},
+                    **more,
+                }
+                host = stack.enter_context(Daemon(tmp_path / name, tables))
+                hosts.append(host.start())
+            return hosts
+
+        yield begin
+
+
+def upload(url: str, name: str, data: bytes = SMALL, **more: object) -> str:
+    """Send a small file as the original client does; "stored" and its name, or the fault's code."""
+    with open_websocket(url) as websocket:
+        say(websocket, name=name, size=len(data), **more)
+        while not ((signal := hear(websocket)).get("close") or signal.get("fatal")):
+            if signal.get("chunksize"):
+                websocket.send(data)
+            elif signal.get("ready"):
+                say(websocket, finished=True)
+    return str(signal["code"]) if signal.get("fatal") else "stored"
+
+
+def together(hosts: list[Daemon], count: int, send: Callable[[str, int], str]) -> Counter[str]:
+    """What so many uploads end with that go to all nodes at the same time."""
+    urls = [host.url for _, host in zip(range(count), cycle(hosts), strict=False)]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return Counter(threads.map(send, urls, range(count)))
+
+
+def test_an_upload_goes_to_and_fro_between_the_nodes(start: Start, bucket: Bucket) -> None:
+    hosts, count = start(), rounds(6, 200)
+    step = len(DATA) // (count + 1)
+    client = ResumingClient(hosts[0].url, DATA)
+    with ExitStack() as open_ones:
+        attempt = open_ones.enter_context(client.attempt())
+        for number in range(count):
+            attempt.send(attempt.offset + step)
+            host = hosts[(number * 2 + 1) % len(hosts)]
+            newer = open_ones.enter_context(open_websocket(host.url))
+            client.introduce(newer)
+            signal = attempt.last()
+            assert signal["code"] == "taken_over", (number, signal)
+            older, attempt = attempt, Attempt(newer, DATA, hear(newer))
+            # What was sent last may have been on its way.
+            assert older.first["offset"] <= attempt.offset <= older.offset
+        assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA)}
+
+
+def test_a_quota_is_filled_exactly(start: Start, bucket: Bucket) -> None:
+    fits, count = rounds(8, 50), rounds(24, 200)
+    hosts = start(quota={"total_files": fits})
+    ends = together(hosts, count, lambda url, number: upload(url, f"{number}"))
+    assert ends == {"stored": fits, "quota_exceeded": count - fits}
+    assert len(bucket.contents()) == fits
+
+
+def test_a_ticket_for_one_upload_is_used_once(start: Start, bucket: Bucket, tmp_path: Path) -> None:
+    hosts, count = start(**credentials.settings(tmp_path, "ticket")), rounds(4, 50)
+    tickets = [ticket(jti=f"{number}") for number in range(count)]
+
+    def send(url: str, number: int) -> str:
+        return upload(url, f"{number}", token=tickets[number // len(NODES)])
+
+    ends = together(hosts, count * len(NODES), send)
+    assert ends == {"stored": count, "unauthorized": 2 * count}
+    assert len(bucket.contents()) == count
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_one_upload_gets_a_name(start: Start, bucket: Bucket, *, whole: bool) -> None:
+    chunks = {} if whole else {"whole": 0}
+    hosts, count = start({"on_conflict": "reject"}, chunks=chunks), rounds(4, 50)
+    ends = together(hosts, count * 3, lambda url, number: upload(url, f"{number // 3}"))
+    assert ends == {"stored": count, "conflict": 2 * count}
+    assert contents(bucket) == {f"{number}": sha1(SMALL) for number in range(count)}
+
+
+def test_files_that_replace_each_other_are_in_the_ledger_as_in_the_bucket(
+    start: Start, bucket: Bucket, url: str
+) -> None:
+    hosts, count = start({"on_conflict": "replace"}), rounds(15, 200)
+    files = [some_bytes(1000 + number) for number in range(count)]
+    ends = together(hosts, count, lambda url, number: upload(url, "a", files[number]))
+    assert ends == {"stored": count}
+    ((name, stored),) = contents(bucket).items()
+    assert name == "a"
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT name, sha1 FROM files").fetchall() == [("a", stored)]

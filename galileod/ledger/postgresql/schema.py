@@ -28,7 +28,7 @@ RELEASED: Final = "galileod_released"
 the second, the key of an upload for which a node has asked, and that does not run any more."""
 
 _EXISTS: Final = (
-    # A lookup by name alone, as by `to_regclass`, may find what was there before in the transaction.
+    # A lookup by name alone, as `to_regclass`, may find what was there earlier in the transaction.
     "SELECT EXISTS (SELECT FROM pg_class"
     " WHERE relname = 'galileod_schema' AND pg_table_is_visible(oid))"
 )

@@ -191,10 +191,11 @@ class Objects(ABC):
         """
 
     @abstractmethod
-    async def hold(self, upload: str, due: float) -> bool:
-        """`doubt`, if it has its name alone: then its object may be removed.
+    async def hold(self, upload: str, before: float, due: float) -> bool:
+        """`doubt`, if it has its name alone: then its object may be removed, by the caller only.
 
-        Returns whether that is so. One that has yielded claims its name again. Raises
+        Returns whether that is so: `before` is its `due` up to now, and another one would mean that
+        another task or node has called this. One that has yielded claims its name again. Raises
         NameTakenError if a file has the name: then the object has replaced it, or will be replaced.
         """
 

@@ -125,11 +125,13 @@ class Keeper:
 
         Raises LedgerError if the ledger fails. That is then done later, so that a client that has
         not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
-        start.
+        start. If the lease is lost, another node does it.
         """
         try:
             await self._record_delayed()
             await self._commit(commit)
+        except LeaseLostError:
+            raise
         except LedgerError:
             self._delay(commit.upload, partial(self._commit, commit))
             raise
@@ -142,7 +144,7 @@ class Keeper:
         except LedgerError as failed:
             results = [failed] * len(commits)
         for commit, error in zip(commits, results, strict=True):
-            if error is not None:
+            if error is not None and not isinstance(error, LeaseLostError):
                 self._delay(commit.upload, partial(self._commit, commit))
         return results
 

@@ -7,7 +7,7 @@ from attrs import define, evolve, field
 
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError
-from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.ledger.records import Commit
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
@@ -32,6 +32,7 @@ class Reservation:
     room: int = 0
     reserved: bool = False
     _kept_as: Entry | None = field(init=False, default=None)
+    _published: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         kept = self.upload.kept
@@ -70,13 +71,29 @@ class Reservation:
         await self._ledger.promise(self.upload.id, sink.identity, receipt, sha1)
 
     async def commit(self, stored: Stored, sha1: str) -> None:
-        """Replace the reservation with the stored file in the ledger. Never raises LedgerError."""
+        """Replace the reservation with the stored file in the ledger.
+
+        Raises LeaseLostError and LeaseRunOutError if other nodes may have settled the upload before
+        its file was published: then nobody may be told that it is stored. Else never LedgerError.
+        """
+        self._published = True
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 await self._keeper.commit(self.committed(stored, sha1))
             except LedgerError as error:
                 # Until that is made up for, the reservation counts in place of the file.
                 self.upload.log.warning("ledger.behind", reason=str(error))
+                if (doubt := self.doubt_after(error)) is not None:
+                    raise doubt from error
+
+    def doubt_after(self, error: LedgerError) -> LeaseLostError | LeaseRunOutError | None:
+        """What `commit` raises after an error of the ledger."""
+        node = self._ledger.node
+        if node is None:
+            return None
+        if isinstance(error, LeaseLostError):
+            return error
+        return None if node.lease.is_valid() else LeaseRunOutError(str(error))
 
     def committed(self, stored: Stored, sha1: str) -> Commit:
         """What the ledger is to record."""
@@ -84,7 +101,12 @@ class Reservation:
         return Commit(self.upload.id, stored.name, remember, sha1, stored.made)
 
     async def end(self) -> None:
-        """Release the reservation, or turn it into a kept upload. Never raises LedgerError."""
+        """Release the reservation, or turn it into a kept upload. Never raises LedgerError.
+
+        Once the file was published, it stays for what `commit` could not record.
+        """
+        if self._published:
+            return
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 if self._kept_as is None:
@@ -101,10 +123,11 @@ class Reservation:
 
 async def commit_whole(
     keeper: Keeper, published: Sequence[tuple[Reservation, Stored, str]]
-) -> None:
-    """`Reservation.commit` for files that were published together."""
+) -> Sequence[LedgerError | None]:
+    """`Reservation.commit` for files that were published together. Returns what each raises."""
     if not published:
-        return
+        return []
+    doubts = list[LedgerError | None]()
     commits = [each.committed(stored, sha1) for each, stored, sha1 in published]
     with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
         for (reservation, _, _), error in zip(
@@ -112,3 +135,5 @@ async def commit_whole(
         ):
             if error is not None:
                 reservation.upload.log.warning("ledger.behind", reason=str(error))
+            doubts.append(None if error is None else reservation.doubt_after(error))
+    return doubts

@@ -293,12 +293,17 @@ async def _publish(context: Context, batch: Sequence[WholeUpload]) -> None:
         for whole, result in zip(wholes, await context.store.publish_whole(written), strict=True):
             with step_of([whole]):
                 whole.stored = _value(result)
-    published = [
-        (whole.reservation, whole.stored, whole.written.digests[RUNNING_HASH])
+    published = {
+        whole: (whole.reservation, whole.stored, whole.written.digests[RUNNING_HASH])
         for whole in wholes
         if isinstance(whole.stored, Stored) and whole.written
-    ]
-    await commit_whole(context.keeper, published)
+    }
+    doubts = await commit_whole(context.keeper, list(published.values()))
+    for whole, doubt in zip(published, doubts, strict=True):
+        if doubt is not None:  # nothing of it is to be removed or released
+            whole.stored, whole.written, whole.entered = None, None, False
+            with step_of([whole]):
+                raise doubt
     for whole in wholes:
         whole.log_stored()  # before `close` is sent
 

@@ -41,7 +41,7 @@ def steps(ledger: Ledger) -> Sequence[tuple[bool, Callable[[], Awaitable[object]
         (True, lambda: of.completing("u1")),
         (True, lambda: of.doubt("u1", 1.5)),
         (False, lambda: of.abandon("u1", yields=True)),
-        (True, lambda: of.hold("u1", 2.5)),
+        (True, lambda: of.hold("u1", 1.5, 2.5)),
         (True, lambda: of.claim_whole(whole)),
         (False, lambda: of.drop("u3")),
         (False, lambda: ledger.reserve("u2", "anna", 5, allow)),

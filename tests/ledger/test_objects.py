@@ -436,7 +436,7 @@ async def test_a_file_has_the_name_although_an_upload_of_it_is_in_doubt(ledger: 
         await objects.claim("u2", "a.bin", "reject")
     assert not isinstance(caught.value, UnsettledError)
     with pytest.raises(NameTakenError, match="a file named"):
-        await objects.hold("u1", 8.5)
+        await objects.hold("u1", 7.5, 8.5)
 
 
 @pytest.mark.parametrize("given_up", [False, True])
@@ -452,10 +452,11 @@ async def test_the_name_of_an_upload_that_yields_is_free(
         await objects.abandon("u1", yields=True)
     assert await objects.claim("u2", "a.bin", "reject") == "a.bin"
     await objects.completing("u2")
-    assert not await objects.hold("u1", 8.5)
+    assert not await objects.hold("u1", 7.5, 8.5)
     assert (await known(objects)).due == 7.5
     await objects.drop("u2")
-    assert await objects.hold("u1", 8.5)
+    assert await objects.hold("u1", 7.5, 8.5)
+    assert not await objects.hold("u1", 7.5, 9.5), "another one may remove its object"
     assert (await known(objects)).due == 8.5
     with pytest.raises(UnsettledError):
         await objects.claim("u3", "a.bin", "reject")

@@ -279,12 +279,14 @@ class Machine(RuleBasedStateMachine):
         one = self.uploads.get(upload)
         if one is not None and not one.abandoned:
             return
+        before = one.due if one is not None and one.due is not None else 0.5
+        assert not self.run(self.ledger.objects.hold, upload, 0.5, 4.5)
         if one is not None and one.name in self.files:
             with pytest.raises(NameTakenError):
-                self.run(self.ledger.objects.hold, upload, 4.5)
+                self.run(self.ledger.objects.hold, upload, before, 4.5)
             return
         alone = one is not None and all(each.name != one.name for each in self.others(upload))
-        assert self.run(self.ledger.objects.hold, upload, 4.5) == alone
+        assert self.run(self.ledger.objects.hold, upload, before, 4.5) == alone
         if one is not None and alone:
             one.due, one.yields = 4.5, False
 

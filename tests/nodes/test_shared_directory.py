@@ -2,7 +2,10 @@
 
 import json
 import os
+import random
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,6 +29,16 @@ from galileod.ledger import lease
 lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = 10.0, 1.0, 1.0
 """
 """What a node executes first that is to be taken for dead: its lease is short."""
+
+
+LINKING = """
+import errno, os
+from galileod.storage.local import directoryid, publish, spool
+def refuse(*args, **more): raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+directoryid.rename_noreplace = publish.rename_noreplace = spool.rename_noreplace = refuse
+spool.Spool._has_unnamed_files = lambda self: False
+"""
+"""Executed first, it takes away what NFS lacks: files are linked, and always have names."""
 
 
 class Nodes:
@@ -218,6 +231,44 @@ def test_files_that_replace_each_other_at_both_nodes_are_recorded_as_they_are(
     assert content in contents
 
 
+@pytest.mark.parametrize("before", ["", LINKING], ids=["renaming", "linking"])
+@pytest.mark.parametrize("ends", [6])
+def test_what_was_confirmed_survives_kills_of_both_nodes_and_is_stored_once(
+    nodes: Nodes, ends: int, before: str
+) -> None:
+    moments = random.Random(1)
+    hosts = nodes.start("one", before), nodes.start("two", before)
+    contents = [some_bytes(size) for size in (0, 1, 70_000, 400_000, 1_300_000, 3_000_000)]
+    stored: dict[str, bytes] = {}
+    over = threading.Event()
+
+    def upload(worker: int) -> None:
+        choices = random.Random(worker)
+        number = 0
+        while not over.is_set():
+            number += 1
+            content = contents[(worker + number) % len(contents)]
+            client = ResumingClient(hosts[0].url, content)
+            while push(client.at(choices.choice(hosts).url)) != "stored":
+                pass  # that node is not there, or the other one still has the upload
+            stored[client.name] = content
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(upload, worker) for worker in range(4)]
+        for _ in range(ends):
+            time.sleep(moments.uniform(0.2, 1.0))  # the moment of the kill is what is tested
+            host = moments.choice(hosts)
+            host.kill()
+            host.start()
+        over.set()
+    for worker in workers:
+        worker.result()
+    assert nodes.stored() == stored
+    assert nodes.records() == {name: len(content) for name, content in stored.items()}
+    assert nodes.begun() == 0
+    assert nodes.spool("one") == nodes.spool("two") == []
+
+
 def test_a_start_drops_no_record_of_a_file_that_it_has_not_listed(nodes: Nodes) -> None:
     one = nodes.start("one")
     client = ResumingClient(one.url, DATA)
@@ -245,3 +296,20 @@ def test_a_node_whose_directory_is_not_mounted_does_not_start(nodes: Nodes) -> N
     shutil.rmtree(nodes.directory)
     hidden.rename(nodes.directory)
     two.start()
+
+
+def test_a_directory_that_has_lost_its_state_is_known_by_its_files(nodes: Nodes) -> None:
+    one = nodes.start("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.finish()
+    kept = keep(nodes, one)
+    assert one.stop() == 0
+    shutil.rmtree(nodes.directory / ".galileod")
+    one.start()
+    assert one.find("ledger.moved")
+    assert nodes.records() == {client.name: len(DATA)}
+    with kept.at(one.url).attempt() as attempt:
+        assert attempt.first.get("offset", 0) == 0
+        assert attempt.finish() == kept.stored()
+    assert nodes.begun() == 0

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import pytest
 import trio
 from helpers.memory_store import MemorySink, MemoryStore
+from helpers.nodes import FakeNode
 from helpers.uploading import DATA
 from helpers.wire import BINARY, RawPeer, Wire, frame, serving, text_frame, with_chunks
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
-from galileod.ledger.lease import LEASE_SECONDS, WAIT_SECONDS, Lease
+from galileod.ledger.base import LedgerError
+from galileod.ledger.lease import LEASE_SECONDS, WAIT_SECONDS, Lease, LeaseLostError
+from galileod.ledger.records import Commit
 from galileod.policy.settings import Resume
 from galileod.storage.base import Stored
 from galileod.units import Size
@@ -179,3 +182,37 @@ async def test_an_upload_does_not_wait_for_the_lease_for_ever(autojump_clock: Mo
 async def renew_after(seconds: float, lease: Lease) -> None:
     await trio.sleep(seconds)
     lease.renewed(trio.current_time())
+
+
+@pytest.mark.parametrize("config", [CONFIG, Config()])
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_file_that_others_may_have_settled_before_it_was_published_is_not_confirmed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, config: Config, *, lost: bool
+) -> None:
+    """The process was stopped for longer than its lease while it published the file."""
+    store = MemoryStore()
+    async with serving(store, config, settled=False) as wire:
+        node = wire.ledger.node = FakeNode()
+        node.lease.renewed(trio.current_time())
+
+        async def refuse(commits: Sequence[Commit]) -> None:
+            await trio.sleep(LEASE_SECONDS)
+            raise LeaseLostError("it is lost") if lost else LedgerError("the database is away")
+
+        client = await begin(wire, node.lease)
+        monkeypatch.setattr(wire.ledger, "commit_whole", refuse)
+        length = HALF if config is CONFIG else len(DATA)
+        for start in range(0, len(DATA), length):
+            await client.send(frame(BINARY, DATA[start : start + length]))
+            assert (await client.receive())["ready"] is True
+        await client.send(text_frame({"finished": True}))
+        _, signal = await client.receive_after_pings()
+        assert (signal["code"], signal["fatal"]) == ("busy", True)
+        monkeypatch.undo()
+        node.lease.renewed(trio.current_time())
+        # It is stored once, whether this node or another makes up for that.
+        if not lost:
+            again = await wire.open()
+            await again.send({"name": "a", "size": len(DATA), "can": ["resume"], "upload": KEY})
+            assert (await again.receive())["close"] is True
+    assert store.contents == {"a": DATA}

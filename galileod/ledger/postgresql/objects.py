@@ -199,10 +199,10 @@ def give_up(connection: Connection, uploads: Collection[str], due: float) -> Non
     )
 
 
-def hold(connection: Connection, upload: str, due: float) -> bool:
+def hold(connection: Connection, upload: str, before: float, due: float) -> bool:
     """See `Objects.hold`."""
     found = get(connection, upload)
-    if found is None or found.name is None:
+    if found is None or found.name is None or found.due != before:
         return False
     if _exists(connection, _STORED, found.name, upload):
         raise naming.stored(found.name)
@@ -284,9 +284,9 @@ class PostgresqlObjects(Objects):
         """See `Objects.abandon`."""
         await self._database.write(partial(abandon, yields=yields), upload)
 
-    async def hold(self, upload: str, due: float) -> bool:
+    async def hold(self, upload: str, before: float, due: float) -> bool:
         """See `Objects.hold`."""
-        return await self._database.write_durably(hold, upload, due)
+        return await self._database.write_durably(hold, upload, before, due)
 
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """See `Objects.known`."""

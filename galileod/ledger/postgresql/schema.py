@@ -27,6 +27,12 @@ RELEASED: Final = "galileod_released"
 """Channels of NOTIFY: a message of the first is the name of a node which is asked for an upload; of
 the second, the key of an upload for which a node has asked, and that does not run any more."""
 
+_EXISTS: Final = (
+    # A lookup by name alone, as `to_regclass`, may find what was there earlier in the transaction.
+    "SELECT EXISTS (SELECT FROM pg_class"
+    " WHERE relname = 'galileod_schema' AND pg_table_is_visible(oid))"
+)
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
 
 MIGRATIONS: Final = (
@@ -237,8 +243,8 @@ def check_version(connection: Connection) -> None:
 
 def read_version(connection: Connection) -> int:
     """The schema version: the number of migrations applied. Raises LedgerError if it is newer."""
-    (table,) = _row(connection, "SELECT to_regclass('galileod_schema')")
-    if table is None:
+    (exists,) = _row(connection, _EXISTS)
+    if not exists:
         return 0
     (version,) = _row(connection, "SELECT version FROM galileod_schema")
     if version > len(MIGRATIONS):

@@ -180,10 +180,10 @@ def give_up(connection: sqlite3.Connection, uploads: Collection[str], due: float
     )
 
 
-def hold(connection: sqlite3.Connection, upload: str, due: float) -> bool:
+def hold(connection: sqlite3.Connection, upload: str, before: float, due: float) -> bool:
     """See `Objects.hold`."""
     found = get(connection, upload)
-    if found is None or found.name is None:
+    if found is None or found.name is None or found.due != before:
         return False
     if _exists(connection, _STORED, found.name):
         raise naming.stored(found.name)
@@ -269,9 +269,9 @@ class SqliteObjects(Objects):
         """See `Objects.abandon`."""
         await self._database.write(partial(abandon, yields=yields), upload)
 
-    async def hold(self, upload: str, due: float) -> bool:
+    async def hold(self, upload: str, before: float, due: float) -> bool:
         """See `Objects.hold`."""
-        return await self._database.write_durably(hold, upload, due)
+        return await self._database.write_durably(hold, upload, before, due)
 
     async def known(self, multiparts: Collection[str]) -> Collection[str]:
         """See `Objects.known`."""

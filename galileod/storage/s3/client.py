@@ -12,7 +12,6 @@ from urllib.parse import quote, unquote, urlsplit
 from attrs import frozen
 
 from galileod.storage.errors import (
-    BadNameError,
     MissingError,
     StorageBusyError,
     StorageError,
@@ -21,17 +20,13 @@ from galileod.storage.errors import (
 from galileod.storage.settings import S3
 
 from .errors import (
-    FAILURES,
     NO_ANSWER,
-    NOT_S3,
     KeyTakenError,
-    NoSuchUploadError,
-    Place,
     UncertainError,
     code_of,
-    refuses_keys,
 )
-from .library import ClientError, ResponseParserError
+from .library import ClientError
+from .sending import Sender
 from .session import Connection
 from .transport import Body
 
@@ -46,15 +41,6 @@ LAST: Final = "\U0010ffff"
 
 UPLOAD: Final = "galileod-upload"
 """The key of the metadata that has the id of the upload."""
-
-_STORING: Final = {"put_object", "upload_part", "complete_multipart_upload"}
-"""Requests that fail if nothing can be stored. Some stores accept CreateMultipartUpload then."""
-
-_PUBLISHING: Final = {"put_object", "complete_multipart_upload"}
-"""Requests whose outcome may be uncertain."""
-
-_OF_ONE_OBJECT: Final = (BadNameError, KeyTakenError, NoSuchUploadError)
-"""Failures that say nothing of other objects."""
 
 _NO_OBJECT: Final = {"404", "NoSuchKey"}
 """The codes of an answer if there is no such object."""
@@ -79,23 +65,18 @@ def is_of(head: Head | None, upload: str, size: int | None = None) -> bool:
     )
 
 
-class Client:
+class Client(Sender):
     """A bucket. Every method but `close` blocks, and may raise StorageError; all are thread-safe.
 
     Each request is bounded in time, and sent a few times if it fails for a reason that may pass.
     Metadata is any text, which is stored percent-encoded. Give bodies as bytes or bytearray; they
     are not copied, and must not change meanwhile.
 
-    `failed` says why the last request that stores data has failed; None if it did not.
     `conditional`: the store is not known to lack conditional requests.
     """
 
     def __init__(self, connection: Connection, bucket: str) -> None:
-        self.bucket = bucket
-        self.endpoint = connection.endpoint
-        self._connection = connection
-        self._place = Place(bucket, connection.endpoint)
-        self.failed: StorageError | None = None
+        super().__init__(connection, bucket)
         self.conditional = True
         # Otherwise TLS protects a part on its way, or it has none.
         self._checks_parts = _is_exposed(connection.endpoint)
@@ -302,40 +283,6 @@ class Client:
         what: Any = {"Body": Body(body), "ContentMD5": _md5(body), "Metadata": _encoded(metadata)}
         return str(self._told(self._do("put_object", Key=key, **what, **condition), "ETag"))
 
-    def _told(self, answer: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401  a value of any type
-        """What an answer must have, and that of a web server has not."""
-        if name not in answer:
-            raise StorageError(NOT_S3, f" ({self.endpoint})")
-        return answer[name]
-
-    def _do(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
-        """The answer to a request, or the data of an object. Raises StorageError."""
-        return self._send(self._connection.usual, method, values)
-
-    def _do_once(self, method: str, **values: Any) -> Any:  # noqa: ANN401  botocore has no types
-        """The same for a request that is not sent again, and whose answer may take minutes."""
-        return self._send(self._connection.patient, method, values)
-
-    def _send(self, client: Any, method: str, values: Mapping[str, Any]) -> Any:  # noqa: ANN401  botocore has no types
-        renewed = False
-        self._connection.attempts.uncertain = False
-        while True:
-            try:
-                answer = getattr(client, method)(Bucket=self.bucket, **values)
-                if method == "get_object":
-                    answer = answer["Body"].read()
-            except FAILURES as error:
-                if not renewed and refuses_keys(error) and self._renewed():
-                    renewed = True
-                    continue
-                failure = self._translated(error, method)
-                if method in _STORING and not isinstance(failure, _OF_ONE_OBJECT):
-                    self.failed = failure
-                raise failure from error
-            if method in _STORING:
-                self.failed = None
-            return answer
-
     def _head(self, key: str) -> Any:  # noqa: ANN401  botocore has no types
         try:
             return self._do("head_object", Key=key)
@@ -354,22 +301,6 @@ class Client:
         if not _code(error).isdigit():
             raise error
         self._do("list_objects_v2", MaxKeys=1)
-
-    def _renewed(self) -> bool:
-        """Whether the file of credentials has others by now."""
-        keys = self._connection.keys
-        return keys is not None and keys.renew()
-
-    def _translated(self, error: Exception, method: str) -> StorageError:
-        operation = self._connection.usual.meta.method_to_api_mapping[method]
-        translated = self._place.translated(error, operation)
-        keys = self._connection.keys
-        if keys is not None and keys.problem and refuses_keys(error):
-            return StorageError(translated.reason, f"{translated.place}; {keys.problem}")
-        uncertain = self._connection.attempts.uncertain or isinstance(error, ResponseParserError)
-        if uncertain and method in _PUBLISHING and not isinstance(translated, _OF_ONE_OBJECT):
-            return UncertainError(translated.reason, translated.place)
-        return translated
 
 
 def _code(error: StorageError) -> str:

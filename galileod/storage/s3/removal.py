@@ -92,14 +92,14 @@ async def _abandoned(shared: Shared, known: ObjectUpload) -> ObjectUpload:
 
 async def _settle(shared: Shared, known: ObjectUpload, now: float) -> bool:
     """End what is in doubt; returns whether that is done. Raises StorageError."""
-    if known.upload in shared.late or (known.due or 0) > now:
+    if known.due is None or known.due > now or known.upload in shared.late:
         return False
     await _remove_from_bucket(shared, known)
     if not await _is_there(shared, known):
         return True
     try:
         # In doubt again: its removal may be late as well.
-        if not await shared.objects.hold(known.upload, now + LATE_SECONDS):
+        if not await shared.objects.hold(known.upload, known.due, now + LATE_SECONDS):
             return False
     except NameTakenError:
         return True  # it has replaced a file, or will be replaced; a rescan looks at it

@@ -89,7 +89,7 @@ def store_object(connection: Connection, number: int) -> None:
     objects.claim_whole(connection, [Claim(f"{upload} whole", 1, f"{number}/f", "replace")])
     objects.doubt(connection, upload, 1.0)
     objects.abandon(connection, upload, yields=True)
-    objects.hold(connection, upload, 2.0)
+    objects.hold(connection, upload, 1.0, 2.0)
     objects.drop(connection, upload)
 
 

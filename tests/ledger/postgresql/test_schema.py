@@ -48,6 +48,15 @@ def test_many_processes_that_start_at_once_create_them_once(address: Address) ->
         database.close()
 
 
+def test_tables_that_another_process_creates_are_seen_at_once(address: Address) -> None:
+    line = Line(address)
+    with line.transaction("BEGIN") as connection:
+        assert schema.read_version(connection) == 0
+        Database.open(address).close()
+        assert schema.read_version(connection) == len(schema.MIGRATIONS)
+    line.close(1)
+
+
 def test_who_waits_for_another_process_says_so_and_for_a_limited_time(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:

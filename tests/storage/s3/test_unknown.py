@@ -380,6 +380,36 @@ async def test_the_name_is_not_free_while_a_removal_may_be_late(stores: Store) -
     assert (visible(store), known(store)) == ({}, [])
 
 
+async def test_of_sweeps_at_the_same_time_one_removes_an_object(stores: Store) -> None:
+    # The removal of the other could be late: after the name was free, and a file had it.
+    store = stores("reject")
+    await lose(store, SMALL)
+    before, removed = store.shared, list[str]()
+    looks = threading.Barrier(2, timeout=20)
+
+    def look(call: Call, *_: object) -> Any:  # noqa: ANN401
+        found = call()
+        if not removed and not looks.broken:
+            try:
+                looks.wait(1)
+            except threading.BrokenBarrierError:
+                pass  # the second look of one of them
+        return found
+
+    def remove(call: Call, key: str) -> None:
+        removed.append(key)
+        call()
+
+    fail_at(store, "delete", remove)
+    fail_at(store, "head", look)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(run_sweep, store, LATEST)
+    store.shared = before
+    assert len(removed) == 1
+    assert (visible(store), known(store)) == ({}, [])
+
+
 async def test_an_object_whose_name_another_upload_has_by_now_is_not_removed(
     stores: Store,
 ) -> None:

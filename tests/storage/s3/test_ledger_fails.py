@@ -1,13 +1,12 @@
 """What is told of a ledger that fails: clients hear the reason, and not where the ledger is."""
 
-from collections.abc import Iterator
-
 import pytest
 from helpers.clients import some_bytes
 from helpers.s3_store import PART, LedgerStore
 from helpers.store_kinds import MakeStore
 
 from galileod.ledger.base import LedgerError
+from galileod.storage.base import Sink
 from galileod.storage.errors import StorageError
 
 pytestmark = pytest.mark.timeout(60)
@@ -18,14 +17,19 @@ DATA = some_bytes(2 * PART)
 
 
 @pytest.fixture
-def store(make_store: MakeStore) -> Iterator[LedgerStore]:
+def store(make_store: MakeStore) -> LedgerStore:
     made = make_store("rename")
     assert isinstance(made, LedgerStore)
-    yield made
+    return made
 
 
 async def fail(*_: object) -> None:
     raise LedgerError(REASON, PLACE)
+
+
+async def store_all(sink: Sink) -> None:
+    await sink.write([DATA])
+    await sink.commit()
 
 
 @pytest.mark.parametrize("step", ["created", "add_part", "completing"])
@@ -35,8 +39,7 @@ async def test_the_place_of_the_ledger_is_not_in_the_reason_of_an_upload_that_fa
     async with await store.create("1", "a.bin", size=len(DATA)) as sink:
         monkeypatch.setattr(store.shared.objects, step, fail)
         with pytest.raises(StorageError) as raised:
-            await sink.write([DATA])
-            await sink.commit()
+            await store_all(sink)
     assert (raised.value.reason.endswith(REASON), raised.value.place) == (True, PLACE)
 
 

@@ -7,7 +7,7 @@
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
 # make fuzz     fuzz the receiving path for longer than the tests do; ARGS="SECONDS SEED"
 # make conformance  judge all clients and servers of the repository with galileo-conformance
-# make soak     for over an hour: kill the daemon, cut lines and break object storage while clients resume; 3 GiB of /tmp
+# make soak     for an hour and a half: kill the daemon, cut lines and break object storage while clients resume; 3 GiB of /tmp
 #               SEED is the first seed of tests of chance that have one, ROUNDS their number
 # make screenshots  take the screenshots of the page in docs/; needs a browser
 # make packages build all packages into dist/; docs/install.md has what that needs

@@ -17,8 +17,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers.engines.buckets import Bucket, new_bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.engine import EngineError
+from helpers.engines.postgresql import Postgresql
 
-__all__ = ["Ceph", "EngineError", "Place"]
+__all__ = ["Ceph", "EngineError", "Place", "Postgresql"]
 
 BLOCK = 1 << 20
 

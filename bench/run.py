@@ -25,6 +25,7 @@ from concurrent_uploads import many
 from measure import GIB, Settings
 from next_elsewhere import next_far, next_on_disk
 from next_files import next_on_tmpfs
+from nodes import nodes_small, reservations
 from object_storage import s3, s3_many, s3_small
 from peers import NAMES, find
 from resuming import resume
@@ -51,6 +52,8 @@ BENCHMARKS = {
     "s3": s3,
     "s3-small": s3_small,
     "s3-many": s3_many,
+    "reservations": reservations,
+    "nodes-small": nodes_small,
 }
 QUICK = 4 << 20
 """Bytes that replace 1 GiB with --quick."""

@@ -296,3 +296,20 @@ def test_a_node_whose_directory_is_not_mounted_does_not_start(nodes: Nodes) -> N
     shutil.rmtree(nodes.directory)
     hidden.rename(nodes.directory)
     two.start()
+
+
+def test_a_directory_that_has_lost_its_state_is_known_by_its_files(nodes: Nodes) -> None:
+    one = nodes.start("one")
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.finish()
+    kept = keep(nodes, one)
+    assert one.stop() == 0
+    shutil.rmtree(nodes.directory / ".galileod")
+    one.start()
+    assert one.find("ledger.moved")
+    assert nodes.records() == {client.name: len(DATA)}
+    with kept.at(one.url).attempt() as attempt:
+        assert attempt.first.get("offset", 0) == 0
+        assert attempt.finish() == kept.stored()
+    assert nodes.begun() == 0

@@ -186,4 +186,4 @@ def ledger_steps() -> Iterator[None]:
     except LeaseLostError as error:
         raise StorageBusyError(str(error)) from error
     except LedgerError as error:
-        raise StorageError(f"the ledger failed: {error}") from error
+        raise StorageError(f"the ledger failed: {error.reason}", error.place) from error

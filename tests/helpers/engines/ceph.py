@@ -53,7 +53,7 @@ osd data = {folder}/osd
 osd objectstore = memstore
 memstore device bytes = {memory}
 osd fast shutdown = false
-osd client watch timeout = 2
+osd client watch timeout = 5
 [client]
 rgw data = {folder}
 rgw dns name = localhost

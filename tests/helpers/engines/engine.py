@@ -120,6 +120,10 @@ class Engine(ABC):
                 start_new_session=True,  # Ctrl-C is for the tests
             )
 
+    def pid(self, name: str) -> int:
+        """The id of a process."""
+        return self._processes[name].pid
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to one of its processes: SIGSTOP makes it hang, until SIGCONT."""
         self._processes[name].send_signal(number)

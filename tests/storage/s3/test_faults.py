@@ -165,9 +165,9 @@ def test_a_gateway_that_hangs_leaves_nothing_that_nobody_was_told_of(
         scene, senders = Scene(breakable, bucket, host.start()), Senders(host)
         with senders.running():
             for seconds in HANGS:
-                senders.wait_for(10)
+                senders.wait_for(1)
                 hang(scene, "rgw", seconds)
-            senders.wait_for(10)
+            senders.wait_for(1)
         assert_intact(senders, bucket, tmp_path)
     report(f"{len(senders.stored)} confirmed, {dict(senders.heard)}")
     breakable.admin("bucket", "rm", f"--bucket={bucket.name}", "--purge-objects", "--bypass-gc")

@@ -1,5 +1,6 @@
 """Three nodes with one database and one bucket, and clients that come to all of them at once."""
 
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,13 @@ DATA = some_bytes(12 * 1024 * 1024)
 SMALL = some_bytes(1000)
 AT_ONCE = 12
 
+SHORT = """
+from galileod.daemon import node
+from galileod.ledger import lease
+lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = 6.0, 1.5, 1.0
+"""
+"""What a node executes first: its lease is short, and is renewed before it runs out."""
+
 Start = Callable[..., list[Daemon]]
 
 
@@ -40,7 +48,11 @@ def start(url: str, bucket: Bucket, tmp_path: Path) -> Iterator[Start]:
     """Starts the nodes, with further tables of their configuration."""
     with ExitStack() as stack:
 
-        def begin(storage: dict[str, object] | None = None, **more: Any) -> list[Daemon]:  # noqa: ANN401  tables
+        def begin(
+            storage: dict[str, object] | None = None,
+            before: str = "",
+            **more: Any,  # noqa: ANN401  tables
+        ) -> list[Daemon]:
             s3 = bucket.settings(tmp_path, prefix=PREFIX, part_size="5MiB")
             hosts = []
             for name in NODES:
@@ -50,7 +62,7 @@ def start(url: str, bucket: Bucket, tmp_path: Path) -> Iterator[Start]:
                     "ledger": {"url": url, "node": name},
                     **more,
                 }
-                host = stack.enter_context(Daemon(tmp_path / name, tables))
+                host = stack.enter_context(Daemon(tmp_path / name, tables, before=before))
                 hosts.append(host.start())
             return hosts
 
@@ -93,6 +105,27 @@ def test_an_upload_goes_to_and_fro_between_the_nodes(start: Start, bucket: Bucke
             # What was sent last may have been on its way.
             assert older.first["offset"] <= attempt.offset <= older.offset
         assert attempt.finish() == client.stored()
+    assert contents(bucket) == {client.name: sha1(DATA)}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_connection_waits_for_the_lease_of_a_node_that_is_gone_and_goes_on(
+    start: Start, bucket: Bucket, how: signal.Signals
+) -> None:
+    one, two, _ = start(before=SHORT)
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(6 * 1024 * 1024)
+        one.wait_for("upload.started")
+        one.send_signal(how)
+        again = client.at(two.url)
+        with again.attempt() as newer:
+            assert two.find("upload.elsewhere", runs_at="one")
+            assert newer.offset in (0, 5 * 1024 * 1024)
+            if how == signal.SIGSTOP:
+                one.send_signal(signal.SIGCONT)
+                assert attempt.last()["code"] == "busy"
+            assert newer.finish() == client.stored()
     assert contents(bucket) == {client.name: sha1(DATA)}
 
 

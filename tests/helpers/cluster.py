@@ -25,8 +25,9 @@ CONFIG: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
 LEASE: Final = 4.0
 
 SHORT: Final = f"""
+from galileod.daemon import node
 from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = {LEASE}, 1.0, 0.7
+lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {LEASE}, 1.0, 0.7
 """
 """What a node executes first: its lease is short."""
 

@@ -25,8 +25,9 @@ DATA = some_bytes(3_000_000)
 SENT = 2_100_000
 
 SHORT = """
+from galileod.daemon import node
 from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = 10.0, 1.0, 1.0
+lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = 10.0, 1.0, 1.0
 """
 """What a node executes first that is to be taken for dead: its lease is short."""
 

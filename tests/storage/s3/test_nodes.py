@@ -24,8 +24,9 @@ DATA = some_bytes(12 * MIB)
 LEASE = 9.0
 
 SHORT = f"""
+from galileod.daemon import node
 from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, lease.RENEW_SECONDS = {LEASE}, 1.5, 1.0
+lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {LEASE}, 1.5, 1.0
 """
 """What a node executes first: its lease is short."""
 

@@ -55,6 +55,9 @@ class Retention:
         if elsewhere is None:
             await self.remove_expired()
             return
+        entries, _ = await self._ledger.expired(self._retention(), "", 1)
+        if not entries:
+            return
         try:
             if await elsewhere.hold([TURN]):
                 await self.remove_expired()

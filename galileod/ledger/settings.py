@@ -1,21 +1,17 @@
 """`[ledger]`: where the ledger is."""
 
 import re
-import shlex
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 
+from galileod.extras import missing
 from galileod.units import Violation
 
-PSYCOPG_MISSING: Final = (
-    "needs the Python package psycopg:"
-    f" {shlex.quote(sys.executable)} -m pip install 'psycopg[binary]>=3.3,<3.4'"
-)
+PSYCOPG_MISSING: Final = missing("postgresql", "psycopg[binary]>=3.3,<3.4")
 """What is said where the extra for PostgreSQL is not installed."""
 
 HIDDEN: Final = ("ledger.url",)

@@ -17,8 +17,10 @@ from helpers.uploading import large
 from helpers.wire import BINARY, RawPeer, Wire, frame, serving, text_frame, with_chunks
 
 from galileod.config.model import Config
+from galileod.files.retention import Retention
 from galileod.ledger.base import AlreadyUsedError, SingleUse, WholeEntry
 from galileod.ledger.objects import NameTakenError
+from galileod.ledger.outbox import KINDS
 from galileod.ledger.postgresql import PostgresqlLedger
 from galileod.policy.quota import QuotaFault, check_quota
 from galileod.policy.settings import Quota, Resume
@@ -238,6 +240,28 @@ async def test_files_of_one_name_replace_each_other_at_all_nodes_and_the_ledger_
             assert ends == {"stored": 5 * NODES}
             found = await ledgers[0].entries(["a"])
             assert found["a"].size == len(store.contents["a"])
+
+
+async def test_each_file_is_removed_and_told_once_when_its_time_is_over(
+    ledgers: list[PostgresqlLedger],
+) -> None:
+    hooks = evolve(CONFIG.hooks, removed=("notify",))
+    store = MemoryStore()
+    names = {f"{number}" for number in range(40)}
+    async with serving_nodes(ledgers, store, evolve(CONFIG, hooks=hooks)) as wires:
+        for name in names:
+            client = await wires[0].open()
+            assert await client.upload(name, large(CHUNK)) == {"close": True}
+            await client.websocket.aclose()
+        tasks = [
+            Retention(wire.ledger, wire.context.remover, lambda: 0.0)._take_turn for wire in wires
+        ]
+        await together(NODES, lambda number: tasks[number]())
+        while store.contents:  # a node that has not got its turn tries again
+            await together(NODES, lambda number: tasks[number]())
+        owed = await ledgers[0].outbox.first(1000, KINDS)
+        assert sorted(one.name for one in owed) == sorted(names)
+        assert (await ledgers[0].total()).files == 0
 
 
 @pytest.mark.parametrize("whole", [0, CHUNK])

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
     ("path", "pattern"),
     [
         ("packaging/container/compose.yaml", r"galileod:(\d[\w.]*)$"),
-        ("docs/install.md", r"galileod(?:-s3)?[-_:](\d+\.\d+\.\d+)"),
+        ("docs/install.md", r"galileod(?:-[a-z0-9]+)?[-_:](\d+\.\d+\.\d+)"),
         ("docs/install.md", r"galileo_?send-(\d+\.\d+\.\d+)"),
     ],
 )

@@ -137,6 +137,22 @@ def store_into_a_bucket(service: Service, extra: Path) -> None:
     assert service.ask().status == 200
 
 
+def use_a_database(service: Service, extra: Path) -> None:
+    """It needs the other package too."""
+    settings = service.container.path(SETTINGS)
+    local = settings.read_text()
+    settings.write_text('[ledger]\nurl = "postgresql://galileod@127.0.0.1:9/galileod"\n')
+    check = ("galileod", "check-config", "--connect")
+    named = "needs the Debian package galileod-postgresql, in the version of galileod"
+    said = service.run(*check, check=False)
+    assert said == f"galileod: {SETTINGS}: ledger.url: {named}\n"
+    install(service, extra)
+    assert service.run("dpkg", "--verify", name_of(extra)) == ""
+    said = service.run(*check, check=False)
+    assert "Connection refused" in said, said
+    settings.write_text(local)
+
+
 def upgrade_during_an_upload(service: Service, later: list[Path]) -> None:
     settings = service.container.path(SETTINGS)
     text = settings.read_text()
@@ -184,6 +200,19 @@ def remove(service: Service) -> None:
         assert not service.container.path(path).exists()
     for path in (SETTINGS, "/etc/galileod.tokens", f"{DATA}/.galileod/ledger.sqlite3"):
         assert service.container.path(path).exists()
+
+
+def stay_masked(service: Service, package: Path) -> None:
+    """What an administrator has masked is neither started nor unmasked."""
+    service.run("systemctl", "mask", SERVICE, SOCKET)
+    install(service, package)
+    for unit in (SERVICE, SOCKET):
+        assert service.run("systemctl", "is-enabled", unit, check=False) == "masked\n"
+        assert not is_active(service, unit)
+    service.run("systemctl", "unmask", SERVICE, SOCKET)
+    for unit in (SERVICE, SOCKET):
+        assert service.run("systemctl", "is-enabled", unit) == "enabled\n"
+    apt(service, "remove", "galileod")
 
 
 def come_back(service: Service, later: Path) -> None:
@@ -268,16 +297,19 @@ def test_the_life_of_a_package(release: str, tmp_path: Path, subtests: pytest.Su
         shutil.copyfile(each, packages / each.name)
         with subtests.test("lintian", package=name_of(each)):
             assert complaints(each) == ""
-    assert [name_of(each) for each in built] == ["galileod", "galileod-s3"]
-    package, extra = built
+    names = ["galileod", "galileod-postgresql", "galileod-s3"]
+    assert [name_of(each) for each in built] == names
+    package, for_databases, for_buckets = built
     later = [later_package(each, packages) for each in built]
     with Container(root, tmp_path / "console", {"/packages": packages}) as container:
         service = Service(container)
         begin(service, package)
         store(service)
-        store_into_a_bucket(service, extra)
+        store_into_a_bucket(service, for_buckets)
+        use_a_database(service, for_databases)
         upgrade_during_an_upload(service, later)
         remove(service)
+        stay_masked(service, later[0])
         come_back(service, later[0])
         purge(service)
         respect_another_service(service, package)

@@ -33,11 +33,6 @@ def is_leftover(name: str) -> bool:
     return _LEFTOVER.fullmatch(name) is not None
 
 
-def is_old(state: os.stat_result) -> bool:
-    """Whether no node uses such a file any more: they do so for a moment."""
-    return state.st_ctime < time.time() - OLD_SECONDS
-
-
 def remove_leftover(folder_fd: int, name: str) -> None:
     """Remove such a file from its folder. Blocks."""
     try:
@@ -45,3 +40,13 @@ def remove_leftover(folder_fd: int, name: str) -> None:
     except OSError as error:
         # It is never counted as a file, and the next start tries again.
         _log.warning("storage.leftover", path=name, reason=str(error))
+
+
+def remove_old(folder_fd: int, name: str) -> None:
+    """Remove such a file if no node uses it any more: they do so for a moment. Blocks."""
+    try:
+        state = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except OSError:
+        return  # it has its own name now
+    if state.st_ctime < time.time() - OLD_SECONDS:
+        remove_leftover(folder_fd, name)

@@ -12,7 +12,7 @@ from galileod.storage.oserrors import translated
 
 from .directory import DIRECTORY
 from .identity import identities_of
-from .leftovers import is_leftover, is_old, remove_leftover
+from .leftovers import is_leftover, remove_leftover, remove_old
 from .listing import entries_of
 
 MAX_DEPTH: Final = MAX_STEPS + MAX_FOLDER_DEPTH
@@ -49,11 +49,11 @@ def find(fd: int, identities: Collection[str], progress: Progress) -> Found:
     return Found(None, names)
 
 
-def walk(fd: int, count: int) -> Iterator[Sequence[str]]:
-    """The names of the files below the directory `fd`. See `Store.walk`."""
+def walk(fd: int, count: int, *, shared: bool = False) -> Iterator[Sequence[str]]:
+    """The names of the files below the directory `fd`. See `Store.walk` and `files_below`."""
     page = list[str]()
     with translated("cannot list the directory"):
-        for path in _names_below(fd, "", MAX_DEPTH):
+        for path in _names_below(fd, "", MAX_DEPTH, shared=shared):
             page.append(path)
             if len(page) == count:
                 yield page
@@ -62,7 +62,7 @@ def walk(fd: int, count: int) -> Iterator[Sequence[str]]:
         yield page
 
 
-def _names_below(fd: int, prefix: str, depth: int) -> Iterator[str]:
+def _names_below(fd: int, prefix: str, depth: int, *, shared: bool) -> Iterator[str]:
     """As `files_below`, while files and folders come and go; temporary files are in use."""
     with entries_of(fd) as entries:
         for entry in entries:
@@ -70,13 +70,15 @@ def _names_below(fd: int, prefix: str, depth: int) -> Iterator[str]:
             if entry.is_file(follow_symlinks=False):
                 if not is_leftover(name):
                     yield prefix + name
+                elif shared:
+                    remove_old(fd, entry.name)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:
                     child = os.open(entry.name, DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except (PermissionError, FileNotFoundError, NotADirectoryError):
                     continue  # none of our files are there, or it was removed since
                 try:
-                    yield from _names_below(child, f"{prefix}{name}/", depth - 1)
+                    yield from _names_below(child, f"{prefix}{name}/", depth - 1, shared=shared)
                 finally:
                     os.close(child)
 
@@ -100,7 +102,9 @@ def files_below(
                     continue  # removed since a moment ago
                 if not is_leftover(name):
                     yield prefix + name, state
-                elif not shared or is_old(state):
+                elif shared:
+                    remove_old(fd, entry.name)
+                else:
                     remove_leftover(fd, entry.name)
             elif depth and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
                 try:

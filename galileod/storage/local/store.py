@@ -290,7 +290,7 @@ class LocalStore(Store):
 
     def _walk(self, count: int) -> Generator[Sequence[str], None, None]:
         self._directory.check()
-        yield from walk(self._directory.fd, count)
+        yield from walk(self._directory.fd, count, shared=self._others is not None)
 
     def _make_ready(self) -> None:
         """Check that files can be stored below `location`, and restore the state directory."""

@@ -257,15 +257,20 @@ async def test_a_node_lists_only_what_it_is_asked_for(open_node: OpenNode, direc
     assert young.exists()
 
 
-def test_a_temporary_name_that_no_node_uses_any_more_is_removed(
-    open_node: OpenNode, directory: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("way", ["start", "rescan"])
+async def test_a_temporary_name_that_no_node_uses_any_more_is_removed(
+    open_node: OpenNode, directory: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     a = open_node("a")
     old = directory / temporary_name("3")
     old.write_bytes(b"")
-    monkeypatch.setattr("galileod.storage.local.leftovers.OLD_SECONDS", -60.0)
-    a.scan(["1-2"])
-    assert not old.exists()
+    for seconds, there in ((3600.0, True), (-60.0, False)):
+        monkeypatch.setattr("galileod.storage.local.leftovers.OLD_SECONDS", seconds)
+        if way == "start":
+            a.scan(["1-2"])
+        else:
+            assert [page async for page in a.walk(10)] == []
+        assert old.exists() == there
 
 
 async def test_a_node_does_not_keep_a_file_that_others_could_not_find(

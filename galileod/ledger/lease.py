@@ -32,6 +32,9 @@ RENEW_SECONDS: Final = 5.0
 WAIT_SECONDS: Final = 300.0
 """Maximum seconds that an upload waits until a lease that has run out is renewed."""
 
+BEGIN_SECONDS: Final = 5.0
+"""The same for an upload that begins: its client may try another node."""
+
 State = Literal["valid", "run out", "lost"]
 
 
@@ -104,25 +107,19 @@ class Lease:
         self.lost = Interrupt()
         self.renewed(sent)
 
-    def check(self) -> None:
-        """Raise LeaseLostError or LeaseRunOutError if nothing new should be begun now."""
-        self._check_lost()
-        if not self.is_valid():
-            raise LeaseRunOutError("the database does not renew the lease of this server")
-
-    async def wait_valid(self) -> None:
+    async def wait_valid(self, seconds: float = WAIT_SECONDS) -> None:
         """Return at once if this node may write now; else wait until it may.
 
-        Raises LeaseLostError, and LeaseRunOutError after WAIT_SECONDS.
+        Raises LeaseLostError, and LeaseRunOutError after so many seconds.
         """
         if self.is_valid():
             return
-        with trio.move_on_after(WAIT_SECONDS):
+        with trio.move_on_after(seconds):
             while not self.is_valid():
                 self._check_lost()
                 await self._changed.park()
             return
-        raise LeaseRunOutError(f"the lease was not renewed for {WAIT_SECONDS:g} seconds")
+        raise LeaseRunOutError("the database does not renew the lease of this server")
 
     @contextmanager
     def using(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 
@@ -21,6 +21,9 @@ _EXPECTED: Final = 'the URL of a database, such as "postgresql://galileod@db.exa
 
 _NO_PASSWORD: Final = "a URL without a password, which belongs into the file ledger.password_file"  # noqa: S105  there is none
 
+
+_PASSWORD: Final = re.compile("password *=", re.IGNORECASE)
+"""In the parameters of a URL, also `sslpassword` and what libpq refuses: the URL is logged."""
 
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """A node is a part of names of directories."""
@@ -77,13 +80,13 @@ def check_node_name(ledger: Ledger) -> None:
 def _url_violations(url: str) -> Iterator[Violation]:
     try:
         parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         if "," not in parts.netloc:  # of several servers, each may have a port
             parts.port  # noqa: B018  raises if it is not one
     except ValueError:
         yield "ledger.url", url, _EXPECTED
         return
-    if parts.password is not None or "password" in dict(query):
+    if parts.password is not None or _PASSWORD.search(unquote(parts.query)):
         yield "ledger.url", url, _NO_PASSWORD
     elif (
         parts.scheme != "postgresql"

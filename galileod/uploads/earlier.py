@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 from galileod.auth.grant import Grant
 from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, RunningUpload, StoredUpload
+from galileod.ledger.lease import BEGIN_SECONDS
 from galileod.protocol.messages import ASK, NEXT, RESUME, Metadata
 from galileod.protocol.receiver import UploadReceiver
 
@@ -46,7 +47,7 @@ async def find_upload(
     context = connection.context
     earlier: KeptUpload | StoredUpload | None = None
     with storage_faults():
-        context.lease.check()
+        await context.lease.wait_valid(BEGIN_SECONDS)
         if claim.key is not None:
             earlier = await _find(connection, receiver, claim, claim.key, log)
         if earlier is None and grant.expired:

@@ -90,15 +90,23 @@ class Handover:
         """Release uploads for which other nodes ask, until cancelled."""
         elsewhere = self._ledger.elsewhere
         while elsewhere is not None:
+            await self._listen(elsewhere)
             try:
-                for key in await elsewhere.listen():
-                    if key in self._waiting:
-                        self._waiting[key].set()
                 for asked in await elsewhere.asked():
                     await self._let_go(elsewhere, asked)
             except LedgerError:
                 # Each upload, and the health check, report that the ledger fails.
                 await trio.sleep(LISTEN_SECONDS)
+
+    async def _listen(self, elsewhere: Elsewhere) -> None:
+        """Wait for messages, or until it is time to look for what others ask."""
+        try:
+            for key in await elsewhere.listen():
+                if key in self._waiting:
+                    self._waiting[key].set()
+        except LedgerError:
+            # It has a connection of its own, which may be the one that the server does not accept.
+            await trio.sleep(LISTEN_SECONDS)
 
     async def _let_go(self, elsewhere: Elsewhere, asked: Asked) -> None:
         held = self._claims.stop(asked.key, asked.age)

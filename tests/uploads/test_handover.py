@@ -109,6 +109,22 @@ async def test_the_newer_connection_continues_what_runs_at_another_node(
     assert first.store.contents == {"a": DATA}
 
 
+async def test_a_node_that_cannot_hear_the_others_looks_for_what_they_ask(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise LedgerError("too many connections")
+
+    async with nodes(2) as (first, second):
+        monkeypatch.setattr(first.ledger.elsewhere, "listen", fail)
+        older = await run(first)
+        newer = await claim(second)
+        assert (await hear(older))["code"] == "taken_over"
+        assert (await hear(newer))["offset"] == HALF
+        assert (await finish(newer, HALF))["close"] is True
+
+
 async def test_a_message_between_nodes_makes_it_quick(autojump_clock: MockClock) -> None:
     async with nodes(2) as (first, second):
         older = await run(first)

@@ -300,8 +300,8 @@ def _commit(connection: Connection) -> None:
 
 def _run(connection: Connection, begin: str) -> Connection:
     cursor = connection.execute(begin, prepare=False)
-    while cursor.nextset():
-        pass
-    if cursor.rowcount == 0:  # the row that is locked
-        raise LedgerError("the table totals is empty; restore a backup of the database")
-    return connection
+    while True:
+        if cursor.rowcount == 0:  # the row that is locked
+            raise LedgerError("the table totals is empty; restore a backup of the database")
+        if not cursor.nextset():
+            return connection

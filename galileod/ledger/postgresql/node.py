@@ -42,7 +42,12 @@ class PostgresqlNode(Node):
         self._boot = boot
         self._line = Line(address)
         self._limiter = trio.CapacityLimiter(1)
-        self.lease.renewed(self._acquire())
+        self._line.open()
+        try:
+            self.lease.renewed(self._acquire())
+        except BaseException:
+            self._line.close(CLOSING_SECONDS)
+            raise
 
     def close(self) -> None:
         """Give the lease back, when nothing is written any more. Blocks, for a bounded time."""

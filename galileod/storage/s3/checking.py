@@ -63,7 +63,7 @@ class Checker:
             self._failure = error
         except Exception as error:  # noqa: BLE001  a defect must not end the daemon
             _log.exception("storage.error")
-            self._failure = StorageError(f"the check has failed: {error}")
+            self._failure = StorageError("the check has failed", f": {error}")
         finally:
             self._ended = None
             ended.set()

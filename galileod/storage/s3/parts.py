@@ -134,6 +134,8 @@ class Parts:
     def _fail(self, error: Exception) -> None:
         if isinstance(error, NoSuchUploadError):
             self.lost = True
-        if not isinstance(error, StorageError):
-            error = StorageError(f"a part could not be stored: {error}")
+        if isinstance(error, LedgerError):
+            error = StorageError(f"a part could not be stored: {error.reason}", error.place)
+        elif not isinstance(error, StorageError):
+            error = StorageError("a part could not be stored", f": {error}")
         self.failure = self.failure or error

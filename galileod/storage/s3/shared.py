@@ -187,4 +187,4 @@ def ledger_steps() -> Iterator[None]:
     except (LeaseLostError, UnavailableError) as error:
         raise StorageBusyError(error.reason, error.place) from error
     except LedgerError as error:
-        raise StorageError(f"the ledger failed: {error}") from error
+        raise StorageError(f"the ledger failed: {error.reason}", error.place) from error

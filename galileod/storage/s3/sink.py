@@ -96,18 +96,18 @@ class S3Sink(Sink):
     async def suspend(self) -> int:
         """Wait for parts on their way, and store the tail."""
         self._check_open()
-        reason = "the object storage does not respond"
+        reason, place = "the object storage does not respond", ""
         with trio.CancelScope(shield=True):
             with trio.move_on_after(SUSPEND_SECONDS):
                 try:
                     await self._keep_rest()
                 except StorageError as error:
-                    reason = str(error)  # what was stored before is kept
+                    reason, place = error.reason, error.place  # what was stored before is kept
             if self._parts is not None:
                 await self._parts.seal()
                 self._lost = self._lost or self._parts.lost
         if self._lost or (self._offset and not self._kept):
-            raise StorageError(f"cannot suspend the file: {reason}")
+            raise StorageError(f"cannot suspend the file: {reason}", place)
         self._close()
         self._offset = self._kept
         return self._offset

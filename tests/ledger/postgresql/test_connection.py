@@ -6,6 +6,8 @@ import pytest
 from helpers.engines.postgresql import PASSWORD, Postgresql
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.node import Me
+from galileod.ledger.postgresql import PostgresqlLedger
 from galileod.ledger.postgresql.connection import Address, connect
 from galileod.ledger.postgresql.database import Database
 
@@ -128,6 +130,12 @@ def test_a_server_that_only_reads_is_refused(postgresql: Postgresql) -> None:
     text = refusal(Address(f"{url}?options=-cdefault_transaction_read_only%3Don"))
     assert "read-only transaction" in text
     assert "must name the primary server" in text
+
+
+def test_a_node_without_a_connection_for_its_lease_is_refused(postgresql: Postgresql) -> None:
+    address = Address(postgresql.new_database("CONNECTION LIMIT 4"))
+    with pytest.raises(LedgerError, match="max_connections"):
+        PostgresqlLedger.open(address, me=Me("one", "1" * 32, "1.0", local=False))
 
 
 def test_a_database_with_too_few_connections_is_refused(postgresql: Postgresql) -> None:

@@ -183,7 +183,8 @@ async def test_a_restart_of_the_server_ends_no_lease(own_postgresql: Postgresql)
     with ExitStack() as opened:
         database = Database.open(address)
         opened.callback(database.close)
-        PostgresqlNode(database, address, ONE, time.time, "boot")
+        node = PostgresqlNode(database, address, ONE, time.time, "boot")
+        opened.callback(node._line.close, 2.0)
         end_leases(database)
         own_postgresql.kill("server")
         own_postgresql.spawn_server()
@@ -205,3 +206,12 @@ async def wait_for_lock(database: Database) -> None:
             if waiting:
                 return
             await trio.sleep(0.01)
+
+
+async def test_nothing_is_written_without_the_row_that_is_locked(start: Start) -> None:
+    node = start(ONE)
+    with node._database.transaction(fenced=False) as connection:
+        connection.execute("DELETE FROM totals")
+    with pytest.raises(LedgerError, match="the table totals is empty"):
+        await node._database.write(write)
+    assert count(node._database) == 0

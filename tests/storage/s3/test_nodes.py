@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 
 DATA = some_bytes(12 * MIB)
 
-LEASE = 6.0
+LEASE = 9.0
 
 SHORT = f"""
 from galileod.ledger import lease

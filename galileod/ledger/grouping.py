@@ -15,6 +15,7 @@ import trio
 from attrs import define, field
 
 from .base import LedgerError, UncertainError
+from .unavailable import UnavailableError
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
@@ -176,5 +177,5 @@ def _as_other(error: BaseException) -> LedgerError:
     """What an error of the transaction is for a step that has not caused it."""
     if not isinstance(error, LedgerError):
         return LedgerError(str(error))
-    kind = UncertainError if isinstance(error, UncertainError) else LedgerError
-    return kind(error.reason, error.place)
+    kept = isinstance(error, UncertainError | UnavailableError)
+    return (type(error) if kept else LedgerError)(error.reason, error.place)

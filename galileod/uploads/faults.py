@@ -7,6 +7,7 @@ import trio
 
 from galileod.ledger.base import KeyTakenError, LedgerError
 from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
+from galileod.ledger.unavailable import UnavailableError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.shutdown import Interrupt
 from galileod.storage.base import RUNNING_HASH
@@ -96,8 +97,10 @@ def storage_faults() -> Iterator[None]:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
     except LeaseLostError as error:
         raise lease_lost() from error
-    except (KeyTakenError, LeaseRunOutError) as error:
-        raise Fault(FaultCode.BUSY, f"The upload must wait: {error}. Try again later.") from error
+    except (KeyTakenError, LeaseRunOutError, UnavailableError) as error:
+        raise Fault(
+            FaultCode.BUSY, f"The upload must wait: {error.reason}. Try again later."
+        ) from error
     except LedgerError as error:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
 

@@ -234,7 +234,7 @@ def test_clients_are_not_told_where_the_database_is(
     answer = JavaScriptClient(host.url, DATA[:1000]).run()
     assert answer.ending == "failed"
     assert name not in str(answer)
-    line = host.wait_for("upload.failed", code="storage_failed")
+    line = host.wait_for("upload.failed", code="busy")
     assert f'"{name}" at 127.0.0.1:' in line["reason"]
     reply = ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
     assert reply.status == 503

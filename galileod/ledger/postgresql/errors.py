@@ -8,6 +8,7 @@ import psycopg
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.unavailable import UnavailableError
 
 LEASE_LOST: Final = "GA001"
 """The SQLSTATE with which `check_fence` refuses a node."""
@@ -49,6 +50,10 @@ There is no SQLSTATE then. In another language than English, the message is with
 """
 
 
+_PASSING: Final = frozenset({"53300", "57014", "55P03", "57P01", "57P02", "57P03"})
+"""The SQLSTATEs of what passes by itself."""
+
+
 class SilentError(psycopg.OperationalError):
     """The server did not answer in time. The connection cannot be used any more."""
 
@@ -67,17 +72,18 @@ def as_ledger_error(error: psycopg.Error) -> LedgerError:
     if error.sqlstate == LEASE_LOST:
         return LeaseLostError("another node has taken over the uploads of this one")
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        return LedgerError("the connection to the database is lost", f": {first_line(error)}")
+        return UnavailableError("the connection to the database is lost", f": {first_line(error)}")
     advice = _ADVICE.get(error.sqlstate or "")
     message = error.diag.message_primary or first_line(error)
-    return LedgerError("the ledger cannot be used", f": {message}{_then(advice)}")
+    kind = UnavailableError if error.sqlstate in _PASSING else LedgerError
+    return kind("the ledger cannot be used", f": {message}{_then(advice)}")
 
 
-def unreachable(where: str, error: psycopg.Error) -> LedgerError:
+def unreachable(where: str, error: psycopg.Error) -> UnavailableError:
     """The error of a connection that cannot be made. `where` names the database."""
     advice = next((text for part, text in _CONNECTING.items() if part in str(error)), None)
     place = f": {where}: {first_line(error)}{_then(advice)}"
-    return LedgerError("the database cannot be reached", place)
+    return UnavailableError("the database cannot be reached", place)
 
 
 def first_line(error: psycopg.Error) -> str:

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import Lease, LeaseLostError, LeaseRunOutError
 from galileod.ledger.objects import Objects
+from galileod.ledger.unavailable import UnavailableError
 from galileod.storage.errors import BadNameError, StorageBusyError, StorageError
 from galileod.storage.workers import Workers
 
@@ -183,7 +184,7 @@ def ledger_steps() -> Iterator[None]:
     """Turn a LedgerError into a StorageError: without the ledger, nothing can be stored."""
     try:
         yield
-    except LeaseLostError as error:
-        raise StorageBusyError(str(error)) from error
+    except (LeaseLostError, UnavailableError) as error:
+        raise StorageBusyError(error.reason, error.place) from error
     except LedgerError as error:
         raise StorageError(f"the ledger failed: {error.reason}", error.place) from error

@@ -126,7 +126,7 @@ async def test_an_object_that_may_be_removed_is_held_by_one_upload(
             await ledger.objects.abandon(upload, yields=True)
         held = await at_once(
             *(
-                partial(ledger.objects.hold, f"{number} of {node}", 6.0)
+                partial(ledger.objects.hold, f"{number} of {node}", 5.0, 6.0)
                 for node, ledger in enumerate(nodes)
             )
         )

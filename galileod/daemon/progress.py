@@ -11,6 +11,7 @@ from attrs import define
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.node import Node
+from galileod.ledger.unavailable import UnavailableError as LedgerAway
 from galileod.storage.errors import UnavailableError
 
 from .status import EXTENSION_SECONDS
@@ -25,7 +26,7 @@ LOG_SECONDS: Final = 10.0
 """Seconds between two log lines about it; a shorter start has none."""
 
 REMIND_SECONDS: Final = 60.0
-"""Seconds between two log lines about storage that cannot be used at present."""
+"""Seconds between two log lines about what cannot be used at present."""
 
 FIRST_PAUSE: Final = 1.0
 """Seconds until it is tried again for the first time; then twice as long each time, up to"""
@@ -43,9 +44,9 @@ _log: FilteringBoundLogger = structlog.get_logger()
 class Progress:
     """What the thread is doing: `steps` and `files` grow while it makes progress.
 
-    `remote`: the storage is on other machines, so that the start waits for it. `asking`: it does so
-    now, for an answer or for the next try. `failure` says why the last try has failed. `node` is
-    this process among others, whose lease is to be renewed meanwhile.
+    `remote`: the storage or the ledger is on other machines, so that the start waits for it.
+    `asking`: it does so now, for an answer or for the next try. `failure` says why the last try has
+    failed. `node` is this process among others, whose lease is to be renewed meanwhile.
     """
 
     remote: bool = False
@@ -68,15 +69,16 @@ class Progress:
         self.files = files
 
     def ask(self, call: Callable[[], T], *, once: bool = False) -> T:
-        """Make requests of remote storage: again while that may help, unless only `once`.
+        """Make requests of remote storage or the database: again while that may help.
 
-        Called in the thread. If the start is cancelled, nobody waits for the answer any more.
+        Only once with `once`. Called in the thread. If the start is cancelled, nobody waits for the
+        answer any more.
         """
         asking = partial(trio.to_thread.run_sync, call, abandon_on_cancel=True)
         return trio.from_thread.run(partial(self.insist, asking, once=once))
 
     async def insist(self, step: Callable[[], Awaitable[T]], *, once: bool = False) -> T:
-        """Carry out a step: again while the storage cannot be used, without an end.
+        """Carry out a step: again while what it needs cannot be reached, without an end.
 
         Raises other errors, and with `once` all.
         """
@@ -85,7 +87,7 @@ class Progress:
             while True:
                 try:
                     return await step()
-                except UnavailableError as error:
+                except (UnavailableError, LedgerAway) as error:
                     if once:
                         raise
                     self.failure = str(error)

@@ -67,7 +67,8 @@ async def open_all(
 
     Returns None if a signal from `stops` came first. Raises StartError.
     """
-    progress, stopped = Progress(remote=config.storage.backend == "s3"), trio.Event()
+    remote = config.storage.backend == "s3" or config.ledger.url is not None
+    progress, stopped = Progress(remote), trio.Event()
     opened: tuple[Store, Ledger] | None = None
     failure: StartError | None = None
 
@@ -164,7 +165,12 @@ def _open_ledger(
     progress.phase = "checking the ledger"
     path = ledger_path(config.storage.directory)
     me = _find_me(config)
-    opened = _with_space(store, config, lambda: open_ledger(config.ledger, path, me, progress.step))
+
+    def open_() -> Ledger:
+        return open_ledger(config.ledger, path, me, progress.step)
+
+    is_local = config.ledger.url is None
+    opened = _with_space(store, config, open_) if is_local else progress.ask(open_)
     progress.node = opened.node
     return resources.enter_context(closing(opened))
 

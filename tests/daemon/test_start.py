@@ -120,7 +120,7 @@ async def test_a_start_that_waits_says_so_each_minute_and_has_all_the_time(
     pauses = [after - before for before, after in pairwise(times)]
     assert pauses == pytest.approx([1, 2, 4, 8, *[15] * 7])
     reason = "the storage is away (at https://s3.example.org)"
-    assert received.count(EXTEND) == int(sum(pauses))
+    assert int(sum(pauses)) - received.count(EXTEND) in (0, 1)  # the last may not be read yet
     assert received[-1] == f"STATUS=Starting: opening the bucket, waiting: {reason}"
     lines = [(line["event"], line["log_level"], line["reason"]) for line in logs]
     assert lines == [("server.waiting", "warning", reason)] * 2

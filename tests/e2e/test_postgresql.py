@@ -214,14 +214,41 @@ def test_a_daemon_that_cannot_use_its_database_keeps_the_interrupted_uploads(
     host.config.write_text(text.replace(ledger_url, "postgresql://127.0.0.1:1/x"))
     since = log_time()
     host.spawn()
-    assert "cannot be reached" in host.wait_for("server.failed", since=since)["reason"]
-    assert host.wait() == 1
+    assert "cannot be reached" in host.wait_for("server.waiting", since=since)["reason"]
+    assert host.stop() == 0
     host.config.write_text(text)
     host.start()
     client.url = host.url
     with client.attempt() as attempt:
         assert attempt.first["offset"] == SENT
         assert attempt.finish() == client.stored()
+
+
+def test_a_start_waits_for_the_database(daemon: Daemons, own_postgresql: Postgresql) -> None:
+    host = daemon({**SETTINGS, "ledger": {"url": own_postgresql.new_database()}})
+    assert host.stop() == 0
+    own_postgresql.kill("server")
+    host.spawn()
+    reason = host.wait_for("server.waiting")["reason"]
+    assert reason.startswith("the database cannot be reached: ")
+    assert host.stop() == 0  # it ends at once if it is told to
+    host.spawn()
+    host.wait_for("server.waiting")
+    own_postgresql.spawn_server()
+    host.listen = host.wait_for("server.started")["listen"]
+    check_serves(host)
+
+
+def test_a_start_does_not_wait_for_what_an_administrator_has_to_mend(
+    daemon: Daemons, own_postgresql: Postgresql
+) -> None:
+    url = own_postgresql.new_database()
+    host = daemon({**SETTINGS, "ledger": {"url": url}})
+    assert host.stop() == 0
+    write_config(host.config, {"ledger": {"url": url.rpartition("/")[0] + "/missing"}})
+    done = run_galileod("serve", "--config", host.config)
+    assert done.returncode == 1
+    assert 'database "missing" does not exist' in json.loads(done.stderr.splitlines()[-1])["reason"]
 
 
 def test_clients_are_not_told_where_the_database_is(

@@ -50,6 +50,19 @@ There is no SQLSTATE then. In another language than English, the message is with
 """
 
 
+_LASTING: Final = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied",
+)
+"""Parts of the message of a connection that is refused until an administrator has done something.
+
+In another language than English, it counts as one that may pass.
+"""
+
 _PASSING: Final = frozenset({"53300", "57014", "55P03", "57P01", "57P02", "57P03"})
 """The SQLSTATEs of what passes by itself."""
 
@@ -79,11 +92,15 @@ def as_ledger_error(error: psycopg.Error) -> LedgerError:
     return kind("the ledger cannot be used", f": {message}{_then(advice)}")
 
 
-def unreachable(where: str, error: psycopg.Error) -> UnavailableError:
-    """The error of a connection that cannot be made. `where` names the database."""
+def unreachable(where: str, error: psycopg.Error) -> LedgerError:
+    """The error of a connection that cannot be made. `where` names the database.
+
+    An UnavailableError if it may pass by itself.
+    """
     advice = next((text for part, text in _CONNECTING.items() if part in str(error)), None)
     place = f": {where}: {first_line(error)}{_then(advice)}"
-    return UnavailableError("the database cannot be reached", place)
+    lasts = any(part in str(error) for part in _LASTING)
+    return (LedgerError if lasts else UnavailableError)("the database cannot be reached", place)
 
 
 def first_line(error: psycopg.Error) -> str:

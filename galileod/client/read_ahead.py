@@ -93,8 +93,10 @@ class ReadAhead:
         while self._position < source.size:
             at = self._position
             update = partial(self.hash.update, at)
+            # `_catch_up` compares the hash at the offset: this must not take it further before.
+            now = _hash_later if self._catching_up else update
             data = await self._settled(
-                partial(source.read, at, min(READ_SIZE, source.size - at), update)
+                partial(source.read, at, min(READ_SIZE, source.size - at), now)
             )
             if not data:
                 has, size = plural(at), source.size
@@ -152,6 +154,10 @@ class ReadAhead:
     def _compare(self, offset: int, check: HashClaim | None) -> None:
         if check and self.hash.position == offset and self.hash.differs(check.type, check.value):
             raise DifferentError(self._source.label, offset)
+
+
+def _hash_later(_data: bytes | memoryview) -> None:
+    """In place of the hash's `update`."""
 
 
 @asynccontextmanager

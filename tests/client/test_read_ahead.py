@@ -41,6 +41,36 @@ class Shares(Source):
         return share
 
 
+class Overtaken(Source):
+    """Gives what follows on its first half while the answer with that half is on its way."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__("a.bin", len(data), "a.bin")
+        self._data = data
+        self._hashed, self._given = trio.Event(), trio.Event()
+
+    async def read(self, offset: int, length: int, update: Update) -> bytes:
+        data = self._data[offset : offset + length]
+        if offset == 0:
+            update(data)
+            self._hashed.set()
+            await self._given.wait()
+            return data
+        await self._hashed.wait()
+        update(data)
+        self._given.set()
+        return data
+
+
+async def test_a_check_is_compared_although_what_follows_is_read_meanwhile() -> None:
+    data = bytes(range(100)) * 2
+    check = HashClaim("sha1", hashlib.sha1(b"other", usedforsecurity=False).hexdigest())
+    with pytest.RaisesGroup(DifferentError, flatten_subgroups=True), trio.fail_after(10):
+        async with read_ahead(Overtaken(data), FileHash("sha1")) as pieces:
+            await pieces.begin(100, check)
+            await pieces.all_read.wait()
+
+
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 70))
 @settings(max_examples=50, deadline=None)
 def test_all_bytes_come_in_order_and_are_hashed(shares: list[bytes], at_most: int) -> None:

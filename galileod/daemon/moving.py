@@ -44,8 +44,8 @@ def check_home(store: Store, ledger: Ledger, path: str, progress: Progress) -> N
     missing = trio.from_thread.run(progress.insist, partial(_missing, store, entries))
     if missing is not None:
         raise LedgerError(
-            f"its files are in {before}, but {missing!r} is not in {now}: copy them there, or set"
-            " another storage.directory, for a ledger of its own"
+            f"its files are in {before}, but {missing!r} is not in {now}: copy them there, or"
+            " correct the settings of [storage], or use another ledger"
         )
     if entries:
         _log.info("ledger.moved", path=path, before=before, now=now)

@@ -29,7 +29,7 @@ class DamagedError(LedgerError):
             f"the ledger is damaged: {reason}; a restart of galileod sets it aside and makes a new"
             " one from the files"
         )
-        self.reason = reason
+        self.damage = reason
 
 
 @contextmanager

@@ -80,7 +80,7 @@ class SqliteLedger(SqliteRecords, Ledger):
         try:
             return cls(Database.open(path, step), path, clock, boot)
         except DamagedError as error:
-            rebuild(path, error.reason, step)
+            rebuild(path, error.damage, step)
         return cls(Database.open(path, step), path, clock, boot, rebuilt=True)
 
     @classmethod

@@ -48,6 +48,7 @@ async def nodes(
     """So many nodes with one store and one ledger, which hear each other if `listening`."""
     shared, store = Shared(), store or MemoryStore()
     async with AsyncExitStack() as stack:
+        stack.callback(shared.database.close)
         made = []
         for number in range(count):
             ledger = shared.node(f"node-{number}")

@@ -16,6 +16,7 @@ from helpers.engines.buckets import Bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.postgresql import Postgresql
 from helpers.haproxy import running_haproxy
+from helpers.nodes import short_lease
 from helpers.ports import reserve
 from helpers.s3_aftermath import Troubled
 from helpers.s3_daemon import PREFIX
@@ -24,16 +25,8 @@ CONFIG: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
 
 LEASE: Final = 4.0
 
-SHORT: Final = f"""
-from galileod.daemon import node
-from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {LEASE}, 1.0, 0.7
-"""
+SHORT: Final = short_lease(LEASE, 1.0, 0.7)
 """What a node executes first: its lease is short."""
-
-
-class ClusterNode(Troubled):
-    """Its logs have no other errors than those of the database and the object storage."""
 
 
 @define
@@ -41,7 +34,7 @@ class Front:
     """What clients connect to."""
 
     port: int
-    nodes: list[ClusterNode]
+    nodes: list[Troubled]
 
     @property
     def url(self) -> str:
@@ -66,17 +59,17 @@ class Cluster:
     postgresql: Postgresql
     bucket: Bucket
     url: str
-    nodes: list[ClusterNode]
+    nodes: list[Troubled]
     front: Front
     large: Front
     statistics: Path
 
-    def restart(self, node: ClusterNode) -> None:
+    def restart(self, node: Troubled) -> None:
         """Kill it, and start it again at the same port."""
         node.kill()
         node.start()
 
-    def hang(self, node: ClusterNode) -> None:
+    def hang(self, node: Troubled) -> None:
         """Stop its process until its lease is over, and others have settled its uploads."""
         node.send_signal(signal.SIGSTOP)
         try:
@@ -84,7 +77,7 @@ class Cluster:
         finally:
             node.send_signal(signal.SIGCONT)
 
-    def is_settled(self, node: ClusterNode) -> bool:
+    def is_settled(self, node: Troubled) -> bool:
         """Whether a node has no lease any more, and no upload."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             row = connection.execute(
@@ -140,9 +133,7 @@ def running_cluster(
         yield Cluster(ceph, postgresql, bucket, url, nodes, front, large, statistics)
 
 
-def _node(
-    ceph: Ceph, bucket: Bucket, folder: Path, url: str, number: int, port: int
-) -> ClusterNode:
+def _node(ceph: Ceph, bucket: Bucket, folder: Path, url: str, number: int, port: int) -> Troubled:
     gateway = sorted(ceph.ports.values())[number % 2]
     s3 = bucket.settings(
         folder, prefix=PREFIX, part_size="5MiB", endpoint=f"http://127.0.0.1:{gateway}"
@@ -157,7 +148,7 @@ def _node(
         "storage": {"backend": "s3", "s3": s3},
         "ledger": {"url": url, "node": f"node{number}"},
     }
-    return ClusterNode(folder / f"node{number}", tables, before=SHORT)
+    return Troubled(folder / f"node{number}", tables, before=SHORT)
 
 
 def _config(front: int, large: int, nodes: list[int], statistics: Path) -> str:

@@ -1,4 +1,4 @@
-"""A node without a database, in simulated time."""
+"""Nodes with short leases, and one without a database, in simulated time."""
 
 from collections.abc import Collection, Mapping
 
@@ -8,6 +8,15 @@ from attrs import define, field
 from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Node
+
+
+def short_lease(seconds: float, margin: float, renew: float) -> str:
+    """What a node executes first whose lease is to be as short, for `Daemon(before=)`."""
+    return f"""
+from galileod.daemon import node
+from galileod.ledger import lease
+lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {seconds}, {margin}, {renew}
+"""
 
 
 @define(eq=False)

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon, poll, run_galileod
+from helpers.nodes import short_lease
 from helpers.pausing import stopped
 from helpers.resuming import ResumingClient, push
 
@@ -24,11 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 DATA = some_bytes(3_000_000)
 SENT = 2_100_000
 
-SHORT = """
-from galileod.daemon import node
-from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = 10.0, 1.0, 1.0
-"""
+SHORT = short_lease(10.0, 1.0, 1.0)
 """What a node executes first that is to be taken for dead: its lease is short."""
 
 

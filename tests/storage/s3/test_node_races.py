@@ -17,6 +17,7 @@ from helpers.credentials import ticket
 from helpers.daemon import Daemon
 from helpers.engines.buckets import Bucket
 from helpers.engines.postgresql import Postgresql
+from helpers.nodes import short_lease
 from helpers.resuming import Attempt, ResumingClient, sha1
 from helpers.rounds import rounds
 from helpers.s3_daemon import PREFIX, contents
@@ -28,11 +29,7 @@ DATA = some_bytes(12 * 1024 * 1024)
 SMALL = some_bytes(1000)
 AT_ONCE = 12
 
-SHORT = """
-from galileod.daemon import node
-from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = 6.0, 1.5, 1.0
-"""
+SHORT = short_lease(6.0, 1.5, 1.0)
 """What a node executes first: its lease is short, and is renewed before it runs out."""
 
 Start = Callable[..., list[Daemon]]

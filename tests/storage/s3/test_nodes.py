@@ -12,6 +12,7 @@ from helpers.clients import some_bytes
 from helpers.daemon import Daemon, poll, run_galileod
 from helpers.engines.buckets import Bucket
 from helpers.engines.postgresql import Postgresql
+from helpers.nodes import short_lease
 from helpers.pausing import stopped
 from helpers.resuming import ResumingClient, sha1
 from helpers.s3_daemon import PREFIX, contents
@@ -23,11 +24,7 @@ DATA = some_bytes(12 * MIB)
 
 LEASE = 9.0
 
-SHORT = f"""
-from galileod.daemon import node
-from galileod.ledger import lease
-lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {LEASE}, 1.5, 1.0
-"""
+SHORT = short_lease(LEASE, 1.5, 1.0)
 """What a node executes first: its lease is short."""
 
 

@@ -96,6 +96,7 @@ def serve(
     prepared = prepare(read())
     log = prepared.config.log
     logs.set_up(log.level, log.format, sys.stderr, "https" if prepared.tls else "http")
+    logs.set_node(prepared.config.ledger.node_name)
     keep_freed_memory()
     collect_seldom()
     try:

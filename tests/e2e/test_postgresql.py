@@ -225,12 +225,14 @@ def test_a_daemon_that_cannot_use_its_database_keeps_the_interrupted_uploads(
 
 
 def test_a_start_waits_for_the_database(daemon: Daemons, own_postgresql: Postgresql) -> None:
-    host = daemon({**SETTINGS, "ledger": {"url": own_postgresql.new_database()}})
+    ledger = {"url": own_postgresql.new_database(), "node": "one"}
+    host = daemon({**SETTINGS, "ledger": ledger})
     assert host.stop() == 0
     own_postgresql.kill("server")
     host.spawn()
-    reason = host.wait_for("server.waiting")["reason"]
-    assert reason.startswith("the database cannot be reached: ")
+    waiting = host.wait_for("server.waiting")
+    assert waiting["reason"].startswith("the database cannot be reached: ")
+    assert waiting["node"] == "one"
     assert host.stop() == 0  # it ends at once if it is told to
     host.spawn()
     host.wait_for("server.waiting")
@@ -245,10 +247,13 @@ def test_a_start_does_not_wait_for_what_an_administrator_has_to_mend(
     url = own_postgresql.new_database()
     host = daemon({**SETTINGS, "ledger": {"url": url}})
     assert host.stop() == 0
-    write_config(host.config, {"ledger": {"url": url.rpartition("/")[0] + "/missing"}})
+    missing = url.rpartition("/")[0] + "/missing"
+    write_config(host.config, {"ledger": {"url": missing, "node": "one"}})
     done = run_galileod("serve", "--config", host.config)
     assert done.returncode == 1
-    assert 'database "missing" does not exist' in json.loads(done.stderr.splitlines()[-1])["reason"]
+    failed = json.loads(done.stderr.splitlines()[-1])
+    assert (failed["event"], failed["node"]) == ("server.failed", "one")
+    assert 'database "missing" does not exist' in failed["reason"]
 
 
 def test_clients_are_not_told_where_the_database_is(

@@ -5,10 +5,12 @@ import random
 import signal
 import time
 from pathlib import Path
+from socket import gethostname
 from typing import Final
 
 import pytest
 from helpers.clients import JavaScriptClient, ask, check_serves, some_bytes
+from helpers.connecting import connected
 from helpers.crashing import Uploads
 from helpers.daemon import Daemon, Daemons, Settings, log_time, poll, run_galileod, write_config
 from helpers.engines.postgresql import PASSWORD, Postgresql
@@ -157,19 +159,16 @@ def config(tmp_path: Path, postgresql: Postgresql) -> Path:
     return write_config(tmp_path / "galileod.toml", settings)
 
 
-def connected(config: Path) -> tuple[int, list[str], list[str]]:
-    """The exit status, and the lines of both streams."""
-    ended = run_galileod("check-config", "--connect", "--config", config)
-    errors = [line for line in ended.stderr.splitlines() if "warning" not in line]
-    return ended.returncode, ended.stdout.splitlines(), errors
-
-
 def test_the_database_is_tried_and_not_changed(config: Path) -> None:
     url = config.read_text().split('url = "')[1].split('"')[0]
     for _ in range(2):
         status, steps, errors = connected(config)
         assert (status, errors) == (0, [])
-        assert steps[1:] == [f"ledger: use {url}: ok"]
+        assert steps[1:] == [
+            f"ledger: use {url}: ok",
+            f'ledger: use the name "{gethostname()}": ok',
+            "ledger: find its files: ok",
+        ]
     done = run_galileod("usage", "--config", config)
     assert "there is no ledger in the database yet" in done.stderr
 

@@ -162,6 +162,10 @@ MIGRATIONS: Final = (
         key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
         claimed TIMESTAMPTZ NOT NULL
     );
+    -- The uploads that the node which runs them is to discard, and whether it does.
+    CREATE TABLE discards (
+        upload TEXT COLLATE "C" PRIMARY KEY, asked TIMESTAMPTZ NOT NULL, answer BOOLEAN
+    );
     CREATE FUNCTION tell_removed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_notify('{RELEASED}', asks.key) FROM removed JOIN asks USING (key);

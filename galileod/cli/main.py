@@ -32,6 +32,7 @@ from .control import reload
 from .files import files
 from .options import DefaultGroup, config_option
 from .output import keep_errors, status_of_output
+from .status import status
 from .token import token
 from .uploads import uploads
 from .usage import usage
@@ -141,6 +142,7 @@ def _connect(settings: Config) -> bool:
 
 cli.add_command(token)
 cli.add_command(reload)
+cli.add_command(status)
 cli.add_command(usage)
 cli.add_command(uploads)
 cli.add_command(files)

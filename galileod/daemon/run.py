@@ -1,6 +1,7 @@
 """The daemon: starts the service from a prepared configuration, runs it, and stops it."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
@@ -21,6 +22,7 @@ from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
+from galileod.server.status import Instance
 from galileod.storage.local.timing import Timings
 from galileod.storage.state import control_path
 from galileod.uploads.context import Context
@@ -71,8 +73,10 @@ async def run(prepared: Prepared, read: Read) -> None:
         await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
-        control_server = ControlServer(context, control_routes(context, reloader.reload))
         listeners = await _open_listeners(prepared, manager)
+        instance = Instance(server, listeners.names, time.time())
+        routes = control_routes(context, reloader.reload, instance)
+        control_server = ControlServer(context, routes)
         async with trio.open_nursery() as control:
             await control.start(
                 serve_control_socket,

@@ -96,6 +96,7 @@ def serve(
     prepared = prepare(read())
     log = prepared.config.log
     logs.set_up(log.level, log.format, sys.stderr, "https" if prepared.tls else "http")
+    logs.set_node(prepared.config.ledger.node_name)
     keep_freed_memory()
     collect_seldom()
     try:
@@ -111,7 +112,7 @@ def serve(
 @click.option(
     "--connect",
     is_flag=True,
-    help="Try to store, read and remove files in the storage; print the steps, not the TOML.",
+    help="Try the storage and the database, and print the steps instead of the TOML.",
 )
 def check_config(path: str | None, strict: bool, connect: bool) -> None:
     """Check the configuration and the files that it names, and print it as TOML."""

@@ -17,7 +17,7 @@ from galileod.config.model import Config
 from galileod.files.retention import Retention
 from galileod.hooks.delivery import Delivery, send
 from galileod.ledger.lease import Lease
-from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed, set_node
+from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
@@ -67,7 +67,6 @@ async def run(prepared: Prepared, read: Read) -> None:
             return
         store, ledger = opened
         node = ledger.node
-        set_node(None if node is None else node.name)
         lease = Lease.endless() if node is None else node.lease
         context = Context(config, store, ledger, pool, prepared.authenticator, metrics, lease=lease)
         await context.keeper.refresh()

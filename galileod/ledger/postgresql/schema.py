@@ -220,12 +220,14 @@ MIGRATIONS: Final = (
     CREATE TABLE held_names (name TEXT COLLATE "C" PRIMARY KEY, fence BIGINT NOT NULL);
     """,
     ),
-    # 5: the oldest schema whose galileod may write beside this one, and the schema of each node.
+    # 5: the oldest schema that may write beside this one; the schema and the machine of each node.
     Migration(
         4,
         """
     ALTER TABLE galileod_schema ADD COLUMN compatible_from INTEGER NOT NULL DEFAULT 4;
-    ALTER TABLE nodes ADD COLUMN schema INTEGER NOT NULL DEFAULT 4;
+    ALTER TABLE nodes
+        ADD COLUMN schema INTEGER NOT NULL DEFAULT 4,
+        ADD COLUMN host TEXT COLLATE "C" NOT NULL DEFAULT 'an unknown machine';
     """,
     ),
 )
@@ -262,11 +264,12 @@ def _migrate(line: Line, step: Step) -> bool:
             before = read_version(connection)  # another process may have changed it since
             missing = MIGRATIONS[before:]
             if missing:
-                _apply(connection, before, missing)
+                apply(connection, before, missing)
     return True
 
 
-def _apply(connection: Connection, before: int, missing: Sequence[Migration]) -> None:
+def apply(connection: Connection, before: int, missing: Sequence[Migration]) -> None:
+    """Apply the migrations that are missing in tables of the schema `before`."""
     oldest = max(migration.oldest for migration in missing)
     if not before:
         connection.execute("CREATE TABLE galileod_schema (version INTEGER NOT NULL)")
@@ -292,17 +295,6 @@ def _exclude_older(connection: Connection, before: int, oldest: int) -> None:
             "the tables are still used by nodes of an older galileod",
             f": {', '.join(running)}; this version cannot share them: stop these nodes",
         )
-
-
-def try_out(line: Line) -> None:
-    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
-
-    Nothing is changed. Blocks.
-    """
-    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
-        if not read_version(connection):
-            _apply(connection, 0, MIGRATIONS)
-        connection.execute("UPDATE home SET text = text WHERE FALSE")
 
 
 def check_version(connection: Connection) -> None:

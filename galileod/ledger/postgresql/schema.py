@@ -197,10 +197,6 @@ MIGRATIONS: Final = (
         key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
         claimed TIMESTAMPTZ NOT NULL
     );
-    -- The uploads that the node which runs them is to discard, and whether it does.
-    CREATE TABLE discards (
-        upload TEXT COLLATE "C" PRIMARY KEY, asked TIMESTAMPTZ NOT NULL, answer BOOLEAN
-    );
     CREATE FUNCTION tell_removed() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_notify('{RELEASED}', asks.key) FROM removed JOIN asks USING (key);
@@ -232,6 +228,15 @@ MIGRATIONS: Final = (
     ALTER TABLE nodes
         ADD COLUMN schema INTEGER NOT NULL DEFAULT 4,
         ADD COLUMN host TEXT COLLATE "C" NOT NULL DEFAULT 'an unknown machine';
+    """,
+    ),
+    # 6: the uploads that the node which runs them is to discard, and whether it does.
+    Migration(
+        4,
+        """
+    CREATE TABLE discards (
+        upload TEXT COLLATE "C" PRIMARY KEY, asked TIMESTAMPTZ NOT NULL, answer BOOLEAN
+    );
     """,
     ),
 )

@@ -6,6 +6,7 @@ each transaction that writes looks for it first, see `Database`. All functions b
 that is over, as long as nobody has changed its row, so what changes it locks it before it looks.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -13,6 +14,7 @@ from attrs import asdict
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
+from galileod.ledger.contents import RunningNode
 from galileod.ledger.node import Me
 
 from .connection import Connection
@@ -30,10 +32,13 @@ _LIVING: Final = (
 _LOCK: Final = "SELECT FROM nodes ORDER BY name FOR UPDATE"
 """Waits for transactions that have looked for a number already, and for renewals."""
 
-_OTHERS: Final = (
-    f"SELECT name, identity FROM nodes WHERE {_LIVING}"  # noqa: S608  constant
-    " AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
+_RUNNING: Final = (
+    "SELECT name, identity, host,"  # noqa: S608  constant
+    """ to_char(started AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+    f" FROM nodes WHERE {_LIVING}"
 )
+
+_OTHERS: Final = f"{_RUNNING} AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
 
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
@@ -41,11 +46,13 @@ _DROP: Final = (
 )
 
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, started)"
+    "INSERT INTO nodes (name, identity, fence, until, version, host, started)"
     " VALUES (%(name)s, %(identity)s, nextval('fences'),"
-    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp())"
+    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, %(host)s,"
+    " clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
-    " until = excluded.until, version = excluded.version, started = excluded.started"
+    " until = excluded.until, version = excluded.version, host = excluded.host,"
+    " started = excluded.started"
     " RETURNING fence"
 )
 
@@ -93,7 +100,7 @@ def acquire(connection: Connection, me: Me) -> int:
     """
     values = {**asdict(me), **_limits()}
     connection.execute(_LOCK)
-    for name, identity in connection.execute(_OTHERS, values).fetchall():
+    for name, identity, host, since in connection.execute(_OTHERS, values).fetchall():
         if identity == me.identity:
             raise LedgerError(
                 f'the node "{name}", which is running, has the same identity: one directory is a'
@@ -101,14 +108,21 @@ def acquire(connection: Connection, me: Me) -> int:
             )
         if name == me.name:
             raise LedgerError(
-                f'another galileod with the name "{name}" uses it; set ledger.node, or if it does'
-                f" not run any more, start again in {lease.LEASE_SECONDS:g} s"
+                f'another galileod with the name "{name}" uses it, on {host}, since {since}; set'
+                " ledger.node, or if it does not run any more, start again in"
+                f" {lease.LEASE_SECONDS:g} s"
             )
     connection.execute(_DROP, values)
     row = connection.execute(_ENTER, values).fetchone()
     if row is None:
         raise LedgerError("the table nodes does not take a row")
     return int(row[0])
+
+
+def running(connection: Connection) -> Sequence[RunningNode]:
+    """The nodes that may write."""
+    rows = connection.execute(f"{_RUNNING} ORDER BY name", _limits())
+    return [RunningNode(*row) for row in rows]
 
 
 def renew(connection: Connection, fence: int) -> bool:

@@ -124,7 +124,8 @@ MIGRATIONS: Final = (
     CREATE TABLE nodes (
         name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
         fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
-        version TEXT COLLATE "C" NOT NULL, started TIMESTAMPTZ NOT NULL
+        version TEXT COLLATE "C" NOT NULL, host TEXT COLLATE "C" NOT NULL,
+        started TIMESTAMPTZ NOT NULL
     );
     CREATE SEQUENCE fences;
     CREATE FUNCTION check_fence(mine BIGINT, locks BOOLEAN) RETURNS VOID LANGUAGE plpgsql AS $$
@@ -215,18 +216,6 @@ def _migrate(line: Line, step: Step) -> bool:
                 connection.execute("INSERT INTO galileod_schema VALUES (0)")
             connection.execute("UPDATE galileod_schema SET version = %s", (len(MIGRATIONS),))
     return True
-
-
-def try_out(line: Line) -> None:
-    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
-
-    Nothing is changed. Blocks.
-    """
-    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
-        if not read_version(connection):
-            for migration in MIGRATIONS:
-                connection.execute(migration, prepare=False)
-        connection.execute("UPDATE home SET text = text WHERE FALSE")
 
 
 def check_version(connection: Connection) -> None:

@@ -46,14 +46,12 @@ _DROP: Final = (
 )
 
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, host, started)"
-    " VALUES (%(name)s, %(identity)s, nextval('fences'),"
-    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, %(host)s,"
-    " clock_timestamp())"
+    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"
+    " VALUES (%(name)s, %(identity)s, nextval('fences'), clock_timestamp()"
+    " + make_interval(secs => %(lease)s), %(version)s, %(schema)s, %(host)s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
-    " until = excluded.until, version = excluded.version, host = excluded.host,"
-    " started = excluded.started"
-    " RETURNING fence"
+    " until = excluded.until, version = excluded.version, schema = excluded.schema,"
+    " host = excluded.host, started = excluded.started RETURNING fence"
 )
 
 _RENEW: Final = (
@@ -89,16 +87,30 @@ _SOME_LEFT: Final = (
 )
 
 
+_SCHEMA: Final = "coalesce((to_jsonb(nodes) ->> 'schema')::INTEGER, %(tables)s)"
+"""The schema of a node's galileod. Before schema 5, it is that of the tables."""
+
+_OLDER: Final = (
+    f"SELECT name, version FROM nodes WHERE {_SCHEMA} < %(oldest)s AND {_LIVING}"  # noqa: S608  constant
+    " ORDER BY name"
+)
+
+_FENCE_OFF_OLDER: Final = (
+    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity'"  # noqa: S608  likewise
+    f" WHERE {_SCHEMA} < %(oldest)s"
+)
+
 _ANY_OTHER: Final = f"SELECT FROM nodes WHERE {_LIVING} AND fence <> own_fence()"
 
 
-def acquire(connection: Connection, me: Me) -> int:
+def acquire(connection: Connection, me: Me, schema: int) -> int:
     """Get a lease, and a new fencing number, which is returned.
 
-    A process with the same identity is an earlier one of this node, and loses its lease. Raises
-    LedgerError if another node has the name.
+    `schema` is that of this galileod: the tables may have a newer one. A process with the same
+    identity is an earlier one of this node, and loses its lease. Raises LedgerError if another node
+    has the name.
     """
-    values = {**asdict(me), **_limits()}
+    values = {**asdict(me), "schema": schema, **_limits()}
     connection.execute(_LOCK)
     for name, identity, host, since in connection.execute(_OTHERS, values).fetchall():
         if identity == me.identity:
@@ -151,6 +163,19 @@ def adopt(connection: Connection, boot: str | None) -> bool:
         connection.execute(_ADOPT, (boot, dead))
     row = connection.execute(_SOME_LEFT).fetchone()
     return row is not None and bool(row[0])
+
+
+def older(connection: Connection, tables: int, oldest: int) -> list[str]:
+    """The nodes that may still write, and whose galileod has an older schema than `oldest`.
+
+    If there is none, such nodes that are taken for dead lose their leases. `tables` is the schema
+    of the tables.
+    """
+    values = {"tables": tables, "oldest": oldest, **_limits()}
+    running = connection.execute(_OLDER, values).fetchall()
+    if not running:
+        connection.execute(_FENCE_OFF_OLDER, values)
+    return [f"{name} ({version})" for name, version in running]
 
 
 def are_gone(connection: Connection) -> bool:

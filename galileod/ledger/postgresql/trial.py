@@ -6,7 +6,7 @@ from galileod.ledger.contents import Contents
 
 from . import nodes
 from .connection import Address, Connection, Line
-from .schema import MIGRATIONS, read_version
+from .schema import MIGRATIONS, apply, read_version
 
 CLOSING_SECONDS: Final = 2.0
 """Maximum seconds to wait for the connection when it is closed."""
@@ -28,8 +28,7 @@ def try_out(address: Address, name: str, count: int) -> Contents:
         with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
             version = read_version(connection)
             if not version:
-                for migration in MIGRATIONS:
-                    connection.execute(migration, prepare=False)
+                apply(connection, 0, MIGRATIONS)
             connection.execute("UPDATE home SET text = text WHERE FALSE")
             # Those of an older version may be without what is looked for.
             if version < len(MIGRATIONS):

@@ -19,7 +19,7 @@ from galileod.ledger.elsewhere import (
     RunningThere,
 )
 
-from . import discards, whole
+from . import discards, uploads, whole
 from .connection import Address, Connection, connect
 from .database import Database
 from .discards import answer
@@ -152,6 +152,10 @@ class PostgresqlElsewhere(Elsewhere):
         except LedgerError:
             self._drop()
             raise
+
+    async def promised(self, identities: Collection[str]) -> Collection[str]:
+        """See `Elsewhere.promised`."""
+        return await self._database.read(uploads.known, identities)
 
     async def hold(self, names: Collection[str]) -> bool:
         """See `Elsewhere.hold`."""

@@ -1,7 +1,8 @@
 # make run      start galileod on 127.0.0.1:8750, with ./uploads as its storage directory
-# make test     run all tests but those of the packages and of object storage; ARGS are arguments of pytest
+# make test     run all tests but those of the three targets below; ARGS are arguments of pytest
 # make test-packages  build the packages, and install, upgrade and remove them
-# make test-s3  store into Ceph, SeaweedFS and Swift; nodes behind HAProxy
+# make test-s3  store into Ceph, SeaweedFS and Swift
+# make test-nodes  keep the ledger, in SQLite and PostgreSQL; share it between nodes behind HAProxy
 # make test-python  run the tests that depend on Python and its packages alone
 # make check    check format, lint, types, import rules, wording, vulnerable dependencies, secrets
 # make bench    run the benchmarks, and print tables; ARGS are arguments of bench/run.py
@@ -19,7 +20,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
-ifneq ($(filter test test-packages test-s3 test-python,$(MAKECMDGOALS)),)
+ifneq ($(filter test test-packages test-s3 test-nodes test-python,$(MAKECMDGOALS)),)
 VENV := .venv$(patsubst %,-%,$(notdir $(filter-out python3,$(PYTHON))))$(patsubst %.txt,-%,$(filter-out constraints.txt,$(CONSTRAINTS)))
 endif
 BIN := $(VENV)/bin
@@ -34,14 +35,16 @@ VITE := tests/packaging/vite
 LEFT_OUT := bench browser conformance filesystems nodes/test_cluster.py packaging prometheus proxies soak storage/s3 systemd web
 # Building and installing takes minutes, and packages change seldom.
 PACKAGED := packaging systemd/test_package.py
-# These start servers of several kinds, which need gigabytes of memory.
-OBJECTS := storage/s3 nodes/test_cluster.py
+# This starts servers of several kinds, which need gigabytes of memory.
+OBJECTS := storage/s3
+# What a ledger in PostgreSQL is for: with the others, they would take more than twelve minutes.
+SHARED := ledger nodes e2e/test_postgresql.py hooks/test_shared_delivery.py
 # What npm writes last. Installed only where tests can use it.
 INSTALLED_PUPPETEER := $(if $(shell command -v npm >/dev/null && command -v firefox-esr),\
 	$(PUPPETEER)/node_modules/.package-lock.json)
 INSTALLED_VITE := $(if $(shell command -v npm),$(VITE)/node_modules/.package-lock.json)
 
-.PHONY: run test test-packages test-s3 test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
+.PHONY: run test test-packages test-s3 test-nodes test-python check bench fuzz conformance soak screenshots packages install install-tests install-checks format clean
 
 install: $(INSTALLED)
 
@@ -74,13 +77,16 @@ run: install
 
 # Compiled tests are kept, whatever the environment says: else each worker compiles all of them.
 test: install-tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=--ignore=tests/%) $(OBJECTS:%=--ignore=tests/%) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=--ignore=tests/%) $(OBJECTS:%=--ignore=tests/%) $(SHARED:%=--ignore=tests/%) $(ARGS)
 
 test-packages: install-tests
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PACKAGED:%=tests/%) $(ARGS)
 
 test-s3: $(INSTALLED_TESTS)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(OBJECTS:%=tests/%) $(ARGS)
+
+test-nodes: $(INSTALLED_TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(SHARED:%=tests/%) $(ARGS)
 
 test-python: $(INSTALLED_TESTS)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(LEFT_OUT:%=--ignore=tests/%) $(ARGS)

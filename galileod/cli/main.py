@@ -32,6 +32,7 @@ from .control import reload
 from .files import files
 from .options import DefaultGroup, config_option
 from .output import keep_errors, status_of_output
+from .status import status
 from .token import token
 from .uploads import uploads
 from .usage import usage
@@ -95,6 +96,7 @@ def serve(
     prepared = prepare(read())
     log = prepared.config.log
     logs.set_up(log.level, log.format, sys.stderr, "https" if prepared.tls else "http")
+    logs.set_node(prepared.config.ledger.node_name)
     keep_freed_memory()
     collect_seldom()
     try:
@@ -110,7 +112,7 @@ def serve(
 @click.option(
     "--connect",
     is_flag=True,
-    help="Try to store, read and remove files in the storage; print the steps, not the TOML.",
+    help="Try the storage and the database, and print the steps instead of the TOML.",
 )
 def check_config(path: str | None, strict: bool, connect: bool) -> None:
     """Check the configuration and the files that it names, and print it as TOML."""
@@ -141,6 +143,7 @@ def _connect(settings: Config) -> bool:
 
 cli.add_command(token)
 cli.add_command(reload)
+cli.add_command(status)
 cli.add_command(usage)
 cli.add_command(uploads)
 cli.add_command(files)

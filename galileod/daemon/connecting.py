@@ -9,7 +9,9 @@ from galileod.ledger.base import LedgerError
 from galileod.ledger.engines import try_out
 from galileod.storage.errors import StorageError
 
+from .moving import SAMPLE
 from .paths import nearest_existing
+from .sharing import why_not_its_files, why_not_the_name
 
 Outcome = tuple[str, str | None]
 """What was tried, and why it does not work."""
@@ -22,16 +24,20 @@ def try_storage(config: Config) -> Iterator[Outcome]:
     if config.storage.backend == "s3":
         yield from _try_s3(config)
     if config.ledger.url is not None:
-        yield f"ledger: use {config.ledger.url}", _why_no_ledger(config)
+        yield from _try_ledger(config)
 
 
-def _why_no_ledger(config: Config) -> str | None:
-    """Why the database cannot be used. Nothing is changed in it."""
+def _try_ledger(config: Config) -> Iterator[Outcome]:
+    """Nothing is changed in the database."""
+    using = f"ledger: use {config.ledger.url}"
     try:
-        try_out(config.ledger)
+        contents = try_out(config.ledger, SAMPLE)
     except LedgerError as error:
-        return str(error)
-    return None
+        yield using, str(error)
+        return
+    yield using, None
+    yield f'ledger: use the name "{config.ledger.node_name}"', why_not_the_name(config, contents)
+    yield "ledger: find its files", why_not_its_files(config, contents)
 
 
 def _why_not(directory: str) -> str | None:

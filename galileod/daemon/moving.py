@@ -33,22 +33,31 @@ def check_home(store: Store, ledger: Ledger, path: str, progress: Progress) -> N
     home = ledger.home()
     if home is None:  # it is new; or it was damaged, and tells no more
         return
-    before, now = _named(home), _named(store.home)
-    if not _are_directories(home, store.home) and _has_begun(ledger):
-        raise LedgerError(
-            f"there are interrupted uploads to {before}, which cannot be continued in {now}: start"
-            " galileod with the settings of before, and wait until they have ended, or discard them"
-            " (galileod uploads)"
-        )
+    if not are_directories(home, store.home) and _has_begun(ledger):
+        raise LedgerError(begun_elsewhere(home, store.home))
     entries = list(islice(ledger.files(Selection()), SAMPLE))
     missing = trio.from_thread.run(progress.insist, partial(_missing, store, entries))
     if missing is not None:
-        raise LedgerError(
-            f"its files are in {before}, but {missing!r} is not in {now}: copy them there, or"
-            " correct the settings of [storage], or use another ledger"
-        )
+        raise LedgerError(file_elsewhere(home, store.home, missing))
     if entries:
-        _log.info("ledger.moved", path=path, before=before, now=now)
+        _log.info("ledger.moved", path=path, before=named(home), now=named(store.home))
+
+
+def begun_elsewhere(home: str, now: str) -> str:
+    """Why uploads that were begun in `home` prevent a start with the files in `now`."""
+    return (
+        f"there are interrupted uploads to {named(home)}, which cannot be continued in"
+        f" {named(now)}: start galileod with the settings of before, and wait until they have"
+        " ended, or discard them (galileod uploads)"
+    )
+
+
+def file_elsewhere(home: str, now: str, missing: str) -> str:
+    """Why a file that is not in `now` prevents a start there."""
+    return (
+        f"its files are in {named(home)}, but {missing!r} is not in {named(now)}: copy them there,"
+        " or correct the settings of [storage], or use another ledger"
+    )
 
 
 async def _missing(store: Store, entries: Sequence[FileEntry]) -> str | None:
@@ -62,7 +71,7 @@ async def _missing(store: Store, entries: Sequence[FileEntry]) -> str | None:
     return None
 
 
-def _are_directories(before: str, now: str) -> bool:
+def are_directories(before: str, now: str) -> bool:
     """Whether both are those of nodes with one directory, which may have lost its identity.
 
     What is interrupted then may begin anew, if it is not there.
@@ -76,7 +85,10 @@ def _has_begun(ledger: Ledger) -> bool:
     return bool(begun or ledger.promised())
 
 
-def _named(home: str) -> str:
+def named(home: str) -> str:
+    """A `Store.home`, for a message."""
+    if home in {"", DIRECTORY_HOME}:
+        return "storage.directory"
     if home.startswith(DIRECTORY_HOME):
         return f"the directory with the identity {home.removeprefix(DIRECTORY_HOME)}"
-    return home or "storage.directory"
+    return home

@@ -56,7 +56,7 @@ class _Keeper:
         self._node = node
         self._lost = lost
         self._renewed = node.lease.now()
-        self._reported = False
+        self._reported: str | None = None  # why it cannot be renewed; empty if it is lost
 
     async def run(self) -> None:
         while True:
@@ -71,16 +71,17 @@ class _Keeper:
             return
         try:
             if not await self._node.renew():
-                self._reported = True
+                self._reported = self._reported or ""
                 await self._lost()
         except LeaseLostError:
             raise
         except LedgerError as error:
+            # One that is lost may have another reason: the tables are too new for this node now.
             if not lease.is_valid() and not self._reported:
-                _log.warning("lease.run_out", reason=str(error))
-                self._reported = True
+                self._reported = str(error)
+                _log.warning("lease.run_out", reason=self._reported)
             return
         self._renewed = sent
-        if self._reported:
+        if self._reported is not None:
             _log.info("lease.renewed")
-            self._reported = False
+            self._reported = None

@@ -1,6 +1,7 @@
 """The daemon: starts the service from a prepared configuration, runs it, and stops it."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
@@ -16,11 +17,12 @@ from galileod.config.model import Config
 from galileod.files.retention import Retention
 from galileod.hooks.delivery import Delivery, send
 from galileod.ledger.lease import Lease
-from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed, set_node
+from galileod.logs.setup import SUPPRESSION_SECONDS, log_suppressed
 from galileod.metrics import Metrics, watch_loop
 from galileod.policy.pacing import least_credit
 from galileod.server.connection import Server
 from galileod.server.control import ControlServer, control_routes
+from galileod.server.status import Instance
 from galileod.storage.local.timing import Timings
 from galileod.storage.state import control_path
 from galileod.uploads.context import Context
@@ -65,14 +67,15 @@ async def run(prepared: Prepared, read: Read) -> None:
             return
         store, ledger = opened
         node = ledger.node
-        set_node(None if node is None else node.name)
         lease = Lease.endless() if node is None else node.lease
         context = Context(config, store, ledger, pool, prepared.authenticator, metrics, lease=lease)
         await context.keeper.refresh()
         server = Server(context, prepared.static, prepared.tls)
         reloader = Reloader(read, context, server)
-        control_server = ControlServer(context, control_routes(context, reloader.reload))
         listeners = await _open_listeners(prepared, manager)
+        instance = Instance(server, listeners.names, time.time())
+        routes = control_routes(context, reloader.reload, instance)
+        control_server = ControlServer(context, routes)
         async with trio.open_nursery() as control:
             await control.start(
                 serve_control_socket,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .base import Ledger, LedgerError, Step, ignore_step
+from .contents import Contents
 from .node import Me
 from .settings import PSYCOPG_MISSING
 from .settings import Ledger as Settings
@@ -36,11 +37,18 @@ def open_read_only(settings: Settings, path: str) -> Ledger:
     return ledger.open_read_only(address)
 
 
-def try_out(settings: Settings) -> None:
-    """Raise LedgerError if the database could not be used. Changes nothing in it. Blocks."""
-    if settings.url is not None:
-        ledger, address = _postgresql(settings.url, settings.password_file)
-        ledger.try_out(address)
+def try_out(settings: Settings, files: int) -> Contents:
+    """What is in the database, with at most so many `files`. Changes nothing in it. Blocks.
+
+    Raises LedgerError if it could not be used.
+    """
+    name = settings.node_name
+    if settings.url is None or name is None:
+        return Contents()
+    _, address = _postgresql(settings.url, settings.password_file)
+    from .postgresql.trial import try_out as try_database  # noqa: PLC0415
+
+    return try_database(address, name, files)
 
 
 def _postgresql(url: str, password_file: str | None) -> "tuple[type[PostgresqlLedger], Address]":

@@ -1,9 +1,10 @@
 """The contract of a node: this process among those that share a ledger."""
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .base import Recovery
 from .lease import Lease
@@ -14,13 +15,14 @@ class Me:
     """What the others see of this node. `identity` is that of its state directory.
 
     `local`: its files are in a directory, so that a machine which fails may lose what is not
-    durable.
+    durable. `host` is the name of its machine.
     """
 
     name: str
     identity: str
     version: str
     local: bool
+    host: str = field(factory=socket.gethostname)
 
 
 class Node(ABC):

@@ -57,6 +57,15 @@ class Server:
         self._static, self._tls = static, tls
         self._routes = None
 
+    @property
+    def connections(self) -> int:
+        """Open connections that count for `server.max_connections`."""
+        return self._caps.open
+
+    def refusal(self) -> str | None:
+        """The reason why another connection would be refused now; None if it would not."""
+        return self._busy(full=self._caps.open >= self._context.config.server.max_connections)
+
     async def serve_socket(self, stream: DirectSocket, proxy_protocol: bool = False) -> None:
         """Serve an accepted socket; with `proxy_protocol` the peer sends a PROXY header first."""
         try:
@@ -166,7 +175,7 @@ class Server:
         """The routing table for the configuration in force; rebuilt after a reload."""
         config = self._context.config
         if self._routes is None or self._routes[0] is not config:
-            table = public_routes(self._context, self._static, lambda: self._caps.open)
+            table = public_routes(self._context, self._static, lambda: self.connections)
             self._routes = config, table
         return self._routes[1]
 

@@ -31,6 +31,7 @@ from .caps import Cap
 from .exchange import Exchange
 from .files import answer_files, answer_prune, answer_remove, answer_rescan
 from .routes import Route, Routes, respond
+from .status import Instance, answer_status
 from .uploads import answer_discard, answer_uploads
 from .usage import answer_usage
 
@@ -61,11 +62,12 @@ Reload = Callable[[], Awaitable[Reloaded]]
 """Reads the configuration and puts it in force. Raises ConfigError if it is rejected."""
 
 
-def control_routes(context: Context, reload: Reload) -> Routes:
+def control_routes(context: Context, reload: Reload, instance: Instance) -> Routes:
     """The routing table of the control socket."""
     row = partial(Route, access=Access.OWNER, when_full=True)
     return Routes(
         row("/reload", partial(answer_reload, reload), ("POST",)),
+        row("/status", partial(answer_status, context, instance)),
         row("/usage", partial(answer_usage, context)),
         row("/uploads", partial(answer_uploads, context)),
         row("/uploads/discard", partial(answer_discard, context), ("POST",)),

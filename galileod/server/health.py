@@ -1,5 +1,6 @@
 """`GET /healthz`: reports whether the daemon accepts uploads, and its storage and ledger work."""
 
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -17,6 +18,7 @@ from .exchange import Exchange, busy
 HEALTH_SECONDS: Final = 5.0
 """Time limit for the check of storage and ledger together, in seconds."""
 
+Failure = StorageError | LedgerError
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -29,36 +31,40 @@ class Health:
         self._logged: str | None = None
 
     async def answer(self, exchange: Exchange) -> Response:
-        """200, or 503 with the reason. Neither counts as a refusal.
-
-        503 is for what refuses every upload until somebody does something about it. What ends with
-        the uploads that run, such as a lack of memory, is not reported.
-        """
-        reason = exchange.busy or await self._find_failure()
+        """200, or 503 with the reason. Neither counts as a refusal."""
+        reason = exchange.busy or await find_failure(self._context, self._log_place)
         return evolve(busy(reason), refuses=False) if reason else Response(200, "ok")
 
-    async def _find_failure(self) -> str | None:
-        context, checked = self._context, "storage"
-        if not context.lease.is_valid():
-            state = "is lost" if context.lease.lost.fired else "has run out"
-            return f"The lease of this node {state}: nothing can be stored."
-        try:
-            with trio.fail_after(HEALTH_SECONDS):
-                await context.store.check()
-                checked = "ledger"
-                await context.ledger.check()
-                self._logged = None
-                exhausted = await context.admission.find_exhausted()
-        except (StorageError, LedgerError) as error:
-            self._log_place(error)
-            return f"The storage does not work: {error.reason}."
-        except trio.TooSlowError:
-            return f"The {checked} does not answer within {HEALTH_SECONDS:g} seconds."
-        return f"Uploads are refused. {exhausted.reason}" if exhausted else None
-
-    def _log_place(self, error: StorageError | LedgerError) -> None:
+    def _log_place(self, error: Failure | None) -> None:
         """Log an error that has a place, unless the check before has found the same."""
-        reason = str(error)
-        if error.place and reason != self._logged:
+        reason = None if error is None else str(error)
+        if error is not None and error.place and reason != self._logged:
             _log.warning("storage.failing", reason=reason)
         self._logged = reason
+
+
+async def find_failure(
+    context: Context, report: Callable[[Failure | None], object] = lambda _: None
+) -> str | None:
+    """Why every upload is refused, or fails, until somebody does something about it; None if not.
+
+    What ends with the uploads that run, such as a lack of memory, is no reason. `report` hears what
+    the checks of storage and ledger raise, None if they succeed. Takes at most HEALTH_SECONDS.
+    """
+    checked = "storage"
+    if not context.lease.is_valid():
+        state = "is lost" if context.lease.lost.fired else "has run out"
+        return f"The lease of this node {state}: nothing can be stored."
+    try:
+        with trio.fail_after(HEALTH_SECONDS):
+            await context.store.check()
+            checked = "ledger"
+            await context.ledger.check()
+            report(None)
+            exhausted = await context.admission.find_exhausted()
+    except (StorageError, LedgerError) as error:
+        report(error)
+        return f"The storage does not work: {error.reason}."
+    except trio.TooSlowError:
+        return f"The {checked} does not answer within {HEALTH_SECONDS:g} seconds."
+    return f"Uploads are refused. {exhausted.reason}" if exhausted else None

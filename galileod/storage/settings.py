@@ -60,6 +60,11 @@ class S3:
     credentials_file: str | None = None
     part_size: Size = Size(8 << 20)
 
+    @property
+    def location(self) -> str:
+        """The URL of where the files are."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
 
 @frozen
 class Storage:

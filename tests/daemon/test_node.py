@@ -104,7 +104,9 @@ async def test_a_lost_lease_is_begun_anew_once_the_database_answers(
             node.answers = True
             await trio.sleep(2 * LOOK_SECONDS)
             assert node.lease.is_valid()
-    assert [line["event"] for line in logs] == ["lease.lost", "lease.renewed"]
+    assert [(line["event"], line.get("reason")) for line in logs] == [
+        ("lease.lost", None), ("lease.run_out", "the database is away"), ("lease.renewed", None),
+    ]  # fmt: skip
 
 
 async def test_a_start_ends_if_another_process_takes_the_place_of_the_node(

@@ -5,10 +5,12 @@ import random
 import signal
 import time
 from pathlib import Path
+from socket import gethostname
 from typing import Final
 
 import pytest
 from helpers.clients import JavaScriptClient, ask, check_serves, some_bytes
+from helpers.connecting import connected
 from helpers.crashing import Uploads
 from helpers.daemon import Daemon, Daemons, Settings, log_time, poll, run_galileod, write_config
 from helpers.engines.postgresql import PASSWORD, Postgresql
@@ -157,19 +159,16 @@ def config(tmp_path: Path, postgresql: Postgresql) -> Path:
     return write_config(tmp_path / "galileod.toml", settings)
 
 
-def connected(config: Path) -> tuple[int, list[str], list[str]]:
-    """The exit status, and the lines of both streams."""
-    ended = run_galileod("check-config", "--connect", "--config", config)
-    errors = [line for line in ended.stderr.splitlines() if "warning" not in line]
-    return ended.returncode, ended.stdout.splitlines(), errors
-
-
 def test_the_database_is_tried_and_not_changed(config: Path) -> None:
     url = config.read_text().split('url = "')[1].split('"')[0]
     for _ in range(2):
         status, steps, errors = connected(config)
         assert (status, errors) == (0, [])
-        assert steps[1:] == [f"ledger: use {url}: ok"]
+        assert steps[1:] == [
+            f"ledger: use {url}: ok",
+            f'ledger: use the name "{gethostname()}": ok',
+            "ledger: find its files: ok",
+        ]
     done = run_galileod("usage", "--config", config)
     assert "there is no ledger in the database yet" in done.stderr
 
@@ -225,12 +224,14 @@ def test_a_daemon_that_cannot_use_its_database_keeps_the_interrupted_uploads(
 
 
 def test_a_start_waits_for_the_database(daemon: Daemons, own_postgresql: Postgresql) -> None:
-    host = daemon({**SETTINGS, "ledger": {"url": own_postgresql.new_database()}})
+    ledger = {"url": own_postgresql.new_database(), "node": "one"}
+    host = daemon({**SETTINGS, "ledger": ledger})
     assert host.stop() == 0
     own_postgresql.kill("server")
     host.spawn()
-    reason = host.wait_for("server.waiting")["reason"]
-    assert reason.startswith("the database cannot be reached: ")
+    waiting = host.wait_for("server.waiting")
+    assert waiting["reason"].startswith("the database cannot be reached: ")
+    assert waiting["node"] == "one"
     assert host.stop() == 0  # it ends at once if it is told to
     host.spawn()
     host.wait_for("server.waiting")
@@ -245,10 +246,13 @@ def test_a_start_does_not_wait_for_what_an_administrator_has_to_mend(
     url = own_postgresql.new_database()
     host = daemon({**SETTINGS, "ledger": {"url": url}})
     assert host.stop() == 0
-    write_config(host.config, {"ledger": {"url": url.rpartition("/")[0] + "/missing"}})
+    missing = url.rpartition("/")[0] + "/missing"
+    write_config(host.config, {"ledger": {"url": missing, "node": "one"}})
     done = run_galileod("serve", "--config", host.config)
     assert done.returncode == 1
-    assert 'database "missing" does not exist' in json.loads(done.stderr.splitlines()[-1])["reason"]
+    failed = json.loads(done.stderr.splitlines()[-1])
+    assert (failed["event"], failed["node"]) == ("server.failed", "one")
+    assert 'database "missing" does not exist' in failed["reason"]
 
 
 def test_clients_are_not_told_where_the_database_is(

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Self, cast
 
 from attrs import field, frozen
 from helpers.daemon import DEADLINE, Daemon, log_time
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 DEFAULT_CHUNK: Final = 250_000
@@ -72,11 +72,26 @@ class Outcome:
         return self.errors[-1].get("code") if self.errors else None
 
 
+class _Connection(ClientConnection):
+    """One that is closed if the server ends it in the moment in which something is sent.
+
+    The library takes it for impossible that its thread that reads has noticed the end first.
+    """
+
+    @contextmanager
+    def send_context(self, **options: Any) -> Iterator[None]:  # noqa: ANN401  as there
+        try:
+            with super().send_context(**options):
+                yield
+        except AssertionError as error:
+            raise ConnectionClosedError(None, None) from error
+
+
 @contextmanager
 def open_websocket(url: str, **options: Any) -> Iterator[ClientConnection]:  # noqa: ANN401
     defaults: dict[str, Any] = {
         "compression": None, "max_size": None, "proxy": None, "ping_interval": None,
-        "max_queue": None, "open_timeout": DEADLINE,
+        "max_queue": None, "open_timeout": DEADLINE, "create_connection": _Connection,
     }  # fmt: skip
     tls = options.get("ssl")
     if tls is not None:

@@ -94,15 +94,33 @@ class Cluster:
             row = connection.execute("SELECT count(*) FROM uploads").fetchone()
         return int(row[0]) if row else 0
 
+    def upgrade(self, node: Troubled, before: str) -> None:
+        """Stop it, and start it again as another galileod, which executes `before` first.
+
+        Returns once HAProxy passes connections on to it.
+        """
+        assert node.stop() == 0
+        node.before = SHORT + before
+        node.start()
+        name = node.folder.name
+        poll(f"{name} in HAProxy", lambda: self._column("galileod", name, "status") == "UP")
+
     def large_bytes(self) -> int:
         """The bytes that came from the clients of `large`."""
+        return int(self._column("large", "FRONTEND", "bin"))
+
+    def _column(self, proxy: str, server: str, column: str) -> str:
+        """What HAProxy says of one of its servers."""
         with socket.socket(socket.AF_UNIX) as asking:
             asking.connect(str(self.statistics))
             asking.sendall(b"show stat\n")
             with asking.makefile() as lines:
                 rows = csv.DictReader(lines)
-                row = next(row for row in rows if row["# pxname"] == "large")
-                return int(row["bin"])
+                return next(
+                    row[column]
+                    for row in rows
+                    if (row["# pxname"], row["svname"]) == (proxy, server)
+                )
 
     def stop(self) -> None:
         """Stop all nodes once there is nothing that one of them has to settle."""

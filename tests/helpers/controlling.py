@@ -3,10 +3,10 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from helpers.memory_store import MemoryStore
 from helpers.wire import Wire, serving
 
@@ -14,7 +14,11 @@ from galileod.config.model import Config
 from galileod.ledger.base import Ledger
 from galileod.net.settings import Timeouts
 from galileod.server.control import ControlServer, Reload, Reloaded, control_routes
+from galileod.server.status import Instance
 from galileod.units import Duration
+
+STARTED: Final = 1_800_000_000.0
+"""When the daemon began to listen."""
 
 
 async def unchanged() -> Reloaded:
@@ -24,13 +28,15 @@ async def unchanged() -> Reloaded:
 
 @asynccontextmanager
 async def controlled(
-    reload: Reload = unchanged, store: MemoryStore | None = None
+    reload: Reload = unchanged, store: MemoryStore | None = None, config: Config | None = None
 ) -> AsyncIterator["Controlled"]:
     """A control server, and the daemon that it controls."""
-    config = Config(timeouts=Timeouts(handshake=Duration(5), close=Duration(5)))
+    timeouts = Timeouts(handshake=Duration(5), close=Duration(5))
+    config = evolve(config or Config(), timeouts=timeouts)
     with trio.fail_after(15):
         async with serving(store or MemoryStore(), config) as wire:
-            routes = control_routes(wire.context, reload)
+            instance = Instance(wire.server, ["127.0.0.1:8750"], STARTED)
+            routes = control_routes(wire.context, reload, instance)
             yield Controlled(ControlServer(wire.context, routes), wire)
 
 

@@ -114,7 +114,7 @@ class Daemon:
     As a context manager it leaves no process behind, and checks the log at the end. `program`, if
     given, is executed. Otherwise galileod is executed in a soak, or if it has variables or sockets
     of its own, and else forked from a process that has imported it (helpers.forks). `before` is
-    code that this process executes first.
+    code that each process executes first; another one may be set for the next.
     """
 
     def __init__(
@@ -146,9 +146,8 @@ class Daemon:
         self.memory_at_start = 0
         self._flags = flags
         self._forked = not (program or environ or sockets or SOAK)
-        changed = (sys.executable, "-c", f"{before}{MAIN}") if before else None
-        self._program = program or changed or (GALILEOD,)
-        self._before = before
+        self._program = program
+        self.before = before
         self._environ = environ
         self._sockets = [socket.fileno() for socket in sockets]
         self._logs = 0
@@ -184,11 +183,13 @@ class Daemon:
                     folder=self.folder,
                     output=stderr,
                     errors=stderr,
-                    before=self._before,
+                    before=self.before,
                 )
+            changed = (sys.executable, "-c", f"{self.before}{MAIN}") if self.before else None
+            program = self._program or changed or (GALILEOD,)
             passing = (sys.executable, "-c", PASSING, *map(str, self._sockets), "--")
             return subprocess.Popen(
-                [*(passing if self._sockets else ()), *self._program, *arguments],
+                [*(passing if self._sockets else ()), *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,

@@ -66,3 +66,18 @@ class FakeNode(Node):
 
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
         """There is nothing to settle."""
+
+
+def newer_galileod(*, compatible: bool) -> str:
+    """What a node executes first of a newer galileod: its tables have more columns.
+
+    `compatible`: they work with nodes of this version.
+    """
+    return f"""
+from galileod.ledger.postgresql import schema
+mine = len(schema.MIGRATIONS)
+schema.MIGRATIONS += schema.Migration(mine if {compatible} else mine + 1, "; ".join(
+    f"ALTER TABLE {{table}} ADD COLUMN more TEXT"
+    for table in ("files", "uploads", "objects", "parts", "outbox", "nodes", "asks", "tickets")
+)),
+"""

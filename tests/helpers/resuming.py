@@ -24,6 +24,14 @@ def sha1(data: bytes) -> str:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
+class EndedError(AssertionError):
+    """The server has ended an upload, with `signal`, that was to go on."""
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__(signal)
+        self.signal = signal
+
+
 @define
 class Attempt:
     """One connection of an upload; `first` is the server's first signal."""
@@ -48,7 +56,8 @@ class Attempt:
         while self.offset < until:
             while not self._credits:
                 signal = hear(self.websocket)
-                assert signal.get("ready"), signal
+                if not signal.get("ready"):
+                    raise EndedError(signal)
                 self._note(signal)
             chunk = self.data[self.offset : min(until, self.offset + self._credits.pop(0))]
             self.websocket.send(chunk)

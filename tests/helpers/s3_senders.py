@@ -15,7 +15,7 @@ from helpers.clients import Signal, hear, open_websocket, say, some_bytes
 from helpers.crashing import workers
 from helpers.daemon import poll
 from helpers.frames import signal_frame
-from helpers.resuming import Attempt, sha1
+from helpers.resuming import Attempt, EndedError, sha1
 from helpers.s3_store import MIB, PART
 from websockets.exceptions import WebSocketException
 
@@ -182,6 +182,8 @@ class Senders:
                 if signal.get("ready"):
                     attempt, signal = Attempt(websocket, data, signal), None
                     signal = first(attempt) if first else attempt.send_all()
+        except EndedError as ended:
+            signal = ended.signal
         except (OSError, EOFError, WebSocketException):
             pass  # no daemon to talk to, or it died
         self._judge(signal)

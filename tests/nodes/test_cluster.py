@@ -1,4 +1,5 @@
-"""Nodes behind HAProxy while nodes, a gateway, the OSD and PostgreSQL fail at random.
+"""Nodes behind HAProxy while nodes, a gateway, the OSD and PostgreSQL fail at random, and while
+nodes are upgraded.
 
 Whatever becomes of them, nothing that was confirmed is lost, and nothing is left or stored twice.
 """
@@ -19,6 +20,7 @@ from helpers.engines.buckets import new_bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.postgresql import Postgresql
 from helpers.ledger_nodes import LedgerNodes
+from helpers.nodes import newer_galileod
 from helpers.resuming import Attempt, sha1
 from helpers.rounds import report, rounds, seeds
 from helpers.s3_aftermath import assert_nothing_lost
@@ -78,6 +80,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
 
 
 @pytest.fixture
+def seed() -> int:
+    """That of a test without chance, which makes three nodes."""
+    return 1
+
+
+@pytest.fixture
 def cluster(
     seed: int,
     two_gateways: Ceph,
@@ -101,12 +109,17 @@ def times() -> Iterator[list[float]]:
         assert sum(every) <= 1.1 * len(every), every
 
 
+PERSISTENT: Final = ("--retries", "100", "--retry-delay", "100ms", "--retry-connrefused")
+"""Options of `galileo-send` for an outage that lasts."""
+
+
 @contextmanager
-def sending_command(cluster: Cluster, path: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`galileo-send` with many retries, as a process."""
-    output = path.with_name("command")
+def sending_command(
+    cluster: Cluster, path: Path, *options: str
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """`galileo-send` as a process."""
+    output = path.with_suffix(".log")
     with output.open("wb") as written:
-        options = ("--retries", "100", "--retry-delay", "100ms", "--retry-connrefused")
         command: list[str | Path] = [GALILEO_SEND, *options, cluster.large.url, path]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=written, stderr=written
@@ -117,6 +130,23 @@ def sending_command(cluster: Cluster, path: Path) -> Iterator["subprocess.Popen[
                 process.kill()
 
 
+def note_stored(senders: Senders, path: Path) -> None:
+    """A file was stored that none of `senders` has sent."""
+    hash_ = senders.offered[path.name] = sha1(path.read_bytes())
+    senders.stored[path.name] = Stored(path.name, hash_)
+
+
+def check_left(cluster: Cluster, senders: Senders, folder: Path) -> None:
+    """Stop the nodes, and compare what there is with what was confirmed."""
+    cluster.stop()
+    with ExitStack() as opened:
+        ledger = LedgerNodes(cluster.url, opened).start("looking")
+        found = assert_nothing_lost(ledger, senders, cluster.bucket, folder)
+        held = ledger.holdings().values()
+        assert sum(each.files for each in held) == len(found.recorded)
+        assert not any(each.reserved or each.uploads or each.kept for each in held)
+
+
 @pytest.mark.parametrize("seed", seeds(3, 30))
 def test_nothing_is_lost_stored_twice_or_left_whatever_fails(
     cluster: Cluster, times: list[float], tmp_path: Path, seed: int
@@ -125,8 +155,9 @@ def test_nothing_is_lost_stored_twice_or_left_whatever_fails(
     faults = [chance.choice(FAULTS) for _ in range(FAULTS_OF_ROUND)]
     senders = Senders(cluster.front, passing=PASSING | {"taken_over"})
     large = tmp_path / "large.bin"
-    large.write_bytes(chance.randbytes(LARGE))
-    with sending_command(cluster, large) as command, senders.running():
+    # One call gives less than 256 MiB.
+    large.write_bytes(b"".join(chance.randbytes(MIB) for _ in range(LARGE // MIB)))
+    with sending_command(cluster, large, *PERSISTENT) as command, senders.running():
         for number, fault in enumerate(faults):
             senders.wait_for(3)
 
@@ -138,18 +169,49 @@ def test_nothing_is_lost_stored_twice_or_left_whatever_fails(
             name = f"long-{number}.bin"
             senders.send(name, content(name, 12 * MIB), first=broken)
         senders.wait_for(3)
-        assert command.wait(PATIENCE) == 0, (tmp_path / "command").read_text()
+        assert command.wait(PATIENCE) == 0, large.with_suffix(".log").read_text()
     sent = cluster.large_bytes() / LARGE
-    senders.offered[large.name] = sha1(large.read_bytes())
-    senders.stored[large.name] = Stored(large.name, senders.offered[large.name])
-    cluster.stop()
-    with ExitStack() as opened:
-        ledger = LedgerNodes(cluster.url, opened).start("looking")
-        found = assert_nothing_lost(ledger, senders, cluster.bucket, tmp_path)
-        held = ledger.holdings().values()
-        assert sum(each.files for each in held) == len(found.recorded)
-        assert not any(each.reserved or each.uploads or each.kept for each in held)
+    note_stored(senders, large)
+    check_left(cluster, senders, tmp_path)
     names = ", ".join(fault.__name__ for fault in faults)
     heard = f"{len(senders.stored)} confirmed, {dict(senders.heard)}, {sent:.3f} times the bytes"
     report(f"{seed}: {len(cluster.nodes)} nodes, {names}: {heard}")
     times.append(sent)
+
+
+UPLOADS: Final = 4
+"""Of `galileo-send`, which go on while all nodes are upgraded."""
+
+UPGRADED: Final = rounds(66, 297) * MIB
+"""Bytes of each."""
+
+RATE: Final = rounds(3, 10)
+"""MiB of each in a second."""
+
+
+def test_uploads_go_on_while_nodes_are_upgraded_one_after_the_other(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """With the options that galileo-send has by default, but slowly."""
+    files = [tmp_path / f"file-{number}.bin" for number in range(UPLOADS)]
+    senders = Senders(cluster.front, passing=PASSING | {"taken_over"})
+    newer = newer_galileod(compatible=True)
+    first, second, last = cluster.nodes
+    with ExitStack() as stack:
+        commands = list[subprocess.Popen[bytes]]()
+        for path in files:
+            path.write_bytes(content(path.name, 11 * MIB) * (UPGRADED // (11 * MIB)))
+            sending = sending_command(cluster, path, "--limit-rate", f"{RATE}MiB")
+            commands.append(stack.enter_context(sending))
+        stack.enter_context(senders.running())
+        # An older node starts again after the tables were changed.
+        for node, before in ((first, newer), (last, ""), (second, newer), (last, newer)):
+            senders.wait_for(3)
+            cluster.upgrade(node, before)
+        senders.wait_for(3)
+        for command, path in zip(commands, files, strict=True):
+            assert command.wait(PATIENCE) == 0, path.with_suffix(".log").read_text()
+            note_stored(senders, path)
+    assert any("Attempt 2 begins" in path.with_suffix(".log").read_text() for path in files)
+    assert cluster.large_bytes() <= 1.1 * UPLOADS * UPGRADED
+    check_left(cluster, senders, tmp_path)

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from helpers.clients import some_bytes
+from helpers.connecting import connected
 from helpers.daemon import Daemon, poll, run_galileod
 from helpers.nodes import short_lease
 from helpers.pausing import stopped
@@ -288,11 +289,14 @@ def test_a_node_whose_directory_is_not_mounted_does_not_start(nodes: Nodes) -> N
     assert one.stop() == 0
     hidden = nodes.directory.with_name("hidden")
     nodes.directory.rename(hidden)
+    (error,) = connected(two.config)[2]
+    assert f"but '{client.name}' is not in storage.directory" in error
     ended = run_galileod("serve", "--config", two.config)
     assert ended.returncode == 1
     assert f"but '{client.name}' is not in the directory" in ended.stderr
     shutil.rmtree(nodes.directory)
     hidden.rename(nodes.directory)
+    assert connected(two.config)[0] == 0
     two.start()
 
 

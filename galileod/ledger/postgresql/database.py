@@ -19,7 +19,7 @@ from galileod.ledger.base import LedgerError, Step, ignore_step
 from galileod.ledger.grouping import ForMany, Grouping, Transact
 
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
-from .schema import check_version, migrate, try_out
+from .schema import check_version, migrate
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -83,15 +83,6 @@ class Database:
                 check_version(connection)
             failed.pop_all()
         return database
-
-    @classmethod
-    def try_out(cls, address: Address) -> None:
-        """Make a connection, and see whether `open` would work. Changes nothing. Blocks."""
-        line = Line(address)
-        try:
-            try_out(line)
-        finally:
-            line.close(CLOSING_SECONDS)
 
     def close(self) -> None:
         """Close the connections. Blocks, for a bounded time."""

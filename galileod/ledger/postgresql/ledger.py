@@ -87,11 +87,6 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         """Open the ledger to read it, and change nothing. Blocks; raises LedgerError."""
         return cls(Database.open_read_only(address))
 
-    @classmethod
-    def try_out(cls, address: Address) -> None:
-        """Raise LedgerError if the database could not be used. Changes nothing in it. Blocks."""
-        Database.try_out(address)
-
     async def reserve(
         self,
         upload: str,

@@ -9,7 +9,7 @@ from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Me, Node
 
-from . import nodes, restart, uploads
+from . import nodes, restart, schema, uploads
 from .connection import Address, Line
 from .database import Database
 
@@ -107,6 +107,7 @@ class PostgresqlNode(Node):
         """Get a lease, which is counted from the time that is returned."""
         sent = self.lease.now()
         with self._database.transaction(durable=True, fenced=False) as connection:
-            fence = nodes.acquire(connection, self._me)
+            schema.read_version(connection)  # a newer node may have changed the tables meanwhile
+            fence = nodes.acquire(connection, self._me, len(schema.MIGRATIONS))
         self._database.fence = fence
         return sent

@@ -6,6 +6,7 @@ each transaction that writes looks for it first, see `Database`. All functions b
 that is over, as long as nobody has changed its row, so what changes it locks it before it looks.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -13,6 +14,7 @@ from attrs import asdict
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
+from galileod.ledger.contents import RunningNode
 from galileod.ledger.node import Me
 
 from .connection import Connection
@@ -30,10 +32,13 @@ _LIVING: Final = (
 _LOCK: Final = "SELECT FROM nodes ORDER BY name FOR UPDATE"
 """Waits for transactions that have looked for a number already, and for renewals."""
 
-_OTHERS: Final = (
-    f"SELECT name, identity FROM nodes WHERE {_LIVING}"  # noqa: S608  constant
-    " AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
+_RUNNING: Final = (
+    "SELECT name, identity, host,"  # noqa: S608  constant
+    """ to_char(started AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"""
+    f" FROM nodes WHERE {_LIVING}"
 )
+
+_OTHERS: Final = f"{_RUNNING} AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
 
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
@@ -41,12 +46,12 @@ _DROP: Final = (
 )
 
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, started)"
-    " VALUES (%(name)s, %(identity)s, nextval('fences'),"
-    " clock_timestamp() + make_interval(secs => %(lease)s), %(version)s, clock_timestamp())"
+    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"
+    " VALUES (%(name)s, %(identity)s, nextval('fences'), clock_timestamp()"
+    " + make_interval(secs => %(lease)s), %(version)s, %(schema)s, %(host)s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
-    " until = excluded.until, version = excluded.version, started = excluded.started"
-    " RETURNING fence"
+    " until = excluded.until, version = excluded.version, schema = excluded.schema,"
+    " host = excluded.host, started = excluded.started RETURNING fence"
 )
 
 _RENEW: Final = (
@@ -82,18 +87,32 @@ _SOME_LEFT: Final = (
 )
 
 
+_SCHEMA: Final = "coalesce((to_jsonb(nodes) ->> 'schema')::INTEGER, %(tables)s)"
+"""The schema of a node's galileod. Before schema 5, it is that of the tables."""
+
+_OLDER: Final = (
+    f"SELECT name, version FROM nodes WHERE {_SCHEMA} < %(oldest)s AND {_LIVING}"  # noqa: S608  constant
+    " ORDER BY name"
+)
+
+_FENCE_OFF_OLDER: Final = (
+    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity'"  # noqa: S608  likewise
+    f" WHERE {_SCHEMA} < %(oldest)s"
+)
+
 _ANY_OTHER: Final = f"SELECT FROM nodes WHERE {_LIVING} AND fence <> own_fence()"
 
 
-def acquire(connection: Connection, me: Me) -> int:
+def acquire(connection: Connection, me: Me, schema: int) -> int:
     """Get a lease, and a new fencing number, which is returned.
 
-    A process with the same identity is an earlier one of this node, and loses its lease. Raises
-    LedgerError if another node has the name.
+    `schema` is that of this galileod: the tables may have a newer one. A process with the same
+    identity is an earlier one of this node, and loses its lease. Raises LedgerError if another node
+    has the name.
     """
-    values = {**asdict(me), **_limits()}
+    values = {**asdict(me), "schema": schema, **_limits()}
     connection.execute(_LOCK)
-    for name, identity in connection.execute(_OTHERS, values).fetchall():
+    for name, identity, host, since in connection.execute(_OTHERS, values).fetchall():
         if identity == me.identity:
             raise LedgerError(
                 f'the node "{name}", which is running, has the same identity: one directory is a'
@@ -101,14 +120,21 @@ def acquire(connection: Connection, me: Me) -> int:
             )
         if name == me.name:
             raise LedgerError(
-                f'another galileod with the name "{name}" uses it; set ledger.node, or if it does'
-                f" not run any more, start again in {lease.LEASE_SECONDS:g} s"
+                f'another galileod with the name "{name}" uses it, on {host}, since {since}; set'
+                " ledger.node, or if it does not run any more, start again in"
+                f" {lease.LEASE_SECONDS:g} s"
             )
     connection.execute(_DROP, values)
     row = connection.execute(_ENTER, values).fetchone()
     if row is None:
         raise LedgerError("the table nodes does not take a row")
     return int(row[0])
+
+
+def running(connection: Connection) -> Sequence[RunningNode]:
+    """The nodes that may write."""
+    rows = connection.execute(f"{_RUNNING} ORDER BY name", _limits())
+    return [RunningNode(*row) for row in rows]
 
 
 def renew(connection: Connection, fence: int) -> bool:
@@ -137,6 +163,19 @@ def adopt(connection: Connection, boot: str | None) -> bool:
         connection.execute(_ADOPT, (boot, dead))
     row = connection.execute(_SOME_LEFT).fetchone()
     return row is not None and bool(row[0])
+
+
+def older(connection: Connection, tables: int, oldest: int) -> list[str]:
+    """The nodes that may still write, and whose galileod has an older schema than `oldest`.
+
+    If there is none, such nodes that are taken for dead lose their leases. `tables` is the schema
+    of the tables.
+    """
+    values = {"tables": tables, "oldest": oldest, **_limits()}
+    running = connection.execute(_OLDER, values).fetchall()
+    if not running:
+        connection.execute(_FENCE_OFF_OLDER, values)
+    return [f"{name} ({version})" for name, version in running]
 
 
 def are_gone(connection: Connection) -> bool:

@@ -5,10 +5,15 @@ stand in quotes.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
-from galileod.ledger.base import LedgerError, Step
+from attrs import frozen
 
+from galileod.ledger.base import LedgerError, Step
+from galileod.ledger.unavailable import UnavailableError
+
+from . import nodes
 from .connection import Connection, Line, reporting
 from .errors import LEASE_LOST
 from .sums import FILE_SUMS, SUMS, UPLOAD_SUMS, counting
@@ -33,11 +38,36 @@ _EXISTS: Final = (
     " WHERE relname = 'galileod_schema' AND pg_table_is_visible(oid))"
 )
 
+_VERSION: Final = (
+    # Before schema 5, there is no `compatible_from`: only the same schema was accepted.
+    "SELECT version, coalesce((to_jsonb(galileod_schema) ->> 'compatible_from')::INTEGER, version)"
+    " FROM galileod_schema"
+)
+
+_EXCLUDE: Final = "SELECT FROM totals FOR UPDATE; LOCK TABLE nodes IN ACCESS EXCLUSIVE MODE"
+"""The locks with which transactions of nodes begin, in their order: a migration waits for those
+that run, and those that begin wait for it."""
+
 _NUMBERS: Final = ", ".join(f"{one} BIGINT NOT NULL" for one in SUMS)
+
+
+@frozen
+class Migration:
+    """A change of the tables.
+
+    Nodes of a galileod with the schema `oldest` or a newer one go on working with the tables after
+    it: with their statements, also prepared ones, and with what the functions and triggers do.
+    """
+
+    oldest: int
+    statements: str
+
 
 MIGRATIONS: Final = (
     # 1: what SQLite has in its schema 8.
-    f"""
+    Migration(
+        1,
+        f"""
     CREATE TABLE files (
         -- Rows in the order in which they were entered.
         number BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -119,8 +149,11 @@ MIGRATIONS: Final = (
 
     CREATE TABLE home (text TEXT COLLATE "C" PRIMARY KEY);
     """,  # noqa: S608  constant
+    ),
     # 2: the nodes, and which of them has an upload.
-    f"""
+    Migration(
+        2,
+        f"""
     CREATE TABLE nodes (
         name TEXT COLLATE "C" PRIMARY KEY, identity TEXT COLLATE "C" NOT NULL,
         fence BIGINT NOT NULL UNIQUE, until TIMESTAMPTZ NOT NULL,
@@ -155,8 +188,11 @@ MIGRATIONS: Final = (
         ADD COLUMN fence BIGINT DEFAULT own_fence();
     CREATE INDEX uploads_by_node ON uploads (node) WHERE "offset" IS NULL;
     """,  # noqa: S608  constant
+    ),
     # 3: the newest claim to each upload that runs at another node than the claim.
-    f"""
+    Migration(
+        3,
+        f"""
     CREATE TABLE asks (
         key TEXT COLLATE "C" PRIMARY KEY, asker TEXT COLLATE "C" NOT NULL,
         claimed TIMESTAMPTZ NOT NULL
@@ -176,17 +212,35 @@ MIGRATIONS: Final = (
     CREATE TRIGGER tell_kept AFTER UPDATE OF "offset" ON uploads FOR EACH ROW
         WHEN (old."offset" IS NULL AND new."offset" IS NOT NULL) EXECUTE FUNCTION tell_kept();
     """,
+    ),
     # 4: the names of files that a node replaces or removes, and no other one meanwhile.
-    """
+    Migration(
+        4,
+        """
     CREATE TABLE held_names (name TEXT COLLATE "C" PRIMARY KEY, fence BIGINT NOT NULL);
     """,
+    ),
+    # 5: the oldest schema that may write beside this one; the schema and the machine of each node.
+    Migration(
+        4,
+        """
+    ALTER TABLE galileod_schema ADD COLUMN compatible_from INTEGER NOT NULL DEFAULT 4;
+    ALTER TABLE nodes
+        ADD COLUMN schema INTEGER NOT NULL DEFAULT 4,
+        ADD COLUMN host TEXT COLLATE "C" NOT NULL DEFAULT 'an unknown machine';
+    """,
+    ),
 )
+
+NODES_SINCE: Final = 2
+"""The first schema with a table of nodes."""
 
 
 def migrate(line: Line, step: Step) -> None:
     """Apply the missing migrations, or wait for another process that does. Blocks.
 
-    Raises LedgerError, also if the tables are of a newer version.
+    Raises LedgerError, also if the tables are of a version that is too new. Raises UnavailableError
+    while nodes run that are too old for the tables as they are to be.
     """
     end = time.monotonic() + WAIT_SECONDS
     while not _migrate(line, step):
@@ -199,38 +253,55 @@ def migrate(line: Line, step: Step) -> None:
 
 
 def _migrate(line: Line, step: Step) -> bool:
-    """Whether the tables are of this version now; False while another process changes them."""
+    """Whether the tables are new enough now; False while another process changes them."""
     with line.transaction("BEGIN") as connection:
-        if read_version(connection) == len(MIGRATIONS):
+        if read_version(connection) >= len(MIGRATIONS):
             return True
         (alone,) = _row(connection, f"SELECT pg_try_advisory_xact_lock({_LOCK})")
         if not alone:
             return False
         with reporting(connection, step):
             before = read_version(connection)  # another process may have changed it since
-            for migration in MIGRATIONS[before:]:
-                connection.execute(migration, prepare=False)
-            if not before:
-                connection.execute("CREATE TABLE galileod_schema (version INTEGER NOT NULL)")
-                connection.execute("INSERT INTO galileod_schema VALUES (0)")
-            connection.execute("UPDATE galileod_schema SET version = %s", (len(MIGRATIONS),))
+            missing = MIGRATIONS[before:]
+            if missing:
+                apply(connection, before, missing)
     return True
 
 
-def try_out(line: Line) -> None:
-    """Raise LedgerError if the tables cannot be written, or not be created if there are none.
+def apply(connection: Connection, before: int, missing: Sequence[Migration]) -> None:
+    """Apply the migrations that are missing in tables of the schema `before`."""
+    oldest = max(migration.oldest for migration in missing)
+    if not before:
+        connection.execute("CREATE TABLE galileod_schema (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO galileod_schema VALUES (0)")
+    if before >= NODES_SINCE:
+        _exclude_older(connection, before, oldest)
+    for migration in missing:
+        connection.execute(migration.statements, prepare=False)
+    connection.execute(
+        "UPDATE galileod_schema SET version = %s, compatible_from = greatest(compatible_from, %s)",
+        (len(MIGRATIONS), oldest),
+    )
 
-    Nothing is changed. Blocks.
+
+def _exclude_older(connection: Connection, before: int, oldest: int) -> None:
+    """Raise UnavailableError while nodes run whose schema is older than `oldest`.
+
+    Those that are taken for dead lose their leases: they must not write if they go on later.
     """
-    with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
-        if not read_version(connection):
-            for migration in MIGRATIONS:
-                connection.execute(migration, prepare=False)
-        connection.execute("UPDATE home SET text = text WHERE FALSE")
+    connection.execute(_EXCLUDE, prepare=False)
+    if running := nodes.older(connection, before, oldest):
+        raise UnavailableError(
+            "the tables are still used by nodes of an older galileod",
+            f": {', '.join(running)}; this version cannot share them: stop these nodes",
+        )
 
 
 def check_version(connection: Connection) -> None:
-    """Raise LedgerError if the tables are not of this version: they are only to be read."""
+    """Raise LedgerError if the tables are not of this version, or a newer one that it can use.
+
+    They are only to be read.
+    """
     version = read_version(connection)
     if not version:
         raise LedgerError("there is no ledger in the database yet; start galileod to create it")
@@ -242,15 +313,18 @@ def check_version(connection: Connection) -> None:
 
 
 def read_version(connection: Connection) -> int:
-    """The schema version: the number of migrations applied. Raises LedgerError if it is newer."""
+    """The schema version: the number of migrations applied.
+
+    Raises LedgerError if it is newer, and does not work with this galileod.
+    """
     (exists,) = _row(connection, _EXISTS)
     if not exists:
         return 0
-    (version,) = _row(connection, "SELECT version FROM galileod_schema")
-    if version > len(MIGRATIONS):
+    version, compatible_from = _row(connection, _VERSION)
+    if compatible_from > len(MIGRATIONS):
         raise LedgerError(
-            f"the ledger has schema {version}, from a newer galileod; this version supports"
-            f" schema {len(MIGRATIONS)} at most"
+            f"the ledger has schema {version}, from a newer galileod; it works with schema"
+            f" {compatible_from} and newer, and this version has schema {len(MIGRATIONS)}"
         )
     return int(version)
 

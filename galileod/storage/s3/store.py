@@ -72,7 +72,7 @@ class S3Store(Store):
         lease: Lease | None = None,
     ) -> None:
         prefix = settings.s3.prefix
-        self.location = f"s3://{client.bucket}/{prefix}".rstrip("/")
+        self.location = settings.s3.location
         self.home = self.location
         self.shared = Shared(
             client, objects, memory, prefix, self.location, lease=lease or Lease.endless()

@@ -59,6 +59,7 @@ rgw data = {folder}
 rgw dns name = localhost
 rgw run sync thread = false
 rgw gc obj min wait = 10
+rgw mp lock max time = 20
 rgw sts key = abcdefghijklmnop
 rgw sts min session duration = 1
 [client.rgw2]

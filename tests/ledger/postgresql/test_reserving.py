@@ -140,19 +140,20 @@ async def test_each_of_the_reservations_that_wait_has_its_own_result(
         raise KeyError("odd")
 
     gone = trio.CancelScope()
+    begun: dict[str, Callable[[], Awaitable[None]]] = {
+        "first": reserving(ledger, "first", ticket="t1", key="k1"),
+        "too large": reserving(ledger, "too large", size=1001, ticket="t2", key="k2"),
+        "odd": partial(ledger.reserve, "odd", "anna", 1, fail, SingleUse("t3", FAR)),
+        "used": reserving(ledger, "used", ticket="used", key="k3"),
+        "expired": partial(ledger.reserve, "expired", "anna", 1, allow, SingleUse("t4", 1.0)),
+        "used just now": reserving(ledger, "used just now", ticket="t1"),
+        "kept elsewhere": reserving(ledger, "kept elsewhere", key="key of kept"),
+        "runs elsewhere": reserving(ledger, "runs elsewhere", ticket="t5", key="runs"),
+        "stored elsewhere": reserving(ledger, "stored elsewhere", ticket="t6", key="stored"),
+        "not released": reserving(ledger, "not released", ticket="again", key="lost"),
+    }
     async with waiting(ledger.database.write) as steps:
-        for name, step in {
-            "first": reserving(ledger, "first", ticket="t1", key="k1"),
-            "too large": reserving(ledger, "too large", size=1001, ticket="t2", key="k2"),
-            "odd": partial(ledger.reserve, "odd", "anna", 1, fail, SingleUse("t3", FAR)),
-            "used": reserving(ledger, "used", ticket="used", key="k3"),
-            "expired": partial(ledger.reserve, "expired", "anna", 1, allow, SingleUse("t4", 1.0)),
-            "used just now": reserving(ledger, "used just now", ticket="t1"),
-            "kept elsewhere": reserving(ledger, "kept elsewhere", key="key of kept"),
-            "runs elsewhere": reserving(ledger, "runs elsewhere", ticket="t5", key="runs"),
-            "stored elsewhere": reserving(ledger, "stored elsewhere", ticket="t6", key="stored"),
-            "not released": reserving(ledger, "not released", ticket="again", key="lost"),
-        }.items():
+        for name, step in begun.items():
             await steps.begin(name, step)
         await steps.begin("cancelled", reserving(ledger, "cancelled", ticket="t7"), gone)
         # What was refused has used neither its ticket nor its key, nor any of the quota.

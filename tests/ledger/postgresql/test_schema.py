@@ -13,15 +13,27 @@ from galileod.ledger.base import LedgerError
 from galileod.ledger.postgresql import schema, sums
 from galileod.ledger.postgresql.connection import Address, Connection, Line
 from galileod.ledger.postgresql.database import Database
+from galileod.ledger.postgresql.trial import try_out
 
 pytestmark = pytest.mark.timeout(60)
 
 Open = Callable[..., Database]
 
 
+def try_one(address: Address) -> None:
+    try_out(address, "one", 1)
+
+
 def version(database: Database) -> int:
     with database.reading() as connection:
         return schema.read_version(connection)
+
+
+def change(patch: pytest.MonkeyPatch, statements: str, oldest: int | None = None) -> None:
+    """Make this galileod a newer one, whose tables work with `oldest`, by default with this one."""
+    before = schema.MIGRATIONS
+    migration = schema.Migration(len(before) if oldest is None else oldest, statements)
+    patch.setattr(schema, "MIGRATIONS", (*before, migration))
 
 
 def test_a_new_database_gets_the_tables_of_this_version(database: Database) -> None:
@@ -74,7 +86,7 @@ def test_who_waits_for_another_process_says_so_and_for_a_limited_time(
 def test_what_a_step_raises_ends_the_start_and_nothing_is_created(
     address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "SELECT pg_sleep(20)"))
+    change(monkeypatch, "SELECT pg_sleep(20)")
 
     def stop() -> None:
         raise KeyboardInterrupt
@@ -87,20 +99,62 @@ def test_what_a_step_raises_ends_the_start_and_nothing_is_created(
     Database.open(address).close()
 
 
-def test_tables_of_a_newer_version_are_refused(database: Database, address: Address) -> None:
-    newer = len(schema.MIGRATIONS) + 1
-    with database.transaction() as connection:
-        connection.execute("UPDATE galileod_schema SET version = %s", (newer,))
-    for opens in (Database.open, Database.open_read_only):
-        with pytest.raises(LedgerError, match=f"schema {newer}, from a newer galileod"):
-            opens(address)
+@pytest.mark.parametrize("opens", [Database.open, Database.open_read_only, try_one])
+def test_tables_of_a_newer_version_are_refused_if_they_do_not_work_with_this_one(
+    database: Database,
+    address: Address,
+    monkeypatch: pytest.MonkeyPatch,
+    opens: Callable[[Address], object],
+) -> None:
+    mine = len(schema.MIGRATIONS)
+    with monkeypatch.context() as newer:
+        change(newer, "ALTER TABLE folders RENAME path TO place", oldest=mine + 1)
+        Database.open(address).close()
+    with pytest.raises(
+        LedgerError,
+        match=f"schema {mine + 1}, from a newer galileod; it works with schema {mine + 1} and newer"
+        f", and this version has schema {mine}",
+    ):
+        opens(address)
+
+
+def test_tables_of_a_newer_version_are_used_if_they_work_with_this_one(
+    database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = len(schema.MIGRATIONS)
+    with monkeypatch.context() as newer:
+        change(newer, "ALTER TABLE folders ADD made DOUBLE PRECISION")
+        Database.open(address).close()
+    Database.open(address).close()
+    Database.open_read_only(address).close()
+    try_one(address)
+    assert version(database) == mine + 1
+
+
+def test_what_one_migration_does_not_work_with_no_later_one_does(
+    database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = len(schema.MIGRATIONS)
+    with monkeypatch.context() as newer:
+        change(newer, "SELECT 1", oldest=mine + 1)
+        change(newer, "SELECT 1", oldest=mine)
+        Database.open(address).close()
+        change(newer, "SELECT 1", oldest=mine)
+        Database.open(address).close()
+    with pytest.raises(LedgerError, match=f"works with schema {mine + 1} and newer"):
+        Database.open(address)
+
+
+def test_each_migration_works_with_itself_at_least() -> None:
+    assert all(
+        1 <= migration.oldest <= number for number, migration in enumerate(schema.MIGRATIONS, 1)
+    )
 
 
 def test_tables_of_an_older_version_are_brought_up_to_date_and_not_read_before(
     database: Database, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = "ALTER TABLE folders ADD made DOUBLE PRECISION"
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, add))
+    change(monkeypatch, "ALTER TABLE folders ADD made DOUBLE PRECISION")
     with pytest.raises(LedgerError, match="start galileod to bring it up to date"):
         Database.open_read_only(address)
     Database.open(address).close()
@@ -150,7 +204,7 @@ def summed(connection: Connection) -> dict[str, tuple[int, ...]]:
     return {user: tuple(held) for user, *held in connection.execute(sums.by_user(rows))}
 
 
-def change(connection: Connection, what: str, rows: list[tuple[int, str, int]]) -> None:
+def change_rows(connection: Connection, what: str, rows: list[tuple[int, str, int]]) -> None:
     """Change many rows of both tables in one statement each."""
     numbers, users, sizes = ([row[at] for row in rows] for at in range(3))
     values: tuple[Any, ...] = ([str(one) for one in numbers], users, sizes)
@@ -190,7 +244,7 @@ def test_the_sums_are_those_of_the_rows_whatever_is_changed(
 ) -> None:
     with database.transaction() as connection:
         for what, rows in changes:
-            change(connection, what, rows)
+            change_rows(connection, what, rows)
         expected = summed(connection)
         held = {
             user: tuple(one)

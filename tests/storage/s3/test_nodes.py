@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import psycopg
 import pytest
 from helpers.clients import some_bytes
+from helpers.connecting import connected
 from helpers.daemon import Daemon, poll, run_galileod
 from helpers.engines.buckets import Bucket
 from helpers.engines.postgresql import Postgresql
@@ -21,6 +23,8 @@ from helpers.s3_store import MIB, PART
 pytestmark = pytest.mark.timeout(120)
 
 DATA = some_bytes(12 * MIB)
+
+MACHINE = gethostname()
 
 LEASE = 9.0
 
@@ -198,7 +202,63 @@ def test_a_name_that_is_in_use_is_refused(nodes: Nodes, tmp_path: Path) -> None:
     nodes.start("one")
     other = Nodes(nodes.url, nodes._bucket, tmp_path / "other", nodes._stack)
     (tmp_path / "other").mkdir()
-    assert 'another galileod with the name "one" uses it' in refusal(other.make("one"))
+    host = other.make("one")
+    assert 'another galileod with the name "one" uses it, on ' in refusal(host)
+    status, _, errors = connected(host.config)
+    (error,) = errors
+    assert status == 1
+    said = f"another galileod of this name runs on {MACHINE} since 2"
+    assert error.startswith(f'galileod: ledger: use the name "one": {said}')
+    assert "set another ledger.node" in error
+
+
+def test_a_node_that_runs_is_not_taken_for_another_one(nodes: Nodes) -> None:
+    host = nodes.start("one")
+    status, steps, errors = connected(host.config)
+    assert (status, errors) == (0, [])
+    assert steps[-2:] == ['ledger: use the name "one": ok', "ledger: find its files: ok"]
+
+
+def test_a_prefix_without_the_files_of_the_ledger_is_found_and_nothing_changed(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    host = nodes.start("one")
+    client = ResumingClient(host.url, DATA[: 5 * MIB])
+    with client.attempt() as attempt:
+        attempt.finish()
+    text = host.config.read_text()
+    host.config.write_text(text.replace(f'"{PREFIX}"', '"other/"'))
+    other = nodes.make("two")
+    other.config.write_text(other.config.read_text().replace(f'"{PREFIX}"', '"other/"'))
+    finding, there = "galileod: ledger: find its files: ", f"s3://{bucket.name}/other"
+    (error,) = connected(other.config)[2]
+    here = f"s3://{bucket.name}/{PREFIX}".rstrip("/")
+    assert error == (
+        f"{finding}nodes that run (one) store their files in {here}, and this one in {there}:"
+        " correct the settings of [storage], or use another database"
+    )
+    host.stop()
+    missing = f"its files are in {here}, but '{client.name}' is not in {there}"
+    for config in (host.config, other.config):
+        (error,) = connected(config)[2]
+        assert error.startswith(f"{finding}{missing}")
+    assert missing in refusal(host)
+    host.config.write_text(text)
+    assert connected(host.config)[0] == 0
+
+
+def test_uploads_that_have_begun_elsewhere_are_found(nodes: Nodes, bucket: Bucket) -> None:
+    host = nodes.start("one")
+    client = ResumingClient(host.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(6 * MIB)
+        attempt.cut()
+    host.wait_for("upload.kept")
+    host.stop()
+    host.config.write_text(host.config.read_text().replace(f'"{PREFIX}"', '"other/"'))
+    (error,) = connected(host.config)[2]
+    assert "there are interrupted uploads to s3://" in error
+    assert error.partition("find its files: ")[2] in refusal(host)
 
 
 def test_a_node_with_files_in_another_directory_is_refused(
@@ -210,5 +270,7 @@ def test_a_node_with_files_in_another_directory_is_refused(
     )
     with one.start(), two:
         assert "nodes that are running store their files elsewhere" in refusal(two)
+        (error,) = connected(two.config)[2]
+        assert "nodes that run (one) store their files in the directory with the ident" in error
         assert one.stop() == 0
         two.start()

@@ -1,0 +1,49 @@
+"""Tries a database, and changes nothing in it: `check-config --connect`."""
+
+from typing import Final
+
+from galileod.ledger.contents import Contents
+
+from . import nodes
+from .connection import Address, Connection, Line
+from .schema import MIGRATIONS, apply, read_version
+
+CLOSING_SECONDS: Final = 2.0
+"""Maximum seconds to wait for the connection when it is closed."""
+
+_BEGUN: Final = (
+    "SELECT EXISTS (SELECT FROM uploads WHERE node = %s) OR EXISTS (SELECT FROM objects)"
+)
+
+_FILES: Final = "SELECT name, bytes FROM files ORDER BY name LIMIT %s"
+
+
+def try_out(address: Address, name: str, count: int) -> Contents:
+    """What the node `name` would find; at most `count` files.
+
+    Raises LedgerError if the tables cannot be written, or not be created if there are none. Blocks.
+    """
+    line = Line(address)
+    try:
+        with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
+            version = read_version(connection)
+            if not version:
+                apply(connection, 0, MIGRATIONS)
+            connection.execute("UPDATE home SET text = text WHERE FALSE")
+            # Those of an older version may be without what is looked for.
+            if version < len(MIGRATIONS):
+                return Contents()
+            return _look(connection, name, count)
+    finally:
+        line.close(CLOSING_SECONDS)
+
+
+def _look(connection: Connection, name: str, count: int) -> Contents:
+    home = connection.execute("SELECT text FROM home").fetchone()
+    begun = connection.execute(_BEGUN, (name,)).fetchone()
+    return Contents(
+        None if home is None else str(home[0]),
+        nodes.running(connection),
+        begun is not None and bool(begun[0]),
+        dict(connection.execute(_FILES, (count,)).fetchall()),
+    )

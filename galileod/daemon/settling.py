@@ -4,12 +4,16 @@ As at a start, but while others run: files that were published are entered in th
 be resumed is kept, and the rest is removed.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 import trio
+from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
+from galileod.files.publication import PublicationLock
 from galileod.ledger import lease
 from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.lease import LeaseRunOutError
@@ -56,12 +60,11 @@ async def _settle(node: Node, context: Context) -> None:
     store, ledger, keep = context.store, context.ledger, context.config.resume.keep
     progress = _Leased(node=node)
 
-    def settle() -> Recovery:
-        found, recovery = find_left(store, ledger, keep, progress, running=True)
-        node.settle(found.names, recovery)
-        return recovery
-
-    recovery = await trio.to_thread.run_sync(settle)
+    left = await trio.to_thread.run_sync(
+        lambda: find_left(store, ledger, keep, progress, running=True)
+    )
+    async with unchanged(store, context.publication, *left) as (found, recovery):
+        await trio.to_thread.run_sync(node.settle, found.names, recovery)
     await drop_published(store, recovery)
     await context.keeper.refresh()
     _log.info("node.settled", kept=len(recovery.offsets), stored=len(recovery.names))
@@ -87,6 +90,30 @@ def find_left(
         {identities[each]: name for each, name in found.names.items() if each in identities},
         keep,
     )
+
+
+@asynccontextmanager
+async def unchanged(
+    store: Store, publication: PublicationLock, found: Found, recovery: Recovery
+) -> AsyncIterator[tuple[Found, Recovery]]:
+    """What `find_left` has returned, without published files that are there no longer.
+
+    Other nodes may have replaced or removed them since; in the block they do not. Raises
+    StorageError and LedgerError.
+    """
+    if not found.names:
+        yield found, recovery
+        return
+    names = list(found.names.values())
+    async with publication.hold(names, replaces=True):
+        there = dict[str, str]()
+        for (identity, name), now in zip(found.names.items(), await store.look(names), strict=True):
+            if isinstance(now, StorageError):
+                raise now
+            if now is not None and identity in now.identities:
+                there[identity] = name
+        kept = {upload: name for upload, name in recovery.names.items() if name in there.values()}
+        yield evolve(found, names=there), evolve(recovery, names=kept)
 
 
 async def drop_published(store: Store, recovery: Recovery) -> None:

@@ -18,12 +18,14 @@ from structlog.typing import FilteringBoundLogger
 
 from galileod import __version__
 from galileod.config.model import Config
-from galileod.ledger.base import Ledger, LedgerError
+from galileod.files.publication import lock_for
+from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.engines import open_ledger, place_of
 from galileod.ledger.lease import LeaseLostError
 from galileod.ledger.node import Me
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
+from galileod.storage.finished import Found
 from galileod.storage.local import LocalStore
 from galileod.storage.local.directory import Directory
 from galileod.storage.local.statedir import StateDirectory
@@ -36,7 +38,7 @@ from .identity import read_identity
 from .moving import check_home
 from .node import LOOK_SECONDS, keep_lease_at_start
 from .progress import Progress, report_progress
-from .settling import drop_published, find_left
+from .settling import drop_published, find_left, unchanged
 from .systemd import Manager
 
 T = TypeVar("T")
@@ -196,11 +198,25 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
         _with_space(store, config, lambda: ledger.set_home(store.home))
     found, recovery = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
-    _with_space(
-        store,
-        config,
-        lambda: ledger.reconcile(found.sizes, found.names, progress.step, recovery, found.modified),
-    )
+
+    def update(found: Found, recovery: Recovery) -> None:
+        _with_space(
+            store,
+            config,
+            lambda: ledger.reconcile(
+                found.sizes, found.names, progress.step, recovery, found.modified
+            ),
+        )
+
+    async def update_beside_others() -> None:
+        publication = lock_for(store, ledger.elsewhere)
+        async with unchanged(store, publication, found, recovery) as there:
+            await trio.to_thread.run_sync(update, *there)
+
+    if ledger.node is None:
+        update(found, recovery)
+    else:
+        trio.from_thread.run(update_beside_others)
     trio.from_thread.run(drop_published, store, recovery)
     if ledger.is_new:
         trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))

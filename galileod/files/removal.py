@@ -1,6 +1,6 @@
 """Removes stored files, from the disk and from the ledger."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import structlog
@@ -52,7 +52,8 @@ class Remover:
 
     The file goes first, then its record: if galileod crashes between them, the next start drops the
     record. In the other order, the file would stay without an owner. The receipt for the hook is
-    recorded before both. `lease` returns the lease that this node needs for it.
+    recorded before both. `lease` returns the lease that this node needs for it, and `uncommitted`
+    the names of files that are stored, but not recorded yet.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Remover:
         metrics: Metrics,
         receipt: MakeReceipt,
         lease: Callable[[], Lease] = Lease.endless,
+        uncommitted: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -70,6 +72,7 @@ class Remover:
         self._metrics = metrics
         self._receipt = receipt
         self._lease = lease
+        self._uncommitted = uncommitted
 
     async def remove_named(self, names: Sequence[str]) -> Sequence[Outcome]:
         """Remove files that an administrator has named, whatever is there under the names.
@@ -90,14 +93,16 @@ class Remover:
         """Remove files that are still as recorded: with the same record, and of its size.
 
         The record of one that is gone is dropped; one of another size stays, and belongs to nobody
-        from then on. Those whose record has changed are left out. Raises LedgerError and
-        StorageError.
+        from then on. Those whose record has changed are left out, and names under which another
+        file is stored that is not recorded yet. Raises LedgerError and StorageError.
         """
         outcomes = list[Outcome]()
         for part in _parts(entries):
             async with self._publication.hold([each.name for each in part], replaces=True):
                 records = await self._unchanged(part)
                 standings = await self._look(list(records))
+                for name in await self._replaced(standings):
+                    del records[name], standings[name]
                 failed = {
                     name: now for name, now in standings.items() if isinstance(now, StorageError)
                 }
@@ -132,6 +137,21 @@ class Remover:
     async def _unchanged(self, entries: Sequence[FileEntry]) -> dict[str, FileEntry]:
         now = await self._ledger.entries([each.name for each in entries])
         return {each.name: each for each in entries if now.get(each.name) == each}
+
+    async def _replaced(
+        self, standings: Mapping[str, Standing | StorageError | None]
+    ) -> Collection[str]:
+        """The names of files that are not recorded yet, since the ledger has failed meanwhile."""
+        late = {name for name in self._uncommitted() if name in standings}
+        if (elsewhere := self._ledger.elsewhere) is not None:
+            names = {
+                one: name
+                for name, now in standings.items()
+                if isinstance(now, Standing)
+                for one in now.identities
+            }
+            late.update(names[one] for one in await elsewhere.promised(names))
+        return late
 
     async def _look(self, names: Sequence[str]) -> dict[str, Standing | StorageError | None]:
         return dict(zip(names, await self._store.look(names), strict=True))

@@ -87,6 +87,13 @@ class Elsewhere(ABC):
         """
 
     @abstractmethod
+    async def promised(self, identities: Collection[str]) -> Collection[str]:
+        """Those of the identities of files that uploads have promised, here or at other nodes.
+
+        Such a file was published, but is not recorded yet.
+        """
+
+    @abstractmethod
     async def hold(self, names: Collection[str]) -> bool:
         """Hold these names, until `give_back`; False if another node holds one of them.
 

@@ -73,13 +73,18 @@ class Wanted:
 
 @frozen
 class Commit:
-    """An upload that was stored as `name`: the arguments of `Ledger.commit`."""
+    """An upload that was stored as `name`: the arguments of `Ledger.commit`.
+
+    `gone`: another file has the name by now, or none. The name gets no entry then; all else is done
+    as for other uploads.
+    """
 
     upload: str
     name: str
     remember: float = 0
     sha1: str | None = None
     made: Sequence[str] = ()
+    gone: bool = False
 
 
 @frozen

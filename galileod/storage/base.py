@@ -30,11 +30,13 @@ class Stored:
     """A committed file: its final `name`, relative to the store, and its full `path` for the log.
 
     `name` consists of the folders and the file name, joined by slashes, as the storage lists them.
-    `made` are folders that were made for it, outermost first; several files may have the same.
+    `identity` is that of its sink. `made` are folders that were made for it, outermost first;
+    several files may have the same.
     """
 
     name: str
     path: str
+    identity: str
     made: tuple[str, ...] = ()
 
 
@@ -110,9 +112,9 @@ class Sink(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """An opaque string by which `Store.scan` finds the file once it is published.
+        """An opaque string by which the file is found once it is published.
 
-        Final once `prepare` has returned.
+        `Store.scan` and `Store.look` know it. Final once `prepare` has returned.
         """
 
     @abstractmethod

@@ -18,11 +18,13 @@ class Standing:
     """A finished file as it is now: `size` in bytes, `modified_ns` in nanoseconds since 1970.
 
     `upload` is the id of the upload that has stored it; None: the store does not know.
+    `identities` are all that `Sink.identity` may have been.
     """
 
     size: int
     modified_ns: int
     upload: str | None = None
+    identities: tuple[str, ...] = ()
 
 
 @frozen

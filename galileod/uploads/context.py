@@ -38,7 +38,7 @@ do not have to wait for them."""
 
 
 def _make_keeper(context: "Context") -> Keeper:
-    return Keeper(context.store, context.ledger, context.metrics)
+    return Keeper(context.store, context.ledger, context.publication, context.metrics)
 
 
 def _make_admission(context: "Context") -> Admission:
@@ -63,6 +63,7 @@ def _make_remover(context: "Context") -> Remover:
         context.metrics,
         context.removed_receipt,
         lambda: context.lease,
+        lambda: context.keeper.uncommitted,
     )
 
 

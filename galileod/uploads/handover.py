@@ -17,6 +17,7 @@ from galileod.ledger.base import (
 from galileod.ledger.elsewhere import LISTEN_SECONDS, Asked, Elsewhere
 from galileod.ledger.lease import LeaseLostError
 from galileod.protocol.errors import Fault, FaultCode
+from galileod.storage.errors import StorageError
 
 from .claims import Claim, Claims, taken_over
 from .keeper import Keeper
@@ -94,8 +95,8 @@ class Handover:
             try:
                 for asked in await elsewhere.asked():
                     await self._let_go(elsewhere, asked)
-            except LedgerError:
-                # Each upload, and the health check, report that the ledger fails.
+            except (LedgerError, StorageError):
+                # Each upload, and the health check, report what fails.
                 await trio.sleep(LISTEN_SECONDS)
 
     async def _listen(self, elsewhere: Elsewhere) -> None:

@@ -1,14 +1,14 @@
 """The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from typing import Final, Literal
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
+from galileod.files.publication import PublicationLock
 from galileod.ledger.base import (
     Entered,
     Found,
@@ -24,12 +24,16 @@ from galileod.ledger.records import Commit
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
 from galileod.storage.base import Store
+from galileod.storage.errors import StorageError
 
 EXPIRY_SECONDS: Final = 30.0
 """Seconds between two searches for uploads whose time is over."""
 
 EXPIRY_BATCH: Final = 100
 """Maximum uploads that expire in one transaction of the ledger."""
+
+COMMIT_BATCH: Final = 64
+"""Maximum stored uploads that are recorded in one transaction after the ledger has failed."""
 
 MOST_DELAYED: Final = 1000
 """Maximum interrupted and stored uploads that the ledger could not record yet; and of others that
@@ -51,24 +55,46 @@ class Entry:
     settings: Resume
 
 
+@frozen
+class Published:
+    """A stored upload: its Commit, and the `identity` of its file, as of a Sink."""
+
+    commit: Commit
+    identity: str
+
+
 class Keeper:
     """Finds and discards kept uploads: first the entry in the ledger, then the file.
+
+    Also records what could not be recorded when the ledger failed.
 
     `any` tells whether there is any kept upload, as of the last change here, and of the last search
     for what other nodes keep; `refresh` must be called once at the start.
     """
 
-    def __init__(self, store: Store, ledger: Ledger, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, ledger: Ledger, publication: PublicationLock, metrics: Metrics
+    ) -> None:
         self.any = False
-        self._delayed: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._unkept: dict[str, Entry] = {}
+        self._uncommitted: dict[str, Published] = {}
         self._unreleased: set[str] = set()
         self._recording = trio.Lock()
         self._store = store
         self._ledger = ledger
+        self._publication = publication
         self._metrics = metrics
 
+    @property
+    def uncommitted(self) -> Collection[str]:
+        """The names of files that are stored, but could not be recorded yet."""
+        return {each.commit.name for each in self._uncommitted.values()}
+
     async def find(self, key: str) -> Found:
-        """`Ledger.find`, after what could not be recorded before. Raises LedgerError."""
+        """`Ledger.find`, after what could not be recorded before.
+
+        Raises LedgerError and StorageError.
+        """
         await self._record_delayed()
         return await self._ledger.find(key)
 
@@ -84,17 +110,20 @@ class Keeper:
         except LeaseLostError:
             raise
         except LedgerError:
-            if not self._delay(entry.upload, partial(self._record, entry)):
+            if not self._may_delay():
                 raise
+            self._unkept[entry.upload] = entry
 
     def keep_later(self, entry: Entry) -> None:
         """Record an upload as kept that may be so no more, although the ledger has failed."""
-        self._delay(entry.upload, partial(self._record, entry))
+        if self._may_delay():
+            self._unkept[entry.upload] = entry
 
     async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
-        """`Ledger.enter_whole`, after what could not be recorded before. Raises LedgerError.
+        """`Ledger.enter_whole`, after what could not be recorded before.
 
-        Otherwise a file that is stored, but not recorded, would be stored again by its key.
+        Otherwise a file that is stored, but not recorded, would be stored again by its key. Raises
+        LedgerError and StorageError.
         """
         await self._record_delayed()
         try:
@@ -120,49 +149,45 @@ class Keeper:
         """Release uploads that may be reserved, although the ledger has failed."""
         self._unreleased.update(uploads[: MOST_DELAYED - len(self._unreleased)])
 
-    async def commit(self, commit: Commit) -> None:
-        """Replace the reservation of a stored upload, after those that have failed before.
+    async def commit(self, published: Published) -> None:
+        """Replace the reservation of a stored upload by its file, before another has its name.
 
         Raises LedgerError if the ledger fails. That is then done later, so that a client that has
         not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
         start. If the lease is lost, another node does it.
         """
+        commit = published.commit
         try:
-            await self._record_delayed()
-            await self._commit(commit)
-        except LeaseLostError:
-            raise
-        except LedgerError:
-            self._delay(commit.upload, partial(self._commit, commit))
+            await self._ledger.commit(
+                commit.upload, commit.name, commit.remember, commit.sha1, commit.made
+            )
+        except LedgerError as error:
+            self._commit_later(published, error)
             raise
 
-    async def commit_whole(self, commits: Sequence[Commit]) -> Sequence[LedgerError | None]:
+    async def commit_whole(self, published: Sequence[Published]) -> Sequence[LedgerError | None]:
         """`commit` for many uploads. Returns what each raises."""
         try:
-            await self._record_delayed()
-            results = await self._ledger.commit_whole(commits)
+            results = await self._ledger.commit_whole([each.commit for each in published])
         except LedgerError as failed:
-            results = [failed] * len(commits)
-        for commit, error in zip(commits, results, strict=True):
-            if error is not None and not isinstance(error, LeaseLostError):
-                self._delay(commit.upload, partial(self._commit, commit))
+            results = [failed] * len(published)
+        for each, error in zip(published, results, strict=True):
+            if error is not None:
+                self._commit_later(each, error)
         return results
+
+    def _commit_later(self, published: Published, error: LedgerError) -> None:
+        if not isinstance(error, LeaseLostError) and self._may_delay():
+            self._uncommitted[published.commit.upload] = published
 
     def forget_delayed(self) -> None:
         """Another node has recorded what could not be recorded here."""
-        self._delayed.clear()
+        self._unkept.clear()
+        self._uncommitted.clear()
         self._unreleased.clear()
 
-    async def _commit(self, commit: Commit) -> None:
-        await self._ledger.commit(
-            commit.upload, commit.name, commit.remember, commit.sha1, commit.made
-        )
-
-    def _delay(self, upload: str, record: Callable[[], Awaitable[None]]) -> bool:
-        if len(self._delayed) >= MOST_DELAYED:
-            return False
-        self._delayed[upload] = record
-        return True
+    def _may_delay(self) -> bool:
+        return len(self._unkept) + len(self._uncommitted) < MOST_DELAYED
 
     async def _record(self, entry: Entry) -> None:
         settings = entry.settings
@@ -173,19 +198,43 @@ class Keeper:
         await self.refresh()
 
     async def _record_delayed(self) -> None:
-        """Record what could not be recorded before. Raises LedgerError."""
-        if not self._delayed and not self._unreleased:
+        """Record what could not be recorded before. Raises LedgerError and StorageError."""
+        if not (self._unkept or self._uncommitted or self._unreleased):
             return
         async with self._recording:
-            for upload, record in list(self._delayed.items()):
+            for upload, entry in list(self._unkept.items()):
                 try:
-                    await record()
+                    await self._record(entry)
                 except UnknownUploadError as error:  # it was recorded, although the ledger failed
                     _log.warning("ledger.behind", reason=str(error))
-                self._delayed.pop(upload, None)
+                self._unkept.pop(upload, None)
+            uncommitted = list(self._uncommitted.values())
+            for first in range(0, len(uncommitted), COMMIT_BATCH):
+                await self._commit_late(uncommitted[first : first + COMMIT_BATCH])
             if unreleased := list(self._unreleased):
                 await self._ledger.release_whole(unreleased)
                 self._unreleased.difference_update(unreleased)
+
+    async def _commit_late(self, published: Sequence[Published]) -> None:
+        """Commit files that were published a while ago. Raises LedgerError and StorageError.
+
+        Each may have been replaced or removed since, here or by another node: then its name gets no
+        entry. One that cannot be looked at waits.
+        """
+        names = [each.commit.name for each in published]
+        async with self._publication.hold(names, replaces=True):
+            commits = list[Commit]()
+            for each, now in zip(published, await self._store.look(names), strict=True):
+                if isinstance(now, StorageError):
+                    _log.warning("ledger.behind", reason=str(now))
+                else:
+                    gone = now is None or each.identity not in now.identities
+                    commits.append(evolve(each.commit, gone=gone))
+            results = await self._ledger.commit_whole(commits)
+        for commit, error in zip(commits, results, strict=True):
+            if error is not None:  # it was recorded, although the ledger failed
+                _log.warning("ledger.behind", reason=str(error))
+            self._uncommitted.pop(commit.upload, None)
 
     async def discard(self, upload: str) -> KeptUpload | None:
         """Discard a kept upload because somebody wants that; None if it is not kept.
@@ -240,5 +289,5 @@ class Keeper:
                     for kept in expired:
                         await self.drop(kept, "expired")
                 await self.refresh()  # other nodes may have kept uploads
-            except LedgerError as error:
+            except (LedgerError, StorageError) as error:
                 _log.warning("ledger.behind", reason=str(error))

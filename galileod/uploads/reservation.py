@@ -12,7 +12,7 @@ from galileod.ledger.records import Commit
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
 
-from .keeper import Entry, Keeper
+from .keeper import Entry, Keeper, Published
 from .upload import Upload
 
 
@@ -95,10 +95,11 @@ class Reservation:
             return error
         return None if node.lease.is_valid() else LeaseRunOutError(str(error))
 
-    def committed(self, stored: Stored, sha1: str) -> Commit:
+    def committed(self, stored: Stored, sha1: str) -> Published:
         """What the ledger is to record."""
         remember = self.upload.config.resume.keep if self.upload.resumable else 0
-        return Commit(self.upload.id, stored.name, remember, sha1, stored.made)
+        commit = Commit(self.upload.id, stored.name, remember, sha1, stored.made)
+        return Published(commit, stored.identity)
 
     async def end(self) -> None:
         """Release the reservation, or turn it into a kept upload. Never raises LedgerError.

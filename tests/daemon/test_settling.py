@@ -2,18 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
 import trio
 from helpers.ledgers import open_inline_ledger
+from helpers.local_store import open_local, put
 from helpers.memory_store import MemoryStore
 from helpers.nodes import FakeNode
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.daemon.settling import SETTLE_SECONDS, settle_left
+from galileod.daemon.settling import SETTLE_SECONDS, settle_left, unchanged
+from galileod.files.publication import lock_for
+from galileod.ledger.base import Recovery
 from galileod.ledger.lease import LEASE_SECONDS
+from galileod.storage.finished import Found, Standing
 from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool
 
@@ -77,3 +82,30 @@ async def test_a_failure_is_logged_once(autojump_clock: MockClock) -> None:
             await trio.sleep(LEASE_SECONDS / 2)
             node.answers = True
     assert [line["event"] for line in logs] == ["node.not_settled"]
+
+
+async def test_a_published_file_that_another_node_has_replaced_or_removed_is_not_entered(
+    tmp_path: Path,
+) -> None:
+    with (
+        closing(open_local(tmp_path, "replace", node="a")) as mine,
+        closing(open_local(tmp_path, "replace", node="b")) as other,
+    ):
+        names = dict[str, str]()
+        for name in ("left", "replaced", "removed"):
+            await put(mine, name, f"upload of {name}")
+            (now,) = await mine.look([name])
+            assert isinstance(now, Standing)
+            names[now.identities[0]] = name
+        found = mine.scan(names)
+        assert found.names == names
+        recovery = Recovery({"kept": 5}, {f"upload of {name}": name for name in names.values()})
+        await put(other, "replaced", "newer")
+        await other.remove(["removed"])
+        async with unchanged(mine, lock_for(mine), found, recovery) as there:
+            with trio.move_on_after(0.1) as waiting:
+                async with lock_for(other).hold(["left"], replaces=True):
+                    pass
+        assert waiting.cancelled_caught
+        left = {one: name for one, name in names.items() if name == "left"}
+        assert there == (Found(None, left), Recovery({"kept": 5}, {"upload of left": "left"}))

@@ -152,7 +152,11 @@ class MemoryStore(Store):
     async def look(self, names: Sequence[str]) -> Sequence[Standing | None]:
         await trio.lowlevel.checkpoint()
         return [
-            Standing(len(self.contents[name]), self.modified.get(name, time.time_ns()))
+            Standing(
+                len(self.contents[name]),
+                self.modified.get(name, time.time_ns()),
+                identities=tuple(one for one, its in self.identities.items() if its == name),
+            )
             if name in self.contents
             else None
             for name in names
@@ -275,7 +279,7 @@ class MemorySink(Sink):
         if self.modified is not None:
             self._store.modified[path] = self.modified
         self._remove()
-        return Stored(path, f"{self._store.location}/{path}")
+        return Stored(path, f"{self._store.location}/{path}", self._identity)
 
     async def discard(self) -> None:
         if self._open:

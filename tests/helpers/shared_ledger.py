@@ -106,6 +106,10 @@ class NodeElsewhere(Elsewhere):
         heard, self._heard = self._heard, set()
         return heard
 
+    async def promised(self, identities: Collection[str]) -> Collection[str]:
+        await trio.lowlevel.checkpoint()
+        return set(identities) & set(self._shared.nodes[0].promised())
+
     async def hold(self, names: Collection[str]) -> bool:
         await trio.lowlevel.checkpoint()
         if any(self._shared.names.get(name, self._name) != self._name for name in names):

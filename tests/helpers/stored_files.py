@@ -75,6 +75,7 @@ class StoredFiles:
     publication: PublicationLock = field(init=False)
     checker: Checker = field(init=False)
     quota_check: QuotaCheck = field(init=False)
+    keeper: Keeper = field(init=False)
     remover: Remover = field(init=False)
     rescanner: Rescanner = field(init=False)
     retention_task: Retention = field(init=False)
@@ -93,7 +94,15 @@ class StoredFiles:
         self.publication = PublicationLock()
         self.checker = Checker(self.store, self.ledger, self.publication)
         self.quota_check = QuotaCheck(self.ledger, self.checker)
-        self.remover = Remover(self.store, self.ledger, self.publication, Metrics(), self._receipt)
+        self.keeper = Keeper(self.store, self.ledger, self.publication, Metrics())
+        self.remover = Remover(
+            self.store,
+            self.ledger,
+            self.publication,
+            Metrics(),
+            self._receipt,
+            uncommitted=lambda: self.keeper.uncommitted,
+        )
         self.rescanner = Rescanner(self.store, self.ledger, self.checker)
         self.retention_task = Retention(self.ledger, self.remover, lambda: self.retention)
 
@@ -129,8 +138,9 @@ class StoredFiles:
         upload = Upload(
             f"u{self.uploads}", metadata, grant, config, name, LOG, about(metadata, grant)
         )
-        keeper = Keeper(self.store, self.ledger, Metrics())
-        admission = Admission(self.store, self.ledger, keeper, lambda: config, self.quota_check)
+        admission = Admission(
+            self.store, self.ledger, self.keeper, lambda: config, self.quota_check
+        )
         async with admission.admit(upload, lambda: 0) as reservation:
             yield reservation
 

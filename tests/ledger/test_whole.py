@@ -265,6 +265,27 @@ async def test_an_upload_with_a_reservation_is_only_promised(ledger: Ledger) -> 
     assert [(name, receipt) for name, receipt, _ in await owed(ledger)] == [("a", RECEIPT)]
 
 
+@pytest.mark.parametrize("among", [0, 2])
+async def test_an_upload_whose_file_is_gone_ends_as_others_without_an_entry(
+    ledger: Ledger, among: int
+) -> None:
+    await ledger.enter_whole([entry("u0")])
+    await ledger.commit("u0", "a")
+    others = [f"other{number}" for number in range(among)]
+    gone = evolve(entry("u1"), identity="id1", receipt=RECEIPT, resumable=resumable("k"))
+    await ledger.enter_whole([gone, *map(entry, others)])
+    commits = [Commit("u1", "a", 60, gone=True), *(Commit(one, one) for one in others)]
+    assert await ledger.commit_whole(commits) == [None] * (1 + among)
+    entries = await ledger.entries(["a", *others])
+    assert {name: each.upload for name, each in entries.items()} == {
+        "a": "u0",
+        **dict(zip(others, others, strict=True)),
+    }
+    assert [(name, receipt) for name, receipt, _ in await owed(ledger)] == [("a", RECEIPT)]
+    assert await ledger.find("k") == StoredUpload("metadata of k", "a")
+    assert (await ledger.total()).uploads == 0
+
+
 async def test_a_receipt_that_becomes_due_wakes_the_delivery(ledger: Ledger) -> None:
     await ledger.enter_whole([evolve(entry("u1"), identity="id1", receipt=RECEIPT)])
     with trio.fail_after(10):

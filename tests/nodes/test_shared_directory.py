@@ -40,6 +40,19 @@ spool.Spool._has_unnamed_files = lambda self: False
 """Executed first, it takes away what NFS lacks: files are linked, and always have names."""
 
 
+FAILING = """
+import os
+from galileod.ledger.base import LedgerError
+from galileod.ledger.postgresql import PostgresqlLedger
+commit_whole = PostgresqlLedger.commit_whole
+async def fail(self, commits):
+    if os.path.exists({marker!r}): raise LedgerError("it fails")
+    return await commit_whole(self, commits)
+PostgresqlLedger.commit_whole = fail
+"""
+"""Executed first, it lets the ledger record no stored file as long as `marker` is there."""
+
+
 class Nodes:
     """Nodes by their names, each in a folder of its own, with one directory and one database."""
 
@@ -228,6 +241,55 @@ def test_files_that_replace_each_other_at_both_nodes_are_recorded_as_they_are(
     ((name, content),) = nodes.stored().items()
     assert nodes.records() == {name: len(content)}
     assert content in contents
+
+
+@pytest.fixture
+def late(nodes: Nodes, tmp_path: Path) -> tuple[Daemon, Daemon, Path]:
+    """Two nodes; the first cannot record what it has stored before the file is unlinked."""
+    marker = tmp_path / "failing"
+    marker.touch()
+    before = FAILING.format(marker=str(marker))
+    one = nodes.start("one", before, on_conflict="replace")
+    return one, nodes.start("two", on_conflict="replace", retention="1h"), marker
+
+
+def store(host: Daemon, content: bytes, name: str = "a.bin") -> ResumingClient:
+    client = ResumingClient(host.url, content, name=name)
+    with client.attempt() as attempt:
+        assert attempt.finish() == client.stored()
+    return client
+
+
+def test_a_file_that_is_recorded_late_does_not_take_the_record_of_a_newer_one(
+    nodes: Nodes, late: tuple[Daemon, Daemon, Path]
+) -> None:
+    one, two, marker = late
+    client = store(one, DATA)
+    one.wait_for("ledger.behind")
+    store(two, DATA[:SENT])
+    marker.unlink()
+    assert push(client) == "stored"  # its key is remembered
+    assert nodes.records() == {"a.bin": SENT}
+    assert nodes.stored() == {"a.bin": DATA[:SENT]}
+    assert nodes.begun() == 0
+
+
+def test_retention_spares_a_file_that_another_node_records_late(
+    nodes: Nodes, late: tuple[Daemon, Daemon, Path]
+) -> None:
+    one, two, marker = late
+    for name in ("a.bin", "b.bin"):
+        store(two, DATA[::-1], name)
+    client = store(one, DATA)
+    with psycopg.connect(nodes.url, autocommit=True) as connection:
+        connection.execute("UPDATE files SET stored = 0")
+    assert two.wait_for("file.expired")["path"] == "b.bin"
+    assert nodes.stored() == {"a.bin": DATA}
+    marker.unlink()
+    assert push(client) == "stored"
+    assert nodes.stored() == {"a.bin": DATA}
+    assert nodes.records() == {"a.bin": len(DATA)}
+    assert nodes.begun() == 0
 
 
 @pytest.mark.parametrize("before", ["", LINKING], ids=["renaming", "linking"])

@@ -76,9 +76,24 @@ async def test_files_with_the_same_time_are_each_found_by_their_identity(
             await sink.write([b"content"])
             sink.modified = THEN
             await sink.prepare()
-            identities[sink.identity] = name
-            await sink.commit()
+            sink_identity = sink.identity
+            identities[sink_identity] = name
+            assert (await sink.commit()).identity == sink_identity
     assert store.scan(identities).names == identities
+    for now, own in zip(await store.look(list(identities.values())), identities, strict=True):
+        assert isinstance(now, Standing)
+        assert set(now.identities) & set(identities) == {own}
+
+
+async def test_a_file_that_was_replaced_has_another_identity(make_store: MakeStore) -> None:
+    store, identities = make_store("replace"), list[str]()
+    for upload in ("1", "2"):
+        async with await store.create(upload, "a") as sink:
+            await sink.write([b"content"])
+            identities.append((await sink.commit()).identity)
+    (now,) = await store.look(["a"])
+    assert isinstance(now, Standing)
+    assert set(now.identities) & set(identities) == {identities[1]}
 
 
 async def test_what_no_file_is_called_is_not_found(store: Store) -> None:

@@ -65,7 +65,7 @@ class Scene:
 
     def __attrs_post_init__(self) -> None:
         self.ledger = open_inline_ledger(self.clock)
-        self.keeper = Keeper(self.disk, self.ledger, Metrics())
+        self.keeper = Keeper(self.disk, self.ledger, PublicationLock(), Metrics())
         checker = Checker(self.disk, self.ledger, PublicationLock())
         quota_check = QuotaCheck(self.ledger, checker)
         self.admission = Admission(

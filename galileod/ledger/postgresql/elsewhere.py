@@ -12,7 +12,7 @@ import trio
 from galileod.ledger.base import Clock, LedgerError
 from galileod.ledger.elsewhere import LISTEN_SECONDS, Answer, Asked, Elsewhere
 
-from . import whole
+from . import uploads, whole
 from .connection import Address, Connection, connect
 from .database import Database
 from .errors import translated
@@ -120,6 +120,10 @@ class PostgresqlElsewhere(Elsewhere):
         except LedgerError:
             self._drop()
             raise
+
+    async def promised(self, identities: Collection[str]) -> Collection[str]:
+        """See `Elsewhere.promised`."""
+        return await self._database.read(uploads.known, identities)
 
     async def hold(self, names: Collection[str]) -> bool:
         """See `Elsewhere.hold`."""

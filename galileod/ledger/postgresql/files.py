@@ -102,9 +102,12 @@ _MOST: Final = 2**63
 
 
 def enter(connection: Connection, commits: Sequence[Commit], now: float) -> None:
-    """Add the files of running uploads, or replace the entries of those names, in this order."""
-    last = {each.name: each for each in commits}
-    rows = [each for each in commits if last[each.name] is each]  # of two with the same name
+    """Add the files of running uploads, or replace the entries of those names, in this order.
+
+    Those that are gone by now are left out.
+    """
+    last = {each.name: each for each in commits if not each.gone}
+    rows = [each for each in commits if last.get(each.name) is each]  # of two with the same name
     names = [each.name for each in rows]
     connection.execute(_REPLACE, (names,))
     values = {

@@ -1,7 +1,7 @@
 """The reservations of running uploads, and the receipts promised with them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from attrs import fields, frozen
@@ -169,6 +169,14 @@ def promised(connection: Connection) -> list[tuple[Any, ...]]:
     return connection.execute(
         "SELECT upload, bytes, inode FROM uploads WHERE inode IS NOT NULL AND is_left(node, fence)"
     ).fetchall()
+
+
+def known(connection: Connection, identities: Collection[str]) -> set[str]:
+    """Those of the identities that uploads have promised."""
+    rows = connection.execute(
+        "SELECT inode FROM uploads WHERE inode = ANY(%s)", (list(identities),)
+    )
+    return {str(inode) for (inode,) in rows}
 
 
 def left(connection: Connection) -> set[str]:

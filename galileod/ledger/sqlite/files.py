@@ -66,8 +66,11 @@ ALL: Final = f"{_SELECT} FROM files ORDER BY name"
 
 
 def enter(connection: sqlite3.Connection, commits: Sequence[Commit], now: float) -> None:
-    """Add the files of running uploads, or replace the entries of those names, in this order."""
-    rows = [(each.upload, each.name, each.sha1) for each in commits]
+    """Add the files of running uploads, or replace the entries of those names, in this order.
+
+    Those that are gone by now are left out.
+    """
+    rows = [(each.upload, each.name, each.sha1) for each in commits if not each.gone]
     connection.execute(_ENTER, (json.dumps(rows, ensure_ascii=False), now))
     folders.remember(connection, (path for each in commits for path in each.made))
 

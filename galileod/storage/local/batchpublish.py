@@ -169,7 +169,7 @@ class BatchPublisher:
                 self._parts.folders.keep(group.folder)
                 path = published_path(self._parts, group.folder, name)
                 full = os.path.join(self._parts.directory.path, path)
-                self._results[at] = Stored(path, full, group.folder.made)
+                self._results[at] = Stored(path, full, one.identity, group.folder.made)
 
     def _fail(self, numbers: Iterable[int], error: StorageError) -> None:
         """The error is that of each of the files, which may be raised by different tasks."""

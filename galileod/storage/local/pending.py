@@ -39,6 +39,7 @@ class PendingFile:
     modified: int | None = None
     published: bool = field(init=False, default=False)
     _prepared: bool = field(init=False, default=False)
+    _identity: str = field(init=False, default="")
 
     def prepare(self, checkpoint: Callable[[], None]) -> None:
         """Move the file to the filesystem of its folder, if necessary; permissions and fsync.
@@ -99,12 +100,13 @@ class PendingFile:
         complete(self.file.fd, folder.fd)
 
     def _finish(self) -> None:
-        """Give the file its time, and make it durable."""
+        """Give the file its time, and make it durable. Its identity is final then."""
         if self.modified is not None:
             # One that was created elsewhere than in the spool may have the inode number of another.
             kept = self._parts.spool.inode_kept and not self.file.unnamed
             set_modified(self.file.fd, self.modified, inode_kept=kept)
         self.file.sync()
+        self._identity = self.file.identity(inode_kept=self._parts.spool.inode_kept)
 
     def _settle(self, folder: Folder, name: str) -> Stored:
         """Make the name durable, or withdraw it."""
@@ -119,7 +121,8 @@ class PendingFile:
             raise
         parts.folders.keep(folder)
         path = published_path(parts, folder, name)
-        return Stored(path, os.path.join(parts.directory.path, path), folder.made)
+        full = os.path.join(parts.directory.path, path)
+        return Stored(path, full, self._identity, folder.made)
 
     def _publish(self, folder: Folder) -> str:
         try:

@@ -15,6 +15,7 @@ from galileod.storage.oserrors import translated
 
 from .batchwrite import by_folder
 from .folders import Folder
+from .identity import identities_of
 from .leftovers import is_leftover
 from .parts import StoreParts
 
@@ -126,4 +127,6 @@ def _look(folder: Folder, path: str) -> Standing | None:
             state = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-    return Standing(state.st_size, state.st_mtime_ns) if stat.S_ISREG(state.st_mode) else None
+    if not stat.S_ISREG(state.st_mode):
+        return None
+    return Standing(state.st_size, state.st_mtime_ns, identities=identities_of(state))

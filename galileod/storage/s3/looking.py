@@ -107,4 +107,5 @@ def _standing(head: Head) -> Standing:
         modified = int(stated) * _NS
     except ValueError:  # not stated, or by another program
         modified = head.modified_ns
-    return Standing(head.size, modified, head.metadata.get(UPLOAD))
+    upload = head.metadata.get(UPLOAD)
+    return Standing(head.size, modified, upload, () if upload is None else (upload,))

@@ -167,7 +167,7 @@ class S3Sink(Sink):
             if self._tail is not None and self._parts is None:  # else a part has its bytes
                 with trio.move_on_after(CLEANUP_SECONDS):
                     await self._shared.delete(self._tail.key)
-            return Stored(name, self._shared.path(name))
+            return Stored(name, self._shared.path(name), self.identity)
         raise self._shared.not_published()
 
     async def discard(self) -> None:

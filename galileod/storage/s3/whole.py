@@ -85,7 +85,7 @@ async def _publish_one(
             if not first:  # the one before may be in doubt by now
                 await begin_publishing(shared, one.target.upload)
             name = await put(shared, one.target, name, content, one.digests[RUNNING_HASH])
-            results.append(Stored(name, shared.path(name)))
+            results.append(Stored(name, shared.path(name), one.identity))
         except StorageError as error:
             results.append(error)
     result = results[0] if results else shared.not_published()

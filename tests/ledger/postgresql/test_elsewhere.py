@@ -228,6 +228,21 @@ async def test_only_what_this_node_runs_is_dropped(nodes: LedgerNodes) -> None:
     assert await two.find(KEY) is None
 
 
+async def test_a_node_knows_which_files_others_have_promised_and_not_recorded(
+    nodes: LedgerNodes,
+) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    await begin(one, "u1")
+    await begin(two, "u2")
+    await one.promise("u1", "id 1")
+    asked = ["id 1", "id 2", "id 3"]
+    assert await elsewhere_of(two).promised(asked) == {"id 1"}
+    await two.promise("u2", "id 2")
+    assert await elsewhere_of(two).promised(asked) == {"id 1", "id 2"}
+    await one.commit("u1", "a")
+    assert await elsewhere_of(two).promised(asked) == {"id 2"}
+
+
 async def test_names_are_held_by_one_node_at_a_time_and_all_or_none(nodes: LedgerNodes) -> None:
     one, two = elsewhere_of(nodes.start("one")), elsewhere_of(nodes.start("two"))
     assert await one.hold(["a", "b", "a"])

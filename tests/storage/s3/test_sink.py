@@ -111,7 +111,7 @@ async def test_a_file_of_any_number_of_parts_is_stored_as_it_was_written(
         await sink.commit()
     assert visible(bucket_store) == {"a.bin": data}
     assert unfinished(bucket_store) == 0
-    standing = Standing(size, 1_234_567_890_123_000_000, "1")
+    standing = Standing(size, 1_234_567_890_123_000_000, "1", ("1",))
     assert await bucket_store.look(["a.bin"]) == [standing]
 
 

@@ -549,5 +549,5 @@ async def test_an_interrupted_upload_outlives_its_bucket(stores: Store) -> None:
     store.shared = place
     async with await store.reopen("1", "a.bin", "rename", "full") as sink:
         await sink.write([LARGE[-1:]])
-        assert await sink.commit() == Stored("a.bin", place.path("a.bin"))
+        assert await sink.commit() == Stored("a.bin", place.path("a.bin"), sink.identity)
     assert visible(store) == {"a.bin": LARGE}

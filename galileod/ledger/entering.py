@@ -1,6 +1,7 @@
-"""Entering uploads whose files are complete, many of them in one transaction, whatever the engine.
+"""Reserving many uploads, also such whose files are complete, in one transaction of any engine.
 
-What all users and each user hold, and which keys are known, is read once, and then kept up to date.
+What all users and each user hold, which keys are known, and which tickets were used, is read once,
+and then kept up to date.
 """
 
 from abc import ABC, abstractmethod
@@ -8,25 +9,38 @@ from collections.abc import Collection, Mapping, Sequence
 
 from galileod.policy.quota import Holding
 
-from .base import Entered, KeptUpload, RunningUpload, SingleUse, StoredUpload, WholeEntry
+from .base import (
+    AlreadyUsedError,
+    Entered,
+    KeptUpload,
+    RunningUpload,
+    SingleUse,
+    StoredUpload,
+    WholeEntry,
+)
 
 
 class Entering(ABC):
     """One batch. An engine implements the abstract methods, within a transaction.
 
     Of the keys of the entries, uploads that run or are kept have those in `known`, and uploads that
-    were stored those in `stored`.
+    were stored those in `stored`. Of their tickets, those in `used` were used, for an upload with a
+    key or without one.
     """
 
     def __init__(
         self,
         entries: Sequence[WholeEntry],
+        now: float,
         known: Collection[str],
         stored: Mapping[str, StoredUpload],
+        used: Mapping[str, str | None],
     ) -> None:
         self._entries = entries
+        self._now = now
         self._known = set(known)
         self._stored = stored
+        self._used = dict(used)
         self._results = list[Entered]()
         self._allowed: list[int] = []  # numbers of entries that are to be added in one statement
         self._all: Holding | None = None
@@ -43,28 +57,24 @@ class Entering(ABC):
         return self._results
 
     @abstractmethod
-    def _total(self) -> Holding:
-        """What all users hold."""
-
-    @abstractmethod
-    def _of_user(self, user: str) -> Holding:
-        """What one user holds."""
+    def _sums(self, users: Collection[str]) -> tuple[Holding, dict[str, Holding]]:
+        """What all users hold, and each of these."""
 
     @abstractmethod
     def _find(self, key: str) -> KeptUpload | RunningUpload | None:
         """The upload with this key that is kept, or runs at another node."""
 
     @abstractmethod
-    def _use(self, ticket: SingleUse, key: str) -> None:
-        """Mark a ticket as used by the upload with this key."""
+    def _use_tickets(self, entries: Sequence[WholeEntry]) -> None:
+        """Mark the tickets of these entries as used."""
 
     @abstractmethod
     def _add(self, entries: Sequence[WholeEntry]) -> None:
-        """Add reservations, with what is promised. If that raises, none is added."""
+        """Add reservations, with what is promised, and use their tickets; all or nothing."""
 
     @abstractmethod
-    def _reserve(self, entry: WholeEntry) -> None:
-        """Reserve for an upload as `Ledger.reserve`. If that raises, nothing has changed."""
+    def _replace(self, entry: WholeEntry, key: str) -> None:
+        """`_add` an entry instead of one with this key that was not released; all or nothing."""
 
     @abstractmethod
     def _promise(self, entry: WholeEntry, identity: str) -> None:
@@ -98,49 +108,92 @@ class Entering(ABC):
 
     def _forget_counts(self) -> None:
         self._all = None
-        self._by_user.clear()
 
     def _enter(self, number: int, entry: WholeEntry) -> Entered:
         if entry.reserved:
             if entry.identity is not None:
                 self._promise(entry, entry.identity)
             return None
-        key = entry.resumable.key if entry.resumable else None
-        if key is not None and key in self._stored:
-            return self._stored[key]
-        if entry.ticket is None and key not in self._known:
-            self._allow(entry)
+        key = key_of(entry)
+        if (found := self._taken(key)) is not None:
+            return self._found(entry, found)
+        self._check_ticket(entry)
+        self._allow(entry)
+        if key is not None and key in self._known:
+            self._replace(entry, key)
+            self._forget_counts()
+        else:
             self._allowed.append(number)
             self._count(entry)
-        else:
-            self._add_allowed()  # they count, and one may have this key
-            if key is not None and (found := self._find(key)) is not None:
-                if entry.ticket is not None:  # what is kept is dropped only for one that is valid
-                    self._use(entry.ticket, key)
-                return found
-            self._forget_counts()
-            self._reserve(entry)
         if key is not None:
             self._known.add(key)
+        if entry.ticket is not None:
+            self._used[entry.ticket.id] = key
         return None
+
+    def _taken(self, key: str | None) -> KeptUpload | RunningUpload | StoredUpload | None:
+        """The upload that has a key, unless that was not released."""
+        if key is None:
+            return None
+        if key in self._stored:
+            return self._stored[key]
+        if key not in self._known:
+            return None
+        self._add_allowed()  # one of them may have it
+        return self._find(key)
+
+    def _found(
+        self, entry: WholeEntry, found: KeptUpload | RunningUpload | StoredUpload
+    ) -> Entered:
+        """The result of an entry whose key an upload has."""
+        if entry.ticket is not None and not isinstance(found, StoredUpload):
+            # What is kept is dropped only for one that is valid.
+            self._check_ticket(entry)
+            self._use_tickets([entry])
+            self._used[entry.ticket.id] = key_of(entry)
+        return found
+
+    def _check_ticket(self, entry: WholeEntry) -> None:
+        """Raises AlreadyUsedError if another upload has used the ticket, or if it has expired.
+
+        Until it is stored, an upload may use it again: its first connection may have been lost
+        before anything came.
+        """
+        if entry.ticket is None:
+            return
+        # It may have expired since it was verified. What is known of its use may be gone already.
+        if entry.ticket.until <= self._now:
+            raise AlreadyUsedError
+        if entry.ticket.id in self._used:
+            key = self._used[entry.ticket.id]
+            if key is None or key != key_of(entry):
+                raise AlreadyUsedError
 
     def _allow(self, entry: WholeEntry) -> None:
         if self._all is None:
-            self._all = self._total()
-        mine = self._by_user.get(entry.user)
-        if mine is None:
-            mine = self._by_user[entry.user] = self._of_user(entry.user)
-        entry.allow(self._all, mine)
+            users = {one.user for one in self._entries if not one.reserved}
+            self._all, self._by_user = self._sums(users)
+        entry.allow(self._all, self._by_user[entry.user])
 
     def _count(self, entry: WholeEntry) -> None:
         if self._all is not None:
             self._all = _with_upload(self._all, entry.size)
-        self._by_user[entry.user] = _with_upload(self._by_user[entry.user], entry.size)
+            self._by_user[entry.user] = _with_upload(self._by_user[entry.user], entry.size)
+
+
+def key_of(entry: WholeEntry) -> str | None:
+    """The key of an entry, if it has one."""
+    return entry.resumable.key if entry.resumable else None
 
 
 def keys_of(entries: Sequence[WholeEntry]) -> list[str]:
     """The keys of the entries that are not reserved yet."""
     return [one.resumable.key for one in entries if one.resumable and not one.reserved]
+
+
+def tickets_of(entries: Sequence[WholeEntry]) -> list[SingleUse]:
+    """The tickets of the entries that are not reserved yet."""
+    return [one.ticket for one in entries if one.ticket and not one.reserved]
 
 
 def _with_upload(held: Holding, size: int) -> Holding:

@@ -1,14 +1,16 @@
 """Group commit: the steps that wait while a transaction runs share the next one, and its fsync.
 
 Many small files that are stored at once then need few thread calls and few writes of the log. A
-step that raises is rolled back alone. Nothing here depends on the database: C is the type of its
+step that raises is rolled back alone. A step that takes many items, such as reservations, runs once
+for those of all callers that wait. Nothing here depends on the database: C is the type of its
 connections.
 """
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import trio
@@ -19,6 +21,7 @@ from .unavailable import UnavailableError
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
+A = TypeVar("A")
 T = TypeVar("T")
 
 MOST_STEPS: Final = 64
@@ -39,18 +42,23 @@ Errors of the database are raised as LedgerError."""
 GoesOn = Callable[[C], bool]
 """Whether the transaction goes on after a part that has raised: the database may have ended it."""
 
+ForMany = Callable[[C, Sequence[A]], Sequence[T]]
+"""A step that returns one result for each item."""
+
 InThread = Callable[[Callable[[], T]], Awaitable[T]]
 """Runs a function in a thread, one at a time. Until it has begun, the caller can be cancelled."""
 
 
 @define(eq=False)
 class _Waiting(Generic[C, T]):
-    """A step of one caller. `leads`: its caller runs the next transaction.
+    """A step of one caller; with `items`, one that may run for those of others, too.
 
-    `awake` is set when the caller has to lead, or when the step has ended.
+    `leads`: its caller runs the next transaction. `awake` is set when the caller has to lead, or
+    when the step has ended.
     """
 
-    step: Callable[[C], T]
+    step: Callable[..., Any]
+    items: Sequence[Any] | None
     durable: bool
     leads: bool = False
     awake: trio.Event = field(init=False, factory=trio.Event)
@@ -65,7 +73,7 @@ class _Waiting(Generic[C, T]):
 
 
 class Grouping(Generic[C]):
-    """Runs steps in transactions, in the order in which they come.
+    """Runs steps in transactions, in the order in which they come, or with an earlier equal one.
 
     The caller of the first step that waits leads: its thread call runs all steps that wait by then.
     The others wait for it. So if any step waits, the first one leads.
@@ -90,8 +98,21 @@ class Grouping(Generic[C]):
 
         Can be cancelled until the step has begun. Raises LedgerError if the transaction fails.
         """
+        return await self._run(_Waiting[C, T](step, None, durable))
+
+    async def run_for(
+        self, step: ForMany[C, A, T], items: Sequence[A], *, durable: bool
+    ) -> Sequence[T]:
+        """`run` a step for some items; returns one result for each.
+
+        It is called once for the items of all callers that wait with an equal step, in the order of
+        the first of them. If it raises, it is called again for those of each caller.
+        """
+        return await self._run(_Waiting[C, Sequence[T]](step, items, durable))
+
+    async def _run(self, waiting: _Waiting[C, T]) -> T:
         with self._changing:
-            waiting = _Waiting[C, T](step, durable, leads=not self._waiting)
+            waiting.leads = not self._waiting
             self._waiting.append(waiting)
         if not waiting.leads:
             await self._follow(waiting)
@@ -144,27 +165,53 @@ class Grouping(Generic[C]):
         try:
             with self._transact(durable=any(one.durable for one in batch)) as connection:
                 if len(batch) == 1:  # the transaction itself is rolled back if it raises
-                    batch[0].value = batch[0].step(connection)
+                    _call(connection, batch)
                 else:
-                    for one in batch:
-                        self._run_apart(connection, one)
+                    for together in _joined(batch):
+                        self._run_apart(connection, together)
         except BaseException as error:  # noqa: BLE001  handed to the callers
             _fail(batch, error)
         return batch
 
-    def _run_apart(self, connection: C, waiting: _Waiting[C, Any]) -> None:
+    def _run_apart(self, connection: C, together: Sequence[_Waiting[C, Any]]) -> None:
         """Run a step as a part of its own. Raises if the whole transaction has ended."""
         try:
             with self._apart(connection):
-                waiting.value = waiting.step(connection)
+                _call(connection, together)
         except BaseException as error:
-            waiting.error = error
             if not self._goes_on(connection):
+                if len(together) == 1:
+                    together[0].error = error
                 raise
+            if len(together) == 1 or isinstance(error, UnavailableError):
+                _fail(together, error)
+                return
+            for waiting in together:
+                self._run_apart(connection, [waiting])
+
+
+def _joined(batch: Sequence[_Waiting[C, Any]]) -> Iterable[Sequence[_Waiting[C, Any]]]:
+    """The steps that run together."""
+    joined = dict[object, list[_Waiting[C, Any]]]()
+    for waiting in batch:
+        joined.setdefault(waiting if waiting.items is None else waiting.step, []).append(waiting)
+    return joined.values()
+
+
+def _call(connection: C, together: Sequence[_Waiting[C, Any]]) -> None:
+    """Run a step of one caller, or for the items of several."""
+    first = together[0]
+    if first.items is None:
+        first.value = first.step(connection)
+        return
+    items = [item for waiting in together for item in waiting.items or ()]
+    results = iter(first.step(connection, items))
+    for waiting in together:
+        waiting.value = list(islice(results, len(waiting.items or ())))
 
 
 def _fail(batch: Sequence[_Waiting[Any, Any]], error: BaseException) -> None:
-    """Nothing of the batch has taken effect: each step ends with an error, if not its own."""
+    """None of these steps has taken effect: each ends with an error, if not its own."""
     for waiting in batch:
         if len(batch) == 1:
             waiting.error = error

@@ -14,7 +14,7 @@ PART: Final = 8 * MIB
 
 def part(number: int, length: int = PART, etag: str | None = None) -> Part:
     """A part; its hash state has NUL and other bytes that are not UTF-8."""
-    return Part(number, length, etag or f'"etag {number}"', bytes([0, 255, number]) * 32)
+    return Part(number, length, etag or f'"etag {number}"', bytes([0, 255, number % 256]) * 32)
 
 
 def tail(offset: int, length: int, key: str = "tails/u1") -> Tail:

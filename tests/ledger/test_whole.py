@@ -203,6 +203,35 @@ async def test_a_reservation_with_the_key_that_was_not_released_is_replaced(ledg
     assert ledger.holdings() == {"anna": Holding(reserved=7, uploads=1)}
 
 
+async def test_one_of_the_entries_with_a_ticket_uses_it_and_one_that_is_refused_does_not(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    once, other = SingleUse("t1", clock() + 60), SingleUse("t2", clock() + 60)
+    refuse = partial(check_quota, Quota(total_files=0), 1)
+    results = await ledger.enter_whole(
+        [
+            WholeEntry("u1", "anna", 1, refuse, once),
+            WholeEntry("u2", "anna", 1, allow, once),
+            WholeEntry("u3", "bert", 1, allow, once),
+            WholeEntry("u4", "bert", 1, allow, other, resumable("k")),
+            WholeEntry("u5", "bert", 1, allow, other, resumable("other")),
+            WholeEntry("u6", "bert", 1, allow, SingleUse("t3", clock())),
+            entry("u7", size=1),
+        ]
+    )
+    assert [result and type(result) for result in results] == [
+        QuotaFault, None, AlreadyUsedError, None, AlreadyUsedError, AlreadyUsedError, None,
+    ]  # fmt: skip
+    for ticket in (once, other):
+        with pytest.raises(AlreadyUsedError):
+            await ledger.reserve("u8", "anna", 1, allow, ticket)
+    await ledger.reserve("u4 again", "bert", 2, allow, other, resumable("k"))
+    assert ledger.holdings() == {
+        "anna": Holding(reserved=2, uploads=2),
+        "bert": Holding(reserved=2, uploads=1),
+    }
+
+
 async def test_entries_with_an_identity_are_promised(reopen: Open) -> None:
     ledger = reopen()
     await ledger.enter_whole(

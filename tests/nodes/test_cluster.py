@@ -5,6 +5,7 @@ Whatever becomes of them, nothing that was confirmed is lost, and nothing is lef
 """
 
 import random
+import re
 import signal
 import subprocess
 import time
@@ -131,9 +132,15 @@ def sending_command(
 
 
 def note_stored(senders: Senders, path: Path) -> None:
-    """A file was stored that none of `senders` has sent."""
+    """A file was stored that `sending_command` has sent.
+
+    It may have another name, as long as an attempt that failed has not been forgotten yet.
+    """
     hash_ = senders.offered[path.name] = sha1(path.read_bytes())
-    senders.stored[path.name] = Stored(path.name, hash_)
+    said = re.search(
+        r"^stored .+? as (.+) \([^()]+\)$", path.with_suffix(".log").read_text(), re.MULTILINE
+    )
+    senders.stored[path.name] = Stored(said[1] if said else path.name, hash_)
 
 
 def check_left(cluster: Cluster, senders: Senders, folder: Path) -> None:

@@ -9,18 +9,19 @@ lock, and do not wait for it.
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import trio
 
 from galileod.ledger.base import LedgerError, Step, ignore_step
-from galileod.ledger.grouping import Grouping, Transact
+from galileod.ledger.grouping import ForMany, Grouping, Transact
 
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
 from .schema import check_version, migrate
 
+A = TypeVar("A")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -119,6 +120,10 @@ class Database:
             lambda connection: step(connection, *args, **kwargs), durable=True
         )
 
+    async def write_for(self, step: ForMany[Connection, A, T], items: Sequence[A]) -> Sequence[T]:
+        """`write_durably` for some items, with those of others: see `Grouping.run_for`."""
+        return await self._grouping.run_for(step, items, durable=True)
+
     async def write_apart(
         self, step: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -129,6 +134,12 @@ class Database:
         return await self._grouping_apart.run(
             lambda connection: step(connection, *args, **kwargs), durable=True
         )
+
+    async def write_apart_for(
+        self, step: ForMany[Connection, A, T], items: Sequence[A]
+    ) -> Sequence[T]:
+        """`write_apart` for some items, with those of others: see `Grouping.run_for`."""
+        return await self._grouping_apart.run_for(step, items, durable=True)
 
     async def check(self) -> None:
         """Begin a transaction that writes, and end it. May be cancelled while the server hangs."""

@@ -38,7 +38,6 @@ from .elsewhere import PostgresqlElsewhere
 from .node import PostgresqlNode
 from .objects import PostgresqlObjects
 from .records import PostgresqlRecords
-from .uploads import release
 
 _log: FilteringBoundLogger = structlog.get_logger()
 
@@ -100,31 +99,34 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     ) -> None:
         """See `Ledger.reserve`."""
         entry = WholeEntry(upload, user, size, allow, ticket, resumable, about=about)
-        await self.database.write_durably(self._reserve, entry)
+        (result,) = await self.database.write_for(self._reserve, [entry])
+        if isinstance(result, Exception):
+            raise result
 
     async def promise(
         self, upload: str, identity: str, receipt: str | None = None, sha1: str | None = None
     ) -> None:
         """See `Ledger.promise`."""
-        await self.database.write_apart(uploads.promise, upload, identity, receipt, sha1)
+        promise = uploads.Promise(upload, identity, receipt, sha1)
+        await self.database.write_apart_for(self._promise, [promise])
 
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
-        await self.database.write_durably(release, [upload])
+        await self.release_whole([upload])
 
     async def enter_whole(self, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         """See `Ledger.enter_whole`."""
-        return await self.database.write_durably(self._enter_whole, entries)
+        return await self.database.write_for(self._enter_whole, entries)
 
     async def commit_whole(self, commits: Sequence[Commit]) -> Sequence[LedgerError | None]:
         """See `Ledger.commit_whole`."""
-        results = await self.database.write_durably(self._commit_whole, commits)
+        results = await self.database.write_for(self._commit_whole, commits)
         self.outbox.notify()
         return results
 
     async def release_whole(self, uploads: Sequence[str]) -> None:
         """See `Ledger.release_whole`."""
-        await self.database.write_durably(release, uploads)
+        await self.database.write_for(self._release, uploads)
 
     async def find(self, key: str) -> Found:
         """See `Ledger.find`."""
@@ -246,8 +248,18 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
             self.node.close()
         self.database.close()
 
-    def _reserve(self, connection: Connection, entry: WholeEntry) -> None:
-        whole.reserve(connection, entry, self._clock(), self._boot, self.database.fence)
+    def _reserve(self, connection: Connection, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
+        return whole.reserve(connection, entries, self._clock(), self._boot, self.database.fence)
+
+    def _promise(
+        self, connection: Connection, promises: Sequence[uploads.Promise]
+    ) -> Sequence[None]:
+        uploads.promise(connection, promises)
+        return [None] * len(promises)
+
+    def _release(self, connection: Connection, names: Sequence[str]) -> Sequence[None]:
+        uploads.release(connection, names)
+        return [None] * len(names)
 
     def _enter_whole(
         self, connection: Connection, entries: Sequence[WholeEntry]

@@ -1,5 +1,6 @@
 """The sums for the quota: what each user holds, and all. Triggers in the schema keep them."""
 
+from collections.abc import Collection
 from typing import Final
 
 from galileod.policy.quota import Holding
@@ -8,6 +9,11 @@ from . import sums
 from .connection import Connection
 
 _TOTAL: Final = f"SELECT {sums.NAMED} FROM totals"  # noqa: S608  constant, as all below
+
+_OF_ALL: Final = (
+    f'SELECT NULL AS "user", {sums.NAMED} FROM totals'  # noqa: S608
+    f' UNION ALL SELECT "user", {sums.NAMED} FROM holdings WHERE "user" = ANY(%s)'
+)
 
 _OF_USER: Final = f'SELECT {sums.NAMED} FROM holdings WHERE "user" = %s'  # noqa: S608
 
@@ -34,6 +40,13 @@ def of_user(connection: Connection, user: str) -> Holding:
     """What one user holds."""
     row = connection.execute(_OF_USER, (user,)).fetchone()
     return Holding(*row) if row else Holding()
+
+
+def of_all(connection: Connection, users: Collection[str]) -> tuple[Holding, dict[str, Holding]]:
+    """What all users hold together, and what each of these holds."""
+    rows = connection.execute(_OF_ALL, (list(users),))
+    held = {user: Holding(*numbers) for user, *numbers in rows}
+    return held.get(None, Holding()), {user: held.get(user, Holding()) for user in users}
 
 
 def by_user(

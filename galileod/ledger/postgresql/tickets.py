@@ -1,32 +1,39 @@
 """Single-use tickets that were used, kept until they expire."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from galileod.ledger.base import AlreadyUsedError, SingleUse
+from galileod.ledger.base import SingleUse
 
 from .connection import Connection
 
+_USE: Final = (
+    "INSERT INTO tickets (id, until, key)"
+    " SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[]) ON CONFLICT (id) DO NOTHING"
+)
 
-def use(connection: Connection, ticket: SingleUse, now: float, key: str | None = None) -> None:
-    """Mark a ticket as used, for the upload with the `key` of a Resumable if it has one.
 
-    Until it is stored, that upload may use it again: its first connection may have been lost before
-    anything came.
-    Raises AlreadyUsedError if another has used it, or if it has expired by `now`.
+def used(connection: Connection, tickets: Sequence[SingleUse]) -> dict[str, str | None]:
+    """Those of the tickets that were used, by their ids, with the key of the upload."""
+    rows = connection.execute(
+        "SELECT id, key FROM tickets WHERE id = ANY(%s)", ([ticket.id for ticket in tickets],)
+    )
+    return dict(rows.fetchall())
+
+
+def use(connection: Connection, uses: Sequence[tuple[SingleUse, str | None]], now: float) -> None:
+    """Mark tickets as used, each for the upload with the `key` of a Resumable if it has one.
+
+    One that was used before was used by the same upload.
     """
-    # It may have expired since it was verified. Its row may have been deleted already.
-    if ticket.until <= now:
-        raise AlreadyUsedError
     # Bounds the table: a ticket is valid for an hour at most.
     connection.execute("DELETE FROM tickets WHERE until <= %s", (now,))
-    used = connection.execute(
-        "INSERT INTO tickets (id, until, key) VALUES (%s, %s, %s)"
-        # Of two NULLs, none equals the other.
-        " ON CONFLICT (id) DO UPDATE SET until = tickets.until WHERE tickets.key = excluded.key",
-        (ticket.id, ticket.until, key),
+    columns = (
+        [ticket.id for ticket, _ in uses],
+        [ticket.until for ticket, _ in uses],
+        [key for _, key in uses],
     )
-    if not used.rowcount:
-        raise AlreadyUsedError
+    connection.execute(_USE, columns)
 
 
 def end_use(connection: Connection, keys: Sequence[str]) -> None:

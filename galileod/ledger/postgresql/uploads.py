@@ -4,10 +4,9 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from attrs import fields
+from attrs import fields, frozen
 
 from galileod.ledger.base import (
-    KeyTakenError,
     LedgerError,
     Resumable,
     RunningUpload,
@@ -35,8 +34,10 @@ _ADD: Final = (
 
 _PROMISE: Final = (
     # The data was made durable before.
-    "UPDATE uploads SET inode = %s, receipt = %s, sha1 = %s,"
-    " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = %s"
+    "UPDATE uploads SET inode = new.inode, receipt = new.receipt, sha1 = new.sha1,"
+    " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END"
+    " FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])"
+    " AS new (upload, inode, receipt, sha1) WHERE uploads.upload = new.upload"
 )
 
 _ELSEWHERE: Final = (
@@ -81,15 +82,13 @@ def _row(entry: WholeEntry, now: float, boot: str) -> dict[str, object]:
 def drop_unreleased(connection: Connection, key: str) -> None:
     """Drop the reservation with this key, which could not be released when its upload failed.
 
-    Raises KeyTakenError if it is not one of this process.
+    It is one of this process.
     """
     connection.execute(
         'DELETE FROM uploads WHERE key = %s AND "offset" IS NULL'
         " AND fence IS NOT DISTINCT FROM own_fence()",
         (key,),
     )
-    if connection.execute("SELECT FROM uploads WHERE key = %s", (key,)).rowcount:
-        raise KeyTakenError("another server has begun it, or keeps it")
 
 
 def find_running(connection: Connection, key: str, fence: int | None) -> RunningUpload | None:
@@ -101,11 +100,25 @@ def find_running(connection: Connection, key: str, fence: int | None) -> Running
     return None if row is None else RunningUpload(*row)
 
 
-def promise(
-    connection: Connection, upload: str, identity: str, receipt: str | None, sha1: str | None
-) -> None:
-    """Record the receipt, and the file's identity and hash, with the reservation."""
-    connection.execute(_PROMISE, (identity, receipt, sha1, upload))
+@frozen
+class Promise:
+    """What is recorded with a reservation before its file is published: see `Ledger.promise`."""
+
+    upload: str
+    identity: str
+    receipt: str | None
+    sha1: str | None
+
+
+def promise(connection: Connection, promises: Sequence[Promise]) -> None:
+    """Record receipts, and the identities and hashes of files, with their reservations."""
+    columns = (
+        [each.upload for each in promises],
+        [each.identity for each in promises],
+        [each.receipt for each in promises],
+        [each.sha1 for each in promises],
+    )
+    connection.execute(_PROMISE, columns)
 
 
 def commit(

@@ -1,6 +1,7 @@
-"""Entering uploads whose files are complete: many of them in one transaction."""
+"""Reserving many uploads in one transaction, also such whose files are complete."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -11,10 +12,10 @@ from galileod.ledger.base import (
     KeptUpload,
     KeyTakenError,
     RunningUpload,
-    SingleUse,
+    StoredUpload,
     WholeEntry,
 )
-from galileod.ledger.entering import Entering, keys_of
+from galileod.ledger.entering import Entering, key_of, keys_of, tickets_of
 from galileod.policy.quota import Holding
 
 from . import kept, quota, stored, tickets, uploads
@@ -25,23 +26,18 @@ from .errors import as_ledger_error
 def enter(
     connection: Connection, entries: Sequence[WholeEntry], now: float, boot: str, fence: int | None
 ) -> list[Entered]:
-    """Reserve and promise each upload. See `Ledger.enter_whole`; `fence` is as for `reserve`."""
+    """Reserve and promise each upload. See `Ledger.enter_whole`; `fence` is as for `find`."""
     return _Entering(connection, entries, now, boot, fence).enter()
 
 
 def reserve(
-    connection: Connection, entry: WholeEntry, now: float, boot: str, fence: int | None
-) -> None:
-    """Reserve for an upload. See `Ledger.reserve`; `fence` is the number of this node."""
-    key = entry.resumable.key if entry.resumable else None
-    if entry.ticket is not None:
-        tickets.use(connection, entry.ticket, now, key)
-    entry.allow(quota.total(connection), quota.of_user(connection, entry.user))
-    if key is not None:
-        uploads.drop_unreleased(connection, key)
-        if fence is not None and stored.find(connection, key, now) is not None:
-            raise KeyTakenError("another server has stored it")
-    uploads.add(connection, [entry], now, boot)
+    connection: Connection, entries: Sequence[WholeEntry], now: float, boot: str, fence: int | None
+) -> list[Entered]:
+    """Reserve for each upload. See `Ledger.reserve`; `fence` is as for `find`.
+
+    The result of each is None, or what that raises.
+    """
+    return _Reserving(connection, entries, now, boot, fence).enter()
 
 
 def find(connection: Connection, key: str, now: float, fence: int | None) -> Found:
@@ -64,41 +60,66 @@ class _Entering(Entering):
         boot: str,
         fence: int | None,
     ) -> None:
-        keys = keys_of(entries)
+        keys, once = keys_of(entries), tickets_of(entries)
         found = stored.find_many(connection, keys, now) if keys else {}
-        super().__init__(entries, _known_keys(connection, keys), found)
+        used = tickets.used(connection, once) if once else {}
+        super().__init__(entries, now, _known_keys(connection, keys), found, used)
         self._connection = connection
-        self._now = now
         self._boot = boot
         self._fence = fence
 
-    def _total(self) -> Holding:
-        return quota.total(self._connection)
-
-    def _of_user(self, user: str) -> Holding:
-        return quota.of_user(self._connection, user)
+    def _sums(self, users: Collection[str]) -> tuple[Holding, dict[str, Holding]]:
+        return quota.of_all(self._connection, users)
 
     def _find(self, key: str) -> KeptUpload | RunningUpload | None:
         return _find(self._connection, key, self._fence)
 
-    def _use(self, ticket: SingleUse, key: str) -> None:
-        tickets.use(self._connection, ticket, self._now, key)
+    def _use_tickets(self, entries: Sequence[WholeEntry]) -> None:
+        uses = [(entry.ticket, key_of(entry)) for entry in entries if entry.ticket is not None]
+        if uses:
+            tickets.use(self._connection, uses, self._now)
 
     def _add(self, entries: Sequence[WholeEntry]) -> None:
-        with apart(self._connection):
+        with self._apart():
+            self._use_tickets(entries)
             uploads.add(self._connection, entries, self._now, self._boot)
 
-    def _reserve(self, entry: WholeEntry) -> None:
+    def _replace(self, entry: WholeEntry, key: str) -> None:
         with apart(self._connection):
-            reserve(self._connection, entry, self._now, self._boot, self._fence)
+            uploads.drop_unreleased(self._connection, key)
+            self._add([entry])
+
+    def _apart(self) -> AbstractContextManager[None]:
+        return apart(self._connection)
 
     def _promise(self, entry: WholeEntry, identity: str) -> None:
-        uploads.promise(self._connection, entry.upload, identity, entry.receipt, entry.sha1)
+        promise = uploads.Promise(entry.upload, identity, entry.receipt, entry.sha1)
+        uploads.promise(self._connection, [promise])
 
     def _failure(self, error: Exception) -> Exception:
         if self._connection.info.transaction_status != TransactionStatus.INTRANS:
             raise error  # the server has failed all of it, or is gone
         return as_ledger_error(error) if isinstance(error, psycopg.Error) else error
+
+
+class _Reserving(_Entering):
+    """One batch of uploads that begin: none of them goes on with what another one has left."""
+
+    def _apart(self) -> AbstractContextManager[None]:
+        # If the only entry fails, so does the step.
+        return super()._apart() if len(self._entries) > 1 else nullcontext()
+
+    def _taken(self, key: str | None) -> KeptUpload | RunningUpload | StoredUpload | None:
+        found = super()._taken(key)
+        # Without other nodes, the caller knows it.
+        return None if self._fence is None and isinstance(found, StoredUpload) else found
+
+    def _found(
+        self, entry: WholeEntry, found: KeptUpload | RunningUpload | StoredUpload
+    ) -> Entered:
+        if not isinstance(found, StoredUpload):
+            self._check_ticket(entry)
+        raise KeyTakenError("another server has begun, kept or stored it")
 
 
 def _known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:

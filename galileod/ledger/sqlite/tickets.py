@@ -1,5 +1,6 @@
 """Single-use tickets that were used, kept until they expire."""
 
+import json
 import sqlite3
 from collections.abc import Sequence
 
@@ -28,6 +29,15 @@ def use(
     )
     if not used.rowcount:
         raise AlreadyUsedError
+
+
+def used(connection: sqlite3.Connection, tickets: Sequence[SingleUse]) -> dict[str, str | None]:
+    """Those of the tickets that were used, by their ids, with the key of the upload."""
+    rows = connection.execute(
+        "SELECT id, key FROM tickets WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps([ticket.id for ticket in tickets]),),
+    )
+    return dict(rows.fetchall())
 
 
 def end_use(connection: sqlite3.Connection, keys: Sequence[str]) -> None:

@@ -2,10 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from galileod.ledger.base import Entered, KeptUpload, SingleUse, StoredUpload, WholeEntry
-from galileod.ledger.entering import Entering, keys_of
+from galileod.ledger.base import Entered, KeptUpload, StoredUpload, WholeEntry
+from galileod.ledger.entering import Entering, key_of, keys_of, tickets_of
 from galileod.policy.quota import Holding
 
 from . import kept, quota, stored, tickets, uploads
@@ -42,31 +42,37 @@ class _Entering(Entering):
     def __init__(
         self, connection: sqlite3.Connection, entries: Sequence[WholeEntry], now: float, boot: str
     ) -> None:
-        keys = keys_of(entries)
+        keys, once = keys_of(entries), tickets_of(entries)
         found = stored.find_many(connection, keys, now) if keys else {}
-        super().__init__(entries, _known_keys(connection, keys), found)
+        used = tickets.used(connection, once) if once else {}
+        super().__init__(entries, now, _known_keys(connection, keys), found, used)
         self._connection = connection
-        self._now = now
         self._boot = boot
 
-    def _total(self) -> Holding:
-        return quota.total(self._connection)
-
-    def _of_user(self, user: str) -> Holding:
-        return quota.of_user(self._connection, user)
+    def _sums(self, users: Collection[str]) -> tuple[Holding, dict[str, Holding]]:
+        held = {user: quota.of_user(self._connection, user) for user in users}
+        return quota.total(self._connection), held
 
     def _find(self, key: str) -> KeptUpload | None:
         return kept.find(self._connection, key)
 
-    def _use(self, ticket: SingleUse, key: str) -> None:
-        tickets.use(self._connection, ticket, self._now, key)
+    def _use_tickets(self, entries: Sequence[WholeEntry]) -> None:
+        for entry in entries:
+            if entry.ticket is not None:
+                tickets.use(self._connection, entry.ticket, self._now, key_of(entry))
 
     def _add(self, entries: Sequence[WholeEntry]) -> None:
-        uploads.add(self._connection, entries, self._now, self._boot)
+        if any(entry.ticket for entry in entries):
+            with apart(self._connection):
+                self._use_tickets(entries)
+                uploads.add(self._connection, entries, self._now, self._boot)
+        else:
+            uploads.add(self._connection, entries, self._now, self._boot)
 
-    def _reserve(self, entry: WholeEntry) -> None:
+    def _replace(self, entry: WholeEntry, key: str) -> None:
         with apart(self._connection):
-            reserve(self._connection, entry, self._now, self._boot)
+            uploads.drop_unreleased(self._connection, key)
+            self._add([entry])
 
     def _promise(self, entry: WholeEntry, identity: str) -> None:
         uploads.promise(self._connection, entry.upload, identity, entry.receipt, entry.sha1)

@@ -1,7 +1,7 @@
 """Transactions in PostgreSQL: what is rolled back, who waits, and connections that break."""
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,6 +13,7 @@ from galileod.ledger.base import LedgerError
 from galileod.ledger.postgresql import connection as connections
 from galileod.ledger.postgresql.connection import Address, Connection
 from galileod.ledger.postgresql.database import Database
+from galileod.ledger.unavailable import UnavailableError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -122,6 +123,40 @@ async def test_of_the_steps_that_share_a_transaction_one_that_raises_is_undone_a
     assert numbers(database) == {1, 3}
     assert len(shared) == 1
     assert len(failures) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"), [(KeyError, [[1, 2, 3], [1], [2, 3]]), (UnavailableError, [[1, 2, 3]])]
+)
+async def test_a_step_for_many_callers_that_raises_is_tried_for_each_unless_the_database_is_away(
+    database: Database, error: type[Exception], calls: list[list[int]]
+) -> None:
+    seen, results = list[Sequence[int]](), list[object]()
+
+    def step(connection: Connection, items: Sequence[int]) -> Sequence[int]:
+        seen.append(items)
+        for number in items:
+            remember(number)(connection)
+        if 3 in items:
+            raise error("odd")
+        return [10 * number for number in items]
+
+    async def write(items: Sequence[int]) -> None:
+        try:
+            results.append(await database.write_for(step, items))
+        except error as raised:
+            results.append(type(raised))
+
+    async with trio.open_nursery() as nursery, busy(database.write):
+        nursery.start_soon(write, [1])
+        await wait_all_tasks_blocked()
+        nursery.start_soon(database.write, remember(0))
+        nursery.start_soon(write, [2, 3])
+        await wait_all_tasks_blocked()
+    alone = len(calls) > 1
+    assert seen == calls
+    assert results == [[10] if alone else error, error]
+    assert numbers(database) == ({0, 1} if alone else {0})
 
 
 async def test_a_step_that_hides_an_error_has_failed(database: Database) -> None:

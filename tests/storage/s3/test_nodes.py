@@ -31,6 +31,13 @@ LEASE = 9.0
 SHORT = short_lease(LEASE, 1.5, 1.0)
 """What a node executes first: its lease is short."""
 
+LATER = """
+import time
+from galileod.storage.s3 import sweep
+sweep.Sweeper.__init__.__defaults__ = (lambda: time.time() + 30 * 86400,)
+"""
+"""What a node executes first whose sweep takes all that is there for a month old."""
+
 
 class Nodes:
     """Nodes by their names, each in a folder of its own, and the database that they share."""
@@ -41,10 +48,10 @@ class Nodes:
         self._folder = folder
         self._stack = stack
 
-    def start(self, name: str, **more: Any) -> Daemon:  # noqa: ANN401  tables
-        return self.make(name, **more).start()
+    def start(self, name: str, before: str = "", **more: Any) -> Daemon:  # noqa: ANN401  tables
+        return self.make(name, before, **more).start()
 
-    def make(self, name: str, **more: Any) -> Daemon:  # noqa: ANN401  tables
+    def make(self, name: str, before: str = "", **more: Any) -> Daemon:  # noqa: ANN401  tables
         s3 = self._bucket.settings(self._folder, prefix=PREFIX, part_size="5MiB")
         tables: dict[str, Any] = {
             "timeouts": {"close": 1},
@@ -52,7 +59,7 @@ class Nodes:
             "ledger": {"url": self.url, "node": name},
             **more,
         }
-        return self._stack.enter_context(Daemon(self._folder / name, tables, before=SHORT))
+        return self._stack.enter_context(Daemon(self._folder / name, tables, before=SHORT + before))
 
     def owners(self) -> list[tuple[str, bool]]:
         """The node of each upload, and whether it is kept."""
@@ -142,6 +149,33 @@ def test_a_node_that_was_stopped_beyond_its_lease_writes_nothing_more(
             assert attempt.first.get("offset", 0) == (PART if name is None else 0)
             assert attempt.finish() == again.stored()
     assert bucket.unfinished() == 0
+
+
+def test_one_node_aborts_what_a_killed_one_has_left_and_spares_what_others_know(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    """What is left has no row: its node was killed before it could enter the multipart upload."""
+    one = nodes.start("one")
+    kept, running = (ResumingClient(one.url, DATA) for _ in range(2))
+    with kept.attempt() as attempt:
+        attempt.send(6 * MIB)
+        attempt.cut()
+    one.wait_for("upload.kept")
+    with running.attempt() as attempt:
+        attempt.send(6 * MIB)
+        poll("their parts", lambda: nodes.parts() == 2)
+        for name in ("left", "left too"):
+            bucket.raw.create_multipart_upload(Bucket=bucket.name, Key=PREFIX + name)
+        bucket.raw.put_object(Bucket=bucket.name, Key=f"{PREFIX}.galileod/tails/left", Body=b"1")
+        swept = nodes.start("two", LATER).wait_for("storage.swept")
+        assert (swept["uploads"], swept["objects"], swept["entries"]) == (2, 1, 0)
+        assert bucket.unfinished() == 2
+        assert attempt.finish() == running.stored()
+    with kept.attempt() as attempt:
+        assert attempt.first["offset"] == 6 * MIB
+        assert attempt.finish() == kept.stored()
+    assert bucket.unfinished() == 0
+    assert len(contents(bucket)) == 2
 
 
 def test_a_node_that_was_stopped_for_less_than_its_lease_goes_on(

@@ -17,8 +17,13 @@ from .options import DefaultGroup, daemon_config, daemon_options
 
 _LINE: Final = (
     "{upload:16}  {state:7}  {user:24} {size:>10} {progress:>8} {rate:>13} {age:>9} {left:>9}"
-    "  {name}"
+    "  {node}{name}"
 )
+
+_COLUMNS: Final = ("upload", "state", "user", "size", "progress", "rate", "age", "left", "name")
+
+_NODE: Final = "{:12}  "
+"""The column with the node, which is printed where there are nodes."""
 
 
 class _ListByDefault(DefaultGroup):
@@ -35,18 +40,22 @@ def uploads() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def list_uploads(path: str | None, directory: str | None, as_json: bool) -> None:
     """List the running uploads, and the interrupted ones that are kept."""
-    rows = ask_rows(daemon_config(path, directory), "/uploads")
+    config = daemon_config(path, directory)
+    rows = ask_rows(config, "/uploads")
     if as_json:
         shown = [
             {**row, **{key: format_time(row[key]) for key in ("began", "until")}} for row in rows
         ]
         click.echo(json.dumps({"uploads": shown}))
         return
-    names = ("upload", "state", "user", "size", "progress", "rate", "age", "left", "name")
-    click.echo(_LINE.format(**{name: name for name in names}))
+    column = _NODE if config.ledger.node_name is not None else ""
+    names = {name: name for name in _COLUMNS}
+    click.echo(_LINE.format(**names, node=column.format("node")))
     now = time.time()
     for row in rows:
-        click.echo(_LINE.format(**_cells(row, now)))
+        # A daemon that was started before an upgrade does not tell it.
+        node = column.format(row.get("node") or "-")
+        click.echo(_LINE.format(**_cells(row, now), node=node))
 
 
 @uploads.command()
@@ -63,7 +72,7 @@ def discard(path: str | None, directory: str | None, upload: str) -> None:
 
 
 def _cells(row: Row, now: float) -> dict[str, str]:
-    size, rate, until = row["size"], row["rate"], row["until"]
+    size, rate, began, until = row["size"], row["rate"], row["began"], row["until"]
     return {
         "upload": row["upload"],
         "state": row["state"],
@@ -71,7 +80,7 @@ def _cells(row: Row, now: float) -> dict[str, str]:
         "size": human_size(size),
         "progress": f"{row['offset'] / size:.1%}" if size else "-",
         "rate": "-" if rate is None else format_rate(rate, 1),
-        "age": format_duration(max(0.0, now - row["began"])),
+        "age": "-" if began is None else format_duration(max(0.0, now - began)),
         "left": "-" if until is None else format_duration(max(0.0, until - now)),
         "name": printable(row["name"]),
     }

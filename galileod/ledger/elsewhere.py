@@ -9,7 +9,7 @@ the ledger is told how old a claim is, and says how old it is by now.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from attrs import frozen
 
@@ -32,6 +32,29 @@ class Asked:
     metadata: str
     asker: str
     age: float
+
+
+Discarding = Literal["running", "discarded", "complete", "ended"]
+"""What has become of an upload that another node was asked to discard.
+
+It has not answered yet; it discards the upload; all of the upload has come, and it is being stored;
+or the upload has ended before."""
+
+
+@frozen
+class RunningThere:
+    """An upload that another `node` runs, of which `durable` bytes survive a power failure.
+
+    It began at `began`, in seconds since the epoch; None if it cannot be resumed.
+    """
+
+    upload: str
+    user: str
+    name: str
+    size: int
+    durable: int
+    began: float | None
+    node: str
 
 
 @frozen
@@ -70,6 +93,42 @@ class Elsewhere(ABC):
     @abstractmethod
     async def asked(self) -> Sequence[Asked]:
         """The uploads of this node for which others ask. May be cancelled."""
+
+    @abstractmethod
+    async def running_from(self, upload: str, count: int) -> Sequence[RunningThere]:
+        """At most `count` uploads of other nodes, in the order of their names, from `upload` on.
+
+        May be cancelled.
+        """
+
+    @abstractmethod
+    async def ask_to_discard(self, upload: str) -> RunningThere | None:
+        """Ask the node that runs an upload to discard it, until `withdraw_discard`.
+
+        None if no other node runs it.
+        """
+
+    @abstractmethod
+    async def look_at_discard(self, upload: str) -> Discarding:
+        """What has become of it. May be cancelled."""
+
+    @abstractmethod
+    async def withdraw_discard(self, upload: str) -> None:
+        """Do not ask any more."""
+
+    @abstractmethod
+    async def to_discard(self) -> Sequence[str]:
+        """The uploads of this node that others ask to discard, without an answer so far.
+
+        May be cancelled.
+        """
+
+    @abstractmethod
+    async def answer(self, upload: str, *, discards: bool) -> None:
+        """Answer the node that has asked: this one discards the upload, or is storing it.
+
+        What is written of the upload afterwards is not seen before the answer.
+        """
 
     @abstractmethod
     async def drop(self, upload: str) -> None:

@@ -76,7 +76,7 @@ def _make_asking(context: "Context") -> Asking:
 
 
 def _make_handover(context: "Context") -> Handover:
-    return Handover(context.ledger, context.keeper, context.claims)
+    return Handover(context.ledger, context.keeper, context.claims, context.running)
 
 
 def _make_room(context: "Context") -> Room:

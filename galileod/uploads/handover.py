@@ -1,7 +1,7 @@
 """Uploads that go from one node to another: the one that has the newest connection."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -14,13 +14,14 @@ from galileod.ledger.base import (
     RunningUpload,
     StoredUpload,
 )
-from galileod.ledger.elsewhere import LISTEN_SECONDS, Asked, Elsewhere
+from galileod.ledger.elsewhere import LISTEN_SECONDS, Asked, Discarding, Elsewhere, RunningThere
 from galileod.ledger.lease import LeaseLostError
 from galileod.protocol.errors import Fault, FaultCode
 from galileod.storage.errors import StorageError
 
 from .claims import Claim, Claims, taken_over
 from .keeper import Keeper
+from .running import Running
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
@@ -28,13 +29,23 @@ LONGEST_PAUSE: Final = 1.0
 long as the one before."""
 
 
-class Handover:
-    """Asks other nodes for uploads, and releases those for which others ask."""
+DISCARD_SECONDS: Final = 10.0
+"""Maximum seconds that an administrator waits until another node has discarded an upload."""
 
-    def __init__(self, ledger: Ledger, keeper: Keeper, claims: Claims) -> None:
+
+class Handover:
+    """Asks other nodes for uploads, and releases those for which others ask.
+
+    `running` are the uploads that run here, by their ids.
+    """
+
+    def __init__(
+        self, ledger: Ledger, keeper: Keeper, claims: Claims, running: Mapping[str, Running]
+    ) -> None:
         self._ledger = ledger
         self._keeper = keeper
         self._claims = claims
+        self._running = running
         self._waiting: dict[str, trio.Event] = {}  # by key: one claim at a time waits
 
     async def wait(self, claim: Claim, seconds: float) -> KeptUpload | StoredUpload | None:
@@ -53,7 +64,7 @@ class Handover:
                 return await self._wait(elsewhere, claim.key, asker, age)
         finally:
             with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
-                await _withdraw(elsewhere, claim.key, asker)
+                await _withdraw(elsewhere.withdraw(claim.key, asker))
         if lost.cancelled_caught:
             raise taken_over()
         raise Fault(FaultCode.BUSY, "Another server is still storing this upload. Try again later.")
@@ -87,6 +98,28 @@ class Handover:
         finally:
             self._waiting.pop(key, None)
 
+    async def discard(self, upload: str) -> tuple[RunningThere, Discarding] | None:
+        """Have the node that runs an upload discard it; returns what has become of it then.
+
+        None if no other node runs it, "running" if that node has not answered within
+        DISCARD_SECONDS. Raises LedgerError.
+        """
+        elsewhere = self._ledger.elsewhere
+        if elsewhere is None or (found := await elsewhere.ask_to_discard(upload)) is None:
+            return None
+        outcome: Discarding = "running"
+        try:
+            with trio.move_on_after(DISCARD_SECONDS):
+                pause = FIRST_PAUSE
+                while outcome == "running":
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                    outcome = await elsewhere.look_at_discard(upload)
+        finally:
+            with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
+                await _withdraw(elsewhere.withdraw_discard(upload))
+        return found, outcome
+
     async def run(self) -> None:
         """Release uploads for which other nodes ask, until cancelled."""
         elsewhere = self._ledger.elsewhere
@@ -95,6 +128,8 @@ class Handover:
             try:
                 for asked in await elsewhere.asked():
                     await self._let_go(elsewhere, asked)
+                for upload in await elsewhere.to_discard():
+                    await self._discard(elsewhere, upload)
             except (LedgerError, StorageError):
                 # Each upload, and the health check, report what fails.
                 await trio.sleep(LISTEN_SECONDS)
@@ -116,6 +151,15 @@ class Handover:
         elif any(self._claims.age(each) <= asked.age for each in held):
             await elsewhere.withdraw(asked.key, asked.asker)
 
+    async def _discard(self, elsewhere: Elsewhere, upload: str) -> None:
+        running = self._running.get(upload)
+        if running is None:
+            return  # it is about to begin or to end: the next look finds it, or what is left of it
+        discards = not running.finished
+        if discards:
+            running.discard.fire()
+        await elsewhere.answer(upload, discards=discards)
+
     async def _drop(self, elsewhere: Elsewhere, asked: Asked) -> None:
         """Drop what has remained of an upload that has ended here."""
         claim = Claim(asked.key, asked.metadata)
@@ -127,8 +171,8 @@ class Handover:
             self._claims.leave(claim)
 
 
-async def _withdraw(elsewhere: Elsewhere, key: str, asker: str) -> None:
+async def _withdraw(withdrawal: Awaitable[None]) -> None:
     try:
-        await elsewhere.withdraw(key, asker)
+        await withdrawal
     except LedgerError:
-        pass  # a newer claim replaces it, and the ledger forgets it in time
+        pass  # a newer one replaces it, and the ledger forgets it in time

@@ -22,6 +22,7 @@ RUNNING: Final[Mapping[str, object]] = {
     "rate": 24 << 20,
     "began": NOW - 800,
     "until": None,
+    "node": None,
 }
 KEPT: Final[Mapping[str, object]] = {
     "upload": "0123456789abcdef",
@@ -33,6 +34,7 @@ KEPT: Final[Mapping[str, object]] = {
     "rate": None,
     "began": NOW - 7200.5,
     "until": NOW + 79_200,
+    "node": None,
 }
 
 
@@ -86,6 +88,16 @@ def test_the_table_has_a_line_for_each_upload() -> None:
 def test_a_clock_that_was_set_back_gives_no_negative_times() -> None:
     cells = uploads._cells({**KEPT, "began": NOW + 5, "until": NOW - 5}, NOW)
     assert (cells["age"], cells["left"]) == ("0.0 s", "0.0 s")
+
+
+def test_what_is_not_known_of_an_upload_at_another_node_is_left_out() -> None:
+    cells = uploads._cells({**RUNNING, "rate": None, "began": None}, NOW)
+    assert (cells["rate"], cells["age"]) == ("-", "-")
+
+
+def test_a_daemon_of_a_version_before_the_nodes_is_understood(run_folder: Path) -> None:
+    older = {key: value for key, value in RUNNING.items() if key != "node"}
+    assert len(said(run_folder, answer=rows(older)).splitlines()) == 2
 
 
 def test_an_empty_file_has_no_progress() -> None:

@@ -28,6 +28,13 @@ def host(daemon: Daemons, ledger_url: str) -> Daemon:
     return daemon({**SETTINGS, "ledger": {"url": ledger_url}})
 
 
+def random_path(length: int) -> str:
+    """A path of so many bytes in steps of at most 100, which cannot be compressed."""
+    letters = random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length - length // 101)
+    steps = ["".join(letters[first : first + 100]) for first in range(0, len(letters), 100)]
+    return "/".join(steps)
+
+
 def galileod(host: Daemon, *arguments: str) -> str:
     done = run_galileod(*arguments, "--config", host.config)
     assert (done.returncode, done.stderr) == (0, "")
@@ -277,3 +284,24 @@ def test_clients_are_not_told_where_the_database_is(
     host.stop()
     host.start()  # with a log without errors
     check_serves(host)
+
+
+def test_a_file_whose_path_the_ledger_cannot_have_is_refused_before_its_data_is_sent(
+    daemon: Daemons, ledger_url: str
+) -> None:
+    first, name = random_path(600), random_path(90)
+    layout = f"{first}/{{folder}}/{{name}}"
+    host = daemon({"ledger": {"url": ledger_url}, "storage": {"layout": layout}})
+    longest = 2600 - len(" (9999)") - len(first) - len(name) - 2
+    for more, size in ((1, 100), (1, 2_000_000), (0, 100), (0, 2_000_000)):
+        folder = random_path(longest + more)
+        client = ResumingClient(host.url, some_bytes(size), name=name, more={"folder": folder})
+        with client.attempt() as attempt:
+            if more:
+                assert (attempt.first["code"], attempt.first["fatal"]) == ("bad_name", True)
+                assert "the ledger accepts 2600" in attempt.first["error"]
+            else:
+                assert attempt.finish() == client.stored(path=f"{first}/{folder}/{name}")
+    (user,) = json.loads(galileod(host, "usage", "--json"))["users"]
+    assert (user["files"], user["uploads"]) == (2, 0)
+    assert len(json.loads(galileod(host, "files", "list", "--json"))["files"]) == 2

@@ -20,18 +20,26 @@ from galileod.ledger.base import (
     WholeEntry,
 )
 from galileod.ledger.base import Resumable as Fixed
-from galileod.ledger.elsewhere import LISTEN_SECONDS, Answer, Asked, Elsewhere
+from galileod.ledger.elsewhere import (
+    LISTEN_SECONDS,
+    Answer,
+    Asked,
+    Discarding,
+    Elsewhere,
+    RunningThere,
+)
 from galileod.ledger.records import About, Commit
 from galileod.ledger.sqlite import SqliteLedger
 
 
 @define
 class Shared:
-    """What the nodes have in common: which of them runs an upload, and who asks for a key."""
+    """What the nodes have in common: which of them runs an upload, and what is asked of it."""
 
     database: InlineDatabase = field(factory=lambda: InlineDatabase.open(":memory:"))
     runs: dict[str, str] = field(factory=dict)
     asks: dict[str, tuple[str, float]] = field(factory=dict)
+    discards: dict[str, bool | None] = field(factory=dict)
     names: dict[str, str] = field(factory=dict)
     nodes: "list[NodeLedger]" = field(factory=list)
     silent: bool = False
@@ -91,6 +99,47 @@ class NodeElsewhere(Elsewhere):
     def _asker(self, key: str) -> tuple[str, float]:
         asker, claimed = self._shared.asks[key]
         return asker, trio.current_time() - claimed
+
+    async def running_from(self, upload: str, count: int) -> Sequence[RunningThere]:
+        await trio.lowlevel.checkpoint()
+        rows = self._shared.database.connection.execute(
+            "SELECT upload, user, path, bytes, durable, began FROM uploads WHERE offset IS NULL"
+            " AND upload >= ? ORDER BY upload",
+            (upload,),
+        ).fetchall()
+        there = [(*row, self._shared.runs[row[0]]) for row in rows]
+        return [RunningThere(*row) for row in there if row[-1] != self._name][:count]
+
+    async def ask_to_discard(self, upload: str) -> RunningThere | None:
+        for found in await self.running_from(upload, 1):
+            if found.upload == upload:
+                self._shared.discards[upload] = None
+                self._shared.tell(())
+                return found
+        return None
+
+    async def look_at_discard(self, upload: str) -> Discarding:
+        await trio.lowlevel.checkpoint()
+        told = self._shared.discards[upload]
+        if told is None:
+            return "running" if self._shared.rows("upload = ?", upload) else "ended"
+        return "discarded" if told else "complete"
+
+    async def withdraw_discard(self, upload: str) -> None:
+        await trio.lowlevel.checkpoint()
+        del self._shared.discards[upload]
+
+    async def to_discard(self) -> Sequence[str]:
+        await trio.lowlevel.checkpoint()
+        return [
+            upload
+            for upload, told in self._shared.discards.items()
+            if told is None and self._shared.runs[upload] == self._name
+        ]
+
+    async def answer(self, upload: str, *, discards: bool) -> None:
+        self._shared.discards[upload] = discards
+        await trio.lowlevel.checkpoint()
 
     async def drop(self, upload: str) -> None:
         await trio.lowlevel.checkpoint()

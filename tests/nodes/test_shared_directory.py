@@ -377,3 +377,37 @@ def test_a_directory_that_has_lost_its_state_is_known_by_its_files(nodes: Nodes)
         assert attempt.first.get("offset", 0) == 0
         assert attempt.finish() == kept.stored()
     assert nodes.begun() == 0
+
+
+def test_uploads_of_all_nodes_are_listed_and_discarded_at_any(nodes: Nodes) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    clients = [ResumingClient(host.url, DATA) for host in (one, two)]
+    with clients[0].attempt() as first, clients[1].attempt() as second:
+        for attempt in (first, second):
+            attempt.send(SENT)
+
+        def listed(host: Daemon) -> dict[str, tuple[str, str, str | None]]:
+            done = run_galileod("uploads", "--config", host.config, "--json")
+            assert (done.returncode, done.stderr) == (0, "")
+            rows = json.loads(done.stdout)["uploads"]
+            return {row["name"]: (row["upload"], row["state"], row["node"]) for row in rows}
+
+        found = listed(one)
+        assert found == listed(two)
+        assert [found[client.name][1:] for client in clients] == [
+            ("running", "one"), ("running", "two"),
+        ]  # fmt: skip
+        table = run_galileod("uploads", "--config", one.config).stdout.splitlines()
+        assert table[0].split()[-2:] == ["node", "name"]
+        assert sorted(line.split()[-2] for line in table[1:]) == ["one", "two"]
+        upload = found[clients[1].name][0]
+        done = run_galileod("uploads", "discard", upload, "--config", one.config)
+        assert (done.returncode, done.stdout) == (0, f"discarded {upload} of 127.0.0.1\n")
+        assert second.last()["code"] == "abandoned"
+        first.cut()
+    one.wait_for("upload.kept")
+    assert list(listed(two).values()) == [(found[clients[0].name][0], "kept", None)]
+    upload = found[clients[0].name][0]
+    assert run_galileod("uploads", "discard", upload, "--config", two.config).returncode == 0
+    assert nodes.begun() == 0
+    assert (nodes.spool("one"), nodes.spool("two")) == ([], [])

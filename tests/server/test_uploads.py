@@ -67,6 +67,7 @@ async def test_a_running_upload_is_listed_with_what_has_come() -> None:
             "size": SIZE,
             "offset": 1000,
             "until": None,
+            "node": None,
         }
         await raw.stream.aclose()
 

@@ -18,6 +18,7 @@ from galileod.config.model import Config
 from galileod.ledger.base import KeptUpload, LedgerError
 from galileod.policy.settings import Resume
 from galileod.units import Size
+from galileod.uploads.handover import DISCARD_SECONDS
 from galileod.uploads.keeper import EXPIRY_SECONDS
 
 pytestmark = pytest.mark.timeout(20)
@@ -399,3 +400,89 @@ async def test_a_whole_file_for_which_a_newer_connection_has_asked_is_discarded(
         assert first.store.open_sinks == 1
         assert (await finish(newest, 0))["close"] is True
     assert first.store.open_sinks == 0
+
+
+# What an administrator discards.
+
+
+def running(node: Node) -> str:
+    """The id of the only upload that runs there."""
+    (upload,) = node.wire.context.running
+    return upload
+
+
+async def test_an_upload_that_runs_at_another_node_is_discarded_there(
+    autojump_clock: MockClock,
+) -> None:
+    async with nodes(2) as (first, second):
+        client = await run(first)
+        upload = running(first)
+        asked = await second.wire.context.handover.discard(upload)
+        assert asked is not None
+        there, outcome = asked
+        assert (there.upload, there.node, there.size) == (upload, "node-0", len(DATA))
+        assert outcome == "discarded"
+        assert (await hear(client))["code"] == "abandoned"
+        await first.wire.all_ended()
+        assert first.ledger.shared.discards == {}
+        assert await second.wire.context.handover.discard(upload) is None
+    assert (first.store.contents, first.store.spool) == ({}, {})
+
+
+async def test_an_upload_that_is_being_stored_at_another_node_is_not_discarded(
+    autojump_clock: MockClock,
+) -> None:
+    store = StubbornStore("commit", sleeping(5))
+    async with nodes(2, store=store) as (first, second):
+        client = await run(first)
+        await client.send(frame(BINARY, DATA[HALF:]))
+        assert (await hear(client))["ready"] is True
+        await client.send(text_frame({"finished": True}))
+        await trio.sleep(1)
+        asked = await second.wire.context.handover.discard(running(first))
+        assert asked is not None
+        assert asked[1] == "complete"
+        assert (await hear(client))["close"] is True
+    assert store.contents == {"a": DATA}
+
+
+async def test_a_node_that_does_not_answer_is_not_waited_for(autojump_clock: MockClock) -> None:
+    async with nodes(2, listening=False) as (first, second):
+        client = await run(first)
+        began = trio.current_time()
+        asked = await second.wire.context.handover.discard(running(first))
+        assert asked is not None
+        assert asked[1] == "running"
+        assert trio.current_time() - began <= DISCARD_SECONDS + 1
+        assert first.ledger.shared.discards == {}
+        assert (await finish(client, HALF))["close"] is True
+
+
+async def test_an_upload_that_ends_before_its_node_answers_is_said_to_have_ended(
+    autojump_clock: MockClock,
+) -> None:
+    async with nodes(2, listening=False) as (first, second):
+        client = await run(first)
+        upload = running(first)
+        outcomes = list[str]()
+
+        async def discard() -> None:
+            asked = await second.wire.context.handover.discard(upload)
+            assert asked is not None
+            outcomes.append(asked[1])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(discard)
+            await trio.sleep(1)
+            assert (await finish(client, HALF))["close"] is True
+        assert outcomes == ["ended"]
+
+
+async def test_an_upload_that_runs_nowhere_is_not_asked_for(autojump_clock: MockClock) -> None:
+    async with nodes(2) as (first, second):
+        client = await run(first)
+        assert await first.wire.context.handover.discard(running(first)) is None
+        assert await second.wire.context.handover.discard("0" * 16) is None
+        assert (await finish(client, HALF))["close"] is True
+    async with serving(MemoryStore()) as wire:
+        assert await wire.context.handover.discard("0" * 16) is None

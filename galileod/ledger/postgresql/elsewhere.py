@@ -10,11 +10,19 @@ from typing import Final, LiteralString, TypeVar
 import trio
 
 from galileod.ledger.base import Clock, LedgerError
-from galileod.ledger.elsewhere import LISTEN_SECONDS, Answer, Asked, Elsewhere
+from galileod.ledger.elsewhere import (
+    LISTEN_SECONDS,
+    Answer,
+    Asked,
+    Discarding,
+    Elsewhere,
+    RunningThere,
+)
 
-from . import uploads, whole
+from . import discards, uploads, whole
 from .connection import Address, Connection, connect
 from .database import Database
+from .discards import answer
 from .errors import translated
 from .schema import ASKED, RELEASED
 
@@ -101,6 +109,30 @@ class PostgresqlElsewhere(Elsewhere):
     async def asked(self) -> Sequence[Asked]:
         """See `Elsewhere.asked`."""
         return await self._database.read(_asked, self._database.fence)
+
+    async def running_from(self, upload: str, count: int) -> Sequence[RunningThere]:
+        """See `Elsewhere.running_from`."""
+        return await self._database.read(discards.page, self._database.fence, upload, count)
+
+    async def ask_to_discard(self, upload: str) -> RunningThere | None:
+        """See `Elsewhere.ask_to_discard`."""
+        return await self._database.write(discards.ask, self._database.fence, upload)
+
+    async def look_at_discard(self, upload: str) -> Discarding:
+        """See `Elsewhere.look_at_discard`."""
+        return await self._database.read(discards.look, self._database.fence, upload)
+
+    async def withdraw_discard(self, upload: str) -> None:
+        """See `Elsewhere.withdraw_discard`."""
+        await self._database.write(discards.withdraw, upload)
+
+    async def to_discard(self) -> Sequence[str]:
+        """See `Elsewhere.to_discard`."""
+        return await self._database.read(discards.asked, self._database.fence)
+
+    async def answer(self, upload: str, *, discards: bool) -> None:
+        """See `Elsewhere.answer`. All that writes of an upload with the lock is in order."""
+        await self._database.write(answer, upload, discards=discards)
 
     async def drop(self, upload: str) -> None:
         """See `Elsewhere.drop`."""

@@ -230,6 +230,15 @@ MIGRATIONS: Final = (
         ADD COLUMN host TEXT COLLATE "C" NOT NULL DEFAULT 'an unknown machine';
     """,
     ),
+    # 6: the uploads that the node which runs them is to discard, and whether it does.
+    Migration(
+        4,
+        """
+    CREATE TABLE discards (
+        upload TEXT COLLATE "C" PRIMARY KEY, asked TIMESTAMPTZ NOT NULL, answer BOOLEAN
+    );
+    """,
+    ),
 )
 
 NODES_SINCE: Final = 2

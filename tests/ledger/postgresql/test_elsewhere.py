@@ -301,3 +301,66 @@ async def test_a_node_hears_again_after_the_server_was_away(own_postgresql: Post
         await retry(lambda: asker.ask(KEY, "asker", age(0)))
         await retry(lambda: one.keep("u1", 40, 40, 60, 16))
         assert await hear(asker) == {KEY}
+
+
+async def test_uploads_of_other_nodes_are_listed_a_page_at_a_time(nodes: LedgerNodes) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    for upload in ("u1", "u2", "u3"):
+        await begin(one, upload)
+    await begin(two, "u4")
+    await one.reserve("u5", "anna", 7, allow)
+    await one.keep("u2", 40, 40, 100, 9)
+    await one.checkpoint("u1", 30)
+    elsewhere = elsewhere_of(two)
+    first, second = await elsewhere.running_from("", 2)
+    assert (first.upload, first.node, first.durable, second.upload) == ("u1", "one", 30, "u3")
+    assert first.began is not None
+    (third,) = await elsewhere.running_from("u3\0", 2)
+    assert (third.upload, third.user, third.size, third.began) == ("u5", "anna", 7, None)
+    (mine,) = await elsewhere_of(one).running_from("", 9)
+    assert (mine.upload, mine.node) == ("u4", "two")
+
+
+@pytest.mark.parametrize("discards", [True, False])
+async def test_the_node_that_runs_an_upload_is_asked_to_discard_it_and_answers(
+    nodes: LedgerNodes, *, discards: bool
+) -> None:
+    one, two = map(elsewhere_of, (nodes.start("one"), nodes.start("two")))
+    await begin(nodes_ledger := nodes.start("three"), "u1")
+    three = elsewhere_of(nodes_ledger)
+    found = await one.ask_to_discard("u1")
+    assert found is not None
+    assert found.node == "three"
+    assert await three.to_discard() == ["u1"]
+    assert await two.to_discard() == []
+    assert await one.look_at_discard("u1") == "running"
+    await three.answer("u1", discards=discards)
+    await nodes_ledger.release("u1")
+    assert await one.look_at_discard("u1") == ("discarded" if discards else "complete")
+    assert await three.to_discard() == []
+    await one.withdraw_discard("u1")
+    assert await one.look_at_discard("u1") == "ended"
+    assert await one.ask_to_discard("u1") is None
+
+
+async def test_nobody_is_asked_to_discard_what_is_kept_or_runs_here(nodes: LedgerNodes) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    await begin(one, "u1")
+    assert await elsewhere_of(one).ask_to_discard("u1") is None
+    assert await elsewhere_of(two).ask_to_discard("u1") is not None
+    await one.keep("u1", 40, 40, 100, 9)
+    assert await elsewhere_of(two).look_at_discard("u1") == "ended"
+    assert await elsewhere_of(two).ask_to_discard("u1") is None
+    assert await elsewhere_of(one).to_discard() == []
+
+
+async def test_a_node_hears_at_once_that_it_is_to_discard_an_upload(nodes: LedgerNodes) -> None:
+    one, two = nodes.start("one"), nodes.start("two")
+    await begin(one, "u1")
+    await elsewhere_of(one).listen()  # it is connected from then on
+    await elsewhere_of(two).ask_to_discard("u1")
+    connection = elsewhere_of(one)._connection
+    assert connection is not None
+    with trio.fail_after(30):
+        await trio.lowlevel.wait_readable(connection.fileno())
+    assert await elsewhere_of(one).to_discard() == ["u1"]

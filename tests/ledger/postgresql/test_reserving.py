@@ -244,7 +244,7 @@ async def test_of_the_commits_that_wait_one_that_the_database_refuses_fails_alon
         for upload in ("u0", "u1", "u2"):
             await steps.begin(upload, reserving(ledger, upload))
     async with waiting(ledger.database.write) as steps:
-        for upload, name in (("u0", "a"), ("u1", "b" * 10_000_000), ("u2", "c")):
+        for upload, name in (("u0", "a"), ("u1", "b\0"), ("u2", "c")):
             await steps.begin(upload, partial(ledger.commit, upload, name))
     assert steps.raised == {"u0": None, "u1": LedgerError, "u2": None}
     assert ledger.holdings() == {"anna": Holding(200, 2, reserved=100, uploads=1)}

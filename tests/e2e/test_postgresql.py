@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Final
 
+import psycopg
 import pytest
 from helpers.clients import JavaScriptClient, ask, check_serves, some_bytes
 from helpers.connecting import connected
@@ -305,3 +306,26 @@ def test_a_file_whose_path_the_ledger_cannot_have_is_refused_before_its_data_is_
     (user,) = json.loads(galileod(host, "usage", "--json"))["users"]
     assert (user["files"], user["uploads"]) == (2, 0)
     assert len(json.loads(galileod(host, "files", "list", "--json"))["files"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ("REVOKE INSERT ON uploads FROM trusted", "GRANT INSERT ON uploads"),
+        ("DROP TABLE asks CASCADE", "the table asks is missing"),
+    ],
+)
+def test_a_database_that_somebody_has_changed_is_reported_by_the_health_check(
+    host: Daemon, ledger_url: str, harm: str, reason: str
+) -> None:
+    def status() -> int:
+        return ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").status
+
+    assert status() == 200
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(harm.encode())
+    poll("the health check fails", lambda: status() == 503)
+    assert reason in host.wait_for("storage.failing")["reason"]
+    done = run_galileod("check-config", "--connect", "--config", host.config)
+    assert done.returncode == 1
+    assert reason in done.stdout + done.stderr

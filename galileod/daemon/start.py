@@ -139,7 +139,7 @@ def _open_local(
     store = resources.enter_context(closing(opened))
     ledger = _open_ledger(resources, config, store, progress)
     if ledger.node is not None:
-        store.use_lease(ledger.node.lease)
+        store.use_ledger(ledger.node.lease, ledger.longest_name)
     return store, ledger
 
 

@@ -109,7 +109,12 @@ class Removal:
 
 
 class Records(ABC):
-    """The part of a ledger that knows the stored files. All methods raise LedgerError."""
+    """The part of a ledger that knows the stored files. All methods raise LedgerError.
+
+    A file whose name has more bytes than `longest_name` gets no record; None: any may have one.
+    """
+
+    longest_name: int | None = None
 
     @abstractmethod
     async def find_files(

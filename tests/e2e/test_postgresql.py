@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Final
 
+import psycopg
 import pytest
 from helpers.clients import JavaScriptClient, ask, check_serves, some_bytes
 from helpers.connecting import connected
@@ -26,6 +27,13 @@ SETTINGS: Final[Settings] = {"timeouts": {"close": 1}, "server": {"drain_timeout
 @pytest.fixture
 def host(daemon: Daemons, ledger_url: str) -> Daemon:
     return daemon({**SETTINGS, "ledger": {"url": ledger_url}})
+
+
+def random_path(length: int) -> str:
+    """A path of so many bytes in steps of at most 100, which cannot be compressed."""
+    letters = random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=length - length // 101)
+    steps = ["".join(letters[first : first + 100]) for first in range(0, len(letters), 100)]
+    return "/".join(steps)
 
 
 def galileod(host: Daemon, *arguments: str) -> str:
@@ -277,3 +285,47 @@ def test_clients_are_not_told_where_the_database_is(
     host.stop()
     host.start()  # with a log without errors
     check_serves(host)
+
+
+def test_a_file_whose_path_the_ledger_cannot_have_is_refused_before_its_data_is_sent(
+    daemon: Daemons, ledger_url: str
+) -> None:
+    first, name = random_path(600), random_path(90)
+    layout = f"{first}/{{folder}}/{{name}}"
+    host = daemon({"ledger": {"url": ledger_url}, "storage": {"layout": layout}})
+    longest = 2600 - len(" (9999)") - len(first) - len(name) - 2
+    for more, size in ((1, 100), (1, 2_000_000), (0, 100), (0, 2_000_000)):
+        folder = random_path(longest + more)
+        client = ResumingClient(host.url, some_bytes(size), name=name, more={"folder": folder})
+        with client.attempt() as attempt:
+            if more:
+                assert (attempt.first["code"], attempt.first["fatal"]) == ("bad_name", True)
+                assert "the ledger accepts 2600" in attempt.first["error"]
+            else:
+                assert attempt.finish() == client.stored(path=f"{first}/{folder}/{name}")
+    (user,) = json.loads(galileod(host, "usage", "--json"))["users"]
+    assert (user["files"], user["uploads"]) == (2, 0)
+    assert len(json.loads(galileod(host, "files", "list", "--json"))["files"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ("REVOKE INSERT ON uploads FROM trusted", "GRANT INSERT ON uploads"),
+        ("DROP TABLE asks CASCADE", "the table asks is missing"),
+    ],
+)
+def test_a_database_that_somebody_has_changed_is_reported_by_the_health_check(
+    host: Daemon, ledger_url: str, harm: str, reason: str
+) -> None:
+    def status() -> int:
+        return ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").status
+
+    assert status() == 200
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(harm.encode())
+    poll("the health check fails", lambda: status() == 503)
+    assert reason in host.wait_for("storage.failing")["reason"]
+    done = run_galileod("check-config", "--connect", "--config", host.config)
+    assert done.returncode == 1
+    assert reason in done.stdout + done.stderr

@@ -18,6 +18,7 @@ import trio
 from galileod.ledger.base import LedgerError, Step, ignore_step
 from galileod.ledger.grouping import ForMany, Grouping, Transact
 
+from . import tables
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
 from .schema import check_version, migrate
 
@@ -142,11 +143,14 @@ class Database:
         return await self._grouping_apart.run_for(step, items, durable=True)
 
     async def check(self) -> None:
-        """Begin a transaction that writes, and end it. May be cancelled while the server hangs."""
+        """Begin a transaction that writes, and end it: see whether all tables can be written.
+
+        May be cancelled while the server hangs.
+        """
 
         def run() -> None:
-            with self.transaction():
-                pass
+            with self.transaction() as connection:
+                tables.check(connection)
 
         await trio.to_thread.run_sync(run, limiter=self._checking, abandon_on_cancel=True)
 

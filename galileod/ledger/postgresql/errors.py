@@ -16,6 +16,7 @@ LEASE_LOST: Final = "GA001"
 
 _ADVICE: Final[Mapping[str, str]] = {
     "25006": "it is a standby, or set to read-only: ledger.url must name the primary server",
+    "40P01": "the tables were being changed, as by a galileod that was upgraded",
     "42501": "the owner of the tables must be the user in ledger.url, and that user needs the right"
     " to create tables: GRANT CREATE ON SCHEMA public TO the user, or ALTER DATABASE OWNER TO it",
     "42P01": "it has other tables than a ledger; restore a backup, or use another database",
@@ -76,7 +77,7 @@ _LASTING: Final = (
 In another language than English, it counts as one that may pass.
 """
 
-_PASSING: Final = frozenset({"53300", "57014", "55P03", "57P01", "57P02", "57P03"})
+_PASSING: Final = frozenset({"40P01", "53300", "57014", "55P03", "57P01", "57P02", "57P03"})
 """The SQLSTATEs of what passes by itself."""
 
 

@@ -21,7 +21,8 @@ _AT_ONCE: Final = 1000
 MOST_INDEXED: Final = 2600
 """Maximum bytes of a name, and of a place with its user: an entry of an index has 2704 at most.
 
-All names are shorter that a client can have for its files, unless the layout adds many directories.
+No file with a longer name is stored by an upload, see `Records.longest_name`; others may have made
+one, and it gets no entry.
 """
 
 _REPLACE: Final = "DELETE FROM files WHERE name = ANY(%s::text[])"
@@ -104,9 +105,9 @@ _MOST: Final = 2**63
 def enter(connection: Connection, commits: Sequence[Commit], now: float) -> None:
     """Add the files of running uploads, or replace the entries of those names, in this order.
 
-    Those that are gone by now are left out.
+    Those that are gone by now are left out, and names above MOST_INDEXED.
     """
-    last = {each.name: each for each in commits if not each.gone}
+    last = {each.name: each for each in commits if not each.gone and _is_indexed(each.name)}
     rows = [each for each in commits if last.get(each.name) is each]  # of two with the same name
     names = [each.name for each in rows]
     connection.execute(_REPLACE, (names,))
@@ -196,7 +197,7 @@ def add_unknown(connection: Connection, found: Sequence[tuple[str, int]]) -> int
 
     Those with longer names than MOST_INDEXED are left out. Returns how many were added.
     """
-    added, possible = 0, [each for each in found if len(each[0].encode()) <= MOST_INDEXED]
+    added, possible = 0, [each for each in found if _is_indexed(each[0])]
     for first in range(0, len(possible), _AT_ONCE):
         names, sizes = zip(*possible[first : first + _AT_ONCE], strict=True)
         values = UNKNOWN_USER, list(names), list(sizes)
@@ -216,6 +217,10 @@ def resize_unchanged(connection: Connection, changed: Sequence[tuple[FileEntry, 
     if not changed:
         return 0
     return connection.execute(_RESIZE_UNCHANGED, _as_read(changed)).rowcount
+
+
+def _is_indexed(name: str) -> bool:
+    return len(name.encode()) <= MOST_INDEXED
 
 
 def _as_read(changed: Sequence[tuple[FileEntry, int]]) -> Sequence[list[Any]]:

@@ -18,6 +18,8 @@ _AT_ONCE: Final = 1000
 class PostgresqlRecords(Records):
     """The tables `files` and `folders`."""
 
+    longest_name = files.MOST_INDEXED
+
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self._outbox = outbox.PostgresqlOutbox(database, clock)

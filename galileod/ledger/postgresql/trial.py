@@ -4,7 +4,7 @@ from typing import Final
 
 from galileod.ledger.contents import Contents
 
-from . import nodes
+from . import nodes, tables
 from .connection import Address, Connection, Line
 from .schema import MIGRATIONS, apply, read_version
 
@@ -33,6 +33,7 @@ def try_out(address: Address, name: str, count: int) -> Contents:
             # Those of an older version may be without what is looked for.
             if version < len(MIGRATIONS):
                 return Contents()
+            tables.check(connection)
             return _look(connection, name, count)
     finally:
         line.close(CLOSING_SECONDS)

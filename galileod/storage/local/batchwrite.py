@@ -29,7 +29,6 @@ from .spoolfile import close_file, write_all
 from .target import (
     Destination,
     check_existing,
-    check_length,
     check_name,
     check_new_folders,
     create_file,
@@ -120,7 +119,7 @@ class BatchWriter:
                 for at, file in files.items():
                     try:
                         name = file.path.rpartition("/")[2]
-                        check_length(self._parts.directory.path, file.path)
+                        self._parts.check_length(file.path)
                         check_name(spool, name, file.on_conflict, destination.status)
                         if exists:
                             check_existing(folder, name, file.on_conflict)

@@ -14,6 +14,7 @@ from .spool import Spool
 from .spoolfile import SpoolFile
 from .spools import OtherSpools
 from .suspended import SuspendedFiles
+from .target import check_length
 from .threads import Threads
 from .timing import Timings
 
@@ -22,7 +23,8 @@ from .timing import Timings
 class StoreParts:
     """What the files of a store share.
 
-    With `others`, it is that of a node, and `lease` tells whether it may write.
+    With `others`, it is that of a node, and `lease` tells whether it may write. `longest_name` is
+    that of its ledger.
     """
 
     directory: Directory
@@ -33,6 +35,7 @@ class StoreParts:
     timings: Timings
     others: OtherSpools | None = None
     lease: Permission | None = None
+    longest_name: int | None = None
 
     def spool_file(self, upload: str, opened: Opened, durability: Durability) -> SpoolFile:
         """The file of an upload, which was opened."""
@@ -53,6 +56,10 @@ class StoreParts:
             self.timings.write,
             opened.offset,
         )
+
+    def check_length(self, path: str) -> None:
+        """Check that a file at `path` can be opened, and recorded. Raises BadNameError."""
+        check_length(self.directory.path, path, self.longest_name)
 
     def give_up(self, upload: str) -> None:
         """Remove the file of an upload from the spool, unless another node may continue it."""

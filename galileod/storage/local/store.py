@@ -45,7 +45,7 @@ from .spool import Spool
 from .spools import OtherSpools
 from .statedir import StateDirectory
 from .suspended import Suspended, SuspendedFiles, close_unnamed
-from .target import check_length, check_target, create_file, create_unnamed, fits
+from .target import check_target, create_file, create_unnamed, fits
 from .threads import Threads
 from .timing import Timings
 from .whole import WholeFiles
@@ -274,9 +274,9 @@ class LocalStore(Store):
         """See `NodesLock`."""
         return super().exclusive() if self._lock is None else self._lock.hold()
 
-    def use_lease(self, lease: Permission) -> None:
-        """From now on, write only while this lease of the node is valid."""
-        self._parts.lease = lease
+    def use_ledger(self, lease: Permission, longest_name: int | None) -> None:
+        """From now on, write only while this lease of the node is valid. See `StoreParts`."""
+        self._parts.lease, self._parts.longest_name = lease, longest_name
 
     def reconfigure(self, settings: Storage) -> None:
         """Use `on_conflict` and `durability` of `settings`; the directory stays the same."""
@@ -310,7 +310,7 @@ class LocalStore(Store):
 
     def _create(self, upload: str, path: str, on_conflict: OnConflict) -> Opened:
         self._make_ready()
-        check_length(self.location, path)
+        self._parts.check_length(path)
         with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
             check_target(self._spool, folder, path, on_conflict, exists=exists)
             return Opened(*create_file(self._spool, folder, upload))
@@ -388,7 +388,7 @@ class LocalStore(Store):
         return results
 
     def _admit_one(self, path: str, on_conflict: OnConflict) -> Space:
-        check_length(self.location, path)
+        self._parts.check_length(path)
         with self._parts.folders.nearest(path.rpartition("/")[0]) as (folder, exists):
             check_target(self._spool, folder, path, on_conflict, exists=exists)
             return _space_of(folder)

@@ -69,11 +69,17 @@ def check_new_folders(spool: Spool, path: str, status: os.statvfs_result) -> Non
         check_name(spool, name, "reject", status)
 
 
-def check_length(location: str, path: str) -> None:
-    """Check that programs can open a file at `path` below `location`. Raises BadNameError."""
-    length = len(os.fsencode(location)) + 1 + len(os.fsencode(path)) + _NUMBER_BYTES
+def check_length(location: str, path: str, longest: int | None) -> None:
+    """Check that programs can open a file at `path` below `location`.
+
+    `longest` are the bytes of a path that can be recorded, None: any number. Raises BadNameError.
+    """
+    own = len(os.fsencode(path)) + _NUMBER_BYTES
+    length = len(os.fsencode(location)) + 1 + own
     if length > MAX_PATH:
         raise BadNameError(f"the path has {length} bytes, and the system accepts {MAX_PATH}")
+    if longest is not None and own > longest:
+        raise BadNameError(f"the path has {own} bytes, and the ledger accepts {longest}")
 
 
 def check_name(spool: Spool, name: str, on_conflict: OnConflict, status: os.statvfs_result) -> None:

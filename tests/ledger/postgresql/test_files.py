@@ -10,7 +10,8 @@ from helpers.ledgers import allow
 from galileod.ledger.base import Ledger
 from galileod.ledger.postgresql import Address, PostgresqlLedger
 from galileod.ledger.postgresql.files import MOST_INDEXED
-from galileod.ledger.records import About, Wanted
+from galileod.ledger.records import About, Commit, Wanted
+from galileod.policy.quota import Holding
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -33,6 +34,17 @@ async def test_a_file_whose_name_is_too_long_for_an_index_is_left_out(ledger: Le
     assert (await ledger.total()).bytes == 9
     ledger.reconcile(found, {})
     assert (await ledger.total()).bytes == 9
+
+
+async def test_an_upload_whose_file_has_too_long_a_name_does_not_keep_others_from_their_records(
+    ledger: Ledger,
+) -> None:
+    names = [text(ledger.longest_name or 0), text(4000), "b"]
+    for name in names:
+        await ledger.reserve(name[:9], "anna", 5, allow)
+    assert await ledger.commit_whole([Commit(name[:9], name) for name in names]) == [None] * 3
+    assert set(await ledger.entries(names)) == {names[0], "b"}
+    assert ledger.holdings() == {"anna": Holding(bytes=10, files=2)}
 
 
 @pytest.mark.parametrize("more", [0, 1])

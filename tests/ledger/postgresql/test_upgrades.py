@@ -1,19 +1,22 @@
 """Nodes of an older and of a newer galileod, whose tables differ, with one ledger."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from helpers.ledger_nodes import LedgerNodes
 from helpers.ledgers import allow, begin, owed
+from psycopg.sql import SQL, Identifier
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import LeaseLostError
 from galileod.ledger.node import Me
 from galileod.ledger.postgresql import Address, PostgresqlLedger, schema
+from galileod.ledger.postgresql.connection import Line
 from galileod.ledger.postgresql.database import Database
 from galileod.ledger.postgresql.node import PostgresqlNode
 from galileod.ledger.records import Selection
@@ -160,3 +163,36 @@ async def test_the_second_change_of_the_tables_waits_for_nodes_with_which_the_fi
         old.close()
         await upload(nodes.start("new"), "new")
     await upload(middle, "middle")
+
+
+def test_who_waits_for_a_change_of_the_tables_that_waits_for_it_may_try_again(
+    nodes: LedgerNodes,
+) -> None:
+    """One that reads several tables, and a migration that changes them in another order."""
+    nodes.start("one")
+    address, both = Address(nodes.url), threading.Barrier(2, timeout=20)
+    failed = list[LedgerError]()
+
+    def lock(*tables: LiteralString) -> None:
+        line = Line(address)
+        try:
+            with line.transaction("BEGIN") as connection:
+                connection.execute(SQL("LOCK TABLE {}").format(Identifier(tables[0])))
+                both.wait()
+                connection.execute(SQL("LOCK TABLE {}").format(Identifier(tables[1])))
+        except LedgerError as error:
+            failed.append(error)
+        finally:
+            line.close(1.0)
+
+    threads = [
+        threading.Thread(target=lock, args=tables)
+        for tables in (("files", "uploads"), ("uploads", "files"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    (error,) = failed
+    assert isinstance(error, UnavailableError)
+    assert "deadlock detected; the tables were being changed" in str(error)

@@ -317,7 +317,7 @@ def leased(open_node: OpenNode) -> tuple[LocalStore, Lease, Clock]:
     lease = Lease(clock)
     lease.renewed(0.0)
     store = open_node("a")
-    store.use_lease(lease)
+    store.use_ledger(lease, None)
     return store, lease, clock
 
 

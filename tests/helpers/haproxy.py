@@ -18,7 +18,7 @@ DOCUMENTED: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
 CERTIFICATE: Final = " ssl crt /etc/haproxy/uploads.pem"
 """How the documented configuration names the certificate, where it listens."""
 
-_OTHERWISE: Final = re.compile(r"# For TLS up to the nodes(: |, append: )(.*)\n(.*)\n")
+_CHECKS: Final = re.compile("#   (check-ssl .*)")
 
 
 def documented(
@@ -37,17 +37,22 @@ def documented(
     return f"global\n    stats socket {statistics}\n{rest}" + "".join(lines)
 
 
-def tls_up_to_the_nodes(text: str) -> str:
-    """The configuration with the lines changed as their comments say."""
+def tls_up_to_the_nodes(text: str, checks: str) -> str:
+    """The configuration with its lines changed as their comments say; see `checks_over_tls`."""
+    changed = list[str]()
+    for line in text.splitlines():
+        if line.startswith("    bind "):
+            changed.append(line.partition(" ssl ")[0])
+        elif line.startswith("    default-server "):
+            changed.append(f"{line} {checks}")
+        else:
+            changed.append(line)
+    return "\n".join(changed) + "\n"
 
-    def change(found: re.Match[str]) -> str:
-        how, other, line = found.groups()
-        line = line.partition(" ssl crt ")[0] if how == ": " else f"{line} {other}"
-        return f"{line}\n"
 
-    changed, count = _OTHERWISE.subn(change, text)
-    assert count == 2, "a comment is missing"
-    return changed
+def checks_over_tls() -> list[str]:
+    """What the documented configuration says to append, if TLS ends at the nodes."""
+    return _CHECKS.findall(DOCUMENTED.read_text())
 
 
 def stated(statistics: Path, proxy: str, server: str, column: str) -> str:

@@ -16,6 +16,7 @@ from helpers.daemon import DEADLINE, Daemons, poll
 from helpers.haproxy import (
     CERTIFICATE,
     DOCUMENTED,
+    checks_over_tls,
     complaints,
     documented,
     running_haproxy,
@@ -129,13 +130,12 @@ def test_the_page_and_a_file_come_through_haproxy_as_it_is_documented(
     daemon: Daemons, certificate: Certificate, tmp_path: Path, passes_on: bool
 ) -> None:
     tls = {"certificate": str(certificate.chain), "key": str(certificate.key)}
-    tables = {"server": marked(), **({"tls": tls} if passes_on else {})}
-    host = daemon(tables)
+    host = daemon({"server": marked(), "tls": tls if passes_on else {}})
     with reserve() as reserved, TemporaryDirectory() as short:
         port, statistics = reserved.getsockname()[1], Path(short) / "haproxy"
         node_port = int(host.listen[0].removesuffix(" proxy_protocol").rpartition(":")[2])
         text = documented(port, {"node1": node_port}, statistics, both_in_one(certificate))
-        text = tls_up_to_the_nodes(text) if passes_on else text
+        text = tls_up_to_the_nodes(text, checks_over_tls()[0]) if passes_on else text
         with running_haproxy(text, tmp_path, port):
 
             def checked() -> bool:
@@ -166,7 +166,7 @@ def test_haproxy_accepts_the_documented_file_as_a_whole(
 ) -> None:
     text = DOCUMENTED.read_text()
     if passes_on:
-        text = tls_up_to_the_nodes(text)
+        text = tls_up_to_the_nodes(text, checks_over_tls()[0])
     else:
         named = CERTIFICATE.split()[-1]
         text = replaced(text, {named: str(both_in_one(certificate))})

@@ -27,7 +27,10 @@ from stored import check_and_remove
 SAFE = ("fsync=on", "full_page_writes=on")
 """What is set for the server: it loses nothing in a crash of the machine."""
 
-RESERVATIONS = 4000
+RESERVATIONS = 20_000
+ALONE = 1000
+"""If they are made one at a time."""
+
 NODES = (1, 2)
 CONNECTIONS = 4
 """Connections of the clients to all nodes together."""
@@ -45,7 +48,7 @@ def reservations(settings: Settings, peers: Sequence[Peer]) -> str:
     del peers  # only the ledger is measured
     subjects = []
     for text, users, at_once in WAYS:
-        count = count_of(settings, 50, RESERVATIONS // (1 if at_once > 1 else 4))
+        count = count_of(settings, 50, RESERVATIONS if at_once > 1 else ALONE)
         for nodes in NODES:
             name = f"{text}, {nodes} node{'s' * (nodes > 1)}"
             subjects.append(Subject(name, partial(_reserve, nodes, users, at_once, count)))

@@ -8,7 +8,9 @@ from galileod.ledger.base import SingleUse
 from .connection import Connection
 
 _USE: Final = (
-    "INSERT INTO tickets (id, until, key)"
+    # Bounds the table: a ticket is valid for an hour at most.
+    "WITH expired AS (DELETE FROM tickets WHERE until <= %s)"
+    " INSERT INTO tickets (id, until, key)"
     " SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[]) ON CONFLICT (id) DO NOTHING"
 )
 
@@ -26,14 +28,13 @@ def use(connection: Connection, uses: Sequence[tuple[SingleUse, str | None]], no
 
     One that was used before was used by the same upload.
     """
-    # Bounds the table: a ticket is valid for an hour at most.
-    connection.execute("DELETE FROM tickets WHERE until <= %s", (now,))
-    columns = (
+    values = (
+        now,
         [ticket.id for ticket, _ in uses],
         [ticket.until for ticket, _ in uses],
         [key for _, key in uses],
     )
-    connection.execute(_USE, columns)
+    connection.execute(_USE, values)
 
 
 def end_use(connection: Connection, keys: Sequence[str]) -> None:

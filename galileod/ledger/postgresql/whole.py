@@ -85,7 +85,7 @@ class _Entering(Entering):
             uploads.add(self._connection, entries, self._now, self._boot)
 
     def _replace(self, entry: WholeEntry, key: str) -> None:
-        with apart(self._connection):
+        with self._apart():
             uploads.drop_unreleased(self._connection, key)
             self._add([entry])
 
@@ -106,8 +106,7 @@ class _Reserving(_Entering):
     """One batch of uploads that begin: none of them goes on with what another one has left."""
 
     def _apart(self) -> AbstractContextManager[None]:
-        # If the only entry fails, so does the step.
-        return super()._apart() if len(self._entries) > 1 else nullcontext()
+        return nullcontext()  # the step fails, and is tried for each caller
 
     def _taken(self, key: str | None) -> KeptUpload | RunningUpload | StoredUpload | None:
         found = super()._taken(key)

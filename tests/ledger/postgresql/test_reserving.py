@@ -196,12 +196,14 @@ async def test_a_reservation_that_the_database_refuses_fails_alone(
         await steps.begin("u1", reserving(ledger, "u1", size=1, ticket="t1"))  # there is one
         await steps.begin("u2", reserving(ledger, "u2", size=1, ticket="t2"))
         await steps.begin("u3", reserving(ledger, "u3", user="bert", ticket="t3"))
-    # Together they were too many, before one of them had failed.
-    assert steps.raised == {"u0": None, "u1": LedgerError, "u2": QuotaFault, "u3": None}
-    await reserving(ledger, "u4", size=1, ticket="t1")()
+        await steps.begin("u4", reserving(ledger, "u4", size=1, ticket="t4"))
+    # What has failed takes none of the quota from the others, and no ticket.
+    raised = {"u0": None, "u1": LedgerError, "u2": None, "u3": None, "u4": QuotaFault}
+    assert steps.raised == raised
+    await reserving(ledger, "u5", user="bert", ticket="t1")()
     assert ledger.holdings() == {
         "anna": Holding(reserved=1000, uploads=3),
-        "bert": Holding(reserved=100, uploads=1),
+        "bert": Holding(reserved=200, uploads=2),
     }
 
 
@@ -242,7 +244,7 @@ async def test_of_the_commits_that_wait_one_that_the_database_refuses_fails_alon
         for upload in ("u0", "u1", "u2"):
             await steps.begin(upload, reserving(ledger, upload))
     async with waiting(ledger.database.write) as steps:
-        for upload, name in (("u0", "a"), ("u1", "b" * 10_000_000), ("u2", "c")):
+        for upload, name in (("u0", "a"), ("u1", "b\0"), ("u2", "c")):
             await steps.begin(upload, partial(ledger.commit, upload, name))
     assert steps.raised == {"u0": None, "u1": LedgerError, "u2": None}
     assert ledger.holdings() == {"anna": Holding(200, 2, reserved=100, uploads=1)}

@@ -103,10 +103,10 @@ def list_files(
 @daemon_options
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 def remove(path: str | None, directory: str | None, paths: tuple[str, ...]) -> None:
-    """Remove files from the disk and from the ledger.
+    """Remove stored files, and their records in the ledger.
 
-    Each PATH is below storage.directory, as the list shows it, or absolute. The exit status is 1
-    if a file could not be removed.
+    Each PATH is as the list shows it, or absolute; in object storage it may be a URL (s3://).
+    The exit status is 1 if a file could not be removed.
     """
     config = daemon_config(path, directory)
     names, failed = list[str](), False
@@ -156,9 +156,9 @@ def prune(
 @files.command()
 @daemon_options
 def rescan(path: str | None, directory: str | None) -> None:
-    """Compare the ledger with the disk, and wait until it agrees.
+    """Compare the ledger with the stored files, on disk or in the bucket, and wait until it agrees.
 
-    This is for files that were removed, added or changed by hand.
+    This is for files that were removed, added or changed without galileod.
     """
     last: Row = {}
     for row in ask_rows_one_by_one(daemon_config(path, directory), "POST", "/files/rescan"):

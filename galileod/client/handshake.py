@@ -117,8 +117,13 @@ def capitalized(text: str) -> str:
 
 
 def tls_hint(address: Address) -> str:
-    """A hint for a missing response: many TLS servers close a plain connection without one."""
-    return "" if address.secure or address.unix else " If it uses TLS, use wss://."
+    """A hint for a missing response: many TLS servers close a plain connection without one.
+
+    So does a load balancer without a server, which cannot be told from them.
+    """
+    if address.secure or address.unix:
+        return ""
+    return " If it uses TLS, use wss://; if it is a balancer, no server is behind it now."
 
 
 async def _request(stream: trio.abc.Stream, request: h11.Request, peer: str, hint: str) -> Answer:

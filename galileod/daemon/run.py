@@ -177,9 +177,11 @@ async def _stop_on_signals(stops: AsyncIterator[int], context: Context, manager:
         await anext(stops)
     if drain.cancelled_caught:
         context.shutdown.no_uploads.fire()
+        context.lease.hurry()
         context.store.hurry(HURRY_SECONDS)
         await anext(stops)
     context.shutdown.at_once.fire()
+    context.lease.hurry()
     context.store.hurry(0)
 
 

@@ -7,11 +7,14 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
+from functools import partial
 from typing import Final
 
 import trio
 
 from galileod.ledger.elsewhere import Elsewhere
+from galileod.ledger.lease import Lease
+from galileod.ledger.outage import outlast
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageBusyError
 
@@ -44,13 +47,16 @@ class PublicationLock:
         self._released = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def hold(self, names: Collection[str], *, replaces: bool) -> AsyncIterator[None]:
+    async def hold(
+        self, names: Collection[str], *, replaces: bool, lease: Lease | None = None
+    ) -> AsyncIterator[None]:
         """Hold the lock for the block, for files with these names.
 
         Exclusively if `replaces`: what is there under a name is changed or removed; else shared.
-        Raises StorageError if it is exclusive.
+        With the `lease` of this node, it outlasts an outage of the ledger. Raises StorageError if
+        it is exclusive.
         """
-        del names  # filesystems differ in which names are the same
+        del names, lease  # filesystems differ in which names are the same
         if replaces:
             # First, so that others need not wait while this one waits for a node.
             async with self._exclusive(), self._entrance:
@@ -81,7 +87,9 @@ class NameLock(PublicationLock):
         self._locks: dict[str, trio.Lock] = {}  # of names that are held
 
     @asynccontextmanager
-    async def hold(self, names: Collection[str], *, replaces: bool) -> AsyncIterator[None]:
+    async def hold(
+        self, names: Collection[str], *, replaces: bool, lease: Lease | None = None
+    ) -> AsyncIterator[None]:
         """Hold these names for the block, if `replaces`; else nothing.
 
         Raises LedgerError, and StorageBusyError if other nodes hold them for WAIT_SECONDS.
@@ -90,19 +98,20 @@ class NameLock(PublicationLock):
             if replaces:
                 for name in sorted(set(names)):  # in one order: no deadlock
                     await held.enter_async_context(self._one(name))
-                await held.enter_async_context(self._everywhere(names))
+                await held.enter_async_context(self._everywhere(names, lease))
             yield
 
     @asynccontextmanager
-    async def _everywhere(self, names: Collection[str]) -> AsyncIterator[None]:
+    async def _everywhere(self, names: Collection[str], lease: Lease | None) -> AsyncIterator[None]:
         """Hold the names at all nodes for the block."""
         elsewhere, pause = self._elsewhere, FIRST_PAUSE
         if elsewhere is None or not names:
             yield
             return
+        hold = partial(elsewhere.hold, names)
         end = trio.current_time() + WAIT_SECONDS
         try:
-            while not await elsewhere.hold(names):
+            while not await (hold() if lease is None else outlast(lease, hold)):
                 if trio.current_time() > end:
                     raise StorageBusyError("another node is storing a file of the same name")
                 await trio.sleep(pause)

@@ -30,7 +30,8 @@ RENEW_SECONDS: Final = 5.0
 """Seconds between two requests to renew it."""
 
 WAIT_SECONDS: Final = 300.0
-"""Maximum seconds that an upload waits until a lease that has run out is renewed."""
+"""Maximum seconds that an upload waits until a lease that has run out is renewed, or until the
+database is back."""
 
 BEGIN_SECONDS: Final = 5.0
 """The same for an upload that begins: its client may try another node."""
@@ -68,6 +69,7 @@ class Lease:
         self._clock = clock
         self._until = -1.0
         self._users = 0
+        self._hurried = False
         self._changed = trio.lowlevel.ParkingLot()
 
     @classmethod
@@ -107,19 +109,39 @@ class Lease:
         self.lost = Interrupt()
         self.renewed(sent)
 
-    async def wait_valid(self, seconds: float = WAIT_SECONDS) -> None:
+    async def wait_valid(self, seconds: float | None = None) -> None:
         """Return at once if this node may write now; else wait until it may.
 
-        Raises LeaseLostError, and LeaseRunOutError after so many seconds.
+        Raises LeaseLostError, and LeaseRunOutError after so many seconds, by default WAIT_SECONDS,
+        or once nobody is to wait.
         """
         if self.is_valid():
             return
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(WAIT_SECONDS if seconds is None else seconds):
             while not self.is_valid():
                 self._check_lost()
+                if self._hurried:
+                    break
                 await self._changed.park()
-            return
+            else:
+                return
         raise LeaseRunOutError("the database does not renew the lease of this server")
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait for so many seconds, or until it is renewed; False at once if nobody is to wait.
+
+        Raises LeaseLostError.
+        """
+        with trio.move_on_after(seconds):
+            if not self._hurried and not self.lost.fired:
+                await self._changed.park()
+        self._check_lost()
+        return not self._hurried
+
+    def hurry(self) -> None:
+        """Nobody is to wait any more, from now on: the daemon ends."""
+        self._hurried = True
+        self._changed.unpark_all()
 
     @contextmanager
     def using(self) -> Iterator[None]:

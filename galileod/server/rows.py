@@ -65,7 +65,7 @@ async def _lines(read_page: ReadPage) -> AsyncGenerator[bytes, None]:
             with trio.fail_after(PAGE_SECONDS):
                 rows, start = await read_page(start, PAGE)
         except (LedgerError, trio.TooSlowError) as error:
-            late = f"the ledger cannot be read: the disk did not respond within {PAGE_SECONDS:g} s"
+            late = f"the ledger cannot be read: it has not answered within {PAGE_SECONDS:g} s"
             yield _line({"error": str(error) if isinstance(error, LedgerError) else late})
             return
         yield b"".join(map(_line, rows))

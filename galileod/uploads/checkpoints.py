@@ -4,7 +4,8 @@ from typing import Final
 
 import trio
 
-from galileod.ledger.base import Ledger
+from galileod.ledger.base import Ledger, UncertainError
+from galileod.ledger.unavailable import UnavailableError
 from galileod.storage.base import Sink
 
 CHECKPOINT_BYTES: Final = 64 * 1024 * 1024
@@ -33,12 +34,19 @@ class Checkpoints:
             self._due.set()
 
     async def run(self) -> None:
-        """Make checkpoints until cancelled. Raises StorageError and LedgerError."""
+        """Make checkpoints until cancelled. Raises StorageError and LedgerError.
+
+        While the database of the ledger is away, none is recorded.
+        """
         while True:
             with trio.move_on_after(CHECKPOINT_SECONDS):
                 await self._due.wait()
             self._due = trio.Event()
-            if self._sink.offset > self._covered:
-                self._covered = self._sink.offset
+            before, offset = self._covered, self._sink.offset
+            if offset > before:
+                self._covered = offset
                 durable = await self._sink.checkpoint()
-                await self._ledger.checkpoint(self._upload, durable)
+                try:
+                    await self._ledger.checkpoint(self._upload, durable)
+                except (UnavailableError, UncertainError):
+                    self._covered = before  # the next one covers it

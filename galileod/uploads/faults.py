@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import trio
 
-from galileod.ledger.base import KeyTakenError, LedgerError
+from galileod.ledger.base import KeyTakenError, LedgerError, UncertainError
 from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.ledger.unavailable import UnavailableError
 from galileod.protocol.errors import Fault, FaultCode
@@ -97,7 +97,7 @@ def storage_faults() -> Iterator[None]:
         raise Fault(FaultCode.STORAGE_FAILED, f"The storage failed: {error.reason}.") from error
     except LeaseLostError as error:
         raise lease_lost() from error
-    except (KeyTakenError, LeaseRunOutError, UnavailableError) as error:
+    except (KeyTakenError, LeaseRunOutError, UnavailableError, UncertainError) as error:
         raise Fault(
             FaultCode.BUSY, f"The upload must wait: {error.reason}. Try again later."
         ) from error

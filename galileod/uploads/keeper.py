@@ -1,6 +1,7 @@
 """The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 from typing import Final, Literal
 
 import structlog
@@ -20,7 +21,9 @@ from galileod.ledger.base import (
     WholeEntry,
 )
 from galileod.ledger.lease import LeaseLostError
+from galileod.ledger.outage import outlast
 from galileod.ledger.records import Commit
+from galileod.ledger.unavailable import UnavailableError
 from galileod.metrics import Metrics
 from galileod.policy.settings import Resume
 from galileod.storage.base import Store
@@ -152,15 +155,27 @@ class Keeper:
     async def commit(self, published: Published) -> None:
         """Replace the reservation of a stored upload by its file, before another has its name.
 
-        Raises LedgerError if the ledger fails. That is then done later, so that a client that has
-        not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
-        start. If the lease is lost, another node does it.
+        If the lease has run out, nobody may be told of the file before that is done: then it
+        outlasts an outage of the database. Raises LedgerError if the ledger fails. It is then done
+        later, so that a client that has not heard of it does not store the file twice; if
+        MOST_DELAYED others wait, at the next start. If the lease is lost, another node does it.
         """
-        commit = published.commit
+        commit, node = published.commit, self._ledger.node
+        record = partial(
+            self._ledger.commit,
+            commit.upload,
+            commit.name,
+            commit.remember,
+            commit.sha1,
+            commit.made,
+        )
         try:
-            await self._ledger.commit(
-                commit.upload, commit.name, commit.remember, commit.sha1, commit.made
-            )
+            try:
+                await record()
+            except (UnavailableError, UncertainError):
+                if node is None or node.lease.is_valid():
+                    raise
+                await outlast(node.lease, partial(_unless_recorded, record))
         except LedgerError as error:
             self._commit_later(published, error)
             raise
@@ -202,6 +217,7 @@ class Keeper:
         if not (self._unkept or self._uncommitted or self._unreleased):
             return
         async with self._recording:
+            await self._ledger.total()  # raises if it is away: nobody is to wait for a lock then
             for upload, entry in list(self._unkept.items()):
                 try:
                     await self._record(entry)
@@ -291,3 +307,11 @@ class Keeper:
                 await self.refresh()  # other nodes may have kept uploads
             except (LedgerError, StorageError) as error:
                 _log.warning("ledger.behind", reason=str(error))
+
+
+async def _unless_recorded(record: Callable[[], Awaitable[None]]) -> None:
+    """Record what may be recorded already, although the ledger has failed."""
+    try:
+        await record()
+    except UnknownUploadError:
+        pass  # another node would have settled it only after the lease was lost

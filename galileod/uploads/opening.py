@@ -62,7 +62,7 @@ async def open_upload(
                         with transfer.begun(sink):
                             yield sink, reservation
                     except BaseException as error:
-                        if upload.keeps and is_kept_after(error):
+                        if upload.keeps and not reservation.published and is_kept_after(error):
                             await _suspend(sink, reservation, transfer, error)
                         raise
             except MissingError as error:

@@ -21,7 +21,8 @@ class Reservation:
     """What one running upload has reserved.
 
     `remaining` returns the bytes not received yet, which `filesystem` must have space for. `room`
-    are bytes for which `Room` has found space already. `reserved` says whether it is in the ledger.
+    are bytes for which `Room` has found space already. `reserved` says whether it is in the ledger,
+    and `published` whether the file has its name.
     """
 
     _ledger: Ledger
@@ -32,7 +33,7 @@ class Reservation:
     room: int = 0
     reserved: bool = False
     _kept_as: Entry | None = field(init=False, default=None)
-    _published: bool = field(init=False, default=False)
+    published: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         kept = self.upload.kept
@@ -76,7 +77,7 @@ class Reservation:
         Raises LeaseLostError and LeaseRunOutError if other nodes may have settled the upload before
         its file was published: then nobody may be told that it is stored. Else never LedgerError.
         """
-        self._published = True
+        self.published = True
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:
                 await self._keeper.commit(self.committed(stored, sha1))
@@ -106,7 +107,7 @@ class Reservation:
 
         Once the file was published, it stays for what `commit` could not record.
         """
-        if self._published:
+        if self.published:
             return
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
             try:

@@ -42,13 +42,14 @@ class Room:
     async def make(self, reservation: Reservation, length: int) -> None:
         """Make room for `length` bytes that have come; if that fails, the disk decides.
 
-        Raises StorageError and LedgerError.
+        Raises StorageError and LedgerError; then it may be called again.
         """
         if not self._keeper.any:
             return
-        reservation.room -= length
-        if reservation.room >= 0:
+        if reservation.room >= length:
+            reservation.room -= length
             return
+        reservation.room = 0
         grant, ample = reservation.upload.grant, max(ROOM_BYTES, length)
         async with self._one_at_a_time:
             if not await self._lacks_quota(reservation, ample) and not await self._lacks_space(
@@ -56,7 +57,6 @@ class Room:
             ):
                 reservation.room = ample - length
                 return
-            reservation.room = 0
             while await self._lacks_quota(reservation, length):
                 if not await self._keeper.make_way(grant.user, authenticated=not grant.anonymous):
                     break

@@ -6,6 +6,7 @@ from functools import partial
 
 import trio
 
+from galileod.ledger.outage import outlast
 from galileod.protocol.messages import Metadata
 from galileod.protocol.receiver import UploadReceiver
 from galileod.storage.base import Stored
@@ -121,8 +122,8 @@ async def _receive(
     If a step before the two commits fails, the file is discarded, or kept to be resumed.
     """
     context, config = connection.context, upload.config
-    transfer = Transfer(connection, upload, receiver)
-    with storage_faults(), context.lease.using():
+    lease, transfer = context.lease, Transfer(connection, upload, receiver)
+    with storage_faults(), lease.using():
         async with open_upload(context, transfer, claim) as (sink, reservation):
             claimed_hash = await transfer.receive(sink, reservation, claim.lost)
             claim.finished = True
@@ -135,9 +136,9 @@ async def _receive(
                 # exclusively. Otherwise `commit` does this too, with one thread call less.
                 await sink.prepare()
             if promised:
-                await reservation.promise(sink, receipt, sha1)
-            async with context.publication.hold([upload.path], replaces=sink.replaces):
-                await context.lease.wait_valid()
+                await outlast(lease, partial(reservation.promise, sink, receipt, sha1))
+            async with context.publication.hold([upload.path], replaces=sink.replaces, lease=lease):
+                await lease.wait_valid()
                 stored = await sink.commit()
                 await reservation.commit(stored, sha1)
     # Before `close` is sent.

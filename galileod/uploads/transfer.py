@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 from attrs import Factory, define, field
 
+from galileod.ledger.outage import outlast
 from galileod.net.messages import BinaryMessage, MessagePart
 from galileod.policy.rate import RateMeter
 from galileod.protocol.errors import Fault, FaultCode
@@ -187,8 +188,9 @@ class Transfer:
 
     async def _write(self, pieces: Sequence[bytes], sink: Sink, reservation: Reservation) -> None:
         self._writing = True
-        await self.connection.context.lease.wait_valid()
-        await self.connection.context.room.make(reservation, sum(map(len, pieces)))
+        context, length = self.connection.context, sum(map(len, pieces))
+        await context.lease.wait_valid()
+        await outlast(context.lease, partial(context.room.make, reservation, length))
         await sink.write(pieces)
         self._writing = False
 

@@ -139,7 +139,7 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
     ),
     "no answer to the request": (
         lambda peer: peer.answer(""),
-        "connect", "closed the connection without a response. If it uses TLS, use wss://.",
+        "connect", "If it uses TLS, use wss://; if it is a balancer, no server is behind it now.",
     ),
     "reset at the request": (
         resets_at_the_request,

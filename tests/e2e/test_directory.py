@@ -221,7 +221,9 @@ def test_a_state_directory_that_was_swept_away_is_made_anew(tmp_path: Path) -> N
         with half_an_upload(host, "running") as running:
             sweep(host.directory)
             assert not (host.directory / ".galileod").exists()
-            assert "another galileod" in second_start(host)
+            said = second_start(host)
+            assert "another galileod uses" in said
+            assert "; stop it, or set another storage.directory" in said
             finish(running)
             said = str(expect_fault(running, "storage_failed")["error"])
             assert "spool" in said

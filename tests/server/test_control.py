@@ -183,7 +183,7 @@ async def test_a_disk_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPat
     async with controlled(unchanged) as host:
         monkeypatch.setattr(host.ledger, "holdings_from", hang)
         ((row),) = told(await host.ask(USAGE))
-    assert "did not respond within 0.01 s" in str(row)
+    assert "has not answered within 0.01 s" in str(row)
 
 
 async def test_a_reader_that_leaves_usage_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

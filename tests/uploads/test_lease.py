@@ -11,7 +11,6 @@ from helpers.wire import BINARY, RawPeer, Wire, frame, serving, text_frame, with
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.config.model import Config
-from galileod.ledger.base import LedgerError
 from galileod.ledger.lease import (
     BEGIN_SECONDS,
     LEASE_SECONDS,
@@ -20,6 +19,7 @@ from galileod.ledger.lease import (
     LeaseLostError,
 )
 from galileod.ledger.records import Commit
+from galileod.ledger.unavailable import UnavailableError
 from galileod.policy.settings import Resume
 from galileod.storage.base import Stored
 from galileod.units import Size
@@ -203,7 +203,7 @@ async def test_a_file_that_others_may_have_settled_before_it_was_published_is_no
 
         async def refuse(commits: Sequence[Commit]) -> None:
             await trio.sleep(LEASE_SECONDS)
-            raise LeaseLostError("it is lost") if lost else LedgerError("the database is away")
+            raise LeaseLostError("it is lost") if lost else UnavailableError("it is away")
 
         client = await begin(wire, node.lease)
         monkeypatch.setattr(wire.ledger, "commit_whole", refuse)

@@ -260,7 +260,8 @@ class Line:
         if self._closed:
             raise LedgerError("the ledger is closed")
         if self._failure is not None and time.monotonic() < self._failure[0]:
-            raise LedgerError(self._failure[1].reason, self._failure[1].place)
+            failed = self._failure[1]
+            raise type(failed)(failed.reason, failed.place)
         try:
             self._connection = connect(self._address)
         except LedgerError as error:

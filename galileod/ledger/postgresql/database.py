@@ -15,8 +15,9 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import trio
 
-from galileod.ledger.base import LedgerError, Step, ignore_step
+from galileod.ledger.base import Step, ignore_step
 from galileod.ledger.grouping import ForMany, Grouping, Transact
+from galileod.ledger.unavailable import UnavailableError
 
 from . import tables
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
@@ -174,7 +175,7 @@ class Database:
         try:
             line = self._readers.get(timeout=SILENT_SECONDS)
         except queue.Empty:
-            raise LedgerError("all connections to the database wait for it") from None
+            raise UnavailableError("all connections to the database wait for it") from None
         try:
             with line.transaction(_READ + check) as connection:
                 yield connection

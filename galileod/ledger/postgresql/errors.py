@@ -1,5 +1,6 @@
 """Errors of PostgreSQL, as errors of the ledger that say what to do."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -38,21 +39,33 @@ _CONNECTING: Final[Mapping[str, str]] = {
     "too many connections": _ADVICE["53300"],
     "remaining connection slots": _ADVICE["53300"],
     "password authentication failed": "check ledger.password_file, and the user in ledger.url",
+    "Peer authentication failed": "by the unix socket, the user in ledger.url must have the name of"
+    " the user that runs galileod, or pg_hba.conf must allow another method",
+    "is not permitted to log in": "ALTER ROLE the user LOGIN, or correct the user in ledger.url",
+    "permission denied for database": "GRANT CONNECT ON DATABASE it TO the user in ledger.url",
+    'database ".*" does not exist': "create it (createdb --owner USER --encoding UTF8"
+    " --template template0 NAME), or correct its name in ledger.url",
+    'role ".*" does not exist': "create it (createuser --pwprompt NAME), or correct the"
+    " user in ledger.url",
+    "No such file or directory": "the server does not run, or its unix socket is in another"
+    " directory: host=DIRECTORY in ledger.url names it",
+    "certificate verify failed": "name the authority that has signed the certificate of the server"
+    " with sslrootcert=FILE in ledger.url, or the host as the certificate does",
     "no password supplied": "the server asks for a password: set ledger.password_file",
-    "no pg_hba.conf entry": "add an entry for this host, user and database to the server's"
+    r"no pg_hba\.conf entry": "add an entry for this host, user and database to the server's"
     " pg_hba.conf, and reload the server",
     "starting up": _ADVICE["57P03"],
     "shutting down": _ADVICE["57P03"],
     "recovery mode": _ADVICE["57P02"],
 }
-"""What to do about a connection that is refused, by a part of the message.
+"""What to do about a connection that is refused, by a pattern of the message.
 
 There is no SQLSTATE then. In another language than English, the message is without advice.
 """
 
 
 _LASTING: Final = (
-    "password authentication failed",
+    "authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
     "does not exist",
@@ -98,9 +111,10 @@ def unreachable(where: str, error: psycopg.Error) -> LedgerError:
 
     An UnavailableError if it may pass by itself.
     """
-    advice = next((text for part, text in _CONNECTING.items() if part in str(error)), None)
+    told = str(error)
+    advice = next((text for part, text in _CONNECTING.items() if re.search(part, told)), None)
     place = f": {where}: {first_line(error)}{_then(advice)}"
-    lasts = any(part in str(error) for part in _LASTING)
+    lasts = any(part in told for part in _LASTING)
     return (LedgerError if lasts else UnavailableError)("the database cannot be reached", place)
 
 

@@ -236,13 +236,13 @@ class PostgresqlObjects(Objects):
 
     async def begin(self, upload: str, size: int, part_size: int) -> None:
         """See `Objects.begin`."""
-        await self._database.write(begin, upload, size, part_size)
+        await self._database.write_durably(begin, upload, size, part_size)
 
     async def claim(
         self, upload: str, path: str, on_conflict: OnConflict, taken: Collection[str] = ()
     ) -> str:
         """See `Objects.claim`."""
-        return await self._database.write(claim, upload, path, on_conflict, taken)
+        return await self._database.write_durably(claim, upload, path, on_conflict, taken)
 
     async def claim_whole(self, claims: Sequence[Claim]) -> Sequence[str | NameTakenError]:
         """See `Objects.claim_whole`."""

@@ -87,15 +87,19 @@ class Directory:
             _log.error("storage.directory_changed", path=self.path, reason=problem)
 
 
-def lock(fd: int, directory: str, *, shared: bool = False) -> None:
+def lock(fd: int, directory: str, *, shared: bool = False, key: str = "storage.directory") -> None:
     """Lock an open file or directory for this process; `shared` with others that share it.
+
+    `key` is the setting that is another for each process.
 
     Raises OSError, and StorageError, which names `directory`, if another process has locked it.
     """
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StorageError(f"another galileod uses {directory}") from None
+        raise StorageError(
+            f"another galileod uses {directory}; stop it, or set another {key}"
+        ) from None
 
 
 def closed_by(opened: ExitStack, fd: int) -> int:

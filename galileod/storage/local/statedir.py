@@ -138,11 +138,11 @@ class StateDirectory:
     def _open_lock(self, parent_fd: int, *, node: str | None, shared: bool) -> int:
         fd = os.open(LOCK, _LOCK_FILE, 0o600, dir_fd=parent_fd)
         try:
-            lock(
-                fd,
-                self._named if node is None else f"{self._named} as the node {node}",
-                shared=shared,
-            )
+            if node is None:
+                lock(fd, self._named, shared=shared)
+            else:
+                named = f"{self._named} as the node {node}"
+                lock(fd, named, shared=shared, key="ledger.node")
         except BaseException:
             os.close(fd)
             raise

@@ -1,6 +1,7 @@
 """The names of files: claimed in the ledger, and compared with what the bucket has."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from attrs import frozen
@@ -10,7 +11,7 @@ from galileod.policy.publication import OnConflict
 from galileod.storage.errors import ConflictError, StorageBusyError, StorageError
 
 from .client import UPLOAD, Head
-from .shared import Shared, ledger_steps
+from .shared import Shared
 
 MOST_UNKNOWN: Final = 1000
 """Maximum names that are tried because objects have them that the ledger does not know."""
@@ -54,8 +55,11 @@ async def claim(shared: Shared, target: Target, taken: Sequence[str] = ()) -> st
     Raises ConflictError and StorageError.
     """
     try:
-        with ledger_steps():
-            name = await shared.objects.claim(target.upload, target.path, target.on_conflict, taken)
+        name = await shared.record(
+            partial(
+                shared.objects.claim, target.upload, target.path, target.on_conflict, tuple(taken)
+            )
+        )
     except NameTakenError as error:
         raise refusal(error) from error
     shared.check_name(name)
@@ -85,8 +89,7 @@ async def has_name(shared: Shared, head: Head | None) -> bool:
     """
     if head is None or UPLOAD not in head.metadata:
         return head is not None
-    with ledger_steps():
-        known = await shared.objects.get(head.metadata[UPLOAD])
+    known = await shared.record(partial(shared.objects.get, head.metadata[UPLOAD]))
     return known is None or not known.abandoned
 
 
@@ -96,8 +99,7 @@ async def begin_publishing(shared: Shared, upload: str) -> None:
     Raises StorageBusyError if an earlier one may take its name yet; and StorageError.
     """
     try:
-        with ledger_steps():
-            await shared.objects.completing(upload)
+        await shared.record(partial(shared.objects.completing, upload))
     except NameTakenError as error:
         raise refusal(error) from error
 

@@ -110,6 +110,21 @@ _REASONS: Final[Mapping[str, Reason]] = {
 }
 """By the code of an answer, or else by its HTTP status. Some stores have codes of their own."""
 
+_DENIED: Final = "access is denied: the credentials lack {permission}, or are not valid"
+
+_CREDENTIALS: Final = "correct the credentials (storage.s3.credentials_file)"
+
+_ADVICE: Final[Mapping[str, str]] = {
+    _NO_BUCKET[1]: "; create it, or correct storage.s3.bucket or storage.s3.endpoint",
+    _UNKNOWN_KEY[1]: f"; {_CREDENTIALS}, or storage.s3.endpoint",
+    _WRONG_SECRET[1]: f"; {_CREDENTIALS}",
+    **{
+        _DENIED.format(permission=each): f"; grant the right, or {_CREDENTIALS}"
+        for each in (_PUT, *_PERMISSIONS.values())
+    },
+}
+"""What to do, by the sentence: for those who hear where the storage is, and not for clients."""
+
 _NOTHING_THERE: Final[Mapping[str, Reason]] = {
     "HeadBucket": _NO_BUCKET,
     "ListObjectsV2": _NO_STORE,
@@ -175,7 +190,7 @@ class Place:
         """The error for what botocore has raised in an operation; its text has no key or secret."""
         is_answer = isinstance(error, ClientError)
         kind, sentence = _answered(error, operation) if is_answer else _unanswered(error)
-        return kind(sentence, self.text(operation))
+        return kind(sentence, f"{self.text(operation)}{_ADVICE.get(sentence, '')}")
 
     def text(self, operation: str) -> str:
         """The place of an error in an operation."""
@@ -243,10 +258,7 @@ def _answered(error: Exception, operation: str) -> Reason:
         return StorageError, f"the bucket is in {_region(error)}: set storage.s3.region"
     if status in _REFUSED:
         permission = _PERMISSIONS.get(operation, _PUT)
-        return (
-            StorageError,
-            f"access is denied: the credentials lack {permission}, or are not valid",
-        )
+        return StorageError, _DENIED.format(permission=permission)
     message = _told(error).get("Message") or "without a reason"
     said = f"status {status}, {_shown(f'{code}: {message}')}"
     if status >= _FAILED:

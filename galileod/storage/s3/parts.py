@@ -8,9 +8,9 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from galileod.ledger.base import LedgerError
 from galileod.ledger.objects import Part, parts_end
-from galileod.storage.errors import StorageError
+from galileod.shutdown import Interrupt
+from galileod.storage.errors import StorageBusyError, StorageError
 
 from .buffers import Buffer
 from .errors import NoSuchUploadError
@@ -49,7 +49,7 @@ class Parts:
         self._number = len(self.entered)
         self._arrived: dict[int, Part] = {}
         self._entering = trio.Lock()
-        self._sealed = False
+        self._sealed = Interrupt()
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
@@ -85,11 +85,11 @@ class Parts:
         While some are still on their way, the upload cannot be continued: they would replace those
         that are sent then.
         """
-        self._sealed = True
+        self._sealed.fire()
         if self.running:
             self._shared.late.add(self._upload)
         async with self._entering:
-            pass  # the ledger is bounded in time
+            pass  # a step of the ledger that has begun is bounded in time
 
     async def _send(
         self, number: int, buffer: Buffer, state: bytes, done: Callable[[Buffer], None]
@@ -105,7 +105,7 @@ class Parts:
                 length = buffer.length
                 done(buffer)
             await self._enter(Part(number, length, etag, state))
-        except (StorageError, LedgerError) as error:
+        except StorageError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  a defect must not end the daemon
             _log.exception("storage.error", upload=self._upload)
@@ -121,10 +121,14 @@ class Parts:
         self._arrived[part.number] = part
         covered = None
         async with self._entering:
-            while not self._sealed and (following := self._following()) is not None:
-                tail = await self._shared.objects.add_part(self._upload, following)
-                self.entered.append(following)
-                covered = tail or covered
+            while not self._sealed.fired and (following := self._following()) is not None:
+                with self._sealed.guard() as waiting:
+                    step = partial(self._shared.objects.add_part, self._upload, following)
+                    tail = await self._shared.record(step)
+                    self.entered.append(following)
+                    covered = tail or covered
+                if waiting.cancelled_caught:
+                    raise StorageBusyError("the database does not answer")
         if covered is not None:
             await self._shared.delete(covered.key)
 
@@ -134,8 +138,6 @@ class Parts:
     def _fail(self, error: Exception) -> None:
         if isinstance(error, NoSuchUploadError):
             self.lost = True
-        if isinstance(error, LedgerError):
-            error = StorageError(f"a part could not be stored: {error.reason}", error.place)
-        elif not isinstance(error, StorageError):
+        if not isinstance(error, StorageError):
             error = StorageError("a part could not be stored", f": {error}")
         self.failure = self.failure or error

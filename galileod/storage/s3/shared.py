@@ -1,6 +1,6 @@
 """What all uploads to the object storage share: client, ledger, memory and threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
@@ -8,9 +8,10 @@ from typing import Final, TypeVar
 import trio
 from attrs import field, frozen
 
-from galileod.ledger.base import LedgerError
+from galileod.ledger.base import LedgerError, UncertainError
 from galileod.ledger.lease import Lease, LeaseLostError, LeaseRunOutError
 from galileod.ledger.objects import Objects
+from galileod.ledger.outage import outlast
 from galileod.ledger.unavailable import UnavailableError
 from galileod.storage.errors import BadNameError, StorageBusyError, StorageError
 from galileod.storage.workers import Workers
@@ -120,11 +121,27 @@ class Shared:
             if made is not None:
                 return made[0]
 
+    async def record(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a step of the ledger for an upload that runs; it outlasts an outage.
+
+        Raises StorageError.
+        """
+        with ledger_steps():
+            return await outlast(self.lease, step)
+
+    def silent(self) -> str:
+        """Why a step has not ended in time."""
+        if self.lease.is_valid():
+            return "the object storage does not respond"
+        return "the database does not renew the lease of this server"
+
     def not_published(self) -> StorageError:
         """The error of a file for whose publication nobody waits any more."""
         if self.lease.lost.fired:
             return StorageBusyError("another node has taken over the uploads of this one")
-        return StorageError("the object storage does not answer in time")
+        if not self.lease.is_valid():
+            return StorageBusyError(self.silent())
+        return StorageError(self.silent())
 
     async def _wait_valid(self) -> None:
         try:
@@ -184,7 +201,7 @@ def ledger_steps() -> Iterator[None]:
     """Turn a LedgerError into a StorageError: without the ledger, nothing can be stored."""
     try:
         yield
-    except (LeaseLostError, UnavailableError) as error:
+    except (LeaseLostError, UnavailableError, UncertainError) as error:
         raise StorageBusyError(error.reason, error.place) from error
     except LedgerError as error:
         raise StorageError(f"the ledger failed: {error.reason}", error.place) from error

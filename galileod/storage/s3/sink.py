@@ -22,7 +22,7 @@ from .parts import Parts
 from .publish import complete, put
 from .removal import remove
 from .sha1 import Sha1
-from .shared import Shared, ledger_steps
+from .shared import Shared
 from .tail import keep_tail, read_tail
 
 
@@ -96,7 +96,7 @@ class S3Sink(Sink):
     async def suspend(self) -> int:
         """Wait for parts on their way, and store the tail."""
         self._check_open()
-        reason, place = "the object storage does not respond", ""
+        reason, place = "", ""
         with trio.CancelScope(shield=True):
             with trio.move_on_after(SUSPEND_SECONDS):
                 try:
@@ -107,6 +107,7 @@ class S3Sink(Sink):
                 await self._parts.seal()
                 self._lost = self._lost or self._parts.lost
         if self._lost or (self._offset and not self._kept):
+            reason = reason or self._shared.silent()
             raise StorageError(f"cannot suspend the file: {reason}", place)
         self._close()
         self._offset = self._kept
@@ -220,8 +221,9 @@ class S3Sink(Sink):
         name = await claim_free(self._shared, target)
         create = partial(self._shared.client.create, self._shared.key(name), target.metadata())
         multipart = await self._shared.request(create)
-        with ledger_steps():
-            await self._shared.objects.created(self._known.upload, multipart)
+        await self._shared.record(
+            partial(self._shared.objects.created, self._known.upload, multipart)
+        )
         return Parts(self._shared, self._known.upload, name, multipart)
 
     async def _keep_rest(self) -> None:

@@ -1,15 +1,21 @@
 """Connections to PostgreSQL that cannot be made: each error says what to do, in one line."""
 
+import os
 from pathlib import Path
 
+import psycopg
 import pytest
-from helpers.engines.postgresql import PASSWORD, Postgresql
+from helpers.certificates import make_certificate
+from helpers.engines.postgresql import FAST, NOBODY, PASSWORD, Postgresql
+from psycopg.sql import SQL, Identifier
 
 from galileod.ledger.base import LedgerError
 from galileod.ledger.node import Me
 from galileod.ledger.postgresql import PostgresqlLedger
 from galileod.ledger.postgresql.connection import Address, connect
 from galileod.ledger.postgresql.database import Database
+from galileod.ledger.postgresql.errors import unreachable
+from galileod.ledger.unavailable import UnavailableError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -77,6 +83,56 @@ def test_a_database_that_is_not_there_is_named(postgresql: Postgresql) -> None:
     text = refusal(Address(f"{postgresql.server.url}missing"))
     assert text.startswith('the database cannot be reached: "missing" at 127.0.0.1:')
     assert 'database "missing" does not exist' in text
+    assert "createdb --owner USER --encoding UTF8" in text
+
+
+def test_a_user_that_is_not_there_or_may_not_log_in_is_told_what_to_do(
+    postgresql: Postgresql,
+) -> None:
+    url = postgresql.local("postgres")
+    text = refusal(Address(url.replace("postgres@", "unknown@")))
+    assert 'role "unknown" does not exist; create it (createuser --pwprompt NAME)' in text
+    postgresql.execute("CREATE ROLE barred")
+    text = refusal(Address(url.replace("postgres@", "barred@")))
+    assert "is not permitted to log in; ALTER ROLE the user LOGIN" in text
+
+
+def test_a_database_that_the_user_may_not_enter_is_told_what_to_grant(
+    postgresql: Postgresql,
+) -> None:
+    url = postgresql.new_database(user="postgres").replace("postgres@", "trusted@")
+    name = url.rpartition("/")[2]
+    revoke = SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC")
+    postgresql.execute(revoke.format(Identifier(name)))
+    assert "; GRANT CONNECT ON DATABASE it TO the user in ledger.url" in refusal(Address(url))
+
+
+def test_a_user_of_another_name_at_the_unix_socket_is_told_what_to_do() -> None:
+    refused = psycopg.OperationalError('FATAL:  Peer authentication failed for user "galileod"')
+    error = unreachable("db", refused)
+    assert not isinstance(error, UnavailableError)
+    assert "the user in ledger.url must have the name of the user that runs galileod" in str(error)
+
+
+def test_a_certificate_of_an_unknown_authority_is_told_what_to_set(
+    own_postgresql: Postgresql, tmp_path: Path
+) -> None:
+    url, folder = own_postgresql.new_database(), own_postgresql.folder / "tls"
+    folder.mkdir()
+    served = make_certificate(folder)
+    for path in (folder, served.chain, served.key):
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o700)
+    own_postgresql.kill("server")
+    own_postgresql.spawn_server(
+        *FAST, "ssl=on", f"ssl_cert_file={served.chain}", f"ssl_key_file={served.key}"
+    )
+    other = make_certificate(tmp_path)
+    text = refusal(Address(f"{url}?sslmode=verify-ca&sslrootcert={other.authority}"))
+    assert "certificate verify failed; name the authority" in text
+    assert "sslrootcert=FILE" in text
+    connect(Address(f"{url}?sslmode=verify-ca&sslrootcert={served.authority}")).close()
 
 
 def test_a_server_that_does_not_run_is_named() -> None:
@@ -88,6 +144,7 @@ def test_a_server_that_does_not_run_is_named() -> None:
 def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
     text = refusal(Address(f"postgresql://anna@/files?host={tmp_path}"))
     assert text.startswith(f'the database cannot be reached: "files" at {tmp_path}: ')
+    assert "host=DIRECTORY in ledger.url" in text
 
 
 def test_a_host_that_is_not_known_is_named() -> None:

@@ -8,6 +8,9 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+import trio
+import trio.testing
+from helpers.daemon import poll
 from helpers.ledger_nodes import LedgerNodes
 from helpers.ledgers import allow, begin, owed
 from psycopg.sql import SQL, Identifier
@@ -29,6 +32,11 @@ MINE = len(schema.MIGRATIONS)
 MORE = "; ".join(
     f"ALTER TABLE {table} ADD COLUMN more TEXT"
     for table in ("files", "uploads", "objects", "parts", "outbox", "nodes", "asks", "tickets")
+)
+
+WAITING = (
+    "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
 )
 
 PREPARED = 6
@@ -103,6 +111,24 @@ async def test_older_nodes_go_on_after_a_migration_that_works_with_them(
     ]  # fmt: skip
     total = await new.total()
     assert (total.files, total.uploads, total.kept) == (3 * PREPARED + 1, 0, 0)
+
+
+async def test_what_older_nodes_write_waits_while_the_tables_change(
+    nodes: LedgerNodes, newer: Newer
+) -> None:
+    old = nodes.start("old")
+    await upload(old, "before")
+    changing = "SELECT pg_advisory_xact_lock(1)"
+    with psycopg.connect(nodes.url) as holding, newer(MINE, MORE, changing):
+        holding.execute(changing)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, nodes.start, "new")
+            await trio.to_thread.run_sync(poll, "the change", lambda: ask(nodes, WAITING))
+            nursery.start_soon(upload, old, "meanwhile")
+            nursery.start_soon(upload, old, "meanwhile too")
+            await trio.testing.wait_all_tasks_blocked()
+            holding.rollback()
+    assert (await old.total()).files == 3
 
 
 async def test_a_migration_that_does_not_work_with_nodes_waits_until_they_have_stopped(

@@ -50,6 +50,7 @@ def test_a_bucket_that_cannot_be_used_is_told_once(tmp_path: Path, bucket: Bucke
     assert error.startswith(
         'galileod: storage.s3: use the bucket "no-such-bucket": the bucket does not exist ('
     )
+    assert error.endswith("; create it, or correct storage.s3.bucket or storage.s3.endpoint")
 
 
 def test_all_that_is_not_allowed_is_told(tmp_path: Path, ceph: Ceph, bucket: Bucket) -> None:
@@ -62,6 +63,7 @@ def test_all_that_is_not_allowed_is_told(tmp_path: Path, ceph: Ceph, bucket: Buc
     assert len(errors) == len(STEPS)
     denied = "access is denied: the credentials lack s3:PutObject, or are not valid"
     assert errors[0].startswith(f"galileod: storage.s3: store an object: {denied} (PutObject, ")
+    assert "; grant the right, or correct the credentials" in errors[0]
 
 
 def test_a_missing_credential_is_told_by_the_environment_that_lacks_it(

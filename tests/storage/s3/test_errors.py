@@ -41,7 +41,7 @@ def said(client: Client, *, may_pass: bool = False) -> str:
     sentence, where = stored.value.reason, stored.value.place.removeprefix(" (")
     seconds = re.compile(r"\d+ s:")  # they may be others at the next request
     assert seconds.sub("", str(checked.value).split(" (")[0]) == seconds.sub("", sentence)
-    operation, place = where.split(", ")
+    operation, place = where.partition(";")[0].split(", ")
     assert operation in {"PutObject", "ListObjectsV2"}  # which is sent beside, to learn the reason
     assert place == f'bucket "{client.bucket}" at {client.endpoint})'
     assert "secret" not in str(stored.value).replace("the secret does", "")
@@ -51,11 +51,17 @@ def said(client: Client, *, may_pass: bool = False) -> str:
 def test_a_bucket_that_does_not_exist_is_told(server: Server, open_client: OpenClient) -> None:
     missing = Bucket("no-such-bucket", server, None)
     assert said(open_client(missing)) == "the bucket does not exist"
+    with pytest.raises(StorageError) as caught:
+        open_client(missing).check()
+    advice = "; create it, or correct storage.s3.bucket or storage.s3.endpoint"
+    assert caught.value.place.endswith(advice)
 
 
 def test_a_wrong_secret_is_told(any_bucket: Bucket, open_client: OpenClient) -> None:
     wrong = evolve(any_bucket, server=evolve(any_bucket.server, secret_key="wrong"))  # noqa: S106
     assert said(open_client(wrong)) == "the secret does not belong to the access key"
+    with pytest.raises(StorageError, match="; correct the credentials"):
+        open_client(wrong).check()
 
 
 def test_an_unknown_access_key_is_told(any_bucket: Bucket, open_client: OpenClient) -> None:

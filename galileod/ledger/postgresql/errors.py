@@ -35,6 +35,10 @@ _ADVICE: Final[Mapping[str, str]] = {
 """What to do about an error, by its SQLSTATE."""
 
 _CONNECTING: Final[Mapping[str, str]] = {
+    "too many connections for database": "the database has a limit of its own, which is too"
+    " low for those that use it: ALTER DATABASE it CONNECTION LIMIT",
+    "too many connections for role": "the user in ledger.url has a limit, which is too low for"
+    " those that use it: ALTER ROLE the user CONNECTION LIMIT",
     "too many clients": _ADVICE["53300"],
     "too many connections": _ADVICE["53300"],
     "remaining connection slots": _ADVICE["53300"],
@@ -71,6 +75,9 @@ _LASTING: Final = (
     "does not exist",
     "is not permitted to log in",
     "permission denied",
+    "certificate verify failed",
+    "does not match host name",
+    "does not support SSL",
 )
 """Parts of the message of a connection that is refused until an administrator has done something.
 

@@ -21,6 +21,7 @@ from galileod.ledger.unavailable import UnavailableError
 
 from . import tables
 from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
+from .room import check_limits
 from .schema import check_version, migrate
 
 A = TypeVar("A")
@@ -69,6 +70,8 @@ class Database:
         database = cls(address)
         with ExitStack() as failed:
             failed.callback(database.close)
+            with database._writer.transaction("BEGIN") as connection:
+                check_limits(connection)
             migrate(database._writer, step)
             for line in database._lines:
                 line.open()

@@ -19,7 +19,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "40P01": "the tables were being changed, as by a galileod that was upgraded",
     "42501": "the owner of the tables must be the user in ledger.url, and that user needs the right"
     " to create tables: GRANT CREATE ON SCHEMA public TO the user, or ALTER DATABASE OWNER TO it",
-    "42P01": "it has other tables than a ledger; restore a backup, or use another database",
+    "42P01": "it has other tables than a ledger, or the user lacks the right USAGE for the schema;"
+    " restore a backup, or use another database",
     "42P07": "it has other tables than a ledger; use another database",
     "3F000": "the user in ledger.url has no schema: set its search_path, or create schema public",
     "42703": "it has other tables than a ledger; restore a backup, or use another database",
@@ -35,6 +36,10 @@ _ADVICE: Final[Mapping[str, str]] = {
 """What to do about an error, by its SQLSTATE."""
 
 _CONNECTING: Final[Mapping[str, str]] = {
+    "too many connections for database": "the database has a limit of its own, which is too"
+    " low for those that use it: ALTER DATABASE it CONNECTION LIMIT",
+    "too many connections for role": "the user in ledger.url has a limit, which is too low for"
+    " those that use it: ALTER ROLE the user CONNECTION LIMIT",
     "too many clients": _ADVICE["53300"],
     "too many connections": _ADVICE["53300"],
     "remaining connection slots": _ADVICE["53300"],
@@ -71,6 +76,9 @@ _LASTING: Final = (
     "does not exist",
     "is not permitted to log in",
     "permission denied",
+    "certificate verify failed",
+    "does not match host name",
+    "does not support SSL",
 )
 """Parts of the message of a connection that is refused until an administrator has done something.
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from galileod.ledger.contents import Contents
 
-from . import nodes, tables
+from . import nodes, room, tables
 from .connection import Address, Connection, Line
 from .schema import MIGRATIONS, apply, read_version
 
@@ -26,17 +26,25 @@ def try_out(address: Address, name: str, count: int) -> Contents:
     line = Line(address)
     try:
         with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
-            version = read_version(connection)
-            if not version:
-                apply(connection, 0, MIGRATIONS)
-            connection.execute("UPDATE home SET text = text WHERE FALSE")
-            # Those of an older version may be without what is looked for.
-            if version < len(MIGRATIONS):
-                return Contents()
-            tables.check(connection)
-            return _look(connection, name, count)
+            room.check_limits(connection)
+            contents = _try_tables(connection, name, count)
+        if name not in [node.name for node in contents.nodes]:  # else it has its connections
+            room.try_connections(address)
+        return contents
     finally:
         line.close(CLOSING_SECONDS)
+
+
+def _try_tables(connection: Connection, name: str, count: int) -> Contents:
+    version = read_version(connection)
+    if not version:
+        apply(connection, 0, MIGRATIONS)
+    connection.execute("UPDATE home SET text = text WHERE FALSE")
+    # Those of an older version may be without what is looked for.
+    if version < len(MIGRATIONS):
+        return Contents()
+    tables.check(connection)
+    return _look(connection, name, count)
 
 
 def _look(connection: Connection, name: str, count: int) -> Contents:

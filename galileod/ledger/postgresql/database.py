@@ -21,7 +21,16 @@ from galileod.ledger.outage import Outages
 from galileod.ledger.unavailable import UnavailableError
 
 from . import tables
-from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
+from .connection import (
+    SILENT_SECONDS,
+    Address,
+    Connection,
+    Hurried,
+    Line,
+    apart,
+    goes_on,
+    unhurried,
+)
 from .room import check_limits
 from .schema import check_version, migrate
 
@@ -49,13 +58,15 @@ class Database:
     """Runs functions, the steps, that take a connection. All methods raise LedgerError.
 
     Steps that write and wait at the same time share a transaction. `fence` is the fencing number of
-    this node, without which nothing is written, or None if there are no nodes.
+    this node, without which nothing is written, or None if there are no nodes. Once it is
+    `hurried`, no step waits for long.
     """
 
     fence: int | None = None
 
     def __init__(self, address: Address) -> None:
-        self._lines = [Line(address) for _ in range(2 + READERS)]
+        self.hurried: Hurried = unhurried
+        self._lines = [Line(address, self._is_hurried) for _ in range(2 + READERS)]
         self._writer, self._apart, *readers = self._lines
         self._readers: queue.SimpleQueue[Line] = queue.SimpleQueue()
         for line in readers:
@@ -199,6 +210,9 @@ class Database:
         begin = _begin(durable=durable) + check
         with self._watch(), self._apart.transaction(begin) as connection:
             yield connection
+
+    def _is_hurried(self) -> bool:
+        return self.hurried()
 
     def _check(self, *, locks: bool) -> str:
         return "" if self.fence is None else _CHECK.format(fence=self.fence, locks=locks)

@@ -129,6 +129,7 @@ class StoredUpload:
 class RunningUpload:
     """An upload that runs at another node of the ledger; `metadata` is that of its Resumable."""
 
+    upload: str
     metadata: str
     node: str
 

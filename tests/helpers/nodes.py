@@ -1,6 +1,6 @@
 """Nodes with short leases, and one without a database, in simulated time."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import trio
 from attrs import define, field
@@ -30,6 +30,7 @@ class FakeNode(Node):
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
     adopted: list[float] = field(factory=list)
+    leaves: list[Sequence[str]] = field(factory=list)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -51,12 +52,12 @@ class FakeNode(Node):
         self.taken = False
         self.lease.begin(sent)
 
-    async def adopt(self) -> bool:
+    async def adopt(self) -> Collection[str]:
         self.adopted.append(self.lease.now())
         await trio.lowlevel.checkpoint()
         if not self.answers:
             raise LedgerError("the database is away")
-        return False
+        return self.leaves.pop(0) if self.leaves else ()
 
     def left(self) -> Collection[str]:
         return ()

@@ -9,7 +9,7 @@ from attrs import define
 from galileod.net.addresses import Network, is_trusted
 from galileod.net.http11 import RequestAbandoned
 from galileod.net.peer import Peer
-from galileod.net.proxyproto import HEAD, ProxyHeaderError, client_of, length_of
+from galileod.net.proxyproto import HEAD, ProxyHeaderError, client_of, is_over_tls, length_of
 from galileod.net.tls import accept_tls
 
 
@@ -18,7 +18,8 @@ class Incoming:
     """A connection before its request.
 
     `deadline`, in seconds of trio's clock, applies to all steps up to the complete request head.
-    `scheme` is "https" once TLS is used, else "http".
+    `scheme` is "https" once TLS is used, by the client or between it and a trusted proxy that says
+    so in its PROXY header, else "http".
     """
 
     stream: trio.abc.HalfCloseableStream
@@ -32,7 +33,7 @@ class Incoming:
         return max(0.0, self.deadline - trio.current_time())
 
     async def read_proxy_header(self, trusted: Collection[Network]) -> None:
-        """Read a PROXY protocol header, and set `peer` to the client that it names.
+        """Read a PROXY protocol header, and set `peer` and `scheme` to those of its client.
 
         Every peer on a unix socket is trusted. No byte after the header is read. Raises
         ProxyHeaderError if the peer is not trusted, or the header is invalid or late, and
@@ -50,6 +51,8 @@ class Incoming:
             raise RequestAbandoned("the connection was lost") from None
         if (client := client_of(head, rest)) is not None:
             self.peer = Peer.at(client)
+        if is_over_tls(head, rest):
+            self.scheme = "https"
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Do the TLS handshake; after it `stream` is the TLS stream.

@@ -1,6 +1,5 @@
 """Nodes behind HAProxy, with their ledger in PostgreSQL and their files in Ceph."""
 
-import csv
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,13 +14,11 @@ from helpers.daemon import DEADLINE, poll
 from helpers.engines.buckets import Bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.postgresql import Postgresql
-from helpers.haproxy import running_haproxy
+from helpers.haproxy import documented, running_haproxy, stated
 from helpers.nodes import short_lease
 from helpers.ports import reserve
 from helpers.s3_aftermath import Troubled
 from helpers.s3_daemon import PREFIX
-
-CONFIG: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
 
 LEASE: Final = 4.0
 
@@ -103,24 +100,14 @@ class Cluster:
         node.before = SHORT + before
         node.start()
         name = node.folder.name
-        poll(f"{name} in HAProxy", lambda: self._column("galileod", name, "status") == "UP")
+        poll(
+            f"{name} in HAProxy",
+            lambda: stated(self.statistics, "galileod", name, "status") == "UP",
+        )
 
     def large_bytes(self) -> int:
         """The bytes that came from the clients of `large`."""
-        return int(self._column("large", "FRONTEND", "bin"))
-
-    def _column(self, proxy: str, server: str, column: str) -> str:
-        """What HAProxy says of one of its servers."""
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(str(self.statistics))
-            asking.sendall(b"show stat\n")
-            with asking.makefile() as lines:
-                rows = csv.DictReader(lines)
-                return next(
-                    row[column]
-                    for row in rows
-                    if (row["# pxname"], row["svname"]) == (proxy, server)
-                )
+        return int(stated(self.statistics, "large", "FRONTEND", "bin"))
 
     def stop(self) -> None:
         """Stop all nodes once there is nothing that one of them has to settle."""
@@ -145,7 +132,9 @@ def running_cluster(
         for node in nodes:
             node.start()
         statistics = Path(stack.enter_context(TemporaryDirectory())) / "haproxy"  # a short path
-        text = _config(front_port, large_port, node_ports, statistics)
+        ports_by_name = {f"node{number}": port for number, port in enumerate(node_ports)}
+        text = documented(front_port, ports_by_name, statistics)
+        text += f"frontend large\n    bind 127.0.0.1:{large_port}\n    default_backend galileod\n"
         stack.enter_context(running_haproxy(text, folder, front_port))
         front, large = Front(front_port, nodes), Front(large_port, nodes)
         yield Cluster(ceph, postgresql, bucket, url, nodes, front, large, statistics)
@@ -167,13 +156,3 @@ def _node(ceph: Ceph, bucket: Bucket, folder: Path, url: str, number: int, port:
         "ledger": {"url": url, "node": f"node{number}"},
     }
     return Troubled(folder / f"node{number}", tables, before=SHORT)
-
-
-def _config(front: int, large: int, nodes: list[int], statistics: Path) -> str:
-    """The documented configuration, with the addresses of a test."""
-    text = CONFIG.read_text().replace("bind :443", f"bind 127.0.0.1:{front}")
-    head, _, _ = text.partition("    server node1")
-    servers = [f"    server node{number} 127.0.0.1:{port}" for number, port in enumerate(nodes)]
-    more = ["global", f"    stats socket {statistics}"]
-    more += ["frontend large", f"    bind 127.0.0.1:{large}", "    default_backend galileod"]
-    return head + "\n".join([*servers, *more]) + "\n"

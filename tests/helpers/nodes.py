@@ -1,6 +1,7 @@
 """Nodes with short leases, and one without a database, in simulated time."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 import trio
 from attrs import define, field
@@ -16,6 +17,21 @@ def short_lease(seconds: float, margin: float, renew: float) -> str:
 from galileod.daemon import node
 from galileod.ledger import lease
 lease.LEASE_SECONDS, lease.MARGIN, node.RENEW_SECONDS = {seconds}, {margin}, {renew}
+"""
+
+
+def not_recording(marker: Path) -> str:
+    """What a node executes first which, if it is "one", records no stored file as long as there is
+    a file `marker`, for `Daemon(before=)`."""
+    return f"""
+import os
+from galileod.ledger.base import LedgerError
+from galileod.ledger.postgresql import PostgresqlLedger
+commit_whole = PostgresqlLedger.commit_whole
+async def commit_late(self, commits):
+    if self.node.name == "one" and os.path.exists({str(marker)!r}): raise LedgerError("it fails")
+    return await commit_whole(self, commits)
+PostgresqlLedger.commit_whole = commit_late
 """
 
 

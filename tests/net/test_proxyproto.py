@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from galileod.net.addresses import TcpAddress
-from galileod.net.proxyproto import HEAD, SIGNATURE, ProxyHeaderError, client_of, length_of
+from galileod.net.proxyproto import (
+    HEAD,
+    SIGNATURE,
+    ProxyHeaderError,
+    client_of,
+    is_over_tls,
+    length_of,
+)
 
 
 def header(command: int, family: int, rest: bytes, length: int | None = None) -> bytes:
@@ -64,9 +71,44 @@ def test_what_is_no_header_is_refused(data: bytes, told: str) -> None:
         read(data)
 
 
+def tlv(kind: int, value: bytes) -> bytes:
+    return struct.pack("!BH", kind, len(value)) + value
+
+
+def tls(data: bytes) -> bool:
+    return is_over_tls(data[:HEAD], data[HEAD:])
+
+
+OTHERS = st.lists(
+    st.builds(tlv, st.integers(0, 255).filter(lambda kind: kind != 0x20), st.binary(max_size=20))
+).map(b"".join)
+FAMILIES = st.sampled_from([(0x11, "192.0.2.7"), (0x21, "2001:db8::7")])
+
+
+@given(FAMILIES, OTHERS, OTHERS, st.binary(min_size=1, max_size=40))
+def test_tls_is_what_the_proxy_says_of_the_client_among_all_that_it_says(
+    announced: tuple[int, str], before: bytes, after: bytes, value: bytes
+) -> None:
+    family, source = announced
+    known = addresses(source, 4711)
+    assert tls(header(1, family, known + before + tlv(0x20, value) + after)) == bool(value[0] & 1)
+    assert not tls(header(1, family, known + before + after))
+    assert not tls(header(0, family, known + tlv(0x20, b"\x07")))
+
+
+@given(FAMILIES, st.integers(0, 7), st.integers(5, 65535))
+def test_tls_is_not_said_by_what_ends_before_its_length(
+    announced: tuple[int, str], there: int, length: int
+) -> None:
+    family, source = announced
+    cut = (struct.pack("!BH", 0x20, length) + b"\x07\0\0\0\0")[: min(there, length + 2)]
+    assert not tls(header(1, family, addresses(source, 4711) + cut))
+
+
 @given(st.binary(min_size=4, max_size=4), st.binary(max_size=80))
 def test_any_header_is_read_or_refused(kind: bytes, rest: bytes) -> None:
     head = SIGNATURE + kind[:2] + struct.pack("!H", len(rest))
+    tls(head + rest)
     try:
         read(head + rest)
     except ProxyHeaderError:

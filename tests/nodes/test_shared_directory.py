@@ -17,7 +17,7 @@ import pytest
 from helpers.clients import some_bytes
 from helpers.connecting import connected
 from helpers.daemon import Daemon, poll, run_galileod
-from helpers.nodes import short_lease
+from helpers.nodes import not_recording, short_lease
 from helpers.pausing import stopped
 from helpers.resuming import ResumingClient, push
 
@@ -38,19 +38,6 @@ directoryid.rename_noreplace = publish.rename_noreplace = spool.rename_noreplace
 spool.Spool._has_unnamed_files = lambda self: False
 """
 """Executed first, it takes away what NFS lacks: files are linked, and always have names."""
-
-
-FAILING = """
-import os
-from galileod.ledger.base import LedgerError
-from galileod.ledger.postgresql import PostgresqlLedger
-commit_whole = PostgresqlLedger.commit_whole
-async def fail(self, commits):
-    if os.path.exists({marker!r}): raise LedgerError("it fails")
-    return await commit_whole(self, commits)
-PostgresqlLedger.commit_whole = fail
-"""
-"""Executed first, it lets the ledger record no stored file as long as `marker` is there."""
 
 
 class Nodes:
@@ -248,8 +235,7 @@ def late(nodes: Nodes, tmp_path: Path) -> tuple[Daemon, Daemon, Path]:
     """Two nodes; the first cannot record what it has stored before the file is unlinked."""
     marker = tmp_path / "failing"
     marker.touch()
-    before = FAILING.format(marker=str(marker))
-    one = nodes.start("one", before, on_conflict="replace")
+    one = nodes.start("one", not_recording(marker), on_conflict="replace")
     return one, nodes.start("two", on_conflict="replace", retention="1h"), marker
 
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -18,16 +18,9 @@ from helpers.clients import Reply, read_all, read_head
 from helpers.daemon import DEADLINE, poll
 from helpers.missing import SEARCHED, find, leave_out
 from helpers.ports import reserve
+from helpers.replacing import replaced
 
 ROOT: Final = Path(__file__).parents[2]
-
-
-def replaced(text: str, replacements: Mapping[str, str]) -> str:
-    """`text` with each of these, which must be there once, in another's place."""
-    for old, new in replacements.items():
-        assert text.count(old) == 1, f"{old!r} is not there once"
-        text = text.replace(old, new)
-    return text
 
 
 class Front(ABC):

@@ -1,24 +1,24 @@
 """The documented configuration of HAProxy, before a galileod where TLS ends."""
 
-import csv
-import re
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 import pytest
 from attrs import frozen
 from helpers.certificates import Certificate, make_certificate
 from helpers.clients import some_bytes
 from helpers.daemon import Daemon, Daemons, poll
-from helpers.haproxy import running_haproxy
+from helpers.haproxy import (
+    checks_over_tls,
+    documented,
+    running_haproxy,
+    stated,
+    tls_up_to_the_nodes,
+)
 from helpers.ports import reserve
 from helpers.sending import run_process
-
-CONFIG: Final = Path(__file__).parents[2] / "docs/haproxy.cfg"
 
 
 @frozen
@@ -30,13 +30,11 @@ class Balancer:
 
     def state(self) -> tuple[str, str]:
         """Of its only server: UP or DOWN, and what the last check has found."""
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(str(self.statistics))
-            asking.sendall(b"show stat\n")
-            with asking.makefile() as lines:
-                rows = csv.DictReader(lines)
-                row = next(row for row in rows if row["svname"] == "node1")
-                return row["status"], f"{row['check_status']} {row['last_chk']}"
+        status, check, text = (
+            stated(self.statistics, "galileod", "node1", column)
+            for column in ("status", "check_status", "last_chk")
+        )
+        return status, f"{check} {text}"
 
     def wait_for(self, status: str, check: str) -> None:
         def is_there() -> bool:
@@ -57,14 +55,9 @@ def balance(tmp_path: Path) -> Iterator[Balance]:
         def start(host: Daemon, appended: str) -> Balancer:
             port: int = stack.enter_context(reserve()).getsockname()[1]
             statistics = Path(stack.enter_context(TemporaryDirectory())) / "haproxy"
-            head, _, _ = CONFIG.read_text().partition("    server node1")
-            text = head.replace("bind :443", f"bind 127.0.0.1:{port}")
-            lines = text.splitlines()
-            (at,) = [at for at, line in enumerate(lines) if "default-server" in line]
-            lines[at] += f" {appended}"
-            upstream = host.listen[0].removesuffix(" proxy_protocol")
-            lines += [f"    server node1 {upstream}", "global", f"    stats socket {statistics}"]
-            stack.enter_context(running_haproxy("\n".join(lines) + "\n", tmp_path, port))
+            at = int(host.listen[0].removesuffix(" proxy_protocol").rpartition(":")[2])
+            text = tls_up_to_the_nodes(documented(port, {"node1": at}, statistics), appended)
+            stack.enter_context(running_haproxy(text, tmp_path, port))
             # Unix sockets get their names once all are open.
             poll("statistics", statistics.exists, (tmp_path / "haproxy.log").read_text)
             return Balancer(port, statistics)
@@ -83,13 +76,6 @@ def host(daemon: Daemons, certificate: Certificate) -> Daemon:
             "tls": {"certificate": str(certificate.chain), "key": str(certificate.key)},
         }
     )
-
-
-def appended() -> Sequence[str]:
-    """What the documented file says to append: each of the texts in quotes."""
-    _, _, told = CONFIG.read_text().partition("# If TLS ends at galileod")
-    comment = told.partition("    default-server")[0]
-    return re.findall(r'"(check-ssl [^"]+)"', " ".join(comment.replace("#", " ").split()))
 
 
 def send(balancer: Balancer, certificate: Certificate, path: Path) -> int:
@@ -111,9 +97,9 @@ def test_checks_without_tls_leave_a_node_out_that_has_it(
 def test_checks_as_documented_find_whether_a_node_with_tls_is_well(
     host: Daemon, balance: Balance, certificate: Certificate, tmp_path: Path, which: int
 ) -> None:
-    assert len(appended()) == 2
-    text = appended()[which].replace("/etc/haproxy/ca.pem", str(certificate.authority))
-    balancer = balance(host, text.replace("upload.example.org", "localhost"))
+    assert len(checks_over_tls()) == 2
+    text = checks_over_tls()[which].replace("/etc/haproxy/ca.pem", str(certificate.authority))
+    balancer = balance(host, text.replace("uploads.example.org", "localhost"))
     balancer.wait_for("UP", "L7OK")
     path = tmp_path / "a.bin"
     path.write_bytes(some_bytes(3_000_000))

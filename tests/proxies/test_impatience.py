@@ -12,10 +12,11 @@ from helpers.certificates import Certificate
 from helpers.clients import expect_ready, hear, open_websocket, say, unique_name
 from helpers.daemon import DEADLINE, Daemon, Settings
 from helpers.pausing import wait_until
+from helpers.replacing import replaced
 from helpers.sending import GALILEO_SEND
 from helpers.stalling import StallingDisk
 from proxies.conftest import TRUSTED
-from proxies.fronts import Nginx, replaced, require
+from proxies.fronts import Nginx, require
 from proxies.test_haproxy import OpenHaproxy, haproxy
 
 __all__ = ["haproxy"]

@@ -56,6 +56,7 @@ async def hear(peer: Peer, *pieces: bytes, ends: bool = False) -> tuple[Peer, by
             await incoming.read_proxy_header(TRUSTED)
         finally:
             nursery.cancel_scope.cancel()
+    assert incoming.scheme == "http"
     with trio.move_on_after(1):
         return incoming.peer, bytes(await ours.receive_some())
     return incoming.peer, b""

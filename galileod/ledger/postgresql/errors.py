@@ -19,7 +19,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "40P01": "the tables were being changed, as by a galileod that was upgraded",
     "42501": "the owner of the tables must be the user in ledger.url, and that user needs the right"
     " to create tables: GRANT CREATE ON SCHEMA public TO the user, or ALTER DATABASE OWNER TO it",
-    "42P01": "it has other tables than a ledger; restore a backup, or use another database",
+    "42P01": "it has other tables than a ledger, or the user lacks the right USAGE for the schema;"
+    " restore a backup, or use another database",
     "42P07": "it has other tables than a ledger; use another database",
     "3F000": "the user in ledger.url has no schema: set its search_path, or create schema public",
     "42703": "it has other tables than a ledger; restore a backup, or use another database",

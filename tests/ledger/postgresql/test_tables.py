@@ -73,3 +73,11 @@ async def test_all_rights_that_are_lacking_are_named(
         'the user "trusted" lacks rights for the table uploads: GRANT INSERT, DELETE ON uploads TO'
         " it, or let it own the tables"
     ) in await reason_of(ledger)
+
+
+async def test_a_schema_that_the_user_may_not_use_is_noticed(
+    ledger: PostgresqlLedger, connection: Connection
+) -> None:
+    (schema,) = connection.execute("SELECT current_schema()").fetchone() or ("",)
+    connection.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM trusted".encode())
+    assert "lacks the right USAGE" in await reason_of(ledger)

@@ -17,8 +17,8 @@ from helpers.credentials import ticket
 from helpers.daemon import Daemon
 from helpers.engines.buckets import Bucket
 from helpers.engines.postgresql import Postgresql
-from helpers.nodes import short_lease
-from helpers.resuming import Attempt, ResumingClient, sha1
+from helpers.nodes import not_recording, short_lease
+from helpers.resuming import Attempt, ResumingClient, push, sha1
 from helpers.rounds import rounds
 from helpers.s3_daemon import PREFIX, contents
 
@@ -168,3 +168,29 @@ def test_files_that_replace_each_other_are_in_the_ledger_as_in_the_bucket(
     assert name == "a"
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT name, sha1 FROM files").fetchall() == [("a", stored)]
+
+
+@pytest.mark.parametrize("size", [1000, 6 * 1024 * 1024], ids=["one part", "parts"])
+def test_an_object_that_is_recorded_late_does_not_take_the_record_of_a_newer_one(
+    start: Start, bucket: Bucket, url: str, tmp_path: Path, size: int
+) -> None:
+    marker = tmp_path / "failing"
+    marker.touch()
+    one, two, _ = start({"on_conflict": "replace"}, before=not_recording(marker))
+    late, newer = (
+        ResumingClient(host.url, some_bytes(size + more), name="a")
+        for more, host in enumerate((one, two))
+    )
+    for client in (late, newer):
+        with client.attempt() as attempt:
+            assert attempt.finish() == client.stored()
+    one.wait_for("ledger.behind")
+    marker.unlink()
+    assert push(late) == "stored"  # its key is remembered
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT name, sha1 FROM files").fetchall() == [
+            ("a", sha1(newer.data))
+        ]
+        for table in ("uploads", "objects"):
+            assert not connection.execute(f"SELECT FROM {table}".encode()).rowcount
+    assert contents(bucket) == {"a": sha1(newer.data)}

@@ -18,6 +18,7 @@ from galileod.ledger import lease
 from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.lease import LeaseRunOutError
 from galileod.ledger.node import Node
+from galileod.ledger.outage import is_outage
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Found
@@ -56,7 +57,7 @@ async def settle_left(node: Node, context: Context) -> None:
                     whose = set()
             reported = None
         except (LedgerError, StorageError) as error:
-            if str(error) != reported:
+            if str(error) != reported and not is_outage(error):
                 _log.warning("node.not_settled", reason=str(error))
             reported = str(error)
 

@@ -40,7 +40,8 @@ class PostgresqlNode(Node):
         self._database = database
         self._clock = clock
         self._boot = boot
-        self._line = Line(address)
+        database.hurried = self.lease.is_hurried
+        self._line = Line(address, self.lease.is_hurried)
         self._limiter = trio.CapacityLimiter(1)
         self._line.open()
         try:
@@ -52,8 +53,9 @@ class PostgresqlNode(Node):
     def close(self) -> None:
         """Give the lease back, when nothing is written any more. Blocks, for a bounded time."""
         try:
-            with self._line.transaction(_BEGIN) as connection:
-                nodes.give_back(connection, self._fence)
+            if self.lease.is_valid():
+                with self._line.transaction(_BEGIN) as connection:
+                    nodes.give_back(connection, self._fence)
         except LedgerError:
             pass  # then the others wait until it is over
         finally:

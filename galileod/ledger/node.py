@@ -57,6 +57,10 @@ class Node(ABC):
         """
 
     @abstractmethod
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        """Tell the others the `settings` of this node; returns those of each that runs."""
+
+    @abstractmethod
     def left(self) -> Collection[str]:
         """The uploads that are left, and are not kept: no other node can continue them. Blocks."""
 

@@ -47,6 +47,8 @@ class FakeNode(Node):
     begun: list[float] = field(factory=list)
     adopted: list[float] = field(factory=list)
     leaves: list[Sequence[str]] = field(factory=list)
+    declared: list[Mapping[str, str]] = field(factory=list)
+    others_have: Mapping[str, Mapping[str, str]] = field(factory=dict)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -74,6 +76,13 @@ class FakeNode(Node):
         if not self.answers:
             raise LedgerError("the database is away")
         return self.leaves.pop(0) if self.leaves else ()
+
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        await trio.lowlevel.checkpoint()
+        if not self.answers:
+            raise LedgerError("the database is away")
+        self.declared.append(settings)
+        return self.others_have
 
     def left(self) -> Collection[str]:
         return ()

@@ -1,6 +1,7 @@
 """The lease of this process among the nodes, and the connection by which it is renewed."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
@@ -79,6 +80,10 @@ class PostgresqlNode(Node):
             nodes.adopt, None if self._me.local else self._boot
         )
 
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        """See `Node.declare`."""
+        return await self._run(partial(self._declare, settings))
+
     def left(self) -> Collection[str]:
         """See `Node.left`."""
         with self._database.reading(fenced=True) as connection:
@@ -104,6 +109,13 @@ class PostgresqlNode(Node):
     def _renew(self) -> bool:
         with self._line.transaction(_BEGIN) as connection:
             return nodes.renew(connection, self._fence)
+
+    def _declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        with self._line.transaction(_BEGIN) as connection:
+            nodes.declare(connection, self._fence, settings)
+        # Of two nodes that declare at the same time, the later one sees the other.
+        with self._line.transaction(_BEGIN) as connection:
+            return nodes.declared(connection, self._fence)
 
     def _acquire(self) -> float:
         """Get a lease, which is counted from the time that is returned."""

@@ -1,16 +1,18 @@
 """The table of nodes: who shares the ledger, until when each may write, and its fencing number.
 
 A fencing number is given once. A node whose number is not in the table any more has lost its lease:
-each transaction that writes looks for it first, see `Database`. All functions but `renew` and
-`give_back` run under the lock of `totals`, so only one of them at a time. A node may renew a lease
-that is over, as long as nobody has changed its row, so what changes it locks it before it looks.
+each transaction that writes looks for it first, see `Database`. All functions but `renew`,
+`declare` and `give_back` run under the lock of `totals`, so only one of them at a time. A node may
+renew a lease that is over, as long as nobody has changed its row, so what changes it locks it
+before it looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from attrs import asdict
+from psycopg.types.json import Jsonb
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
@@ -56,6 +58,13 @@ _ENTER: Final = (
 
 _RENEW: Final = (
     "UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE fence = %s"
+)
+
+_DECLARE: Final = "UPDATE nodes SET settings = %s WHERE fence = %s"
+
+_DECLARED: Final = (
+    "SELECT name, settings FROM nodes WHERE fence <> %(fence)s AND settings IS NOT NULL"  # noqa: S608  constant
+    f" AND {_LIVING} ORDER BY name"
 )
 
 _GIVE_BACK: Final = "UPDATE nodes SET until = '-infinity' WHERE fence = %s"
@@ -140,6 +149,16 @@ def running(connection: Connection) -> Sequence[RunningNode]:
 def renew(connection: Connection, fence: int) -> bool:
     """Renew the lease; False if it is lost."""
     return connection.execute(_RENEW, (lease.LEASE_SECONDS, fence)).rowcount > 0
+
+
+def declare(connection: Connection, fence: int, settings: Mapping[str, str]) -> None:
+    """Tell the others the settings of this node."""
+    connection.execute(_DECLARE, (Jsonb(dict(settings)), fence))
+
+
+def declared(connection: Connection, fence: int) -> Mapping[str, Mapping[str, str]]:
+    """The settings of the other nodes that may write, by their names."""
+    return dict(connection.execute(_DECLARED, {"fence": fence, **_limits()}).fetchall())
 
 
 def give_back(connection: Connection, fence: int) -> None:

@@ -178,6 +178,8 @@ def test_an_upload_is_kept_after_a_long_outage_and_not_confirmed_before_its_end(
                     assert push(client_of(host, keyed=True)) == "busy"
                     health = ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
                     assert health.status == 503
+                    told = health.body.decode()
+                    assert told.startswith("The lease of this node has run out: the ")
                 with finishing(attempt) as ended:
                     signal = ended.result()
                 assert (signal["code"], signal["fatal"], "kept" in signal) == ("busy", True, True)

@@ -73,7 +73,7 @@ class PostgresqlNode(Node):
         """See `Node.begin_again`."""
         self.lease.begin(await self._run(self._acquire))
 
-    async def adopt(self) -> bool:
+    async def adopt(self) -> Collection[str]:
         """See `Node.adopt`."""
         return await self._database.write_durably(
             nodes.adopt, None if self._me.local else self._boot

@@ -82,8 +82,8 @@ _ADOPT: Final = (
 """Their numbers stay: see `is_left`."""
 
 _SOME_LEFT: Final = (
-    'SELECT EXISTS (SELECT FROM uploads WHERE node = own_node() AND "offset" IS NULL'
-    " AND fence IS DISTINCT FROM own_fence())"
+    'SELECT DISTINCT node FROM uploads WHERE node = own_node() AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM own_fence()"
 )
 
 
@@ -147,13 +147,15 @@ def give_back(connection: Connection, fence: int) -> None:
     connection.execute(_GIVE_BACK, (fence,))
 
 
-def adopt(connection: Connection, boot: str | None) -> bool:
+def adopt(connection: Connection, boot: str | None) -> Sequence[str]:
     """See `Node.adopt`.
 
     `boot` is that of this machine, if what the others have stored is on no machine that may have
     failed, so that all of it is certain; else None.
     """
+    own = [name for (name,) in connection.execute(_SOME_LEFT)]
     names = [name for (name,) in connection.execute(_ABSENT, _limits())]
+    dead = list[str]()
     if names:
         values = {"names": names, **_limits()}
         connection.execute(_LOCK_DEAD, values)
@@ -161,8 +163,7 @@ def adopt(connection: Connection, boot: str | None) -> bool:
         dead = [name for name in names if name not in living]
         connection.execute(_FENCE_OFF, (dead,))
         connection.execute(_ADOPT, (boot, dead))
-    row = connection.execute(_SOME_LEFT).fetchone()
-    return row is not None and bool(row[0])
+    return [*own, *dead]
 
 
 def older(connection: Connection, tables: int, oldest: int) -> list[str]:

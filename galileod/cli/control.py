@@ -16,12 +16,18 @@ import click
 from galileod.config.model import Config, ConfigError
 from galileod.ledger.engines import place_of
 from galileod.net.unixsocket import short_path
-from galileod.storage.state import NODES, STATE_DIRECTORY, control_path, ledger_path
+from galileod.storage.state import control_path, has_nodes, ledger_path
 
 from .options import daemon_config, daemon_options
 
 REPLY_SECONDS: Final = 60.0
 """Time limit for the response in seconds. A reload takes at most 10, and waits for earlier ones."""
+
+BESIDE_SECONDS: Final = 5.0
+"""The same for a node, if what it is asked can also be read from the database."""
+
+OF_NODES: Final = "it belongs to nodes: name the configuration of one with --config"
+"""What is said of a directory that is named without its configuration."""
 
 MAX_BODY: Final = 512 * 1024
 """Maximum size of a response body in bytes, unless the caller gives another."""
@@ -54,15 +60,20 @@ def reload(path: str | None, directory: str | None) -> None:
 
 
 class NotRunningError(click.ClickException):
-    """No process listens on the control socket."""
+    """No process listens on the control socket; or that of a node, which does not respond."""
 
 
-def ask_rows(config: Config, target: str) -> list[Row]:
-    """The list at `target` of the daemon with this configuration.
+def seconds_beside(config: Config) -> float:
+    """The time limit for what is in the ledger too. A file is read only by its daemon."""
+    return REPLY_SECONDS if config.ledger.url is None else BESIDE_SECONDS
+
+
+def ask_rows(config: Config, target: str, timeout: float = REPLY_SECONDS) -> list[Row]:
+    """The list at `target` of the daemon with this configuration, within `timeout` seconds.
 
     Raises NotRunningError, and click.ClickException for other errors.
     """
-    status, text = ask(config, "GET", target, max_body=MAX_ROWS_BODY)
+    status, text = ask(config, "GET", target, timeout, MAX_ROWS_BODY)
     check_status(status, text)
     try:
         rows: list[Row] = [json.loads(line) for line in text.splitlines()]
@@ -99,17 +110,22 @@ def ask(
 
 
 def ask_rows_one_by_one(
-    config: Config, method: str, target: str, *, at_once: bool = False
+    config: Config,
+    method: str,
+    target: str,
+    timeout: float = REPLY_SECONDS,
+    *,
+    at_once: bool = False,
 ) -> Iterator[Row]:
     """The list at `target` of a daemon, whatever its length, each row when it comes.
 
     With `at_once`, the whole response is read before the first row, to memory or to a temporary
     file, so that the daemon need not wait for a caller that pauses. Each row may take
-    REPLY_SECONDS. Raises as `ask_rows` does.
+    `timeout` seconds. Raises as `ask_rows` does.
     """
-    with _response(config, method, target, REPLY_SECONDS) as response:
+    with _response(config, method, target, timeout) as response:
         if response.status != HTTPStatus.OK:
-            check_status(response.status, _text_of(response, REPLY_SECONDS, MAX_BODY))
+            check_status(response.status, _text_of(response, timeout, MAX_BODY))
         if not at_once:
             yield from map(_row, _lines_of(response, config))
             return
@@ -167,9 +183,8 @@ def _response(config: Config, method: str, target: str, timeout: float) -> Itera
             f"{path}: permission denied; run this as the daemon's user or as root"
         ) from None
     except TimeoutError:
-        raise click.ClickException(
-            f"the daemon did not respond within {timeout:g} seconds"
-        ) from None
+        failure = click.ClickException if config.ledger.url is None else NotRunningError
+        raise failure(f"the daemon did not respond within {timeout:g} seconds") from None
     except (HTTPException, ConnectionError):
         raise click.ClickException(
             f"{path}: the daemon closed the connection before the end of its response"
@@ -182,8 +197,8 @@ def _response(config: Config, method: str, target: str, timeout: float) -> Itera
 
 def _why_not_running(config: Config) -> str:
     directory, node = os.path.abspath(config.storage.directory), config.ledger.node_name
-    if node is None and os.path.isdir(os.path.join(directory, STATE_DIRECTORY, NODES)):
-        advice = "it belongs to nodes: name the configuration of one with --config"
+    if node is None and has_nodes(directory):
+        advice = OF_NODES
     else:
         # A changed storage.directory is in force only after a restart.
         advice = (

@@ -21,7 +21,7 @@ from galileod.storage.escaping import escaped
 from galileod.storage.state import STATE_DIRECTORY
 from galileod.units import human_size, parse_duration
 
-from .control import NotRunningError, Row, ask_rows_one_by_one
+from .control import NotRunningError, Row, ask_rows_one_by_one, seconds_beside
 from .ledger_file import open_ledger
 from .options import DefaultGroup, daemon_config, daemon_options
 
@@ -176,7 +176,8 @@ def _rows(config: Config, selection: Selection, name: str | None) -> Iterator[Ro
     query = {"user": selection.user, "since": selection.since, "name": name}
     given = urlencode({key: value for key, value in query.items() if value is not None})
     try:
-        yield from ask_rows_one_by_one(config, "GET", f"/files?{given}", at_once=True)
+        seconds = seconds_beside(config)
+        yield from ask_rows_one_by_one(config, "GET", f"/files?{given}", seconds, at_once=True)
     except NotRunningError:
         pass
     else:

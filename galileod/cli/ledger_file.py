@@ -9,7 +9,9 @@ import click
 from galileod.config.model import Config
 from galileod.ledger.base import Ledger, LedgerError
 from galileod.ledger.engines import open_read_only, place_of
-from galileod.storage.state import ledger_path
+from galileod.storage.state import has_nodes, ledger_path
+
+from .control import OF_NODES
 
 
 @contextmanager
@@ -17,7 +19,7 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
     """The ledger of a daemon with this configuration, to be read. Raises click.ClickException."""
     path = ledger_path(config.storage.directory)
     if config.ledger.url is None:
-        _check_file(path)
+        _check_file(path, config.storage.directory)
     try:
         with closing(open_read_only(config.ledger, path)) as ledger:
             yield ledger
@@ -25,10 +27,12 @@ def open_ledger(config: Config) -> Iterator[Ledger]:
         raise click.ClickException(f"{place_of(config.ledger, path)}: {error}") from None
 
 
-def _check_file(path: str) -> None:
+def _check_file(path: str, directory: str) -> None:
     try:
         os.stat(path)
     except FileNotFoundError:
+        if has_nodes(directory):
+            raise click.ClickException(f"{os.path.abspath(directory)}: {OF_NODES}") from None
         raise click.ClickException(
             f"{path}: does not exist: galileod has not been started with this directory, or the"
             " ledger was removed; the next start creates one"

@@ -8,7 +8,7 @@ from attrs import asdict
 
 from galileod.config.model import Config
 
-from .control import NotRunningError, Row, ask_rows
+from .control import NotRunningError, Row, ask_rows, seconds_beside
 from .ledger_file import open_ledger
 from .options import daemon_config, daemon_options
 
@@ -25,7 +25,7 @@ def usage(path: str | None, directory: str | None, as_json: bool) -> None:
     config = daemon_config(path, directory)
     try:
         # On some filesystems its file can be read only as a copy, which takes long if it is large.
-        rows = ask_rows(config, "/usage")
+        rows = ask_rows(config, "/usage", seconds_beside(config))
     except NotRunningError:
         rows = _read_ledger(config)
     if as_json:

@@ -34,6 +34,11 @@ def node_path(directory: str, node: str) -> str:
     return _below(directory, node, _IDENTITY)
 
 
+def has_nodes(directory: str) -> bool:
+    """Whether nodes have used the store in `directory`. Blocks."""
+    return os.path.isdir(_below(directory, None, NODES))
+
+
 def _below(directory: str, node: str | None, name: str) -> str:
     own = () if node is None else (NODES, node)
     return os.path.join(os.path.abspath(directory), STATE_DIRECTORY, *own, name)

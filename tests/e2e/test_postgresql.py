@@ -329,3 +329,24 @@ def test_a_database_that_somebody_has_changed_is_reported_by_the_health_check(
     done = run_galileod("check-config", "--connect", "--config", host.config)
     assert done.returncode == 1
     assert reason in done.stdout + done.stderr
+
+
+def test_usage_and_files_of_a_node_that_does_not_answer_are_read_from_the_database(
+    host: Daemon,
+) -> None:
+    check_serves(host)
+    (name,) = host.visible()
+    host.send_signal(signal.SIGSTOP)
+    try:
+        (user,) = json.loads(galileod(host, "usage", "--json"))["users"]
+        (file,) = json.loads(galileod(host, "files", "list", "--json"))["files"]
+    finally:
+        host.send_signal(signal.SIGCONT)
+    assert (user["files"], file["path"]) == (1, name)
+
+
+def test_the_directory_of_nodes_is_not_taken_for_one_that_was_never_used(host: Daemon) -> None:
+    for command in (("usage",), ("files", "list"), ("uploads",)):
+        said = run_galileod(*command, "--directory", host.directory)
+        assert said.returncode == 1
+        assert "it belongs to nodes: name the configuration of one with --config" in said.stderr

@@ -16,7 +16,7 @@ import click
 from galileod.config.model import Config, ConfigError
 from galileod.ledger.engines import place_of
 from galileod.net.unixsocket import short_path
-from galileod.storage.state import control_path, ledger_path
+from galileod.storage.state import NODES, STATE_DIRECTORY, control_path, ledger_path
 
 from .options import daemon_config, daemon_options
 
@@ -161,11 +161,7 @@ def _response(config: Config, method: str, target: str, timeout: float) -> Itera
         with connection.getresponse() as response:
             yield response
     except (FileNotFoundError, ConnectionRefusedError):
-        # A changed storage.directory is in force only after a restart.
-        raise NotRunningError(
-            f"no running galileod uses storage.directory {os.path.abspath(directory)};"
-            " if the key was changed, restart galileod, or give its old value as --directory"
-        ) from None
+        raise NotRunningError(_why_not_running(config)) from None
     except PermissionError:
         raise click.ClickException(
             f"{path}: permission denied; run this as the daemon's user or as root"
@@ -182,6 +178,20 @@ def _response(config: Config, method: str, target: str, timeout: float) -> Itera
         raise click.ClickException(f"{path}: {error.strerror or error}") from None
     finally:
         connection.close()
+
+
+def _why_not_running(config: Config) -> str:
+    directory, node = os.path.abspath(config.storage.directory), config.ledger.node_name
+    if node is None and os.path.isdir(os.path.join(directory, STATE_DIRECTORY, NODES)):
+        advice = "it belongs to nodes: name the configuration of one with --config"
+    else:
+        # A changed storage.directory is in force only after a restart.
+        advice = (
+            "if it is starting, its log says what it waits for; if the key was changed, restart"
+            " galileod, or give its old value as --directory"
+        )
+    named = "" if node is None else f' as the node "{node}"'
+    return f"no running galileod uses storage.directory {directory}{named}; {advice}"
 
 
 def _text_of(response: HTTPResponse, timeout: float, max_body: int) -> str:

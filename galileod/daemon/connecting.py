@@ -36,6 +36,8 @@ def _try_ledger(config: Config) -> Iterator[Outcome]:
         yield using, str(error)
         return
     yield using, None
+    if contents is None:
+        return
     yield f'ledger: use the name "{config.ledger.node_name}"', why_not_the_name(config, contents)
     yield "ledger: find its files", why_not_its_files(config, contents)
 

@@ -29,6 +29,7 @@ from galileod.uploads.context import Context
 from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
 from .accept import accept_connections
+from .agreeing import compare_settings
 from .control import serve_control_socket
 from .listeners import ListenError, Listeners, open_listeners
 from .node import keep_lease
@@ -106,6 +107,7 @@ async def run(prepared: Prepared, read: Read) -> None:
             if node is not None:
                 control.start_soon(keep_lease, node, context)
                 control.start_soon(settle_left, node, context)
+                control.start_soon(compare_settings, node, context)
             await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()

@@ -4,7 +4,7 @@ As at a start, but while others run: files that were published are entered in th
 be resumed is kept, and the rest is removed.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -18,6 +18,7 @@ from galileod.ledger import lease
 from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.lease import LeaseRunOutError
 from galileod.ledger.node import Node
+from galileod.ledger.outage import is_outage
 from galileod.storage.base import Store
 from galileod.storage.errors import StorageError
 from galileod.storage.finished import Found
@@ -38,6 +39,7 @@ _log: FilteringBoundLogger = structlog.get_logger()
 async def settle_left(node: Node, context: Context) -> None:
     """Settle what is left of uploads, until cancelled. What fails is logged, and tried again."""
     reported: str | None = None
+    whose = set[str]()
     since = node.lease.now()
     while True:
         await trio.sleep(SETTLE_SECONDS)
@@ -47,16 +49,20 @@ async def settle_left(node: Node, context: Context) -> None:
             continue
         try:
             with node.lease.using():
-                if await node.adopt():
-                    await _settle(node, context)
+                left = set(await node.adopt())
+                # After an attempt that has failed, those of others belong to this node.
+                whose = whose | (left - {node.name}) if whose and left else left
+                if whose:
+                    await _settle(node, context, whose)
+                    whose = set()
             reported = None
         except (LedgerError, StorageError) as error:
-            if str(error) != reported:
+            if str(error) != reported and not is_outage(error):
                 _log.warning("node.not_settled", reason=str(error))
             reported = str(error)
 
 
-async def _settle(node: Node, context: Context) -> None:
+async def _settle(node: Node, context: Context, whose: Collection[str]) -> None:
     store, ledger, keep = context.store, context.ledger, context.config.resume.keep
     progress = _Leased(node=node)
 
@@ -67,7 +73,8 @@ async def _settle(node: Node, context: Context) -> None:
         await trio.to_thread.run_sync(node.settle, found.names, recovery)
     await drop_published(store, recovery)
     await context.keeper.refresh()
-    _log.info("node.settled", kept=len(recovery.offsets), stored=len(recovery.names))
+    kept, stored = len(recovery.offsets), len(recovery.names)
+    _log.info("node.settled", nodes=sorted(whose), kept=kept, stored=stored)
 
 
 def find_left(

@@ -8,6 +8,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.outage import is_outage
 from galileod.storage.errors import StorageError
 
 from .removal import Remover
@@ -17,6 +18,9 @@ CHECK_SECONDS: Final = 5.0
 
 ROUND_SECONDS: Final = 5.0
 """Seconds after which a round begins no further page."""
+
+REMIND_SECONDS: Final = 60.0
+"""Seconds between two lines that say that rounds fail, for the same reason."""
 
 TURN: Final = "/retention"
 """What the node holds that does a round. No file has such a name."""
@@ -39,6 +43,7 @@ class Retention:
         # Where the next page begins. A file that cannot be removed is thereby tried again only
         # after all others.
         self._cursor = ""
+        self._reported: tuple[str, float] | None = None  # why a round has failed, and when
 
     async def run(self) -> None:
         """Remove files until cancelled."""
@@ -46,8 +51,20 @@ class Retention:
             await trio.sleep(CHECK_SECONDS)
             try:
                 await self._take_turn()
+                self._reported = None
             except (LedgerError, StorageError) as error:
-                _log.warning("file.not_removed", path=None, user=None, reason=str(error))
+                if not is_outage(error):
+                    self._report(str(error))
+
+    def _report(self, reason: str) -> None:
+        """Log why files are not removed, unless that was logged a short while ago."""
+        now = trio.current_time()
+        if self._reported is not None:
+            before, at = self._reported
+            if before == reason and now < at + REMIND_SECONDS:
+                return
+        self._reported = reason, now
+        _log.warning("file.not_removed", path=None, user=None, reason=reason)
 
     async def _take_turn(self) -> None:
         """Do a round, unless another node is doing one: they would wait for each other."""

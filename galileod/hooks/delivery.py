@@ -11,6 +11,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.outage import is_outage
 from galileod.ledger.outbox import KINDS, Kind, Outbox, Owed
 from galileod.metrics import Metrics
 from galileod.policy.backoff import pause, wait
@@ -117,7 +118,8 @@ class Delivery:
             # few are held that must wait for the end of an attempt.
             owed = await self._outbox.first(hooks.parallel, kinds, hooks.timeout + HOLD_MARGIN)
         except LedgerError as error:
-            _log.warning("ledger.behind", reason=str(error))
+            if not is_outage(error):
+                _log.warning("ledger.behind", reason=str(error))
             return now + LEDGER_PAUSE
         for one in owed:
             if one.number in running:

@@ -1,7 +1,6 @@
 """The contract of a ledger: the owners of files, and what running uploads have reserved.
 
-A store that lists its files is authoritative. At startup `reconcile` makes the ledger agree with
-it: files may have been changed by hand, and uploads interrupted by a crash.
+A store that lists its files is authoritative: a start makes the ledger agree with it (`reconcile`).
 """
 
 from abc import abstractmethod
@@ -129,6 +128,7 @@ class StoredUpload:
 class RunningUpload:
     """An upload that runs at another node of the ledger; `metadata` is that of its Resumable."""
 
+    upload: str
     metadata: str
     node: str
 

@@ -37,10 +37,11 @@ def open_read_only(settings: Settings, path: str) -> Ledger:
     return ledger.open_read_only(address)
 
 
-def try_out(settings: Settings, files: int) -> Contents:
+def try_out(settings: Settings, files: int) -> Contents | None:
     """What is in the database, with at most so many `files`. Changes nothing in it. Blocks.
 
-    Raises LedgerError if it could not be used.
+    None if it is of an older galileod, and does not tell. Raises LedgerError if it could not be
+    used.
     """
     name = settings.node_name
     if settings.url is None or name is None:

@@ -61,7 +61,7 @@ class Lease:
 
     `lost` fires when it is lost. That is final until `begin`, which is to be called once nobody is
     `using` it any more. `clock` returns seconds that never go backwards. It may be called from any
-    thread, and so may `is_valid`; all else belongs to the event loop.
+    thread, and so may `is_valid` and `is_hurried`; all else belongs to the event loop.
     """
 
     def __init__(self, clock: Callable[[], float] = elapsed) -> None:
@@ -137,6 +137,10 @@ class Lease:
                 await self._changed.park()
         self._check_lost()
         return not self._hurried
+
+    def is_hurried(self) -> bool:
+        """Whether nobody is to wait any more."""
+        return self._hurried
 
     def hurry(self) -> None:
         """Nobody is to wait any more, from now on: the daemon ends."""

@@ -47,13 +47,18 @@ class Node(ABC):
         """
 
     @abstractmethod
-    async def adopt(self) -> bool:
+    async def adopt(self) -> Collection[str]:
         """Take over the running uploads of nodes whose leases are over.
 
         From then on, they are like those of an earlier process of this node, and so are those that
         this node had when it lost its lease: `Ledger.interrupted`, `Ledger.promised` and
-        `Objects.all` have them. Returns whether there are any, which `settle` ends.
+        `Objects.all` have them. Returns the names of the nodes of which some are left, with that of
+        this one for those that it had, or has taken over before. `settle` ends them.
         """
+
+    @abstractmethod
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        """Tell the others the `settings` of this node; returns those of each that runs."""
 
     @abstractmethod
     def left(self) -> Collection[str]:

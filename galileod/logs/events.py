@@ -81,6 +81,9 @@ EVENTS: Final[Mapping[str, Category]] = {
     "lease.lost": Category.ORDINARY,
     "node.settled": Category.ORDINARY,
     "node.not_settled": Category.FAILURE,
+    "node.differs": Category.ORDINARY,
+    "ledger.away": Category.ORDINARY,  # at most once a minute
+    "ledger.back": Category.ORDINARY,
     "ledger.behind": Category.FAILURE,
     "ledger.damaged": Category.ORDINARY,
     "ledger.owners_unknown": Category.ORDINARY,

@@ -51,10 +51,9 @@ async def find_failure(
     What ends with the uploads that run, such as a lack of memory, is no reason. `report` hears what
     the checks of storage and ledger raise, None if they succeed. Takes at most HEALTH_SECONDS.
     """
-    checked = "storage"
     if not context.lease.is_valid():
-        state = "is lost" if context.lease.lost.fired else "has run out"
-        return f"The lease of this node {state}: nothing can be stored."
+        return await _without_lease(context, report)
+    checked = "storage"
     try:
         with trio.fail_after(HEALTH_SECONDS):
             await context.store.check()
@@ -68,3 +67,19 @@ async def find_failure(
     except trio.TooSlowError:
         return f"The {checked} does not answer within {HEALTH_SECONDS:g} seconds."
     return f"Uploads are refused. {exhausted.reason}" if exhausted else None
+
+
+async def _without_lease(context: Context, report: Callable[[Failure | None], object]) -> str:
+    """What is wrong, with the reason for which the lease is not renewed, if there is one still."""
+    if context.lease.lost.fired:
+        return "The lease of this node is lost: nothing can be stored."
+    told = "The lease of this node has run out: {}."
+    try:
+        with trio.fail_after(HEALTH_SECONDS):
+            await context.ledger.check()
+    except LedgerError as error:
+        report(error)
+        return told.format(error.reason)
+    except trio.TooSlowError:
+        return told.format(f"the ledger does not answer within {HEALTH_SECONDS:g} seconds")
+    return told.format("nothing can be stored")

@@ -78,7 +78,7 @@ async def _find(
     if not isinstance(found, RunningUpload):
         return found
     claim.check(found.metadata)
-    log.info("upload.elsewhere", runs_at=found.node)
+    log.info("upload.elsewhere", runs_at=found.node, runs_as=found.upload)
     wait = partial(context.handover.wait, claim, context.config.timeouts.idle)
     with interruptible((context.shutdown.no_uploads, shutting_down)):
         return await connection.unless_ended(receiver, wait)

@@ -21,7 +21,7 @@ from galileod.ledger.base import (
     WholeEntry,
 )
 from galileod.ledger.lease import LeaseLostError
-from galileod.ledger.outage import outlast
+from galileod.ledger.outage import is_outage, outlast
 from galileod.ledger.records import Commit
 from galileod.ledger.unavailable import UnavailableError
 from galileod.metrics import Metrics
@@ -306,7 +306,8 @@ class Keeper:
                         await self.drop(kept, "expired")
                 await self.refresh()  # other nodes may have kept uploads
             except (LedgerError, StorageError) as error:
-                _log.warning("ledger.behind", reason=str(error))
+                if not is_outage(error):
+                    _log.warning("ledger.behind", reason=str(error))
 
 
 async def _unless_recorded(record: Callable[[], Awaitable[None]]) -> None:

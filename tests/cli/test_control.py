@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 import pytest
+from attrs import evolve
 from helpers.responding import responding
 
 from galileod.cli.control import ask
 from galileod.config.model import Config
+from galileod.ledger.settings import Ledger
 from galileod.storage.settings import Storage
 
 pytestmark = pytest.mark.timeout(20)
@@ -56,6 +58,21 @@ def test_a_daemon_that_ends_meanwhile_or_is_busy_is_one_line(
 
 def test_a_directory_without_a_daemon_is_named(run_folder: Path) -> None:
     assert said(run_folder).startswith(f"no running galileod uses storage.directory {run_folder};")
+
+
+def test_the_directory_of_nodes_needs_a_configuration(run_folder: Path) -> None:
+    (run_folder / ".galileod/nodes/one").mkdir(parents=True)
+    assert said(run_folder) == (
+        f"no running galileod uses storage.directory {run_folder}; it belongs to nodes: name the"
+        " configuration of one with --config"
+    )
+
+
+def test_a_node_that_does_not_run_is_named(run_folder: Path) -> None:
+    node = evolve(config(run_folder), ledger=Ledger("postgresql://127.0.0.1/x", node="one"))
+    with pytest.raises(click.ClickException) as failed:
+        ask(node, "GET", "/status", 10)
+    assert f'uses storage.directory {run_folder} as the node "one"; ' in failed.value.message
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -10,13 +10,14 @@ from helpers.ledgers import open_inline_ledger
 from helpers.local_store import open_local, put
 from helpers.memory_store import MemoryStore
 from helpers.nodes import FakeNode
+from helpers.uploading import of_event
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
 from galileod.daemon.settling import SETTLE_SECONDS, settle_left, unchanged
 from galileod.files.publication import lock_for
-from galileod.ledger.base import Recovery
+from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.lease import LEASE_SECONDS
 from galileod.storage.finished import Found, Standing
 from galileod.uploads.context import Context
@@ -25,6 +26,7 @@ from galileod.uploads.memory import MemoryPool
 pytestmark = pytest.mark.timeout(20)
 
 LATEST = LEASE_SECONDS + SETTLE_SECONDS
+EVENTS = ("node.not_settled", "node.settled")
 
 
 @asynccontextmanager
@@ -57,6 +59,30 @@ async def test_a_node_takes_none_for_dead_before_it_has_had_its_lease_as_long(
         await trio.sleep(LATEST + 1)
     assert node.adopted
     assert LEASE_SECONDS <= node.adopted[0] - began <= LATEST
+
+
+async def test_it_tells_whose_uploads_it_has_settled_though_an_attempt_has_failed(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [LedgerError("the database is away")]
+
+    def settle(*_: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(FakeNode, "settle", settle)
+    monkeypatch.setattr(MemoryStore, "recover", lambda *_, **__: {})
+    with capture_logs() as logs:
+        async with settling() as node:
+            node.leaves = [["three"], ["one", "two"], ["one"]]
+            while len(of_event(logs, "node.settled")) < 2:  # noqa: ASYNC110  it is logged
+                await trio.sleep(1)  # time goes on while a thread works
+    told = [(line["event"], line.get("nodes")) for line in of_event(logs, *EVENTS)]
+    assert told == [
+        ("node.not_settled", None),
+        ("node.settled", ["three", "two"]),
+        ("node.settled", ["one"]),
+    ]
 
 
 async def test_after_an_outage_of_the_database_the_others_have_time_to_come_back(

@@ -1,6 +1,6 @@
 """Nodes with short leases, and one without a database, in simulated time."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -46,6 +46,9 @@ class FakeNode(Node):
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
     adopted: list[float] = field(factory=list)
+    leaves: list[Sequence[str]] = field(factory=list)
+    declared: list[Mapping[str, str]] = field(factory=list)
+    others_have: Mapping[str, Mapping[str, str]] = field(factory=dict)
 
     async def renew(self) -> bool:
         sent = self.lease.now()
@@ -67,12 +70,19 @@ class FakeNode(Node):
         self.taken = False
         self.lease.begin(sent)
 
-    async def adopt(self) -> bool:
+    async def adopt(self) -> Collection[str]:
         self.adopted.append(self.lease.now())
         await trio.lowlevel.checkpoint()
         if not self.answers:
             raise LedgerError("the database is away")
-        return False
+        return self.leaves.pop(0) if self.leaves else ()
+
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        await trio.lowlevel.checkpoint()
+        if not self.answers:
+            raise LedgerError("the database is away")
+        self.declared.append(settings)
+        return self.others_have
 
     def left(self) -> Collection[str]:
         return ()

@@ -196,7 +196,7 @@ class NodeLedger(SqliteLedger):
         if found is None:
             for upload, _, metadata in self.shared.rows("key = ?", key):
                 if self.shared.runs[upload] != name:
-                    return RunningUpload(metadata, self.shared.runs[upload])
+                    return RunningUpload(upload, metadata, self.shared.runs[upload])
         return found
 
     async def reserve(

@@ -135,7 +135,7 @@ def finish_unless_busy(client: ResumingClient) -> int:
         if attempt.first.get("code") == "busy":
             return 0
         assert attempt.finish() == client.stored()
-        return int(attempt.first["offset"])
+        return int(attempt.first.get("offset", 0))
 
 
 @pytest.mark.parametrize("keyed", [True, False])
@@ -178,6 +178,8 @@ def test_an_upload_is_kept_after_a_long_outage_and_not_confirmed_before_its_end(
                     assert push(client_of(host, keyed=True)) == "busy"
                     health = ask(host, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n")
                     assert health.status == 503
+                    told = health.body.decode()
+                    assert told.startswith("The lease of this node has run out: the ")
                 with finishing(attempt) as ended:
                     signal = ended.result()
                 assert (signal["code"], signal["fatal"], "kept" in signal) == ("busy", True, True)
@@ -185,3 +187,30 @@ def test_an_upload_is_kept_after_a_long_outage_and_not_confirmed_before_its_end(
         offset = poll("the database", lambda: finish_unless_busy(client))
         assert offset >= (SENT if place.bucket is None else 10 * MIB)
         place.assert_stored_once(host, client)
+        host.wait_for("ledger.back")
+        events = [line["event"] for line in host.log()]
+        assert (events.count("ledger.away"), events.count("ledger.back")) == (1, 1)
+        assert "file.not_removed" not in events
+
+
+@pytest.mark.parametrize("away", AWAY)
+def test_a_node_that_is_stopped_waits_for_no_database_and_blames_it(
+    place: Place, own_postgresql: Postgresql, away: str
+) -> None:
+    with place.node(LEASED).start() as host:
+        client = client_of(host, keyed=True)
+        with client.attempt() as attempt:
+            attempt.send(MIB)
+            with AWAY[away](own_postgresql):
+                host.wait_for("lease.run_out")
+                with finishing(attempt):
+                    assert host.stop() == 0
+        if place.bucket is None:
+            assert host.find("upload.kept", code="shutting_down")
+        else:
+            line = host.find("upload.not_kept")
+            assert line is not None
+            assert "the database" in line["reason"]
+        host.start()
+        client.url = host.url
+        finish_unless_busy(client)

@@ -123,7 +123,7 @@ def test_what_a_killed_node_has_left_goes_on_at_the_other(nodes: Nodes) -> None:
         poll("the data is there", lambda: _spooled(nodes, "one") == SENT)
         one.kill()
     settled = two.wait_for("node.settled")
-    assert (settled["kept"], settled["stored"]) == (1, 0)
+    assert (settled["nodes"], settled["kept"], settled["stored"]) == (["one"], 1, 0)
     assert nodes.spool("one") == []
     with client.at(two.url).attempt() as attempt:
         assert attempt.first["offset"] == SENT

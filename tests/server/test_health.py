@@ -163,6 +163,16 @@ async def test_it_fails_while_the_lease_of_the_node_has_run_out(autojump_clock: 
     async with serving(MemoryStore()) as wire:
         lease = wire.context.lease = Lease(trio.current_time)
         assert await reason(wire) == "The lease of this node has run out: nothing can be stored."
+        with pytest.MonkeyPatch.context() as patch:
+            gone = LedgerError("the database cannot be reached", ": at 192.0.2.1")
+            patch.setattr(wire.ledger, "check", raising(gone))
+            told = "The lease of this node has run out: the database cannot be reached."
+            assert await reason(wire) == told
+            patch.setattr(wire.ledger, "check", sleeping(HEALTH_SECONDS + 1))
+            told = (
+                "The lease of this node has run out: the ledger does not answer within 5 seconds."
+            )
+            assert await reason(wire) == told
         lease.renewed(lease.now())
         assert await reason(wire) is None
         lease.lose()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -33,6 +33,9 @@ IDLE_SECONDS: Final = 4
 not keep its locks. Shorter than STATEMENT_SECONDS, so that who waits for them gets them in time.
 The server observes them."""
 
+HURRIED_SECONDS: Final = 3.0
+"""The same, and maximum seconds for a connection to be made, once nobody is to wait any more."""
+
 PATIENT_SECONDS: Final = 600
 """Maximum seconds of a statement, without an answer, in `reporting`."""
 
@@ -43,7 +46,6 @@ else wait for one after the other."""
 _LIMITS: Final[dict[str, Any]] = {
     "application_name": "galileod",
     "client_encoding": "UTF8",
-    "connect_timeout": CONNECT_SECONDS,
     # For a server that vanished while nothing is sent, and while something is.
     "keepalives": 1,
     "keepalives_idle": 4,
@@ -66,6 +68,15 @@ _PATIENT: Final = "; ".join(
 _NOT_READ: Final = "the password for the database cannot be read"
 
 _USABLE: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+
+Hurried = Callable[[], bool]
+"""Whether nobody is to wait any more, since the daemon ends. Called in any thread."""
+
+
+def unhurried() -> bool:
+    """The Hurried of one who has time."""
+    return False
 
 
 @frozen
@@ -106,11 +117,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that waits for no longer than `silence` seconds for an answer.
 
     The server's own limits do not help if it is stopped: its kernel still acknowledges data. While
-    it waits, it calls `step` several times in a second.
+    it waits, it calls `step` several times in a second. Once it is `hurried`, it waits for no
+    longer than HURRIED_SECONDS.
     """
 
     silence: float = SILENT_SECONDS
     step: Step = staticmethod(ignore_step)
+    hurried: Hurried = staticmethod(unhurried)
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401  as there
         """Run the generator of a statement, which yields while it waits."""
@@ -118,26 +131,28 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def _bounded(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
         """The same generator. psycopg resumes it ten times in a second in any case."""
-        end = time.monotonic() + self.silence
+        began = time.monotonic()
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
                 if not ready:
                     self.step()
-                    if time.monotonic() > end:
-                        raise SilentError(f"the server has not answered for {self.silence:g} s")
+                    silence = HURRIED_SECONDS if self.hurried() else self.silence
+                    if time.monotonic() > began + silence:
+                        raise SilentError(f"the server has not answered for {silence:g} s")
                 wanted = gen.send(ready)
         except StopIteration as ended:
             result: T = ended.value
             return result
 
 
-def connect(address: Address) -> Connection:
-    """Make a connection. Blocks; raises LedgerError."""
+def connect(address: Address, seconds: float = CONNECT_SECONDS) -> Connection:
+    """Make a connection, within so many seconds. Blocks; raises LedgerError."""
     where, password = address.describe(), address.password()
+    limits = {**_LIMITS, "connect_timeout": int(seconds)}
     try:
-        connection = Connection.connect(address.url, autocommit=True, password=password, **_LIMITS)
+        connection = Connection.connect(address.url, autocommit=True, password=password, **limits)
     except psycopg.Error as error:
         raise unreachable(where, error) from error
     try:
@@ -199,10 +214,14 @@ def reporting(connection: Connection, step: Step) -> Iterator[None]:
 
 
 class Line:
-    """A connection for one thread at a time, which is made when it is needed, and made again."""
+    """A connection for one thread at a time, which is made when it is needed, and made again.
 
-    def __init__(self, address: Address) -> None:
+    Once it is `hurried`, it is made again only if that has not failed before.
+    """
+
+    def __init__(self, address: Address, hurried: Hurried = unhurried) -> None:
         self._address = address
+        self._hurried = hurried
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
@@ -259,15 +278,19 @@ class Line:
     def _connect(self) -> Connection:
         if self._closed:
             raise LedgerError("the ledger is closed")
-        if self._failure is not None and time.monotonic() < self._failure[0]:
+        hurried = self._hurried()
+        if self._failure is not None and (hurried or time.monotonic() < self._failure[0]):
             failed = self._failure[1]
             raise type(failed)(failed.reason, failed.place)
         try:
-            self._connection = connect(self._address)
+            self._connection = connect(
+                self._address, HURRIED_SECONDS if hurried else CONNECT_SECONDS
+            )
         except LedgerError as error:
             self._failure = (time.monotonic() + RETRY_SECONDS, error)
             raise
         self._failure = None
+        self._connection.hurried = self._hurried
         return self._connection
 
     def _roll_back(self, connection: Connection) -> None:

@@ -10,17 +10,27 @@ lock, and do not wait for it.
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 import trio
 
 from galileod.ledger.base import Step, ignore_step
 from galileod.ledger.grouping import ForMany, Grouping, Transact
+from galileod.ledger.outage import Outages
 from galileod.ledger.unavailable import UnavailableError
 
 from . import tables
-from .connection import SILENT_SECONDS, Address, Connection, Line, apart, goes_on
+from .connection import (
+    SILENT_SECONDS,
+    Address,
+    Connection,
+    Hurried,
+    Line,
+    apart,
+    goes_on,
+    unhurried,
+)
 from .room import check_limits
 from .schema import check_version, migrate
 
@@ -48,17 +58,20 @@ class Database:
     """Runs functions, the steps, that take a connection. All methods raise LedgerError.
 
     Steps that write and wait at the same time share a transaction. `fence` is the fencing number of
-    this node, without which nothing is written, or None if there are no nodes.
+    this node, without which nothing is written, or None if there are no nodes. Once it is
+    `hurried`, no step waits for long.
     """
 
     fence: int | None = None
 
     def __init__(self, address: Address) -> None:
-        self._lines = [Line(address) for _ in range(2 + READERS)]
+        self.hurried: Hurried = unhurried
+        self._lines = [Line(address, self._is_hurried) for _ in range(2 + READERS)]
         self._writer, self._apart, *readers = self._lines
         self._readers: queue.SimpleQueue[Line] = queue.SimpleQueue()
         for line in readers:
             self._readers.put(line)
+        self._watch: Callable[[], AbstractContextManager[None]] = nullcontext  # of a daemon: logs
         self._reading = trio.CapacityLimiter(READERS)
         self._checking = trio.CapacityLimiter(1)
         self._grouping = _group(self.transaction)
@@ -76,6 +89,7 @@ class Database:
             for line in database._lines:
                 line.open()
             failed.pop_all()
+        database._watch = Outages().watch
         return database
 
     @classmethod
@@ -165,7 +179,8 @@ class Database:
         Raises LeaseLostError if this node must not write any more, unless it is not `fenced`.
         """
         check = self._check(locks=False) if fenced else ""
-        with self._writer.transaction(_begin(durable=durable) + _LOCK + check) as connection:
+        begin = _begin(durable=durable) + _LOCK + check
+        with self._watch(), self._writer.transaction(begin) as connection:
             yield connection
 
     @contextmanager
@@ -175,21 +190,29 @@ class Database:
         If it is `fenced`, it knows this node. Raises LeaseLostError then.
         """
         check = self._check(locks=False) if fenced else ""
+        with self._watch(), self._reader() as line, line.transaction(_READ + check) as connection:
+            yield connection
+
+    @contextmanager
+    def _reader(self) -> Iterator[Line]:
         try:
             line = self._readers.get(timeout=SILENT_SECONDS)
         except queue.Empty:
             raise UnavailableError("all connections to the database wait for it") from None
         try:
-            with line.transaction(_READ + check) as connection:
-                yield connection
+            yield line
         finally:
             self._readers.put(line)
 
     @contextmanager
     def _transaction_apart(self, *, durable: bool) -> Iterator[Connection]:
         check = self._check(locks=True)
-        with self._apart.transaction(_begin(durable=durable) + check) as connection:
+        begin = _begin(durable=durable) + check
+        with self._watch(), self._apart.transaction(begin) as connection:
             yield connection
+
+    def _is_hurried(self) -> bool:
+        return self.hurried()
 
     def _check(self, *, locks: bool) -> str:
         return "" if self.fence is None else _CHECK.format(fence=self.fence, locks=locks)

@@ -1,6 +1,7 @@
 """The lease of this process among the nodes, and the connection by which it is renewed."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 import trio
@@ -40,7 +41,8 @@ class PostgresqlNode(Node):
         self._database = database
         self._clock = clock
         self._boot = boot
-        self._line = Line(address)
+        database.hurried = self.lease.is_hurried
+        self._line = Line(address, self.lease.is_hurried)
         self._limiter = trio.CapacityLimiter(1)
         self._line.open()
         try:
@@ -52,8 +54,9 @@ class PostgresqlNode(Node):
     def close(self) -> None:
         """Give the lease back, when nothing is written any more. Blocks, for a bounded time."""
         try:
-            with self._line.transaction(_BEGIN) as connection:
-                nodes.give_back(connection, self._fence)
+            if self.lease.is_valid():
+                with self._line.transaction(_BEGIN) as connection:
+                    nodes.give_back(connection, self._fence)
         except LedgerError:
             pass  # then the others wait until it is over
         finally:
@@ -71,11 +74,15 @@ class PostgresqlNode(Node):
         """See `Node.begin_again`."""
         self.lease.begin(await self._run(self._acquire))
 
-    async def adopt(self) -> bool:
+    async def adopt(self) -> Collection[str]:
         """See `Node.adopt`."""
         return await self._database.write_durably(
             nodes.adopt, None if self._me.local else self._boot
         )
+
+    async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        """See `Node.declare`."""
+        return await self._run(partial(self._declare, settings))
 
     def left(self) -> Collection[str]:
         """See `Node.left`."""
@@ -102,6 +109,13 @@ class PostgresqlNode(Node):
     def _renew(self) -> bool:
         with self._line.transaction(_BEGIN) as connection:
             return nodes.renew(connection, self._fence)
+
+    def _declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+        with self._line.transaction(_BEGIN) as connection:
+            nodes.declare(connection, self._fence, settings)
+        # Of two nodes that declare at the same time, the later one sees the other.
+        with self._line.transaction(_BEGIN) as connection:
+            return nodes.declared(connection, self._fence)
 
     def _acquire(self) -> float:
         """Get a lease, which is counted from the time that is returned."""

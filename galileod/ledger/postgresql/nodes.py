@@ -1,16 +1,18 @@
 """The table of nodes: who shares the ledger, until when each may write, and its fencing number.
 
 A fencing number is given once. A node whose number is not in the table any more has lost its lease:
-each transaction that writes looks for it first, see `Database`. All functions but `renew` and
-`give_back` run under the lock of `totals`, so only one of them at a time. A node may renew a lease
-that is over, as long as nobody has changed its row, so what changes it locks it before it looks.
+each transaction that writes looks for it first, see `Database`. All functions but `renew`,
+`declare` and `give_back` run under the lock of `totals`, so only one of them at a time. A node may
+renew a lease that is over, as long as nobody has changed its row, so what changes it locks it
+before it looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from attrs import asdict
+from psycopg.types.json import Jsonb
 
 from galileod.ledger import lease
 from galileod.ledger.base import LedgerError
@@ -58,6 +60,13 @@ _RENEW: Final = (
     "UPDATE nodes SET until = clock_timestamp() + make_interval(secs => %s) WHERE fence = %s"
 )
 
+_DECLARE: Final = "UPDATE nodes SET settings = %s WHERE fence = %s"
+
+_DECLARED: Final = (
+    "SELECT name, settings FROM nodes WHERE fence <> %(fence)s AND settings IS NOT NULL"  # noqa: S608  constant
+    f" AND {_LIVING} ORDER BY name"
+)
+
 _GIVE_BACK: Final = "UPDATE nodes SET until = '-infinity' WHERE fence = %s"
 
 _ABSENT: Final = (
@@ -82,8 +91,8 @@ _ADOPT: Final = (
 """Their numbers stay: see `is_left`."""
 
 _SOME_LEFT: Final = (
-    'SELECT EXISTS (SELECT FROM uploads WHERE node = own_node() AND "offset" IS NULL'
-    " AND fence IS DISTINCT FROM own_fence())"
+    'SELECT DISTINCT node FROM uploads WHERE node = own_node() AND "offset" IS NULL'
+    " AND fence IS DISTINCT FROM own_fence()"
 )
 
 
@@ -142,18 +151,30 @@ def renew(connection: Connection, fence: int) -> bool:
     return connection.execute(_RENEW, (lease.LEASE_SECONDS, fence)).rowcount > 0
 
 
+def declare(connection: Connection, fence: int, settings: Mapping[str, str]) -> None:
+    """Tell the others the settings of this node."""
+    connection.execute(_DECLARE, (Jsonb(dict(settings)), fence))
+
+
+def declared(connection: Connection, fence: int) -> Mapping[str, Mapping[str, str]]:
+    """The settings of the other nodes that may write, by their names."""
+    return dict(connection.execute(_DECLARED, {"fence": fence, **_limits()}).fetchall())
+
+
 def give_back(connection: Connection, fence: int) -> None:
     """End the lease, so that nobody waits for it. Nothing is to be written any more."""
     connection.execute(_GIVE_BACK, (fence,))
 
 
-def adopt(connection: Connection, boot: str | None) -> bool:
+def adopt(connection: Connection, boot: str | None) -> Sequence[str]:
     """See `Node.adopt`.
 
     `boot` is that of this machine, if what the others have stored is on no machine that may have
     failed, so that all of it is certain; else None.
     """
+    own = [name for (name,) in connection.execute(_SOME_LEFT)]
     names = [name for (name,) in connection.execute(_ABSENT, _limits())]
+    dead = list[str]()
     if names:
         values = {"names": names, **_limits()}
         connection.execute(_LOCK_DEAD, values)
@@ -161,8 +182,7 @@ def adopt(connection: Connection, boot: str | None) -> bool:
         dead = [name for name in names if name not in living]
         connection.execute(_FENCE_OFF, (dead,))
         connection.execute(_ADOPT, (boot, dead))
-    row = connection.execute(_SOME_LEFT).fetchone()
-    return row is not None and bool(row[0])
+    return [*own, *dead]
 
 
 def older(connection: Connection, tables: int, oldest: int) -> list[str]:

@@ -239,6 +239,8 @@ MIGRATIONS: Final = (
     );
     """,
     ),
+    # 7: the settings of each node that all nodes should have; those of an older one are not known.
+    Migration(4, "ALTER TABLE nodes ADD COLUMN settings JSONB"),
 )
 
 NODES_SINCE: Final = 2

@@ -41,7 +41,7 @@ _PROMISE: Final = (
 )
 
 _ELSEWHERE: Final = (
-    'SELECT metadata, node FROM uploads WHERE key = %s AND "offset" IS NULL'
+    'SELECT upload, metadata, node FROM uploads WHERE key = %s AND "offset" IS NULL'
     " AND fence IS DISTINCT FROM %s"
 )
 

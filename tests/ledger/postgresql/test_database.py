@@ -353,9 +353,9 @@ async def test_after_a_connection_that_fails_all_steps_that_wait_fail_with_it(
     attempts = list[int]()
     connect = connections.connect
 
-    def counted(address: Address) -> Connection:
+    def counted(address: Address, seconds: float) -> Connection:
         attempts.append(1)
-        return connect(address)
+        return connect(address, seconds)
 
     database = open_database(Address(own_postgresql.new_database()))
     monkeypatch.setattr(connections, "connect", counted)
@@ -458,3 +458,17 @@ async def test_a_closed_database_cannot_be_used(database: Database) -> None:
             await way(transaction)
     with pytest.raises(LedgerError, match="is closed"):
         await database.check()
+
+
+async def test_nobody_waits_long_for_a_server_that_hangs_once_the_daemon_ends(
+    own_postgresql: Postgresql, open_database: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HURRIED_SECONDS", 0.2)
+    database = open_database(Address(own_postgresql.new_database()))
+    database.hurried = lambda: True
+    own_postgresql.hang()
+    try:
+        with pytest.raises(UnavailableError, match="has not answered for 0"):
+            await database.check()
+    finally:
+        own_postgresql.go_on()

@@ -25,7 +25,7 @@ from galileod.ledger.elsewhere import Elsewhere
 pytestmark = pytest.mark.timeout(60)
 
 KEY = "key of u1"
-RUNNING = RunningUpload(f"metadata of {KEY}", "one")
+RUNNING = RunningUpload("u1", f"metadata of {KEY}", "one")
 T = TypeVar("T")
 
 FAR = 4e9
@@ -75,7 +75,7 @@ async def test_what_one_node_runs_is_found_by_others_and_not_by_itself(nodes: Le
     await one.keep("u1", 40, 40, 60, 16)
     assert isinstance(await two.find(KEY), KeptUpload)
     await two.resume("u1", allow)
-    assert await one.find(KEY) == RunningUpload(RUNNING.metadata, "two")
+    assert await one.find(KEY) == RunningUpload("u1", RUNNING.metadata, "two")
     assert await two.find(KEY) is None
 
 

@@ -138,7 +138,7 @@ async def test_the_uploads_of_a_dead_node_are_adopted_and_settled(
     await begin(living.ledger, "running")
     await living.ledger.objects.begin("running", 100, 10)
     let_die(dead)
-    assert await living.node.adopt()
+    assert await living.node.adopt() == ["a"]
     assert living.ledger.interrupted() == {"left": None}
     assert [one.offset for one in living.ledger.objects.all()] == [10]
     living.node.settle({}, Recovery({"left": 10}, {}, 60))
@@ -178,7 +178,7 @@ async def test_a_node_that_lost_its_lease_settles_what_nobody_has_adopted(start:
     await begin(node.ledger, "left")
     start("a").node.close()
     await node.node.begin_again()
-    assert await node.node.adopt()
+    assert await node.node.adopt() == ["a"]
     assert node.ledger.interrupted() == {"left": None}
     node.node.settle({}, Recovery({"left": 10}, {}, 60))
     assert not await node.node.adopt()
@@ -215,7 +215,7 @@ async def test_an_upload_that_another_node_has_is_not_begun(start: Start) -> Non
         await two.ledger.reserve("2", "anna", 7, allow, resumable=about)
     entry = WholeEntry("3", "anna", 7, allow, resumable=about, identity="id")
     (result,) = await two.ledger.enter_whole([entry])
-    assert result == RunningUpload("metadata of key of 1", "a")
+    assert result == RunningUpload("1", "metadata of key of 1", "a")
     assert (await two.ledger.total()).uploads == 1
     await one.ledger.release("1")
     assert await two.ledger.enter_whole([entry]) == [None]

@@ -57,6 +57,16 @@ def end_leases(database: Database) -> None:
         connection.execute("UPDATE nodes SET until = clock_timestamp()")
 
 
+async def test_a_node_tells_its_settings_to_those_that_run(start: Start) -> None:
+    one, two = start(ONE), start(TWO)
+    assert await one.declare({"quota.total_files": "1"}) == {}
+    assert await two.declare({"quota.total_files": "2"}) == {"one": {"quota.total_files": "1"}}
+    assert await one.declare({"quota.total_files": "3"}) == {"two": {"quota.total_files": "2"}}
+    assert await two.declare({}) == {"one": {"quota.total_files": "3"}}
+    one.close()
+    assert await two.declare({}) == {}
+
+
 async def test_a_node_has_a_valid_lease_and_renews_it(start: Start) -> None:
     node = start(ONE)
     assert node.lease.is_valid()

@@ -1,6 +1,6 @@
 """The connections that a node needs, and servers that do not allow so many."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -48,7 +48,10 @@ def test_a_database_that_allows_too_few_connections_for_ever_is_not_waited_for(
 ) -> None:
     url = postgresql.new_database()
     limit(postgresql, url, number)
-    for use in (lambda: open_(url), lambda: try_out(Address(url), "n1", 1)):
+    uses: list[Callable[[], object]] = [
+        lambda: open_(url), lambda: try_out(Address(url), "n1", 1),
+    ]  # fmt: skip
+    for use in uses:
         with pytest.raises(LedgerError, match="the database allows too few connections") as raised:
             use()
         assert not isinstance(raised.value, UnavailableError)

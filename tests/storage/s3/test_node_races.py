@@ -113,11 +113,13 @@ def test_a_connection_waits_for_the_lease_of_a_node_that_is_gone_and_goes_on(
     client = ResumingClient(one.url, DATA)
     with client.attempt() as attempt:
         attempt.send(6 * 1024 * 1024)
-        one.wait_for("upload.started")
+        started = one.wait_for("upload.started")
         one.send_signal(how)
         again = client.at(two.url)
         with again.attempt() as newer:
-            assert two.find("upload.elsewhere", runs_at="one")
+            elsewhere = two.find("upload.elsewhere", runs_at="one", runs_as=started["upload"])
+            assert elsewhere
+            assert elsewhere["upload"] != started["upload"]
             assert newer.offset in (0, 5 * 1024 * 1024)
             if how == signal.SIGSTOP:
                 one.send_signal(signal.SIGCONT)

@@ -115,7 +115,7 @@ def test_an_upload_of_a_node_that_was_killed_is_continued_at_another(
         one.kill()
     assert nodes.owners() == [("one", False)]
     settled = two.wait_for("node.settled")
-    assert (settled["kept"], settled["stored"]) == (1, 0)
+    assert (settled["nodes"], settled["kept"], settled["stored"]) == (["one"], 1, 0)
     assert nodes.owners() == [("two", True)]
     client = client.at(two.url)
     with client.attempt() as attempt:

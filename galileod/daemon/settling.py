@@ -14,7 +14,6 @@ from attrs import evolve
 from structlog.typing import FilteringBoundLogger
 
 from galileod.files.publication import PublicationLock
-from galileod.ledger import lease
 from galileod.ledger.base import Ledger, LedgerError, Recovery
 from galileod.ledger.lease import LeaseRunOutError
 from galileod.ledger.node import Node
@@ -27,10 +26,7 @@ from galileod.uploads.context import Context
 from .progress import Progress
 
 SETTLE_SECONDS: Final = 5.0
-"""Seconds between two looks for uploads that are left.
-
-A node looks only after its own lease was valid for as long as a lease lasts: when the database, or
-the way to it, was away for all nodes, the first one that is back must not take the others for dead.
+"""Seconds between two looks for uploads that are left. A node looks only while its lease is steady.
 """
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -40,12 +36,9 @@ async def settle_left(node: Node, context: Context) -> None:
     """Settle what is left of uploads, until cancelled. What fails is logged, and tried again."""
     reported: str | None = None
     whose = set[str]()
-    since = node.lease.now()
     while True:
         await trio.sleep(SETTLE_SECONDS)
-        if not node.lease.is_valid():
-            since = node.lease.now()
-        if node.lease.now() - since < lease.LEASE_SECONDS:
+        if not node.lease.is_steady():
             continue
         try:
             with node.lease.using():

@@ -61,13 +61,15 @@ class Lease:
 
     `lost` fires when it is lost. That is final until `begin`, which is to be called once nobody is
     `using` it any more. `clock` returns seconds that never go backwards. It may be called from any
-    thread, and so may `is_valid` and `is_hurried`; all else belongs to the event loop.
+    thread, and so may `is_valid`, `is_steady` and `is_hurried`; all else belongs to the event loop.
     """
 
     def __init__(self, clock: Callable[[], float] = elapsed) -> None:
         self.lost = Interrupt()
         self._clock = clock
         self._until = -1.0
+        self._last = -math.inf  # when its last renewal was sent
+        self._steady = math.inf  # since when it is renewed regularly
         self._users = 0
         self._hurried = False
         self._changed = trio.lowlevel.ParkingLot()
@@ -83,6 +85,17 @@ class Lease:
         """Whether this node may write now."""
         return self._clock() < self._until and not self.lost.fired
 
+    def is_steady(self) -> bool:
+        """Whether it was renewed regularly up to now, for as long as a lease lasts.
+
+        Then others could renew theirs as well: one whose lease is over is dead. After an outage of
+        the database, or of the way to it, the first one that is back must not take the others for
+        dead.
+        """
+        now = self._clock()
+        regular = now - self._last <= LEASE_SECONDS / 2 and now - self._steady >= LEASE_SECONDS
+        return regular and not self.lost.fired
+
     def state(self) -> State:
         """Whether it may write, may write again later, or has to end all that it has begun."""
         if self.lost.fired:
@@ -96,6 +109,9 @@ class Lease:
     def renewed(self, sent: float) -> None:
         """The database has renewed it, by a request that was sent at the time `sent`."""
         self._until = max(self._until, sent + LEASE_SECONDS - MARGIN)
+        if sent - self._last > LEASE_SECONDS / 2:
+            self._steady = sent
+        self._last = sent
         self._changed.unpark_all()
 
     def lose(self) -> None:

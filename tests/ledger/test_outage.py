@@ -102,6 +102,36 @@ async def test_a_lease_is_not_waited_for_once_the_daemon_ends(autojump_clock: Mo
     assert trio.current_time() == LEASE_SECONDS
 
 
+# Others are taken for dead only while the database answers.
+
+
+def test_a_lease_is_steady_once_it_was_renewed_regularly_for_as_long_as_one_lasts() -> None:
+    clock = Clock()
+    lease = Lease(clock)
+    steady = list[bool]()
+    for _ in range(4):
+        lease.renewed(clock.now)
+        steady.append(lease.is_steady())
+        clock.now += LEASE_SECONDS / 3
+    assert steady == [False, False, False, True]
+
+
+def test_a_lease_is_not_steady_while_the_database_hangs_and_for_a_while_after() -> None:
+    clock = Clock()
+    lease = Lease(clock)
+    for _ in range(5):
+        clock.now += LEASE_SECONDS / 3
+        lease.renewed(clock.now)
+    assert lease.is_steady()
+    clock.now += 0.6 * LEASE_SECONDS
+    assert lease.is_valid()
+    assert not lease.is_steady()
+    lease.renewed(clock.now)
+    assert not lease.is_steady()
+    lease.lose()
+    assert not lease.is_steady()
+
+
 # The log.
 
 

@@ -1,5 +1,6 @@
 """Uploads that run while the database is away, for a while or for long."""
 
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -10,13 +11,15 @@ import psycopg
 import pytest
 from attrs import define
 from helpers.clients import Signal, ask, some_bytes
-from helpers.daemon import Daemon, poll
+from helpers.cluster import running_cluster
+from helpers.daemon import DEADLINE, Daemon, poll
 from helpers.engines.buckets import Bucket, new_bucket
 from helpers.engines.ceph import Ceph
 from helpers.engines.postgresql import Postgresql
 from helpers.engines.shared import attach
 from helpers.resuming import Attempt, ResumingClient, push, sha1
 from helpers.s3_daemon import PREFIX, contents
+from helpers.sending import GALILEO_SEND
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -214,3 +217,34 @@ def test_a_node_that_is_stopped_waits_for_no_database_and_blames_it(
         host.start()
         client.url = host.url
         finish_unless_busy(client)
+
+
+def test_galileo_send_outlasts_an_outage_of_the_database_of_two_nodes(
+    two_gateways: Ceph, own_postgresql: Postgresql, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(some_bytes(40 * MIB))
+    bucket = new_bucket(two_gateways.server)
+    with running_cluster(two_gateways, own_postgresql, bucket, tmp_path, 2) as cluster:
+        command: list[str | Path] = [
+            GALILEO_SEND,
+            "--limit-rate",
+            "8MiB",
+            "--retries",
+            "0",
+            cluster.front.url,
+            path,
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as sending:
+            place = Place(tmp_path, cluster.url, bucket)
+            poll("two parts", lambda: place.parts() >= 2, cluster.front.text)
+            with hanging(own_postgresql):
+                for node in cluster.nodes:
+                    node.wait_for("lease.run_out")
+                assert sending.poll() is None
+            said, _ = sending.communicate(timeout=DEADLINE)
+        assert sending.returncode == 0, (said, cluster.front.text())
+        assert contents(bucket) == {path.name: sha1(path.read_bytes())}
+        assert place.recorded() == (contents(bucket), 0)
+        assert bucket.unfinished() == 0
+        assert sum(node.find("upload.kept") is not None for node in cluster.nodes) == 0

@@ -9,9 +9,10 @@ import trio
 from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Me, Node
+from galileod.ledger.unavailable import UnavailableError
 
 from . import nodes, restart, schema, uploads
-from .connection import Address, Line
+from .connection import Address, Connection, Line
 from .database import Database
 
 T = TypeVar("T")
@@ -75,10 +76,17 @@ class PostgresqlNode(Node):
         self.lease.begin(await self._run(self._acquire))
 
     async def adopt(self) -> Collection[str]:
-        """See `Node.adopt`."""
-        return await self._database.write_durably(
-            nodes.adopt, None if self._me.local else self._boot
-        )
+        """See `Node.adopt`. One that was begun while the lease was steady is undone if it is not.
+
+        The database may have hung meanwhile, so that no other node could renew its lease.
+        """
+        return await self._database.write_durably(self._adopt, steady=self.lease.is_steady())
+
+    def _adopt(self, connection: Connection, *, steady: bool) -> Collection[str]:
+        adopted = nodes.adopt(connection, None if self._me.local else self._boot)
+        if steady and not self.lease.is_steady():
+            raise UnavailableError("the database has not answered for a while")
+        return adopted
 
     async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
         """See `Node.declare`."""

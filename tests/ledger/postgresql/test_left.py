@@ -22,6 +22,7 @@ from galileod.ledger.objects import Part
 from galileod.ledger.postgresql.connection import Address
 from galileod.ledger.postgresql.ledger import PostgresqlLedger
 from galileod.ledger.postgresql.node import PostgresqlNode
+from galileod.ledger.unavailable import UnavailableError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -123,6 +124,21 @@ async def test_the_uploads_of_a_living_node_are_not_adopted(start: Start) -> Non
     assert not await two.node.adopt()
     await one.ledger.checkpoint("1", 5)
     assert await one.ledger.keep("1", 10, 5, 60, 10) == []
+
+
+async def test_nothing_is_adopted_by_a_step_during_which_the_database_has_hung(
+    start: Start, let_die: LetDie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then no other node could renew its lease."""
+    other, one = start("a"), start("b")
+    await begin(other.ledger, "1")
+    let_die(other)
+    steady = iter([True, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(one.node.lease, "is_steady", lambda: next(steady))
+        with pytest.raises(UnavailableError):
+            await one.node.adopt()
+    assert await one.node.adopt() == ["a"]
 
 
 async def test_the_uploads_of_a_dead_node_are_adopted_and_settled(

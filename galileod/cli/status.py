@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from galileod.client.formatting import format_duration, format_time, plural
+from galileod.ledger.node import CLOCKS_APART
 from galileod.printable import printable
 from galileod.units import human_size
 
@@ -46,6 +47,8 @@ def _lines(found: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
     yield "since", f"{format_time(found['started'])} ({age})"
     if node := found["node"]:
         yield "node", f"{node['name']}, lease {node['lease']}"
+        if abs(node["clock_ahead"]) > CLOCKS_APART:
+            yield "clock", _apart(node["clock_ahead"])
     yield "listening", ", ".join(found["listen"])
     yield "connections", str(found["connections"])
     uploads, stored, storage = found["uploads"], found["stored"], found["storage"]
@@ -54,6 +57,11 @@ def _lines(found: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
     free = "" if storage["free"] is None else f", {human_size(storage['free'])} free"
     yield "storage", f"{storage['backend']}, {_checked(storage)}{free}"
     yield "ledger", _checked(found["ledger"])
+
+
+def _apart(ahead: float) -> str:
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"{format_duration(abs(ahead))} {side} that of the database"
 
 
 def _kept(uploads: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from galileod.uploads.memory import MemoryPool, PoolPartMemory
 
 from .accept import accept_connections
 from .agreeing import compare_settings
+from .clocks import watch_clock
 from .control import serve_control_socket
 from .listeners import ListenError, Listeners, open_listeners
 from .node import keep_lease
@@ -108,6 +109,7 @@ async def run(prepared: Prepared, read: Read) -> None:
                 control.start_soon(keep_lease, node, context)
                 control.start_soon(settle_left, node, context)
                 control.start_soon(compare_settings, node, context)
+                control.start_soon(watch_clock, node)
             await _work(context, server, listeners)
             control.cancel_scope.cancel()
         log_suppressed()

@@ -3,11 +3,15 @@
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from attrs import field, frozen
 
 from .base import Recovery
 from .lease import Lease
+
+CLOCKS_APART: Final = 5.0
+"""Seconds by which the clock of a node and that of the database may differ, and nobody is told."""
 
 
 @frozen
@@ -30,10 +34,14 @@ class Node(ABC):
 
     What it writes has its fencing number, which grows with each start and with each loss of the
     `lease`. The ledger accepts nothing with an earlier one.
+
+    `ahead` are the seconds by which its clock was ahead of the ledger's when the two were compared
+    last: with each lease, and with each renewal. It is negative if the clock is behind.
     """
 
     name: str
     lease: Lease
+    ahead: float = 0.0
 
     @abstractmethod
     async def renew(self) -> bool:

@@ -82,6 +82,8 @@ EVENTS: Final[Mapping[str, Category]] = {
     "node.settled": Category.ORDINARY,
     "node.not_settled": Category.FAILURE,
     "node.differs": Category.ORDINARY,
+    "node.clock": Category.ORDINARY,
+    "node.clock_agrees": Category.ORDINARY,
     "ledger.away": Category.ORDINARY,  # at most once a minute
     "ledger.back": Category.ORDINARY,
     "ledger.behind": Category.FAILURE,

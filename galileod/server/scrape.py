@@ -94,6 +94,11 @@ def _of_node(context: Context) -> Iterable[Metric]:
         "1 while this node may write; 0 if its lease has run out, or is lost.",
         node.lease.is_valid(),
     )
+    yield GaugeMetricFamily(
+        "galileod_node_clock_ahead_seconds",
+        "Seconds by which the clock of this node is ahead of the database's; negative: behind.",
+        node.ahead,
+    )
 
 
 async def _add_disk(context: Context, gauges: list[Metric]) -> None:

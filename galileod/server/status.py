@@ -63,7 +63,8 @@ async def answer_status(context: Context, instance: Instance, _exchange: Exchang
         "version": __version__,
         "pid": os.getpid(),
         "started": instance.started,
-        "node": node and {"name": node.name, "lease": node.lease.state()},
+        "node": node
+        and {"name": node.name, "lease": node.lease.state(), "clock_ahead": node.ahead},
         "listen": list(instance.listen),
         "draining": context.shutdown.no_new_uploads.fired,
         "connections": instance.server.connections,

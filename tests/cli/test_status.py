@@ -21,7 +21,7 @@ GOOD: Final[Mapping[str, Any]] = {
     "version": "1.0",
     "pid": 4711,
     "started": NOW - 7383,
-    "node": {"name": "node1", "lease": "valid"},
+    "node": {"name": "node1", "lease": "valid", "clock_ahead": 5.0},
     "listen": ["127.0.0.1:8750", "unix:/run/galileod.sock"],
     "draining": False,
     "connections": 3,
@@ -62,6 +62,18 @@ def test_what_does_not_work_is_told_with_its_reason() -> None:
     assert lines["storage"] == "s3, s3://a: no answer"
     assert (lines["uploads"], lines["stored"]) == ("2 running, unknown kept", "unknown")
     assert "node" not in lines
+
+
+@pytest.mark.parametrize(
+    ("ahead", "text"),
+    [
+        (7200, "2:00:00 ahead of that of the database"),
+        (-7.5, "7.5 s behind that of the database"),
+    ],
+)
+def test_a_clock_that_is_wrong_is_told(ahead: float, text: str) -> None:
+    node = {"name": "node1", "lease": "valid", "clock_ahead": ahead}
+    assert dict(_lines({**GOOD, "node": node}, NOW))["clock"] == text
 
 
 @pytest.mark.parametrize(("found", "status"), [(GOOD, 0), (BAD, 1)])

@@ -41,6 +41,7 @@ class FakeNode(Node):
 
     name: str = "one"
     lease: Lease = field(factory=lambda: Lease(trio.current_time))
+    ahead: float = 0.0
     answers: bool = True
     taken: bool = False
     renewals: list[float] = field(factory=list)

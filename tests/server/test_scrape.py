@@ -314,3 +314,6 @@ async def test_a_node_is_named_and_tells_whether_it_may_write(autojump_clock: Mo
         assert scrape("galileod_node_lease_valid") == 0
         node.lease.renewed(node.lease.now())
         assert (await scraped(wire))("galileod_node_lease_valid") == 1
+        assert scrape("galileod_node_clock_ahead_seconds") == 0
+        node.ahead = -7.5
+        assert (await scraped(wire))("galileod_node_clock_ahead_seconds") == -7.5

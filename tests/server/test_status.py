@@ -142,7 +142,7 @@ async def test_it_tells_the_node_and_its_lease() -> None:
         host.ledger.node = node
         host.wire.context.lease = node.lease
         found = await told(host)
-        assert found["node"] == {"name": "one", "lease": "run out"}
+        assert found["node"] == {"name": "one", "lease": "run out", "clock_ahead": 0}
         assert found["reason"] == "The lease of this node has run out: nothing can be stored."
         node.lease.renewed(node.lease.now())
         found = await told(host)

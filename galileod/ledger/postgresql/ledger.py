@@ -31,7 +31,19 @@ from galileod.ledger.objects import Objects
 from galileod.ledger.records import About, Commit
 from galileod.policy.quota import Holding
 
-from . import files, kept, nodes, outbox, quota, restart, stored, transitions, uploads, whole
+from . import (
+    clocks,
+    files,
+    kept,
+    nodes,
+    outbox,
+    quota,
+    restart,
+    stored,
+    transitions,
+    uploads,
+    whole,
+)
 from .connection import Address, Connection, reporting
 from .database import Database
 from .elsewhere import PostgresqlElsewhere
@@ -207,8 +219,8 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
             self.database.transaction(durable=True) as connection,
             reporting(connection, step),
         ):
-            restart.settle(connection, on_disk, published, recovery, self._clock())
-            stored.restart(connection, self._clock(), recovery.seconds)
+            restart.settle(connection, on_disk, published, recovery, self._now())
+            stored.restart(connection, self._now(), recovery.seconds)
             outbox.restart(connection, on_disk, self._outbox.holder)
             new = files.is_empty(connection)
             unknown = 0 if on_disk is None else files.reconcile(connection, on_disk)
@@ -248,6 +260,9 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
             self.node.close()
         self.database.close()
 
+    def _now(self) -> float:
+        return self._clock() if self.node is None else self.node.now()
+
     def _reserve(self, connection: Connection, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         return whole.reserve(connection, entries, self._clock(), self._boot, self.database.fence)
 
@@ -269,8 +284,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     def _commit_whole(
         self, connection: Connection, commits: Sequence[Commit]
     ) -> Sequence[LedgerError | None]:
-        now = self._clock()
-        return uploads.commit(connection, commits, now, due=now)
+        return uploads.commit(connection, commits, self._now(), due=self._clock())
 
     def _find(self, connection: Connection, key: str) -> Found:
         return whole.find(connection, key, self._clock(), self.database.fence)
@@ -284,7 +298,7 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         seconds: float,
         most: int,
     ) -> Sequence[KeptUpload]:
-        until = self._clock() + seconds
+        until = self._now() + seconds
         user, authenticated = transitions.keep(
             connection, upload, offset, durable, until, self._boot
         )
@@ -304,6 +318,6 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
         transitions.resume(connection, upload)
 
     def _expire(self, connection: Connection, most: int) -> Sequence[KeptUpload]:
-        now = self._clock()
+        now = clocks.earlier(connection, self._clock())
         stored.expire(connection, now)
         return kept.take_expired(connection, now, most)

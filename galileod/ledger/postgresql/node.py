@@ -8,10 +8,10 @@ import trio
 
 from galileod.ledger.base import Clock, LedgerError, Recovery
 from galileod.ledger.lease import Lease
-from galileod.ledger.node import Me, Node
+from galileod.ledger.node import CLOCKS_APART, Me, Node
 from galileod.ledger.unavailable import UnavailableError
 
-from . import nodes, restart, schema, uploads
+from . import clocks, nodes, restart, schema, uploads
 from .connection import Address, Connection, Line
 from .database import Database
 
@@ -63,6 +63,15 @@ class PostgresqlNode(Node):
         finally:
             self._line.close(CLOSING_SECONDS)
 
+    def now(self) -> float:
+        """The time that is to be recorded, in seconds since the epoch.
+
+        Others measure by it how long a file is stored or kept. So it is that of the database, as it
+        was compared last, if this node's clock is behind.
+        """
+        behind = -self.ahead
+        return self._clock() + (behind if behind > CLOCKS_APART else 0)
+
     async def renew(self) -> bool:
         """See `Node.renew`."""
         sent = self.lease.now()
@@ -105,7 +114,7 @@ class PostgresqlNode(Node):
     def settle(self, published: Mapping[str, str], recovery: Recovery) -> None:
         """See `Node.settle`."""
         with self._database.transaction(durable=True) as connection:
-            restart.settle(connection, None, published, recovery, self._clock())
+            restart.settle(connection, None, published, recovery, self.now())
 
     async def _run(self, step: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(step, limiter=self._limiter)
@@ -116,7 +125,15 @@ class PostgresqlNode(Node):
 
     def _renew(self) -> bool:
         with self._line.transaction(_BEGIN) as connection:
-            return nodes.renew(connection, self._fence)
+            renewed = nodes.renew(connection, self._fence)
+            self._compare(connection)
+            return renewed
+
+    def _compare(self, connection: Connection) -> None:
+        """Compare the clocks."""
+        ahead = clocks.ahead(connection, self._clock)
+        if ahead is not None:
+            self.ahead = ahead
 
     def _declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
         with self._line.transaction(_BEGIN) as connection:
@@ -131,5 +148,6 @@ class PostgresqlNode(Node):
         with self._database.transaction(durable=True, fenced=False) as connection:
             schema.read_version(connection)  # a newer node may have changed the tables meanwhile
             fence = nodes.acquire(connection, self._me, len(schema.MIGRATIONS))
+            self._compare(connection)
         self._database.fence = fence
         return sent

@@ -7,7 +7,7 @@ from galileod.ledger.base import Clock
 from galileod.ledger.outbox import Outbox
 from galileod.ledger.records import FileEntry, Records, Removal, Selection, Wanted
 
-from . import files, folders, listing, outbox
+from . import clocks, files, folders, listing, outbox
 from .connection import Connection
 from .database import Database
 
@@ -54,7 +54,7 @@ class PostgresqlRecords(Records):
         self, retention: float | None, cursor: str, count: int
     ) -> tuple[Sequence[FileEntry], str | None]:
         """See `Records.expired`."""
-        return await self.database.read(listing.expired, retention, cursor, count, self._clock())
+        return await self.database.read(self._expired, retention, cursor, count)
 
     async def entries(self, names: Sequence[str]) -> Mapping[str, FileEntry]:
         """See `Records.entries`."""
@@ -87,6 +87,12 @@ class PostgresqlRecords(Records):
     async def resize_files(self, changed: Sequence[tuple[FileEntry, int]]) -> int:
         """See `Records.resize_files`."""
         return await self.database.write(files.resize_unchanged, changed)
+
+    def _expired(
+        self, connection: Connection, retention: float | None, cursor: str, count: int
+    ) -> tuple[Sequence[FileEntry], str | None]:
+        now = clocks.earlier(connection, self._clock())
+        return listing.expired(connection, retention, cursor, count, now)
 
     def _remove(self, connection: Connection, removals: Sequence[Removal]) -> Sequence[str]:
         names = [each.entry.name for each in removals]

@@ -5,6 +5,7 @@ from typing import Final
 
 from galileod.ledger.base import MOST_REMEMBERED, StoredUpload
 
+from .clocks import EARLIER
 from .connection import Connection
 
 MOST_FORGOTTEN: Final = 10_000
@@ -16,6 +17,11 @@ _REMEMBER: Final = (
     " SELECT key, metadata, name, until"
     " FROM unnest(%s::TEXT[], %s::TEXT[], %s::TEXT[], %s::DOUBLE PRECISION[])"
     " WITH ORDINALITY AS stored (key, metadata, name, until, at) ORDER BY at RETURNING number"
+)
+
+_FIND: Final = (
+    "SELECT key, metadata, name FROM stored_uploads"  # noqa: S608  constant
+    f" WHERE key = ANY(%s) AND until > {EARLIER}"
 )
 
 
@@ -43,10 +49,7 @@ def find(connection: Connection, key: str, now: float) -> StoredUpload | None:
 
 def find_many(connection: Connection, keys: Sequence[str], now: float) -> dict[str, StoredUpload]:
     """The uploads that were stored with these keys, unless their time is over."""
-    rows = connection.execute(
-        "SELECT key, metadata, name FROM stored_uploads WHERE key = ANY(%s) AND until > %s",
-        (list(keys), now),
-    )
+    rows = connection.execute(_FIND, (list(keys), now))
     return {key: StoredUpload(metadata, name) for key, metadata, name in rows}
 
 

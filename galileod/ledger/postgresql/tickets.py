@@ -5,11 +5,12 @@ from typing import Final
 
 from galileod.ledger.base import SingleUse
 
+from .clocks import EARLIER
 from .connection import Connection
 
 _USE: Final = (
     # Bounds the table: a ticket is valid for an hour at most.
-    "WITH expired AS (DELETE FROM tickets WHERE until <= %s)"
+    f"WITH expired AS (DELETE FROM tickets WHERE until <= {EARLIER})"  # noqa: S608  constant
     " INSERT INTO tickets (id, until, key)"
     " SELECT * FROM unnest(%s::text[], %s::float8[], %s::text[]) ON CONFLICT (id) DO NOTHING"
 )

@@ -221,7 +221,9 @@ class Ledger(Records):
         """Record that the upload's file is about to be published.
 
         `identity` is `Sink.identity` of the file, `receipt` what is owed to the hook once it is
-        published. When this returns, the record is durable.
+        published. When this returns, the record is durable. Raises UnknownUploadError if there is
+        no such reservation, as after a failover to a database that lacks it: then the file must not
+        be published, since nobody would ever record it.
         """
 
     async def commit(

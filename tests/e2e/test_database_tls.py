@@ -23,7 +23,7 @@ ENVIRONMENT: Final = {key: os.environ[key] for key in ("PYTHONPATH",) if key in 
 
 def documented(name: str) -> str:
     (url,) = set(
-        re.findall(r'^url = "(postgresql://.*@db\..*)"$', (DOCS / name).read_text(), re.MULTILINE)
+        re.findall(r'^ *url = "(postgresql://.*@db\..*)"$', (DOCS / name).read_text(), re.MULTILINE)
     )
     return str(url)
 

@@ -219,6 +219,29 @@ def test_a_node_that_is_stopped_waits_for_no_database_and_blames_it(
         finish_unless_busy(client)
 
 
+def test_a_client_hears_pings_while_the_database_is_away(
+    place: Place, own_postgresql: Postgresql, tmp_path: Path
+) -> None:
+    """It would give up after two seconds without them."""
+    path = tmp_path / "large.bin"
+    path.write_bytes(DATA)
+    with place.node(LEASED).start() as host:
+        options = ("--timeout", "2s", "--retries", "0", "--limit-rate", "8MiB")
+        command: list[str | Path] = [GALILEO_SEND, *options, host.url, path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as sending:
+            host.wait_for("upload.started")
+            with killed(own_postgresql):
+                since = host.wait_for("lease.run_out")["timestamp"]
+                host.wait_for("ledger.away")
+                for _ in range(3):  # a new upload waits for five seconds until it is refused
+                    assert push(client_of(host, keyed=False)) == "busy"
+                assert sending.poll() is None
+                assert host.find("lease.renewed", since=since) is None
+            said, _ = sending.communicate(timeout=DEADLINE)
+        assert sending.returncode == 0, (said, host.text())
+        assert place.stored(host) == place.recorded()[0] == {path.name: sha1(DATA)}
+
+
 def test_galileo_send_outlasts_an_outage_of_the_database_of_two_nodes(
     two_gateways: Ceph, own_postgresql: Postgresql, tmp_path: Path
 ) -> None:

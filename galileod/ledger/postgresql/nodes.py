@@ -47,9 +47,16 @@ _DROP: Final = (
     f" OR NOT ({_LIVING}) AND until < clock_timestamp() - %(forgotten)s)"
 )
 
+_NEXT: Final = (
+    "setval('fences', greatest(nextval('fences'),"
+    " (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT))"
+)
+"""A new fencing number: at least the microseconds since the epoch, so that none is given again
+after a failover or a restore has set the sequence back. A node that has got it earlier runs on."""
+
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"
-    " VALUES (%(name)s, %(identity)s, nextval('fences'), clock_timestamp()"
+    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"  # noqa: S608  constant
+    f" VALUES (%(name)s, %(identity)s, {_NEXT}, clock_timestamp()"
     " + make_interval(secs => %(lease)s), %(version)s, %(schema)s, %(host)s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
     " until = excluded.until, version = excluded.version, schema = excluded.schema,"
@@ -80,9 +87,7 @@ _LOCK_DEAD: Final = "SELECT FROM nodes WHERE name = ANY(%(names)s) ORDER BY name
 
 _STILL_LIVING: Final = f"SELECT name FROM nodes WHERE name = ANY(%(names)s) AND {_LIVING}"  # noqa: S608  constant
 
-_FENCE_OFF: Final = (
-    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity' WHERE name = ANY(%s)"
-)
+_FENCE_OFF: Final = f"UPDATE nodes SET fence = {_NEXT}, until = '-infinity' WHERE name = ANY(%s)"  # noqa: S608  constant
 
 _ADOPT: Final = (
     "UPDATE uploads SET node = own_node(), boot = coalesce(%s, boot)"
@@ -105,7 +110,7 @@ _OLDER: Final = (
 )
 
 _FENCE_OFF_OLDER: Final = (
-    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity'"  # noqa: S608  likewise
+    f"UPDATE nodes SET fence = {_NEXT}, until = '-infinity'"  # noqa: S608  likewise
     f" WHERE {_SCHEMA} < %(oldest)s"
 )
 

@@ -33,7 +33,7 @@ def make(ledger_url: str, tmp_path: Path) -> Iterator[Make]:
 
         def node(name: str, directory: str, before: str = "") -> Daemon:
             folder = tmp_path / f"{name}-{directory}"
-            settings = {
+            settings: dict[str, dict[str, object]] = {
                 "timeouts": {"close": 1},
                 "storage": {"directory": str(tmp_path / directory), "min_free": 0},
                 "ledger": {"url": ledger_url, "node": name},

@@ -55,10 +55,19 @@ _LIMITS: Final[dict[str, Any]] = {
 }
 
 _SETTINGS: Final = (
-    f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{STATEMENT_SECONDS}s';"
+    f"SET statement_timeout = '{STATEMENT_SECONDS}s';"  # noqa: S608  constant
+    f" SET lock_timeout = '{STATEMENT_SECONDS}s';"
     f" SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
-    " SET default_transaction_isolation = 'read committed'"
+    " SET default_transaction_isolation = 'read committed';"
+    # Times are read as they are, and NULL in an array is not the text; strings and comparisons are
+    # those of the standard.
+    " SET extra_float_digits = 1; SET array_nulls = on; SET standard_conforming_strings = on;"
+    " SET transform_null_equals = off;"
+    # Since PostgreSQL 14 and 17.
+    " SELECT set_config(name, '0', FALSE) FROM pg_settings"
+    " WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
 )
+"""In place of what an administrator may have set for the server, the database or the user."""
 
 _PATIENT: Final = "; ".join(
     f"SET LOCAL {limit} = '{PATIENT_SECONDS}s'"

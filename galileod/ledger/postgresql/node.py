@@ -125,7 +125,7 @@ class PostgresqlNode(Node):
         with self._line.transaction(_BEGIN) as connection:
             renewed = nodes.renew(connection, self._fence)
             later = None if renewed else nodes.successor(connection, self._me, self._fence)
-            self.taken_on = later and later.host
+            self.taken_on = None if later is None else later.host
             return renewed
 
     def _declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:

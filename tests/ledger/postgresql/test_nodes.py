@@ -154,7 +154,7 @@ async def test_a_lease_that_a_later_process_has_is_not_taken_back_while_that_run
     assert not await first.renew()
     assert first.taken_on == "clone"
     first.lease.lose()
-    with pytest.raises(LedgerError, match="runs on clone, since .* is a copy of the other"):
+    with pytest.raises(LedgerError, match=r"runs on clone, since .* is a copy of the other"):
         await first.begin_again()
     assert await second.renew()
     second.close()

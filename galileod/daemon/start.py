@@ -29,11 +29,13 @@ from galileod.storage.finished import Found
 from galileod.storage.local import LocalStore
 from galileod.storage.local.directory import Directory
 from galileod.storage.local.statedir import StateDirectory
+from galileod.storage.local.store import DIRECTORY_HOME
 from galileod.storage.local.timing import Timings
 from galileod.storage.oserrors import translated
 from galileod.storage.s3.memory import PartMemory
 from galileod.storage.state import ledger_path, node_path
 
+from .copied import check_shared
 from .identity import read_identity
 from .moving import check_home
 from .node import LOOK_SECONDS, keep_lease_at_start
@@ -196,6 +198,8 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
         progress.phase = "looking at the files of the ledger"
         check_home(store, ledger, place, progress)
         _with_space(store, config, lambda: ledger.set_home(store.home))
+    if ledger.node is not None and store.home.startswith(DIRECTORY_HOME):
+        check_shared(store.directory, ledger.node, progress)
     left = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
 

@@ -7,6 +7,7 @@ import trio
 from attrs import define, field
 
 from galileod.ledger.base import LedgerError, Recovery
+from galileod.ledger.contents import RunningNode
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Node
 
@@ -43,6 +44,8 @@ class FakeNode(Node):
     lease: Lease = field(factory=lambda: Lease(trio.current_time))
     answers: bool = True
     taken: bool = False
+    taken_on: str | None = None
+    refused: str | None = None
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
     adopted: list[float] = field(factory=list)
@@ -66,6 +69,8 @@ class FakeNode(Node):
         await trio.sleep(0.5)
         if not self.answers:
             raise LedgerError("the database is away")
+        if self.refused is not None:
+            raise LedgerError(self.refused)
         self.begun.append(sent)
         self.taken = False
         self.lease.begin(sent)
@@ -83,6 +88,9 @@ class FakeNode(Node):
             raise LedgerError("the database is away")
         self.declared.append(settings)
         return self.others_have
+
+    def running_beside(self) -> Sequence[RunningNode]:
+        return ()
 
     def left(self) -> Collection[str]:
         return ()

@@ -33,7 +33,10 @@ async def keep_lease_at_start(node: Node) -> None:
 
     async def fail() -> None:
         await trio.lowlevel.checkpoint()
-        raise LeaseLostError("another process has taken the place of this node while it started")
+        where = "" if node.taken_on is None else f", on {node.taken_on},"
+        raise LeaseLostError(
+            f"another process{where} has taken the place of this node while it started"
+        )
 
     await _Keeper(node, fail).run()
 
@@ -42,7 +45,7 @@ async def _begin_again(node: Node, context: Context) -> None:
     """End all uploads, and then get another lease."""
     lease = node.lease
     if not lease.lost.fired:
-        _log.warning("lease.lost", uploads=len(context.admission.running))
+        _log.warning("lease.lost", uploads=len(context.admission.running), host=node.taken_on)
         lease.lose()
     await lease.wait_unused()
     context.keeper.forget_delayed()
@@ -71,7 +74,8 @@ class _Keeper:
             return
         try:
             if not await self._node.renew():
-                self._reported = self._reported or ""
+                if not lease.lost.fired:
+                    self._reported = ""  # why it cannot be renewed is another reason now
                 await self._lost()
         except LeaseLostError:
             raise

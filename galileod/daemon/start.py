@@ -29,16 +29,18 @@ from galileod.storage.finished import Found
 from galileod.storage.local import LocalStore
 from galileod.storage.local.directory import Directory
 from galileod.storage.local.statedir import StateDirectory
+from galileod.storage.local.store import DIRECTORY_HOME
 from galileod.storage.local.timing import Timings
 from galileod.storage.oserrors import translated
 from galileod.storage.s3.memory import PartMemory
 from galileod.storage.state import ledger_path, node_path
 
+from .copied import check_shared
 from .identity import read_identity
 from .moving import check_home
 from .node import LOOK_SECONDS, keep_lease_at_start
 from .progress import Progress, report_progress
-from .settling import drop_published, find_left, unchanged
+from .settling import drop_rest, find_left, unchanged
 from .systemd import Manager
 
 T = TypeVar("T")
@@ -196,7 +198,9 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
         progress.phase = "looking at the files of the ledger"
         check_home(store, ledger, place, progress)
         _with_space(store, config, lambda: ledger.set_home(store.home))
-    found, recovery = find_left(store, ledger, keep, progress)
+    if ledger.node is not None and store.home.startswith(DIRECTORY_HOME):
+        check_shared(store.directory, ledger.node, progress)
+    left = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
 
     def update(found: Found, recovery: Recovery) -> None:
@@ -210,14 +214,14 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
 
     async def update_beside_others() -> None:
         publication = lock_for(store, ledger.elsewhere)
-        async with unchanged(store, publication, found, recovery) as there:
+        async with unchanged(store, publication, left) as there:
             await trio.to_thread.run_sync(update, *there)
 
     if ledger.node is None:
-        update(found, recovery)
+        update(left.found, left.recovery)
     else:
         trio.from_thread.run(update_beside_others)
-    trio.from_thread.run(drop_published, store, recovery)
+    trio.from_thread.run(drop_rest, store, left, left.recovery)
     if ledger.is_new:
         trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))
 

@@ -221,7 +221,8 @@ class Ledger(Records):
         """Record that the upload's file is about to be published.
 
         `identity` is `Sink.identity` of the file, `receipt` what is owed to the hook once it is
-        published. When this returns, the record is durable.
+        published. When this returns, the record is durable. Raises UnknownUploadError without a
+        reservation, which a failover may lose: nobody would ever record the file.
         """
 
     async def commit(
@@ -340,10 +341,7 @@ class Ledger(Records):
 
     @abstractmethod
     async def check(self) -> None:
-        """Raise LedgerError if nothing can be reserved now. May be cancelled while the disk hangs.
-
-        Changes nothing.
-        """
+        """Raise LedgerError if nothing can be reserved now; changes nothing. May be cancelled."""
 
     @abstractmethod
     async def total(self) -> Holding:

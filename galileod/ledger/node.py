@@ -2,12 +2,13 @@
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from attrs import field, frozen
 
 from .base import Recovery
+from .contents import RunningNode
 from .lease import Lease
 
 CLOCKS_APART: Final = 5.0
@@ -33,7 +34,9 @@ class Node(ABC):
     """A node of this `name`. All methods raise LedgerError.
 
     What it writes has its fencing number, which grows with each start and with each loss of the
-    `lease`. The ledger accepts nothing with an earlier one.
+    `lease`. The ledger accepts nothing with an earlier one. `taken_on` is the machine of a later
+    process with this name and identity, which had the lease when it was to be renewed: the state
+    directory of one is a copy of the other's.
 
     `ahead` are the seconds by which its clock was ahead of the ledger's when the two were compared
     last: with each lease, and with each renewal. It is negative if the clock is behind.
@@ -42,6 +45,7 @@ class Node(ABC):
     name: str
     lease: Lease
     ahead: float = 0.0
+    taken_on: str | None = None
 
     @abstractmethod
     async def renew(self) -> bool:
@@ -51,7 +55,8 @@ class Node(ABC):
     async def begin_again(self) -> None:
         """Get another lease after it was lost, with a new fencing number.
 
-        To be called once nobody is using the lost one.
+        To be called once nobody is using the lost one. Fails while a process runs that has it
+        since, with this name and identity.
         """
 
     @abstractmethod
@@ -67,6 +72,10 @@ class Node(ABC):
     @abstractmethod
     async def declare(self, settings: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
         """Tell the others the `settings` of this node; returns those of each that runs."""
+
+    @abstractmethod
+    def running_beside(self) -> Sequence[RunningNode]:
+        """The other nodes whose leases are not over. Blocks."""
 
     @abstractmethod
     def left(self) -> Collection[str]:

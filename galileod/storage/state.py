@@ -12,6 +12,7 @@ _LEDGER_FILE: Final = "ledger.sqlite3"
 _CONTROL_SOCKET: Final = "control.sock"
 _TOKEN_USES: Final = "token-uses.json"  # noqa: S105  a file name
 _IDENTITY: Final = "identity"
+LOCK: Final = "lock"
 
 
 def ledger_path(directory: str) -> str:
@@ -32,6 +33,11 @@ def token_uses_path(directory: str, node: str | None = None) -> str:
 def node_path(directory: str, node: str) -> str:
     """The absolute path of the file with the identity of a node that stores in `directory`."""
     return _below(directory, node, _IDENTITY)
+
+
+def lock_path(directory: str, node: str) -> str:
+    """The absolute path of the file that a node which stores in `directory` has locked."""
+    return _below(directory, node, LOCK)
 
 
 def has_nodes(directory: str) -> bool:

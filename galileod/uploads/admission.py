@@ -22,6 +22,7 @@ from galileod.ledger.base import (
     LedgerError,
     SingleUse,
     UncertainError,
+    UnknownUploadError,
 )
 from galileod.policy.exhausted import Exhausted
 from galileod.policy.newfolders import NewFolders
@@ -318,6 +319,8 @@ class Admission:
         if (kept := upload.kept) is not None:
             try:
                 await self._ledger.resume(upload.id, allow)
+            except UnknownUploadError as error:  # discarded since it was found
+                raise LostError from error
             except UncertainError:
                 as_before = Entry(upload.id, kept.offset, kept.durable, upload.config.resume)
                 self._keeper.keep_later(as_before)

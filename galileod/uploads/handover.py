@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from math import inf
 from typing import Final
 
 import trio
@@ -28,6 +29,9 @@ LONGEST_PAUSE: Final = 1.0
 """Seconds between two looks at an upload that another node is to release. Each pause is twice as
 long as the one before."""
 
+BETWEEN_LOOKS: Final = 0.05
+"""Minimum seconds between two looks for what others ask. Each message leads to one, and a program
+that is connected to the database can send any number."""
 
 DISCARD_SECONDS: Final = 10.0
 """Maximum seconds that an administrator waits until another node has discarded an upload."""
@@ -122,9 +126,11 @@ class Handover:
 
     async def run(self) -> None:
         """Release uploads for which other nodes ask, until cancelled."""
-        elsewhere = self._ledger.elsewhere
+        elsewhere, looked = self._ledger.elsewhere, -inf
         while elsewhere is not None:
             await self._listen(elsewhere)
+            await trio.sleep_until(looked + BETWEEN_LOOKS)
+            looked = trio.current_time()
             try:
                 for asked in await elsewhere.asked():
                     await self._let_go(elsewhere, asked)

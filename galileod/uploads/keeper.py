@@ -106,11 +106,15 @@ class Keeper:
 
         If the ledger fails, as it does on a full disk, that is done later. Raises LedgerError if
         MOST_DELAYED others wait for it; the next start then keeps the upload. Also if the lease is
-        lost: then another node keeps it.
+        lost: then another node keeps it. Also if the ledger has lost its reservation: then its file
+        is removed.
         """
         try:
             await self._record(entry)
         except LeaseLostError:
+            raise
+        except UnknownUploadError:
+            await self._store.drop(entry.upload)  # nobody would find it
             raise
         except LedgerError:
             if not self._may_delay():
@@ -158,7 +162,8 @@ class Keeper:
         If the lease has run out, nobody may be told of the file before that is done: then it
         outlasts an outage of the database. Raises LedgerError if the ledger fails. It is then done
         later, so that a client that has not heard of it does not store the file twice; if
-        MOST_DELAYED others wait, at the next start. If the lease is lost, another node does it.
+        MOST_DELAYED others wait, at the next start. If the lease is lost, another node does it; if
+        the reservation is gone, nobody does.
         """
         commit, node = published.commit, self._ledger.node
         record = partial(
@@ -192,7 +197,8 @@ class Keeper:
         return results
 
     def _commit_later(self, published: Published, error: LedgerError) -> None:
-        if not isinstance(error, LeaseLostError) and self._may_delay():
+        final = isinstance(error, LeaseLostError | UnknownUploadError)
+        if not final and self._may_delay():
             self._uncommitted[published.commit.upload] = published
 
     def forget_delayed(self) -> None:

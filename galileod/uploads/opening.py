@@ -49,10 +49,10 @@ async def open_upload(
     LostError, and what `Admission.admit`, `Store.create` and `Store.reopen` raise.
     """
     upload = transfer.upload
-    # Kept before, and still if it is not admitted.
-    offset = upload.kept.offset if upload.kept else 0
+    admitted: Reservation | None = None
     try:
         async with context.admission.admit(upload, lambda: transfer.remaining) as reservation:
+            admitted = reservation
             try:
                 async with await _open(context, upload) as sink:
                     sink.modified = upload.modified
@@ -70,11 +70,12 @@ async def open_upload(
                 upload.log.warning("upload.not_kept", reason=str(error))
                 await context.store.drop(upload.id)  # what another program has put in its place
                 raise LostError from error
-            finally:
-                offset = reservation.kept_bytes
-    except UnknownUploadError as error:  # discarded since it was found
-        raise LostError from error
+    except LostError:
+        raise  # nothing is kept of it
     except BaseException:
+        # What was kept before still is if it is not admitted.
+        before = upload.kept.offset if upload.kept else 0
+        offset = before if admitted is None else admitted.kept_bytes
         if offset:
             claim.kept = Kept(offset, upload.keep_seconds)
         raise
@@ -87,6 +88,8 @@ def is_kept_after(error: BaseException) -> bool:
             return code in KEPT_AFTER
         case TransportClosed() | trio.Cancelled():
             return True
+        case UnknownUploadError():
+            return False  # the ledger has lost its row, so nobody would find what is kept
     return isinstance(error, Exception)  # a failure of the storage, or a defect: see `log_failed`
 
 

@@ -6,7 +6,7 @@ import trio
 from attrs import define, evolve, field
 
 from galileod.config.model import Config
-from galileod.ledger.base import Ledger, LedgerError
+from galileod.ledger.base import Ledger, LedgerError, UnknownUploadError
 from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.ledger.records import Commit
 from galileod.policy.settings import Quota
@@ -75,7 +75,8 @@ class Reservation:
         """Replace the reservation with the stored file in the ledger.
 
         Raises LeaseLostError and LeaseRunOutError if other nodes may have settled the upload before
-        its file was published: then nobody may be told that it is stored. Else never LedgerError.
+        its file was published, and UnknownUploadError if its reservation is gone: then nobody may
+        be told that it is stored. Else never LedgerError.
         """
         self.published = True
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
@@ -87,8 +88,10 @@ class Reservation:
                 if (doubt := self.doubt_after(error)) is not None:
                     raise doubt from error
 
-    def doubt_after(self, error: LedgerError) -> LeaseLostError | LeaseRunOutError | None:
+    def doubt_after(self, error: LedgerError) -> LedgerError | None:
         """What `commit` raises after an error of the ledger."""
+        if isinstance(error, UnknownUploadError):
+            return error  # nothing makes up for it
         node = self._ledger.node
         if node is None:
             return None

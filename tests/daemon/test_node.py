@@ -90,6 +90,26 @@ async def test_a_node_whose_lease_is_lost_begins_anew_when_nothing_uses_it_any_m
     assert [line["event"] for line in logs] == ["lease.lost", "lease.renewed"]
 
 
+async def test_a_lease_that_a_copy_has_taken_is_told_with_its_machine_and_then_why(
+    autojump_clock: MockClock,
+) -> None:
+    with capture_logs() as logs:
+        async with keeping() as node:
+            node.answers = False
+            await trio.sleep(20)
+            node.answers, node.taken, node.taken_on = True, True, "clone"
+            node.refused = "one directory is a copy of the other"
+            await trio.sleep(100)
+            assert node.lease.state() == "lost"
+            node.refused = None
+            await trio.sleep(2 * LOOK_SECONDS)
+            assert node.lease.is_valid()
+    assert [(line["event"], line.get("host") or line.get("reason")) for line in logs] == [
+        ("lease.run_out", "the database is away"), ("lease.lost", "clone"),
+        ("lease.run_out", "one directory is a copy of the other"), ("lease.renewed", None),
+    ]  # fmt: skip
+
+
 async def test_a_lost_lease_is_begun_anew_once_the_database_answers(
     autojump_clock: MockClock,
 ) -> None:
@@ -118,6 +138,6 @@ async def test_a_start_ends_if_another_process_takes_the_place_of_the_node(
         await keep_lease_at_start(node)
     assert starting.cancelled_caught
     assert node.lease.is_valid()
-    node.taken = True
-    with trio.fail_after(LEASE_SECONDS), pytest.raises(LeaseLostError):
+    node.taken, node.taken_on = True, "clone"
+    with trio.fail_after(LEASE_SECONDS), pytest.raises(LeaseLostError, match="process, on clone,"):
         await keep_lease_at_start(node)

@@ -7,6 +7,7 @@ import trio
 from attrs import define, field
 
 from galileod.ledger.base import LedgerError, Recovery
+from galileod.ledger.contents import RunningNode
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import Node
 
@@ -44,6 +45,8 @@ class FakeNode(Node):
     ahead: float = 0.0
     answers: bool = True
     taken: bool = False
+    taken_on: str | None = None
+    refused: str | None = None
     renewals: list[float] = field(factory=list)
     begun: list[float] = field(factory=list)
     adopted: list[float] = field(factory=list)
@@ -67,6 +70,8 @@ class FakeNode(Node):
         await trio.sleep(0.5)
         if not self.answers:
             raise LedgerError("the database is away")
+        if self.refused is not None:
+            raise LedgerError(self.refused)
         self.begun.append(sent)
         self.taken = False
         self.lease.begin(sent)
@@ -84,6 +89,9 @@ class FakeNode(Node):
             raise LedgerError("the database is away")
         self.declared.append(settings)
         return self.others_have
+
+    def running_beside(self) -> Sequence[RunningNode]:
+        return ()
 
     def left(self) -> Collection[str]:
         return ()

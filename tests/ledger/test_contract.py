@@ -9,11 +9,18 @@ from functools import partial
 import pytest
 import trio
 from helpers.clocks import FakeClock
-from helpers.ledgers import allow, owed
+from helpers.ledgers import allow, keep, owed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from galileod.ledger.base import UNKNOWN_USER, AlreadyUsedError, Ledger, LedgerError, SingleUse
+from galileod.ledger.base import (
+    UNKNOWN_USER,
+    AlreadyUsedError,
+    Ledger,
+    LedgerError,
+    SingleUse,
+    UnknownUploadError,
+)
 from galileod.policy.quota import Holding, check_quota
 from galileod.policy.settings import Quota
 from galileod.protocol.errors import Fault
@@ -67,6 +74,37 @@ async def test_an_upload_that_was_never_reserved_cannot_become_a_file(ledger: Le
     with pytest.raises(LedgerError, match="not in the ledger"):
         await ledger.commit("u1", "a.txt")
     assert ledger.holdings() == {}
+
+
+async def test_only_an_upload_that_is_reserved_can_be_promised(ledger: Ledger) -> None:
+    await keep(ledger, "kept")
+    await ledger.reserve("stored", "anna", 100, allow)
+    await ledger.commit("stored", "a.txt")
+    for upload in ("never", "kept", "stored"):
+        with pytest.raises(UnknownUploadError):
+            await ledger.promise(upload, "7", RECEIPT)
+    assert list(ledger.promised()) == []
+
+
+async def test_of_promises_at_the_same_time_only_those_without_a_reservation_fail(
+    ledger: Ledger,
+) -> None:
+    for upload in ("0", "1", "3"):
+        await ledger.reserve(upload, "anna", 1, allow)
+    failed = list[str]()
+
+    async def promise(upload: str) -> None:
+        try:
+            await ledger.promise(upload, f"id of {upload}")
+        except UnknownUploadError:
+            failed.append(upload)
+
+    with trio.fail_after(50):
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(promise, f"{number}")
+    assert sorted(failed) == ["2", "4"]
+    assert set(ledger.promised()) == {"id of 0", "id of 1", "id of 3"}
 
 
 async def test_what_is_entered_survives_the_process(reopen: Open) -> None:

@@ -265,6 +265,21 @@ async def test_an_upload_with_a_reservation_is_only_promised(ledger: Ledger) -> 
     assert [(name, receipt) for name, receipt, _ in await owed(ledger)] == [("a", RECEIPT)]
 
 
+async def test_of_a_batch_only_what_has_a_reservation_is_promised(ledger: Ledger) -> None:
+    for upload in ("u1", "lost", "u2"):
+        await ledger.reserve(upload, "anna", 100, allow)
+    await keep(ledger, "kept")
+    await ledger.release("lost")  # as after a failover to a database that lacks its row
+    reserved = [
+        evolve(entry(upload), identity=f"id of {upload}", reserved=True)
+        for upload in ("u1", "lost", "kept", "u2")
+    ]
+    results = await ledger.enter_whole([*reserved, evolve(entry("u3"), identity="id of u3")])
+    unknown = UnknownUploadError
+    assert [result and type(result) for result in results] == [None, unknown, unknown, None, None]
+    assert set(ledger.promised()) == {"id of u1", "id of u2", "id of u3"}
+
+
 @pytest.mark.parametrize("among", [0, 2])
 async def test_an_upload_whose_file_is_gone_ends_as_others_without_an_entry(
     ledger: Ledger, among: int

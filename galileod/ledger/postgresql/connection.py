@@ -54,11 +54,27 @@ _LIMITS: Final[dict[str, Any]] = {
     "tcp_user_timeout": int(SILENT_SECONDS * 1000),
 }
 
+VERSION_TABLE: Final = "relname = 'galileod_schema' AND pg_table_is_visible(oid)"
+"""Of a row of `pg_class`: that it is the table with the version of the tables."""
+
 _SETTINGS: Final = (
-    f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{STATEMENT_SECONDS}s';"
+    f"SET statement_timeout = '{STATEMENT_SECONDS}s';"  # noqa: S608  constant
+    f" SET lock_timeout = '{STATEMENT_SECONDS}s';"
     f" SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s';"
-    " SET default_transaction_isolation = 'read committed'"
+    " SET default_transaction_isolation = 'read committed';"
+    # Times are read as they are, and NULL in an array is not the text; strings and comparisons are
+    # those of the standard.
+    " SET extra_float_digits = 1; SET array_nulls = on; SET standard_conforming_strings = on;"
+    " SET transform_null_equals = off;"
+    # Since PostgreSQL 14 and 17.
+    " SELECT set_config(name, '0', FALSE) FROM pg_settings"
+    " WHERE name IN ('idle_session_timeout', 'transaction_timeout');"
+    # The schema of the tables, or in which they are to be, and no other one: who may create in
+    # another one could have functions called in place of those of PostgreSQL and of the ledger.
+    " SELECT set_config('search_path', coalesce((SELECT relnamespace::regnamespace::TEXT"
+    f" FROM pg_class WHERE {VERSION_TABLE}), quote_ident(current_schema())), FALSE)"
 )
+"""In place of what an administrator may have set for the server, the database or the user."""
 
 _PATIENT: Final = "; ".join(
     f"SET LOCAL {limit} = '{PATIENT_SECONDS}s'"

@@ -20,7 +20,7 @@ from galileod.ledger.grouping import ForMany, Grouping, Transact
 from galileod.ledger.outage import Outages
 from galileod.ledger.unavailable import UnavailableError
 
-from . import tables
+from . import rights, tables
 from .connection import (
     SILENT_SECONDS,
     Address,
@@ -85,6 +85,7 @@ class Database:
             failed.callback(database.close)
             with database._writer.transaction("BEGIN") as connection:
                 check_limits(connection)
+                rights.check(connection)
             migrate(database._writer, step)
             for line in database._lines:
                 line.open()

@@ -31,6 +31,11 @@ T = TypeVar("T")
 FORGOTTEN_SECONDS: Final = 3600.0
 """Seconds after which a claim is forgotten whose node could not withdraw it. None waits so long."""
 
+MOST_READS: Final = 64
+"""Reads of messages at once, of some kilobytes each. So many more than nodes send come from others:
+the connection is given up then, so that no time is spent on what is still to come, and made again
+by the next `listen`."""
+
 _ASK: Final = (
     "INSERT INTO asks VALUES (%s, %s, clock_timestamp() - make_interval(secs => %s))"
     " ON CONFLICT (key) DO UPDATE SET asker = excluded.asker, claimed = excluded.claimed"
@@ -219,8 +224,14 @@ def _execute(connection: Connection, statement: LiteralString, *values: object) 
 
 
 def _received(connection: Connection) -> Collection[str]:
-    with translated():
-        return {each.payload for each in connection.notifies(timeout=0) if each.channel == RELEASED}
+    heard = set[str]()
+    for _ in range(MOST_READS):
+        with translated():
+            messages = list(connection.notifies(timeout=0))
+        if not messages:
+            return heard
+        heard.update(each.payload for each in messages if each.channel == RELEASED)
+    raise LedgerError("others send more messages in the database than nodes do")
 
 
 async def _in_thread(step: Callable[[], T]) -> T:

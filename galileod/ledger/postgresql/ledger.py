@@ -120,7 +120,9 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
     ) -> None:
         """See `Ledger.promise`."""
         promise = uploads.Promise(upload, identity, receipt, sha1)
-        await self.database.write_apart_for(self._promise, [promise])
+        (error,) = await self.database.write_apart_for(uploads.promise, [promise])
+        if error is not None:
+            raise error
 
     async def release(self, upload: str) -> None:
         """See `Ledger.release`."""
@@ -265,12 +267,6 @@ class PostgresqlLedger(PostgresqlRecords, Ledger):
 
     def _reserve(self, connection: Connection, entries: Sequence[WholeEntry]) -> Sequence[Entered]:
         return whole.reserve(connection, entries, self._clock(), self._boot, self.database.fence)
-
-    def _promise(
-        self, connection: Connection, promises: Sequence[uploads.Promise]
-    ) -> Sequence[None]:
-        uploads.promise(connection, promises)
-        return [None] * len(promises)
 
     def _release(self, connection: Connection, names: Sequence[str]) -> Sequence[None]:
         uploads.release(connection, names)

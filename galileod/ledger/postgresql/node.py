@@ -1,12 +1,13 @@
 """The lease of this process among the nodes, and the connection by which it is renewed."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
 import trio
 
 from galileod.ledger.base import Clock, LedgerError, Recovery
+from galileod.ledger.contents import RunningNode
 from galileod.ledger.lease import Lease
 from galileod.ledger.node import CLOCKS_APART, Me, Node
 from galileod.ledger.unavailable import UnavailableError
@@ -42,6 +43,7 @@ class PostgresqlNode(Node):
         self._database = database
         self._clock = clock
         self._boot = boot
+        self._given: int | None = None  # the last fencing number, if perhaps not for good
         database.hurried = self.lease.is_hurried
         self._line = Line(address, self.lease.is_hurried)
         self._limiter = trio.CapacityLimiter(1)
@@ -101,6 +103,11 @@ class PostgresqlNode(Node):
         """See `Node.declare`."""
         return await self._run(partial(self._declare, settings))
 
+    def running_beside(self) -> Sequence[RunningNode]:
+        """See `Node.running_beside`."""
+        with self._database.reading(fenced=True) as connection:
+            return nodes.running_beside(connection)
+
     def left(self) -> Collection[str]:
         """See `Node.left`."""
         with self._database.reading(fenced=True) as connection:
@@ -127,6 +134,8 @@ class PostgresqlNode(Node):
         with self._line.transaction(_BEGIN) as connection:
             renewed = nodes.renew(connection, self._fence)
             self._compare(connection)
+            later = None if renewed else nodes.successor(connection, self._me, self._fence)
+            self.taken_on = None if later is None else later.host
             return renewed
 
     def _compare(self, connection: Connection) -> None:
@@ -147,7 +156,8 @@ class PostgresqlNode(Node):
         sent = self.lease.now()
         with self._database.transaction(durable=True, fenced=False) as connection:
             schema.read_version(connection)  # a newer node may have changed the tables meanwhile
-            fence = nodes.acquire(connection, self._me, len(schema.MIGRATIONS))
+            fence = nodes.acquire(connection, self._me, len(schema.MIGRATIONS), self._given)
+            self._given = fence  # the answer to COMMIT may get lost
             self._compare(connection)
         self._database.fence = fence
         return sent

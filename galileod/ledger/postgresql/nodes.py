@@ -42,14 +42,27 @@ _RUNNING: Final = (
 
 _OTHERS: Final = f"{_RUNNING} AND (name <> %(name)s OR identity <> %(identity)s) ORDER BY name"
 
+_RUNNING_BESIDE: Final = f"{_RUNNING} AND fence <> own_fence() ORDER BY name"
+
+_SUCCESSOR: Final = (
+    f"{_RUNNING} AND name = %(name)s AND identity = %(identity)s AND fence > %(fence)s"
+)
+
 _DROP: Final = (
     "DELETE FROM nodes WHERE name <> %(name)s AND (identity = %(identity)s"  # noqa: S608  likewise
     f" OR NOT ({_LIVING}) AND until < clock_timestamp() - %(forgotten)s)"
 )
 
+_NEXT: Final = (
+    "setval('fences', greatest(nextval('fences'),"
+    " (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT))"
+)
+"""A new fencing number: at least the microseconds since the epoch, so that none is given again
+after a failover or a restore has set the sequence back. A node that has got it earlier runs on."""
+
 _ENTER: Final = (
-    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"
-    " VALUES (%(name)s, %(identity)s, nextval('fences'), clock_timestamp()"
+    "INSERT INTO nodes (name, identity, fence, until, version, schema, host, started)"  # noqa: S608  constant
+    f" VALUES (%(name)s, %(identity)s, {_NEXT}, clock_timestamp()"
     " + make_interval(secs => %(lease)s), %(version)s, %(schema)s, %(host)s, clock_timestamp())"
     " ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, fence = excluded.fence,"
     " until = excluded.until, version = excluded.version, schema = excluded.schema,"
@@ -80,9 +93,7 @@ _LOCK_DEAD: Final = "SELECT FROM nodes WHERE name = ANY(%(names)s) ORDER BY name
 
 _STILL_LIVING: Final = f"SELECT name FROM nodes WHERE name = ANY(%(names)s) AND {_LIVING}"  # noqa: S608  constant
 
-_FENCE_OFF: Final = (
-    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity' WHERE name = ANY(%s)"
-)
+_FENCE_OFF: Final = f"UPDATE nodes SET fence = {_NEXT}, until = '-infinity' WHERE name = ANY(%s)"  # noqa: S608  constant
 
 _ADOPT: Final = (
     "UPDATE uploads SET node = own_node(), boot = coalesce(%s, boot)"
@@ -105,19 +116,19 @@ _OLDER: Final = (
 )
 
 _FENCE_OFF_OLDER: Final = (
-    "UPDATE nodes SET fence = nextval('fences'), until = '-infinity'"  # noqa: S608  likewise
+    f"UPDATE nodes SET fence = {_NEXT}, until = '-infinity'"  # noqa: S608  likewise
     f" WHERE {_SCHEMA} < %(oldest)s"
 )
 
 _ANY_OTHER: Final = f"SELECT FROM nodes WHERE {_LIVING} AND fence <> own_fence()"
 
 
-def acquire(connection: Connection, me: Me, schema: int) -> int:
+def acquire(connection: Connection, me: Me, schema: int, before: int | None) -> int:
     """Get a lease, and a new fencing number, which is returned.
 
-    `schema` is that of this galileod: the tables may have a newer one. A process with the same
-    identity is an earlier one of this node, and loses its lease. Raises LedgerError if another node
-    has the name.
+    `schema` is that of this galileod: the tables may have a newer one. `before` is the last number
+    that was given to this process. A process with the same identity is an earlier one of this node,
+    and loses its lease. Raises LedgerError if it is a later one, or if another node has the name.
     """
     values = {**asdict(me), "schema": schema, **_limits()}
     connection.execute(_LOCK)
@@ -133,6 +144,13 @@ def acquire(connection: Connection, me: Me, schema: int) -> int:
                 " ledger.node, or if it does not run any more, start again in"
                 f" {lease.LEASE_SECONDS:g} s"
             )
+    if before is not None and (later := successor(connection, me, before)) is not None:
+        raise LedgerError(
+            f'another galileod with the name "{me.name}" and the identity of this one runs on'
+            f" {later.host}, since {later.since}: one directory is a copy of the other; stop one of"
+            " them, and if both are to run, set another ledger.node for the copy, and remove"
+            " .galileod/nodes there"
+        )
     connection.execute(_DROP, values)
     row = connection.execute(_ENTER, values).fetchone()
     if row is None:
@@ -144,6 +162,21 @@ def running(connection: Connection) -> Sequence[RunningNode]:
     """The nodes that may write."""
     rows = connection.execute(f"{_RUNNING} ORDER BY name", _limits())
     return [RunningNode(*row) for row in rows]
+
+
+def running_beside(connection: Connection) -> Sequence[RunningNode]:
+    """The nodes that may write, except this one. The transaction is `fenced`."""
+    return [RunningNode(*row) for row in connection.execute(_RUNNING_BESIDE, _limits())]
+
+
+def successor(connection: Connection, me: Me, fence: int) -> RunningNode | None:
+    """The process that may write in the place of `me`, and has a later number than `fence`.
+
+    It has the name and the identity of this node, and began while this process ran.
+    """
+    values = {**asdict(me), "fence": fence, **_limits()}
+    row = connection.execute(_SUCCESSOR, values).fetchone()
+    return None if row is None else RunningNode(*row)
 
 
 def renew(connection: Connection, fence: int) -> bool:

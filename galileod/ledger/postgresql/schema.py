@@ -14,7 +14,7 @@ from galileod.ledger.base import LedgerError, Step
 from galileod.ledger.unavailable import UnavailableError
 
 from . import nodes
-from .connection import Connection, Line, reporting
+from .connection import VERSION_TABLE, Connection, Line, reporting
 from .errors import LEASE_LOST
 from .sums import FILE_SUMS, SUMS, UPLOAD_SUMS, counting
 
@@ -34,8 +34,7 @@ the second, the key of an upload for which a node has asked, and that does not r
 
 _EXISTS: Final = (
     # A lookup by name alone, as `to_regclass`, may find what was there earlier in the transaction.
-    "SELECT EXISTS (SELECT FROM pg_class"
-    " WHERE relname = 'galileod_schema' AND pg_table_is_visible(oid))"
+    f"SELECT EXISTS (SELECT FROM pg_class WHERE {VERSION_TABLE})"  # noqa: S608  constant
 )
 
 _VERSION: Final = (

@@ -18,6 +18,7 @@ _SUMMED: Final = ", ".join(f"sum({one})::BIGINT AS {one}" for one in SUMS)
 _SOME: Final = " OR ".join(f"sum({one}) <> 0" for one in SUMS)
 _NEGATED: Final = ", ".join(f"-{one}" for one in SUMS)
 _ADDED: Final = ", ".join(f"{one} = held.{one} + excluded.{one}" for one in SUMS)
+_NONE: Final = " AND ".join(f"{one} = 0" for one in SUMS)
 _ADDED_TO_ALL: Final = ", ".join(f"{one} = totals.{one} + change.{one}" for one in SUMS)
 
 
@@ -34,7 +35,8 @@ def counting(table: str, sums: str) -> str:
 
     Once for each row, that would take time in proportion to the square of their number: `totals`
     has a version of its row for each change in a transaction, and all are looked at. A statement
-    that changes no sum must not lock that row.
+    that changes no sum must not lock that row. Who holds nothing any more has no row in `holdings`:
+    there may be a new user for each address.
     """
     added, removed = sums.format(table="added"), sums.format(table="removed")
     less = f'SELECT "user", {_NEGATED} FROM ({removed}) AS each ("user", {NAMED})'  # noqa: S608
@@ -54,14 +56,23 @@ def _trigger(table: str, event: str, tables: str, rows: str) -> str:
     name = f"count_{table}_{event.lower()}"
     return f"""
     CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        emptied TEXT[];
     BEGIN
         WITH changes AS ({by_user(rows)}),
         changed AS (
             INSERT INTO holdings AS held SELECT * FROM changes ORDER BY "user"
             ON CONFLICT ("user") DO UPDATE SET {_ADDED}
+            RETURNING "user", {_NONE} AS is_empty
+        ),
+        summed AS (
+            UPDATE totals SET {_ADDED_TO_ALL}
+            FROM (SELECT {_SUMMED} FROM changes) AS change WHERE change.bytes IS NOT NULL
         )
-        UPDATE totals SET {_ADDED_TO_ALL}
-        FROM (SELECT {_SUMMED} FROM changes) AS change WHERE change.bytes IS NOT NULL;
+        SELECT array_agg("user") INTO emptied FROM changed WHERE is_empty;
+        IF emptied IS NOT NULL THEN
+            DELETE FROM holdings WHERE "user" = ANY(emptied) AND {_NONE};
+        END IF;
         RETURN NULL;
     END $$;
     CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {tables}

@@ -4,7 +4,7 @@ from typing import Final
 
 from galileod.ledger.contents import Contents
 
-from . import nodes, room, tables
+from . import nodes, rights, room, tables
 from .connection import Address, Connection, Line
 from .schema import MIGRATIONS, apply, read_version
 
@@ -30,6 +30,7 @@ def try_out(address: Address, name: str, count: int) -> Contents | None:
     try:
         with line.transaction("BEGIN") as connection, connection.transaction(force_rollback=True):
             room.check_limits(connection)
+            rights.check(connection)
             contents = _try_tables(connection, name, count)
         running = () if contents is None else contents.nodes
         if name not in [node.name for node in running]:  # else it has its connections

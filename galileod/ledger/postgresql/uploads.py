@@ -37,7 +37,8 @@ _PROMISE: Final = (
     "UPDATE uploads SET inode = new.inode, receipt = new.receipt, sha1 = new.sha1,"
     " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END"
     " FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])"
-    " AS new (upload, inode, receipt, sha1) WHERE uploads.upload = new.upload"
+    " AS new (upload, inode, receipt, sha1)"
+    ' WHERE uploads.upload = new.upload AND "offset" IS NULL RETURNING uploads.upload'
 )
 
 _ELSEWHERE: Final = (
@@ -110,15 +111,19 @@ class Promise:
     sha1: str | None
 
 
-def promise(connection: Connection, promises: Sequence[Promise]) -> None:
-    """Record receipts, and the identities and hashes of files, with their reservations."""
+def promise(connection: Connection, promises: Sequence[Promise]) -> list[LedgerError | None]:
+    """Record receipts, and the identities and hashes of files, with their reservations.
+
+    Returns an UnknownUploadError for each that has no reservation.
+    """
     columns = (
         [each.upload for each in promises],
         [each.identity for each in promises],
         [each.receipt for each in promises],
         [each.sha1 for each in promises],
     )
-    connection.execute(_PROMISE, columns)
+    found = {upload for (upload,) in connection.execute(_PROMISE, columns)}
+    return [None if each.upload in found else _unknown() for each in promises]
 
 
 def commit(
@@ -135,7 +140,7 @@ def commit(
     for each in commits:
         row = rows.pop(each.upload, None)
         if row is None:
-            results.append(UnknownUploadError("the upload is not in the ledger"))
+            results.append(_unknown())
             continue
         receipt, key, metadata = row
         results.append(None)
@@ -199,6 +204,10 @@ def size(connection: Connection, upload: str) -> int | None:
         "SELECT bytes FROM uploads WHERE upload = %s AND is_left(node, fence)", (upload,)
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def _unknown() -> UnknownUploadError:
+    return UnknownUploadError("the upload is not in the ledger")
 
 
 def _running(connection: Connection, uploads: Sequence[str]) -> dict[str, list[Any]]:

@@ -94,7 +94,9 @@ class _Entering(Entering):
 
     def _promise(self, entry: WholeEntry, identity: str) -> None:
         promise = uploads.Promise(entry.upload, identity, entry.receipt, entry.sha1)
-        uploads.promise(self._connection, [promise])
+        (error,) = uploads.promise(self._connection, [promise])
+        if error is not None:
+            raise error
 
     def _failure(self, error: Exception) -> Exception:
         if self._connection.info.transaction_status != TransactionStatus.INTRANS:

@@ -105,13 +105,19 @@ def promise(
     receipt: str | None,
     sha1: str | None,
 ) -> None:
-    """Record the receipt, and the file's identity and hash, with the reservation."""
-    connection.execute(
+    """Record the receipt, and the file's identity and hash, with the reservation.
+
+    Raises UnknownUploadError.
+    """
+    changed = connection.execute(
         # The data was made durable before.
         "UPDATE uploads SET inode = ?, receipt = ?, sha1 = ?,"
-        " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END WHERE upload = ?",
+        " durable = CASE durability WHEN 'full' THEN bytes ELSE durable END"
+        " WHERE upload = ? AND offset IS NULL",
         (_blob(identity), receipt, sha1, upload),
     )
+    if not changed.rowcount:
+        raise _unknown()
 
 
 def commit(
@@ -128,7 +134,7 @@ def commit(
     for each in commits:
         row = rows.pop(each.upload, None)
         if row is None:
-            results.append(UnknownUploadError("the upload is not in the ledger"))
+            results.append(_unknown())
             continue
         receipt, key, metadata = row
         results.append(None)
@@ -171,6 +177,10 @@ def size(connection: sqlite3.Connection, upload: str) -> int | None:
     """The declared size of an upload, if there is one."""
     row = connection.execute("SELECT bytes FROM uploads WHERE upload = ?", (upload,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _unknown() -> UnknownUploadError:
+    return UnknownUploadError("the upload is not in the ledger")
 
 
 def _running(connection: sqlite3.Connection, uploads: Sequence[str]) -> dict[str, list[Any]]:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import threading
+import time
 from contextlib import ExitStack
 from typing import Final, Self
 
@@ -14,6 +15,9 @@ from galileod.storage.errors import StorageError
 from galileod.storage.oserrors import translated
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+POLL_SECONDS: Final = 0.01
+"""Seconds between two attempts to lock a file, if there are several."""
 
 _CANNOT_LOCK: Final = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """What flock(2) fails with on filesystems that cannot lock a directory."""
@@ -87,19 +91,32 @@ class Directory:
             _log.error("storage.directory_changed", path=self.path, reason=problem)
 
 
-def lock(fd: int, directory: str, *, shared: bool = False, key: str = "storage.directory") -> None:
+def lock(
+    fd: int,
+    directory: str,
+    *,
+    shared: bool = False,
+    key: str = "storage.directory",
+    seconds: float = 0.0,
+) -> None:
     """Lock an open file or directory for this process; `shared` with others that share it.
 
-    `key` is the setting that is another for each process.
+    `key` is the setting that is another for each process. For so many `seconds`, it is tried again.
 
     Raises OSError, and StorageError, which names `directory`, if another process has locked it.
     """
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StorageError(
-            f"another galileod uses {directory}; stop it, or set another {key}"
-        ) from None
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
+                continue
+            raise StorageError(
+                f"another galileod uses {directory}; stop it, or set another {key}"
+            ) from None
+        return
 
 
 def closed_by(opened: ExitStack, fd: int) -> int:

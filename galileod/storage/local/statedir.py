@@ -15,14 +15,17 @@ from attrs import frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.storage.oserrors import translated
-from galileod.storage.state import NODES, STATE_DIRECTORY
+from galileod.storage.state import LOCK, NODES, STATE_DIRECTORY
 
 from . import directoryid
 from .acl import DEFAULT, remove_acl
 from .directory import DIRECTORY, Directory, closed_by, lock
 
-LOCK: Final = "lock"
 SPOOL: Final = "spool"
+
+LOOKED_AT_SECONDS: Final = 1.0
+"""Seconds in which the lock of a node is tried again: a node that starts looks whether it is free,
+and holds it for a moment then."""
 
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -142,7 +145,7 @@ class StateDirectory:
                 lock(fd, self._named, shared=shared)
             else:
                 named = f"{self._named} as the node {node}"
-                lock(fd, named, shared=shared, key="ledger.node")
+                lock(fd, named, shared=shared, key="ledger.node", seconds=LOOKED_AT_SECONDS)
         except BaseException:
             os.close(fd)
             raise

@@ -141,7 +141,7 @@ class Shared:
             return StorageBusyError("another node has taken over the uploads of this one")
         if not self.lease.is_valid():
             return StorageBusyError(self.silent())
-        return StorageError(self.silent())
+        return StorageError("the object storage does not answer in time")
 
     async def _wait_valid(self) -> None:
         try:

@@ -146,6 +146,66 @@ async def test_a_lease_that_was_lost_begins_again_with_another_number(start: Sta
         await second._database.write(write)
 
 
+async def test_no_number_is_given_again_after_the_database_was_set_back(start: Start) -> None:
+    """As by a restore, or a failover to a standby that lacks the last transactions."""
+    fences = [(start(me)._fence, me.name) for me in (ONE, TWO)]
+    one, two = start(ONE), start(TWO)
+    with one._database.transaction(fenced=False) as connection:
+        for _, name in fences:
+            connection.execute("UPDATE nodes SET fence = -fence WHERE name = %s", (name,))
+        for before in fences:
+            connection.execute("UPDATE nodes SET fence = %s WHERE name = %s", before)
+        connection.execute("SELECT setval('fences', %s)", (max(fences)[0],))
+    await two.begin_again()
+    assert two._fence not in {one._fence, *(fence for fence, _ in fences)}
+    assert not await one.renew()
+    for way in (one._database.write, one._database.write_apart):
+        with pytest.raises(LeaseLostError):
+            await way(write)
+    await one.begin_again()
+    assert await one.renew()
+    assert await two.renew()
+
+
+async def test_a_lease_that_a_later_process_has_is_not_taken_back_while_that_runs(
+    start: Start,
+) -> None:
+    first = start(ONE)
+    second = start(evolve(ONE, host="clone"))
+    assert not await first.renew()
+    assert first.taken_on == "clone"
+    first.lease.lose()
+    with pytest.raises(LedgerError, match=r"runs on clone, since .* is a copy of the other"):
+        await first.begin_again()
+    assert await second.renew()
+    second.close()
+    await first.begin_again()
+    assert first.lease.is_valid()
+
+
+async def test_a_lease_that_another_node_has_ended_was_taken_by_no_later_process(
+    start: Start,
+) -> None:
+    first, second = start(ONE), start(TWO)
+    with second._database.transaction() as connection:
+        connection.execute("UPDATE nodes SET fence = nextval('fences') WHERE name = 'one'")
+        connection.execute("UPDATE nodes SET until = '-infinity' WHERE name = 'one'")
+    assert not await first.renew()
+    assert first.taken_on is None
+    first.lease.lose()
+    await first.begin_again()
+
+
+async def test_a_node_takes_back_a_lease_that_it_was_given_without_an_answer(start: Start) -> None:
+    """The connection was cut after COMMIT: the number in the table is its own."""
+    first = start(ONE)
+    known = first._database.fence
+    await first.begin_again()
+    first._database.fence = known
+    await first.begin_again()
+    assert await first.renew()
+
+
 @pytest.mark.parametrize("way", ["write", "write_apart"])
 async def test_who_takes_over_waits_for_what_is_being_written(start: Start, way: str) -> None:
     """Nothing is written with a number after another one was given."""

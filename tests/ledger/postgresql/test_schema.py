@@ -249,12 +249,23 @@ def test_the_sums_are_those_of_the_rows_whatever_is_changed(
         held = {
             user: tuple(one)
             for user, *one in connection.execute(f'SELECT "user", {sums.NAMED} FROM holdings')
-            if any(one)
         }
         assert held == expected
         total = connection.execute(f"SELECT {sums.NAMED} FROM totals").fetchall()
         everything = [sum(column) for column in zip(*expected.values(), strict=True)] or [0] * 6
         assert total == [tuple(everything)]
+
+
+def test_users_who_hold_nothing_any_more_are_forgotten(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute(
+            'INSERT INTO uploads (upload, "user", bytes)'
+            " SELECT n::TEXT, 'address ' || n, n % 2 FROM generate_series(1, 40) AS n"
+        )
+        connection.execute("INSERT INTO files (name, \"user\", bytes) VALUES ('a', 'address 1', 0)")
+        connection.execute("DELETE FROM uploads WHERE upload <> '2'")
+        users = connection.execute('SELECT "user", files, uploads FROM holdings ORDER BY 1')
+        assert users.fetchall() == [("address 1", 1, 0), ("address 2", 0, 1)]
 
 
 def test_many_rows_are_counted_once_for_each_statement(database: Database) -> None:

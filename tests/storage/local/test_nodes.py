@@ -1,5 +1,6 @@
 """Several nodes with one directory: each has its spool and its lock in a directory of its own."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -65,6 +66,17 @@ def test_what_an_unfinished_upload_of_one_node_has_stays_when_another_starts(
     left.write_bytes(DATA)
     open_node("b")
     assert left.read_bytes() == DATA
+
+
+def test_a_node_starts_although_another_one_looks_whether_its_lock_is_free(
+    open_node: OpenNode, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_node("a").close()
+    with (directory / ".galileod/nodes/a/lock").open() as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        with monkeypatch.context() as pausing:
+            pausing.setattr("time.sleep", lambda _: fcntl.flock(looked_at, fcntl.LOCK_UN))
+            open_node("a")
 
 
 def test_two_nodes_with_one_name_exclude_each_other(open_node: OpenNode, directory: Path) -> None:

@@ -36,34 +36,35 @@ def check_shared(directory: str, node: Node, progress: Progress) -> None:
     found = set[str]()
     while True:
         running = progress.ask(node.running_beside)
-        found |= {one.name for one in running if one.name not in found and _is_here(directory, one)}
         absent = [one for one in running if one.name not in found]
+        with translated("cannot look for the other nodes in storage.directory"):
+            found |= {one.name for one in absent if is_here(directory, one.name)}
+        absent = [one for one in absent if one.name not in found]
         if not absent:
             return
         if time.monotonic() > end:
-            raise LedgerError(_why_not(absent[0]))
+            raise LedgerError(copied(absent[0]))
         progress.step()
         time.sleep(POLL_SECONDS)
 
 
-def _is_here(directory: str, node: RunningNode) -> bool:
-    with translated("cannot look for the other nodes in storage.directory"):
-        try:
-            fd = os.open(
-                lock_path(directory, node.name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            )
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
+def is_here(directory: str, name: str) -> bool:
+    """Whether the node `name` has locked its file in `directory`. Blocks; raises OSError."""
+    try:
+        fd = os.open(lock_path(directory, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
     return False
 
 
-def _why_not(node: RunningNode) -> str:
+def copied(node: RunningNode) -> str:
+    """Why nothing is to be stored beside `node`, which is not there."""
     return (
         f'the node "{node.name}", which runs on {node.host} since {node.since}, has not locked'
         f" .galileod/nodes/{node.name}/lock in storage.directory: this is probably a copy of its"

@@ -33,7 +33,7 @@ async def keep_lease_at_start(node: Node) -> None:
 
     async def fail() -> None:
         await trio.lowlevel.checkpoint()
-        where = "" if node.taken_on is None else f", on {node.taken_on}"
+        where = "" if node.taken_on is None else f", on {node.taken_on},"
         raise LeaseLostError(
             f"another process{where} has taken the place of this node while it started"
         )

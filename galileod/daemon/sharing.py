@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from galileod.config.model import Config
-from galileod.ledger.contents import Contents
+from galileod.ledger.contents import Contents, RunningNode
 from galileod.ledger.lease import LEASE_SECONDS
 from galileod.storage.errors import StorageError
 from galileod.storage.escaping import unescaped
@@ -14,6 +14,7 @@ from galileod.storage.local.directoryid import FILE
 from galileod.storage.local.store import DIRECTORY_HOME
 from galileod.storage.state import STATE_DIRECTORY, node_path
 
+from .copied import copied, is_here
 from .moving import are_directories, begun_elsewhere, file_elsewhere, named
 
 _MOST: Final = 64
@@ -25,9 +26,10 @@ def why_not_the_name(config: Config, contents: Contents) -> str | None:
 
     The same node may run.
     """
-    name = config.ledger.node_name or ""
+    name, directory = config.ledger.node_name or "", config.storage.directory
     try:
-        mine = _identity(node_path(config.storage.directory, name))
+        mine = _identity(node_path(directory, name))
+        locked = mine is not None and is_here(directory, name)
     except OSError as error:
         return _unreadable(error)
     for node in contents.nodes:
@@ -36,6 +38,12 @@ def why_not_the_name(config: Config, contents: Contents) -> str | None:
                 f"another galileod of this name runs on {node.host} since {node.since}: set another"
                 f" ledger.node for one of them; or if it was replaced by this one, stop it, or wait"
                 f" {LEASE_SECONDS:g} s after it was killed"
+            )
+        if node.name == name and not locked:
+            return (
+                f"it runs on {node.host} since {node.since}, but not with this storage.directory,"
+                " which is a copy of its own one: set another ledger.node, and remove"
+                f" .galileod/nodes here; or if it was killed, wait {LEASE_SECONDS:g} s"
             )
     return None
 
@@ -46,12 +54,14 @@ def why_not_its_files(config: Config, contents: Contents) -> str | None:
         home, now = contents.home, _home(config)
     except OSError as error:
         return _unreadable(error)
+    others = [node for node in contents.nodes if node.name != config.ledger.node_name]
     if home in {None, now}:
-        return None
-    others = [node.name for node in contents.nodes if node.name != config.ledger.node_name]
+        share = home == now and config.storage.backend == "local"
+        return _why_copied(config.storage.directory, others if share else [])
     if others:
+        names = ", ".join(node.name for node in others)
         return (
-            f"nodes that run ({', '.join(others)}) store their files in {named(home)}, and this one"
+            f"nodes that run ({names}) store their files in {named(home)}, and this one"
             f" in {named(now)}: correct the settings of [storage], or use another database"
         )
     if contents.begun and not are_directories(home, now):
@@ -62,6 +72,17 @@ def why_not_its_files(config: Config, contents: Contents) -> str | None:
     except StorageError as error:
         return f"whether they are there cannot be found out: {error}"
     return None if missing is None else file_elsewhere(home, now, missing)
+
+
+def _why_copied(directory: str, others: Iterable[RunningNode]) -> str | None:
+    """Why the directory is taken for a copy of that of the `others`; None if it is not."""
+    try:
+        absent = next((node for node in others if not is_here(directory, node.name)), None)
+    except OSError as error:
+        return _unreadable(error)
+    if absent is None:
+        return None
+    return f"{copied(absent)}; or if that node was killed, wait {LEASE_SECONDS:g} s"
 
 
 def _home(config: Config) -> str:

@@ -138,6 +138,6 @@ async def test_a_start_ends_if_another_process_takes_the_place_of_the_node(
         await keep_lease_at_start(node)
     assert starting.cancelled_caught
     assert node.lease.is_valid()
-    node.taken = True
-    with trio.fail_after(LEASE_SECONDS), pytest.raises(LeaseLostError):
+    node.taken, node.taken_on = True, "clone"
+    with trio.fail_after(LEASE_SECONDS), pytest.raises(LeaseLostError, match="process, on clone,"):
         await keep_lease_at_start(node)

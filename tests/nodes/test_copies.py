@@ -9,6 +9,7 @@ from socket import gethostname
 import psycopg
 import pytest
 from helpers.clients import some_bytes
+from helpers.connecting import connected
 from helpers.daemon import Daemon, poll
 from helpers.nodes import short_lease
 from helpers.resuming import ResumingClient, push
@@ -60,7 +61,11 @@ def test_a_node_with_a_copy_of_the_directory_does_not_start_beside_the_others(
     one = make("one", "files").start()
     check_stores(one)
     copy(tmp_path)
-    two = make("two", "copy", IMPATIENT).spawn()
+    two = make("two", "copy", IMPATIENT)
+    (found,) = connected(two.config)[2]
+    assert 'ledger: find its files: the node "one", which runs on' in found
+    assert "probably a copy of its directory" in found
+    two.spawn()
     assert two.wait() == 1
     reason = two.wait_for("server.failed")["reason"]
     assert f'the node "one", which runs on {gethostname()} since 2' in reason
@@ -70,6 +75,7 @@ def test_a_node_with_a_copy_of_the_directory_does_not_start_beside_the_others(
     shutil.rmtree(tmp_path / "copy")
     (tmp_path / "copy").symlink_to("files")  # as if the shared one was mounted there now
     check_stores(two.start())
+    assert connected(two.config)[0] == connected(one.config)[0] == 0
     assert one.find("lease.lost") is None
 
 
@@ -82,7 +88,12 @@ def test_a_node_whose_name_a_copy_of_it_has_taken_tells_where_and_does_not_take_
     client = ResumingClient(one.url, DATA)
     with client.attempt() as attempt:
         attempt.send(1_000_000)
-        clone = make("one", "copy").start()
+        clone = make("one", "copy")
+        (found,) = connected(clone.config)[2]
+        assert f'use the name "one": it runs on {gethostname()} since 2' in found
+        assert "but not with this storage.directory" in found
+        assert connected(one.config)[0] == 0
+        clone.start()
         assert attempt.last()["code"] == "busy"
     since = one.wait_for("lease.lost", uploads=1, host=gethostname())["timestamp"]
     reason = one.wait_for("lease.run_out", since=since)["reason"]

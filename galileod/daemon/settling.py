@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 import trio
-from attrs import evolve
+from attrs import evolve, frozen
 from structlog.typing import FilteringBoundLogger
 
 from galileod.files.publication import PublicationLock
@@ -62,17 +62,26 @@ async def _settle(node: Node, context: Context, whose: Collection[str]) -> None:
     left = await trio.to_thread.run_sync(
         lambda: find_left(store, ledger, keep, progress, running=True)
     )
-    async with unchanged(store, context.publication, *left) as (found, recovery):
+    async with unchanged(store, context.publication, left) as (found, recovery):
         await trio.to_thread.run_sync(node.settle, found.names, recovery)
-    await drop_published(store, recovery)
+    await drop_rest(store, left, recovery)
     await context.keeper.refresh()
     kept, stored = len(recovery.offsets), len(recovery.names)
     _log.info("node.settled", nodes=sorted(whose), kept=kept, stored=stored)
 
 
+@frozen
+class Left:
+    """What the store has of uploads that are left. `useless` are those of which nothing is."""
+
+    found: Found
+    recovery: Recovery
+    useless: Collection[str]
+
+
 def find_left(
     store: Store, ledger: Ledger, keep: float, progress: Progress, *, running: bool = False
-) -> tuple[Found, Recovery]:
+) -> Left:
     """What the store has of uploads that are left, which are kept for `keep` seconds. Blocks.
 
     `running` is as for `Store.recover`. Raises StorageError and LedgerError.
@@ -85,22 +94,25 @@ def find_left(
     identities = {each.identity: upload for upload, each in recovered.items() if each.identity}
     progress.phase = "listing the directory"
     found = store.scan({*ledger.promised(), *identities}, progress.found, ledger.undated())
-    return found, Recovery(
-        {upload: each.offset for upload, each in recovered.items() if not each.identity},
+    parts = {upload: each.offset for upload, each in recovered.items() if not each.identity}
+    recovery = Recovery(
+        {upload: offset for upload, offset in parts.items() if offset},
         {identities[each]: name for each, name in found.names.items() if each in identities},
         keep,
     )
+    return Left(found, recovery, [upload for upload, offset in parts.items() if not offset])
 
 
 @asynccontextmanager
 async def unchanged(
-    store: Store, publication: PublicationLock, found: Found, recovery: Recovery
+    store: Store, publication: PublicationLock, left: Left
 ) -> AsyncIterator[tuple[Found, Recovery]]:
     """What `find_left` has returned, without published files that are there no longer.
 
     Other nodes may have replaced or removed them since; in the block they do not. Raises
     StorageError and LedgerError.
     """
+    found, recovery = left.found, left.recovery
     if not found.names:
         yield found, recovery
         return
@@ -116,9 +128,12 @@ async def unchanged(
         yield evolve(found, names=there), evolve(recovery, names=kept)
 
 
-async def drop_published(store: Store, recovery: Recovery) -> None:
-    """Remove what is left of published uploads beside their files."""
-    for upload in recovery.names:
+async def drop_rest(store: Store, left: Left, recovery: Recovery) -> None:
+    """Remove what is of no use, and what is left of published uploads beside their files.
+
+    Called when the ledger has recorded all that `left` has found.
+    """
+    for upload in (*recovery.names, *left.useless):
         await store.drop(upload)
 
 

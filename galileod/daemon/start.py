@@ -40,7 +40,7 @@ from .identity import read_identity
 from .moving import check_home
 from .node import LOOK_SECONDS, keep_lease_at_start
 from .progress import Progress, report_progress
-from .settling import drop_published, find_left, unchanged
+from .settling import drop_rest, find_left, unchanged
 from .systemd import Manager
 
 T = TypeVar("T")
@@ -200,7 +200,7 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
         _with_space(store, config, lambda: ledger.set_home(store.home))
     if ledger.node is not None and store.home.startswith(DIRECTORY_HOME):
         check_shared(store.directory, ledger.node, progress)
-    found, recovery = find_left(store, ledger, keep, progress)
+    left = find_left(store, ledger, keep, progress)
     progress.phase = "updating the ledger"
 
     def update(found: Found, recovery: Recovery) -> None:
@@ -214,14 +214,14 @@ def make_agree(store: Store, ledger: Ledger, config: Config, progress: Progress)
 
     async def update_beside_others() -> None:
         publication = lock_for(store, ledger.elsewhere)
-        async with unchanged(store, publication, found, recovery) as there:
+        async with unchanged(store, publication, left) as there:
             await trio.to_thread.run_sync(update, *there)
 
     if ledger.node is None:
-        update(found, recovery)
+        update(left.found, left.recovery)
     else:
         trio.from_thread.run(update_beside_others)
-    trio.from_thread.run(drop_published, store, recovery)
+    trio.from_thread.run(drop_rest, store, left, left.recovery)
     if ledger.is_new:
         trio.from_thread.run(progress.insist, partial(_report_unknown, store, place))
 

@@ -265,7 +265,10 @@ class Store(ABC):
 
         Where nodes share a ledger, `spared` are its uploads that are not of this node. `claimed` of
         `trusted` can be continued by no other, wherever their files are; a node that began one and
-        lost its lease does not publish it any more. If uploads are `running`, all else stays.
+        lost its lease does not publish it any more. If uploads are `running`, all else stays. What
+        is of no use then has an offset of 0, perhaps under another name, and stays until `drop`:
+        else a file of another node could get the identity that was promised for it, before the
+        ledger has forgotten that.
         """
 
     @abstractmethod

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from galileod.config.model import Config
-from galileod.daemon.settling import SETTLE_SECONDS, settle_left, unchanged
+from galileod.daemon.settling import SETTLE_SECONDS, Left, settle_left, unchanged
 from galileod.files.publication import lock_for
 from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.lease import LEASE_SECONDS
@@ -128,7 +128,7 @@ async def test_a_published_file_that_another_node_has_replaced_or_removed_is_not
         recovery = Recovery({"kept": 5}, {f"upload of {name}": name for name in names.values()})
         await put(other, "replaced", "newer")
         await other.remove(["removed"])
-        async with unchanged(mine, lock_for(mine), found, recovery) as there:
+        async with unchanged(mine, lock_for(mine), Left(found, recovery, ())) as there:
             with trio.move_on_after(0.1) as waiting:
                 async with lock_for(other).hold(["left"], replaces=True):
                     pass

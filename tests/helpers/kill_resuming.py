@@ -22,6 +22,7 @@ import pytest
 import trio
 from helpers.disk import put_into_place
 from helpers.kill_steps import OLD, KillingOs, forked, write
+from helpers.local_store import recover_and_drop
 
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Sink
@@ -107,12 +108,13 @@ class Scene:
         ended = record.pop("node") or ("a" if self._nodes else None)
         if self._way.startswith("settled"):
             store = self.open("c")
-            assert store.recover({}) == {}
-            recovered = store.recover({"1": trusted}, claimed={"1"}, running=True).get("1")
+            assert recover_and_drop(store, {}) == {}
+            left = recover_and_drop(store, {"1": trusted}, claimed={"1"}, running=True)
         else:
             store = self.open(ended)
             claimed = {"1"} if self._nodes else set()
-            recovered = store.recover({"1": trusted}, claimed=claimed).get("1")
+            left = recover_and_drop(store, {"1": trusted}, claimed=claimed)
+        recovered = left.get("1")
         wanted = {record["identity"], recovered and recovered.identity} - {None}
         found = store.scan(wanted).names
         report = {

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from galileod.policy.publication import Durability, OnConflict
+from galileod.storage.finished import Recovered
 from galileod.storage.local import LocalStore
 from galileod.storage.local.timing import Timings
 from galileod.storage.settings import Storage
@@ -28,11 +29,28 @@ def open_local(
     settings = Storage(directory=str(directory), on_conflict=on_conflict, durability=durability)
     store = kind.open(settings, timings, node)
     try:
-        store.recover(trusted or {})
+        recover_and_drop(store, trusted or {})
     except BaseException:
         store.close()
         raise
     return store
+
+
+def recover_and_drop(
+    store: LocalStore,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None] = lambda: None,
+    spared: Collection[str] = (),
+    claimed: Collection[str] = (),
+    *,
+    running: bool = False,
+) -> Mapping[str, Recovered]:
+    """`Store.recover`, and then `drop` of what is of no use, as the daemon does."""
+    recovered = store.recover(trusted, step, spared, claimed, running=running)
+    useless = [name for name, each in recovered.items() if not each.offset and not each.identity]
+    for name in useless:
+        store._drop(name, None)
+    return {name: each for name, each in recovered.items() if name not in useless}
 
 
 @contextmanager

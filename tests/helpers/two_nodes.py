@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from helpers.local_store import open_local
+from helpers.local_store import open_local, recover_and_drop
 
 from galileod.policy.publication import Durability, OnConflict
 from galileod.storage.base import Sink, Store, Stored
@@ -90,7 +90,8 @@ class TwoNodes(Store):
     ) -> Mapping[str, Recovered]:
         arguments = trusted, step, spared, claimed
         first, second = (
-            node.recover(*arguments, running=running) for node in (self.first, self.second)
+            recover_and_drop(node, *arguments, running=running)
+            for node in (self.first, self.second)
         )
         assert not set(first) & set(second)
         return {**first, **second}

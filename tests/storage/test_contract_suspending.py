@@ -1,6 +1,7 @@
 """The contract of a store for uploads that are interrupted and continued."""
 
 import hashlib
+from collections.abc import Callable, Collection, Mapping
 
 import pytest
 import trio
@@ -133,6 +134,20 @@ async def test_no_more_than_what_is_certain_is_recovered(
     assert visible(store) == {"a.bin": DATA[: offset + 10]}
 
 
+async def recovered(
+    store: Store,
+    trusted: Mapping[str, int | None],
+    step: Callable[[], None] = lambda: None,
+    spared: Collection[str] = (),
+) -> Mapping[str, Recovered]:
+    """`Store.recover`, and then `drop` of what is of no use."""
+    found = store.recover(trusted, step, spared)
+    useless = [name for name, each in found.items() if each == Recovered(0)]
+    for name in useless:
+        await store.drop(name)
+    return {name: each for name, each in found.items() if name not in useless}
+
+
 async def test_recovery_removes_what_is_not_asked_for_and_what_is_empty(
     store: Store, restart: Restart
 ) -> None:
@@ -141,7 +156,7 @@ async def test_recovery_removes_what_is_not_asked_for_and_what_is_empty(
             await sink.write([data])
             await sink.suspend()
     store, steps = restart(store), list[int]()
-    found = store.recover({"1": None, "3": None, "4": 0}, lambda: steps.append(1))
+    found = await recovered(store, {"1": None, "3": None, "4": 0}, lambda: steps.append(1))
     assert found == {"1": Recovered(len(DATA))}
     assert len(steps) >= 4
     assert unfinished(store) == 1
@@ -158,7 +173,7 @@ async def test_recovery_leaves_the_uploads_of_others_as_they_are(
             await sink.write([DATA])
             await sink.suspend()
     store = restart(store)
-    assert store.recover({"1": 10}, spared={"2"})["1"].identity is None
+    assert (await recovered(store, {"1": 10}, spared={"2"}))["1"].identity is None
     assert unfinished(store) == 2
     async with await store.reopen("2", "a.bin", "rename", durability(store)) as sink:
         assert sink.offset == len(DATA)

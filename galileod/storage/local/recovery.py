@@ -20,6 +20,9 @@ from .spools import OtherSpools
 SPACE: Final = 1024 * 1024
 """Bytes that the ledger needs to start: its log, and the memory that its processes share."""
 
+_USELESS: Final = "-useless"
+"""What the name of a file ends with that is of no use, and to be dropped."""
+
 _Cut = Callable[[Spool, str, int], Recovered]
 
 _log: FilteringBoundLogger = structlog.get_logger()
@@ -38,7 +41,7 @@ def recover(
     A file is cut to what is certain of it. One that was published keeps its name in the spool until
     it is dropped, or until the start after the one that has found it: before the ledger knows that
     the file is stored, a crash must not lose its identity. If the spool is `shared`, other nodes
-    may claim files meanwhile.
+    may claim files meanwhile, and what is of no use stays until it is dropped.
     """
     cut = _cut_alone if shared else _cut
     recovered: dict[str, Recovered] = {}
@@ -56,11 +59,13 @@ def recover(
                 found = None
                 if name in trusted:
                     found = _keep(spool, name, state, trusted[name], cut)
-                if found is None:
+                if found is not None:
+                    recovered[name] = found
+                elif shared:
+                    recovered[_set_aside(spool, name)] = Recovered(0)
+                else:
                     os.unlink(name, dir_fd=spool.fd)
                     removed += 1
-                else:
-                    recovered[name] = found
             except FileNotFoundError:
                 continue  # another node has claimed it since
     if removed:
@@ -89,15 +94,13 @@ def recover_node(
             continue
         step()
         with translated("cannot take over the spool of another node"):
-            found = _take_over(others, upload, certain, claimed=upload in left.claimed)
-        if found is not None:
-            recovered[upload] = found
+            recovered |= _take_over(others, upload, certain, claimed=upload in left.claimed)
     return recovered
 
 
 def _take_over(
     others: OtherSpools, upload: str, certain: int | None, *, claimed: bool
-) -> Recovered | None:
+) -> dict[str, Recovered]:
     """What is left of an upload. If it is `claimed`, its file is moved here, wherever it is.
 
     It is in the spool of a node that has ended, or where that one would have taken it from. If that
@@ -108,18 +111,29 @@ def _take_over(
         os.stat(upload, dir_fd=spool.fd, follow_symlinks=False)
     except FileNotFoundError:
         if not claimed:
-            return None  # another node may have claimed it since
+            return {}  # another node may have claimed it since
         others.unmark(upload)
         if not others.take(upload, durable=True):
-            return None
+            # An earlier attempt may have failed after it had set it aside.
+            aside = f"{upload}{_USELESS}"
+            return {aside: Recovered(0)} if aside in os.listdir(spool.fd) else {}
     try:
         state = _state(spool, upload)
         found = _keep(spool, upload, state, certain, _cut_alone)
         if found is None:
-            os.unlink(upload, dir_fd=spool.fd)
+            return {_set_aside(spool, upload): Recovered(0)}
     except FileNotFoundError:
-        return None  # another node has claimed it since
-    return found
+        return {}  # another node has claimed it since
+    return {upload: found}
+
+
+def _set_aside(spool: Spool, name: str) -> str:
+    """Give a file that is of no use another name, so that it cannot be published; returns it."""
+    if name.endswith(_USELESS):
+        return name
+    aside = f"{name}{_USELESS}"
+    os.rename(name, aside, src_dir_fd=spool.fd, dst_dir_fd=spool.fd)
+    return aside
 
 
 def make_space(spool: Spool) -> bool:

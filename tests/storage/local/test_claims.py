@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 from helpers.disk import descriptors
-from helpers.local_store import DATA, open_local, put, spool, visible
+from helpers.local_store import DATA, open_local, put, recover_and_drop, spool, visible
 from helpers.mounts import tmpfs
 from helpers.whole_store import only
 
@@ -136,7 +136,7 @@ async def test_what_a_dead_node_has_left_is_taken_over_and_nothing_else(
     async with await c.create("of c", "c.bin") as running:
         await running.write([DATA])
         trusted = {"running": None, "short": 10, "nothing": 0, "claimed by a": 500, "gone": 7}
-        assert c.recover(trusted, claimed=trusted, running=True) == {
+        assert recover_and_drop(c, trusted, claimed=trusted, running=True) == {
             "running": Recovered(1000),
             "short": Recovered(10),
             "claimed by a": Recovered(500),
@@ -148,6 +148,23 @@ async def test_what_a_dead_node_has_left_is_taken_over_and_nothing_else(
         }
         await running.commit()
     assert visible(directory) == {"c.bin": DATA}
+
+
+@pytest.mark.parametrize("trusted", [{}, {"1": 0}])
+async def test_what_is_of_no_use_stays_until_it_is_dropped(
+    open_node: OpenNode, directory: Path, trusted: dict[str, int | None]
+) -> None:
+    """Else a file of another node could get its inode, and pass for the file that was promised."""
+    a = open_node("a")
+    await keep(a)
+    number = (directory / ".galileod/nodes/a/spool/1").stat().st_ino
+    name = "1"
+    for _ in range(2):  # also if that start is killed as well
+        ((name, found),) = a.recover(trusted).items()
+        assert found == Recovered(0)
+        assert (directory / ".galileod/nodes/a/spool" / name).stat().st_ino == number
+    await a.drop(name)
+    assert spools(directory) == {}
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -195,9 +212,8 @@ async def test_a_node_that_was_only_stopped_cannot_publish_what_was_taken_over(
         await sink.write([DATA])
         await sink.prepare()
         written = only(await a.write_whole([whole]))
-        found = b.recover(
-            {"1": certain, "2": certain}, claimed={"1": certain, "2": certain}, running=True
-        )
+        both = {"1": certain, "2": certain}
+        found = recover_and_drop(b, both, claimed=both, running=True)
         assert found == ({} if certain == 0 else dict.fromkeys("12", Recovered(len(DATA))))
         with pytest.raises(StorageError):
             await sink.commit()

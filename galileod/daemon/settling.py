@@ -129,7 +129,7 @@ async def unchanged(
 
 
 async def drop_rest(store: Store, left: Left, recovery: Recovery) -> None:
-    """Remove what is of no use, and what is left of published uploads beside their files.
+    """Remove what cannot be used, and what is left of published uploads beside their files.
 
     Called when the ledger has recorded all that `left` has found.
     """

@@ -237,8 +237,8 @@ class Store(ABC):
         """Continue the file of a suspended upload, also after a restart.
 
         `path`, `on_conflict` and `durability` are those with which it was created. Raises
-        MissingError if the file is gone, was published, or cannot be continued; the other errors
-        are those of `create`, and leave the file as it is.
+        MissingError if the file is gone, was published, or cannot be continued; other errors are
+        those of `create`, and leave it.
         """
 
     @abstractmethod
@@ -258,17 +258,14 @@ class Store(ABC):
         """Find what is left of the uploads that an earlier process had begun; remove the rest.
 
         `trusted` maps each upload to the number of bytes that are certain, None for all that stands
-        in its file. Returns those whose file still exists: with an `offset` of at most that number,
-        unless the store itself knows that more is certain, and for a published file with its
-        identity. `step` is called repeatedly. Blocks; called once at startup, before `scan` and any
-        `create`.
+        in its file. Returns those whose file exists: with an `offset` of at most that number, or of
+        more if the store knows it to be certain, and for a published file with its identity. `step`
+        is called repeatedly. Blocks; called once, before `scan` and any `create`.
 
         Where nodes share a ledger, `spared` are its uploads that are not of this node. `claimed` of
-        `trusted` can be continued by no other, wherever their files are; a node that began one and
-        lost its lease does not publish it any more. If uploads are `running`, all else stays. What
-        is of no use then has an offset of 0, perhaps under another name, and stays until `drop`:
-        else a file of another node could get the identity that was promised for it, before the
-        ledger has forgotten that.
+        `trusted` can be continued by no other, nor published. If uploads are `running`, all else
+        stays. What cannot be used has the offset 0, perhaps another name, and stays until `drop`:
+        else a new file could get the promised identity before the ledger has forgotten it.
         """
 
     @abstractmethod

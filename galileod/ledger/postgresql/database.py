@@ -31,7 +31,7 @@ from .connection import (
     goes_on,
     unhurried,
 )
-from .room import check_limits
+from .room import check_limits, check_sessions, process_of
 from .schema import check_version, migrate
 
 A = TypeVar("A")
@@ -89,6 +89,7 @@ class Database:
             migrate(database._writer, step)
             for line in database._lines:
                 line.open()
+            check_sessions(list(map(_process_of, database._lines)))
             failed.pop_all()
         database._watch = Outages().watch
         return database
@@ -217,6 +218,11 @@ class Database:
 
     def _check(self, *, locks: bool) -> str:
         return "" if self.fence is None else _CHECK.format(fence=self.fence, locks=locks)
+
+
+def _process_of(line: Line) -> int:
+    with line.transaction("BEGIN") as connection:
+        return process_of(connection)
 
 
 def _begin(*, durable: bool) -> str:

@@ -21,7 +21,7 @@ SPACE: Final = 1024 * 1024
 """Bytes that the ledger needs to start: its log, and the memory that its processes share."""
 
 _USELESS: Final = "-useless"
-"""What the name of a file ends with that is of no use, and to be dropped."""
+"""What the name of a file ends with that cannot be used, and is to be dropped."""
 
 _Cut = Callable[[Spool, str, int], Recovered]
 
@@ -41,7 +41,7 @@ def recover(
     A file is cut to what is certain of it. One that was published keeps its name in the spool until
     it is dropped, or until the start after the one that has found it: before the ledger knows that
     the file is stored, a crash must not lose its identity. If the spool is `shared`, other nodes
-    may claim files meanwhile, and what is of no use stays until it is dropped.
+    may claim files meanwhile, and what cannot be used stays until it is dropped.
     """
     cut = _cut_alone if shared else _cut
     recovered: dict[str, Recovered] = {}
@@ -128,7 +128,7 @@ def _take_over(
 
 
 def _set_aside(spool: Spool, name: str) -> str:
-    """Give a file that is of no use another name, so that it cannot be published; returns it."""
+    """Give a file that cannot be used another name, so that nobody publishes it; returns that."""
     if name.endswith(_USELESS):
         return name
     aside = f"{name}{_USELESS}"

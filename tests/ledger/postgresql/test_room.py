@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from helpers.engines.postgresql import Postgresql
+from helpers.pooler import Pooler
 from psycopg.sql import SQL, Identifier
 
 from galileod.ledger.base import LedgerError
@@ -40,6 +42,12 @@ def others(url: str, number: int) -> Iterator[None]:
     yield
     for one in made:
         one.close()
+
+
+def process(connection: psycopg.Connection[tuple[object, ...]]) -> object:
+    (number,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+    connection.commit()
+    return number
 
 
 @pytest.mark.parametrize("number", [1, CONNECTIONS - 1])
@@ -95,4 +103,18 @@ def test_a_server_without_tls_that_is_asked_for_it_is_not_waited_for(
 ) -> None:
     with pytest.raises(LedgerError, match="does not support SSL, but SSL was required") as raised:
         open_(f"{postgresql.new_database()}?sslmode=require")
+    assert not isinstance(raised.value, UnavailableError)
+
+
+@pytest.mark.parametrize("use", ["start", "trial"])
+def test_a_pooler_that_changes_the_session_with_each_transaction_is_refused(
+    postgresql: Postgresql, use: str
+) -> None:
+    url = postgresql.new_database()
+    with Pooler.running(urlsplit(url).port or 0) as pooler:
+        pooled = url.replace(f":{urlsplit(url).port}/", f":{pooler.port}/")
+        with psycopg.connect(pooled) as one, psycopg.connect(pooled) as other:
+            assert process(one) == process(other)
+        with pytest.raises(LedgerError, match="set pool_mode = session") as raised:
+            open_(pooled) if use == "start" else try_out(Address(pooled), "n1", 1)
     assert not isinstance(raised.value, UnavailableError)

@@ -123,7 +123,7 @@ class BatchPublisher:
             source = publish.Spooled(spool, one.upload)
             name = publish.publish(source, folder.fd, name, one.on_conflict)
         except StorageError:
-            spool.check(one.upload)  # if the file is gone, that is the reason
+            self._parts.check_spooled(one.upload)  # if the file is gone, that is the reason
             raise
         if not spool.renames and one.on_conflict != "replace":  # as was found out meanwhile
             spool.remove(one.upload)

@@ -3,6 +3,7 @@
 from attrs import define
 
 from galileod.policy.publication import Durability
+from galileod.storage.errors import StorageBusyError, StorageError
 from galileod.storage.permission import Permission
 
 from .directory import Directory
@@ -60,6 +61,19 @@ class StoreParts:
     def check_length(self, path: str) -> None:
         """Check that a file at `path` can be opened, and recorded. Raises BadNameError."""
         check_length(self.directory.path, path, self.longest_name)
+
+    def check_spooled(self, upload: str) -> None:
+        """Raise StorageError if the file of an upload is not in the spool.
+
+        It is StorageBusyError if another node may have taken it: this one has no lease.
+        """
+        try:
+            self.spool.check(upload)
+        except StorageError as error:
+            if self.lease is None or self.lease.is_valid():
+                raise
+            reason = "another node has taken over the uploads of this one"
+            raise StorageBusyError(reason) from error
 
     def give_up(self, upload: str) -> None:
         """Remove the file of an upload from the spool, unless another node may continue it."""

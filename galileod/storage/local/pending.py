@@ -68,7 +68,7 @@ class PendingFile:
         parts = self._parts
         parts.directory.check()
         if not self.file.unnamed:
-            parts.spool.check(self.file.name)
+            parts.check_spooled(self.file.name)
         stored, tries = None, TRIES
         while stored is None:
             tries -= 1
@@ -77,7 +77,7 @@ class PendingFile:
                     name = self._publish(folder)
                 except GoneError:
                     if not self.file.unnamed:
-                        parts.spool.check(self.file.name)  # if it is gone, that is the reason
+                        parts.check_spooled(self.file.name)  # if it is gone, that is the reason
                     if not tries:
                         raise
                 else:

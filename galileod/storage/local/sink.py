@@ -188,7 +188,7 @@ class LocalSink(Sink):
         durable, modified = file.checkpoint(), file.modified()
         fd = file.fd if file.unnamed else None
         if not file.unnamed:
-            self._parts.spool.check(file.name)
+            self._parts.check_spooled(file.name)
             file.close()
         return Suspended(file.offset, durable, modified, file.running_hash, fd)
 

@@ -15,7 +15,7 @@ from helpers.whole_store import only
 from galileod.ledger.lease import LEASE_SECONDS, Lease, LeaseLostError
 from galileod.policy.publication import OnConflict
 from galileod.storage.base import Sink
-from galileod.storage.errors import MissingError, StorageError
+from galileod.storage.errors import MissingError, StorageBusyError, StorageError
 from galileod.storage.finished import Recovered
 from galileod.storage.local import LocalStore
 from galileod.storage.local.leftovers import temporary_name
@@ -352,6 +352,26 @@ async def test_nothing_is_written_while_the_lease_has_run_out(
         assert sink.offset == len(DATA)
         await sink.commit()
     assert visible(directory) == {"a.bin": DATA}
+
+
+@pytest.mark.parametrize("end", ["run out", "lost"])
+async def test_a_file_that_another_node_has_taken_is_no_failure_of_the_storage(
+    leased: tuple[LocalStore, Lease, Clock], directory: Path, end: str
+) -> None:
+    store, lease, clock = leased
+    written = only(await store.write_whole([WholeFile("2", "b.bin", [DATA], (), "rename", "full")]))
+    async with await store.create("1", "a.bin") as sink:
+        await sink.write([DATA])
+        for name in spools(directory)["a"]:
+            (directory / ".galileod/nodes/a/spool" / name).unlink()
+        if end == "lost":
+            lease.lose()
+        clock.now = LEASE_SECONDS
+        with pytest.raises(StorageBusyError, match="another node has taken over"):
+            await sink.commit()
+    with pytest.raises(StorageBusyError, match="another node has taken over"):
+        only(await store.publish_whole([written]))
+    assert visible(directory) == {}
 
 
 async def test_the_files_of_a_node_that_has_lost_its_lease_stay_for_who_takes_over(

@@ -1,6 +1,6 @@
 """The kept uploads: interrupted ones, until they are resumed, expire, or give way."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -60,10 +60,13 @@ class Entry:
 
 @frozen
 class Published:
-    """A stored upload: its Commit, and the `identity` of its file, as of a Sink."""
+    """A stored upload: its Commit, and how it is reserved anew if the ledger has lost that.
+
+    The `identity` of `entry` is that of the file, as of a Sink.
+    """
 
     commit: Commit
-    identity: str
+    entry: WholeEntry
 
 
 class Keeper:
@@ -160,27 +163,19 @@ class Keeper:
         """Replace the reservation of a stored upload by its file, before another has its name.
 
         If the lease has run out, nobody may be told of the file before that is done: then it
-        outlasts an outage of the database. Raises LedgerError if the ledger fails. It is then done
-        later, so that a client that has not heard of it does not store the file twice; if
-        MOST_DELAYED others wait, at the next start. If the lease is lost, another node does it; if
-        the reservation is gone, nobody does.
+        outlasts an outage of the database. If the reservation is lost, as by a failover, it is made
+        again. Raises LedgerError if the ledger fails. It is then done later, so that a client that
+        has not heard of it does not store the file twice; if MOST_DELAYED others wait, at the next
+        start. If the lease is lost, another node does it.
         """
-        commit, node = published.commit, self._ledger.node
-        record = partial(
-            self._ledger.commit,
-            commit.upload,
-            commit.name,
-            commit.remember,
-            commit.sha1,
-            commit.made,
-        )
+        node, record = self._ledger.node, partial(self._commit, published)
         try:
             try:
                 await record()
             except (UnavailableError, UncertainError):
                 if node is None or node.lease.is_valid():
                     raise
-                await outlast(node.lease, partial(_unless_recorded, record))
+                await outlast(node.lease, record)
         except LedgerError as error:
             self._commit_later(published, error)
             raise
@@ -188,13 +183,55 @@ class Keeper:
     async def commit_whole(self, published: Sequence[Published]) -> Sequence[LedgerError | None]:
         """`commit` for many uploads. Returns what each raises."""
         try:
-            results = await self._ledger.commit_whole([each.commit for each in published])
+            results = list(await self._ledger.commit_whole([each.commit for each in published]))
         except LedgerError as failed:
             results = [failed] * len(published)
-        for each, error in zip(published, results, strict=True):
-            if error is not None:
+        for number, each in enumerate(published):
+            if isinstance(results[number], UnknownUploadError):
+                results[number] = await self._try_again(each)
+            if (error := results[number]) is not None:
                 self._commit_later(each, error)
         return results
+
+    async def _commit(self, published: Published) -> None:
+        """`Ledger.commit`, again if need be: it may have taken effect although it has failed."""
+        (error,) = await self._ledger.commit_whole([published.commit])
+        if isinstance(error, UnknownUploadError):
+            error = await self._try_again(published)
+        if error is not None:
+            raise error
+
+    async def _try_again(self, published: Published) -> LedgerError | None:
+        """`_commit_again`; returns what it raises."""
+        try:
+            await self._commit_again(published)
+        except LedgerError as error:
+            return error
+        return None
+
+    async def _commit_again(self, published: Published) -> None:
+        """Record a stored file that has no reservation, unless it is recorded already.
+
+        Raises LedgerError, UnknownUploadError if it cannot be reserved.
+        """
+        commit, entry = published.commit, published.entry
+        known = (await self._ledger.entries([commit.name])).get(commit.name)
+        if commit.gone or (known is not None and known.upload == commit.upload):
+            return
+        await self._ledger.release_whole([commit.upload])  # it may be kept in an older state
+        # Another upload may have got the key meanwhile.
+        for attempt in (entry, evolve(entry, resumable=None)):
+            (result,) = await self._ledger.enter_whole([attempt])
+            if result is None:
+                break
+        else:
+            raise UnknownUploadError("the reservation is lost, and cannot be made again")
+        (error,) = await self._ledger.commit_whole([commit])
+        if error is not None:
+            raise error
+        _log.warning(
+            "ledger.behind", reason="the reservation of a stored file was lost, and made again"
+        )
 
     def _commit_later(self, published: Published, error: LedgerError) -> None:
         final = isinstance(error, LeaseLostError | UnknownUploadError)
@@ -245,18 +282,20 @@ class Keeper:
         """
         names = [each.commit.name for each in published]
         async with self._publication.hold(names, replaces=True):
-            commits = list[Commit]()
+            found = list[Published]()
             for each, now in zip(published, await self._store.look(names), strict=True):
                 if isinstance(now, StorageError):
                     _log.warning("ledger.behind", reason=str(now))
                 else:
-                    gone = now is None or each.identity not in now.identities
-                    commits.append(evolve(each.commit, gone=gone))
-            results = await self._ledger.commit_whole(commits)
-        for commit, error in zip(commits, results, strict=True):
-            if error is not None:  # it was recorded, although the ledger failed
-                _log.warning("ledger.behind", reason=str(error))
-            self._uncommitted.pop(commit.upload, None)
+                    gone = now is None or each.entry.identity not in now.identities
+                    found.append(evolve(each, commit=evolve(each.commit, gone=gone)))
+            results = await self._ledger.commit_whole([each.commit for each in found])
+            for each, error in zip(found, results, strict=True):
+                if error is not None and (failed := await self._try_again(each)) is not None:
+                    if not isinstance(failed, UnknownUploadError):
+                        raise failed
+                    _log.warning("ledger.behind", reason=str(failed))
+                self._uncommitted.pop(each.commit.upload, None)
 
     async def discard(self, upload: str) -> KeptUpload | None:
         """Discard a kept upload because somebody wants that; None if it is not kept.
@@ -314,11 +353,3 @@ class Keeper:
             except (LedgerError, StorageError) as error:
                 if not is_outage(error):
                     _log.warning("ledger.behind", reason=str(error))
-
-
-async def _unless_recorded(record: Callable[[], Awaitable[None]]) -> None:
-    """Record what may be recorded already, although the ledger has failed."""
-    try:
-        await record()
-    except UnknownUploadError:
-        pass  # another node would have settled it only after the lease was lost

@@ -6,9 +6,10 @@ import trio
 from attrs import define, evolve, field
 
 from galileod.config.model import Config
-from galileod.ledger.base import Ledger, LedgerError, UnknownUploadError
+from galileod.ledger.base import Ledger, LedgerError, UnknownUploadError, WholeEntry
 from galileod.ledger.lease import LeaseLostError, LeaseRunOutError
 from galileod.ledger.records import Commit
+from galileod.policy.quota import Holding
 from galileod.policy.settings import Quota
 from galileod.storage.base import Sink, Stored
 
@@ -22,7 +23,7 @@ class Reservation:
 
     `remaining` returns the bytes not received yet, which `filesystem` must have space for. `room`
     are bytes for which `Room` has found space already. `reserved` says whether it is in the ledger,
-    and `published` whether the file has its name.
+    and `published` whether the file has its name. `receipt` is what was promised to the hook.
     """
 
     _ledger: Ledger
@@ -32,6 +33,7 @@ class Reservation:
     filesystem: Hashable = None
     room: int = 0
     reserved: bool = False
+    receipt: str | None = field(init=False, default=None)
     _kept_as: Entry | None = field(init=False, default=None)
     published: bool = field(init=False, default=False)
 
@@ -69,14 +71,15 @@ class Reservation:
         Raises LedgerError and StorageError. The upload then fails: after a crash nobody would know
         that it was stored.
         """
+        self.receipt = receipt
         await self._ledger.promise(self.upload.id, sink.identity, receipt, sha1)
 
     async def commit(self, stored: Stored, sha1: str) -> None:
         """Replace the reservation with the stored file in the ledger.
 
         Raises LeaseLostError and LeaseRunOutError if other nodes may have settled the upload before
-        its file was published, and UnknownUploadError if its reservation is gone: then nobody may
-        be told that it is stored. Else never LedgerError.
+        its file was published, and UnknownUploadError if it can never be recorded: then nobody
+        may be told that it is stored. Else never LedgerError.
         """
         self.published = True
         with trio.CancelScope(shield=True):  # the ledger's methods are bounded in time
@@ -103,7 +106,19 @@ class Reservation:
         """What the ledger is to record."""
         remember = self.upload.config.resume.keep if self.upload.resumable else 0
         commit = Commit(self.upload.id, stored.name, remember, sha1, stored.made)
-        return Published(commit, stored.identity)
+        upload = self.upload
+        entry = WholeEntry(
+            upload.id,
+            upload.grant.user,
+            upload.metadata.size,
+            _allow_stored,
+            resumable=upload.resumable,
+            identity=stored.identity,
+            receipt=self.receipt,
+            about=upload.about,
+            sha1=sha1,
+        )
+        return Published(commit, entry)
 
     async def end(self) -> None:
         """Release the reservation, or turn it into a kept upload. Never raises LedgerError.
@@ -124,6 +139,10 @@ class Reservation:
                 # The reservation remains until that is made up for, or the next start.
                 self.upload.log.warning("ledger.behind", reason=str(error))
                 self._kept_as = None
+
+
+def _allow_stored(_all: Holding, _own: Holding) -> None:
+    """The quota has allowed it before it was stored."""
 
 
 async def commit_whole(

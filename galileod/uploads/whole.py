@@ -99,6 +99,7 @@ class WholeUpload:
         """What is recorded before the file is published. Raises LedgerError."""
         upload, sha1 = self.upload, written.digests[RUNNING_HASH]
         receipt = upload.receipt(self.connection.peer, sha1, self.content.claimed)
+        self.reservation.receipt = receipt
         promised = receipt is not None or upload.resumable is not None or written.promised
         return WholeEntry(
             upload.id,

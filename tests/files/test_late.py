@@ -1,6 +1,6 @@
 """Files that are recorded late, since the ledger failed when they were published."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +8,9 @@ import trio
 from helpers.stored_files import StoredFiles
 
 from galileod.ledger.base import LedgerError
+from galileod.ledger.records import Commit
+from galileod.ledger.sqlite import SqliteLedger
+from galileod.policy.quota import Holding
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -30,6 +33,13 @@ def upload_late(stored: StoredFiles, monkeypatch: pytest.MonkeyPatch) -> LateUpl
     return upload
 
 
+def lose_rows(stored: StoredFiles) -> None:
+    """As by a failover to a database that lacks the rows of uploads."""
+    assert isinstance(stored.ledger, SqliteLedger)
+    with stored.ledger.database.transaction() as connection:
+        connection.execute("DELETE FROM uploads")
+
+
 async def record(stored: StoredFiles) -> None:
     await stored.keeper.find("")
     assert stored.keeper.uncommitted == set()
@@ -43,6 +53,37 @@ async def test_a_late_file_is_recorded_if_nothing_was_done_to_it(
     assert stored.records() == {}
     await record(stored)
     assert stored.records() == {"a": ("anna", 10)}
+
+
+async def test_a_late_file_whose_reservation_is_lost_meanwhile_is_recorded(
+    stored: StoredFiles, upload_late: LateUpload
+) -> None:
+    await upload_late("anna", "a", 10)
+    await upload_late("bob", "b", 20)
+    await upload_late("bob", "gone", 30)
+    stored.unlink("gone")
+    lose_rows(stored)
+    await record(stored)
+    assert stored.records() == {"a": ("anna", 10), "b": ("bob", 20)}
+    assert await stored.ledger.total() == Holding(bytes=30, files=2)
+
+
+async def test_a_file_that_was_recorded_although_the_ledger_failed_is_recorded_once(
+    stored: StoredFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_whole = stored.ledger.commit_whole
+
+    async def fail_late(commits: Sequence[Commit]) -> None:
+        await commit_whole(commits)
+        raise LedgerError("the connection was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored.ledger, "commit_whole", fail_late)
+        await stored.upload("anna", "a", 10)
+    before = await stored.ledger.entries(["a"])
+    await record(stored)
+    assert await stored.ledger.entries(["a"]) == before
+    assert await stored.ledger.total() == Holding(bytes=10, files=1)
 
 
 async def test_a_late_file_that_was_replaced_does_not_take_the_record_of_the_newer_one(

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import psycopg
 import trio
 from attrs import define, field
+from helpers.daemon import Daemon
 
 from galileod.ledger.base import LedgerError, Recovery
 from galileod.ledger.contents import RunningNode
@@ -34,6 +36,21 @@ async def commit_late(self, commits):
     return await commit_whole(self, commits)
 PostgresqlLedger.commit_whole = commit_late
 """
+
+
+class LosingDaemon(Daemon):
+    """A node whose database loses rows. Its log has no other errors."""
+
+    def check_log(self) -> None:
+        for line in self.log():
+            if line["level"] in ("error", "critical"):
+                assert "the upload is not in the ledger" in line["reason"], line
+
+
+def lose_rows(url: str) -> None:
+    """As by a failover to a database that lacks the last transactions."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM uploads")
 
 
 @define(eq=False)

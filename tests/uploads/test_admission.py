@@ -229,7 +229,7 @@ async def test_a_file_that_is_stored_stays_so_when_the_ledger_fails(
         await trio.lowlevel.checkpoint()
         raise LedgerError("disk I/O error")
 
-    monkeypatch.setattr(scene.ledger, "commit", fail)
+    monkeypatch.setattr(scene.ledger, "commit_whole", fail)
 
     async def store_and_fail() -> None:
         async with (

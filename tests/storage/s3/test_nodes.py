@@ -14,9 +14,9 @@ from helpers.connecting import connected
 from helpers.daemon import Daemon, poll, run_galileod
 from helpers.engines.buckets import Bucket
 from helpers.engines.postgresql import Postgresql
-from helpers.nodes import short_lease
+from helpers.nodes import LosingDaemon, lose_rows, short_lease
 from helpers.pausing import stopped
-from helpers.resuming import ResumingClient, sha1
+from helpers.resuming import ResumingClient, push, sha1
 from helpers.s3_daemon import PREFIX, contents
 from helpers.s3_store import MIB, PART
 
@@ -48,10 +48,22 @@ class Nodes:
         self._folder = folder
         self._stack = stack
 
-    def start(self, name: str, before: str = "", **more: Any) -> Daemon:  # noqa: ANN401  tables
-        return self.make(name, before, **more).start()
+    def start(
+        self,
+        name: str,
+        before: str = "",
+        kind: type[Daemon] = Daemon,
+        **more: Any,  # noqa: ANN401  tables
+    ) -> Daemon:
+        return self.make(name, before, kind, **more).start()
 
-    def make(self, name: str, before: str = "", **more: Any) -> Daemon:  # noqa: ANN401  tables
+    def make(
+        self,
+        name: str,
+        before: str = "",
+        kind: type[Daemon] = Daemon,
+        **more: Any,  # noqa: ANN401  tables
+    ) -> Daemon:
         s3 = self._bucket.settings(self._folder, prefix=PREFIX, part_size="5MiB")
         tables: dict[str, Any] = {
             "timeouts": {"close": 1},
@@ -59,7 +71,7 @@ class Nodes:
             "ledger": {"url": self.url, "node": name},
             **more,
         }
-        return self._stack.enter_context(Daemon(self._folder / name, tables, before=SHORT + before))
+        return self._stack.enter_context(kind(self._folder / name, tables, before=SHORT + before))
 
     def owners(self) -> list[tuple[str, bool]]:
         """The node of each upload, and whether it is kept."""
@@ -220,6 +232,23 @@ def test_an_upload_that_is_kept_at_one_node_is_continued_at_another(
         assert attempt.finish() == client.stored()
     assert contents(bucket) == {client.name: sha1(DATA)}
     assert bucket.unfinished() == 0
+
+
+def test_an_object_whose_upload_is_not_in_the_ledger_is_sent_again_and_stored_once(
+    nodes: Nodes, bucket: Bucket
+) -> None:
+    one = nodes.start("one", kind=LosingDaemon)
+    client = ResumingClient(one.url, DATA)
+    with client.attempt() as attempt:
+        attempt.send(len(DATA))
+        lose_rows(nodes.url)
+        assert attempt.finish()["code"] == "storage_failed"
+    assert contents(bucket) == {}
+    assert bucket.unfinished() == 0
+    assert push(client) == "stored"
+    assert contents(bucket) == {client.name: sha1(DATA)}
+    with psycopg.connect(nodes.url) as connection:
+        assert connection.execute("SELECT name FROM files").fetchall() == [(client.name,)]
 
 
 def test_another_node_begins_at_once_when_the_first_has_stopped_in_order(

@@ -11,7 +11,7 @@ import pytest
 import trio
 from helpers.disk import descriptors
 from helpers.local_store import open_local
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from galileod.files.publication import lock_for
 from galileod.storage.errors import StorageBusyError
@@ -95,6 +95,48 @@ async def test_who_waits_too_long_leaves_nothing_and_tries_again_later(
         assert descriptors() == before
     async with stores[1].exclusive():
         pass
+
+
+async def test_those_who_wait_behind_one_that_waits_fail_at_the_same_time(
+    stores: list[LocalStore], directory: Path, autojump_clock: MockClock
+) -> None:
+    other, failed = locking(directory / ".galileod" / nodeslock.FILE), list[float]()
+
+    async def replace() -> None:
+        with pytest.raises(StorageBusyError, match="another node"):
+            async with stores[0].exclusive():
+                pass
+        failed.append(trio.current_time())
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(replace)
+    other.kill()
+    other.communicate()
+    assert failed == [pytest.approx(began + nodeslock.MOST_SECONDS, abs=1)] * 5
+
+
+async def test_the_time_in_which_this_process_had_the_lock_does_not_count(
+    stores: list[LocalStore], directory: Path, autojump_clock: MockClock
+) -> None:
+    path, got = directory / ".galileod" / nodeslock.FILE, trio.Event()
+
+    async def replace() -> None:
+        async with stores[0].exclusive():
+            got.set()
+
+    async with trio.open_nursery() as nursery:
+        async with stores[0].exclusive():
+            nursery.start_soon(replace)
+            await trio.sleep(2 * nodeslock.MOST_SECONDS)
+            path.unlink()
+            other = locking(path)
+        await trio.sleep(nodeslock.MOST_SECONDS / 2)
+        assert not got.is_set()
+        other.kill()
+        other.communicate()
+    assert got.is_set()
 
 
 async def test_the_lock_of_a_process_ends_with_it(

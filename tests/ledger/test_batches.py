@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from helpers.clocks import FakeClock
 from helpers.ledgers import resumable
 from helpers.rounds import rounds
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from galileod.ledger.base import Ledger, SingleUse, WholeEntry
@@ -92,6 +92,11 @@ async def reserve_together(ledger: PostgresqlLedger, entries: Sequence[WholeEntr
     return await ledger.database.write_for(ledger._reserve, entries)
 
 
+PLAIN = Wanted("anna", 1, None, None, 0, "runs")
+KEYED = Wanted("anna", 1, None, "k1", 0, "stored")
+
+
+@example(before=[PLAIN, PLAIN, KEYED], wanted=[PLAIN, KEYED, evolve(KEYED, user="bert")])
 @given(before=st.lists(WANTED, max_size=5), wanted=st.lists(WANTED, max_size=10))
 @settings(
     deadline=None,

@@ -107,13 +107,20 @@ class _Entering(Entering):
 class _Reserving(_Entering):
     """One batch of uploads that begin: none of them goes on with what another one has left."""
 
+    def __init__(
+        self,
+        connection: Connection,
+        entries: Sequence[WholeEntry],
+        now: float,
+        boot: str,
+        fence: int | None,
+    ) -> None:
+        super().__init__(connection, entries, now, boot, fence)
+        if fence is None:
+            self._stored = {}  # without other nodes, the caller knows it
+
     def _apart(self) -> AbstractContextManager[None]:
         return nullcontext()  # the step fails, and is tried for each caller
-
-    def _taken(self, key: str | None) -> KeptUpload | RunningUpload | StoredUpload | None:
-        found = super()._taken(key)
-        # Without other nodes, the caller knows it.
-        return None if self._fence is None and isinstance(found, StoredUpload) else found
 
     def _found(
         self, entry: WholeEntry, found: KeptUpload | RunningUpload | StoredUpload

@@ -30,9 +30,9 @@ INSTALLED_TESTS := $(VENV)/.installed-tests
 INSTALLED_CHECKS := $(VENV)/.installed-checks
 PUPPETEER := tests/browser/puppeteer
 VITE := tests/packaging/vite
-# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, object storage, a package,
+# Left out: what these test is a browser, systemd, a proxy, Prometheus, a filesystem, object storage, nodes, a package,
 # or JavaScript rather than Python; bench and soak repeat, for longer, what other tests do once.
-LEFT_OUT := bench browser conformance filesystems nodes/test_cluster.py packaging prometheus proxies soak storage/s3 systemd web
+LEFT_OUT := bench browser conformance filesystems nodes packaging prometheus proxies soak storage/s3 systemd web
 # Building and installing takes minutes, and packages change seldom.
 PACKAGED := packaging systemd/test_package.py
 # This starts servers of several kinds, which need gigabytes of memory.

@@ -1,6 +1,7 @@
 """The lock around publications: alone or shared, in the order of arrival."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import trio
@@ -168,10 +169,16 @@ async def test_a_name_whose_holder_is_cancelled_or_fails_is_free(autojump_clock:
     assert not lock._locks
 
 
-async def test_what_one_node_replaces_no_other_one_replaces_meanwhile(
-    autojump_clock: MockClock,
-) -> None:
+@pytest.fixture
+def shared() -> Iterator[Shared]:
     shared = Shared()
+    with closing(shared.database):
+        yield shared
+
+
+async def test_what_one_node_replaces_no_other_one_replaces_meanwhile(
+    shared: Shared, autojump_clock: MockClock
+) -> None:
     one, two = (NameLock(shared.node(name).elsewhere) for name in ("one", "two"))
     ends = list[float]()
 
@@ -191,9 +198,8 @@ async def test_what_one_node_replaces_no_other_one_replaces_meanwhile(
 
 
 async def test_a_node_waits_only_so_long_for_the_names_of_another(
-    autojump_clock: MockClock,
+    shared: Shared, autojump_clock: MockClock
 ) -> None:
-    shared = Shared()
     one, two = (NameLock(shared.node(name).elsewhere) for name in ("one", "two"))
     began = trio.current_time()
     async with one.hold(["a"], replaces=True):

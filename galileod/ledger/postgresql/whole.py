@@ -1,6 +1,6 @@
 """Reserving many uploads in one transaction, also such whose files are complete."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import psycopg
@@ -27,7 +27,8 @@ def enter(
     connection: Connection, entries: Sequence[WholeEntry], now: float, boot: str, fence: int | None
 ) -> list[Entered]:
     """Reserve and promise each upload. See `Ledger.enter_whole`; `fence` is as for `find`."""
-    return _Entering(connection, entries, now, boot, fence).enter()
+    known = _stored(connection, entries, now)
+    return _Entering(connection, entries, known, now, boot, fence).enter()
 
 
 def reserve(
@@ -37,7 +38,9 @@ def reserve(
 
     The result of each is None, or what that raises.
     """
-    return _Reserving(connection, entries, now, boot, fence).enter()
+    # Without other nodes, the caller knows what was stored.
+    known = {} if fence is None else _stored(connection, entries, now)
+    return _Reserving(connection, entries, known, now, boot, fence).enter()
 
 
 def find(connection: Connection, key: str, now: float, fence: int | None) -> Found:
@@ -56,14 +59,14 @@ class _Entering(Entering):
         self,
         connection: Connection,
         entries: Sequence[WholeEntry],
+        known: Mapping[str, StoredUpload],
         now: float,
         boot: str,
         fence: int | None,
     ) -> None:
         keys, once = keys_of(entries), tickets_of(entries)
-        found = stored.find_many(connection, keys, now) if keys else {}
         used = tickets.used(connection, once) if once else {}
-        super().__init__(entries, now, _known_keys(connection, keys), found, used)
+        super().__init__(entries, now, _known_keys(connection, keys), known, used)
         self._connection = connection
         self._boot = boot
         self._fence = fence
@@ -107,18 +110,6 @@ class _Entering(Entering):
 class _Reserving(_Entering):
     """One batch of uploads that begin: none of them goes on with what another one has left."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        entries: Sequence[WholeEntry],
-        now: float,
-        boot: str,
-        fence: int | None,
-    ) -> None:
-        super().__init__(connection, entries, now, boot, fence)
-        if fence is None:
-            self._stored = {}  # without other nodes, the caller knows it
-
     def _apart(self) -> AbstractContextManager[None]:
         return nullcontext()  # the step fails, and is tried for each caller
 
@@ -128,6 +119,14 @@ class _Reserving(_Entering):
         if not isinstance(found, StoredUpload):
             self._check_ticket(entry)
         raise KeyTakenError("another server has begun, kept or stored it")
+
+
+def _stored(
+    connection: Connection, entries: Sequence[WholeEntry], now: float
+) -> Mapping[str, StoredUpload]:
+    """The uploads that were stored with the keys of the entries."""
+    keys = keys_of(entries)
+    return stored.find_many(connection, keys, now) if keys else {}
 
 
 def _known_keys(connection: Connection, keys: Sequence[str]) -> set[str]:

@@ -47,7 +47,7 @@ def try_out(settings: Settings, files: int) -> Contents | None:
     if settings.url is None or name is None:
         return Contents()
     _, address = _postgresql(settings.url, settings.password_file)
-    from .postgresql.trial import try_out as try_database  # noqa: PLC0415
+    from .postgresql.trial import try_out as try_database  # noqa: PLC0415  as in `_postgresql`
 
     return try_database(address, name, files)
 

@@ -109,32 +109,26 @@ def _discarded(upload: str, user: str) -> Response:
 
 def _running(upload: Running, node: str | None) -> Row:
     received, seconds = upload.received(), trio.current_time() - upload.opened
-    return {
-        "upload": upload.upload,
-        "state": "running",
-        "user": upload.user,
-        "name": upload.name,
-        "size": upload.size,
-        "offset": received,
-        "rate": round((received - upload.resumed_at) / seconds) if seconds > 0 else 0,
-        "began": upload.began,
-        "until": None,
-        "node": node,
-    }
+    rate = round((received - upload.resumed_at) / seconds) if seconds > 0 else 0
+    return _row(upload, received, rate, node)
 
 
 def _there(upload: RunningThere) -> Row:
+    return _row(upload, upload.durable, None, upload.node)
+
+
+def _row(upload: Running | RunningThere, offset: int, rate: int | None, node: str | None) -> Row:
     return {
         "upload": upload.upload,
         "state": "running",
         "user": upload.user,
         "name": upload.name,
         "size": upload.size,
-        "offset": upload.durable,
-        "rate": None,
+        "offset": offset,
+        "rate": rate,
         "began": upload.began,
         "until": None,
-        "node": upload.node,
+        "node": node,
     }
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from helpers.certificates import Certificate, make_certificate
+from helpers.certificates import Certificate
 from helpers.daemon import DEADLINE, GALILEOD, write_config
-from helpers.engines.postgresql import FAST, NOBODY, PASSWORD, SECRETIVE, Postgresql
+from helpers.database_tls import use_tls
+from helpers.engines.postgresql import PASSWORD, SECRETIVE, Postgresql
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -31,18 +32,7 @@ def documented(name: str) -> str:
 @pytest.fixture
 def certificate(own_postgresql: Postgresql) -> Certificate:
     """That of the server, which uses TLS from now on."""
-    folder = own_postgresql.folder / "tls"
-    folder.mkdir()
-    made = make_certificate(folder)
-    for path in (folder, made.chain, made.key):
-        if os.geteuid() == 0:
-            os.chown(path, NOBODY, NOBODY)
-        path.chmod(0o700)
-    own_postgresql.kill("server")
-    own_postgresql.spawn_server(
-        *FAST, "ssl=on", f"ssl_cert_file={made.chain}", f"ssl_key_file={made.key}"
-    )
-    return made
+    return use_tls(own_postgresql)
 
 
 @pytest.fixture

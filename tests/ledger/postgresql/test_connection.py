@@ -1,12 +1,12 @@
 """Connections to PostgreSQL that cannot be made: each error says what to do, in one line."""
 
-import os
 from pathlib import Path
 
 import psycopg
 import pytest
 from helpers.certificates import make_certificate
-from helpers.engines.postgresql import FAST, NOBODY, PASSWORD, Postgresql
+from helpers.database_tls import use_tls
+from helpers.engines.postgresql import PASSWORD, Postgresql
 from psycopg.sql import SQL, Identifier
 
 from galileod.ledger.base import LedgerError
@@ -117,17 +117,7 @@ def test_a_user_of_another_name_at_the_unix_socket_is_told_what_to_do() -> None:
 def test_a_certificate_of_an_unknown_authority_is_told_what_to_set(
     own_postgresql: Postgresql, tmp_path: Path
 ) -> None:
-    url, folder = own_postgresql.new_database(), own_postgresql.folder / "tls"
-    folder.mkdir()
-    served = make_certificate(folder)
-    for path in (folder, served.chain, served.key):
-        if os.geteuid() == 0:
-            os.chown(path, NOBODY, NOBODY)
-        path.chmod(0o700)
-    own_postgresql.kill("server")
-    own_postgresql.spawn_server(
-        *FAST, "ssl=on", f"ssl_cert_file={served.chain}", f"ssl_key_file={served.key}"
-    )
+    url, served = own_postgresql.new_database(), use_tls(own_postgresql)
     other = make_certificate(tmp_path)
     text = refusal(Address(f"{url}?sslmode=verify-ca&sslrootcert={other.authority}"))
     assert "certificate verify failed; name the authority" in text

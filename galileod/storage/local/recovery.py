@@ -61,11 +61,12 @@ def recover(
                     found = _keep(spool, name, state, trusted[name], cut)
                 if found is not None:
                     recovered[name] = found
-                elif shared:
+                    continue
+                if shared:
                     recovered[_set_aside(spool, name)] = Recovered(0)
                 else:
                     os.unlink(name, dir_fd=spool.fd)
-                    removed += 1
+                removed += 1
             except FileNotFoundError:
                 continue  # another node has claimed it since
     if removed:
@@ -116,7 +117,8 @@ def _take_over(
         if not others.take(upload, durable=True):
             # An earlier attempt may have failed after it had set it aside.
             aside = f"{upload}{_USELESS}"
-            return {aside: Recovered(0)} if aside in os.listdir(spool.fd) else {}
+            there = os.access(aside, os.F_OK, dir_fd=spool.fd, follow_symlinks=False)
+            return {aside: Recovered(0)} if there else {}
     try:
         state = _state(spool, upload)
         found = _keep(spool, upload, state, certain, _cut_alone)
